@@ -1,0 +1,3 @@
+//! The pure replication engine of Selvedge.
+
+pub mod id;
