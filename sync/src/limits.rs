@@ -28,7 +28,7 @@ pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
 pub const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Largest encoded message, in bytes: a page, the one item that overflows it, and the vectors beside them.
-pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Most streams in one version vector that a peer may send: members times incarnations, with room to spare.
 pub const STREAMS_MAX: usize = 65_536;

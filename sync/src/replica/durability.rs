@@ -53,6 +53,11 @@ impl Durability {
         self.read_only = false;
     }
 
+    /// One checkpoint at a time: the next would only repeat what the store has not written yet.
+    fn is_checkpointing(&self) -> bool {
+        self.pending.iter().any(|(_, pending)| matches!(pending, Pending::Checkpoint { .. }))
+    }
+
     /// A repair has put content here that no log row stands for: only a checkpoint makes it durable.
     pub(super) const fn want_checkpoint(&mut self) {
         self.checkpoint_due = true;
@@ -95,7 +100,7 @@ impl Replica {
     pub(super) fn checkpoint_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
         let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= CHECKPOINT_MS;
         let dirty = self.state.dirty_len() > 0;
-        if self.durability.read_only || !(self.durability.checkpoint_due || (dirty && elapsed)) {
+        if self.durability.read_only || self.durability.is_checkpointing() || !(self.durability.checkpoint_due || (dirty && elapsed)) {
             return;
         }
         self.durability.checkpoint_due = false;
