@@ -276,10 +276,10 @@ impl Net {
     /// (loopback only where there is nothing else).
     #[must_use]
     pub fn advertised(&self) -> Vec<String> {
-        match self.shared.advertise.is_empty() {
-            false => self.shared.advertise.clone(),
-            true => address::worth_telling(lock(&self.shared.bound).iter()),
+        if !self.shared.advertise.is_empty() {
+            return self.shared.advertise.clone();
         }
+        address::worth_telling(lock(&self.shared.bound).iter())
     }
 
     /// Asks a connected node and waits for its answer, for at most `timeout` (and never longer than the lane allows).

@@ -7,8 +7,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use libp2p::multiaddr::{Multiaddr, Protocol};
 use libp2p::PeerId;
+use libp2p::multiaddr::{Multiaddr, Protocol};
 
 /// The longest text that is looked at, in bytes: a DNS name (253), a port, and a peer id leave room below it.
 const ADDRESS_BYTES_MAX: usize = 512;
@@ -22,7 +22,9 @@ pub struct ListenAddr {
 
 /// Text that is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{address}` is no address: {problem} (write HOST:PORT, or a multiaddr such as /ip4/192.0.2.1/udp/7410/quic-v1)")]
+#[error(
+    "`{address}` is no address: {problem} (write HOST:PORT, or a multiaddr such as /ip4/192.0.2.1/udp/7410/quic-v1)"
+)]
 pub struct AddressError {
     /// The text as it was given, shortened.
     pub address: String,
@@ -35,10 +37,10 @@ impl FromStr for ListenAddr {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let addresses = parse(text)?;
-        match addresses.iter().all(|address| socket(address).is_some()) {
-            true => Ok(Self { text: text.to_owned(), addresses }),
-            false => Err(wrong(text, "to listen takes an IP address, not a name")),
+        if addresses.iter().any(|address| socket(address).is_none()) {
+            return Err(wrong(text, "to listen takes an IP address, not a name"));
         }
+        Ok(Self { text: text.to_owned(), addresses })
     }
 }
 
@@ -62,10 +64,10 @@ pub(super) fn parse(text: &str) -> Result<Vec<Multiaddr>, AddressError> {
     }
     if text.starts_with('/') {
         let address = text.parse().map_err(|_| wrong(text, "it begins like a multiaddr, and is none"))?;
-        return match is_usable(&address) {
-            true => Ok(vec![address]),
-            false => Err(wrong(text, "only …/udp/PORT/quic-v1 and …/tcp/PORT are spoken")),
-        };
+        if !is_usable(&address) {
+            return Err(wrong(text, "only …/udp/PORT/quic-v1 and …/tcp/PORT are spoken"));
+        }
+        return Ok(vec![address]);
     }
     let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong(text, "the port is missing"))?;
     let port = port.parse().map_err(|_| wrong(text, "the port is no number from 0 to 65535"))?;
@@ -82,7 +84,9 @@ fn host_protocol(host: &str) -> Result<Protocol<'_>, &'static str> {
         return Ok(Protocol::Ip4(ip));
     }
     let label_ok = |label: &str| {
-        !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let digits_only = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     match !digits_only && host.trim_end_matches('.').split('.').all(label_ok) {
@@ -147,10 +151,10 @@ pub(super) fn worth_telling<'a>(bound: impl Iterator<Item = &'a Multiaddr> + Clo
     let ip = |address: &Multiaddr| socket(address).map(|socket| socket.ip());
     let far = |address: &&Multiaddr| ip(address).is_some_and(|ip| !ip.is_loopback() && !is_link_local(ip));
     let elsewhere: Vec<_> = bound.clone().filter(far).map(ToString::to_string).collect();
-    match elsewhere.is_empty() {
-        false => elsewhere,
-        true => bound.filter(|&address| ip(address).is_some_and(|ip| ip.is_loopback())).map(ToString::to_string).collect(),
+    if !elsewhere.is_empty() {
+        return elsewhere;
     }
+    bound.filter(|&address| ip(address).is_some_and(|ip| ip.is_loopback())).map(ToString::to_string).collect()
 }
 
 const fn is_link_local(ip: IpAddr) -> bool {
@@ -190,8 +194,20 @@ mod tests {
     #[test]
     fn what_is_no_address_is_named() {
         let wrong = [
-            "", ":1", "localhost", "host:", "host:99999", "a b:1", "256.0.0.1:1", "::1:7410", "[::1:7410", "/ip4/1.2.3.4",
-            "/ip4/1.2.3.4/udp/5", "/ip4/1.2.3.4/tcp/5/ws", "/nonsense", "-\u{0}:4",
+            "",
+            ":1",
+            "localhost",
+            "host:",
+            "host:99999",
+            "a b:1",
+            "256.0.0.1:1",
+            "::1:7410",
+            "[::1:7410",
+            "/ip4/1.2.3.4",
+            "/ip4/1.2.3.4/udp/5",
+            "/ip4/1.2.3.4/tcp/5/ws",
+            "/nonsense",
+            "-\u{0}:4",
         ];
         for text in wrong {
             let error = parse(text).expect_err(text);

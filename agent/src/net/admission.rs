@@ -90,10 +90,8 @@ impl Admission for ClusterSecret {
     fn judge(&self, meeting: &Meeting, role: Role, proof: &[u8]) -> Result<(), NoMember> {
         let proof: [u8; blake3::OUT_LEN] = proof.try_into().map_err(|_| NoMember)?;
         // `blake3::Hash` compares in constant time.
-        match self.tag(meeting, role) == blake3::Hash::from_bytes(proof) {
-            true => Ok(()),
-            false => Err(NoMember),
-        }
+        let holds = self.tag(meeting, role) == blake3::Hash::from_bytes(proof);
+        if holds { Ok(()) } else { Err(NoMember) }
     }
 }
 

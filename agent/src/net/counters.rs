@@ -52,6 +52,8 @@ reasons! {
     AdmissionRefusedIncoming = "admission_refused_incoming",
     /// Somebody whom we dialed refused us, or did not prove membership to us.
     AdmissionRefusedOutgoing = "admission_refused_outgoing",
+    /// An incoming connection broke off before admission: a scanner, garbage, a handshake that was never finished.
+    IncomingFailed = "incoming_failed",
     /// A connection was denied by the limit on their number.
     ConnectionLimit = "connection_limit",
     /// A hint was not queued: no connection to its peer.

@@ -86,7 +86,8 @@ impl Dialer {
     pub(super) fn new(own: NodeId, bootstrap: &[String], seed: u32, now: Instant) -> Result<Self, AddressError> {
         let mut courses = BTreeMap::new();
         for (position, text) in bootstrap.iter().enumerate() {
-            let (addresses, peers): (Vec<_>, Vec<_>) = address::parse(text)?.into_iter().map(address::split_peer).unzip();
+            let (addresses, peers): (Vec<_>, Vec<_>) =
+                address::parse(text)?.into_iter().map(address::split_peer).unzip();
             let expected = peers.into_iter().flatten().next();
             let mut course = Course::new(text.clone(), addresses, now);
             course.expected = expected;
@@ -209,7 +210,10 @@ impl Dialer {
     /// The bootstrap addresses, as configured, that lead nowhere at present.
     pub(super) fn unreached(&self) -> Vec<String> {
         let bootstraps = self.courses.iter().filter(|(target, _)| matches!(target, Target::Bootstrap(_)));
-        bootstraps.filter(|(_, course)| course.up_since.is_none() && !course.own).map(|(_, course)| course.text.clone()).collect()
+        bootstraps
+            .filter(|(_, course)| course.up_since.is_none() && !course.own)
+            .map(|(_, course)| course.text.clone())
+            .collect()
     }
 
     /// What `target` is called in a log.

@@ -107,10 +107,12 @@ impl Driver {
                     self.send_hints();
                 }
                 Some((lane, channel, body)) = self.answers.next() => self.answer(lane, channel, body),
-                room = has_room(&self.events), if !self.unsaid.is_empty() => match room {
-                    true => self.announce(),
-                    false => break,
-                },
+                room = has_room(&self.events), if !self.unsaid.is_empty() => {
+                    if !room {
+                        break;
+                    }
+                    self.announce();
+                }
                 () = sleep_until(next_dial) => self.dial_due(),
             }
         }
@@ -165,7 +167,9 @@ impl Driver {
             }
             Event::OutboundFailure { request_id, error, .. } => self.finish(lane, request_id, Err(error)),
             // The asker has been told or is gone.
-            Event::InboundFailure { peer, error, .. } => tracing::debug!(%peer, %lane, %error, "an answer was not delivered"),
+            Event::InboundFailure { peer, error, .. } => {
+                tracing::debug!(%peer, %lane, %error, "an answer was not delivered")
+            }
             Event::ResponseSent { .. } => {}
         }
     }

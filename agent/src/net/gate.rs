@@ -109,11 +109,11 @@ impl<A: Admission> Gate<A> {
         getrandom::fill(&mut nonce).map_err(|_| GateError::Randomness)?;
         match role {
             Role::Dialer => {
-                let stream = poll_fn(|cx| attend(muxer, cx, |muxer, cx| muxer.poll_outbound_unpin(cx))).await?;
+                let stream = poll_fn(|cx| attend(muxer, cx, StreamMuxerExt::poll_outbound_unpin)).await?;
                 drive(muxer, self.knock(stream, other, nonce)).await
             }
             Role::Listener => {
-                let stream = poll_fn(|cx| attend(muxer, cx, |muxer, cx| muxer.poll_inbound_unpin(cx))).await?;
+                let stream = poll_fn(|cx| attend(muxer, cx, StreamMuxerExt::poll_inbound_unpin)).await?;
                 drive(muxer, self.receive(stream, other, nonce)).await
             }
         }
@@ -205,7 +205,10 @@ async fn read_greeting(stream: &mut SubstreamBox) -> Result<[u8; NONCE_BYTES], G
 }
 
 /// Runs `work` while the multiplexer makes progress. Without that no byte of `work` would move.
-async fn drive<T>(muxer: &mut StreamMuxerBox, work: impl Future<Output = Result<T, GateError>>) -> Result<T, GateError> {
+async fn drive<T>(
+    muxer: &mut StreamMuxerBox,
+    work: impl Future<Output = Result<T, GateError>>,
+) -> Result<T, GateError> {
     let mut work = pin!(work);
     poll_fn(|cx| attend(muxer, cx, |_, cx| work.as_mut().poll(cx))).await
 }

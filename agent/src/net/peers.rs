@@ -145,7 +145,10 @@ impl PeerTable {
         let is_replaced = |(position, elder): &(usize, &Link)| {
             *position < kept_from || now.saturating_duration_since(elder.since) > SIMULTANEOUS_DIAL_WINDOW
         };
-        Arrival { first, replaced: peer.links.iter().enumerate().filter(is_replaced).map(|(_, elder)| elder.id).collect() }
+        Arrival {
+            first,
+            replaced: peer.links.iter().enumerate().filter(is_replaced).map(|(_, elder)| elder.id).collect(),
+        }
     }
 
     /// Forgets a link; with the last one the peer and its queues. Answers how many hints went with it if it was the last.
@@ -267,7 +270,8 @@ mod tests {
         assert_eq!(table.queue(NODE, Lane::Sync, vec![]), Err(Unqueued::NotConnected));
         table.link_up(NODE, link(1, Instant::now()));
         let body = vec![0; 64 * 1024];
-        let queued = std::iter::repeat_with(|| table.queue(NODE, Lane::Sync, body.clone())).take_while(Result::is_ok).count();
+        let queued =
+            std::iter::repeat_with(|| table.queue(NODE, Lane::Sync, body.clone())).take_while(Result::is_ok).count();
         assert_eq!(queued, QUEUE_BYTES_MAX / (body.len() + HINT_OVERHEAD_BYTES));
         assert_eq!(table.queue(NODE, Lane::Members, vec![1]), Ok(()), "a full lane does not fill another");
         let tickets: Vec<_> = std::iter::from_fn(|| table.next_hint()).map(|(ticket, _)| ticket).collect();

@@ -25,7 +25,7 @@ use super::{address, identity, lock, transport};
 
 /// A connection that carried nothing but pings for this long is closed. Members exchange digests about once a second, so
 /// that only a peer which has stopped being one is idle.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// The longest that the system may take to tell the addresses of its interfaces.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,9 +80,10 @@ fn probe(listen: &[ListenAddr]) -> Result<(), NetError> {
     for configured in listen {
         for address in configured.addresses() {
             let Some(socket) = address::socket(address) else { continue };
-            let bound = match address::is_quic(address) {
-                true => UdpSocket::bind(socket).map(drop),
-                false => TcpListener::bind(socket).map(drop),
+            let bound = if address::is_quic(address) {
+                UdpSocket::bind(socket).map(drop)
+            } else {
+                TcpListener::bind(socket).map(drop)
             };
             bound.map_err(|source| refused(configured, source))?;
         }

@@ -16,7 +16,7 @@ use libp2p::identity::Keypair;
 use libp2p::{dns, noise, quic, tcp, yamux};
 
 use super::admission::{Admission, Role};
-use super::gate::Gate;
+use super::gate::{Gate, GateError};
 
 /// The longest that encryption and multiplexing may take to set up, after which the next address is tried.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,7 +51,19 @@ pub(super) fn build<A: Admission>(
         };
         gate.pass(peer, muxer, role)
     });
-    Ok(admitted.boxed())
+    Ok(admitted.map_err(|error| error.either(io::Error::other, io::Error::other)).boxed())
+}
+
+/// Whether a connection failed because the gate refused it, and not before it came there.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    let mut inner = error.get_ref();
+    while let Some(cause) = inner {
+        if cause.is::<GateError>() {
+            return true;
+        }
+        inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    }
+    false
 }
 
 /// QUIC, or TCP with Noise and Yamux, whichever an address asks for.

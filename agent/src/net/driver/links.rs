@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::TransportError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionError, ConnectionId, DialError, ListenError};
 use libp2p::{Multiaddr, PeerId, ping};
@@ -15,7 +16,7 @@ use super::super::counters::NetReason;
 use super::super::dialer::Dial;
 use super::super::identity::node_of;
 use super::super::peers::Link;
-use super::super::{NetEvent, address, lock};
+use super::super::{NetEvent, address, lock, transport};
 use super::{Driver, STRANGER_LOG_INTERVAL};
 
 impl Driver {
@@ -65,7 +66,13 @@ impl Driver {
         }
         match error {
             DialError::Denied { .. } => self.shared.tally.count(NetReason::ConnectionLimit),
-            _ => self.shared.tally.count(NetReason::DialFailed),
+            // Another of its addresses is being dialed; nothing was tried.
+            DialError::DialPeerConditionFalse(_) => {}
+            DialError::LocalPeerId { .. }
+            | DialError::NoAddresses
+            | DialError::Aborted
+            | DialError::WrongPeerId { .. }
+            | DialError::Transport(_) => self.shared.tally.count(NetReason::DialFailed),
         }
         let name = self.dialer.name(target).to_owned();
         match self.dialer.failed(target, Instant::now()) {
@@ -77,11 +84,18 @@ impl Driver {
 
     /// Somebody's connection failed before it was one.
     pub(super) fn stranger(&mut self, from: &Multiaddr, error: &ListenError) {
-        if matches!(error, ListenError::Denied { .. }) {
-            self.shared.tally.count(NetReason::ConnectionLimit);
+        match error {
+            ListenError::Denied { .. } => self.shared.tally.count(NetReason::ConnectionLimit),
+            // The gate has counted it.
+            ListenError::Transport(TransportError::Other(error)) if transport::is_refusal(error) => {}
+            ListenError::Transport(_)
+            | ListenError::Aborted
+            | ListenError::WrongPeerId { .. }
+            | ListenError::LocalPeerId { .. } => self.shared.tally.count(NetReason::IncomingFailed),
         }
         let now = Instant::now();
-        let quiet = self.stranger_logged.is_some_and(|last| now.saturating_duration_since(last) < STRANGER_LOG_INTERVAL);
+        let quiet =
+            self.stranger_logged.is_some_and(|last| now.saturating_duration_since(last) < STRANGER_LOG_INTERVAL);
         let cause = std::error::Error::source(error).map(ToString::to_string);
         if quiet {
             tracing::debug!(%from, %error, cause, "an incoming connection was refused");

@@ -124,5 +124,7 @@ async fn garbage_and_silence_on_the_socket_are_cut_off_in_time() {
         let end = within("it is cut off", socket.read_to_end(&mut heard)).await;
         assert!(end.is_err() || heard.len() < 64, "it was told {} bytes", heard.len());
     }
+    until("all are counted", || net.counters().of(NetReason::IncomingFailed) == 3).await;
+    assert_eq!(net.counters().of(NetReason::AdmissionRefusedIncoming), 0, "none of them came as far as that");
     assert!(net.peers().is_empty());
 }
