@@ -1,3 +1,3 @@
-//! The agent.
+//! stub
 
 pub mod net;

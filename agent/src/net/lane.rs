@@ -29,7 +29,7 @@ const MIB: usize = 1024 * KIB;
 pub(super) const HINTS_IN_FLIGHT_MAX: usize = 16;
 
 impl Lane {
-    /// Every lane, in the order of [`Lane::index`].
+    /// Every lane.
     pub const ALL: [Self; 4] = [Self::Sync, Self::Members, Self::Call, Self::Artifact];
 
     /// The lane's word, as it stands in logs and metrics.

@@ -5,6 +5,7 @@ use libp2p::swarm::{Swarm, SwarmEvent};
 use libp2p::{SwarmBuilder, noise, ping, tcp, yamux};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::super::admission::{Admission, Meeting, NoMember, Role};
 use super::*;
 
 async fn another_cluster_is_refused(listen: &str) {
@@ -77,8 +78,42 @@ async fn a_libp2p_node_without_admission_gets_nothing_over_tcp() {
     a_foreigner_gets_nothing(TCP).await;
 }
 
-async fn a_foreign_listener_is_not_talked_to(listen: &str) {
-    let mut foreigner = foreigner();
+/// Believes everybody, and knows no secret itself.
+struct Gullible;
+
+impl Admission for Gullible {
+    const PROOF_BYTES: usize = ClusterSecret::PROOF_BYTES;
+
+    fn prove(&self, _: &Meeting, _: Role) -> Vec<u8> {
+        vec![0; Self::PROOF_BYTES]
+    }
+
+    fn judge(&self, _: &Meeting, _: Role, _: &[u8]) -> Result<(), NoMember> {
+        Ok(())
+    }
+}
+
+async fn a_listener_that_welcomes_without_a_proof_is_refused(listen: &str) {
+    let keypair = identity::keypair([9; 32]);
+    let own = identity::node_of(&keypair.public().to_peer_id()).unwrap();
+    let gate = Arc::new(gate::Gate { own, admission: Gullible, tally: Arc::default() });
+    let stack = transport::build(&keypair, gate).unwrap();
+    let options = libp2p::swarm::Config::with_tokio_executor();
+    let swarm = Swarm::new(stack, ping::Behaviour::default(), keypair.public().to_peer_id(), options);
+    is_not_talked_to(swarm, listen).await;
+}
+
+#[tokio::test]
+async fn a_listener_that_welcomes_without_a_proof_is_refused_over_quic() {
+    a_listener_that_welcomes_without_a_proof_is_refused(QUIC).await;
+}
+
+#[tokio::test]
+async fn a_listener_that_welcomes_without_a_proof_is_refused_over_tcp() {
+    a_listener_that_welcomes_without_a_proof_is_refused(TCP).await;
+}
+
+async fn is_not_talked_to(mut foreigner: Swarm<ping::Behaviour>, listen: &str) {
     foreigner.listen_on(listen.parse().unwrap()).unwrap();
     let address = within("it listens", async {
         loop {
@@ -104,12 +139,12 @@ async fn a_foreign_listener_is_not_talked_to(listen: &str) {
 
 #[tokio::test]
 async fn a_foreign_listener_is_not_talked_to_over_quic() {
-    a_foreign_listener_is_not_talked_to(QUIC).await;
+    is_not_talked_to(foreigner(), QUIC).await;
 }
 
 #[tokio::test]
 async fn a_foreign_listener_is_not_talked_to_over_tcp() {
-    a_foreign_listener_is_not_talked_to(TCP).await;
+    is_not_talked_to(foreigner(), TCP).await;
 }
 
 #[tokio::test]
