@@ -1,3 +1,4 @@
 //! stub
 
+pub mod placement;
 pub mod spec;
