@@ -1,4 +1,6 @@
 //! stub
 
 pub mod placement;
+pub mod reconcile;
+pub mod resources;
 pub mod spec;
