@@ -87,6 +87,12 @@ fn the_best_hosts_are_chosen() {
         facts
     };
     check("the idle one", &spec(1), vec![loaded(1, 0.9), loaded(2, 0.1)], &["n2"]);
+    let busy = |number| {
+        let mut facts = host(number);
+        facts.resources.cpu_used_share = 0.9;
+        facts
+    };
+    check("the one with CPU to spare", &spec(1), vec![busy(1), host(2)], &["n2"]);
     check("the roomy one", &spec(1), vec![starved(1), host(2)], &["n2"]);
     check("as many as asked", &spec(2), vec![loaded(1, 0.9), loaded(2, 0.1), loaded(3, 0.2)], &["n2", "n3"]);
     check("no more than there are", &spec(5), vec![host(1), host(2)], &["n1", "n2"]);

@@ -271,6 +271,17 @@ fn a_new_digest_or_a_minute_of_health_clears_the_record() {
 }
 
 #[test]
+fn a_failure_of_another_digest_is_counted_though_nobody_started_it_here() {
+    let mut cluster = Cluster::new(1, 1);
+    cluster.put(1, OLD, failed());
+    assert_eq!(cluster.decide(1), []);
+    cluster.spec = Some(Spec::new(NEW));
+    cluster.put(1, NEW, failed());
+    assert_eq!(cluster.decide(1), []);
+    assert!(matches!(cluster.waiting(1), Some(Waiting::BackingOff { failures: 1, .. })));
+}
+
+#[test]
 fn a_workload_that_fails_on_its_host_is_tried_elsewhere_and_not_brought_straight_back() {
     let mut cluster = Cluster::new(2, 1);
     cluster.host(2).load = 1.0;

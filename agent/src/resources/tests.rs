@@ -93,6 +93,16 @@ fn version_1_is_read_and_its_numbers_for_none_are_none() {
 }
 
 #[test]
+fn a_group_of_version_1_without_a_limit_has_none() {
+    let root = files(&[
+        ("proc/self/cgroup", "4:memory:/jobs\n"),
+        ("cgroup/memory/jobs/memory.limit_in_bytes", "9223372036854771712\n"),
+        ("cgroup/memory/jobs/memory.usage_in_bytes", "100\n"),
+    ]);
+    assert_eq!(cgroup(&root).memory(), None);
+}
+
+#[test]
 fn a_path_of_the_host_falls_back_to_the_mount_and_nonsense_to_no_limit() {
     let inside = files(&[
         ("proc/self/cgroup", "0::/docker/0123\n"),
