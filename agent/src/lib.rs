@@ -1,1 +1,5 @@
 //! stub
+
+pub mod api;
+pub mod metrics;
+pub mod service;
