@@ -17,8 +17,8 @@ use crate::service::{Fault, ServiceError};
 pub(super) struct Document {
     /// What it says.
     pub(super) value: Value,
-    /// Whether it holds whole numbers so long that the parser may have rounded them to floats.
-    pub(super) long_numbers: bool,
+    /// Whether the parser has rounded whole numbers beyond 64 bits to floats.
+    pub(super) rounded: bool,
 }
 
 /// Reads a JSON body; an empty one is `None`.
@@ -28,7 +28,7 @@ pub(super) async fn json_or_nothing(headers: &HeaderMap, body: Body) -> Result<O
         return Ok(None);
     }
     let value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
-    Ok(Some(Document { value, long_numbers: has_long_number(&bytes) }))
+    Ok(Some(Document { value, rounded: has_rounded_number(&bytes) }))
 }
 
 /// Reads a JSON body that has to be there.
@@ -43,16 +43,17 @@ pub(super) async fn artifact(headers: &HeaderMap, body: Body) -> Result<Bytes, P
 }
 
 async fn read(headers: &HeaderMap, body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, Problem> {
-    let announced = headers.get(axum::http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let announced =
+        headers.get(axum::http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > bytes_max as u64) {
         return Err(too_large(bytes_max));
     }
     match tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
-        Ok(Err(_)) => {
-            Err(ServiceError::new(Fault::Caller, "broken_body", "the body ended before it was complete").at("body").into())
-        }
+        Ok(Err(_)) => Err(ServiceError::new(Fault::Caller, "broken_body", "the body ended before it was complete")
+            .at("body")
+            .into()),
         Err(_) => {
             let message = format!("the body took longer than {} s to arrive", timeout.as_secs());
             Err(ServiceError::new(Fault::Caller, "slow_body", message).at("body").into())
@@ -70,28 +71,31 @@ fn malformed(error: &serde_json::Error) -> Problem {
     ServiceError::new(Fault::Caller, "malformed_json", message).at("body").into()
 }
 
-/// Digits from which on a whole number may be beyond 64 bits: 2^63 has 19.
-const LONG_NUMBER_DIGITS: usize = 19;
-
-/// Whether sound JSON holds a whole number of so many digits outside of text. The parser turns whole numbers beyond 64 bits
-/// into floats, and a float loses their last digits; with this the few documents that have any are told from all others.
-fn has_long_number(json: &[u8]) -> bool {
+/// Whether sound JSON holds a whole number beyond 64 bits outside of text. The parser turns those into floats, and a float
+/// loses their last digits; with this the few documents that have any are told from all others.
+fn has_rounded_number(json: &[u8]) -> bool {
     let mut rest = json;
     while let Some((&first, tail)) = rest.split_first() {
         match first {
             b'"' => rest = after_text(tail),
-            b'0'..=b'9' => {
-                let is_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
-                let length = rest.iter().take_while(|byte| is_number(byte)).count();
-                if length >= LONG_NUMBER_DIGITS && rest[..length].iter().all(u8::is_ascii_digit) {
+            b'-' | b'0'..=b'9' => {
+                let is_number = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+                let (number, tail) = rest.split_at(rest.iter().take_while(is_number).count());
+                if is_rounded(number) {
                     return true;
                 }
-                rest = &rest[length..];
+                rest = tail;
             }
             _ => rest = tail,
         }
     }
     false
+}
+
+fn is_rounded(number: &[u8]) -> bool {
+    let whole = number.strip_prefix(b"-").unwrap_or(number).iter().all(u8::is_ascii_digit);
+    let exact = |text: &str| text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
+    whole && !std::str::from_utf8(number).is_ok_and(exact)
 }
 
 /// What follows the closing quote of a text whose opening quote is already behind.
@@ -111,15 +115,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_whole_numbers_are_seen_outside_of_text_only() {
-        let check = |json: &str, expect: bool| assert_eq!(has_long_number(json.as_bytes()), expect, "{json}");
+    fn whole_numbers_beyond_64_bits_are_seen_outside_of_text_only() {
+        let check = |json: &str, expect: bool| assert_eq!(has_rounded_number(json.as_bytes()), expect, "{json}");
         check("18446744073709551616", true);
+        check("-9223372036854775809", true);
         check(r#"{"a":[1, -18446744073709551616]}"#, true);
         check(r#"{"18446744073709551616":"18446744073709551616"}"#, false);
         check(r#""\"18446744073709551616""#, false);
         check("18446744073709551616.5", false);
         check("1e300", false);
         check("0.18446744073709551616", false);
-        check("922337203685477580", false);
+        check("[18446744073709551615,-9223372036854775808,-0]", false);
     }
 }

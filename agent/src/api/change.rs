@@ -27,7 +27,7 @@ impl Changes {
     pub(super) fn of_key(key: &Key, document: &Document) -> Result<Self, ServiceError> {
         check_writable(key, "name")?;
         let mut changes = Self::default();
-        changes.read(key, object(&document.value, "body")?, "", document.long_numbers)?;
+        changes.read(key, object(&document.value, "body")?, "", document.rounded)?;
         Ok(changes)
     }
 
@@ -37,7 +37,9 @@ impl Changes {
         if let Some(unknown) = body.keys().find(|name| *name != "ops") {
             return Err(unknown_field(unknown, "", "the body has one field, ops"));
         }
-        let ops = body.get("ops").ok_or_else(|| missing("ops", r#"send {"ops":[{"key":"gcounter/kills","increment":1}]}"#))?;
+        let ops = body
+            .get("ops")
+            .ok_or_else(|| missing("ops", r#"send {"ops":[{"key":"gcounter/kills","increment":1}]}"#))?;
         let ops = array(ops, "ops")?;
         if ops.is_empty() {
             return Err(missing("ops", "name at least one operation"));
@@ -51,7 +53,7 @@ impl Changes {
             let at = format!("ops[{index}]");
             let op = object(op, &at)?;
             let key = read_key(op, &at)?;
-            changes.read(&key, op, &format!("{at}."), document.long_numbers)?;
+            changes.read(&key, op, &format!("{at}."), document.rounded)?;
         }
         Ok(changes)
     }
@@ -81,10 +83,16 @@ impl Changes {
     }
 
     /// Reads the operations on one key. Removals come first, so that one request can replace a member.
-    fn read(&mut self, key: &Key, operations: &Map<String, Json>, prefix: &str, long: bool) -> Result<(), ServiceError> {
+    fn read(
+        &mut self,
+        key: &Key,
+        operations: &Map<String, Json>,
+        prefix: &str,
+        rounded: bool,
+    ) -> Result<(), ServiceError> {
         let first = self.changes.len();
         for (name, operand) in operations.iter().filter(|(name, _)| prefix.is_empty() || *name != "key") {
-            let change = read_change(key.kind(), name, operand, prefix, long)?;
+            let change = read_change(key.kind(), name, operand, prefix, rounded)?;
             change.validate(key).map_err(|error| {
                 let (fault, code) = class_of(&error);
                 ServiceError::new(fault, code, error.to_string()).at(format!("{prefix}{name}"))
@@ -121,16 +129,16 @@ fn read_key(op: &Map<String, Json>, at: &str) -> Result<Key, ServiceError> {
     Ok(key)
 }
 
-fn read_change(kind: Kind, name: &str, operand: &Json, prefix: &str, long: bool) -> Result<Change, ServiceError> {
+fn read_change(kind: Kind, name: &str, operand: &Json, prefix: &str, rounded: bool) -> Result<Change, ServiceError> {
     let field = format!("{prefix}{name}");
     match (kind, name) {
         (Kind::GCounter | Kind::PnCounter, "increment") => amount(operand, &field).map(Change::Increment),
         (Kind::PnCounter, "decrement") => amount(operand, &field).map(Change::Decrement),
-        (Kind::GSet | Kind::OrSet, "add") => members(operand, &field, long).map(Change::Add),
-        (Kind::OrSet, "remove") => members(operand, &field, long).map(Change::Remove),
+        (Kind::GSet | Kind::OrSet, "add") => members(operand, &field, rounded).map(Change::Add),
+        (Kind::OrSet, "remove") => members(operand, &field, rounded).map(Change::Remove),
         (Kind::LwwMap, "put") => {
             let put = object(operand, &field)?;
-            let put = put.iter().map(|(k, value)| Ok((k.clone(), scalar(value, || format!("{field}.{k}"), long)?)));
+            let put = put.iter().map(|(k, value)| Ok((k.clone(), scalar(value, || format!("{field}.{k}"), rounded)?)));
             put.collect::<Result<_, ServiceError>>().map(Change::Put)
         }
         (Kind::LwwMap, "remove") => {
@@ -148,16 +156,16 @@ fn amount(json: &Json, field: &str) -> Result<u64, ServiceError> {
     json.as_u64().ok_or_else(|| wrong_value(field, "must be a whole number, not negative", json))
 }
 
-fn members(json: &Json, field: &str, long: bool) -> Result<Vec<Scalar>, ServiceError> {
+fn members(json: &Json, field: &str, rounded: bool) -> Result<Vec<Scalar>, ServiceError> {
     let members = array(json, field)?.iter().enumerate();
-    members.map(|(index, member)| scalar(member, || format!("{field}[{index}]"), long)).collect()
+    members.map(|(index, member)| scalar(member, || format!("{field}[{index}]"), rounded)).collect()
 }
 
-fn scalar(json: &Json, field: impl Fn() -> String, long: bool) -> Result<Scalar, ServiceError> {
+fn scalar(json: &Json, field: impl Fn() -> String, rounded: bool) -> Result<Scalar, ServiceError> {
     let scalar = json::scalar(json).map_err(|error| wrong_value(&field(), &error.to_string(), json))?;
     match scalar {
-        // What the parser rounded: only a document with long whole numbers can hold one.
-        Scalar::Float(float) if long && float.0.fract() == 0.0 && float.0.abs() >= i64::MAX as f64 => {
+        // What the parser rounded: only such a document can hold one.
+        Scalar::Float(float) if rounded && float.0.fract() == 0.0 && float.0.abs() >= i64::MAX as f64 => {
             Err(wrong_value(&field(), &ScalarError::Range.to_string(), json))
         }
         scalar => Ok(scalar),

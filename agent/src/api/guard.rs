@@ -122,8 +122,18 @@ mod tests {
         for ours in ["localhost", "LocalHost:80", "127.0.0.1:7411", "[::1]", "[::1]:7411"] {
             check(ours, true);
         }
-        for foreign in ["", "localhost.evil.example", "evil.example", "127.0.0.1.nip.io:7411", "localhost:", "localhost:x",
-            "127.0.0.2", "[::2]", "user@localhost", "é"] {
+        for foreign in [
+            "",
+            "localhost.evil.example",
+            "evil.example",
+            "127.0.0.1.nip.io:7411",
+            "localhost:",
+            "localhost:x",
+            "127.0.0.2",
+            "[::2]",
+            "user@localhost",
+            "é",
+        ] {
             check(foreign, false);
         }
     }

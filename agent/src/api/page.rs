@@ -1,3 +1,8 @@
 //! stub
-use std::sync::Arc; use axum::extract::State; use super::routes::App; use crate::service::Service;
-pub(super) async fn show<S: Service>(State(_app): State<Arc<App<S>>>) -> &'static str { "" }
+use super::routes::App;
+use crate::service::Service;
+use axum::extract::State;
+use std::sync::Arc;
+pub(super) async fn show<S: Service>(State(_app): State<Arc<App<S>>>) -> &'static str {
+    ""
+}

@@ -45,7 +45,12 @@ pub(super) fn flag(name: &'static str, value: Option<&str>) -> Result<bool, Prob
 }
 
 /// A whole number within bounds, both inclusive.
-pub(super) fn number(name: &'static str, value: Option<&str>, least: usize, most: usize) -> Result<Option<usize>, Problem> {
+pub(super) fn number(
+    name: &'static str,
+    value: Option<&str>,
+    least: usize,
+    most: usize,
+) -> Result<Option<usize>, Problem> {
     let Some(text) = value else { return Ok(None) };
     match text.parse() {
         Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
@@ -58,7 +63,10 @@ pub(super) fn duration(name: &'static str, value: Option<&str>, most: Duration) 
     let Some(text) = value else { return Ok(None) };
     match humantime::parse_duration(text) {
         Ok(duration) if duration <= most => Ok(Some(duration)),
-        _ => Err(wrong(name, &format!("must be a time with a unit, as in 10s, up to {}", humantime::format_duration(most)))),
+        _ => Err(wrong(
+            name,
+            &format!("must be a time with a unit, as in 10s, up to {}", humantime::format_duration(most)),
+        )),
     }
 }
 

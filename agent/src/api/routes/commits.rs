@@ -54,7 +54,9 @@ pub(in crate::api) async fn progress<S: Service>(
         Some(progress) => Ok(Json(progress)),
         None => {
             let name = format!("{replica}/{seq}");
-            Err(ServiceError::not_found("unknown_commit", "commit", &name).hint("it may not have arrived here yet").into())
+            Err(ServiceError::not_found("unknown_commit", "commit", &name)
+                .hint("it may not have arrived here yet")
+                .into())
         }
     }
 }
