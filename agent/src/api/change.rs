@@ -19,8 +19,13 @@ use crate::service::{CommitError, Fault, ServiceError};
 pub(super) struct Changes {
     /// What to commit.
     pub(super) changes: Vec<(Key, Change)>,
-    fields: Vec<String>,
+    /// Where each stood.
+    pub(super) fields: Fields,
 }
+
+/// Where the changes of one request stood in it, as paths.
+#[derive(Debug, Default)]
+pub(super) struct Fields(Vec<String>);
 
 impl Changes {
     /// Reads what to do to one key.
@@ -58,30 +63,6 @@ impl Changes {
         Ok(changes)
     }
 
-    /// The error of a commit that was refused, with the field that it was about.
-    pub(super) fn refused(&self, error: &CommitError) -> ServiceError {
-        let message = error.to_string();
-        match error {
-            CommitError::Change { index, error } => {
-                let (fault, code) = class_of(error);
-                let field = self.fields.get(*index).cloned().unwrap_or_else(|| "body".to_owned());
-                ServiceError::new(fault, code, error.to_string()).at(field)
-            }
-            CommitError::TooLarge(_) => {
-                ServiceError::new(Fault::TooLarge, "commit_too_large", message).hint("split it into several commits")
-            }
-            CommitError::ReadOnly(_) => ServiceError::new(Fault::Unavailable, "read_only", message)
-                .hint("reads still work; `selvedge status` tells what has to be mended"),
-            CommitError::Busy => super::guard::busy(&message),
-            CommitError::NotDurableInTime(commit) => ServiceError::new(Fault::TimedOut, "not_durable_in_time", message)
-                .changed(format!("the commit {}/{} was applied", commit.replica, commit.seq))
-                .hint("ask /v1/commits/{replica}/{seq} whether it is durable by now"),
-            CommitError::NoAnswer => ServiceError::new(Fault::TimedOut, "no_answer", message)
-                .changed("unknown: the commit may have been applied")
-                .hint("retry with the same Idempotency-Key"),
-        }
-    }
-
     /// Reads the operations on one key. Removals come first, so that one request can replace a member.
     fn read(
         &mut self,
@@ -102,13 +83,39 @@ impl Changes {
                 Change::Increment(_) | Change::Decrement(_) | Change::Add(_) | Change::Put(_) => self.changes.len(),
             };
             self.changes.insert(at, (key.clone(), change));
-            self.fields.insert(at, format!("{prefix}{name}"));
+            self.fields.0.insert(at, format!("{prefix}{name}"));
         }
         if self.changes.len() == first {
             let field = prefix.strip_suffix('.').unwrap_or("body");
             return Err(missing(field, &format!("a {} takes {}", key.kind(), usage(key.kind()))));
         }
         Ok(())
+    }
+}
+
+impl Fields {
+    /// The error of a commit that was refused, with the field that it was about.
+    pub(super) fn refused(&self, error: &CommitError) -> ServiceError {
+        let message = error.to_string();
+        match error {
+            CommitError::Change { index, error } => {
+                let (fault, code) = class_of(error);
+                let field = self.0.get(*index).cloned().unwrap_or_else(|| "body".to_owned());
+                ServiceError::new(fault, code, error.to_string()).at(field)
+            }
+            CommitError::TooLarge(_) => {
+                ServiceError::new(Fault::TooLarge, "commit_too_large", message).hint("split it into several commits")
+            }
+            CommitError::ReadOnly(_) => ServiceError::new(Fault::Unavailable, "read_only", message)
+                .hint("reads still work; `selvedge status` tells what has to be mended"),
+            CommitError::Busy => super::guard::busy(&message),
+            CommitError::NotDurableInTime(commit) => ServiceError::new(Fault::TimedOut, "not_durable_in_time", message)
+                .changed(format!("the commit {}/{} was applied", commit.replica, commit.seq))
+                .hint("ask /v1/commits/{replica}/{seq} whether it is durable by now"),
+            CommitError::NoAnswer => ServiceError::new(Fault::TimedOut, "no_answer", message)
+                .changed("unknown: the commit may have been applied")
+                .hint("retry with the same Idempotency-Key"),
+        }
     }
 }
 

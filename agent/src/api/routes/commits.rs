@@ -35,10 +35,10 @@ pub(in crate::api) async fn make<S: Service>(
     body: Body,
 ) -> Answer<Json<Made>> {
     let options = commit_options(&method, &uri, &headers, pairs)?;
-    let changes = Changes::of_many(&body::json(&headers, body).await?)?;
-    match app.service().commit(changes.changes.clone(), options).await {
+    let Changes { changes, fields } = Changes::of_many(&body::json(&headers, body).await?)?;
+    match app.service().commit(changes, options).await {
         Ok(commit) => Ok(Json(Made { commit })),
-        Err(error) => Err(changes.refused(&error).into()),
+        Err(error) => Err(fields.refused(&error).into()),
     }
 }
 

@@ -58,9 +58,8 @@ pub(in crate::api) async fn write<S: Service>(
 ) -> Answer<Json<Written>> {
     let key = key_of(path)?;
     let options = commit_options(&method, &uri, &headers, pairs)?;
-    let changes = Changes::of_key(&key, &body::json(&headers, body).await?)?;
-    let commit =
-        app.service().commit(changes.changes.clone(), options).await.map_err(|error| changes.refused(&error))?;
+    let Changes { changes, fields } = Changes::of_key(&key, &body::json(&headers, body).await?)?;
+    let commit = app.service().commit(changes, options).await.map_err(|error| fields.refused(&error))?;
     let read = app.service().read(&key).await.map_err(|error| error.changed("the commit was applied"))?;
     let value = read.map_or_else(|| json::empty(key.kind()), |entry| entry.value);
     Ok(Json(Written { commit, value }))
