@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The composition root: from a configuration to a running agent, in steps.
 //!
 //! Opens what is on disk, builds and binds the parts, spawns them, and on the way down drains in the opposite order. The only
@@ -87,24 +86,4 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
     RuntimeInfo::remove(&data_dir)?;
     tracing::info!("stopped");
     ended
-=======
-//! The composition root: configuration → build → spawn → drain.
-
-use tokio_util::sync::CancellationToken;
-
-use crate::config::Config;
-
-/// Why the agent could not start, or failed.
-#[derive(Debug, thiserror::Error)]
-#[error("the agent is not built yet")]
-pub struct AgentError;
-
-/// Runs the agent until `shutdown` is cancelled.
-///
-/// # Errors
-/// It could not start, or a part of it failed.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AgentError> {
-    drop((config, shutdown));
-    Err(AgentError)
->>>>>>> wt-cli
 }
