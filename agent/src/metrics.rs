@@ -3,7 +3,7 @@
 //! Owns the registry and the typed ways to record into it. Decides nothing from its figures. The invariant: labels come from
 //! small closed sets, or from names that are forgotten with what they name, so that nothing here grows for ever.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -16,14 +16,11 @@ use prometheus_client::registry::{Registry, Unit};
 
 mod labels;
 
-pub use self::labels::{Direction, DropReason, Lane, Origin, Outcome};
+pub use self::labels::{Direction, Origin, Outcome};
 
 /// Call durations from 5 µs, a small call on a warm instance, in doublings to about 10 s, beyond the longest deadline that
 /// makes sense.
 const DURATION_BUCKETS: (f64, f64, u16) = (5e-6, 2.0, 22);
-
-/// Commits per sync to disk, in doublings from 1 to the most that one batch may hold.
-const BATCH_BUCKETS: (f64, f64, u16) = (1.0, 2.0, 13);
 
 type Whole = Gauge<u64, AtomicU64>;
 type Fraction = Gauge<f64, AtomicU64>;
@@ -72,7 +69,7 @@ pub struct Metrics {
     state_bytes: Whole,
     state_garbage: Whole,
     store_syncs: Counter,
-    store_batch: Histogram,
+    store_commits: Counter,
     net_bytes: Family<NetLabels, Counter>,
     drops: Family<ReasonLabel, Counter>,
     peers_connected: Whole,
@@ -111,7 +108,7 @@ impl Metrics {
             state_bytes: Whole::default(),
             state_garbage: Whole::default(),
             store_syncs: Counter::default(),
-            store_batch: histogram(BATCH_BUCKETS),
+            store_commits: Counter::default(),
             net_bytes: Family::default(),
             drops: Family::default(),
             peers_connected: Whole::default(),
@@ -120,7 +117,7 @@ impl Metrics {
             healthy: Whole::default(),
             uptime: Fraction::default(),
         };
-        metrics.with_zeros().registered(version)
+        metrics.registered(version)
     }
 
     /// The figures of one workload's calls.
@@ -141,9 +138,9 @@ impl Metrics {
         self.call_duration.remove(&WorkloadLabel { workload: name.to_owned() });
     }
 
-    /// Counts commits that were applied.
-    pub fn commits(&self, origin: Origin, count: u64) {
-        self.commits.get_or_create(&OriginLabel { origin: origin.as_str() }).inc_by(count);
+    /// Tells how many commits were applied so far.
+    pub fn commits(&self, origin: Origin, total: u64) {
+        set(&self.commits.get_or_create(&OriginLabel { origin: origin.as_str() }), total);
     }
 
     /// Tells the size of the shared state: keys, bytes of content, and what is kept only until all have seen its removal.
@@ -153,21 +150,20 @@ impl Metrics {
         self.state_garbage.set(garbage);
     }
 
-    /// Counts a sync to disk that made this many commits durable.
-    pub fn store_synced(&self, commits: u32) {
-        self.store_syncs.inc();
-        self.store_batch.observe(f64::from(commits));
+    /// Tells how many syncs to disk there were, and how many commits they made durable.
+    pub fn store_synced(&self, syncs: u64, commits: u64) {
+        set(&self.store_syncs, syncs);
+        set(&self.store_commits, commits);
     }
 
-    /// Counts bytes that a lane moved.
-    pub fn net_bytes(&self, lane: Lane, direction: Direction, bytes: u64) {
-        let labels = NetLabels { lane: lane.as_str(), direction: direction.as_str() };
-        self.net_bytes.get_or_create(&labels).inc_by(bytes);
+    /// Tells how many bytes a lane of the network has moved.
+    pub fn net_bytes(&self, lane: &'static str, direction: Direction, total: u64) {
+        set(&self.net_bytes.get_or_create(&NetLabels { lane, direction: direction.as_str() }), total);
     }
 
-    /// Counts something that was dropped.
-    pub fn dropped(&self, reason: DropReason) {
-        self.drops.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    /// Tells how many things were dropped or refused for this reason.
+    pub fn dropped(&self, reason: &'static str, total: u64) {
+        set(&self.drops.get_or_create(&ReasonLabel { reason }), total);
     }
 
     /// Tells how many members are connected.
@@ -204,22 +200,6 @@ impl Metrics {
         text
     }
 
-    /// Makes the series of the closed sets, so that a rate over them starts at zero and not at the first event.
-    fn with_zeros(self) -> Self {
-        for origin in Origin::ALL {
-            self.commits(origin, 0);
-        }
-        for lane in Lane::ALL {
-            for direction in Direction::ALL {
-                self.net_bytes(lane, direction, 0);
-            }
-        }
-        for reason in DropReason::ALL {
-            drop(self.drops.get_or_create_owned(&ReasonLabel { reason: reason.as_str() }));
-        }
-        self
-    }
-
     fn registered(mut self, version: &str) -> Self {
         let build = Info::new(vec![("version", version.to_owned())]);
         let registry = &mut self.registry;
@@ -235,7 +215,7 @@ impl Metrics {
         let help = "Dots and empty objects kept until every member has seen what made them so";
         registry.register("state_garbage", help, self.state_garbage.clone());
         registry.register("store_syncs", "Syncs of the store to disk", self.store_syncs.clone());
-        registry.register("store_sync_commits", "Commits that one sync made durable", self.store_batch.clone());
+        registry.register("store_commits", "Commits that the store made durable", self.store_commits.clone());
         registry.register_with_unit("net", "Bytes moved, by lane", Unit::Bytes, self.net_bytes.clone());
         registry.register("drops", "What was dropped, by reason", self.drops.clone());
         registry.register("peers_connected", "Members connected", self.peers_connected.clone());
@@ -245,6 +225,11 @@ impl Metrics {
         registry.register("healthy", "1 if the agent has nothing to complain of", self.healthy.clone());
         self
     }
+}
+
+/// Some figures are counted where they arise; here they are only told.
+fn set(counter: &Counter, total: u64) {
+    counter.inner().store(total, Ordering::Relaxed);
 }
 
 fn histogram((first, factor, count): (f64, f64, u16)) -> Histogram {
@@ -266,9 +251,9 @@ mod tests {
         metrics.workload("combat").record(Outcome::Ok, Duration::from_micros(30));
         metrics.commits(Origin::Remote, 4);
         metrics.state(1, 2, 3);
-        metrics.store_synced(7);
-        metrics.net_bytes(Lane::Push, Direction::Out, 100);
-        metrics.dropped(DropReason::QueueFull);
+        metrics.store_synced(1, 7);
+        metrics.net_bytes("sync", Direction::Out, 100);
+        metrics.dropped("hint_queue_full", 1);
         metrics.peers_connected(2);
         metrics.peer_round_trip("12D3", Duration::from_millis(5));
         metrics.converged(true);
@@ -282,9 +267,9 @@ mod tests {
             "selvedge_state_bytes 2",
             "selvedge_state_garbage 3",
             "selvedge_store_syncs_total 1",
-            "selvedge_store_sync_commits_sum 7.0",
-            r#"selvedge_net_bytes_total{lane="push",direction="out"} 100"#,
-            r#"selvedge_drops_total{reason="queue_full"} 1"#,
+            "selvedge_store_commits_total 7",
+            r#"selvedge_net_bytes_total{lane="sync",direction="out"} 100"#,
+            r#"selvedge_drops_total{reason="hint_queue_full"} 1"#,
             "selvedge_peers_connected 2",
             r#"selvedge_peer_round_trip_seconds{peer="12D3"} 0.005"#,
             "selvedge_converged 1",

@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 pub use address::{AddressError, ListenAddr};
 pub use admission::ClusterSecret;
 pub use counters::{LaneCounters, NetCounters, NetReason};
+pub use identity::node_of_seed;
 pub use lane::Lane;
 pub use peers::PeerLink;
 

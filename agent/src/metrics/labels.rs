@@ -53,45 +53,11 @@ labels! {
 }
 
 labels! {
-    /// What the network moves.
-    Lane {
-        /// New commits.
-        Push = "push",
-        /// Digests, vectors, and what is fetched or repaired.
-        Sync = "sync",
-        /// Records of members.
-        Members = "members",
-        /// Forwarded calls.
-        Calls = "calls",
-        /// Artefacts.
-        Artifacts = "artifacts",
-    }
-}
-
-labels! {
     /// Which way.
     Direction {
         /// To this host.
         In = "in",
         /// From this host.
         Out = "out",
-    }
-}
-
-labels! {
-    /// Why something was dropped.
-    DropReason {
-        /// A bounded queue was full; anti-entropy makes up for it.
-        QueueFull = "queue_full",
-        /// Bytes that are no message of ours.
-        Malformed = "malformed",
-        /// A message beyond the bound on its size.
-        TooLarge = "too_large",
-        /// It came from somebody who is no member.
-        NotAdmitted = "not_admitted",
-        /// The peer was gone before it could be sent.
-        Disconnected = "disconnected",
-        /// The peer did not take it in time.
-        TimedOut = "timed_out",
     }
 }

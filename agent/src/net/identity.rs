@@ -15,6 +15,11 @@ pub(super) fn keypair(mut seed: [u8; 32]) -> Keypair {
     Keypair::ed25519_from_bytes(&mut seed).expect("every 32 bytes are an ed25519 seed")
 }
 
+/// The node that `seed` stands for.
+pub fn node_of_seed(seed: [u8; 32]) -> NodeId {
+    node_of(&keypair(seed).public().to_peer_id()).expect("an ed25519 key has a node")
+}
+
 /// The peer id of `node`, or `None` where libp2p refuses the bytes.
 pub(super) fn peer_of(node: NodeId) -> Option<PeerId> {
     PeerId::from_bytes(&node.peer_id_bytes()).ok()
