@@ -1,3 +1,18 @@
-//! The pure replication engine of Selvedge.
+//! The pure replication engine of Selvedge: CRDTs, commits, version vectors, anti-entropy.
+//!
+//! No I/O, no clock, no threads, no randomness of its own: time, identity and bytes are arguments, effects are returned as
+//! data. The one door is [`replica::Replica::handle`]. Modules depend downwards only:
+//! `replica` → `{state, draft, change, commit, codec, log}` → `crdt` → `{id, hlc, key, scalar, causal, limits}`.
 
+pub mod causal;
+pub mod change;
+pub mod codec;
+pub mod commit;
+pub mod crdt;
+pub mod draft;
+pub mod hlc;
 pub mod id;
+pub mod key;
+pub mod limits;
+pub mod scalar;
+pub mod state;

@@ -1,0 +1,189 @@
+//! Version vectors: which commits of which streams have been seen.
+//!
+//! Built on the vector clock of the `crdts` crate, keyed by stream. Because commits of a stream apply in order and without
+//! gaps, one number per stream says it all. The invariant: a vector only grows.
+
+use std::cmp::Ordering;
+
+use crdts::{CmRDT, CvRDT, Dot as ClockDot, VClock};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::id::{Dot, Scope, Stream};
+use crate::limits::STREAMS_MAX;
+
+/// The highest sequence number seen of each stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionVector {
+    clock: VClock<Stream>,
+}
+
+impl VersionVector {
+    /// The highest sequence number seen of `stream`; 0 when none was.
+    #[must_use]
+    pub fn seq(&self, stream: &Stream) -> u64 {
+        self.clock.get(stream)
+    }
+
+    /// Notes that `stream` has been seen up to and including `seq`. Never goes back.
+    pub fn advance(&mut self, stream: Stream, seq: u64) {
+        self.clock.apply(ClockDot::new(stream, seq));
+    }
+
+    /// Takes the greater of both, stream by stream.
+    pub fn merge(&mut self, other: &Self) {
+        self.clock.merge(other.clock.clone());
+    }
+
+    /// Whether the commit named by `dot` in `scope` has been seen.
+    #[must_use]
+    pub fn covers(&self, scope: Scope, dot: &Dot) -> bool {
+        self.seq(&Stream { scope, replica: dot.replica }) >= dot.seq
+    }
+
+    /// Whether everything in `other` has been seen.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        matches!(self.clock.partial_cmp(&other.clock), Some(Ordering::Equal | Ordering::Greater))
+    }
+
+    /// How many commits of `other` have not been seen.
+    #[must_use]
+    pub fn missing_from(&self, other: &Self) -> u64 {
+        other.iter().map(|(stream, seq)| seq.saturating_sub(self.seq(&stream))).fold(0, u64::saturating_add)
+    }
+
+    /// The lesser of both, stream by stream: what both have seen.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        let mut common = Self::default();
+        for (stream, seq) in self.iter() {
+            let seq = seq.min(other.seq(&stream));
+            if seq > 0 {
+                common.advance(stream, seq);
+            }
+        }
+        common
+    }
+
+    /// Every stream with its highest sequence number, in order of stream.
+    pub fn iter(&self) -> impl Iterator<Item = (Stream, u64)> + '_ {
+        self.clock.dots.iter().map(|(stream, seq)| (*stream, *seq))
+    }
+
+    /// How many streams have been seen.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.clock.dots.len()
+    }
+
+    /// Whether nothing has been seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clock.is_empty()
+    }
+
+    /// How many commits the vector stands for.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.iter().map(|(_, seq)| seq).fold(0, u64::saturating_add)
+    }
+
+    /// A hash of constant size that is equal for equal vectors.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new_derive_key("selvedge version vector v1");
+        for (stream, seq) in self.iter() {
+            hasher.update(&stream.scope.0.to_le_bytes());
+            hasher.update(&stream.replica.node.0);
+            hasher.update(&stream.replica.incarnation.0.to_le_bytes());
+            hasher.update(&seq.to_le_bytes());
+        }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        digest
+    }
+}
+
+impl FromIterator<(Stream, u64)> for VersionVector {
+    fn from_iter<I: IntoIterator<Item = (Stream, u64)>>(pairs: I) -> Self {
+        let mut vector = Self::default();
+        for (stream, seq) in pairs {
+            vector.advance(stream, seq);
+        }
+        vector
+    }
+}
+
+impl Serialize for VersionVector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for VersionVector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = VersionVector;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "at most {STREAMS_MAX} pairs of stream and sequence number")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<VersionVector, A::Error> {
+                let mut vector = VersionVector::default();
+                while let Some((stream, seq)) = pairs.next_element::<(Stream, u64)>()? {
+                    if vector.len() == STREAMS_MAX {
+                        return Err(serde::de::Error::custom("too many streams in a version vector"));
+                    }
+                    if seq == 0 {
+                        return Err(serde::de::Error::custom("a version vector names a stream at sequence number 0"));
+                    }
+                    vector.advance(stream, seq);
+                }
+                Ok(vector)
+            }
+        }
+        deserializer.deserialize_seq(Pairs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Incarnation, NodeId, ReplicaId};
+
+    fn stream(byte: u8) -> Stream {
+        Stream::global(ReplicaId { node: NodeId([byte; 32]), incarnation: Incarnation(1) })
+    }
+
+    fn vector(pairs: &[(u8, u64)]) -> VersionVector {
+        pairs.iter().map(|(byte, seq)| (stream(*byte), *seq)).collect()
+    }
+
+    #[test]
+    fn includes_is_a_partial_order() {
+        let (low, high, aside) = (vector(&[(1, 2)]), vector(&[(1, 3), (2, 1)]), vector(&[(1, 1), (2, 5)]));
+        assert!(high.includes(&low) && !low.includes(&high));
+        assert!(!high.includes(&aside) && !aside.includes(&high));
+        assert!(low.includes(&low) && low.includes(&VersionVector::default()));
+    }
+
+    #[test]
+    fn missing_counts_what_the_other_has_more() {
+        assert_eq!(vector(&[(1, 2)]).missing_from(&vector(&[(1, 5), (2, 4)])), 7);
+        assert_eq!(vector(&[(1, 9)]).missing_from(&vector(&[(1, 5)])), 0);
+    }
+
+    #[test]
+    fn common_is_the_lesser_of_both() {
+        assert_eq!(vector(&[(1, 5), (2, 1)]).common(&vector(&[(1, 3), (3, 9)])), vector(&[(1, 3)]));
+    }
+
+    #[test]
+    fn digests_are_equal_exactly_for_equal_vectors() {
+        assert_eq!(vector(&[(1, 2), (2, 3)]).digest(), vector(&[(2, 3), (1, 2)]).digest());
+        assert_ne!(vector(&[(1, 2)]).digest(), vector(&[(1, 3)]).digest());
+    }
+}

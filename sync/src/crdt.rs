@@ -1,0 +1,19 @@
+//! The replicated data types: their operations, their merges, and the hash of their live content.
+//!
+//! Semantics are those of the `crdts` crate; where a type here replaces one of that crate it is because a set must cost the
+//! change and not its size, or because a defect there diverges. Knows objects one at a time: no keys beyond a salt, no commits.
+//! The invariant: hosts that applied the same operations, in any order that keeps each writer's order, hold the same content.
+
+mod content;
+mod counter;
+mod dot_map;
+mod grow_set;
+mod object;
+mod op;
+
+pub use content::{Content, ContentHash};
+pub use counter::{GCounter, PnCounter};
+pub use dot_map::{Context, DotMap, DotMapState, Entry, Item};
+pub use grow_set::GrowSet;
+pub use object::{Object, ObjectState, Value};
+pub use op::{Assign, Op, OpError};

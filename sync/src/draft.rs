@@ -1,0 +1,220 @@
+//! A draft: changes gathered for one commit, readable as if they were already applied.
+//!
+//! Owns the folding of several changes to one object into one, and the overlay that lets a guest read its own writes. Applies
+//! nothing. The invariant: a draft that was dropped has left no trace.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::change::{Change, ChangeError};
+use crate::key::{Key, Kind};
+use crate::limits::COUNTER_TOTAL_MAX;
+use crate::scalar::Scalar;
+
+/// Read access to the replicated state, for whoever needs no more than that.
+pub trait ReadState {
+    /// The value of a counter; `None` when nobody has written it.
+    fn counter(&self, key: &Key) -> Option<i128>;
+    /// What this replica itself has added to and taken from a counter so far.
+    fn own_totals(&self, key: &Key) -> (u64, u64);
+    /// Whether a set has this member.
+    fn contains(&self, key: &Key, member: &Scalar) -> bool;
+    /// The members of a set, in order; `None` when nobody has written it.
+    fn members(&self, key: &Key) -> Option<Vec<Scalar>>;
+    /// The value of a map's field.
+    fn field(&self, key: &Key, field: &str) -> Option<Scalar>;
+    /// The fields of a map; `None` when nobody has written it.
+    fn fields(&self, key: &Key) -> Option<BTreeMap<String, Scalar>>;
+}
+
+/// The folded changes to one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Folded {
+    /// What to add and what to take.
+    Counter { up: u64, down: u64 },
+    /// Members to add.
+    Grow(BTreeSet<Scalar>),
+    /// Members to add (true) or to remove (false).
+    Set(BTreeMap<Scalar, bool>),
+    /// Fields to put, or to remove (`None`).
+    Map(BTreeMap<String, Option<Scalar>>),
+}
+
+/// Changes over a state that stays as it is.
+pub struct Draft<'a, S: ReadState + ?Sized> {
+    base: &'a S,
+    folded: BTreeMap<Key, Folded>,
+}
+
+impl<'a, S: ReadState + ?Sized> Draft<'a, S> {
+    /// An empty draft over `base`.
+    #[must_use]
+    pub const fn new(base: &'a S) -> Self {
+        Self { base, folded: BTreeMap::new() }
+    }
+
+    /// How many objects the draft touches.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.folded.len()
+    }
+
+    /// Whether nothing was changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.folded.is_empty()
+    }
+
+    /// Adds a change.
+    ///
+    /// # Errors
+    /// The change does not fit the key's type, breaks a bound, or would overflow the counter. The draft stays as it was.
+    pub fn change(&mut self, key: &Key, change: Change) -> Result<(), ChangeError> {
+        change.validate(key)?;
+        let base = self.base;
+        let folded = self.folded.get(key).cloned().unwrap_or_else(|| Folded::empty(key.kind()));
+        let folded = folded.with(change, || base.own_totals(key))?;
+        self.folded.insert(key.clone(), folded);
+        Ok(())
+    }
+
+    /// The value of a counter with the draft's own changes.
+    #[must_use]
+    pub fn counter(&self, key: &Key) -> Option<i128> {
+        let base = self.base.counter(key);
+        match self.folded.get(key) {
+            Some(Folded::Counter { up, down }) => Some(base.unwrap_or(0) + i128::from(*up) - i128::from(*down)),
+            Some(Folded::Grow(_) | Folded::Set(_) | Folded::Map(_)) | None => base,
+        }
+    }
+
+    /// Whether a set has this member, with the draft's own changes.
+    #[must_use]
+    pub fn contains(&self, key: &Key, member: &Scalar) -> bool {
+        let folded = match self.folded.get(key) {
+            Some(Folded::Grow(added)) => added.contains(member).then_some(true),
+            Some(Folded::Set(members)) => members.get(member).copied(),
+            Some(Folded::Counter { .. } | Folded::Map(_)) | None => None,
+        };
+        folded.unwrap_or_else(|| self.base.contains(key, member))
+    }
+
+    /// The members of a set, with the draft's own changes.
+    #[must_use]
+    pub fn members(&self, key: &Key) -> Option<Vec<Scalar>> {
+        let base = self.base.members(key);
+        let mut members: BTreeSet<Scalar> = match self.folded.get(key) {
+            Some(Folded::Grow(_) | Folded::Set(_)) => base.unwrap_or_default().into_iter().collect(),
+            Some(Folded::Counter { .. } | Folded::Map(_)) | None => return base,
+        };
+        match self.folded.get(key) {
+            Some(Folded::Grow(added)) => members.extend(added.iter().cloned()),
+            Some(Folded::Set(changed)) => {
+                members.retain(|member| changed.get(member) != Some(&false));
+                members.extend(changed.iter().filter(|(_, there)| **there).map(|(member, _)| member.clone()));
+            }
+            Some(Folded::Counter { .. } | Folded::Map(_)) | None => {}
+        }
+        Some(members.into_iter().collect())
+    }
+
+    /// The value of a map's field, with the draft's own changes.
+    #[must_use]
+    pub fn field(&self, key: &Key, field: &str) -> Option<Scalar> {
+        if let Some(Folded::Map(fields)) = self.folded.get(key)
+            && let Some(value) = fields.get(field)
+        {
+            return value.clone();
+        }
+        self.base.field(key, field)
+    }
+
+    /// The fields of a map, with the draft's own changes.
+    #[must_use]
+    pub fn fields(&self, key: &Key) -> Option<BTreeMap<String, Scalar>> {
+        let base = self.base.fields(key);
+        let Some(Folded::Map(changed)) = self.folded.get(key) else { return base };
+        let mut fields = base.unwrap_or_default();
+        for (field, value) in changed {
+            match value {
+                Some(value) => fields.insert(field.clone(), value.clone()),
+                None => fields.remove(field),
+            };
+        }
+        Some(fields)
+    }
+
+    /// The draft as plain changes, at most two per object, ready to be committed.
+    #[must_use]
+    pub fn into_changes(self) -> Vec<(Key, Change)> {
+        self.folded.into_iter().flat_map(|(key, folded)| folded.into_changes().map(move |c| (key.clone(), c))).collect()
+    }
+
+    pub(crate) fn into_folded(self) -> BTreeMap<Key, Folded> {
+        self.folded
+    }
+}
+
+impl Folded {
+    const fn empty(kind: Kind) -> Self {
+        match kind {
+            Kind::GCounter | Kind::PnCounter => Self::Counter { up: 0, down: 0 },
+            Kind::GSet => Self::Grow(BTreeSet::new()),
+            Kind::OrSet => Self::Set(BTreeMap::new()),
+            Kind::LwwMap => Self::Map(BTreeMap::new()),
+        }
+    }
+
+    fn with(mut self, change: Change, own_totals: impl Fn() -> (u64, u64)) -> Result<Self, ChangeError> {
+        let raise = |pending: u64, by: u64, own: u64| {
+            let total = pending.checked_add(by).and_then(|sum| own.checked_add(sum));
+            total.filter(|total| *total <= COUNTER_TOTAL_MAX).map(|total| total - own).ok_or(ChangeError::Overflow)
+        };
+        match (&mut self, change) {
+            (Self::Counter { up, .. }, Change::Increment(by)) => *up = raise(*up, by, own_totals().0)?,
+            (Self::Counter { down, .. }, Change::Decrement(by)) => *down = raise(*down, by, own_totals().1)?,
+            (Self::Grow(added), Change::Add(members)) => added.extend(members),
+            (Self::Set(set), Change::Add(members)) => set.extend(members.into_iter().map(|member| (member, true))),
+            (Self::Set(set), Change::Remove(members)) => set.extend(members.into_iter().map(|member| (member, false))),
+            (Self::Map(map), Change::Put(fields)) => {
+                map.extend(fields.into_iter().map(|(field, value)| (field, Some(value))));
+            }
+            (Self::Map(map), Change::RemoveFields(fields)) => {
+                map.extend(fields.into_iter().map(|field| (field, None)));
+            }
+            (folded, change) => unreachable!("`{}` was validated for {folded:?}", change.name()),
+        }
+        Ok(self)
+    }
+
+    fn into_changes(self) -> impl Iterator<Item = Change> {
+        let (first, second) = match self {
+            Self::Counter { up, down: 0 } => (Some(Change::Increment(up)), None),
+            Self::Counter { up: 0, down } => (None, Some(Change::Decrement(down))),
+            Self::Counter { up, down } => (Some(Change::Increment(up)), Some(Change::Decrement(down))),
+            Self::Grow(members) => (Some(Change::Add(members.into_iter().collect())), None),
+            Self::Set(members) => {
+                let (added, removed): (Vec<_>, Vec<_>) = members.into_iter().partition(|(_, there)| *there);
+                let names = |members: Vec<(Scalar, bool)>| members.into_iter().map(|(member, _)| member).collect();
+                (
+                    some_unless_empty(names(added)).map(Change::Add),
+                    some_unless_empty(names(removed)).map(Change::Remove),
+                )
+            }
+            Self::Map(fields) => {
+                let (mut put, mut removed) = (Vec::new(), Vec::new());
+                for (field, value) in fields {
+                    match value {
+                        Some(value) => put.push((field, value)),
+                        None => removed.push(field),
+                    }
+                }
+                (some_unless_empty(put).map(Change::Put), some_unless_empty(removed).map(Change::RemoveFields))
+            }
+        };
+        first.into_iter().chain(second)
+    }
+}
+
+fn some_unless_empty<T>(items: Vec<T>) -> Option<Vec<T>> {
+    (!items.is_empty()).then_some(items)
+}

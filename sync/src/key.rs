@@ -1,0 +1,182 @@
+//! Keys of the shared state: `type/name`.
+//!
+//! The type is part of the key, so that two hosts can never create one key with two types. Owns the text form and its
+//! bounds; knows nothing of values.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limits::NAME_BYTES_MAX;
+
+/// Names that begin so belong to the agent itself; neither guests nor callers of the API may write them.
+pub const RESERVED_PREFIX: &str = "selvedge:";
+
+/// The type of a replicated object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A counter that only grows.
+    GCounter,
+    /// A counter that goes both ways.
+    PnCounter,
+    /// A set that only grows.
+    GSet,
+    /// A set with observed-remove: a concurrent add survives a remove.
+    OrSet,
+    /// A map whose fields keep the last write, with observed-remove of fields.
+    LwwMap,
+}
+
+impl Kind {
+    /// All types, in the order of their tags on the wire.
+    pub const ALL: [Self; 5] = [Self::GCounter, Self::PnCounter, Self::GSet, Self::OrSet, Self::LwwMap];
+
+    /// The type's name in keys and URLs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GCounter => "gcounter",
+            Self::PnCounter => "pncounter",
+            Self::GSet => "gset",
+            Self::OrSet => "orset",
+            Self::LwwMap => "lwwmap",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The name of one replicated object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    kind: Kind,
+    name: Arc<str>,
+}
+
+/// Why a text is no key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// There is no `/` between type and name.
+    #[error("a key is written type/name, as in gcounter/kills")]
+    NoSlash,
+    /// The type is none of ours.
+    #[error("unknown key type `{0}`; there are gcounter, pncounter, gset, orset and lwwmap")]
+    UnknownKind(String),
+    /// The name is empty.
+    #[error("the name of a key must not be empty")]
+    EmptyName,
+    /// The name is longer than [`NAME_BYTES_MAX`].
+    #[error("the name of a key has {0} bytes; at most {NAME_BYTES_MAX} are allowed")]
+    LongName(usize),
+    /// The name holds a control character.
+    #[error("the name of a key must not hold control characters")]
+    ControlCharacter,
+}
+
+impl Key {
+    /// The key of this type and name.
+    ///
+    /// # Errors
+    /// The name is empty, longer than [`NAME_BYTES_MAX`] or holds a control character.
+    pub fn new(kind: Kind, name: &str) -> Result<Self, KeyError> {
+        match name {
+            "" => Err(KeyError::EmptyName),
+            long if long.len() > NAME_BYTES_MAX => Err(KeyError::LongName(long.len())),
+            odd if odd.chars().any(char::is_control) => Err(KeyError::ControlCharacter),
+            name => Ok(Self { kind, name: name.into() }),
+        }
+    }
+
+    /// The type of the object.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The name within the type.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the key belongs to the agent itself.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.name.starts_with(RESERVED_PREFIX)
+    }
+}
+
+impl FromStr for Kind {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| KeyError::UnknownKind(text.chars().take(40).collect()))
+    }
+}
+
+impl FromStr for Key {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let (kind, name) = text.split_once('/').ok_or(KeyError::NoSlash)?;
+        Self::new(kind.parse()?, name)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        (self.kind as u8, &*self.name).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        if deserializer.is_human_readable() {
+            return String::deserialize(deserializer)?.parse().map_err(D::Error::custom);
+        }
+        let (tag, name) = <(u8, String)>::deserialize(deserializer)?;
+        let kind = Kind::ALL.get(usize::from(tag)).ok_or_else(|| D::Error::custom("unknown key type"))?;
+        Self::new(*kind, &name).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_survive_their_own_text() {
+        for text in ["gcounter/kills", "pncounter/hp:42", "gset/seen", "orset/online", "lwwmap/player:42/inventory"] {
+            assert_eq!(text.parse::<Key>().map(|key| key.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_key_says_why() {
+        let check = |text: &str, expect: KeyError| assert_eq!(text.parse::<Key>(), Err(expect), "{text}");
+        check("kills", KeyError::NoSlash);
+        check("counter/kills", KeyError::UnknownKind("counter".into()));
+        check("gset/", KeyError::EmptyName);
+        check("gset/a\nb", KeyError::ControlCharacter);
+        check(&format!("gset/{}", "x".repeat(257)), KeyError::LongName(257));
+    }
+}

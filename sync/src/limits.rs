@@ -1,0 +1,66 @@
+//! Every bound of the engine, with its unit and its reason.
+//!
+//! Owns numbers only. A bound that a peer could push against is checked when bytes are decoded, so that applying what was
+//! decoded cannot fail.
+
+/// Longest name of a key, in bytes: room for `combat:damage:<u64>` and a readable prefix, small enough to index.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// Longest field name of an LWW-map, in bytes. Same reasoning as for a key's name.
+pub const FIELD_BYTES_MAX: usize = 256;
+
+/// Largest scalar (text or byte string), in bytes. State is for facts about the game, not for assets.
+pub const SCALAR_BYTES_MAX: usize = 64 * 1024;
+
+/// Most keys that one commit may touch. A zone of 64 duels touches 257.
+pub const KEYS_PER_COMMIT_MAX: usize = 4096;
+
+/// Most set members or map fields that one operation may name.
+pub const MEMBERS_PER_OP_MAX: usize = 4096;
+
+/// Most observed dots that one assignment may supersede: one per concurrent writer of the same member.
+pub const DOTS_PER_ASSIGN_MAX: usize = 1024;
+
+/// Largest encoded commit, in bytes. It must fit into one page together with its framing.
+pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of commits or objects that one message carries before the rest goes into the next page.
+pub const PAGE_BYTES: usize = 1024 * 1024;
+
+/// Largest encoded message, in bytes: a page, the one item that overflows it, and the vectors beside them.
+pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Most streams in one version vector that a peer may send: members times incarnations, with room to spare.
+pub const STREAMS_MAX: usize = 65_536;
+
+/// Largest total that one replica may reach in one counter; sums over replicas then fit 128 bits many times over.
+pub const COUNTER_TOTAL_MAX: u64 = i64::MAX as u64;
+
+/// Deepest nesting that a decoder follows. Our deepest message nests eight.
+pub const DECODE_DEPTH_MAX: usize = 16;
+
+/// How far ahead of our clock a commit may be stamped before its stream has to wait, in milliseconds.
+pub const MAX_DRIFT_MS: u64 = 500;
+
+/// How often one peer, in turn, is sent a digest although nothing changed, in milliseconds.
+pub const ANTI_ENTROPY_MS: u64 = 1_000;
+
+/// How soon after a change every connected peer is sent a digest, in milliseconds: it makes convergence visible quickly
+/// without a digest per commit.
+pub const DIGEST_AFTER_CHANGE_MS: u64 = 200;
+
+/// How long an unanswered request for missing commits blocks the next one to the same peer, in milliseconds.
+pub const REQUEST_PATIENCE_MS: u64 = 500;
+
+/// Bytes of commits kept in memory to serve peers that are behind; older ones are served as state instead.
+pub const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Commits per stream that stay in memory although every member has them, so that a digest that crossed a push on the
+/// wire is still answered from the log.
+pub const LOG_COMMITS_KEPT: usize = 256;
+
+/// Request ids remembered to make a retried write harmless. The oldest is forgotten first.
+pub const REQUESTS_REMEMBERED: usize = 65_536;
+
+/// Commits that one [`Persist`](crate::replica::Output::Persist) may carry to the store.
+pub const PERSIST_COMMITS_MAX: usize = 4096;

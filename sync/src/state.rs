@@ -1,0 +1,259 @@
+//! The replicated state: objects by key, and the root that sums them up.
+//!
+//! Turns a draft into operations, applies operations, merges objects of other hosts. Knows no peers and no log. The invariant:
+//! `root` is the sum of the content of all objects, whatever order they changed in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::crdt::{Assign, ContentHash, Context, Object, ObjectState, Op, Value};
+use crate::draft::{Folded, ReadState};
+use crate::hlc::Hlc;
+use crate::id::{Dot, ReplicaId};
+use crate::key::{Key, Kind};
+use crate::scalar::Scalar;
+
+/// All objects of one scope.
+#[derive(Clone, Debug)]
+pub struct State {
+    me: ReplicaId,
+    objects: BTreeMap<Key, Object>,
+    root: ContentHash,
+    bytes: u64,
+    /// Objects that hold deferred dots or nothing at all: what [`State::settle`] looks at.
+    unsettled: BTreeSet<Key>,
+    /// Objects that changed since they were last stored.
+    dirty: BTreeSet<Key>,
+}
+
+impl State {
+    /// An empty state, read on behalf of the replica `me`.
+    #[must_use]
+    pub const fn new(me: ReplicaId) -> Self {
+        Self {
+            me,
+            objects: BTreeMap::new(),
+            root: ContentHash::ZERO,
+            bytes: 0,
+            unsettled: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+        }
+    }
+
+    /// The replica whose totals a counter's [`ReadState::own_totals`] tells.
+    pub const fn become_replica(&mut self, me: ReplicaId) {
+        self.me = me;
+    }
+
+    /// The hash of all live content: equal on hosts that have seen the same commits.
+    #[must_use]
+    pub const fn root(&self) -> ContentHash {
+        self.root
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether there is no object.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// About how many bytes the content occupies in memory.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many dots and empty objects are kept only until every member has seen what made them so.
+    #[must_use]
+    pub fn garbage(&self) -> usize {
+        self.unsettled.iter().filter_map(|key| self.objects.get(key)).map(|object| object.garbage().max(1)).sum()
+    }
+
+    /// An object; `None` when nobody has written it.
+    #[must_use]
+    pub fn object(&self, key: &Key) -> Option<&Object> {
+        self.objects.get(key)
+    }
+
+    /// What a reader sees of an object; `None` when nobody has written it.
+    #[must_use]
+    pub fn value(&self, key: &Key) -> Option<Value> {
+        self.objects.get(key).map(Object::value)
+    }
+
+    /// Objects in order of key, beginning after `after`.
+    pub fn objects_after<'a>(&'a self, after: Option<&'a Key>) -> impl Iterator<Item = (&'a Key, &'a Object)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.objects.range((after.map_or(Unbounded, Excluded), Unbounded))
+    }
+
+    /// Turns folded changes into the operations of the commit named by `dot`. What changes nothing is left out.
+    pub(crate) fn operations(&self, folded: BTreeMap<Key, Folded>, dot: &Dot) -> Vec<(Key, Op)> {
+        folded.into_iter().filter_map(|(key, folded)| self.operation(&key, folded, dot).map(|op| (key, op))).collect()
+    }
+
+    fn operation(&self, key: &Key, folded: Folded, dot: &Dot) -> Option<Op> {
+        let object = self.objects.get(key);
+        let op = match folded {
+            Folded::Counter { up, down } => {
+                let (own_up, own_down) = object.map_or((0, 0), |object| object.totals(&dot.replica));
+                match key.kind() {
+                    Kind::GCounter => Op::GCounter(own_up + up),
+                    Kind::PnCounter | Kind::GSet | Kind::OrSet | Kind::LwwMap => {
+                        Op::PnCounter(own_up + up, own_down + down)
+                    }
+                }
+            }
+            Folded::Grow(members) => {
+                let new = |member: &Scalar| !object.is_some_and(|object| object.contains(member));
+                let members: Vec<_> = members.into_iter().filter(new).collect();
+                if members.is_empty() && object.is_some() {
+                    return None;
+                }
+                Op::GSet(members)
+            }
+            Folded::Set(members) => {
+                let assigns = members.into_iter().filter_map(|(member, add)| {
+                    let over = object.map_or_else(Vec::new, |object| object.observed_member(&member, dot));
+                    let there = object.is_some_and(|object| object.contains(&member));
+                    (add || there).then_some(Assign { member, value: add.then_some(()), over })
+                });
+                Op::OrSet(assigns.collect())
+            }
+            Folded::Map(fields) => {
+                let assigns = fields.into_iter().filter_map(|(member, value)| {
+                    let over = object.map_or_else(Vec::new, |object| object.observed_field(&member, dot));
+                    let there = object.is_some_and(|object| object.field(&member).is_some());
+                    (value.is_some() || there).then_some(Assign { member, value, over })
+                });
+                Op::LwwMap(assigns.collect())
+            }
+        };
+        Some(op)
+    }
+
+    /// Applies one operation of the commit named by `dot`, stamped `hlc`. It has been validated.
+    pub fn apply(&mut self, key: Key, op: Op, dot: Dot, hlc: Hlc, context: Context<'_>) {
+        self.touch(key, |object| object.apply(op, dot, hlc, context));
+    }
+
+    /// Merges an object as another host holds it, which has seen `theirs`. It has been validated.
+    pub fn merge(&mut self, key: Key, state: ObjectState, theirs: Context<'_>, ours: Context<'_>) {
+        self.touch(key, |object| object.merge(state, theirs, ours));
+    }
+
+    /// Removes what another host, which has seen `theirs`, does not hold any more, from the keys after `after` up to and
+    /// including `through`; `there` tells which of them it does hold.
+    pub(crate) fn merge_absence(
+        &mut self,
+        range: (Option<&Key>, Option<&Key>),
+        there: &BTreeSet<Key>,
+        theirs: Context<'_>,
+        ours: Context<'_>,
+    ) {
+        let (after, through) = range;
+        let within = |key: &Key| through.is_none_or(|through| key <= through);
+        let absent: Vec<Key> = self
+            .objects_after(after)
+            .map(|(key, _)| key.clone())
+            .take_while(within)
+            .filter(|key| !there.contains(key))
+            .collect();
+        for key in absent {
+            let nothing = Object::new(&key).state();
+            self.merge(key, nothing, theirs, ours);
+        }
+    }
+
+    /// Forgets deferred dots that `context` has come to cover.
+    pub fn settle(&mut self, context: Context<'_>) {
+        for key in self.unsettled.iter().cloned().collect::<Vec<_>>() {
+            if self.objects.get(&key).is_some_and(|object| object.garbage() > 0) {
+                self.touch(key, |object| object.settle(context));
+            }
+        }
+    }
+
+    /// Forgets objects that hold nothing any more. Right when every member has seen what emptied them.
+    pub fn forget_empty(&mut self) {
+        for key in self.unsettled.iter().cloned().collect::<Vec<_>>() {
+            if self.objects.get(&key).is_some_and(Object::is_forgettable) {
+                self.objects.remove(&key);
+                self.unsettled.remove(&key);
+                self.dirty.insert(key);
+            }
+        }
+    }
+
+    /// The objects that changed since the last call, for the store; `None` stands for an object that was forgotten.
+    pub fn take_dirty(&mut self) -> Vec<(Key, Option<ObjectState>)> {
+        let dirty = std::mem::take(&mut self.dirty);
+        dirty.into_iter().map(|key| (key.clone(), self.objects.get(&key).map(Object::state))).collect()
+    }
+
+    /// Puts back what [`State::take_dirty`] gave, because storing it failed.
+    pub fn mark_dirty(&mut self, keys: impl IntoIterator<Item = Key>) {
+        self.dirty.extend(keys);
+    }
+
+    /// How many objects wait to be stored.
+    #[must_use]
+    pub fn dirty_len(&self) -> usize {
+        self.dirty.len()
+    }
+
+    fn touch(&mut self, key: Key, act: impl FnOnce(&mut Object)) {
+        let object = self.objects.entry(key.clone()).or_insert_with(|| Object::new(&key));
+        let before = *object.content();
+        act(object);
+        let after = object.content();
+        self.root = self.root.minus(before.hash()).plus(after.hash());
+        self.bytes = self.bytes.saturating_sub(before.bytes()).saturating_add(after.bytes());
+        if object.garbage() > 0 || object.is_forgettable() {
+            self.unsettled.insert(key.clone());
+        } else {
+            self.unsettled.remove(&key);
+        }
+        self.dirty.insert(key);
+    }
+}
+
+impl ReadState for State {
+    fn counter(&self, key: &Key) -> Option<i128> {
+        match self.value(key)? {
+            Value::Counter(value) => Some(value),
+            Value::Set(_) | Value::Map(_) => None,
+        }
+    }
+
+    fn own_totals(&self, key: &Key) -> (u64, u64) {
+        self.objects.get(key).map_or((0, 0), |object| object.totals(&self.me))
+    }
+
+    fn contains(&self, key: &Key, member: &Scalar) -> bool {
+        self.objects.get(key).is_some_and(|object| object.contains(member))
+    }
+
+    fn members(&self, key: &Key) -> Option<Vec<Scalar>> {
+        match self.value(key)? {
+            Value::Set(members) => Some(members),
+            Value::Counter(_) | Value::Map(_) => None,
+        }
+    }
+
+    fn field(&self, key: &Key, field: &str) -> Option<Scalar> {
+        self.objects.get(key).and_then(|object| object.field(field)).cloned()
+    }
+
+    fn fields(&self, key: &Key) -> Option<BTreeMap<String, Scalar>> {
+        match self.value(key)? {
+            Value::Map(fields) => Some(fields),
+            Value::Counter(_) | Value::Set(_) => None,
+        }
+    }
+}
