@@ -318,13 +318,8 @@ mod tests {
     #[test]
     fn each_stat_helps_its_owner() {
         let base = exchange(fighter(1, Tactic::Grab), fighter(2, Tactic::Grab));
-        let raise: [fn(&mut Fighter); 5] = [
-            |f| f.focus = 15,
-            |f| f.perception = 15,
-            |f| f.reason = 20,
-            |f| f.belief = 15,
-            |f| f.vitality = 15,
-        ];
+        let raise: [fn(&mut Fighter); 5] =
+            [|f| f.focus = 15, |f| f.perception = 15, |f| f.reason = 20, |f| f.belief = 15, |f| f.vitality = 15];
         for (stat, raise) in raise.iter().enumerate() {
             let mut better = fighter(1, Tactic::Grab);
             raise(&mut better);

@@ -5,8 +5,8 @@
 //!
 //! The model is a constant velocity with an acceleration that dies away, `a·e^(−t/T)`: people do not keep accelerating.
 //! Velocity and acceleration come from a quadratic fitted to the last samples by least squares, each sample weighted by
-//! `e^(−age/τ)`. How far back the fit looks (τ) and how long the acceleration is trusted (T) follow from how noisy the
-//! samples are: on clean ones the fit passes through the last three, on noisy ones it averages over a second or so.
+//! `e^(−age/τ)`. How far back the fit looks (τ) follows from how noisy the samples are: on clean ones the fit passes through the last three, on noisy ones it averages over a second or so. The acceleration is estimated with
+//! a prior: noise alone must not look like a sprint (ridge regression, the MAP estimate for Gaussian noise).
 
 use selvedge_sdk::Fault;
 
@@ -18,13 +18,19 @@ pub const SAMPLES_MAX: usize = 64;
 pub const GUESS_CONFIDENCE: f32 = 0.25;
 
 /// The least τ, in sample intervals: the last three samples then carry nearly all the weight.
-const FIT_INTERVALS: f64 = 0.5;
-/// How τ grows with the noise: seconds per square root of a metre. Tuned on recorded football players.
+const FIT_INTERVALS: f64 = 0.3;
+/// How τ grows with the noise: seconds per square root of a metre. Tuned on recorded football players, as are the next five.
 const FIT_PER_ROOT_NOISE: f64 = 0.8;
-/// How long an acceleration is trusted on clean samples, in seconds.
+/// How long an acceleration lasts, in seconds.
 const ACCELERATION_S: f64 = 0.7;
-/// The noise at which that trust has halved, in metres.
-const ACCELERATION_NOISE_M: f64 = 0.004;
+/// The size of acceleration that a fit of noisy samples is drawn towards explaining, in metres per second squared.
+const ACCELERATION_USUAL: f64 = 2.0;
+/// No acceleration beyond this is carried into the future: it was a stumble or a seam in the data.
+const ACCELERATION_MAX: f64 = 5.0;
+/// What looks like noise up to this size, in metres, is the movement itself.
+const NOISE_FLOOR_M: f64 = 0.001;
+/// The noise to expect of a track too short to tell, in metres, and how many measured steps that expectation is worth.
+const NOISE_EXPECTED: (f64, f64) = (0.02, 0.5);
 /// A sample that weighs less than this does not matter.
 const WEIGHT_MIN: f64 = 1e-6;
 /// How many steps back the noise is measured.
@@ -59,8 +65,6 @@ struct Motion {
     at: [f64; 3],
     velocity: [f64; 3],
     acceleration: [f64; 3],
-    /// How long the acceleration is trusted, in seconds.
-    trust: f64,
     /// Standard deviation of the estimated velocity, in metres per second.
     doubt: f64,
 }
@@ -106,7 +110,7 @@ fn check(index: usize, samples: &[Sample]) -> Result<(), Fault> {
 
 fn motion(samples: &[Sample]) -> Motion {
     let last = samples[samples.len() - 1];
-    let still = Motion { at: last.at, velocity: [0.0; 3], acceleration: [0.0; 3], trust: 1.0, doubt: UNKNOWN_SPEED };
+    let still = Motion { at: last.at, velocity: [0.0; 3], acceleration: [0.0; 3], doubt: UNKNOWN_SPEED };
     if samples.len() == 1 {
         return still;
     }
@@ -114,9 +118,9 @@ fn motion(samples: &[Sample]) -> Motion {
     let interval = seconds(&recent[0], &last) / count(recent.len() - 1);
     let noise = noise(samples);
     let tau = FIT_INTERVALS * interval + FIT_PER_ROOT_NOISE * noise.sqrt();
-    let trust = ACCELERATION_S / (1.0 + noise / ACCELERATION_NOISE_M);
     let doubt = noise / tau;
-    let Some(fit) = quadratic(samples, tau) else {
+    let prior = noise / (0.5 * ACCELERATION_USUAL * tau * tau);
+    let Some(fit) = quadratic(samples, tau, prior * prior) else {
         let before = samples[samples.len() - 2];
         let velocity = std::array::from_fn(|i| (last.at[i] - before.at[i]) / seconds(&before, &last));
         return Motion { velocity, doubt, ..still };
@@ -124,8 +128,7 @@ fn motion(samples: &[Sample]) -> Motion {
     Motion {
         at: std::array::from_fn(|i| last.at[i] + fit[i][0]),
         velocity: fit.map(|axis| axis[1] / tau),
-        acceleration: fit.map(|axis| 2.0 * axis[2] / (tau * tau)),
-        trust,
+        acceleration: bounded(fit.map(|axis| 2.0 * axis[2] / (tau * tau))),
         doubt,
     }
 }
@@ -133,18 +136,18 @@ fn motion(samples: &[Sample]) -> Motion {
 impl Motion {
     /// Position and velocity after `horizon` seconds.
     fn after(&self, horizon: f64) -> ([f64; 3], [f64; 3]) {
-        let gained = self.trust * (1.0 - (-horizon / self.trust).exp());
-        let drift = self.trust * (horizon - gained);
+        let gained = ACCELERATION_S * (1.0 - (-horizon / ACCELERATION_S).exp());
+        let drift = ACCELERATION_S * (horizon - gained);
         let velocity: [f64; 3] = std::array::from_fn(|i| self.velocity[i] + self.acceleration[i] * gained);
-        let at =
-            std::array::from_fn(|i| self.at[i] + self.velocity[i] * horizon + self.acceleration[i] * drift);
+        let at = std::array::from_fn(|i| self.at[i] + self.velocity[i] * horizon + self.acceleration[i] * drift);
         (at, velocity)
     }
 }
 
 /// Weighted least squares: per axis the coefficients of `c0 + c1·s + c2·s²`, where `s` is the time after the last sample
-/// in units of `tau` and the result is relative to the last position. `None` if the samples do not determine it.
-fn quadratic(samples: &[Sample], tau: f64) -> Option<[[f64; 3]; 3]> {
+/// in units of `tau` and the result is relative to the last position; `ridge` draws `c2` to zero. `None` if the samples do
+/// not determine it.
+fn quadratic(samples: &[Sample], tau: f64, ridge: f64) -> Option<[[f64; 3]; 3]> {
     let last = samples[samples.len() - 1];
     let (mut moments, mut sums) = ([0.0; 5], [[0.0; 3]; 3]);
     for sample in samples.iter().rev() {
@@ -160,6 +163,7 @@ fn quadratic(samples: &[Sample], tau: f64) -> Option<[[f64; 3]; 3]> {
             powers.iter().zip(sums).for_each(|(power, sum)| *sum += offset * power);
         }
     }
+    moments[4] += ridge;
     let [m0, m1, m2, m3, m4] = moments;
     // The inverse of the symmetric matrix [[m0 m1 m2] [m1 m2 m3] [m2 m3 m4]], by cofactors.
     let (c00, c01, c02) = (m2 * m4 - m3 * m3, m2 * m3 - m1 * m4, m1 * m3 - m2 * m2);
@@ -184,7 +188,14 @@ fn noise(samples: &[Sample]) -> f64 {
     let recent = &samples[samples.len().saturating_sub(NOISE_STEPS)..];
     let mut misses: Vec<f64> = recent.windows(4).map(miss).collect();
     misses.sort_by(f64::total_cmp);
-    misses.get(misses.len() / 2).map_or(0.0, |median| median * MEDIAN_TO_SIGMA)
+    let measured = misses.get(misses.len() / 2).map_or(0.0, |median| median * MEDIAN_TO_SIGMA);
+    let (steps, (expected, worth)) = (count(misses.len()), NOISE_EXPECTED);
+    ((steps * measured + worth * expected) / (steps + worth) - NOISE_FLOOR_M).max(0.0)
+}
+
+fn bounded(acceleration: [f64; 3]) -> [f64; 3] {
+    let size = acceleration.iter().map(|axis| axis * axis).sum::<f64>().sqrt();
+    if size > ACCELERATION_MAX { acceleration.map(|axis| axis * (ACCELERATION_MAX / size)) } else { acceleration }
 }
 
 fn miss(four: &[Sample]) -> f64 {

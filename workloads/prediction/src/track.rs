@@ -90,10 +90,11 @@ fn mean(same_moment: &[Sample]) -> Sample {
     Sample { t_ms: same_moment[0].t_ms, at: [axis(0), axis(1), axis(2)] }
 }
 
+/// The lower median: of two wild steps among four, neither may set the measure.
 fn median_speed(samples: &[Sample]) -> f64 {
     let mut speeds: Vec<f64> = samples.windows(2).map(|w| distance(&w[0], &w[1]) / seconds(&w[0], &w[1])).collect();
     speeds.sort_by(f64::total_cmp);
-    speeds.get(speeds.len() / 2).copied().unwrap_or(0.0)
+    speeds.get(speeds.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
 }
 
 fn distance(a: &Sample, b: &Sample) -> f64 {
