@@ -26,13 +26,13 @@ const NOT_FOR_GUESTS: [&str; 6] = [
     "CARGO_BUILD_RUSTFLAGS",
 ];
 
-/// The guests' profile. `strip` would take the section that describes the component's types along with the symbols.
+/// The guests' profile. Stripping symbols too would take the section that describes the component's types along.
 const GUEST_PROFILE: [(&str, &str); 5] = [
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3"),
     ("CARGO_PROFILE_RELEASE_LTO", "true"),
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
     ("CARGO_PROFILE_RELEASE_PANIC", "abort"),
-    ("CARGO_PROFILE_RELEASE_STRIP", "none"),
+    ("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
 ];
 
 fn main() {

@@ -1,1 +1,3 @@
-//! stub
+//! The agent.
+
+pub mod shipped;

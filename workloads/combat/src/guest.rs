@@ -9,21 +9,9 @@ use selvedge_sdk::{clock, must};
 use crate::rules;
 use crate::tally::{FighterTally, Tally, ZoneTally};
 
-#[expect(unreachable_pub, reason = "generated")]
+#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated from the documented WIT")]
 mod bindings {
-    selvedge_sdk::wit_bindgen::generate!({
-        path: "../wit",
-        world: "combat-workload",
-        runtime_path: "selvedge_sdk::wit_bindgen",
-        with: {
-            "selvedge:workload/state@0.1.0": selvedge_sdk::bindings::selvedge::workload::state,
-            "selvedge:workload/log@0.1.0": selvedge_sdk::bindings::selvedge::workload::log,
-            "selvedge:workload/clock@0.1.0": selvedge_sdk::bindings::selvedge::workload::clock,
-            "selvedge:workload/random@0.1.0": selvedge_sdk::bindings::selvedge::workload::random,
-            "selvedge:workload/config@0.1.0": selvedge_sdk::bindings::selvedge::workload::config,
-            "selvedge:workload/fault@0.1.0": selvedge_sdk::bindings::selvedge::workload::fault,
-        },
-    });
+    selvedge_sdk::exports!("combat-workload");
 }
 
 use bindings::exports::selvedge::workload::combat as wit;
