@@ -1,3 +1,5 @@
 //! The agent.
 
 pub mod shipped;
+pub mod spec;
+pub mod wasm;
