@@ -26,7 +26,7 @@ pub(super) const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
 /// Open connections over all addresses together. More wait in the kernel's queue; each costs a descriptor and a buffer.
 pub(super) const CONNECTIONS_MAX: usize = 1024;
 
-/// Requests in progress. More are answered with "busy": together they hold at most this many JSON bodies.
+/// Requests in progress, over TCP and over unix sockets each. More are answered with "busy": together they hold at most this many JSON bodies.
 pub(super) const REQUESTS_MAX: usize = 256;
 
 /// Requests among them that wait for convergence, so that waiting cannot crowd out working.

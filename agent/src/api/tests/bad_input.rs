@@ -4,6 +4,7 @@ use hyper::Method;
 
 use super::client::{Ask, ask, get, post, put};
 use super::{Served, serve};
+use crate::api::limits::WAITERS_MAX;
 
 /// Status, code, field.
 type Expect = (u16, &'static str, &'static str);
@@ -188,4 +189,27 @@ async fn failures_of_the_agent_say_so() {
     let slow = api.ask(post("/v1/state/gcounter/slow", by_one)).await;
     assert!(slow.json()["error"]["changed"].is_string(), "{}", slow.text);
     assert_eq!(api.ask(get("/healthz")).await.status, 200, "the server outlives a panic");
+}
+
+#[tokio::test]
+async fn those_who_wait_do_not_crowd_out_those_who_work() {
+    let api = std::sync::Arc::new(serve().await);
+    let waiting: Vec<_> = (0..WAITERS_MAX)
+        .map(|_| {
+            let api = std::sync::Arc::clone(&api);
+            tokio::spawn(async move { api.ask(get("/v1/convergence?wait=300s")).await })
+        })
+        .collect();
+    let refused = async {
+        loop {
+            let answer = api.ask(get("/v1/convergence?wait=1ms")).await;
+            if answer.status == 429 {
+                return answer;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(std::time::Duration::from_secs(20), refused).await.expect("refused in time");
+    assert_eq!((&refused.json()["error"]["code"], refused.header("retry-after")), (&"busy".into(), Some("1")));
+    assert_eq!(api.ask(get("/v1/status")).await.status, 200);
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }

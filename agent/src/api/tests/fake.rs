@@ -1,7 +1,7 @@
 //! A service in memory, just good enough for the routes: no replication, one workload, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,26 +34,32 @@ struct Inner {
 pub(super) const NODE: NodeId = NodeId([7; 32]);
 pub(super) const OTHER: NodeId = NodeId([8; 32]);
 pub(super) const ME: ReplicaId = ReplicaId { node: NODE, incarnation: Incarnation(3) };
+/// Whoever waits for so long waits for ever.
+pub(super) const NEVER: Duration = Duration::from_secs(300);
 /// A name as a hostile host could give itself.
 pub(super) const HOSTILE: &str = "<script>alert('x')</script>\"&";
 
 impl Fake {
     /// How many commits, workloads and artefacts there are: what must not change when a request fails.
     pub(super) fn changes(&self) -> (u64, usize, usize) {
-        let inner = self.inner.lock().unwrap();
+        let inner = self.lock();
         (inner.seq, inner.workloads.len(), inner.artifacts)
     }
 
     pub(super) fn last_was_durable(&self) -> bool {
-        self.inner.lock().unwrap().durable
+        self.lock().durable
     }
 
     pub(super) fn last_deadline(&self) -> Option<Duration> {
-        self.inner.lock().unwrap().deadline
+        self.lock().deadline
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no test panics while it holds the lock")
     }
 
     fn made(&self) -> Committed {
-        let mut inner = self.inner.lock().unwrap();
+        let mut inner = self.lock();
         inner.seq += 1;
         Committed { replica: ME, seq: inner.seq, hlc: Hlc::from_millis(1_000) }
     }
@@ -132,12 +138,12 @@ impl Service for Fake {
     }
 
     fn workloads(&self) -> Vec<Workload> {
-        let inner = self.inner.lock().unwrap();
+        let inner = self.lock();
         inner.workloads.iter().map(|(name, spec)| workload(name, spec)).collect()
     }
 
     fn workload(&self, name: &str) -> Option<Workload> {
-        self.inner.lock().unwrap().workloads.get(name).map(|spec| workload(name, spec))
+        self.lock().workloads.get(name).map(|spec| workload(name, spec))
     }
 
     fn metrics_text(&self) -> String {
@@ -145,11 +151,14 @@ impl Service for Fake {
     }
 
     async fn await_converged(&self, timeout: Duration) -> Convergence {
+        if timeout == NEVER {
+            std::future::pending::<()>().await;
+        }
         Convergence { converged: timeout >= Duration::from_secs(5), ..self.convergence() }
     }
 
     async fn keys(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<KeyPage, ServiceError> {
-        let inner = self.inner.lock().unwrap();
+        let inner = self.lock();
         let matching = |key: &&Key| key.to_string().starts_with(prefix) && after.is_none_or(|after| *key > after);
         let mut keys: Vec<_> = inner.values.keys().filter(matching).take(limit + 1).cloned().collect();
         let more = keys.len() > limit;
@@ -161,7 +170,7 @@ impl Service for Fake {
 
     async fn read(&self, key: &Key) -> Result<Option<StateEntry>, ServiceError> {
         assert_ne!(key.name(), "panic", "a bug, on purpose");
-        let inner = self.inner.lock().unwrap();
+        let inner = self.lock();
         Ok(inner.values.get(key).map(|value| StateEntry {
             key: key.clone(),
             value: value.clone(),
@@ -171,7 +180,7 @@ impl Service for Fake {
     }
 
     async fn commit(&self, changes: Vec<(Key, Change)>, options: CommitOptions) -> Result<Committed, CommitError> {
-        if let Some(first) = options.request.and_then(|id| self.inner.lock().unwrap().requests.get(&id).copied()) {
+        if let Some(first) = options.request.and_then(|id| self.lock().requests.get(&id).copied()) {
             return Ok(first);
         }
         for (index, (key, change)) in changes.iter().enumerate() {
@@ -186,7 +195,7 @@ impl Service for Fake {
             }
         }
         let commit = self.made();
-        let mut inner = self.inner.lock().unwrap();
+        let mut inner = self.lock();
         inner.durable = options.durable;
         for (key, change) in changes {
             let value = inner.values.entry(key.clone()).or_insert_with(|| json::empty(key.kind()));
@@ -209,7 +218,7 @@ impl Service for Fake {
                 ServiceError::new(Fault::Caller, "no_component", "the body is no WebAssembly component").at("body")
             );
         }
-        self.inner.lock().unwrap().artifacts += 1;
+        self.lock().artifacts += 1;
         let size = wasm.len() as u64;
         Ok(ArtifactInfo { digest: "d1".into(), size, exports: vec!["resolve".into()], imports: vec![] })
     }
@@ -218,14 +227,13 @@ impl Service for Fake {
         if spec.get("artifact").is_none() {
             return Err(ServiceError::new(Fault::Caller, "missing_field", "a spec names its artifact").at("artifact"));
         }
-        self.inner.lock().unwrap().workloads.insert(name.into(), spec);
+        self.lock().workloads.insert(name.into(), spec);
         Ok(self.made())
     }
 
     async fn undeploy(&self, name: &str) -> Result<Committed, ServiceError> {
-        match self.inner.lock().unwrap().workloads.remove(name) {
-            None => return Err(ServiceError::not_found("unknown_workload", "workload", name)),
-            Some(_) => {}
+        if self.lock().workloads.remove(name).is_none() {
+            return Err(ServiceError::not_found("unknown_workload", "workload", name));
         }
         Ok(self.made())
     }
@@ -235,7 +243,7 @@ impl Service for Fake {
     }
 
     async fn call(&self, name: &str, function: &str, args: Json, how: CallOptions) -> Result<CallAnswer, ServiceError> {
-        self.inner.lock().unwrap().deadline = how.deadline;
+        self.lock().deadline = how.deadline;
         match (name, function) {
             ("combat", "resolve") => {
                 let commit = Some(Committed { replica: ME, seq: 9, hlc: Hlc::from_millis(1) });
