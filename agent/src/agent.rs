@@ -14,6 +14,7 @@ mod identity;
 mod logging;
 mod running;
 mod service;
+mod settings;
 mod switchboard;
 
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,7 @@ pub enum AgentError {
     Api(#[from] crate::api::BindError),
     /// The API's token.
     #[error(transparent)]
-    Token(#[from] crate::api::TokenError),
+    Token(#[from] crate::api::token::TokenError),
     /// The guest host.
     #[error(transparent)]
     Wasm(#[from] crate::wasm::WasmError),

@@ -64,8 +64,8 @@ pub const CONCURRENCY_DEFAULT: u16 = 4;
 pub const CONCURRENCY_MAX: u16 = 256;
 /// Elements in a guest's tables (function pointers) when the spec is silent: ten times a large Rust guest's.
 pub const TABLE_ELEMENTS_DEFAULT: u32 = 10_000;
-/// Most elements in a guest's tables: 16 MB of the host's memory.
-pub const TABLE_ELEMENTS_MAX: u32 = 1_000_000;
+/// Most elements in a guest's tables: what the guest host reserves for each instance.
+pub const TABLE_ELEMENTS_MAX: u32 = 20_000;
 /// Largest `latency.max_ms`: a minute, beyond which no round trip on Earth is a reason.
 pub const LATENCY_MS_MAX: u32 = 60_000;
 

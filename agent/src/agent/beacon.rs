@@ -8,7 +8,6 @@ use crate::calls::Calls;
 use crate::config::Config;
 use crate::members::{Location, NodeRecord};
 use crate::net::Net;
-use crate::placement::Resources;
 use crate::resources::Sampler;
 use crate::view::StateView;
 use crate::workloads::Workloads;
@@ -42,12 +41,12 @@ impl Beacon {
             beat,
             incarnation: me.incarnation,
             name: node.name.clone(),
-            region: node.region.clone(),
+            region: Some(node.region.clone()),
             location: node.location.map(|location| Location { lat: location.lat, lon: location.lon }),
             capabilities: node.capabilities.iter().cloned().collect(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             addresses: self.net.advertised(),
-            resources: Resources { ..measured.resources },
+            resources: measured.resources,
             load: measured.load,
             healthy: self.health.can_host(),
             draining: false,

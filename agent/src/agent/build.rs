@@ -9,6 +9,7 @@ use super::AgentError;
 use super::beacon::Beacon;
 use super::data::Data;
 use super::health::Health;
+use super::settings;
 use super::service::AgentService;
 use super::switchboard::Switchboard;
 use crate::api::{Api, Credentials, token};
@@ -19,7 +20,7 @@ use crate::driver::{Driver, DriverHandle};
 use crate::members::Members;
 use crate::members::gossip::{Gossip, Heard, SharedMembers};
 use crate::metrics::Metrics;
-use crate::net::{Net, NetConfig, NetEvent};
+use crate::net::{Net, NetConfig, NetError, NetEvent};
 use crate::reconcile::Timing;
 use crate::resources::Sampler;
 use crate::store::Store;
@@ -71,11 +72,11 @@ struct Common {
 pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets), AgentError> {
     let token_file = config.api.token_file.clone();
     let credentials = Credentials { token: token::load_or_create(&token_file)?, token_file };
-    let api = Api::bind(&config.api.listen, credentials).await?;
+    let api = Api::bind(&settings::endpoints(&config.api.listen), credentials).await?;
     let (net, net_events) = Net::start(NetConfig {
         secret_key: data.key.seed(),
-        cluster_secret: config.cluster.secret.clone(),
-        listen: config.net.listen.clone(),
+        cluster_secret: settings::cluster_secret(&config.cluster),
+        listen: settings::listen(&config.net.listen).map_err(NetError::from)?,
         bootstrap: config.net.bootstrap.clone(),
         advertise: config.net.advertise.clone(),
     })
@@ -97,10 +98,10 @@ impl Common {
         (store, net, members): (Store, Net, SharedMembers),
     ) -> Result<Self, AgentError> {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-        let wasm = WasmHost::new(config.wasm.host(), Arc::new(view.clone()))?;
+        let wasm = WasmHost::new(settings::guest_host(&config.wasm), Arc::new(view.clone()))?;
         let artifacts = Artifacts::open(&config.node.data_dir)?;
         let calls = Calls::new(wasm.clone(), driver.clone(), view.clone(), members.clone(), net.clone(), Arc::clone(&metrics))?;
-        let policy = config.placement.policy();
+        let policy = settings::policy(&config.placement);
         let workloads = Workloads::new(
             view.clone(),
             driver.clone(),
@@ -139,7 +140,7 @@ impl Common {
         let switchboard =
             Switchboard { driver: this.driver, heard, calls: this.calls, artifacts: this.artifacts };
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
-        let timing = self.config.placement.timing();
+        let timing = settings::timing(&self.config.placement);
         let service = Arc::new(AgentService {
             cluster: self.config.cluster.name.clone(),
             started: Instant::now(),

@@ -1,16 +1,16 @@
 //! Artefacts and specs that come in through the API: checked, stored, committed.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use selvedge_sync::replica::Committed;
 use serde_json::Value;
 
 use crate::artifacts::{ArtifactError, Artifacts};
+use crate::config::WasmConfig;
 use crate::driver::DriverError;
 use crate::service::{ArtifactInfo, Fault, ServiceError};
 use crate::spec::{Spec, WorkloadName};
-use crate::wasm::WasmHost;
+use crate::view::millis;
+use crate::wasm::{FunctionInfo, WasmHost};
 use crate::workloads::{RegistryError, Workloads};
 
 /// Checks a component and stores it.
@@ -21,23 +21,44 @@ pub(super) async fn put_artifact(
 ) -> Result<ArtifactInfo, ServiceError> {
     let (host, component) = (wasm.clone(), bytes.clone());
     let inspected = tokio::task::spawn_blocking(move || host.inspect(&component)).await;
-    let info = inspected.map_err(|_| ServiceError::new(Fault::Internal, "inspection_failed", "the component could not be inspected"))?;
+    let info = inspected.map_err(|_| unable("the component could not be inspected"))?;
     let info = info.map_err(|error| ServiceError::new(Fault::Caller, "bad_component", error.to_string()).at("body"))?;
-    let digest = artifacts.put(Arc::from(&bytes[..])).await.map_err(|error| disk(&error))?;
+    let (artifacts, component) = (artifacts.clone(), bytes.clone());
+    let stored = tokio::task::spawn_blocking(move || artifacts.put(&component)).await;
+    let digest = stored.map_err(|_| unable("the component could not be stored"))?.map_err(|error| disk(&error))?;
     Ok(ArtifactInfo {
         digest: digest.to_string(),
         size: bytes.len() as u64,
-        exports: info.exports.iter().map(ToString::to_string).collect(),
+        exports: info.exports.iter().map(signature).collect(),
         imports: info.imports,
     })
 }
 
+fn unable(message: &str) -> ServiceError {
+    ServiceError::new(Fault::Internal, "internal", message)
+}
+
+/// A function as it reads in WIT: `combat.resolve(duels: list<duel>) -> list<outcome>`.
+fn signature(function: &FunctionInfo) -> String {
+    let interface = function.interface.rsplit('/').next().and_then(|name| name.split('@').next()).unwrap_or_default();
+    let dot = if interface.is_empty() { "" } else { "." };
+    let params: Vec<String> = function.params.iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
+    let result = function.result.as_ref().map_or_else(String::new, |kind| format!(" -> {kind}"));
+    format!("{interface}{dot}{}({}){result}", function.name, params.join(", "))
+}
+
 /// Checks a spec and commits it. Its artefact must be in reach, or nobody could ever start it.
-pub(super) async fn deploy(workloads: &Workloads, name: &str, spec: &Value) -> Result<Committed, ServiceError> {
+pub(super) async fn deploy(
+    workloads: &Workloads,
+    defaults: &WasmConfig,
+    name: &str,
+    mut spec: Value,
+) -> Result<Committed, ServiceError> {
     let name: WorkloadName = name
         .parse()
         .map_err(|error: crate::spec::ParseNameError| ServiceError::new(Fault::Caller, "bad_name", error.to_string()).at("name"))?;
-    let spec = Spec::from_json(spec).map_err(|error| {
+    fill_in(&mut spec, defaults);
+    let spec = Spec::from_json(&spec).map_err(|error| {
         ServiceError::new(Fault::WrongValue, "bad_spec", error.to_string()).at(error.field().to_owned())
     })?;
     if let Err(error) = workloads.reach(spec.artifact).await {
@@ -46,6 +67,16 @@ pub(super) async fn deploy(workloads: &Workloads, name: &str, spec: &Value) -> R
             .hint("send the component first: PUT /v1/artifacts"));
     }
     workloads.deploy(&name, &spec).await.map_err(refused)
+}
+
+/// Gives limits that the spec leaves out the values that this host is configured with.
+fn fill_in(spec: &mut Value, defaults: &WasmConfig) {
+    let Some(spec) = spec.as_object_mut() else { return };
+    let limits = spec.entry("limits").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    if let Some(limits) = limits.as_object_mut() {
+        limits.entry("memory").or_insert_with(|| defaults.memory.into());
+        limits.entry("deadline_ms").or_insert_with(|| millis(defaults.deadline).into());
+    }
 }
 
 /// Removes a spec.

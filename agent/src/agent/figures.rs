@@ -4,7 +4,7 @@ use crate::calls::Calls;
 use crate::members::{Member, Status};
 use crate::metrics::{Direction, Origin};
 use crate::net::{Lane, NetReason};
-use crate::placement::{self, Explanation};
+use crate::placement;
 use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
 use crate::spec::{Spec, Spread, WorkloadName};
 use crate::workloads::Workloads;

@@ -101,7 +101,7 @@ impl Service for AgentService {
             node: NodeStatus {
                 id: me.node,
                 name: self.config.node.name.clone(),
-                region: self.config.node.region.clone().unwrap_or_default(),
+                region: self.config.node.region.clone(),
                 incarnation: me.incarnation.0,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.elapsed().as_secs(),
@@ -225,7 +225,7 @@ impl Service for AgentService {
     }
 
     async fn deploy(&self, name: &str, spec: Value) -> Result<Committed, ServiceError> {
-        deployments::deploy(&self.workloads, name, &spec).await.map(committed)
+        deployments::deploy(&self.workloads, &self.config.wasm, name, spec).await.map(committed)
     }
 
     async fn undeploy(&self, name: &str) -> Result<Committed, ServiceError> {

@@ -56,7 +56,19 @@ fn overrides(args: RunArgs) -> (Option<std::path::PathBuf>, Overrides) {
         log_level,
         exit_with_stdin: _,
     } = args;
-    let overrides = Overrides { data_dir, listen, bootstrap, advertise, api, name, region, cluster_key, log_level };
+    let given = |list: Vec<String>| (!list.is_empty()).then_some(list);
+    let overrides = Overrides {
+        data_dir,
+        name,
+        region,
+        key_file: cluster_key,
+        listen: given(listen),
+        bootstrap: given(bootstrap),
+        advertise: given(advertise),
+        api: given(api),
+        log_level,
+        ..Overrides::default()
+    };
     (config, overrides)
 }
 
@@ -124,9 +136,9 @@ mod tests {
         };
         let (file, overrides) = overrides(args);
         assert_eq!(file.as_deref(), Some(Path::new("c")));
-        assert_eq!((overrides.data_dir, overrides.cluster_key), (Some("d".into()), Some("k".into())));
-        assert_eq!((overrides.listen, overrides.bootstrap), (list("l"), list("b")));
-        assert_eq!((overrides.advertise, overrides.api), (list("a"), list("p")));
+        assert_eq!((overrides.data_dir, overrides.key_file), (Some("d".into()), Some("k".into())));
+        assert_eq!((overrides.listen, overrides.bootstrap), (Some(list("l")), Some(list("b"))));
+        assert_eq!((overrides.advertise, overrides.api), (Some(list("a")), Some(list("p"))));
         assert_eq!((overrides.name, overrides.region), (Some("n".into()), Some("r".into())));
         assert_eq!(overrides.log_level.as_deref(), Some("debug"));
     }

@@ -49,14 +49,15 @@ struct Chunk {
 
 /// The artefact, from disk or else from whichever connected member has it.
 pub(super) async fn fetch(artifacts: &Artifacts, net: &Net, digest: Digest) -> Result<Arc<[u8]>, FetchError> {
-    if let Some(wasm) = artifacts.get(digest).await? {
+    if let Some(wasm) = local(artifacts, digest).await? {
         return Ok(wasm);
     }
     let mut last = None;
     for link in net.peers() {
         match fetch_from(net, link.node, digest).await {
             Ok(Some(wasm)) if Digest::of(&wasm) == digest => {
-                artifacts.put(Arc::clone(&wasm)).await?;
+                let (artifacts, bytes) = (artifacts.clone(), Arc::clone(&wasm));
+                blocking(move || artifacts.put(&bytes)).await?;
                 return Ok(wasm);
             }
             Ok(Some(_)) => last = Some(format!("{} sent bytes of another digest", link.node)),
@@ -65,6 +66,24 @@ pub(super) async fn fetch(artifacts: &Artifacts, net: &Net, digest: Digest) -> R
         }
     }
     Err(FetchError::Nowhere { digest, last })
+}
+
+/// The artefact from this host's disk; `None` when it is not there, or was damaged and is therefore gone.
+async fn local(artifacts: &Artifacts, digest: Digest) -> Result<Option<Arc<[u8]>>, ArtifactError> {
+    let artifacts = artifacts.clone();
+    match blocking(move || artifacts.read(&digest)).await {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(ArtifactError::Missing(_) | ArtifactError::Damaged(_)) => Ok(None),
+        Err(error @ (ArtifactError::TooLarge { .. } | ArtifactError::Disk { .. })) => Err(error),
+    }
+}
+
+/// Reads or writes files where that may take its time.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 /// All chunks from one member; `None` when it has none of them.
@@ -90,7 +109,7 @@ pub async fn serve(artifacts: &Artifacts, from: NodeId, question: Vec<u8>, reply
     let Ok(Question { digest, offset }) = codec::decode(&question, Lane::Artifact.frame_bytes_max()) else {
         return tracing::warn!(%from, "a member asked for an artefact in a way that cannot be read");
     };
-    let wasm = match artifacts.get(Digest(digest)).await {
+    let wasm = match local(artifacts, Digest(digest)).await {
         Ok(wasm) => wasm,
         Err(error) => {
             tracing::warn!(%error, "an artefact that a member asked for cannot be read");

@@ -1,0 +1,61 @@
+//! The configuration in the words of each part. Translates; decides nothing.
+
+use std::net::SocketAddr;
+
+use crate::api::Endpoint;
+use crate::config::{ApiListen, ClusterConfig, LogLevel, PlacementConfig, WasmConfig};
+use crate::net::{AddressError, ClusterSecret, ListenAddr};
+use crate::placement::{Policy, STALE_AFTER_MS_DEFAULT, Terms, Weights};
+use crate::reconcile::Timing;
+use crate::view::millis;
+use crate::{spec, wasm};
+
+/// What stands in for a cluster's key where there is none. Everybody knows it, so it opens only agents on loopback: the
+/// configuration lets no others run without a key.
+const DEVELOPMENT_CLUSTER: &str = "selvedge development cluster: known to everybody, for loopback only";
+
+pub(super) fn cluster_secret(config: &ClusterConfig) -> ClusterSecret {
+    match &config.key {
+        Some(key) => ClusterSecret(key.0),
+        None => ClusterSecret(*blake3::hash(DEVELOPMENT_CLUSTER.as_bytes()).as_bytes()),
+    }
+}
+
+pub(super) fn endpoints(listen: &[ApiListen]) -> Vec<Endpoint> {
+    let endpoint = |listen: &ApiListen| match listen {
+        ApiListen::Tcp(address) => Endpoint::Tcp(*address),
+        ApiListen::Unix(path) => Endpoint::Unix(path.clone()),
+    };
+    listen.iter().map(endpoint).collect()
+}
+
+pub(super) fn listen(addresses: &[SocketAddr]) -> Result<Vec<ListenAddr>, AddressError> {
+    addresses.iter().map(|address| address.to_string().parse()).collect()
+}
+
+pub(super) fn guest_host(config: &WasmConfig) -> wasm::WasmConfig {
+    let memory_bytes = usize::try_from(spec::MEMORY_MAX).unwrap_or(usize::MAX);
+    wasm::WasmConfig { workers: config.workers, memory_bytes, ..wasm::WasmConfig::default() }
+}
+
+pub(super) fn policy(config: &PlacementConfig) -> Policy {
+    let weights = config.weights;
+    let terms =
+        Terms { resource: weights.resource, latency: weights.latency, load: weights.load, affinity: weights.affinity };
+    let weights = Weights::new(terms).expect("the configuration has checked its weights");
+    Policy { weights, threshold: config.threshold, stale_after_ms: STALE_AFTER_MS_DEFAULT }
+}
+
+pub(super) fn timing(config: &PlacementConfig) -> Timing {
+    Timing { dwell_ms: millis(config.dwell), ..Timing::default() }
+}
+
+pub(super) const fn level(level: LogLevel) -> tracing::Level {
+    match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    }
+}
