@@ -1,0 +1,264 @@
+//! The configuration: the file, what flags and the environment say in its place, and defaults for the rest.
+//!
+//! Owns keys, bounds and defaults; binds, creates and starts nothing (it reads the configuration file and the cluster's key).
+//! The invariant: a [`Config`] that exists is complete and within its bounds, and does not open an agent without a key of
+//! its own to other hosts.
+
+mod error;
+mod file;
+mod host;
+mod key;
+mod overrides;
+mod resolve;
+mod value;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use self::error::{ConfigError, Origin};
+use self::file::File;
+use self::host::Host;
+pub use self::key::ClusterKey;
+pub use self::overrides::Overrides;
+use self::resolve::Resolver;
+pub use self::value::{ApiListen, Location};
+
+/// Where agents talk to each other, unless something else is said.
+pub const NET_PORT_DEFAULT: u16 = 7412;
+/// Where the API listens, unless something else is said.
+pub const API_PORT_DEFAULT: u16 = 7411;
+/// The region of a node that says none.
+pub const REGION_DEFAULT: &str = "default";
+/// The name of a cluster that says none.
+pub const CLUSTER_DEFAULT: &str = "selvedge";
+
+/// Least bound on clock drift, in milliseconds: less than a network's jitter would flag healthy hosts.
+pub const DRIFT_MS_MIN: u64 = 10;
+/// Greatest bound on clock drift, in milliseconds: a minute; beyond it the last write does not win in any useful sense.
+pub const DRIFT_MS_MAX: u64 = 60_000;
+/// Least time of silence after which a member is dropped, in milliseconds: a minute, longer than a restart.
+pub const RETIRE_MS_MIN: u64 = 60_000;
+/// Greatest time of silence after which a member is dropped, in milliseconds: 90 days, during which nothing is forgotten.
+pub const RETIRE_MS_MAX: u64 = 90 * 24 * 3_600_000;
+/// Time of silence after which a member is dropped, in milliseconds: a day, so that a night without power goes unnoticed.
+pub const RETIRE_MS_DEFAULT: u64 = 24 * 3_600_000;
+/// Most threads that run guests.
+pub const WORKERS_MAX: u16 = 256;
+/// How long a better host has to stay better before a workload moves, in milliseconds.
+pub const DWELL_MS_DEFAULT: u64 = 30_000;
+/// Longest such time, in milliseconds: a day.
+pub const DWELL_MS_MAX: u64 = 24 * 3_600_000;
+/// How much better, in score (0 to 1), a host has to be before a workload moves to it.
+pub const THRESHOLD_DEFAULT: f64 = 0.1;
+/// Most entries in each list of the configuration: far above real use.
+pub const ENTRIES_MAX: usize = 64;
+
+/// A complete configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// This node.
+    pub node: NodeConfig,
+    /// The cluster that it belongs to.
+    pub cluster: ClusterConfig,
+    /// How it talks to other nodes.
+    pub net: NetConfig,
+    /// How it is talked to on this host.
+    pub api: ApiConfig,
+    /// The shared state.
+    pub state: StateConfig,
+    /// The guests.
+    pub wasm: WasmConfig,
+    /// Where workloads run.
+    pub placement: PlacementConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeConfig {
+    /// What people call it; the host's name by default.
+    pub name: String,
+    /// Where it is, as a name.
+    pub region: String,
+    /// Where it is, in degrees.
+    pub location: Option<Location>,
+    /// What workloads can require of it.
+    pub capabilities: BTreeSet<String>,
+    /// Where its state lies.
+    pub data_dir: PathBuf,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// What people call it.
+    pub name: String,
+    /// What its members share. `None` stands for the well-known key of development, with which only this host is reached.
+    pub key: Option<ClusterKey>,
+}
+
+/// `[net]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetConfig {
+    /// Where to listen, at least one. All are loopback addresses when there is no cluster key.
+    pub listen: Vec<SocketAddr>,
+    /// Members to find the others by: `HOST:PORT` or multiaddrs. Their syntax is checked only in outline.
+    pub bootstrap: Vec<String>,
+    /// Addresses to tell others in place of those that are bound. Same form.
+    pub advertise: Vec<String>,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Where to listen, at least one: loopback addresses and unix sockets, each once.
+    pub listen: Vec<ApiListen>,
+    /// Where the token lies that allows changes over TCP.
+    pub token_file: PathBuf,
+}
+
+/// `[state]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateConfig {
+    /// How far ahead of our clock a commit may be before its stream waits. Whole milliseconds.
+    pub max_drift: Duration,
+    /// After how much silence a member is dropped. Whole milliseconds.
+    pub retire_after: Duration,
+}
+
+/// `[wasm]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WasmConfig {
+    /// Threads that run guests, from 1.
+    pub workers: usize,
+    /// Memory of an instance whose spec names none, in bytes.
+    pub memory: u64,
+    /// Deadline of a call whose spec names none. Whole milliseconds.
+    pub deadline: Duration,
+}
+
+/// `[placement]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlacementConfig {
+    /// What each term of the score counts for.
+    pub weights: Weights,
+    /// How long a better host has to stay better before a workload moves. Whole milliseconds.
+    pub dwell: Duration,
+    /// How much better it has to be, in score.
+    pub threshold: f64,
+}
+
+/// What each term of the score counts for: finite, not negative, not all 0. Only their proportions matter.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "RawWeights")]
+pub struct Weights {
+    /// Headroom after placing.
+    pub resource: f64,
+    /// Nearness to the callers.
+    pub latency: f64,
+    /// Idleness.
+    pub load: f64,
+    /// Share of the affinity rules that hold.
+    pub affinity: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWeights {
+    resource: f64,
+    latency: f64,
+    load: f64,
+    affinity: f64,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self { resource: 0.3, latency: 0.4, load: 0.2, affinity: 0.1 }
+    }
+}
+
+impl TryFrom<RawWeights> for Weights {
+    type Error = &'static str;
+
+    fn try_from(raw: RawWeights) -> Result<Self, Self::Error> {
+        let RawWeights { resource, latency, load, affinity } = raw;
+        let all = [resource, latency, load, affinity];
+        if all.iter().any(|weight| !weight.is_finite() || *weight < 0.0) {
+            return Err("a weight is a finite number from 0");
+        }
+        if all.iter().all(|weight| *weight == 0.0) {
+            return Err("at least one weight must be above 0");
+        }
+        Ok(Self { resource, latency, load, affinity })
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// The least important that is written.
+    pub level: LogLevel,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object per line.
+    Json,
+}
+
+/// How important a log line is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Something is lost or stopped.
+    Error,
+    /// Something is wrong and was coped with.
+    Warn,
+    /// Something changed that an operator wants to know.
+    #[default]
+    Info,
+    /// For whoever looks for a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Config {
+    /// Reads `file`, if there is one, puts `overrides` in its place, and fills in the rest.
+    ///
+    /// # Errors
+    /// The file cannot be read, holds an unknown key or a wrong value; a flag or variable is wrong; the cluster's key cannot be
+    /// used; or the agent would listen beyond this host without a key.
+    pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
+        let file = match file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+                parse(path, &text)?
+            }
+            None => File::default(),
+        };
+        Resolver { overrides, host: Host::this() }.resolve(file)
+    }
+}
+
+/// Reads the text of a file; `path` is for messages only.
+fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
+    toml::from_str(text)
+        .map_err(|error| ConfigError::File { path: path.to_owned(), message: error.to_string().trim_end().to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! The configuration: precedence, defaults, refusals, and the example that ships with the agent.
+
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+
+const EXAMPLE: &str = include_str!("../../../deploy/selvedge.toml");
+
+fn host() -> Host {
+    Host { name: "edge-1".to_owned(), data_dir: PathBuf::from("/nowhere/selvedge"), socket: None, cores: 4 }
+}
+
+fn load_with(text: &str, overrides: Overrides) -> Result<Config, ConfigError> {
+    let file = parse(Path::new("selvedge.toml"), text)?;
+    Resolver { overrides, host: host() }.resolve(file)
+}
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    load_with(text, Overrides::default())
+}
+
+/// The text is refused, and the message holds all of these.
+fn refused(text: &str, expect: &[&str]) {
+    let error = load(text).expect_err(text).to_string();
+    for part in expect {
+        assert!(error.contains(part), "`{part}` is not in: {error}\nof {text}");
+    }
+}
+
+/// A key file with these contents and mode, and a configuration that names it.
+fn with_key(contents: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("cluster.key");
+    std::fs::write(&path, contents).expect("writes");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("sets the mode");
+    (dir, path)
+}
+
+#[test]
+fn an_empty_file_runs() {
+    let config = load("").expect("loads");
+    assert_eq!(config.node.name, "edge-1");
+    assert_eq!(config.node.data_dir, Path::new("/nowhere/selvedge"));
+    assert_eq!(config.cluster.key, None);
+    assert_eq!(config.net.listen, ["127.0.0.1:7412".parse().expect("an address")]);
+    assert_eq!(config.api.listen, ["127.0.0.1:7411".parse().expect("an address")]);
+    assert_eq!(config.api.token_file, Path::new("/nowhere/selvedge/api-token"));
+    assert_eq!(config.state.max_drift, Duration::from_millis(500));
+    assert_eq!(config.state.retire_after, Duration::from_hours(24));
+    assert_eq!(config.wasm, WasmConfig { workers: 4, memory: 64 << 20, deadline: Duration::from_millis(50) });
+    assert_eq!(config.log, LogConfig { format: LogFormat::Text, level: LogLevel::Info });
+    assert_eq!(config, load_with("[node]\n[net]\n[log]", Overrides::default()).expect("loads"));
+}
+
+#[test]
+fn the_example_says_the_defaults() {
+    assert_eq!(load(EXAMPLE).expect("the example loads"), load("").expect("loads"));
+}
+
+/// The example with those keys, too, that are commented out because their default depends on the host.
+fn whole_example() -> String {
+    let key = |line: &str| {
+        line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b == b'_' || b.is_ascii_lowercase()))
+    };
+    let line = |line: &str| line.strip_prefix("# ").filter(|rest| key(rest)).unwrap_or(line).to_owned();
+    EXAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_key_of_the_example_is_accepted() {
+    let (_dir, path) = with_key(&"0f".repeat(32), 0o600);
+    let text = whole_example().replace("/var/lib/selvedge/cluster.key\"", &format!("{}\"", path.display()));
+    let config = load(&text).expect("loads");
+    assert_eq!(config.node.name, "edge-fra-1");
+    assert_eq!(config.node.location, Some(Location { lat: 50.11, lon: 8.68 }));
+    assert!(config.cluster.key.is_some());
+    assert!(config.api.listen.contains(&ApiListen::Unix("/run/selvedge/api.sock".into())));
+}
+
+#[test]
+fn every_key_is_in_the_example() {
+    let example: toml::Table = whole_example().parse().expect("is TOML");
+    // What the reader would accept in place of a key that there is not.
+    let known = |text: &str| -> Vec<String> {
+        let error = load(text).expect_err("refused").to_string();
+        let (_, expected) = error.split_once("expected ").expect("tells what is expected");
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let sections = known("nonsense = 1");
+    assert_eq!(sections.len(), 8, "{sections:?}");
+    for section in sections {
+        for key in known(&format!("[{section}]\nnonsense = 1")) {
+            assert!(example[&section].get(&key).is_some(), "{section}.{key} is not in the example");
+        }
+    }
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_defaults() {
+    let text = "[node]\nname = 'file'\nregion = 'eu'\n[net]\nlisten = '127.0.0.1:1'\n[log]\nlevel = 'warn'\n[api]\nsocket = '/x'";
+    let flags = Overrides {
+        name: Some("flag".to_owned()),
+        data_dir: Some("/flag".into()),
+        listen: Some(vec!["[::1]:2".to_owned(), "127.0.0.1:3".to_owned()]),
+        bootstrap: Some(vec!["edge-2.example.org:7412".to_owned()]),
+        api: Some(vec!["unix:/run/a.sock".to_owned(), "http://127.0.0.1:0/".to_owned()]),
+        log_format: Some("json".to_owned()),
+        ..Overrides::default()
+    };
+    let config = load_with(text, flags).expect("loads");
+    assert_eq!((config.node.name.as_str(), config.node.region.as_str()), ("flag", "eu"));
+    assert_eq!(config.net.listen.len(), 2);
+    assert_eq!(config.net.bootstrap, ["edge-2.example.org:7412"]);
+    let tcp = ApiListen::Tcp("127.0.0.1:0".parse().expect("an address"));
+    assert_eq!(config.api.listen, [ApiListen::Unix("/run/a.sock".into()), tcp], "and not the file's socket");
+    assert_eq!(config.api.token_file, Path::new("/flag/api-token"));
+    assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: LogLevel::Warn });
+}
+
+#[test]
+fn wrong_files_are_refused_with_key_and_line() {
+    refused("[node]\nnmae = 'x'", &["selvedge.toml", "line 2", "unknown field `nmae`", "`name`"]);
+    refused("[nett]\n", &["unknown field `nett`", "`net`"]);
+    refused("[node]\n\nname = 7", &["line 3", "expected a string"]);
+    refused("[node]\nname = ''", &["line 2", "1 to 64 bytes"]);
+    refused("[node]\nname = 'two words'", &["line 2", "without blanks"]);
+    refused("[node]\nlocation = { lat = 91.0, lon = 0.0 }", &["line 2", "-90 to 90"]);
+    refused("[node]\nlocation = { lat = 1.0 }", &["line 2", "missing field `lon`"]);
+    refused("[net]\nlisten = 'localhost:1'", &["line 2", "IP:PORT"]);
+    refused("[net]\nbootstrap = ['nowhere']", &["line 2", "HOST:PORT"]);
+    refused("[state]\nmax_drift = '2h'", &["line 2", "10ms to 1m"]);
+    refused("[state]\nretire_after = 24", &["line 2", "expected a string"]);
+    refused("[state]\nretire_after = 'soon'", &["line 2", "as in `5ms`"]);
+    refused("[wasm]\nmemory = '1KiB'", &["line 2", "1048576 to"]);
+    refused("[wasm]\nmemory = -1", &["line 2", "negative"]);
+    refused("[wasm]\nmemory = true", &["line 2", "a size such as"]);
+    refused("[wasm]\nworkers = 0", &["line 2", "1 to 256"]);
+    refused("[placement]\nweights = { resource = 1 }", &["line 2", "missing field `latency`"]);
+    refused("[placement]\nweights = { resource = 0, latency = 0, load = 0, affinity = 0 }", &["above 0"]);
+    refused("[placement]\nthreshold = nan", &["line 2", "0 to 1"]);
+    refused("[log]\nlevel = 'loud'", &["line 2", "unknown variant `loud`", "`debug`"]);
+    refused("[log", &["line 1"]);
+}
+
+#[test]
+fn wrong_flags_are_refused_with_their_key() {
+    let check = |overrides: Overrides, expect: &[&str]| {
+        let error = load_with("", overrides).expect_err("refused").to_string();
+        assert!(expect.iter().all(|part| error.contains(part)), "{error}");
+    };
+    let some = |text: &str| Some(text.to_owned());
+    check(
+        Overrides { name: some(""), ..Overrides::default() },
+        &["`node.name`", "flag or in the environment", "1 to 64"],
+    );
+    check(Overrides { log_level: some("loud"), ..Overrides::default() }, &["`log.level`", "`debug`"]);
+    check(
+        Overrides { api: Some(vec!["0.0.0.0:1".to_owned()]), ..Overrides::default() },
+        &["`api.listen`", "loopback only"],
+    );
+    check(Overrides { data_dir: Some(PathBuf::new()), ..Overrides::default() }, &["`node.data_dir`"]);
+    let many = vec!["127.0.0.1:1".to_owned(); ENTRIES_MAX + 1];
+    check(Overrides { bootstrap: Some(many), ..Overrides::default() }, &["`net.bootstrap`", "at most 64"]);
+}
+
+#[test]
+fn without_a_key_only_this_host_is_reached() {
+    refused("[net]\nlisten = '0.0.0.0:7412'", &["`net.listen`", "0.0.0.0:7412", "no cluster key", "urandom"]);
+    refused("[net]\nlisten = ['127.0.0.1:1', '[::]:2']", &["[::]:2"]);
+    refused("[net]\nlisten = []", &["at least one"]);
+    assert!(load("[net]\nlisten = ['127.0.0.2:1', '[::1]:0']").is_ok());
+}
+
+#[test]
+fn with_a_key_other_hosts_are_reached() {
+    let (dir, path) = with_key(&format!("{}\n", "0F".repeat(32)), 0o600);
+    let named = format!("[cluster]\nkey_file = '{}'\n", path.display());
+    let found = format!("[node]\ndata_dir = '{}'\n", dir.path().display());
+    for text in [named, found] {
+        let config = load(&text).expect("loads");
+        assert_eq!(config.cluster.key, Some(ClusterKey([15; 32])));
+        assert_eq!(config.net.listen, ["0.0.0.0:7412".parse().expect("an address")]);
+        assert!(!format!("{config:?}").contains("15, 15"), "a key is never shown");
+        assert!(load(&format!("{text}[net]\nlisten = '192.0.2.1:7412'")).is_ok());
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_an_error_and_not_ignored() {
+    let key = "0f".repeat(32);
+    for (contents, mode, expect) in [
+        (key.as_str(), 0o640, "chmod 600"),
+        ("0f0f", 0o600, "64 hexadecimal digits"),
+        (&"x".repeat(1000), 0o600, "64 hex"),
+    ] {
+        let (dir, _path) = with_key(contents, mode);
+        refused(&format!("[node]\ndata_dir = '{}'", dir.path().display()), &["`cluster.key_file`", expect]);
+    }
+    refused(
+        "[cluster]\nkey_file = '/nowhere/key'",
+        &["`cluster.key_file`", "/nowhere/key", "cannot be read", "urandom"],
+    );
+}
+
+#[test]
+fn the_api_listens_on_this_host_only() {
+    let unix = ApiListen::Unix("/run/s".into());
+    let tcp = |text: &str| ApiListen::Tcp(text.parse().expect("an address"));
+    let check = |text: &str, expect: &[ApiListen]| assert_eq!(load(text).expect(text).api.listen, expect, "{text}");
+    check("[api]\nlisten = 'http://127.0.0.1:7411'", &[tcp("127.0.0.1:7411")]);
+    check("[api]\nlisten = ['unix:/run/s', '[::1]:1']", &[unix.clone(), tcp("[::1]:1")]);
+    check("[api]\nlisten = 'unix:/run/s'\nsocket = '/run/s'", std::slice::from_ref(&unix));
+    check("[api]\nlisten = []\nsocket = '/run/s'", &[unix]);
+    refused("[api]\nlisten = '192.0.2.1:7411'", &["line 2", "loopback only", "unix:PATH"]);
+    refused("[api]\nlisten = 'localhost'", &["line 2", "127.0.0.1:7411"]);
+    refused("[api]\nlisten = 'unix:'", &["line 2", "1 to 107 bytes"]);
+    refused("[api]\nlisten = []\nsocket = ''", &["`api.listen`", "nobody could talk"]);
+    refused(&format!("[api]\nsocket = '/{}'", "x".repeat(200)), &["`api.socket`", "1 to 107 bytes"]);
+
+    let served = Host { socket: Some("/run/selvedge/api.sock".into()), ..host() };
+    let resolve = |text: &str| {
+        let file = parse(Path::new("x"), text).expect("parses");
+        Resolver { overrides: Overrides::default(), host: served.clone() }.resolve(file).expect("resolves").api.listen
+    };
+    assert_eq!(resolve(""), [tcp("127.0.0.1:7411"), ApiListen::Unix("/run/selvedge/api.sock".into())]);
+    assert_eq!(resolve("[api]\nsocket = ''"), [tcp("127.0.0.1:7411")]);
+}
+
+#[test]
+fn where_the_api_listens_survives_its_own_text() {
+    for text in ["http://127.0.0.1:7411", "unix:/run/selvedge/api.sock"] {
+        assert_eq!(text.parse::<ApiListen>().expect("parses").to_string(), text);
+    }
+}
+
+#[test]
+fn state_belongs_where_the_account_keeps_it() {
+    let path = |text: &str| Some(PathBuf::from(text));
+    assert_eq!(host::data_dir(true, path("/x"), path("/root")), Path::new("/var/lib/selvedge"));
+    assert_eq!(host::data_dir(false, path("/x"), path("/home/a")), Path::new("/x/selvedge"));
+    assert_eq!(host::data_dir(false, None, path("/home/a")), Path::new("/home/a/.local/share/selvedge"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Config::load(Some(Path::new("/nowhere/selvedge.toml")), Overrides::default()).expect_err("refused");
+    assert!(error.to_string().contains("/nowhere/selvedge.toml"), "{error}");
+    assert!(!Host::this().name.is_empty());
+}

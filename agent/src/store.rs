@@ -1,0 +1,293 @@
+//! The durable side of an agent: log, checkpoint and metadata, behind one handle.
+//!
+//! Owns the database in the data directory and the thread that writes to it; decides neither what is written nor when it may
+//! be sent. Everything queued while a transaction is under way becomes the next one, so that many writers share a sync.
+//! The invariant: what an event or an answer calls durable is there after a crash at any moment, and a failing disk delays
+//! what was admitted but never drops or reorders it.
+
+mod disk;
+mod error;
+mod layout;
+mod queue;
+mod recovery;
+#[cfg(test)]
+mod sim_disk;
+mod stats;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use selvedge_sync::causal::VersionVector;
+use selvedge_sync::commit::Batch;
+use selvedge_sync::crdt::ObjectState;
+use selvedge_sync::id::{ReplicaId, Stream};
+use selvedge_sync::key::Key;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use self::disk::{Disk, FileDisk};
+pub use self::error::{QueueFull, StoreError};
+use self::queue::{Job, Queue};
+pub use self::queue::{QUEUE_BYTES_MAX, QUEUE_CHECKPOINTS_MAX, QUEUE_JOBS_MAX};
+use self::stats::Counters;
+pub use self::stats::StoreStats;
+use self::writer::Writer;
+
+/// What the owner of the store recognises a job by when it is done. The store gives it back and never looks at it.
+pub type Token = u64;
+
+/// Who writes into this data directory. Durable before it is first used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The node and the incarnation that its commits carry.
+    pub replica: ReplicaId,
+}
+
+/// What the store held when it was opened.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// Who wrote here; `None` in a new data directory.
+    pub identity: Option<Identity>,
+    /// Commits of our own that may have been seen by others are missing from our own log. The identity must get a new
+    /// incarnation before anything is written, or a dot would be used twice. Stays true until that is durable.
+    pub own_damaged: bool,
+    /// What the objects have seen.
+    pub checkpoint_vector: VersionVector,
+    /// The objects of the checkpoint, in no particular order.
+    pub objects: Vec<(Key, ObjectState)>,
+    /// At most one batch per stream. It ends at or above the checkpoint and begins at or below the first commit that the
+    /// checkpoint lacks; what lies below is retained for peers that are behind.
+    pub log: Vec<Batch>,
+    /// Streams whose log was cut because a row was damaged or missing. What was cut has to be fetched from peers.
+    pub cuts: Vec<Cut>,
+    /// Values by name, as [`Store::set_meta`] left them.
+    pub meta: BTreeMap<String, Vec<u8>>,
+}
+
+/// The end of a stream's log that could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Whose log it is.
+    pub stream: Stream,
+    /// The first sequence number that is not there any more.
+    pub from: u64,
+    /// How many rows were dropped, the intact ones behind the damage among them.
+    pub rows: u64,
+}
+
+/// The objects that changed since the last checkpoint, and what the log need not keep any more. Written whole or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoint {
+    /// Comes back in [`StoreEvent::Checkpointed`].
+    pub token: Token,
+    /// What the objects have seen once this is written. Replaces the vector of the last checkpoint.
+    pub vector: VersionVector,
+    /// The objects; `None` stands for one that was forgotten.
+    pub objects: Vec<(Key, Option<ObjectState>)>,
+    /// Commits of a stream below this sequence number may go.
+    pub log_first: Vec<(Stream, u64)>,
+}
+
+/// What the writer thread reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreEvent {
+    /// An append is durable. Appends are reported in the order in which they were queued.
+    Appended {
+        /// The one it was queued with.
+        token: Token,
+    },
+    /// A checkpoint is durable.
+    Checkpointed {
+        /// The one it was queued with.
+        token: Token,
+    },
+    /// Writing fails. Reported once; what is queued waits, and is tried again about every second.
+    Failed {
+        /// What the disk said.
+        reason: String,
+    },
+    /// Writing works again.
+    Recovered,
+}
+
+/// The handle. Clones share one store, which closes when the last of them is dropped.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+/// The receiving end of what the writer thread reports. A job's room in the queue is free again once its event was taken, so
+/// whoever stops listening will find the queue full.
+#[derive(Debug)]
+pub struct StoreEvents {
+    queue: Arc<Queue>,
+}
+
+/// A write that somebody waits for.
+#[derive(Debug)]
+#[must_use = "the write is durable only when this says so"]
+pub struct Pending(oneshot::Receiver<Result<(), StoreError>>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+}
+
+impl Store {
+    /// Opens the data directory `dir`, creates it (mode 0700) when it is not there, takes its lock, and reads what it holds.
+    /// Reads the disk: not for an async task.
+    ///
+    /// # Errors
+    /// Another agent holds the directory, a newer release wrote it, it is damaged beyond what can be cut off, or the disk
+    /// fails.
+    pub fn open(dir: &Path) -> Result<(Self, StoreEvents, Recovered), StoreError> {
+        Self::open_on(Box::new(FileDisk::take(dir)?), writer::RETRY_EVERY)
+    }
+
+    fn open_on(disk: Box<dyn Disk>, retry_every: Duration) -> Result<(Self, StoreEvents, Recovered), StoreError> {
+        let counters = Arc::new(Counters::default());
+        let database = writer::open_database(disk.as_ref(), &counters).map_err(recovery::opening_failed)?;
+        let recovered = recovery::recover(&database)?;
+        let queue = Arc::new(Queue::default());
+        let writer = Writer {
+            queue: Arc::clone(&queue),
+            counters: Arc::clone(&counters),
+            disk,
+            database: Some(database),
+            retry_every,
+        };
+        let thread = std::thread::Builder::new()
+            .name("selvedge-store".to_owned())
+            .spawn(|| writer.run())
+            .map_err(|error| StoreError::Failed(Box::new(error)))?;
+        let events = StoreEvents { queue: Arc::clone(&queue) };
+        let shared = Shared { queue, counters, thread: Mutex::new(Some(thread)) };
+        Ok((Self { shared: Arc::new(shared) }, events, recovered))
+    }
+
+    /// Queues commits for the log; [`StoreEvent::Appended`] tells when they are durable. Does not block. To append what is
+    /// there already changes nothing.
+    ///
+    /// # Errors
+    /// The queue is full ([`QUEUE_JOBS_MAX`], [`QUEUE_BYTES_MAX`]) or the store is closed; the batches come back.
+    pub fn append(&self, token: Token, batches: Vec<Batch>) -> Result<(), QueueFull<Vec<Batch>>> {
+        self.shared.queue.push(Job::Append { token, batches }).map_err(|job| match job {
+            Job::Append { batches, .. } => QueueFull(batches),
+            other => unreachable!("an append was queued, and {other:?} came back"),
+        })
+    }
+
+    /// Queues a checkpoint; [`StoreEvent::Checkpointed`] tells when it is durable. Does not block. It must not have seen
+    /// commits that were not queued before it.
+    ///
+    /// # Errors
+    /// The queue is full, a checkpoint is under way already ([`QUEUE_CHECKPOINTS_MAX`]), or the store is closed; the
+    /// checkpoint comes back.
+    pub fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), QueueFull<Box<Checkpoint>>> {
+        self.shared.queue.push(Job::Checkpoint(Box::new(checkpoint))).map_err(|job| match job {
+            Job::Checkpoint(checkpoint) => QueueFull(checkpoint),
+            other => unreachable!("a checkpoint was queued, and {other:?} came back"),
+        })
+    }
+
+    /// Queues who we are. It may be used once the answer is there, and not before.
+    ///
+    /// # Errors
+    /// The queue is full or the store is closed.
+    pub fn set_identity(&self, identity: Identity) -> Result<Pending, QueueFull<Identity>> {
+        let (answer, pending) = oneshot::channel();
+        let job = Job::Identity { identity, answer: Some(answer) };
+        self.shared.queue.push(job).map(|()| Pending(pending)).map_err(|_| QueueFull(identity))
+    }
+
+    /// Queues a value to be kept under `name`; `None` removes it. For a few small facts, not for data.
+    ///
+    /// # Errors
+    /// The queue is full or the store is closed; the value comes back.
+    pub fn set_meta(&self, name: &str, value: Option<Vec<u8>>) -> Result<Pending, QueueFull<Option<Vec<u8>>>> {
+        let (answer, pending) = oneshot::channel();
+        let job = Job::Meta { name: name.to_owned(), value, answer: Some(answer) };
+        self.shared.queue.push(job).map(|()| Pending(pending)).map_err(|job| match job {
+            Job::Meta { value, .. } => QueueFull(value),
+            other => unreachable!("a named value was queued, and {other:?} came back"),
+        })
+    }
+
+    /// What the store has done since it was opened, and how it fares now.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        let counters = &self.shared.counters;
+        let load = self.shared.queue.load();
+        StoreStats {
+            transactions: counters.transactions.load(Ordering::Relaxed),
+            syncs: counters.meter.syncs.load(Ordering::Relaxed),
+            commits: counters.commits.load(Ordering::Relaxed),
+            bytes_written: counters.meter.written.load(Ordering::Relaxed),
+            file_bytes: counters.meter.length.load(Ordering::Relaxed),
+            last_latency_us: counters.last_latency_us.load(Ordering::Relaxed),
+            queue_jobs: load.jobs,
+            queue_bytes: load.bytes,
+            failing: counters.failing(),
+        }
+    }
+
+    /// Writes what is queued, ends the thread and gives the data directory free. Other clones find the queue closed. Blocks:
+    /// not for an async task.
+    ///
+    /// # Errors
+    /// The disk does not take what is queued for some seconds; or the store was closed before.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.shared.queue.close();
+        let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let ended = thread.ok_or(StoreError::Closed)?.join();
+        ended.unwrap_or_else(|_| Err(StoreError::Failed("the store's thread panicked".into())))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl StoreEvents {
+    /// Waits for the next event; `None` when the writer thread has ended and all events were taken: nothing more becomes
+    /// durable. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<StoreEvent> {
+        self.queue.event().await
+    }
+
+    /// The next event, when there is one already.
+    pub fn try_next(&mut self) -> Option<StoreEvent> {
+        self.queue.try_event()
+    }
+}
+
+impl Pending {
+    /// Waits until the write is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Failing`]: the disk does not take it at present; it stays queued. [`StoreError::Closed`]: the store was
+    /// closed before.
+    pub async fn durable(self) -> Result<(), StoreError> {
+        self.0.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// The same for a thread that may block: not for an async task.
+    ///
+    /// # Errors
+    /// As [`Pending::durable`].
+    pub fn wait(self) -> Result<(), StoreError> {
+        self.0.blocking_recv().unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! What can go wrong with the store, and what to do about it.
+//!
+//! Owns the errors that its handle gives; the database's own error types end here. The invariant: an error of opening says
+//! whether the data is whole, and no error means that something acknowledged as durable is gone without being named.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+/// Why the store cannot be opened, or a write is not durable.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data directory cannot be created or used. Nothing was changed.
+    #[error("the data directory {} cannot be used", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another agent runs on this data directory. Nothing was changed.
+    #[error(
+        "the data directory {} belongs to another running agent{}; stop it, or give this one a --data-dir of its own",
+        path.display(),
+        holder.map_or_else(String::new, |pid| format!(" (process {pid})"))
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process that holds it, when it is known.
+        holder: Option<u32>,
+    },
+    /// A newer release wrote the data. Nothing was changed.
+    #[error("the data was written in format {found} and this release reads up to {known}; run the newer release")]
+    Newer {
+        /// The format found.
+        found: u32,
+        /// The newest one that this release knows.
+        known: u32,
+    },
+    /// Something that the shared state rests on is damaged. Nothing was changed.
+    ///
+    /// To go on without it would be worse than to stop: what is missing here but covered by the version vector looks to
+    /// other members as if it had been removed on purpose.
+    #[error(
+        "the stored state is damaged ({what}); move {} away and start again: the agent then fetches the state from its peers",
+        file
+    )]
+    Damaged {
+        /// What is damaged.
+        what: String,
+        /// The file to move away.
+        file: &'static str,
+    },
+    /// The disk or the database refuses to work. What was durable still is.
+    #[error("the store failed")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// The disk does not take writes at present. The write waits and will be tried again; it is not durable yet.
+    #[error("the disk does not take writes at present: {reason}")]
+    Failing {
+        /// What the disk said.
+        reason: String,
+    },
+    /// The store was closed while the disk did not take writes. What was not acknowledged as durable may be lost.
+    #[error("{jobs} writes were not durable when the store was closed: {reason}")]
+    Unflushed {
+        /// How many jobs were left.
+        jobs: usize,
+        /// What the disk said.
+        reason: String,
+    },
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// The store's queue is full. Nothing was queued; what was to be written comes back.
+#[derive(Debug, thiserror::Error)]
+#[error("the store's queue is full")]
+pub struct QueueFull<T>(pub T);
+
+impl StoreError {
+    /// Hides the database's own error type behind the handle.
+    pub(super) fn failed(error: impl Into<redb::Error>) -> Self {
+        Self::Failed(Box::new(error.into()))
+    }
+}

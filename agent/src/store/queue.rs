@@ -1,0 +1,238 @@
+//! The queue between the handle and the writer thread, and the events that come back.
+//!
+//! Owns admission, order and bounds; writes nothing. The invariant: what was admitted leaves in the order in which it came,
+//! and is counted against the bounds until its event has been taken.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use selvedge_sync::commit::{Batch, CommitBytes};
+use tokio::sync::{Notify, oneshot};
+
+use super::error::StoreError;
+use super::{Checkpoint, Identity, StoreEvent, Token};
+
+/// Most jobs that are queued, being written, or done and not yet noticed: some seconds of a busy agent on a slow disk.
+pub const QUEUE_JOBS_MAX: usize = 4096;
+
+/// Most bytes of commits in those jobs: what a small edge host can spare while its disk does not take writes.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most checkpoints among those jobs: a second one before the first is written would only repeat it.
+pub const QUEUE_CHECKPOINTS_MAX: usize = 1;
+
+/// One thing to write.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Commits for the log.
+    Append { token: Token, batches: Vec<Batch> },
+    /// Objects that changed, and what the log need not keep any more.
+    Checkpoint(Box<Checkpoint>),
+    /// Who we are.
+    Identity { identity: Identity, answer: Option<Answer> },
+    /// A named value; `None` removes it.
+    Meta { name: String, value: Option<Vec<u8>>, answer: Option<Answer> },
+}
+
+/// Where the outcome of a job goes that somebody waits for.
+pub(super) type Answer = oneshot::Sender<Result<(), StoreError>>;
+
+impl Job {
+    /// Bytes of commits and values that the job holds.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append { batches, .. } => {
+                batches.iter().flat_map(|batch| &batch.commits).map(CommitBytes::len).sum::<usize>()
+            }
+            Self::Meta { value, .. } => value.as_ref().map_or(0, Vec::len),
+            Self::Checkpoint(_) | Self::Identity { .. } => 0,
+        }
+    }
+
+    /// Where the outcome goes; taken once.
+    pub(super) fn take_answer(&mut self) -> Option<Answer> {
+        match self {
+            Self::Identity { answer, .. } | Self::Meta { answer, .. } => answer.take(),
+            Self::Append { .. } | Self::Checkpoint(_) => None,
+        }
+    }
+
+    /// What the owner of the store is told when the job is durable.
+    const fn event(&self) -> Option<StoreEvent> {
+        match self {
+            Self::Append { token, .. } => Some(StoreEvent::Appended { token: *token }),
+            Self::Checkpoint(checkpoint) => Some(StoreEvent::Checkpointed { token: checkpoint.token }),
+            Self::Identity { .. } | Self::Meta { .. } => None,
+        }
+    }
+}
+
+/// How much is admitted and not yet noticed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    /// Jobs of all kinds.
+    pub(super) jobs: usize,
+    /// Bytes of commits and values.
+    pub(super) bytes: usize,
+    checkpoints: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: VecDeque<Job>,
+    events: VecDeque<StoreEvent>,
+    load: Load,
+    closing: bool,
+    finished: bool,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    work: Condvar,
+    news: Notify,
+}
+
+impl Queue {
+    /// Admits a job, or gives it back when a bound would be exceeded or the store is closed. A job larger than the bound
+    /// on bytes is admitted when it is alone, since it could never be otherwise.
+    pub(super) fn push(&self, job: Job) -> Result<(), Job> {
+        let bytes = job.bytes();
+        let checkpoints = usize::from(matches!(job, Job::Checkpoint(_)));
+        let mut inner = self.lock();
+        let load = inner.load;
+        let fits = load.jobs < QUEUE_JOBS_MAX
+            && (load.bytes == 0 || load.bytes.saturating_add(bytes) <= QUEUE_BYTES_MAX)
+            && load.checkpoints + checkpoints <= QUEUE_CHECKPOINTS_MAX;
+        if !fits || inner.closing {
+            return Err(job);
+        }
+        inner.load =
+            Load { jobs: load.jobs + 1, bytes: load.bytes + bytes, checkpoints: load.checkpoints + checkpoints };
+        inner.waiting.push_back(job);
+        drop(inner);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Waits until there are jobs and takes them all; `None` when the store is closing and there are none.
+    pub(super) fn take(&self) -> Option<Vec<Job>> {
+        let inner = self.lock();
+        let mut inner = self
+            .work
+            .wait_while(inner, |inner| inner.waiting.is_empty() && !inner.closing)
+            .unwrap_or_else(PoisonError::into_inner);
+        let jobs: Vec<_> = inner.waiting.drain(..).collect();
+        (!jobs.is_empty()).then_some(jobs)
+    }
+
+    /// Waits before a failed write is tried again; tells at once when the store is closing.
+    pub(super) fn pause(&self, pause: Duration) -> Closing {
+        let inner = self.lock();
+        let (inner, _) =
+            self.work.wait_timeout_while(inner, pause, |inner| !inner.closing).unwrap_or_else(PoisonError::into_inner);
+        Closing(inner.closing)
+    }
+
+    /// Reports jobs as durable, in order, and answers whoever waits for one.
+    pub(super) fn done(&self, jobs: Vec<Job>) {
+        let mut answers = Vec::new();
+        let mut inner = self.lock();
+        for mut job in jobs {
+            inner.load.bytes -= job.bytes();
+            answers.extend(job.take_answer());
+            match job.event() {
+                Some(event) => inner.events.push_back(event),
+                None => inner.load.jobs -= 1,
+            }
+        }
+        drop(inner);
+        self.news.notify_one();
+        for answer in answers {
+            // Whoever stopped waiting does not need the answer.
+            answer.send(Ok(())).unwrap_or_default();
+        }
+    }
+
+    /// Reports that writing fails. Those who wait for one of `jobs` are told; the jobs stay with the caller.
+    pub(super) fn failing(&self, reason: &str, jobs: &mut [Job]) {
+        for answer in jobs.iter_mut().filter_map(Job::take_answer) {
+            answer.send(Err(StoreError::Failing { reason: reason.to_owned() })).unwrap_or_default();
+        }
+        self.lock().events.push_back(StoreEvent::Failed { reason: reason.to_owned() });
+        self.news.notify_one();
+    }
+
+    /// Reports that writing works again. A failure that nobody has noticed yet is taken back instead, so that events of
+    /// health do not pile up.
+    pub(super) fn recovered(&self) {
+        let mut inner = self.lock();
+        if matches!(inner.events.back(), Some(StoreEvent::Failed { .. })) {
+            inner.events.pop_back();
+        } else {
+            inner.events.push_back(StoreEvent::Recovered);
+        }
+        drop(inner);
+        self.news.notify_one();
+    }
+
+    /// The next event, when there is one. Frees the room of the job that it is about.
+    pub(super) fn try_event(&self) -> Option<StoreEvent> {
+        let mut inner = self.lock();
+        let event = inner.events.pop_front()?;
+        match event {
+            StoreEvent::Appended { .. } => inner.load.jobs -= 1,
+            StoreEvent::Checkpointed { .. } => {
+                inner.load.jobs -= 1;
+                inner.load.checkpoints -= 1;
+            }
+            StoreEvent::Failed { .. } | StoreEvent::Recovered => {}
+        }
+        Some(event)
+    }
+
+    /// Waits for the next event; `None` when the writer has ended and all were taken.
+    pub(super) async fn event(&self) -> Option<StoreEvent> {
+        loop {
+            if let Some(event) = self.try_event() {
+                return Some(event);
+            }
+            if self.lock().finished {
+                return None;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    /// Takes no more jobs; the writer ends when it has written those that are there.
+    pub(super) fn close(&self) {
+        self.lock().closing = true;
+        self.work.notify_all();
+    }
+
+    /// Notes that the writer has ended. What it left is given up, which whoever waits for it finds out.
+    pub(super) fn finish(&self) {
+        let mut inner = self.lock();
+        (inner.closing, inner.finished) = (true, true);
+        let left = std::mem::take(&mut inner.waiting);
+        drop(inner);
+        drop(left);
+        self.news.notify_one();
+    }
+
+    /// How much is admitted and not yet noticed.
+    pub(super) fn load(&self) -> Load {
+        self.lock().load
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing under this lock can panic half-way through a change.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the store is being closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Closing(pub(super) bool);
