@@ -18,6 +18,7 @@ use serde_json::Value;
 pub use self::traffic::Traffic;
 use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
+use crate::metrics::{Metrics, Outcome};
 use crate::net::Net;
 use crate::service::{CallAnswer, Committed, Fault, ServiceError};
 use crate::spec::WorkloadName;
@@ -38,6 +39,7 @@ struct Parts {
     members: SharedMembers,
     net: Net,
     traffic: Traffic,
+    metrics: Arc<Metrics>,
     seeds: answer::Seeds,
 }
 
@@ -52,10 +54,11 @@ impl Calls {
         view: StateView,
         members: SharedMembers,
         net: Net,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, getrandom::Error> {
         let (me, seeds) = (net.node(), answer::Seeds::new()?);
         let traffic = Traffic::default();
-        Ok(Self { parts: Arc::new(Parts { me, wasm, driver, view, members, net, traffic, seeds }) })
+        Ok(Self { parts: Arc::new(Parts { me, wasm, driver, view, members, net, traffic, metrics, seeds }) })
     }
 
     /// Calls a function of a workload, here or where it runs.
@@ -75,7 +78,10 @@ impl Calls {
         } else {
             self.forward(workload, function, arguments, deadline).await
         };
-        self.parts.traffic.record(workload, began.elapsed(), answer.is_ok());
+        let took = began.elapsed();
+        self.parts.traffic.record(workload, took, answer.is_ok());
+        let outcome = answer.as_ref().map_or_else(answer::outcome, |_| Outcome::Ok);
+        self.parts.metrics.workload(workload.as_str()).record(outcome, took);
         answer
     }
 

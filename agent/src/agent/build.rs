@@ -64,6 +64,7 @@ struct Common {
     calls: Calls,
     workloads: Workloads,
     health: Health,
+    metrics: Arc<Metrics>,
 }
 
 /// Binds the API and the network and builds everything around them.
@@ -95,9 +96,10 @@ impl Common {
         driver: DriverHandle,
         (store, net, members): (Store, Net, SharedMembers),
     ) -> Result<Self, AgentError> {
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let wasm = WasmHost::new(config.wasm.host(), Arc::new(view.clone()))?;
         let artifacts = Artifacts::open(&config.node.data_dir)?;
-        let calls = Calls::new(wasm.clone(), driver.clone(), view.clone(), members.clone(), net.clone())?;
+        let calls = Calls::new(wasm.clone(), driver.clone(), view.clone(), members.clone(), net.clone(), Arc::clone(&metrics))?;
         let policy = config.placement.policy();
         let workloads = Workloads::new(
             view.clone(),
@@ -109,7 +111,7 @@ impl Common {
             policy,
         );
         let health = Health { view: view.clone(), driver: driver.clone(), net: net.clone(), wasm: wasm.clone() };
-        Ok(Self { config, view, driver, store, net, members, wasm, artifacts, calls, workloads, health })
+        Ok(Self { config, view, driver, store, net, members, wasm, artifacts, calls, workloads, health, metrics })
     }
 
     fn parts(self, api: Api, driver: Driver, heard: mpsc::Sender<Heard>) -> Result<Parts, AgentError> {
@@ -152,7 +154,7 @@ impl Common {
             workloads: self.workloads,
             calls: self.calls,
             health: self.health,
-            metrics: Metrics::new(),
+            metrics: self.metrics,
         });
         Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, net, store })
     }

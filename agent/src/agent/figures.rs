@@ -2,8 +2,10 @@
 
 use crate::calls::Calls;
 use crate::members::{Member, Status};
+use crate::metrics::{Direction, Origin};
+use crate::net::{Lane, NetReason};
 use crate::placement::{self, Explanation};
-use crate::service::{Instance, Phase, Workload, WorkloadStatus};
+use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
 use crate::spec::{Spec, Spread, WorkloadName};
 use crate::workloads::Workloads;
 
@@ -65,4 +67,41 @@ fn phase(phase: &placement::Phase) -> (Phase, Option<String>) {
         placement::Phase::Stopping => (Phase::Stopping, None),
         placement::Phase::Failed { reason } => (Phase::Failed, Some(reason.clone())),
     }
+}
+
+/// All metrics, brought up to date.
+pub(super) fn render(service: &AgentService) -> String {
+    let metrics = &service.metrics;
+    service.view.read(|replica| {
+        let (state, counters) = (replica.state(), replica.counters());
+        metrics.state(state.len() as u64, state.bytes(), state.garbage() as u64);
+        metrics.commits(Origin::Local, counters.commits_local);
+        metrics.commits(Origin::Remote, counters.commits_remote);
+        metrics.dropped("commit_duplicate", counters.duplicates);
+        metrics.dropped("commit_gap", counters.gaps);
+        metrics.dropped("commit_rejected", counters.rejected);
+        metrics.dropped("commit_held", counters.held);
+        metrics.dropped("commit_deferred", counters.deferred);
+    });
+    metrics.dropped("message_undecodable", service.driver.stats().undecodable);
+    let store = service.store.stats();
+    metrics.store_synced(store.syncs, store.commits);
+    let net = service.net.counters();
+    for lane in Lane::ALL {
+        metrics.net_bytes(lane.name(), Direction::In, net.lane(lane).bytes_in);
+        metrics.net_bytes(lane.name(), Direction::Out, net.lane(lane).bytes_out);
+    }
+    for reason in NetReason::ALL.iter().filter(|reason| **reason != NetReason::DialOk) {
+        metrics.dropped(reason.name(), net.of(*reason));
+    }
+    let links = service.net.peers();
+    metrics.peers_connected(links.len() as u64);
+    for link in &links {
+        if let Some(rtt) = link.rtt {
+            metrics.peer_round_trip(&link.node.to_string(), rtt);
+        }
+    }
+    metrics.converged(service.convergence().converged);
+    metrics.healthy(service.health.report().ok);
+    metrics.encode()
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId};
 
 use super::AgentError;
-use crate::net::node_of;
+use crate::net::node_of_seed;
 use crate::store::{Identity, Recovered, Store, StoreError};
 use crate::view::wall_ms;
 
@@ -56,8 +56,8 @@ impl NodeKey {
         self.0
     }
 
-    fn node(&self) -> NodeId {
-        node_of(&self.0)
+    pub(super) fn node(&self) -> NodeId {
+        node_of_seed(self.0)
     }
 }
 

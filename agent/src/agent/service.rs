@@ -3,6 +3,7 @@
 //! Gathers and translates; decides nothing. Reads of state take the view's lock for moments; nothing here waits for the driver
 //! but the requests that change something.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -52,7 +53,7 @@ pub(super) struct AgentService {
     pub(super) workloads: Workloads,
     pub(super) calls: Calls,
     pub(super) health: Health,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl AgentService {

@@ -5,7 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use selvedge_sync::replica::CommitError;
 
 use crate::driver::DriverError;
+use crate::metrics::Outcome;
 use crate::service::{Fault, ServiceError};
+use crate::wasm::{Blame, CallError};
+
+/// After how many seconds a caller who was turned away may try again: queues drain within a deadline.
+const RETRY_AFTER_S: u32 = 1;
 
 /// The odd constant of a Weyl sequence: the golden ratio in 64 bits, so that successive seeds are far apart.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -46,5 +51,54 @@ pub(super) fn commit_failed(error: DriverError) -> ServiceError {
         DriverError::NotDurableInTime(_) | DriverError::NoAnswer => {
             ServiceError::new(Fault::TimedOut, "no_answer", error.to_string()).changed("the call may have been committed")
         }
+    }
+}
+
+/// Why a call gave no result. Whatever the reason, it changed nothing.
+pub(super) fn call_failed(error: CallError) -> ServiceError {
+    let (fault, code) = match &error {
+        CallError::NotLoaded { .. } => (Fault::Unavailable, "not_running"),
+        CallError::UnknownFunction { .. } => (Fault::NotFound, "unknown_function"),
+        CallError::AmbiguousFunction { .. } => (Fault::Caller, "ambiguous_function"),
+        CallError::Argument { .. } => (Fault::WrongValue, "bad_argument"),
+        CallError::ArgumentsTooLarge { .. } => (Fault::TooLarge, "arguments_too_large"),
+        CallError::Fault { .. } => (Fault::WrongValue, "refused_by_workload"),
+        CallError::Deadline { .. } => (Fault::TimedOut, "deadline_exceeded"),
+        CallError::Expired => (Fault::TimedOut, "expired_in_queue"),
+        CallError::Memory { .. } => (Fault::Internal, "memory_limit"),
+        CallError::Trap { .. } => (Fault::Internal, "trap"),
+        CallError::OutputTooLarge { .. } => (Fault::Internal, "output_limit"),
+        CallError::HostCalls { .. } => (Fault::Internal, "host_call_limit"),
+        CallError::Writes { .. } => (Fault::Internal, "write_limit"),
+        CallError::Busy { .. } => (Fault::Busy { retry_after_s: RETRY_AFTER_S }, "busy"),
+        CallError::Host(_) => (Fault::Unavailable, "host_unable"),
+    };
+    let failed = ServiceError::new(fault, code, error.to_string());
+    let failed = match error.blame() {
+        Blame::Workload => failed.hint("the workload's fault, not the request's; nothing was changed"),
+        Blame::Caller | Blame::Host => failed,
+    };
+    match (&error, error.field()) {
+        (_, Some(field)) => failed.at(field.to_owned()),
+        (CallError::UnknownFunction { .. } | CallError::AmbiguousFunction { .. }, None) => failed.at("function"),
+        (_, None) => failed,
+    }
+}
+
+/// How a failed call counts.
+pub(super) fn outcome(error: &ServiceError) -> Outcome {
+    match error.fault() {
+        Fault::Caller
+        | Fault::Unauthorized
+        | Fault::Forbidden
+        | Fault::NotFound
+        | Fault::WrongMethod
+        | Fault::Conflict
+        | Fault::TooLarge
+        | Fault::WrongValue => Outcome::Refused,
+        Fault::Busy { .. } => Outcome::Busy,
+        Fault::Unavailable => Outcome::Unavailable,
+        Fault::TimedOut => Outcome::TimedOut,
+        Fault::Internal => Outcome::Trapped,
     }
 }

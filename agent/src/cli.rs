@@ -1,0 +1,138 @@
+//! The command line: what each command asks of an agent, and how it ends.
+//!
+//! Owns dispatch and exit codes; the grammar is in `args`, each command in a file of its own. The invariant: a command that
+//! fails says so on stderr and in its exit code, and one that succeeds says nothing on stderr.
+
+mod address;
+mod args;
+mod call;
+mod client;
+pub(crate) mod connection;
+mod deploy;
+mod error;
+#[cfg(test)]
+pub(crate) mod fake;
+mod output;
+mod run;
+mod state;
+mod tables;
+mod token;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+pub(crate) use self::address::ApiAddr;
+pub(crate) use self::args::DemoArgs;
+use self::args::{Cli, ClientArgs, Command, NameArgs, VersionArgs, WatchArgs};
+pub(crate) use self::call::call_path;
+pub(crate) use self::client::Client;
+pub(crate) use self::connection::{Answer, Ask, Connection};
+pub(crate) use self::deploy::{await_ready, set, store};
+pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, Problem};
+pub(crate) use self::output::{note, pretty, print};
+pub(crate) use self::token::{TOKEN_FILE_NAME, read_token};
+
+/// Pause between two pictures of `--watch`.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Parses the command line, does what it says, and returns the exit code. Wrong usage, `--help` and `--version` end the
+/// process here, as clap does.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        // Whoever reads our output has seen enough, as in `selvedge nodes | head -1`.
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(EXIT_DONE),
+        Err(error) => {
+            note(&format!("error: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<u8, CliError> {
+    match command {
+        Command::Run(args) => many_threads()?.block_on(run::run(*args)).map(|()| EXIT_DONE),
+        Command::Demo(args) => many_threads()?.block_on(crate::demo::demo(&args)),
+        Command::CheckConfig(args) => run::check_config(&args).map(|()| EXIT_DONE),
+        Command::Version(args) => version(&args).map(|()| EXIT_DONE),
+        other => one_thread()?.block_on(ask(other)),
+    }
+}
+
+async fn ask(command: Command) -> Result<u8, CliError> {
+    let done = match command {
+        Command::Status(args) => watch(&args, "/v1/status", |json| json, tables::status).await,
+        Command::Nodes(args) => watch(&args, "/v1/nodes", |json| json, tables::nodes).await,
+        Command::Peers(args) => watch(&args, "/v1/status", |json| json["peers"].clone(), tables::peers).await,
+        Command::Workloads(args) => {
+            watch(&args, "/v1/status", |json| json["workloads"].clone(), tables::workloads).await
+        }
+        Command::Deploy(args) => deploy::deploy(&args, &mut connect(&args.client)).await,
+        Command::Undeploy(args) => deploy::undeploy(&args.name, args.client.json, &mut connect(&args.client)).await,
+        Command::Call(args) => call::call(&args, &mut connect(&args.client)).await,
+        Command::Explain(args) => explain(&args).await,
+        Command::Get(args) => state::get(&args, &mut connect(&args.client)).await,
+        Command::Put(args) => state::put(&args, &mut connect(&args.client)).await,
+        Command::Converged(args) => return state::converged(&args, &mut connect(&args.client)).await,
+        Command::Run(_) | Command::Demo(_) | Command::CheckConfig(_) | Command::Version(_) => {
+            unreachable!("these ask no agent and are dispatched before")
+        }
+    };
+    done.map(|()| EXIT_DONE)
+}
+
+/// Prints the document at `path` once, or every second: as a table for people, as `part` of it for scripts.
+async fn watch(
+    args: &WatchArgs,
+    path: &str,
+    part: impl Fn(Value) -> Value,
+    show: impl Fn(&Value) -> String,
+) -> Result<(), CliError> {
+    let mut client = connect(&args.client);
+    if !args.watch {
+        let json = client.json(Ask::get(path)).await?;
+        return if args.client.json { print(&pretty(&part(json))) } else { print(&show(&json)) };
+    }
+    loop {
+        // An agent that restarts is part of what one watches for.
+        let picture =
+            client.json(Ask::get(path)).await.map_or_else(|error| format!("error: {error}"), |json| show(&json));
+        output::redraw(&picture)?;
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+}
+
+async fn explain(args: &NameArgs) -> Result<(), CliError> {
+    let path = format!("/v1/workloads/{}/placement", connection::segment(&args.name));
+    let json = connect(&args.client).json(Ask::get(path)).await?;
+    output::print_either(args.client.json, &json, tables::explain)
+}
+
+fn version(args: &VersionArgs) -> Result<(), CliError> {
+    let version = env!("CARGO_PKG_VERSION");
+    output::print_either(args.json, &json!({ "version": version }), |_| format!("selvedge {version}"))
+}
+
+fn connect(args: &ClientArgs) -> Client {
+    let addr = args.api.clone().unwrap_or_else(ApiAddr::default_for_this_host);
+    let token = std::env::var(client::TOKEN_ENV).ok().filter(|token| !token.is_empty());
+    Client::new(addr, args.timeout.unwrap_or(client::PATIENCE_DEFAULT), token)
+}
+
+fn one_thread() -> Result<Runtime, CliError> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| no_runtime(&error))
+}
+
+fn many_threads() -> Result<Runtime, CliError> {
+    Builder::new_multi_thread().enable_all().build().map_err(|error| no_runtime(&error))
+}
+
+fn no_runtime(error: &std::io::Error) -> CliError {
+    CliError::Failed(format!("the operating system grants no threads or timers: {error}"))
+}

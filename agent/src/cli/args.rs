@@ -1,0 +1,292 @@
+//! What may stand on the command line.
+//!
+//! Owns the grammar, the help texts and the environment variables; does nothing. The invariant: only commands that work
+//! appear here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::Styles;
+use clap::{Args, Parser, Subcommand};
+
+use super::address::ApiAddr;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 1 the agent refused or the thing failed; 2 wrong usage; 3 no agent could be reached; 4 timed out.
+Changes over TCP need the agent's token: on the agent's own host it is found, elsewhere put it into SELVEDGE_TOKEN.";
+
+/// An agent for edge hosts: replicated state, placed workloads, sandboxed WebAssembly.
+#[derive(Debug, Parser)]
+#[command(name = "selvedge", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = AFTER_HELP, styles = Styles::plain())]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start agents on this machine, drive game traffic through them and prove that they converge
+    Demo(DemoArgs),
+    /// Run the agent in the foreground
+    Run(Box<RunArgs>),
+    /// Show this agent, its peers and its workloads
+    Status(WatchArgs),
+    /// List every member: region, resources, load
+    Nodes(WatchArgs),
+    /// List the peers of this agent: round trips and what they lack
+    Peers(WatchArgs),
+    /// List the deployed workloads and where they run
+    Workloads(WatchArgs),
+    /// Store a component and run it; waits until it runs or says why it does not
+    Deploy(DeployArgs),
+    /// Stop a workload everywhere and forget its spec
+    Undeploy(NameArgs),
+    /// Call a function of a workload
+    Call(CallArgs),
+    /// Show the score of every node for a workload, and why the rejected were rejected
+    Explain(NameArgs),
+    /// Read one object of the shared state
+    Get(GetArgs),
+    /// Change one object of the shared state
+    Put(PutArgs),
+    /// Say whether all agents hold the same state
+    Converged(ConvergedArgs),
+    /// Check a configuration file
+    CheckConfig(CheckConfigArgs),
+    /// Show the version
+    Version(VersionArgs),
+}
+
+/// How to reach an agent and how to show its answer.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClientArgs {
+    /// The agent's API: http://HOST:PORT or unix:PATH [default: unix:/run/selvedge/api.sock if it exists, else
+    /// http://127.0.0.1:7411]
+    #[arg(long, value_name = "ADDR", env = "SELVEDGE_API", hide_env_values = true)]
+    pub(crate) api: Option<ApiAddr>,
+    /// Print exactly one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long to wait for an answer, as in 500ms or 1m [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// A table that may be redrawn.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    /// Redraw every second until interrupted
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
+}
+
+/// A command about one workload.
+#[derive(Debug, Args)]
+pub(crate) struct NameArgs {
+    /// The workload's name
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Where and how to run a component.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  selvedge deploy combat.wasm --name combat --replicas 2 --affinity region=eu --memory 64MiB --deadline 5ms")]
+pub(crate) struct DeployArgs {
+    /// The component, a .wasm file
+    #[arg(value_name = "FILE.wasm")]
+    pub(crate) file: PathBuf,
+    /// The workload's name
+    #[arg(long)]
+    pub(crate) name: String,
+    /// How many instances, each on another node [default: 1]
+    #[arg(long, value_name = "N", conflicts_with = "everywhere")]
+    pub(crate) replicas: Option<u16>,
+    /// One instance on every node that meets the constraints
+    #[arg(long)]
+    pub(crate) everywhere: bool,
+    /// Only on nodes of this region
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// Only on nodes with this capability; may be repeated
+    #[arg(long, value_name = "CAP", num_args = 1..)]
+    pub(crate) require: Vec<String>,
+    /// A preference, such as region=eu, node=NAME, capability=gpu or label:tier=edge, with ! in front for its opposite;
+    /// may be repeated
+    #[arg(long, value_name = "RULE", num_args = 1..)]
+    pub(crate) affinity: Vec<String>,
+    /// Memory of one instance, as in 64MiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// Longest time that one call may take, as in 5ms
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) deadline: Option<String>,
+    /// Only on nodes within this round trip of the callers, as in 20ms
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) max_latency: Option<String>,
+    /// Return as soon as the spec is stored
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Which function to call, and with what.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each argument is one parameter, written as JSON; what is no JSON and does not begin with [ { or \" is text.
+A single - reads all arguments from stdin: a JSON array in order, or an object by parameter name.
+
+Examples:
+  selvedge call prediction predict '[{\"player\":1,\"samples\":[{\"t_ms\":0,\"x\":0,\"y\":0,\"z\":0}],\"horizon_ms\":100}]'
+  echo '{\"tracks\":[]}' | selvedge call prediction predict -")]
+pub(crate) struct CallArgs {
+    /// The workload's name
+    pub(crate) name: String,
+    /// The function, as the component exports it
+    pub(crate) function: String,
+    /// The arguments, or - for stdin
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
+    pub(crate) arguments: Vec<String>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Which object to read.
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// type/name, as in gcounter/kills; types are gcounter, pncounter, gset, orset and lwwmap
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Which object to change, and how.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Operations:
+  gcounter/NAME   increment N
+  pncounter/NAME  increment N | decrement N
+  gset/NAME       add VALUE…
+  orset/NAME      add VALUE… | remove VALUE…
+  lwwmap/NAME     put FIELD=VALUE… | remove FIELD…
+
+A value is JSON if it parses as JSON, and text otherwise: 5 is a number, '\"5\"' and five are text.
+
+Examples:
+  selvedge put gcounter/kills increment 5
+  selvedge put orset/online add alice bob
+  selvedge put lwwmap/player:42 put hp=5 name=x
+  selvedge put lwwmap/player:42 remove hp --durable")]
+pub(crate) struct PutArgs {
+    /// type/name, as in gcounter/kills
+    pub(crate) key: String,
+    /// What to do with it; see below
+    #[arg(required = true, value_name = "OPERATION", allow_negative_numbers = true)]
+    pub(crate) operation: Vec<String>,
+    /// Return only after the agent has synced the change to its disk
+    #[arg(long)]
+    pub(crate) durable: bool,
+    /// A word that makes repeating this command harmless
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// How long convergence may take.
+#[derive(Debug, Args)]
+pub(crate) struct ConvergedArgs {
+    /// Wait this long for it, as in 10s; without it, answers at once with exit code 0 or 1
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) wait: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Which file to check.
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfigArgs {
+    /// The configuration file, TOML
+    pub(crate) file: PathBuf,
+    /// Print exactly one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How to show the version.
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// Print exactly one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The agent's settings. Flags win over the environment, which wins over the file.
+#[derive(Debug, Default, Args)]
+pub(crate) struct RunArgs {
+    /// The configuration file, TOML; every key has a default
+    #[arg(long, value_name = "FILE", env = "SELVEDGE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where identity, state and components are kept
+    #[arg(long, value_name = "DIR", env = "SELVEDGE_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where to listen for other agents: HOST:PORT or a multiaddress; may be repeated
+    #[arg(long, value_name = "ADDR", env = "SELVEDGE_LISTEN", value_delimiter = ',', num_args = 1..)]
+    pub(crate) listen: Vec<String>,
+    /// An agent to begin with: HOST:PORT or a multiaddress; may be repeated
+    #[arg(long, value_name = "ADDR", env = "SELVEDGE_BOOTSTRAP", value_delimiter = ',', num_args = 1..)]
+    pub(crate) bootstrap: Vec<String>,
+    /// An address at which others reach this agent, if it is not one that it listens on; may be repeated
+    #[arg(long, value_name = "ADDR", env = "SELVEDGE_ADVERTISE", value_delimiter = ',', num_args = 1..)]
+    pub(crate) advertise: Vec<String>,
+    /// Where to serve the API: HOST:PORT or unix:PATH; may be repeated
+    // Not SELVEDGE_API: that one tells the commands whom to ask, and one shell may well have both.
+    #[arg(long, value_name = "ADDR", env = "SELVEDGE_API_LISTEN", value_delimiter = ',', num_args = 1..)]
+    pub(crate) api: Vec<String>,
+    /// This node's name
+    #[arg(long, env = "SELVEDGE_NAME")]
+    pub(crate) name: Option<String>,
+    /// This node's region
+    #[arg(long, env = "SELVEDGE_REGION")]
+    pub(crate) region: Option<String>,
+    /// The file with the key that all members of the cluster share
+    #[arg(long, value_name = "FILE", env = "SELVEDGE_CLUSTER_KEY")]
+    pub(crate) cluster_key: Option<PathBuf>,
+    /// error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", env = "SELVEDGE_LOG_LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Shut down when stdin closes, so that no agent outlives the program that started it
+    #[arg(long, hide = true)]
+    pub(crate) exit_with_stdin: bool,
+}
+
+/// How large and how long the demo is.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How many agents to start
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) agents: u8,
+    /// How long to drive traffic
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: u32,
+    /// Calls per second through all agents together
+    #[arg(long, value_name = "CALLS_PER_SECOND", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(crate) rate: u32,
+    /// Print the report as exactly one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the agents' data and logs, and say where they are
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[cfg(test)]
+mod tests;

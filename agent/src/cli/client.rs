@@ -1,0 +1,162 @@
+//! A command's conversation with one agent: asks, finds the token by itself, and turns failures into exit codes.
+//!
+//! Owns deadlines, the one retry with a token, and the one retry of a read on a fresh connection; knows no routes. The
+//! invariant: a request that changes something is never sent twice unless the agent said that it did nothing (401).
+
+use std::path::Path;
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::Value;
+
+use super::address::ApiAddr;
+use super::connection::{Answer, Ask, Connection, ConnectionError};
+use super::error::{CliError, Problem};
+use super::token::read_token;
+
+/// The environment variable that holds the token.
+pub(crate) const TOKEN_ENV: &str = "SELVEDGE_TOKEN";
+/// Time for one answer when `--timeout` is not given.
+pub(crate) const PATIENCE_DEFAULT: Duration = Duration::from_secs(10);
+
+const UNAUTHORIZED: u16 = 401;
+
+/// A client of one agent's API.
+pub(crate) struct Client {
+    addr: ApiAddr,
+    patience: Duration,
+    token: Option<String>,
+    open: Option<Connection>,
+}
+
+impl Client {
+    /// A client of the agent at `addr` that waits at most `patience` for each answer. Connects with the first request.
+    #[must_use]
+    pub(crate) fn new(addr: ApiAddr, patience: Duration, token: Option<String>) -> Self {
+        Self { addr, patience, token, open: None }
+    }
+
+    /// Time for one answer.
+    #[must_use]
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Asks, and returns the body of a success as JSON.
+    ///
+    /// # Errors
+    /// The agent is away, too slow, refused, or said something that is no JSON.
+    pub(crate) async fn json(&mut self, ask: Ask) -> Result<Value, CliError> {
+        let answer = self.ask(&ask, self.patience).await?;
+        self.decode(&ask, &answer)
+    }
+
+    /// The body of `answer` to `ask` as JSON.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn decode(&self, ask: &Ask, answer: &Answer) -> Result<Value, CliError> {
+        answer.json().map_err(|error| CliError::BadAnswer {
+            what: what(ask),
+            reason: error.to_string(),
+            api: self.addr.to_string(),
+        })
+    }
+
+    /// Asks, and returns a success.
+    ///
+    /// # Errors
+    /// The agent is away, too slow, or refused.
+    pub(crate) async fn ask(&mut self, ask: &Ask, patience: Duration) -> Result<Answer, CliError> {
+        let answer = self.answer(ask, patience).await?;
+        if answer.is_success() {
+            return Ok(answer);
+        }
+        Err(CliError::Refused(Box::new(Problem::from_answer(answer.status, &answer.body))))
+    }
+
+    /// Asks, and returns whatever the agent answers within `patience`, a refusal too.
+    ///
+    /// # Errors
+    /// The agent is away or too slow, or the token that it points to cannot be used.
+    pub(crate) async fn answer(&mut self, ask: &Ask, patience: Duration) -> Result<Answer, CliError> {
+        let answering = async {
+            let answer = self.once(ask).await?;
+            if answer.status != UNAUTHORIZED || self.token.is_some() {
+                return Ok(answer);
+            }
+            if !self.find_token(&answer)? {
+                return Ok(answer);
+            }
+            self.once(ask).await
+        };
+        let answered = tokio::time::timeout(patience, answering).await;
+        answered.unwrap_or_else(|_| {
+            self.open = None;
+            Err(CliError::TimedOut { what: what(ask), after: patience })
+        })
+    }
+
+    /// Takes the token from the file that a refusal points to. False when it points to none that we would read.
+    fn find_token(&mut self, answer: &Answer) -> Result<bool, CliError> {
+        let problem = Problem::from_answer(answer.status, &answer.body);
+        // Whoever listens on another host must not learn what lies in files here.
+        let Some(path) = problem.token_file.as_deref().filter(|_| self.addr.is_local()) else {
+            return Ok(false);
+        };
+        let token = read_token(Path::new(path)).map_err(|error| {
+            let hint = format!("run this as the agent's user, or put the token into {TOKEN_ENV}");
+            let message = format!("{}; its token {path:?} was not used: {error}", problem.message);
+            CliError::Refused(Box::new(Problem { message, hint: Some(hint), ..problem.clone() }))
+        })?;
+        if let Some(open) = &mut self.open {
+            open.set_token(token.clone());
+        }
+        self.token = Some(token);
+        Ok(true)
+    }
+
+    async fn once(&mut self, ask: &Ask) -> Result<Answer, CliError> {
+        let reused = self.open.is_some();
+        match self.try_once(ask).await {
+            // The agent closed a connection that we had kept: a read can simply be asked again.
+            Err(ConnectionError::Broken(_)) if reused && ask.method == Method::GET => {
+                self.try_once(ask).await.map_err(|error| self.explain(ask, error))
+            }
+            other => other.map_err(|error| self.explain(ask, error)),
+        }
+    }
+
+    async fn try_once(&mut self, ask: &Ask) -> Result<Answer, ConnectionError> {
+        let mut connection = match self.open.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.addr, self.token.clone()).await?,
+        };
+        let answer = connection.send(ask).await?;
+        self.open = Some(connection);
+        Ok(answer)
+    }
+
+    fn explain(&self, ask: &Ask, error: ConnectionError) -> CliError {
+        let api = self.addr.to_string();
+        match error {
+            ConnectionError::Connect(_) | ConnectionError::ConnectTimeout => {
+                CliError::Unreachable { api, reason: error.to_string() }
+            }
+            ConnectionError::Request(_) => CliError::Usage(error.to_string()),
+            ConnectionError::Body(reason) => CliError::BadAnswer { what: what(ask), reason, api },
+            ConnectionError::Broken(reason) if ask.method == Method::GET => CliError::Unreachable { api, reason },
+            ConnectionError::Broken(reason) => CliError::Failed(format!(
+                "the connection to {api} broke during {}: {reason}\n  hint: whether it was done is unknown; look before you repeat it",
+                what(ask)
+            )),
+        }
+    }
+}
+
+fn what(ask: &Ask) -> String {
+    format!("{} {}", ask.method, ask.path)
+}
+
+#[cfg(test)]
+mod tests;

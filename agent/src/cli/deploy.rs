@@ -1,0 +1,196 @@
+//! `deploy`: stores a component, makes it a workload, and waits until it runs or says why it does not.
+//!
+//! Owns the order of the steps and the verdict on readiness; the demo deploys through it too. The invariant: it reports
+//! success only when as many instances are ready as are wanted.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::args::DeployArgs;
+use super::client::Client;
+use super::connection::{Ask, AskBody, segment};
+use super::error::CliError;
+use super::output::print_either;
+
+/// Time for a workload to run when `--timeout` is not given: a fetch and a compilation on a small host.
+pub(crate) const RUN_PATIENCE_DEFAULT: Duration = Duration::from_mins(1);
+/// How often readiness is looked at.
+const POLL_EVERY: Duration = Duration::from_millis(100);
+/// Largest component that is sent, in bytes. The agent has a limit of its own.
+const COMPONENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Deploys a file as the command line says.
+///
+/// # Errors
+/// The file cannot be read, the agent refused it, or it did not run in time.
+pub(crate) async fn deploy(args: &DeployArgs, client: &mut Client) -> Result<(), CliError> {
+    let wasm = read_component(&args.file)?;
+    let stored = store(client, wasm).await?;
+    let committed = set(client, &args.name, &spec(args, &stored)).await?;
+    if args.no_wait {
+        let json = json!({"name": args.name, "artifact": stored, "commit": committed["commit"]});
+        return print_either(args.client.json, &json, |_| format!("stored {}; not waiting for it to run", args.name));
+    }
+    let patience = args.client.timeout.unwrap_or(RUN_PATIENCE_DEFAULT);
+    let workload = await_ready(client, &args.name, stored["digest"].as_str(), 1, patience).await?;
+    print_either(args.client.json, &workload, |workload| {
+        let ready = readiness(workload);
+        format!("{} runs: {} of {} instances ready", args.name, ready.ready, ready.wanted)
+    })
+}
+
+/// Removes a workload.
+///
+/// # Errors
+/// There is none of this name, or the agent refused.
+pub(crate) async fn undeploy(name: &str, as_json: bool, client: &mut Client) -> Result<(), CliError> {
+    let json = client.json(Ask::delete(workload_path(name))).await?;
+    print_either(as_json, &json, |_| format!("{name} is removed"))
+}
+
+/// Stores a component, and returns what the agent found in it.
+///
+/// # Errors
+/// It is no component, or imports what the agent does not offer.
+pub(crate) async fn store(client: &mut Client, wasm: Bytes) -> Result<Value, CliError> {
+    let json = client.json(Ask::put("/v1/artifacts", AskBody::Wasm(wasm))).await?;
+    if json["digest"].is_string() {
+        return Ok(json);
+    }
+    Err(CliError::Failed("the agent stored the component but did not name its digest".to_owned()))
+}
+
+/// Makes `spec` the workload's.
+///
+/// # Errors
+/// The agent refused it.
+pub(crate) async fn set(client: &mut Client, name: &str, spec: &Value) -> Result<Value, CliError> {
+    client.json(Ask::put(workload_path(name), AskBody::json(spec))).await
+}
+
+/// Waits until at least `instances_min` instances, and all that are wanted, are ready with the component of this digest.
+/// Returns the workload's document.
+///
+/// # Errors
+/// An instance failed, no node qualifies, or `patience` ran out; the text says what the agent says.
+pub(crate) async fn await_ready(
+    client: &mut Client,
+    name: &str,
+    digest: Option<&str>,
+    instances_min: usize,
+    patience: Duration,
+) -> Result<Value, CliError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let workload = client.json(Ask::get(workload_path(name))).await?;
+        let readiness = readiness(&workload);
+        let current = digest.is_none_or(|digest| workload.pointer("/status/digest").is_none_or(|now| now == digest));
+        if current && readiness.is_ready(instances_min) {
+            return Ok(workload);
+        }
+        if let Some(why) = readiness.failed.first().filter(|_| current) {
+            return Err(CliError::Failed(format!(
+                "{name} is deployed but does not run: {why}\n  hint: `selvedge explain {name}` shows every node; `selvedge undeploy {name}` removes it"
+            )));
+        }
+        if Instant::now() >= deadline {
+            let what = format!("{name} to run ({})", readiness.describe());
+            return Err(CliError::TimedOut { what, after: patience });
+        }
+        tokio::time::sleep(POLL_EVERY).await;
+    }
+}
+
+/// How many instances there are, and what holds up the others.
+#[derive(Debug, PartialEq, Eq)]
+struct Readiness {
+    ready: usize,
+    wanted: usize,
+    /// Why instances failed.
+    failed: Vec<String>,
+    /// What the others are doing.
+    pending: Vec<String>,
+}
+
+impl Readiness {
+    fn is_ready(&self, instances_min: usize) -> bool {
+        self.ready >= self.wanted.max(instances_min)
+    }
+
+    fn describe(&self) -> String {
+        let mut text = format!("{} of {} instances ready", self.ready, self.wanted);
+        for line in &self.pending {
+            text += "; ";
+            text += line;
+        }
+        if self.wanted == 0 || self.pending.is_empty() && self.ready < self.wanted {
+            text += "; no node qualifies for more, see `selvedge explain`";
+        }
+        text
+    }
+}
+
+fn readiness(workload: &Value) -> Readiness {
+    let status = workload.get("status").unwrap_or(workload);
+    let wanted = status["replicas"].as_u64().and_then(|wanted| usize::try_from(wanted).ok()).unwrap_or(1);
+    let mut readiness = Readiness { ready: 0, wanted, failed: Vec::new(), pending: Vec::new() };
+    for instance in status["instances"].as_array().into_iter().flatten() {
+        let node = instance["node"].as_str().unwrap_or("a node");
+        let why = instance["reason"].as_str();
+        match instance["phase"].as_str() {
+            Some("ready") => readiness.ready += 1,
+            Some("failed") => readiness.failed.push(format!("{node}: {}", why.unwrap_or("failed"))),
+            phase => {
+                let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+                readiness.pending.push(format!("{node} is {}{why}", phase.unwrap_or("unknown")));
+            }
+        }
+    }
+    readiness
+}
+
+fn workload_path(name: &str) -> String {
+    format!("/v1/workloads/{}", segment(name))
+}
+
+fn spec(args: &DeployArgs, stored: &Value) -> Value {
+    let mut spec = Map::from_iter([("artifact".to_owned(), stored["digest"].clone())]);
+    let mut set = |name: &str, value: Option<Value>| value.map(|value| spec.insert(name.to_owned(), value));
+    set("replicas", args.replicas.map(Value::from));
+    set("everywhere", args.everywhere.then_some(Value::Bool(true)));
+    set("region", args.region.clone().map(Value::from));
+    set("require", Some(&args.require).filter(|list| !list.is_empty()).map(|list| json!(list)));
+    set("affinity", Some(&args.affinity).filter(|list| !list.is_empty()).map(|list| json!(list)));
+    let limits: Map<_, _> = [("memory", &args.memory), ("deadline_ms", &args.deadline)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?))))
+        .collect();
+    set("limits", Some(limits).filter(|limits| !limits.is_empty()).map(Value::Object));
+    set("latency", args.max_latency.as_ref().map(|max| json!({ "max_ms": max })));
+    Value::Object(spec)
+}
+
+fn read_component(path: &Path) -> Result<Bytes, CliError> {
+    let cannot = |why: String| CliError::Failed(format!("{}: {why}", path.display()));
+    let meta = std::fs::metadata(path).map_err(|error| cannot(error.to_string()))?;
+    if !meta.is_file() {
+        return Err(cannot("is no file".to_owned()));
+    }
+    if meta.len() > COMPONENT_BYTES_MAX {
+        return Err(cannot(format!("has {} bytes; a component has at most {COMPONENT_BYTES_MAX}", meta.len())));
+    }
+    let wasm = std::fs::read(path).map_err(|error| cannot(error.to_string()))?;
+    if wasm.starts_with(b"\0asm") {
+        return Ok(wasm.into());
+    }
+    Err(cannot(
+        "is no WebAssembly component: it does not begin with \\0asm\n  hint: build it for wasm32-wasip2".to_owned(),
+    ))
+}
+
+#[cfg(test)]
+mod tests;

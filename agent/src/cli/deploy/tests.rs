@@ -1,0 +1,107 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use clap::Parser;
+
+use super::*;
+use crate::cli::args::{Cli, Command};
+use crate::cli::fake::{Log, Say, ok, serve};
+
+fn args(line: &str) -> DeployArgs {
+    match Cli::parse_from(std::iter::once("selvedge").chain(line.split(' '))).command {
+        Command::Deploy(args) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn instance(phase: &str, reason: Option<&str>) -> Value {
+    json!({"node": "n1", "phase": phase, "reason": reason})
+}
+
+fn workload(wanted: u32, instances: &[Value]) -> Value {
+    json!({"name": "w", "status": {"digest": "blake3:aa", "replicas": wanted, "instances": instances}})
+}
+
+/// An agent whose workload shows the given documents, one after the other, and then the last for ever.
+async fn agent(documents: Vec<Value>) -> (Client, Log) {
+    let next = AtomicUsize::new(0);
+    let (addr, log) = serve(move |seen| match seen.line.as_str() {
+        "PUT /v1/artifacts" => ok(&json!({"digest": "blake3:aa", "size": 8, "exports": [], "imports": []})),
+        "PUT /v1/workloads/w" => ok(&json!({"commit": {"replica": "r", "seq": 1, "hlc": "0.0"}})),
+        "GET /v1/workloads/w" => ok(&documents[next.fetch_add(1, Ordering::Relaxed).min(documents.len() - 1)]),
+        _ => Say::Answer(404, "", "{}".to_owned()),
+    })
+    .await;
+    (Client::new(addr, Duration::from_secs(5), None), log)
+}
+
+fn component(dir: &Path) -> String {
+    let path = dir.join("w.wasm");
+    std::fs::write(&path, b"\0asm\x0d\0\x01\0").unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn flags_become_a_spec() {
+    let stored = json!({"digest": "blake3:aa"});
+    let check = |line: &str, expect: Value| assert_eq!(spec(&args(line), &stored), expect, "{line}");
+    check("deploy a.wasm --name a", json!({"artifact": "blake3:aa"}));
+    check("deploy a.wasm --name a --everywhere", json!({"artifact": "blake3:aa", "everywhere": true}));
+    check(
+        "deploy a.wasm --name a --replicas 2 --region eu --require gpu --affinity !node=x --memory 64MiB --deadline 5ms --max-latency 20ms",
+        json!({"artifact": "blake3:aa", "replicas": 2, "region": "eu", "require": ["gpu"], "affinity": ["!node=x"],
+               "limits": {"memory": "64MiB", "deadline_ms": "5ms"}, "latency": {"max_ms": "20ms"}}),
+    );
+}
+
+#[tokio::test]
+async fn it_waits_until_all_wanted_instances_are_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let ready = instance("ready", None);
+    let documents = vec![
+        workload(2, &[]),
+        workload(2, &[ready.clone(), instance("starting", None)]),
+        workload(2, &[ready.clone(), ready]),
+    ];
+    let (mut client, log) = agent(documents).await;
+    deploy(&args(&format!("deploy {} --name w", component(dir.path()))), &mut client).await.unwrap();
+    let lines: Vec<_> = log.lock().unwrap().iter().map(|seen| seen.line.clone()).collect();
+    assert_eq!(lines[..2], ["PUT /v1/artifacts", "PUT /v1/workloads/w"]);
+    assert_eq!(lines.len(), 5);
+}
+
+#[tokio::test]
+async fn a_failed_instance_is_reported_with_its_reason() {
+    let (mut client, _) = agent(vec![workload(1, &[instance("failed", Some("not enough memory"))])]).await;
+    let error = await_ready(&mut client, "w", Some("blake3:aa"), 1, Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert!(error.to_string().contains("not enough memory"), "{error}");
+}
+
+#[tokio::test]
+async fn a_workload_that_nobody_can_run_times_out_with_a_hint() {
+    let (mut client, _) = agent(vec![workload(0, &[])]).await;
+    let error = await_ready(&mut client, "w", Some("blake3:aa"), 1, Duration::from_millis(10)).await.unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("no node qualifies"), "{error}");
+}
+
+#[tokio::test]
+async fn instances_of_an_older_component_do_not_count() {
+    let (mut client, _) = agent(vec![workload(1, &[instance("ready", None)])]).await;
+    let error = await_ready(&mut client, "w", Some("blake3:bb"), 1, Duration::from_millis(10)).await.unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+}
+
+#[tokio::test]
+async fn what_is_no_component_is_not_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.wasm");
+    std::fs::write(&path, "#!/bin/sh").unwrap();
+    let (mut client, log) = agent(vec![workload(1, &[])]).await;
+    for file in [path.display().to_string(), dir.path().display().to_string(), "/nowhere/a.wasm".to_owned()] {
+        let error = deploy(&args(&format!("deploy {file} --name w")), &mut client).await.unwrap_err();
+        assert_eq!(error.exit_code(), 1, "{error}");
+        assert!(error.to_string().contains(&file), "{error}");
+    }
+    assert!(log.lock().unwrap().is_empty());
+}

@@ -1,0 +1,141 @@
+//! `run` and `check-config`: the agent in the foreground, and its configuration.
+//!
+//! Owns what ends the agent: SIGTERM, SIGINT, or the end of stdin. Builds nothing of the agent itself. The invariant: each of
+//! the three asks for the same orderly shutdown, and a second signal does not wait for it.
+
+use std::path::Path;
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::args::{CheckConfigArgs, RunArgs};
+use super::error::CliError;
+use super::output::print_either;
+use crate::config::{Config, Overrides};
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// The configuration is wrong, or the agent could not start or failed.
+pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
+    let exit_with_stdin = args.exit_with_stdin;
+    let (file, overrides) = overrides(args);
+    let config = Config::load(file.as_deref(), overrides).map_err(|error| CliError::Usage(explain(&error)))?;
+    let shutdown = CancellationToken::new();
+    stop_on_signals(&shutdown)?;
+    if exit_with_stdin {
+        stop_with_stdin(&shutdown)?;
+    }
+    crate::agent::run(config, shutdown).await.map_err(|error| CliError::Failed(explain(&error)))
+}
+
+/// Says whether a configuration file is valid.
+///
+/// # Errors
+/// It is not; the text says where and why.
+pub(crate) fn check_config(args: &CheckConfigArgs) -> Result<(), CliError> {
+    let path: &Path = &args.file;
+    Config::load(Some(path), Overrides::default())
+        .map_err(|error| CliError::Failed(format!("{} is not valid: {}", path.display(), explain(&error))))?;
+    let json = json!({"ok": true, "file": path.display().to_string()});
+    print_either(args.json, &json, |_| format!("{} is valid", path.display()))
+}
+
+fn overrides(args: RunArgs) -> (Option<std::path::PathBuf>, Overrides) {
+    let RunArgs {
+        config,
+        data_dir,
+        listen,
+        bootstrap,
+        advertise,
+        api,
+        name,
+        region,
+        cluster_key,
+        log_level,
+        exit_with_stdin: _,
+    } = args;
+    let overrides = Overrides { data_dir, listen, bootstrap, advertise, api, name, region, cluster_key, log_level };
+    (config, overrides)
+}
+
+/// An error with its causes, unless it already tells them.
+fn explain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source()).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}
+
+fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), CliError> {
+    let cannot = |error: std::io::Error| CliError::Failed(format!("cannot watch for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if shutdown.is_cancelled() {
+                tracing::warn!("asked to stop a second time: leaving at once");
+                // What was acknowledged as durable is on the disk already; nothing else is promised.
+                std::process::exit(i32::from(super::error::EXIT_INTERRUPTED));
+            }
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// A thread, since a read of stdin cannot be cancelled and must not keep the runtime from ending.
+fn stop_with_stdin(shutdown: &CancellationToken) -> Result<(), CliError> {
+    let shutdown = shutdown.clone();
+    let watch = move || {
+        // An error ends the watch like the end of the input does: whoever held the other side is gone.
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+        shutdown.cancel();
+    };
+    let spawned = std::thread::Builder::new().name("stdin".to_owned()).spawn(watch);
+    spawned.map(drop).map_err(|error| CliError::Failed(format!("cannot watch stdin: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_reaches_the_configuration() {
+        let list = |text: &str| vec![text.to_owned()];
+        let args = RunArgs {
+            config: Some("c".into()),
+            data_dir: Some("d".into()),
+            listen: list("l"),
+            bootstrap: list("b"),
+            advertise: list("a"),
+            api: list("p"),
+            name: Some("n".into()),
+            region: Some("r".into()),
+            cluster_key: Some("k".into()),
+            log_level: Some("debug".into()),
+            exit_with_stdin: true,
+        };
+        let (file, overrides) = overrides(args);
+        assert_eq!(file.as_deref(), Some(Path::new("c")));
+        assert_eq!((overrides.data_dir, overrides.cluster_key), (Some("d".into()), Some("k".into())));
+        assert_eq!((overrides.listen, overrides.bootstrap), (list("l"), list("b")));
+        assert_eq!((overrides.advertise, overrides.api), (list("a"), list("p")));
+        assert_eq!((overrides.name, overrides.region), (Some("n".into()), Some("r".into())));
+        assert_eq!(overrides.log_level.as_deref(), Some("debug"));
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] std::io::Error);
+        assert_eq!(explain(&Outer(std::io::Error::other("inner"))), "outer: inner");
+    }
+}

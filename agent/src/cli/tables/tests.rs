@@ -1,0 +1,63 @@
+use serde_json::json;
+
+use super::*;
+
+fn document() -> Value {
+    json!({
+        "node": {"id": "12D3KooWAAAAAAAA", "name": "edge-1", "region": "eu", "incarnation": 1, "version": "0.1.0", "uptime_s": 65},
+        "cluster": {"id": "c", "members": 2, "alive": 2},
+        "state": {"root": "00112233445566778899", "keys": 3, "commits": 9, "bytes": 100, "garbage": 0},
+        "peers": [{"node": "12D3KooWBBBBBBBB", "name": "edge-2", "rtt_ms": 1.2345, "root_equal": false, "lag_commits": 4,
+                   "last_sync_ms": null}],
+        "workloads": [{"name": "combat", "digest": "blake3:0123456789abcdef", "replicas": 2, "calls": 7, "errors": 0,
+                       "instances": [{"node": "12D3KooWAAAAAAAA", "phase": "ready", "reason": null},
+                                     {"node": "12D3KooWBBBBBBBB", "phase": "failed", "reason": "no memory"}],
+                       "latency_us": {"p50": 10, "p99": 90, "p999": 95, "max": 99}}],
+        "health": {"ok": false, "reasons": ["no peer", "disk is full"]}
+    })
+}
+
+fn check(text: &str, wanted: &[&str]) {
+    wanted.iter().for_each(|wanted| assert!(text.contains(wanted), "{wanted:?} is not in\n{text}"));
+}
+
+#[test]
+fn a_status_shows_everything_at_one_look() {
+    let text = status(&document());
+    check(&text, &["edge-1 (12D3KooWAAAAAAAA)", "up 1m 5s", "2 of 2 members", "root 0011223344556677,"]);
+    check(&text, &["not well: no peer, disk is full", "1.23", "differs"]);
+    check(&text, &["1/2", "edge-1, edge-2 (failed: no memory)"]);
+}
+
+#[test]
+fn documents_of_other_versions_still_show() {
+    for json in [json!({}), json!(null), json!([1, "x"]), json!({"peers": [{}], "workloads": [{"instances": [{}]}]})] {
+        for show in [status, nodes, peers, workloads, explain] {
+            assert!(!show(&json).is_empty());
+        }
+    }
+}
+
+#[test]
+fn nodes_are_listed_bare_or_under_a_name() {
+    let node = json!({"id": "12D3KooWAAAAAAAA", "name": "edge-1", "region": "eu", "status": "alive", "load": 0.256,
+        "capabilities": ["gpu"], "resources": {"cpus": 2.0, "memory_free_bytes": 1_610_612_736_u64, "disk_free_bytes": 2048}});
+    for json in [json!([node]), json!({"nodes": [node]})] {
+        check(&nodes(&json), &["edge-1", "AAAAAAAA", "alive", "26 %", "1.5 GiB", "2.0 KiB", "gpu"]);
+    }
+}
+
+#[test]
+fn an_explanation_shows_four_terms_and_the_rejected() {
+    let terms = json!({"resource": 0.5, "latency": 1.0, "load": 0.25, "affinity": 1.0});
+    let json = json!({
+        "workload": "combat", "wanted": 1, "everywhere": false,
+        "weights": {"resource": 0.3, "latency": 0.4, "load": 0.2, "affinity": 0.1},
+        "candidates": [{"name": "worse", "score": 0.5, "terms": terms, "inputs": {}, "chosen": false},
+                       {"name": "better", "score": 0.7, "terms": terms, "inputs": {"phase": "ready"}, "chosen": true}],
+        "rejected": [{"name": "far", "reason": "region", "message": "is in us, not eu"}],
+    });
+    let text = explain(&json);
+    check(&text, &["0.3·resource + 0.4·latency", "0.700", "0.250", "far", "is in us, not eu"]);
+    assert!(text.find("better") < text.find("worse"), "best first:\n{text}");
+}
