@@ -57,8 +57,6 @@ pub struct WasmConfig {
     pub workers: usize,
     /// Calls of one workload that may wait for a worker; further ones are answered as busy.
     pub queue_per_workload: usize,
-    /// Calls of one workload that may run at one time.
-    pub concurrency_per_workload: usize,
     /// Instances of all workloads at one time. Each reserves some 4 GiB of address space, but memory only as it is used.
     pub instances: u32,
     /// The most memory that any workload's limit may allow, in bytes.
@@ -68,13 +66,7 @@ pub struct WasmConfig {
 impl Default for WasmConfig {
     fn default() -> Self {
         let workers = thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self {
-            workers,
-            queue_per_workload: 256,
-            concurrency_per_workload: workers,
-            instances: 64,
-            memory_bytes: 64 * 1024 * 1024,
-        }
+        Self { workers, queue_per_workload: 256, instances: 64, memory_bytes: 64 * 1024 * 1024 }
     }
 }
 
@@ -87,9 +79,9 @@ pub struct LoadOptions {
     pub config: BTreeMap<String, String>,
 }
 
-impl From<Limits> for LoadOptions {
-    fn from(limits: Limits) -> Self {
-        Self { limits, config: BTreeMap::new() }
+impl<L: Into<Limits>> From<L> for LoadOptions {
+    fn from(limits: L) -> Self {
+        Self { limits: limits.into(), config: BTreeMap::new() }
     }
 }
 
@@ -169,7 +161,7 @@ impl WasmHost {
         let engine = engine::engine(&config)?;
         let linker = engine::linker(&engine)?;
         let ticker = Arc::new(Ticker::start(engine.clone())?);
-        let schedule = Arc::new(Schedule::new(config.queue_per_workload, config.concurrency_per_workload));
+        let schedule = Arc::new(Schedule::new(config.queue_per_workload));
         let base: &'static Base = &**Box::leak(Box::new(state));
         let (services, compiled) = (RwLock::default(), Mutex::default());
         let workers = config.workers.max(1);
@@ -233,7 +225,8 @@ impl WasmHost {
         let (reply, answer) = oneshot::channel();
         let request = Request { function: function.to_owned(), args, context, asked: Instant::now() };
         let job = Job { service: Arc::clone(&service), request, reply };
-        if let Err(refused) = self.0.schedule.push(&service.program.workload, job) {
+        let (name, running_max) = (&service.program.workload, service.program.limits.concurrency);
+        if let Err(refused) = self.0.schedule.push(name, running_max, job) {
             let error = match refused {
                 Refused::Full => CallError::Busy { limit: self.0.config.queue_per_workload },
                 Refused::Closed => CallError::Host("it is going down".to_owned()),
@@ -242,6 +235,18 @@ impl WasmHost {
             return Err(error);
         }
         answer.await.unwrap_or_else(|_| Err(CallError::Host("the call was lost".to_owned())))
+    }
+
+    /// Whether `workload` can be called here.
+    #[must_use]
+    pub fn is_loaded(&self, workload: &str) -> bool {
+        self.0.services.read().unwrap_or_else(PoisonError::into_inner).contains_key(workload)
+    }
+
+    /// How long ago the thread that stops guests last showed that it lives. It does so every 100 ms at least.
+    #[must_use]
+    pub fn ticker_age(&self) -> Duration {
+        self.0.ticker.age()
     }
 
     /// The names of the workloads that can be called, in order.
@@ -266,8 +271,8 @@ impl WasmHost {
 impl Host {
     fn load(&self, workload: &str, wasm: &[u8], mut options: LoadOptions) -> Result<(), LoadError> {
         options.limits = options.limits.bounded(self.config.memory_bytes);
+        let warm_max = options.limits.concurrency.min(self.config.workers);
         let program = self.compile(wasm)?.program(&self.linker, workload, options)?;
-        let warm_max = self.config.concurrency_per_workload.min(self.config.workers);
         let service = Arc::new(Service::start(program, self.base, Arc::clone(&self.ticker), warm_max)?);
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = services.insert(workload.to_owned(), service);

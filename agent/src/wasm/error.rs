@@ -41,7 +41,9 @@ pub enum LoadError {
     #[error("not a WebAssembly component: {0}")]
     NotComponent(String),
     /// The file is a core module.
-    #[error("this is a core module, not a component; build it for a component target or wrap it with `wasm-tools component new`")]
+    #[error(
+        "this is a core module, not a component; build it for a component target or wrap it with `wasm-tools component new`"
+    )]
     CoreModule,
     /// The component wants something that no workload gets.
     #[error("the component imports `{import}`, which is not offered; there are: {}", offered.join(", "))]

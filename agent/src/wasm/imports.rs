@@ -10,7 +10,8 @@ use wasmtime::Result;
 use super::instance::{CallState, Stop};
 
 pub(super) use bindings::Imports;
-pub(super) use state::{GCounter, GSet, LwwMap, OrSet, PnCounter};
+#[expect(unreachable_pub, reason = "the generated bindings re-export them")]
+pub use state::{GCounter, GSet, LwwMap, OrSet, PnCounter};
 
 /// The interfaces on offer, without their version.
 pub(super) const OFFERED: [&str; 6] = [
@@ -25,7 +26,14 @@ pub(super) const OFFERED: [&str; 6] = [
 /// A fault's field and message, in bytes: enough to name a value, too little to carry one.
 const FAULT_BYTES_MAX: usize = 512;
 
-#[allow(missing_docs, unreachable_pub, unsafe_code, clippy::all, clippy::pedantic, reason = "generated from documented WIT")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unsafe_code,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated from documented WIT"
+)]
 mod bindings {
     wasmtime::component::bindgen!({
         path: "../workloads/wit",
@@ -90,7 +98,8 @@ impl wit::config::Host for CallState {
 
 impl wit::fault::Host for CallState {
     fn invalid(&mut self, field: String, message: String) -> Result<()> {
-        let (field, message) = (clipped(&field, FAULT_BYTES_MAX).to_owned(), clipped(&message, FAULT_BYTES_MAX).to_owned());
+        let (field, message) =
+            (clipped(&field, FAULT_BYTES_MAX).to_owned(), clipped(&message, FAULT_BYTES_MAX).to_owned());
         Err(Stop::Fault { field, message }.into())
     }
 }

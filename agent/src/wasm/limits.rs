@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use selvedge_sync::limits::KEYS_PER_COMMIT_MAX;
 
+use super::engine::TABLE_ELEMENTS_MAX;
+use crate::spec;
+
 /// The longest deadline that a workload may ask for: a worker must not be lost to one call for longer.
 const DEADLINE_MAX: Duration = Duration::from_secs(10);
 /// Bytes of one call's values in the state, at most: a commit has to fit its own limit together with its keys.
@@ -39,6 +42,8 @@ pub struct Limits {
     pub log_lines: u32,
     /// One line of log, in bytes. The rest of a longer one is cut off.
     pub log_line_bytes: usize,
+    /// Calls that run at one time. The host's workers are a limit too.
+    pub concurrency: usize,
 }
 
 impl Default for Limits {
@@ -57,6 +62,23 @@ impl Default for Limits {
             write_bytes: WRITE_BYTES_MAX,
             log_lines: 64,
             log_line_bytes: 1_024,
+            concurrency: 64,
+        }
+    }
+}
+
+impl From<spec::Limits> for Limits {
+    fn from(spec: spec::Limits) -> Self {
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            deadline: Duration::from_millis(u64::from(spec.deadline_ms)),
+            memory_bytes: size(spec.memory),
+            table_elements: size(u64::from(spec.table_elements)),
+            output_bytes: size(spec.output_bytes),
+            host_calls: u64::from(spec.host_calls),
+            log_lines: spec.log_lines,
+            concurrency: usize::from(spec.concurrency),
+            ..Self::default()
         }
     }
 }
@@ -67,6 +89,8 @@ impl Limits {
     pub fn bounded(mut self, memory_bytes: usize) -> Self {
         self.deadline = self.deadline.clamp(Duration::from_millis(1), DEADLINE_MAX);
         self.memory_bytes = self.memory_bytes.min(memory_bytes);
+        self.table_elements = self.table_elements.min(TABLE_ELEMENTS_MAX);
+        self.concurrency = self.concurrency.max(1);
         self.argument_bytes = self.argument_bytes.min(BODY_BYTES_MAX);
         self.output_bytes = self.output_bytes.min(BODY_BYTES_MAX);
         self.writes = self.writes.min(KEYS_PER_COMMIT_MAX);

@@ -31,11 +31,15 @@ pub(super) fn arguments(signature: &Signature, args: &Value, limit_bytes: usize)
     let mut lowering = Lowering { left: limit_bytes, limit_bytes };
     let params = &signature.params;
     match args {
-        Value::Array(items) if items.len() == params.len() => {
-            params.iter().zip(items).map(|((name, shape), item)| lowering.value(shape, item, &Path::Root(&name.json))).collect()
-        }
+        Value::Array(items) if items.len() == params.len() => params
+            .iter()
+            .zip(items)
+            .map(|((name, shape), item)| lowering.value(shape, item, &Path::Root(&name.json)))
+            .collect(),
         Value::Array(items) => Err(wrong_count(params, items.len())),
-        Value::Object(object) => lowering.fields(params, object, None).map(|fields| fields.into_iter().map(|(_, v)| v).collect()),
+        Value::Object(object) => {
+            lowering.fields(params, object, None).map(|fields| fields.into_iter().map(|(_, v)| v).collect())
+        }
         Value::Null if params.is_empty() => Ok(Vec::new()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(CallError::Argument {
             field: String::new(),
@@ -110,7 +114,10 @@ impl Lowering {
             Shape::List(item) => {
                 let items = json.as_array().ok_or_else(|| expected("an array"))?;
                 let items = items.iter().enumerate();
-                items.map(|(i, json)| self.value(item, json, &Path::Item(path, i))).collect::<Result<_, _>>().map(Val::List)
+                items
+                    .map(|(i, json)| self.value(item, json, &Path::Item(path, i)))
+                    .collect::<Result<_, _>>()
+                    .map(Val::List)
             }
             Shape::Tuple(shapes) => self.tuple(shapes, json, path),
             Shape::Record(fields) => {
@@ -157,7 +164,9 @@ impl Lowering {
         }
         let stranger = object.keys().find(|key| !fields.iter().any(|(name, _)| name.is(key)));
         let (field, why) = match stranger {
-            Some(stranger) => (stranger.as_str(), format!("is unknown; there are: {}", list(fields.iter().map(|(n, _)| n)))),
+            Some(stranger) => {
+                (stranger.as_str(), format!("is unknown; there are: {}", list(fields.iter().map(|(n, _)| n))))
+            }
             None => ("", "a field is given twice, in both spellings".to_owned()),
         };
         let field: String = field.chars().take(80).collect();
@@ -168,7 +177,10 @@ impl Lowering {
         match json.as_array() {
             Some(items) if items.len() == shapes.len() => {
                 let pairs = shapes.iter().zip(items).enumerate();
-                pairs.map(|(i, (shape, json))| self.value(shape, json, &Path::Item(path, i))).collect::<Result<_, _>>().map(Val::Tuple)
+                pairs
+                    .map(|(i, (shape, json))| self.value(shape, json, &Path::Item(path, i)))
+                    .collect::<Result<_, _>>()
+                    .map(Val::Tuple)
             }
             Some(items) => Err(path.wrong(format!("must have {} items, not {}", shapes.len(), items.len()))),
             None => Err(path.wrong(format!("must be an array of {} items, not {}", shapes.len(), kind(json)))),
@@ -188,8 +200,7 @@ impl Lowering {
                 return Err(path.wrong(format!("must be {form}, not {}", kind(json))));
             }
         };
-        let (name, shape) =
-            cases.iter().find(|(name, _)| name.is(text)).ok_or_else(|| unknown(text, names(), path))?;
+        let (name, shape) = cases.iter().find(|(name, _)| name.is(text)).ok_or_else(|| unknown(text, names(), path))?;
         let value = match (shape, payload) {
             (Some(shape), Some(payload)) => Some(self.value(shape, payload, &Path::Field(path, text))?),
             (None, None | Some(Value::Null)) => None,
@@ -291,7 +302,8 @@ fn flags(names: &[Name], json: &Value, path: &Path<'_>) -> Result<Val, CallError
     let mut set = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let path = Path::Item(path, index);
-        let text = item.as_str().ok_or_else(|| path.wrong(format!("must be {}, not {}", one_of(names.iter()), kind(item))))?;
+        let text =
+            item.as_str().ok_or_else(|| path.wrong(format!("must be {}, not {}", one_of(names.iter()), kind(item))))?;
         let name = names.iter().find(|name| name.is(text)).ok_or_else(|| unknown(text, names.iter(), &path))?;
         if !set.contains(&name.wit) {
             set.push(name.wit.clone());

@@ -93,10 +93,7 @@ impl Compiled {
     }
 
     pub(super) fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            exports: self.functions.iter().map(Function::info).collect(),
-            imports: self.imports.clone(),
-        }
+        ComponentInfo { exports: self.functions.iter().map(Function::info).collect(), imports: self.imports.clone() }
     }
 }
 

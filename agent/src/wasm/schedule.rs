@@ -13,7 +13,6 @@ pub(super) struct Schedule<J> {
     lanes: Mutex<Lanes<J>>,
     wake: Condvar,
     waiting_max: usize,
-    running_max: usize,
 }
 
 struct Lanes<J> {
@@ -26,6 +25,8 @@ struct Lanes<J> {
 struct Lane<J> {
     waiting: VecDeque<J>,
     running: usize,
+    /// As the latest call said; a workload that was replaced may have another limit.
+    running_max: usize,
 }
 
 /// Why a call was not taken in.
@@ -38,22 +39,23 @@ pub(super) enum Refused {
 }
 
 impl<J> Schedule<J> {
-    pub(super) fn new(waiting_max: usize, running_max: usize) -> Self {
+    pub(super) fn new(waiting_max: usize) -> Self {
         let lanes = Lanes { by_workload: BTreeMap::new(), last: None, closed: false };
-        Self { lanes: Mutex::new(lanes), wake: Condvar::new(), waiting_max, running_max: running_max.max(1) }
+        Self { lanes: Mutex::new(lanes), wake: Condvar::new(), waiting_max }
     }
 
-    /// Takes a call in.
-    pub(super) fn push(&self, workload: &Arc<str>, job: J) -> Result<(), Refused> {
+    /// Takes a call in, of a workload that may have `running_max` running at one time.
+    pub(super) fn push(&self, workload: &Arc<str>, running_max: usize, job: J) -> Result<(), Refused> {
         let mut lanes = self.lock();
         if lanes.closed {
             return Err(Refused::Closed);
         }
-        let new = || Lane { waiting: VecDeque::new(), running: 0 };
+        let new = || Lane { waiting: VecDeque::new(), running: 0, running_max };
         let lane = lanes.by_workload.entry(Arc::clone(workload)).or_insert_with(new);
         if lane.waiting.len() >= self.waiting_max {
             return Err(Refused::Full);
         }
+        lane.running_max = running_max.max(1);
         lane.waiting.push_back(job);
         drop(lanes);
         self.wake.notify_one();
@@ -67,7 +69,7 @@ impl<J> Schedule<J> {
             if lanes.closed {
                 return None;
             }
-            if let Some(next) = lanes.take(self.running_max) {
+            if let Some(next) = lanes.take() {
                 return Some(next);
             }
             lanes = self.wake.wait(lanes).unwrap_or_else(PoisonError::into_inner);
@@ -114,10 +116,14 @@ impl<J> Schedule<J> {
 }
 
 impl<J> Lanes<J> {
-    fn take(&mut self, running_max: usize) -> Option<(Arc<str>, J)> {
-        let ready = |(_, lane): &(&Arc<str>, &Lane<J>)| !lane.waiting.is_empty() && lane.running < running_max;
+    fn take(&mut self) -> Option<(Arc<str>, J)> {
+        let ready = |(_, lane): &(&Arc<str>, &Lane<J>)| !lane.waiting.is_empty() && lane.running < lane.running_max;
         let after = self.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let found = self.by_workload.range((after, Bound::Unbounded)).find(ready).or_else(|| self.by_workload.iter().find(ready));
+        let found = self
+            .by_workload
+            .range((after, Bound::Unbounded))
+            .find(ready)
+            .or_else(|| self.by_workload.iter().find(ready));
         let workload = Arc::clone(found?.0);
         let lane = self.by_workload.get_mut(&workload)?;
         let job = lane.waiting.pop_front()?;
@@ -132,9 +138,9 @@ mod tests {
     use super::*;
 
     fn schedule(waiting_max: usize, running_max: usize, jobs: &[(&str, u32)]) -> Schedule<u32> {
-        let schedule = Schedule::new(waiting_max, running_max);
+        let schedule = Schedule::new(waiting_max);
         for (workload, job) in jobs {
-            schedule.push(&Arc::from(*workload), *job).expect("room");
+            schedule.push(&Arc::from(*workload), running_max, *job).expect("room");
         }
         schedule
     }
@@ -149,8 +155,8 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_and_does_not_hold_up_others() {
         let schedule = schedule(2, 1, &[("a", 1), ("a", 2)]);
-        assert_eq!(schedule.push(&Arc::from("a"), 3), Err(Refused::Full));
-        assert_eq!(schedule.push(&Arc::from("b"), 4), Ok(()));
+        assert_eq!(schedule.push(&Arc::from("a"), 1, 3), Err(Refused::Full));
+        assert_eq!(schedule.push(&Arc::from("b"), 1, 4), Ok(()));
         let (a, one) = schedule.next().expect("a call");
         assert_eq!(one, 1);
         // The one place of `a` is taken, so `b` is next although `a` has waited longer.
@@ -165,6 +171,6 @@ mod tests {
         let schedule = schedule(2, 1, &[("a", 1)]);
         schedule.close();
         assert_eq!(schedule.next(), None);
-        assert_eq!(schedule.push(&Arc::from("a"), 2), Err(Refused::Closed));
+        assert_eq!(schedule.push(&Arc::from("a"), 1, 2), Err(Refused::Closed));
     }
 }

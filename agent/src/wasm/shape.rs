@@ -3,8 +3,8 @@
 //! Owns the tree of shapes and its text. Converts no values (`lower.rs` and `lift.rs` do). The invariant: a shape holds
 //! only what has a form in JSON; a function with anything else is refused at loading and not at a call.
 
-use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::Type;
+use wasmtime::component::types::ComponentFunc;
 
 /// A type, ready to convert values by.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,1 +1,9 @@
-//! tests
+//! The host against real components: those that ship, and hostile ones written as text.
+//!
+//! Owns the fixtures; the cases lie in the files of this folder.
+
+mod fixtures;
+mod hostile;
+mod loading;
+mod shipped;
+mod typed;

@@ -333,7 +333,10 @@ mod tests {
         for round in 0..2_000_u64 {
             let track: Vec<_> = (0..=round % 9)
                 .map(|i| {
-                    let pick = |n: u64| extremes[((error(round * 97 + i * 7 + n) + 1.0) * 4.4) as usize % 9];
+                    let pick = |n: u64| {
+                        let word = (round * 97 + i * 7 + n).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+                        extremes[usize::try_from(word).expect("32 bits") % extremes.len()]
+                    };
                     Sample { t_ms: (round % 5) * i * (1 + i % 3), at: [pick(0), pick(1), pick(2)] }
                 })
                 .collect();

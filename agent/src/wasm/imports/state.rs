@@ -13,15 +13,20 @@ use super::wit::state as wit;
 use crate::wasm::instance::CallState;
 
 /// A handle to a G-counter.
-pub(in crate::wasm) struct GCounter(Key);
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct GCounter(Key);
 /// A handle to a PN-counter.
-pub(in crate::wasm) struct PnCounter(Key);
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct PnCounter(Key);
 /// A handle to a G-set.
-pub(in crate::wasm) struct GSet(Key);
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct GSet(Key);
 /// A handle to an OR-set.
-pub(in crate::wasm) struct OrSet(Key);
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct OrSet(Key);
 /// A handle to an LWW-map.
-pub(in crate::wasm) struct LwwMap(Key);
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct LwwMap(Key);
 
 /// What a handle is to the functions below.
 trait Handle: Send + 'static {

@@ -1,0 +1,155 @@
+//! The workloads that ship, called as a game server would call them.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use selvedge_sync::change::Change;
+use serde_json::{Value, json};
+
+use super::fixtures::{Counters, context, host, host_over};
+use crate::shipped::shipped;
+use crate::wasm::{CallError, Limits, WasmHost};
+
+async fn with_shipped(host: WasmHost) -> WasmHost {
+    for (name, wasm) in shipped() {
+        host.load(name, wasm.into(), Limits::default()).await.expect("it loads");
+    }
+    host
+}
+
+fn fighter(id: u64, tactic: &str) -> Value {
+    json!({"id": id, "focus": 9, "perception": 8, "reason": 7, "belief": 6, "vitality": 5, "tactic": tactic, "health": 100})
+}
+
+fn duel(seed: u64) -> Value {
+    json!({"zone": 3, "seed": seed, "a": fighter(1, "power"), "b": fighter(2, "grab")})
+}
+
+fn changes(changes: &[(selvedge_sync::key::Key, Change)]) -> BTreeMap<String, Vec<Change>> {
+    let mut by_key: BTreeMap<String, Vec<Change>> = BTreeMap::new();
+    for (key, change) in changes {
+        by_key.entry(key.to_string()).or_default().push(change.clone());
+    }
+    by_key
+}
+
+#[tokio::test]
+async fn combat_writes_exactly_what_its_outcomes_say() {
+    let host = with_shipped(host()).await;
+    let duels: Vec<_> = (0..20).map(duel).collect();
+    let done = host.call("combat", "resolve", json!([duels]), context()).await.expect("valid");
+    let outcomes = done.result.as_array().expect("a list");
+    assert_eq!(outcomes.len(), 20);
+    let sum = |field: &str| outcomes.iter().map(|o| o[field].as_u64().expect("a number")).sum::<u64>();
+    let (to_a, to_b) = (sum("damage_to_a"), sum("damage_to_b"));
+    assert!(to_a > 0 && to_b > 0);
+    let written = changes(&done.changes);
+    assert_eq!(written["gcounter/combat:damage:1"], [Change::Increment(to_b)]);
+    assert_eq!(written["gcounter/combat:damage:2"], [Change::Increment(to_a)]);
+    // The first sight of a fighter: its health comes in as well.
+    assert_eq!(written["pncounter/combat:health:1"], [Change::Increment(100), Change::Decrement(to_a)]);
+    assert_eq!(written["pncounter/combat:health:2"], [Change::Increment(100), Change::Decrement(to_b)]);
+    assert!(matches!(&written["lwwmap/combat:zone:3"][..], [Change::Put(fields)] if fields.len() == 8));
+    assert_eq!(written.len(), 5);
+    for outcome in outcomes {
+        let health = |field: &str| outcome[field].as_i64().expect("a number");
+        assert_eq!(health("health_a"), 100 - health("damage_to_a"));
+        assert!(["win-win", "win-lose", "lose-win", "lose-lose"].contains(&outcome["result"].as_str().expect("text")));
+    }
+    // The same call again gives the same, whatever the warm instance remembers.
+    let again = host.call("combat", "resolve", json!({"duels": duels}), context()).await.expect("valid");
+    assert_eq!((again.result, again.changes), (done.result, done.changes));
+}
+
+#[tokio::test]
+async fn combat_only_takes_from_a_health_that_is_known() {
+    let known = BTreeMap::from([("pncounter/combat:health:2".to_owned(), 55)]);
+    let host = with_shipped(host_over(Counters(known))).await;
+    let done = host
+        .call("combat", "combat.resolve", json!([(0..20).map(duel).collect::<Vec<_>>()]), context())
+        .await
+        .expect("valid");
+    let written = changes(&done.changes);
+    assert!(matches!(written["pncounter/combat:health:2"][..], [Change::Decrement(_)]), "{written:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_field_is_named_and_nothing_is_written() {
+    let host = with_shipped(host()).await;
+    let check = async |mend: fn(&mut Value), field: &str, by_the_guest: bool| {
+        let mut duels = json!([[duel(1), duel(2)]]);
+        mend(&mut duels[0][1]);
+        let error = host.call("combat", "resolve", duels, context()).await.expect_err("wrong");
+        assert_eq!(error.field(), Some(field), "{error}");
+        assert_eq!(matches!(error, CallError::Fault { .. }), by_the_guest, "{error}");
+    };
+    check(|d| d["a"]["tactic"] = json!("fireball"), "duels[1].a.tactic", false).await;
+    check(|d| d["a"]["focus"] = json!(300), "duels[1].a.focus", false).await;
+    check(|d| d["a"]["focus"] = json!(21), "duels[1].a.focus", true).await;
+    check(|d| d["b"]["id"] = json!(1), "duels[1].b.id", true).await;
+    check(|d| d["seed"] = json!(-1), "duels[1].seed", false).await;
+    check(|d| d["colour"] = json!("red"), "duels[1].colour", false).await;
+    check(|d| d["b"] = json!([]), "duels[1].b", false).await;
+    check(|d| drop(d.as_object_mut().map(|d| d.remove("zone"))), "duels[1].zone", false).await;
+    let error = host.call("combat", "resolve", json!({"fights": []}), context()).await.expect_err("wrong");
+    assert_eq!(error.field(), Some("duels"));
+}
+
+#[tokio::test]
+async fn prediction_extends_a_straight_line() {
+    let host = with_shipped(host()).await;
+    let samples: Vec<_> =
+        (0..10).map(|i| json!({"t_ms": 1000 + i * 50, "x": f64::from(i) * 0.2, "y": 1, "z": 0})).collect();
+    let track = json!({"player": "18446744073709551615", "samples": samples, "horizon_ms": 500});
+    let done = host.call("prediction", "predict", json!([[track]]), context()).await.expect("valid");
+    let predicted = &done.result[0];
+    assert_eq!(predicted["player"], json!(u64::MAX));
+    assert_eq!(predicted["t_ms"], json!(1950));
+    assert!((predicted["x"].as_f64().expect("a number") - 3.8).abs() < 1e-6, "{predicted}");
+    assert!((predicted["vx"].as_f64().expect("a number") - 4.0).abs() < 1e-6, "{predicted}");
+    assert!((0.0..=1.0).contains(&predicted["confidence"].as_f64().expect("a number")));
+    assert_eq!(changes(&done.changes)["gcounter/prediction:tracks"], [Change::Increment(1)]);
+
+    let empty = json!([[{"player": 1, "samples": [], "horizon_ms": 500}]]);
+    let error = host.call("prediction", "predict", empty, context()).await.expect_err("wrong");
+    assert_eq!(error.field(), Some("tracks[0].samples"));
+    let wild = json!([[{"player": 1, "samples": [{"t_ms": 0, "x": 0, "y": "NaN", "z": 0}], "horizon_ms": 500}]]);
+    let error = host.call("prediction", "predict", wild, context()).await.expect_err("wrong");
+    assert_eq!(error.field(), Some("tracks[0].samples[0].y"));
+}
+
+#[test]
+fn what_ships_is_described() {
+    let host = host();
+    for (name, wasm) in shipped() {
+        let info = host.inspect(wasm).expect("a workload");
+        assert_eq!(info.exports.len(), 1, "{name}");
+        assert!(info.imports.iter().all(|import| import.starts_with("selvedge:workload/")), "{info:?}");
+    }
+    let combat = host.inspect(shipped()[0].1).expect("a workload").exports.remove(0);
+    assert_eq!((combat.interface.as_str(), combat.name.as_str()), ("selvedge:workload/combat@0.1.0", "resolve"));
+    assert!(combat.params[0].1.starts_with("list<record { zone: u64, seed: u64, a: record { id: u64"), "{combat:?}");
+}
+
+/// Not a benchmark: shows where the time goes when somebody asks. `cargo test -- --ignored --nocapture latency`
+#[tokio::test]
+#[ignore = "prints figures, checks nothing"]
+async fn latency_of_a_call() {
+    let host = with_shipped(host()).await;
+    for count in [1_u64, 16, 64, 256] {
+        let duels: Vec<_> = (0..count)
+            .map(|i| json!({"zone": 3, "seed": i, "a": fighter(2 * i, "power"), "b": fighter(2 * i + 1, "grab")}))
+            .collect();
+        let args = json!([duels]);
+        let (mut whole, mut guest) = (Vec::new(), Vec::new());
+        for _ in 0..300 {
+            let begun = Instant::now();
+            let done = host.call("combat", "resolve", args.clone(), context()).await.expect("valid");
+            whole.push(begun.elapsed());
+            guest.push(done.guest_time);
+        }
+        whole.sort();
+        guest.sort();
+        eprintln!("{count} duels: call p50 {:?} p99 {:?}; guest p50 {:?}", whole[150], whole[297], guest[150]);
+    }
+}
