@@ -1,19 +1,89 @@
-//! The composition root: configuration → build → spawn → drain.
+//! The composition root: from a configuration to a running agent, in steps.
+//!
+//! Opens what is on disk, builds and binds the parts, spawns them, and on the way down drains in the opposite order. The only
+//! place that sees all parts. The invariants: what can be refused is refused before anything is bound; an agent that says that
+//! it runs can be called.
+
+mod beacon;
+mod build;
+mod data;
+mod deployments;
+mod figures;
+mod health;
+mod identity;
+mod logging;
+mod running;
+mod service;
+mod switchboard;
 
 use tokio_util::sync::CancellationToken;
 
+pub use self::identity::IdentityError;
 use crate::config::Config;
+use crate::runtime_info::RuntimeInfo;
 
-/// Why the agent could not start, or failed.
+/// Why the agent did not start, or did not stop cleanly. Nothing that was durable is lost.
 #[derive(Debug, thiserror::Error)]
-#[error("the agent is not built yet")]
-pub struct AgentError;
+pub enum AgentError {
+    /// The data directory or its store.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// The node's key.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// What the store holds is not what a store of ours holds.
+    #[error("the data directory cannot be read back: {0}")]
+    Recover(#[from] selvedge_sync::replica::RecoverError),
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] crate::net::NetError),
+    /// The API's addresses.
+    #[error(transparent)]
+    Api(#[from] crate::api::BindError),
+    /// The API's token.
+    #[error(transparent)]
+    Token(#[from] crate::api::TokenError),
+    /// The guest host.
+    #[error(transparent)]
+    Wasm(#[from] crate::wasm::WasmError),
+    /// The folder of artefacts.
+    #[error(transparent)]
+    Artifacts(#[from] crate::artifacts::ArtifactError),
+    /// This host cannot be measured.
+    #[error(transparent)]
+    Measure(#[from] crate::resources::MeasureError),
+    /// The file that says where the agent is to be found.
+    #[error(transparent)]
+    RuntimeInfo(#[from] crate::runtime_info::RuntimeInfoError),
+    /// The system gives no randomness.
+    #[error("the system gives no randomness: {0}")]
+    Randomness(#[from] getrandom::Error),
+    /// A part of the agent ended although nobody asked it to.
+    #[error("{0} ended unexpectedly; the agent stops, and what it acknowledged as durable is on disk")]
+    Ended(&'static str),
+}
 
-/// Runs the agent until `shutdown` is cancelled.
+/// Runs the agent until `stop`, then drains it.
 ///
 /// # Errors
-/// It could not start, or a part of it failed.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AgentError> {
-    drop((config, shutdown));
-    Err(AgentError)
+/// It could not start; or a part of it ended on its own, or did not close cleanly.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentError> {
+    logging::init(&config.log);
+    let data_dir = config.node.data_dir.clone();
+    let data = data::open(&config).await?;
+    let (parts, inlets) = build::build(config, data).await?;
+    let info = RuntimeInfo {
+        pid: std::process::id(),
+        node: parts.net.node().to_string(),
+        api: parts.api.endpoints().iter().map(ToString::to_string).collect(),
+        listen: parts.net.listen_addresses(),
+        started: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+    };
+    let running = running::spawn(parts, inlets);
+    tracing::info!(node = info.node, api = ?info.api, listen = ?info.listen, "running");
+    info.write(&data_dir)?;
+    let ended = running.until(stop).await;
+    RuntimeInfo::remove(&data_dir)?;
+    tracing::info!("stopped");
+    ended
 }

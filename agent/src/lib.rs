@@ -1,8 +1,27 @@
-//! Selvedge, an agent for edge hosts: replicated state, placed workloads, sandboxed WebAssembly.
+//! The Selvedge agent: everything that touches the world.
+//!
+//! The pure engine is `selvedge-sync`; this crate feeds it and carries out what it decides. `net`, `store`, `wasm` and `api`
+//! never import each other; only [`driver`] and [`agent`] see them together, through their handles. See `ARCHITECTURE.md`.
 
 pub mod agent;
+pub mod api;
+pub mod artifacts;
+pub mod calls;
 pub mod cli;
 pub mod config;
-mod demo;
+pub mod demo;
+pub mod driver;
+pub mod members;
+pub mod metrics;
+pub mod net;
+pub mod placement;
+pub mod reconcile;
+pub mod resources;
 pub mod runtime_info;
+pub mod service;
 pub mod shipped;
+pub mod spec;
+pub mod store;
+pub mod view;
+pub mod wasm;
+pub mod workloads;

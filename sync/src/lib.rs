@@ -14,5 +14,8 @@ pub mod hlc;
 pub mod id;
 pub mod key;
 pub mod limits;
+pub mod log;
+pub mod replica;
 pub mod scalar;
 pub mod state;
+pub mod time;

@@ -28,7 +28,7 @@ pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
 pub const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Largest encoded message, in bytes: a page, the one item that overflows it, and the vectors beside them.
-pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Most streams in one version vector that a peer may send: members times incarnations, with room to spare.
 pub const STREAMS_MAX: usize = 65_536;
@@ -62,5 +62,11 @@ pub const LOG_COMMITS_KEPT: usize = 256;
 /// Request ids remembered to make a retried write harmless. The oldest is forgotten first.
 pub const REQUESTS_REMEMBERED: usize = 65_536;
 
-/// Commits that one [`Persist`](crate::replica::Output::Persist) may carry to the store.
-pub const PERSIST_COMMITS_MAX: usize = 4096;
+/// How often changed objects are written to the store, in milliseconds. Longer means less writing, shorter a quicker restart.
+pub const CHECKPOINT_MS: u64 = 5_000;
+
+/// How long a page of a repair may be awaited before the repair is given up and begun anew elsewhere, in milliseconds.
+pub const REPAIR_PATIENCE_MS: u64 = 5_000;
+
+/// How often what every member has seen is forgotten, in milliseconds.
+pub const FORGET_MS: u64 = 1_000;

@@ -1,1 +1,11 @@
-//! stub
+//! What the end-to-end tests share: real agents as processes, driven through the same binary that users run.
+//!
+//! Owns starting, finding, stopping and killing agents; asserts nothing itself. The invariants: every port is 0 and resolved by
+//! the agent; every wait is on a level with a deadline; whatever a test started is gone when its value is dropped.
+
+pub mod agent;
+pub mod netns;
+pub mod wait;
+
+pub use agent::{Agent, Launch, Output};
+pub use wait::eventually;

@@ -1,0 +1,59 @@
+//! What this node says of itself, once a second.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::health::Health;
+use crate::calls::Calls;
+use crate::config::Config;
+use crate::members::{Location, NodeRecord};
+use crate::net::Net;
+use crate::placement::Resources;
+use crate::resources::Sampler;
+use crate::view::StateView;
+use crate::workloads::Workloads;
+
+/// Gathers the record from the parts that know.
+pub(super) struct Beacon {
+    pub(super) config: Config,
+    pub(super) started_ms: u64,
+    pub(super) view: StateView,
+    pub(super) net: Net,
+    pub(super) calls: Calls,
+    pub(super) workloads: Workloads,
+    pub(super) health: Health,
+    pub(super) sampler: Mutex<Sampler>,
+}
+
+impl Beacon {
+    pub(super) fn record(&self, beat: u64) -> NodeRecord {
+        let measured = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample();
+        let me = self.view.read(|replica| replica.me());
+        let node = &self.config.node;
+        let rtt_ms: BTreeMap<_, _> = self
+            .net
+            .peers()
+            .into_iter()
+            .filter_map(|link| Some((link.node, link.rtt?.as_secs_f64() * 1e3)))
+            .collect();
+        NodeRecord {
+            node: me.node,
+            started_ms: self.started_ms,
+            beat,
+            incarnation: me.incarnation,
+            name: node.name.clone(),
+            region: node.region.clone(),
+            location: node.location.map(|location| Location { lat: location.lat, lon: location.lon }),
+            capabilities: node.capabilities.iter().cloned().collect(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            addresses: self.net.advertised(),
+            resources: Resources { ..measured.resources },
+            load: measured.load,
+            healthy: self.health.can_host(),
+            draining: false,
+            rtt_ms,
+            calls_per_s: self.calls.traffic().rates(),
+            instances: self.workloads.running(),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The parts of an agent, built and bound but not yet running.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::AgentError;
+use super::beacon::Beacon;
+use super::data::Data;
+use super::health::Health;
+use super::service::AgentService;
+use super::switchboard::Switchboard;
+use crate::api::{Api, Credentials, token};
+use crate::artifacts::Artifacts;
+use crate::calls::Calls;
+use crate::config::Config;
+use crate::driver::{Driver, DriverHandle};
+use crate::members::Members;
+use crate::members::gossip::{Gossip, Heard, SharedMembers};
+use crate::metrics::Metrics;
+use crate::net::{Net, NetConfig, NetEvent};
+use crate::reconcile::Timing;
+use crate::resources::Sampler;
+use crate::store::Store;
+use crate::view::{StateView, millis, share, wall_ms};
+use crate::wasm::WasmHost;
+use crate::workloads::Workloads;
+
+/// Frames of the members' lane that may wait to be read: one from every member of a mesh of direct links, twice over.
+const HEARD_MAX: usize = 64;
+
+/// The parts, by the loop that each of them runs.
+pub(super) struct Parts {
+    pub(super) api: Api,
+    pub(super) service: Arc<AgentService>,
+    pub(super) driver: Driver,
+    pub(super) gossip: Gossip,
+    pub(super) beacon: Beacon,
+    pub(super) workloads: Workloads,
+    pub(super) timing: Timing,
+    pub(super) switchboard: Switchboard,
+    pub(super) net: Net,
+    pub(super) store: Store,
+}
+
+/// Where events come in.
+pub(super) struct Inlets {
+    pub(super) net: mpsc::Receiver<NetEvent>,
+    pub(super) heard: mpsc::Receiver<Heard>,
+}
+
+/// What most parts need.
+#[derive(Clone)]
+struct Common {
+    config: Config,
+    view: StateView,
+    driver: DriverHandle,
+    store: Store,
+    net: Net,
+    members: SharedMembers,
+    wasm: WasmHost,
+    artifacts: Artifacts,
+    calls: Calls,
+    workloads: Workloads,
+    health: Health,
+    metrics: Arc<Metrics>,
+}
+
+/// Binds the API and the network and builds everything around them.
+pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets), AgentError> {
+    let token_file = config.api.token_file.clone();
+    let credentials = Credentials { token: token::load_or_create(&token_file)?, token_file };
+    let api = Api::bind(&config.api.listen, credentials).await?;
+    let (net, net_events) = Net::start(NetConfig {
+        secret_key: data.key.seed(),
+        cluster_secret: config.cluster.secret.clone(),
+        listen: config.net.listen.clone(),
+        bootstrap: config.net.bootstrap.clone(),
+        advertise: config.net.advertise.clone(),
+    })
+    .await?;
+    let (owner, view) = share(data.replica);
+    let store = data.store;
+    let (driver, handle) = Driver::new(owner, view.clone(), (store.clone(), data.store_events), net.clone());
+    let members = SharedMembers::new(Members::new(net.node(), data.remembered));
+    let common = Common::new(config, view, handle, (store, net, members))?;
+    let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
+    Ok((common.parts(api, driver, heard_sender)?, Inlets { net: net_events, heard }))
+}
+
+impl Common {
+    fn new(
+        config: Config,
+        view: StateView,
+        driver: DriverHandle,
+        (store, net, members): (Store, Net, SharedMembers),
+    ) -> Result<Self, AgentError> {
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+        let wasm = WasmHost::new(config.wasm.host(), Arc::new(view.clone()))?;
+        let artifacts = Artifacts::open(&config.node.data_dir)?;
+        let calls = Calls::new(wasm.clone(), driver.clone(), view.clone(), members.clone(), net.clone(), Arc::clone(&metrics))?;
+        let policy = config.placement.policy();
+        let workloads = Workloads::new(
+            view.clone(),
+            driver.clone(),
+            members.clone(),
+            net.clone(),
+            wasm.clone(),
+            artifacts.clone(),
+            policy,
+        );
+        let health = Health { view: view.clone(), driver: driver.clone(), net: net.clone(), wasm: wasm.clone() };
+        Ok(Self { config, view, driver, store, net, members, wasm, artifacts, calls, workloads, health, metrics })
+    }
+
+    fn parts(self, api: Api, driver: Driver, heard: mpsc::Sender<Heard>) -> Result<Parts, AgentError> {
+        let this = self.clone();
+        let beacon = Beacon {
+            started_ms: wall_ms(),
+            sampler: Mutex::new(Sampler::new(&this.config.node.data_dir)?),
+            config: this.config,
+            view: this.view,
+            net: this.net,
+            calls: this.calls,
+            workloads: this.workloads,
+            health: this.health,
+        };
+        let this = self.clone();
+        let gossip = Gossip {
+            retire_after_ms: millis(this.config.state.retire_after),
+            members: this.members,
+            net: this.net,
+            driver: this.driver,
+            store: this.store,
+            view: this.view,
+        };
+        let this = self.clone();
+        let switchboard =
+            Switchboard { driver: this.driver, heard, calls: this.calls, artifacts: this.artifacts };
+        let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
+        let timing = self.config.placement.timing();
+        let service = Arc::new(AgentService {
+            cluster: self.config.cluster.name.clone(),
+            started: Instant::now(),
+            config: self.config,
+            view: self.view,
+            driver: self.driver,
+            store: self.store,
+            net: self.net,
+            members: self.members,
+            wasm: self.wasm,
+            artifacts: self.artifacts,
+            workloads: self.workloads,
+            calls: self.calls,
+            health: self.health,
+            metrics: self.metrics,
+        });
+        Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, net, store })
+    }
+}

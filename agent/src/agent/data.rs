@@ -1,0 +1,50 @@
+//! What is on disk when an agent starts: its key, its store, and the replica that comes out of both.
+
+use selvedge_sync::codec;
+use selvedge_sync::limits::MESSAGE_BYTES_MAX;
+use selvedge_sync::replica::{self, Recovery, Replica};
+
+use super::AgentError;
+use super::identity::{self, NodeKey};
+use crate::config::Config;
+use crate::members::Remembered;
+use crate::members::gossip::REMEMBERED;
+use crate::store::{Recovered, Store, StoreEvents};
+use crate::view::millis;
+
+/// What was opened.
+pub(super) struct Data {
+    pub(super) key: NodeKey,
+    pub(super) store: Store,
+    pub(super) store_events: StoreEvents,
+    pub(super) replica: Replica,
+    pub(super) remembered: Vec<Remembered>,
+}
+
+/// Opens the data directory, and gives the replica an identity that is durable before it is used.
+pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
+    let data_dir = config.node.data_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&data_dir)).await;
+    let (store, store_events, recovered) = opened.map_err(|_| AgentError::Ended("opening the store"))??;
+    let key = identity::load_or_create(&config.node.data_dir)?;
+    for cut in &recovered.cuts {
+        tracing::error!(stream = %cut.stream.replica, from = cut.from, rows = cut.rows, "damaged log rows were cut; peers have them");
+    }
+    let me = identity::replica(&key, &store, &recovered).await?;
+    let remembered = read_remembered(&recovered);
+    let max_drift_ms = millis(config.state.max_drift);
+    let recovery = Recovery { vector: recovered.checkpoint_vector, objects: recovered.objects, log: recovered.log };
+    let engine = replica::Config { max_drift_ms, ..replica::Config::default() };
+    let replica = Replica::recover(me, engine, recovery)?;
+    tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
+    Ok(Data { key, store, store_events, replica, remembered })
+}
+
+/// Where members were to be found. Only a convenience: what cannot be read is left to the bootstrap addresses.
+fn read_remembered(recovered: &Recovered) -> Vec<Remembered> {
+    let Some(bytes) = recovered.meta.get(REMEMBERED) else { return Vec::new() };
+    codec::decode(bytes, MESSAGE_BYTES_MAX).unwrap_or_else(|error| {
+        tracing::warn!(%error, "where members were to be found cannot be read");
+        Vec::new()
+    })
+}

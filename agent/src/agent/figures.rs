@@ -1,0 +1,107 @@
+//! Documents and metrics about workloads, gathered from specs, records and calls.
+
+use crate::calls::Calls;
+use crate::members::{Member, Status};
+use crate::metrics::{Direction, Origin};
+use crate::net::{Lane, NetReason};
+use crate::placement::{self, Explanation};
+use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
+use crate::spec::{Spec, Spread, WorkloadName};
+use crate::workloads::Workloads;
+
+use super::service::AgentService;
+
+/// How every workload fares.
+pub(super) fn statuses(workloads: &Workloads, calls: &Calls, members: &[Member]) -> Vec<WorkloadStatus> {
+    workloads.specs().iter().map(|(name, spec)| status(name, spec, calls, members)).collect()
+}
+
+/// Every workload with its spec.
+pub(super) fn workloads(workloads: &Workloads, calls: &Calls, members: &[Member]) -> Vec<Workload> {
+    let workload = |(name, spec): (&WorkloadName, &Spec)| {
+        let json = serde_json::to_value(spec).expect("a spec serialises");
+        let spec_fields = json.as_object().cloned().unwrap_or_default();
+        Workload { name: name.to_string(), status: status(name, spec, calls, members), spec: spec_fields }
+    };
+    workloads.specs().iter().map(workload).collect()
+}
+
+/// What of this node's share is not running yet, in sentences.
+pub(super) fn starting(workloads: &Workloads) -> Vec<String> {
+    let starting = |(name, instance): (WorkloadName, placement::Instance)| {
+        (instance.phase == placement::Phase::Starting).then(|| format!("`{name}` is starting"))
+    };
+    workloads.running().into_iter().filter_map(starting).collect()
+}
+
+fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -> WorkloadStatus {
+    let figures = calls.traffic().figures(name);
+    let present = members.iter().filter(|member| member.status != Status::Lost);
+    let instances: Vec<Instance> = present
+        .clone()
+        .filter_map(|member| {
+            let instance = member.record.as_ref()?.instances.get(name)?;
+            let (phase, reason) = phase(&instance.phase);
+            Some(Instance { node: member.node, phase, reason })
+        })
+        .collect();
+    let replicas = match spec.spread {
+        Spread::Replicas(replicas) => u32::from(replicas),
+        Spread::Everywhere => u32::try_from(present.count()).unwrap_or(u32::MAX),
+    };
+    WorkloadStatus {
+        name: name.to_string(),
+        digest: spec.artifact.to_string(),
+        replicas,
+        instances,
+        calls: figures.calls,
+        errors: figures.errors,
+        latency_us: figures.latency_us,
+    }
+}
+
+fn phase(phase: &placement::Phase) -> (Phase, Option<String>) {
+    match phase {
+        placement::Phase::Starting => (Phase::Starting, None),
+        placement::Phase::Ready => (Phase::Ready, None),
+        placement::Phase::Stopping => (Phase::Stopping, None),
+        placement::Phase::Failed { reason } => (Phase::Failed, Some(reason.clone())),
+    }
+}
+
+/// All metrics, brought up to date.
+pub(super) fn render(service: &AgentService) -> String {
+    let metrics = &service.metrics;
+    service.view.read(|replica| {
+        let (state, counters) = (replica.state(), replica.counters());
+        metrics.state(state.len() as u64, state.bytes(), state.garbage() as u64);
+        metrics.commits(Origin::Local, counters.commits_local);
+        metrics.commits(Origin::Remote, counters.commits_remote);
+        metrics.dropped("commit_duplicate", counters.duplicates);
+        metrics.dropped("commit_gap", counters.gaps);
+        metrics.dropped("commit_rejected", counters.rejected);
+        metrics.dropped("commit_held", counters.held);
+        metrics.dropped("commit_deferred", counters.deferred);
+    });
+    metrics.dropped("message_undecodable", service.driver.stats().undecodable);
+    let store = service.store.stats();
+    metrics.store_synced(store.syncs, store.commits);
+    let net = service.net.counters();
+    for lane in Lane::ALL {
+        metrics.net_bytes(lane.name(), Direction::In, net.lane(lane).bytes_in);
+        metrics.net_bytes(lane.name(), Direction::Out, net.lane(lane).bytes_out);
+    }
+    for reason in NetReason::ALL.iter().filter(|reason| **reason != NetReason::DialOk) {
+        metrics.dropped(reason.name(), net.of(*reason));
+    }
+    let links = service.net.peers();
+    metrics.peers_connected(links.len() as u64);
+    for link in &links {
+        if let Some(rtt) = link.rtt {
+            metrics.peer_round_trip(&link.node.to_string(), rtt);
+        }
+    }
+    metrics.converged(service.convergence().converged);
+    metrics.healthy(service.health.report().ok);
+    metrics.encode()
+}

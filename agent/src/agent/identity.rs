@@ -1,0 +1,150 @@
+//! Who this node is: its key, and the incarnation that its commits carry.
+//!
+//! Owns the key file. The invariants: the key is made once and readable by its owner alone; an incarnation is durable before
+//! anything is written under it.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use selvedge_sync::id::{Incarnation, NodeId, ReplicaId};
+
+use super::AgentError;
+use crate::net::node_of_seed;
+use crate::store::{Identity, Recovered, Store, StoreError};
+use crate::view::wall_ms;
+
+/// The file in the data directory that holds the seed of the node's ed25519 key, in 64 hexadecimal digits.
+const KEY_FILE: &str = "node.key";
+
+/// Why the node's key cannot be used. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// It cannot be read or made.
+    #[error("the node's key {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It holds something else.
+    #[error("the node's key {} does not hold 64 hexadecimal digits; restore it, or remove it to become another node", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others could read it.
+    #[error("the node's key {} can be read by others; make it private: chmod 600", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system gives no randomness to make one from.
+    #[error("the system gives no randomness: {0}")]
+    Randomness(#[from] getrandom::Error),
+}
+
+/// The seed of the node's key. Never printed.
+#[derive(Clone)]
+pub(super) struct NodeKey([u8; 32]);
+
+impl NodeKey {
+    /// The seed itself, for the network.
+    pub(super) const fn seed(&self) -> [u8; 32] {
+        self.0
+    }
+
+    pub(super) fn node(&self) -> NodeId {
+        node_of_seed(self.0)
+    }
+}
+
+/// Reads the node's key, or makes one.
+pub(super) fn load_or_create(data_dir: &Path) -> Result<NodeKey, IdentityError> {
+    let path = data_dir.join(KEY_FILE);
+    let file = |source| IdentityError::File { path: path.clone(), source };
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let mode = fs::metadata(&path).map_err(file)?.permissions().mode();
+            if mode & 0o077 != 0 {
+                return Err(IdentityError::Exposed { path });
+            }
+            parse(text.trim()).map(NodeKey).ok_or(IdentityError::Malformed { path })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed)?;
+            create(&path, &seed).map_err(file)?;
+            Ok(NodeKey(seed))
+        }
+        Err(error) => Err(file(error)),
+    }
+}
+
+/// Writes the key whole or not at all: a torn key would be another node's.
+fn create(path: &Path, seed: &[u8; 32]) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+    file.write_all(hex.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+}
+
+fn parse(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut seed = [0; 32];
+    for (byte, digits) in seed.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(seed)
+}
+
+/// The replica to write as: the one that wrote here before, or a new incarnation where there is none, or where part of what it
+/// wrote is gone.
+pub(super) async fn replica(key: &NodeKey, store: &Store, recovered: &Recovered) -> Result<ReplicaId, AgentError> {
+    let node = key.node();
+    let before = recovered.identity.map(|identity| identity.replica).filter(|replica| replica.node == node);
+    if let Some(before) = before.filter(|_| !recovered.own_damaged) {
+        return Ok(before);
+    }
+    let after = before.map_or(0, |before| before.incarnation.0.saturating_add(1));
+    let replica = ReplicaId { node, incarnation: Incarnation(wall_ms().max(after)) };
+    let full = |_| StoreError::Failing { reason: "its queue is full".to_owned() };
+    store.set_identity(Identity { replica }).map_err(full)?.durable().await?;
+    Ok(replica)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_private() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = load_or_create(folder.path()).expect("is made");
+        let again = load_or_create(folder.path()).expect("is read");
+        assert_eq!(first.seed(), again.seed());
+        let mode = fs::metadata(folder.path().join(KEY_FILE)).expect("is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_that_is_damaged_or_exposed_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(KEY_FILE);
+        drop(load_or_create(folder.path()).expect("is made"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changes");
+        assert!(matches!(load_or_create(folder.path()), Err(IdentityError::Exposed { .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("changes");
+        for damage in ["", "xyz", &"g".repeat(64), &"a".repeat(63)] {
+            fs::write(&path, damage).expect("is written");
+            assert!(matches!(load_or_create(folder.path()), Err(IdentityError::Malformed { .. })), "{damage}");
+        }
+    }
+}

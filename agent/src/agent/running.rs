@@ -1,0 +1,86 @@
+//! A running agent: its loops, and the order in which they end.
+//!
+//! On the way down the API stops taking requests first, then the loops around the driver, then the driver, which waits until
+//! what was acknowledged is durable; the network and the store close last. The invariant: no part ends unnoticed.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::AgentError;
+use super::build::{Inlets, Parts};
+use crate::net::Net;
+use crate::store::Store;
+
+/// How long one part may take to end. All together stay below systemd's 90 seconds.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a part is looked at that ought to run for as long as the agent does.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The loops of an agent, in the order in which they are to end.
+pub(super) struct Running {
+    parts: Vec<Part>,
+    net: Net,
+    store: Store,
+}
+
+struct Part {
+    name: &'static str,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Part {
+    fn spawn<F>(name: &'static str, run: impl FnOnce(CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = CancellationToken::new();
+        Self { name, task: tokio::spawn(run(stop.clone())), stop }
+    }
+}
+
+/// Starts every loop.
+pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
+    let Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, net, store } = parts;
+    let running = vec![
+        Part::spawn("the API", |stop| async move { api.serve(service, stop.cancelled_owned()).await }),
+        Part::spawn("the reconciler", |stop| workloads.run(timing, stop)),
+        Part::spawn("the gossip", |stop| gossip.run(inlets.heard, move |beat| beacon.record(beat), stop)),
+        Part::spawn("the switchboard", |stop| switchboard.run(inlets.net, stop)),
+        Part::spawn("the driver", |stop| driver.run(stop)),
+    ];
+    Running { parts: running, net, store }
+}
+
+impl Running {
+    /// Runs until `stop`, or until a part ends on its own; then ends the parts one by one.
+    pub(super) async fn until(self, stop: CancellationToken) -> Result<(), AgentError> {
+        let mut look = tokio::time::interval(LOOK);
+        let mut result = Ok(());
+        while result.is_ok() && !stop.is_cancelled() {
+            tokio::select! {
+                _ = look.tick() => {
+                    if let Some(part) = self.parts.iter().find(|part| part.task.is_finished()) {
+                        result = Err(AgentError::Ended(part.name));
+                    }
+                }
+                () = stop.cancelled() => {}
+            }
+        }
+        tracing::info!("stopping");
+        for part in self.parts {
+            part.stop.cancel();
+            if tokio::time::timeout(STOP_PATIENCE, part.task).await.is_err() {
+                tracing::warn!(part = part.name, "did not end in time");
+            }
+        }
+        self.net.shutdown().await;
+        let store = self.store;
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        closed.map_err(|_| AgentError::Ended("the store"))??;
+        result
+    }
+}

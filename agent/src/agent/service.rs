@@ -1,0 +1,312 @@
+//! What the API may ask, answered from the parts of the agent.
+//!
+//! Gathers and translates; decides nothing. Reads of state take the view's lock for moments; nothing here waits for the driver
+//! but the requests that change something.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use selvedge_sync::change::Change;
+use selvedge_sync::id::{Dot, NodeId, ReplicaId};
+use selvedge_sync::key::Key;
+use serde_json::Value;
+
+use super::health::Health;
+use super::{deployments, figures};
+use crate::artifacts::Artifacts;
+use crate::calls::Calls;
+use crate::config::Config;
+use crate::driver::{DriverError, DriverHandle};
+use crate::members::gossip::SharedMembers;
+use crate::members::{Member, Status as MemberStatus};
+use crate::metrics::Metrics;
+use crate::net::Net;
+use crate::service::{
+    ArtifactInfo, CallAnswer, CallOptions, ClusterStatus, CommitError, CommitOptions, Committed, Convergence,
+    ConvergencePeer, Health as HealthReport, KeyEntry, KeyPage, Location, Node, NodeState, NodeStatus, Peer, Progress,
+    Resources, Service, ServiceError, StateEntry, StateStatus, Status, Workload,
+};
+use crate::store::Store;
+use crate::view::StateView;
+use crate::wasm::WasmHost;
+use crate::workloads::Workloads;
+
+/// Keys looked at under one lock, so that a listing never holds the driver up for long.
+const KEYS_PER_LOOK: usize = 1_024;
+
+/// How often a wait for convergence looks again. Peers say where they are a few times a second.
+const CONVERGENCE_LOOK: Duration = Duration::from_millis(20);
+
+/// Everything that the API's answers come from.
+pub(super) struct AgentService {
+    pub(super) config: Config,
+    pub(super) cluster: String,
+    pub(super) started: Instant,
+    pub(super) view: StateView,
+    pub(super) driver: DriverHandle,
+    pub(super) store: Store,
+    pub(super) net: Net,
+    pub(super) members: SharedMembers,
+    pub(super) wasm: WasmHost,
+    pub(super) artifacts: Artifacts,
+    pub(super) workloads: Workloads,
+    pub(super) calls: Calls,
+    pub(super) health: Health,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl AgentService {
+    fn all_members(&self) -> Vec<Member> {
+        let now = self.view.now();
+        self.members.with(|members| members.all(now))
+    }
+
+    fn peers(&self, members: &[Member]) -> Vec<Peer> {
+        let now = self.view.now();
+        let known = self.view.read(|replica| replica.peers(now));
+        let links = self.net.peers();
+        let peer = |view: selvedge_sync::replica::PeerView| {
+            let record = members.iter().find(|member| member.node == view.node).and_then(|member| member.record.as_ref());
+            let link = links.iter().find(|link| link.node == view.node);
+            Peer {
+                node: view.node,
+                name: record.map_or_else(String::new, |record| record.name.clone()),
+                rtt_ms: link.and_then(|link| link.rtt).map(|rtt| rtt.as_secs_f64() * 1e3),
+                root_equal: view.root_equal,
+                lag_commits: view.root.map(|_| view.lag_commits),
+                last_sync_ms: view.heard_ms_ago,
+            }
+        };
+        known.into_iter().map(peer).collect()
+    }
+}
+
+impl Service for AgentService {
+    fn status(&self) -> Status {
+        let members = self.all_members();
+        let alive = members.iter().filter(|member| member.status == MemberStatus::Alive).count();
+        let (me, state) = self.view.read(|replica| {
+            let state = replica.state();
+            let status = StateStatus {
+                root: replica.root().to_string(),
+                keys: state.len() as u64,
+                commits: replica.seen().commits(),
+                bytes: state.bytes(),
+                garbage: state.garbage() as u64,
+            };
+            (replica.me(), status)
+        });
+        Status {
+            node: NodeStatus {
+                id: me.node,
+                name: self.config.node.name.clone(),
+                region: self.config.node.region.clone().unwrap_or_default(),
+                incarnation: me.incarnation.0,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                uptime_s: self.started.elapsed().as_secs(),
+            },
+            cluster: ClusterStatus { id: self.cluster.clone(), members: members.len(), alive },
+            state,
+            peers: self.peers(&members),
+            workloads: figures::statuses(&self.workloads, &self.calls, &members),
+            health: self.health.report(),
+        }
+    }
+
+    fn nodes(&self) -> Vec<Node> {
+        let mut nodes: Vec<Node> = self.all_members().into_iter().map(node).collect();
+        nodes.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
+        nodes
+    }
+
+    fn health(&self) -> HealthReport {
+        self.health.report()
+    }
+
+    fn ready(&self) -> HealthReport {
+        let starting = figures::starting(&self.workloads);
+        HealthReport { ok: starting.is_empty(), reasons: starting }
+    }
+
+    fn convergence(&self) -> Convergence {
+        let now = self.view.now();
+        let (root, known) = self.view.read(|replica| (replica.root(), replica.peers(now)));
+        let members = self.all_members();
+        let alive = |node: &NodeId| members.iter().any(|m| m.node == *node && m.status != MemberStatus::Lost);
+        let mut awaited = members.iter().filter(|member| member.status != MemberStatus::Lost && member.node != self.net.node());
+        let agrees = |node: &NodeId| known.iter().any(|peer| peer.node == *node && peer.root_equal);
+        let connected_agree = known.iter().filter(|peer| peer.connected && alive(&peer.node)).all(|peer| peer.root_equal);
+        let converged = awaited.all(|member| agrees(&member.node)) && connected_agree;
+        let peer = |view: selvedge_sync::replica::PeerView| ConvergencePeer {
+            node: view.node,
+            root: view.root.map(|root| root.to_string()),
+            root_equal: view.root_equal,
+            lag_commits: view.root.map(|_| view.lag_commits),
+        };
+        Convergence { converged, root: root.to_string(), peers: known.into_iter().map(peer).collect() }
+    }
+
+    fn workloads(&self) -> Vec<Workload> {
+        figures::workloads(&self.workloads, &self.calls, &self.all_members())
+    }
+
+    fn workload(&self, name: &str) -> Option<Workload> {
+        self.workloads().into_iter().find(|workload| workload.name == name)
+    }
+
+    fn metrics_text(&self) -> String {
+        figures::render(self)
+    }
+
+    async fn await_converged(&self, timeout: Duration) -> Convergence {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut look = tokio::time::interval(CONVERGENCE_LOOK);
+        loop {
+            look.tick().await;
+            let convergence = self.convergence();
+            if convergence.converged || tokio::time::Instant::now() >= deadline {
+                return convergence;
+            }
+        }
+    }
+
+    async fn keys(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<KeyPage, ServiceError> {
+        let mut keys: Vec<Key> = Vec::new();
+        let mut last = after.cloned();
+        loop {
+            let seen: Vec<Key> = self.view.read(|replica| {
+                replica.state().objects_after(last.as_ref()).take(KEYS_PER_LOOK).map(|(key, _)| key.clone()).collect()
+            });
+            let finished = seen.len() < KEYS_PER_LOOK;
+            last = seen.last().cloned();
+            keys.extend(seen.into_iter().filter(|key| key.to_string().starts_with(prefix)));
+            if keys.len() > limit || finished {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let more = keys.len() > limit;
+        keys.truncate(limit);
+        let next = if more { keys.last().cloned() } else { None };
+        let keys = keys.into_iter().map(|key| KeyEntry { kind: key.kind().to_string(), key }).collect();
+        Ok(KeyPage { keys, next })
+    }
+
+    async fn read(&self, key: &Key) -> Result<Option<StateEntry>, ServiceError> {
+        Ok(self.view.read(|replica| {
+            let value = replica.state().value(key)?;
+            let clock = replica.seen().iter().map(|(stream, seq)| (stream.replica.to_string(), seq)).collect();
+            Some(StateEntry { key: key.clone(), value, root: replica.root().to_string(), clock })
+        }))
+    }
+
+    async fn commit(&self, changes: Vec<(Key, Change)>, options: CommitOptions) -> Result<Committed, CommitError> {
+        let made = self.driver.commit(changes, options.request, options.durable).await;
+        made.map(committed).map_err(|error| self.commit_error(error))
+    }
+
+    async fn progress(&self, replica: ReplicaId, seq: u64) -> Result<Option<Progress>, ServiceError> {
+        let dot = Dot { replica, seq };
+        let me = self.net.node();
+        let progress = self.view.read(|replica| replica.progress(&dot));
+        Ok(progress.map(|progress| {
+            let own = progress.durable.then_some(me);
+            Progress {
+                durable: progress.durable,
+                seen_by: progress.seen_by.into_iter().chain(own).collect(),
+                stable: progress.stable,
+            }
+        }))
+    }
+
+    async fn put_artifact(&self, wasm: Bytes) -> Result<ArtifactInfo, ServiceError> {
+        deployments::put_artifact(&self.wasm, &self.artifacts, &wasm).await
+    }
+
+    async fn deploy(&self, name: &str, spec: Value) -> Result<Committed, ServiceError> {
+        deployments::deploy(&self.workloads, name, &spec).await.map(committed)
+    }
+
+    async fn undeploy(&self, name: &str) -> Result<Committed, ServiceError> {
+        deployments::undeploy(&self.workloads, name).await.map(committed)
+    }
+
+    async fn placement(&self, name: &str) -> Result<Value, ServiceError> {
+        let unknown = || ServiceError::not_found("unknown_workload", "workload", name);
+        let workload = name.parse().map_err(|_| unknown())?;
+        let explanation = self.workloads.explain(&workload).ok_or_else(unknown)?;
+        Ok(serde_json::to_value(explanation).expect("an explanation serialises"))
+    }
+
+    async fn call(
+        &self,
+        name: &str,
+        function: &str,
+        arguments: Value,
+        options: CallOptions,
+    ) -> Result<CallAnswer, ServiceError> {
+        let unknown = || ServiceError::not_found("unknown_workload", "workload", name);
+        let workload = name.parse().map_err(|_| unknown())?;
+        if self.workloads.spec(&workload).is_none() {
+            return Err(unknown());
+        }
+        self.calls.call(&workload, function, arguments, options.deadline).await
+    }
+}
+
+impl AgentService {
+    fn commit_error(&self, error: DriverError) -> CommitError {
+        use selvedge_sync::replica::CommitError as Refused;
+        match error {
+            DriverError::Refused(Refused::Change { index, source }) => CommitError::Change { index, error: source },
+            DriverError::Refused(Refused::TooLarge(what)) => CommitError::TooLarge(what.to_owned()),
+            DriverError::Refused(Refused::ReadOnly) => {
+                CommitError::ReadOnly(self.driver.stats().store_failure.unwrap_or_else(|| "its store cannot write".to_owned()))
+            }
+            DriverError::Refused(error @ Refused::Fenced) => CommitError::ReadOnly(error.to_string()),
+            DriverError::Busy => CommitError::Busy,
+            DriverError::NotDurableInTime(made) => CommitError::NotDurableInTime(committed(made)),
+            DriverError::NoAnswer => CommitError::NoAnswer,
+        }
+    }
+}
+
+const fn committed(made: selvedge_sync::replica::Committed) -> Committed {
+    Committed { replica: made.dot.replica, seq: made.dot.seq, hlc: made.hlc }
+}
+
+fn node(member: Member) -> Node {
+    let status = match member.status {
+        MemberStatus::Alive => NodeState::Alive,
+        MemberStatus::Suspect => NodeState::Suspect,
+        MemberStatus::Lost => NodeState::Dead,
+    };
+    let Some(record) = member.record else {
+        return Node {
+            id: member.node,
+            name: String::new(),
+            region: String::new(),
+            location: None,
+            capabilities: Vec::new(),
+            resources: None,
+            load: None,
+            status,
+        };
+    };
+    Node {
+        id: member.node,
+        name: record.name,
+        region: record.region.unwrap_or_default(),
+        location: record.location.map(|place| Location { lat: place.lat, lon: place.lon }),
+        capabilities: record.capabilities.into_iter().collect(),
+        resources: Some(Resources {
+            cpus: record.resources.cpu_total,
+            memory_bytes: record.resources.memory_total,
+            memory_free_bytes: record.resources.memory_free,
+            disk_free_bytes: record.resources.disk_free.unwrap_or(0),
+        }),
+        load: Some(record.load),
+        status,
+    }
+}

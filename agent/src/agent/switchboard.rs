@@ -1,0 +1,77 @@
+//! What comes from the network, to the part that it is for.
+//!
+//! Decodes nothing. A frame that its part has no room for waits here, and with it the network, which then pushes back on the
+//! sender: that is the bound.
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::artifacts::Artifacts;
+use crate::calls::Calls;
+use crate::driver::DriverHandle;
+use crate::members::gossip::Heard;
+use crate::net::{Lane, NetEvent, Reply};
+use crate::workloads::serve_artifact;
+
+/// The parts that listen.
+pub(super) struct Switchboard {
+    pub(super) driver: DriverHandle,
+    pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) calls: Calls,
+    pub(super) artifacts: Artifacts,
+}
+
+impl Switchboard {
+    /// Passes events on until `stop`, or the network ends.
+    pub(super) async fn run(self, mut events: mpsc::Receiver<NetEvent>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.pass_on(event).await,
+                    None => return,
+                },
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn pass_on(&self, event: NetEvent) {
+        match event {
+            NetEvent::Up { node } => {
+                tracing::info!(%node, "connected");
+                self.driver.peer_up(node).await;
+                self.tell(Heard::Up(node)).await;
+            }
+            NetEvent::Down { node } => {
+                tracing::info!(%node, "disconnected");
+                self.driver.peer_down(node).await;
+            }
+            NetEvent::Message { from, lane, bytes, reply } => match lane {
+                Lane::Sync => {
+                    self.driver.message(from, bytes).await;
+                    drop(reply);
+                }
+                Lane::Members => {
+                    self.tell(Heard::Records { from, bytes }).await;
+                    drop(reply);
+                }
+                Lane::Call => self.serve_call(from, bytes, reply),
+                Lane::Artifact => {
+                    let artifacts = self.artifacts.clone();
+                    tokio::spawn(async move { serve_artifact(&artifacts, from, bytes, reply).await });
+                }
+            },
+        }
+    }
+
+    /// In a task of its own: the network bounds how many of one peer's calls are open at a time.
+    fn serve_call(&self, from: selvedge_sync::id::NodeId, bytes: Vec<u8>, reply: Reply) {
+        let calls = self.calls.clone();
+        tokio::spawn(async move { calls.serve(from, bytes, reply).await });
+    }
+
+    async fn tell(&self, heard: Heard) {
+        // Closed means that the agent stops.
+        drop(self.heard.send(heard).await);
+    }
+}

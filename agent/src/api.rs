@@ -1,0 +1,82 @@
+//! The local API: HTTP over loopback and unix sockets.
+//!
+//! Owns sockets, routes, rights, limits and the form of errors. Decides nothing about state or workloads; all that goes
+//! through [`Service`]. The invariant: every request ends in an answer, an error is in the one form that users know, and
+//! nothing changes for a caller without the right to it.
+//!
+//! [`Api::bind`] comes before [`Api::serve`], so that a port that is taken is told before anything else starts, and the
+//! addresses are known (port 0 is resolved) before the first request.
+
+mod body;
+mod change;
+mod endpoint;
+mod guard;
+mod limits;
+mod listener;
+mod page;
+mod problem;
+mod query;
+mod routes;
+mod server;
+pub mod token;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use self::endpoint::{Endpoint, EndpointError};
+use self::guard::Guard;
+pub use self::listener::BindError;
+use self::listener::Listener;
+use self::routes::{App, router};
+pub use self::token::Token;
+use crate::service::Service;
+
+/// What a caller over TCP has to show before it may change something.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The token.
+    pub token: Token,
+    /// Where it lies, so that a refused caller on this host can find it.
+    pub token_file: PathBuf,
+}
+
+/// An API that is bound to its addresses and answers nobody yet.
+#[derive(Debug)]
+pub struct Api {
+    listeners: Vec<Listener>,
+    endpoints: Vec<Endpoint>,
+    credentials: Credentials,
+}
+
+impl Api {
+    /// Takes all addresses, or none of them.
+    ///
+    /// # Errors
+    /// An address is in use, not on loopback, or not ours to take. The error names it.
+    pub async fn bind(endpoints: &[Endpoint], credentials: Credentials) -> Result<Self, BindError> {
+        let mut listeners = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            listeners.push(Listener::bind(endpoint).await?);
+        }
+        let endpoints = listeners.iter().map(Listener::endpoint).collect();
+        Ok(Self { listeners, endpoints, credentials })
+    }
+
+    /// The addresses, in the order in which they were asked for; port 0 is resolved.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Answers requests until `shutdown` completes, then lets those in progress finish, for a bounded time.
+    pub async fn serve<S: Service>(self, service: Arc<S>, shutdown: impl Future<Output = ()> + Send) {
+        let app = Arc::new(App::new(service));
+        let over_tcp = router(Arc::clone(&app), Guard::for_tcp(self.credentials));
+        let over_unix = router(app, Guard::for_unix());
+        server::serve(self.listeners, &over_tcp, &over_unix, shutdown).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

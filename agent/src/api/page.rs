@@ -1,0 +1,76 @@
+//! The status page: one document with everything in it, complete without JavaScript, kept fresh by a little of it.
+//!
+//! Owns the document, its headers and the text of its cells. Asks the service what `/v1/status` asks. The invariants: what
+//! comes from other hosts is escaped, and the policy in the header lets nothing run that did not come with the page.
+
+mod cells;
+mod markup;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use self::cells::{about, figures, members, workloads};
+use self::markup::{escape, fill, list};
+use super::problem::Problem;
+use super::routes::App;
+use crate::service::{Fault, Node, Service, ServiceError, Status};
+
+const HTML: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// Random bytes in the nonce that a page's own style and script carry.
+const NONCE_BYTES: usize = 16;
+
+pub(super) async fn show<S: Service>(State(app): State<Arc<App<S>>>) -> Result<Response, Problem> {
+    let nonce = nonce()?;
+    let page = render(&app.service().status(), &app.service().nodes(), &nonce);
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    let headers: [(HeaderName, &str); 5] = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, &policy),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    Ok((headers, page).into_response())
+}
+
+fn render(status: &Status, nodes: &[Node], nonce: &str) -> String {
+    let (health_state, health) = match status.health.ok {
+        true => ("good", list(&["All is well.".to_owned()])),
+        false => ("bad", list(&status.health.reasons)),
+    };
+    fill(HTML, |name| match name {
+        "nonce" => nonce.to_owned(),
+        "style" => STYLE.to_owned(),
+        "script" => SCRIPT.to_owned(),
+        "title" => escape(&format!("{} · Selvedge", status.node.name)),
+        "node" => escape(&status.node.name),
+        "about" => escape(&about(status)),
+        "health_state" => health_state.to_owned(),
+        "health" => health.clone(),
+        "figures" => figures(status, nodes),
+        "members" => members(status, nodes),
+        "workloads" => workloads(status, nodes),
+        "root" => escape(&status.state.root),
+        "id" => escape(&status.node.id.to_string()),
+        unknown => unreachable!("the page has a place for `{unknown}`, which nothing fills"),
+    })
+}
+
+fn nonce() -> Result<String, Problem> {
+    let mut bytes = [0; NONCE_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        ServiceError::new(Fault::Unavailable, "no_randomness", format!("the host gives no randomness: {error}"))
+    })?;
+    Ok(BASE64.encode(bytes))
+}

@@ -1,0 +1,109 @@
+//! Templates, escaping, and rows of tables. Knows nothing of what they show.
+
+use std::fmt::Write as _;
+
+/// The colour of a cell: what it says is said in its text too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Good,
+    Warn,
+    Bad,
+}
+
+/// A cell of a table.
+#[derive(Debug)]
+pub(super) struct Cell {
+    text: String,
+    class: &'static str,
+    tone: Tone,
+}
+
+impl Cell {
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), class: "", tone: Tone::Plain }
+    }
+
+    /// A cell whose column is aligned to the right.
+    pub(super) fn number(text: impl Into<String>) -> Self {
+        Self { class: "n", ..Self::text(text) }
+    }
+
+    pub(super) fn wrapped(text: impl Into<String>) -> Self {
+        Self { class: "wrap", ..Self::text(text) }
+    }
+
+    pub(super) fn tone(mut self, tone: Tone) -> Self {
+        self.tone = tone;
+        self
+    }
+}
+
+impl Tone {
+    /// The attribute that carries it.
+    pub(super) const fn attribute(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Good => " data-state=\"good\"",
+            Self::Warn => " data-state=\"warn\"",
+            Self::Bad => " data-state=\"bad\"",
+        }
+    }
+}
+
+/// Puts values into the places `{{name}}` of a template, in one pass: a value that looks like a place stays as it is.
+pub(super) fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
+    let mut page = String::with_capacity(2 * template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, after) = after.split_once("}}").expect("every place of the template is closed");
+        page.push_str(before);
+        page.push_str(&value(name));
+        rest = after;
+    }
+    page + rest
+}
+
+/// Text that is safe between tags and in quoted attributes.
+pub(super) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+/// A list of texts.
+pub(super) fn list(items: &[String]) -> String {
+    items.iter().fold(String::from("<ul>"), |list, item| list + "<li>" + &escape(item) + "</li>") + "</ul>"
+}
+
+/// A row whose first cell names it.
+pub(super) fn row(cells: &[Cell]) -> String {
+    let mut row = String::from("<tr>");
+    for (index, cell) in cells.iter().enumerate() {
+        let (tag, scope) = if index == 0 { ("th", " scope=\"row\"") } else { ("td", "") };
+        let class = if cell.class.is_empty() { String::new() } else { format!(" class=\"{}\"", cell.class) };
+        let (tone, text) = (cell.tone.attribute(), escape(&cell.text));
+        write!(row, "<{tag}{scope}{class}{tone}>{text}</{tag}>").expect("writing to a string cannot fail");
+    }
+    row + "</tr>"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_outside_stays_text() {
+        assert_eq!(escape(r#"<a href="x" b='&'>"#), "&lt;a href=&quot;x&quot; b=&#39;&amp;&#39;&gt;");
+        assert_eq!(fill("{{a}}-{{b}}", |name| format!("{{{{{name}}}}}")), "{{a}}-{{b}}", "values are not filled again");
+    }
+}

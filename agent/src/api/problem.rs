@@ -1,0 +1,108 @@
+//! Errors as HTTP: `{"error":{"code","message","field","hint"}}` and a status.
+//!
+//! Owns the map from faults to status codes. The invariant: the body says the same as the status, in the same form on every
+//! route; where something changed nevertheless, it says so in `changed`.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use selvedge_sync::key::KeyError;
+use serde_json::{Map, Value, json};
+
+use crate::service::{Fault, ServiceError};
+
+/// A failed request.
+#[derive(Debug)]
+pub(super) struct Problem {
+    error: Box<ServiceError>,
+    /// Fields that stand beside `error` in the body.
+    beside: Map<String, Value>,
+}
+
+impl Problem {
+    pub(super) fn beside(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.beside.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        Self { error: Box::new(error), beside: Map::new() }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let fault = self.error.fault();
+        let mut error = json!({
+            "code": self.error.code(),
+            "message": self.error.message(),
+            "field": self.error.field(),
+            "hint": self.error.hint_text(),
+        });
+        if let Some(changed) = self.error.changed_text() {
+            error["changed"] = changed.into();
+        }
+        let mut body = self.beside;
+        body.insert("error".to_owned(), error);
+        let mut response = (status(fault), axum::Json(body)).into_response();
+        let headers = response.headers_mut();
+        match fault {
+            Fault::Busy { retry_after_s } => {
+                headers.insert(header::RETRY_AFTER, retry_after_s.into());
+            }
+            Fault::Unauthorized => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"selvedge\""));
+            }
+            Fault::Caller
+            | Fault::Forbidden
+            | Fault::NotFound
+            | Fault::WrongMethod
+            | Fault::Conflict
+            | Fault::TooLarge
+            | Fault::WrongValue
+            | Fault::Unavailable
+            | Fault::TimedOut
+            | Fault::Internal => {}
+        }
+        response
+    }
+}
+
+const fn status(fault: Fault) -> StatusCode {
+    match fault {
+        Fault::Caller => StatusCode::BAD_REQUEST,
+        Fault::Unauthorized => StatusCode::UNAUTHORIZED,
+        Fault::Forbidden => StatusCode::FORBIDDEN,
+        Fault::NotFound => StatusCode::NOT_FOUND,
+        Fault::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+        Fault::Conflict => StatusCode::CONFLICT,
+        Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Fault::WrongValue => StatusCode::UNPROCESSABLE_ENTITY,
+        Fault::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Fault::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Fault::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        Fault::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// A key that is none. `field` names where it stood; for a type that does not exist the caller may name that part itself.
+pub(super) fn bad_key(error: &KeyError, field: &str) -> ServiceError {
+    let code = match error {
+        KeyError::UnknownKind(_) => "unknown_key_type",
+        KeyError::NoSlash | KeyError::EmptyName | KeyError::LongName(_) | KeyError::ControlCharacter => "bad_key",
+    };
+    let hint = "a key is written type/name, and the types are gcounter, pncounter, gset, orset and lwwmap";
+    ServiceError::new(Fault::Caller, code, error.to_string()).at(field).hint(hint)
+}
+
+/// No route has this path.
+pub(super) async fn no_route(uri: axum::http::Uri) -> Problem {
+    ServiceError::not_found("unknown_route", "route", uri.path()).hint("the routes begin with /v1/").into()
+}
+
+/// The route exists, with another method. The header `Allow` says which.
+pub(super) async fn wrong_method(method: axum::http::Method) -> Problem {
+    let message = format!("this route does not take {method}");
+    ServiceError::new(Fault::WrongMethod, "wrong_method", message).hint("see the header Allow").into()
+}

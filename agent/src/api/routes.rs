@@ -1,0 +1,70 @@
+//! The table of routes, and what they share.
+//!
+//! A new route is a line here and a function under `routes/`. The functions are thin: they read the request, ask the
+//! service, and write the answer.
+
+mod commits;
+mod host;
+mod state;
+mod workloads;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post, put};
+use tokio::sync::Semaphore;
+
+use super::guard::{Guard, guard};
+use super::limits::{UPLOADS_MAX, WAITERS_MAX};
+use super::page;
+use super::problem::{Problem, no_route, wrong_method};
+use crate::service::Service;
+
+/// What every route may use.
+pub(super) struct App<S> {
+    service: Arc<S>,
+    uploads: Semaphore,
+    waiters: Semaphore,
+}
+
+impl<S: Service> App<S> {
+    pub(super) fn new(service: Arc<S>) -> Self {
+        Self { service, uploads: Semaphore::new(UPLOADS_MAX), waiters: Semaphore::new(WAITERS_MAX) }
+    }
+
+    pub(super) fn service(&self) -> &S {
+        &self.service
+    }
+}
+
+/// What a route answers.
+type Answer<T> = Result<T, Problem>;
+
+/// All routes behind one guard.
+pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
+    Router::new()
+        .route("/", get(page::show::<S>))
+        .route("/healthz", get(host::health::<S>))
+        .route("/readyz", get(host::ready::<S>))
+        .route("/metrics", get(host::metrics::<S>))
+        .route("/v1/status", get(host::status::<S>))
+        .route("/v1/nodes", get(host::nodes::<S>))
+        .route("/v1/convergence", get(host::convergence::<S>))
+        .route("/v1/state", get(state::list::<S>))
+        .route("/v1/state/{*key}", get(state::read::<S>).post(state::write::<S>))
+        .route("/v1/commits", post(commits::make::<S>))
+        .route("/v1/commits/{replica}/{seq}", get(commits::progress::<S>))
+        .route("/v1/artifacts", put(workloads::put_artifact::<S>))
+        .route("/v1/workloads", get(workloads::list::<S>))
+        .route(
+            "/v1/workloads/{name}",
+            get(workloads::show::<S>).put(workloads::deploy::<S>).delete(workloads::undeploy::<S>),
+        )
+        .route("/v1/workloads/{name}/call/{function}", post(workloads::call::<S>))
+        .route("/v1/workloads/{name}/placement", get(workloads::placement::<S>))
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::new(rules), guard))
+        .with_state(app)
+}

@@ -1,0 +1,101 @@
+//! Routes to commits: making one over several keys, and asking how far one has got.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, Uri};
+use selvedge_sync::commit::RequestId;
+use selvedge_sync::id::{ParseIdError, ReplicaId};
+use serde::Serialize;
+
+use super::{Answer, App};
+use crate::api::body;
+use crate::api::change::Changes;
+use crate::api::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::api::problem::Problem;
+use crate::api::query::{self, Pairs};
+use crate::service::{CommitOptions, Committed, Fault, Progress, Service, ServiceError};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+#[derive(Serialize)]
+pub(in crate::api) struct Made {
+    commit: Committed,
+}
+
+pub(in crate::api) async fn make<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    pairs: Pairs,
+    body: Body,
+) -> Answer<Json<Made>> {
+    let options = commit_options(&method, &uri, &headers, pairs)?;
+    let Changes { changes, fields } = Changes::of_many(&body::json(&headers, body).await?)?;
+    match app.service().commit(changes, options).await {
+        Ok(commit) => Ok(Json(Made { commit })),
+        Err(error) => Err(fields.refused(&error).into()),
+    }
+}
+
+pub(in crate::api) async fn progress<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Answer<Json<Progress>> {
+    let Path((replica, seq)) = path.map_err(|rejection| path_error(&rejection))?;
+    let bad = |field, message: String| ServiceError::new(Fault::Caller, "bad_commit_name", message).at(field);
+    let replica: ReplicaId = replica.parse().map_err(|error: ParseIdError| bad("replica", error.to_string()))?;
+    let seq = seq.parse().map_err(|_| bad("seq", "a sequence number is a whole number".to_owned()))?;
+    match app.service().progress(replica, seq).await? {
+        Some(progress) => Ok(Json(progress)),
+        None => {
+            let name = format!("{replica}/{seq}");
+            Err(ServiceError::not_found("unknown_commit", "commit", &name)
+                .hint("it may not have arrived here yet")
+                .into())
+        }
+    }
+}
+
+/// What the query and the headers say about how to commit.
+///
+/// A request id comes from method, path and `Idempotency-Key`. It says nothing of the body: whoever sends another body under
+/// the same key gets the answer of the first.
+pub(super) fn commit_options(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    pairs: Pairs,
+) -> Result<CommitOptions, Problem> {
+    let [durable] = query::take(pairs, ["durable"])?;
+    let durable = query::flag("durable", durable.as_deref())?;
+    let request = match headers.get(IDEMPOTENCY_KEY).map(axum::http::HeaderValue::as_bytes) {
+        None => None,
+        Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => {
+            let message = format!("`Idempotency-Key` must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
+            return Err(ServiceError::new(Fault::Caller, "bad_header", message).at(IDEMPOTENCY_KEY).into());
+        }
+        Some(key) => Some(request_id(method.as_str(), uri.path(), key)),
+    };
+    Ok(CommitOptions { request, durable })
+}
+
+fn request_id(method: &str, path: &str, key: &[u8]) -> RequestId {
+    let mut hasher = blake3::Hasher::new();
+    for part in [method.as_bytes(), path.as_bytes(), key] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let mut id = [0; 16];
+    hasher.finalize_xof().fill(&mut id);
+    RequestId(id)
+}
+
+/// A path whose parts cannot be decoded.
+pub(super) fn path_error(rejection: &PathRejection) -> Problem {
+    ServiceError::new(Fault::Caller, "bad_path", rejection.body_text()).at("path").into()
+}

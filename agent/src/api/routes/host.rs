@@ -1,0 +1,53 @@
+//! Routes about this host and its cluster: health, metrics, status, members, convergence.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::{Answer, App};
+use crate::api::guard::busy;
+use crate::api::limits::WAIT_MAX;
+use crate::api::query::{self, Pairs};
+use crate::service::{Health, Node, Service, Status};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(in crate::api) async fn health<S: Service>(State(app): State<Arc<App<S>>>) -> Response {
+    verdict(app.service().health())
+}
+
+pub(in crate::api) async fn ready<S: Service>(State(app): State<Arc<App<S>>>) -> Response {
+    verdict(app.service().ready())
+}
+
+pub(in crate::api) async fn metrics<S: Service>(State(app): State<Arc<App<S>>>) -> Response {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], app.service().metrics_text()).into_response()
+}
+
+pub(in crate::api) async fn status<S: Service>(State(app): State<Arc<App<S>>>) -> Json<Status> {
+    Json(app.service().status())
+}
+
+pub(in crate::api) async fn nodes<S: Service>(State(app): State<Arc<App<S>>>) -> Json<Vec<Node>> {
+    Json(app.service().nodes())
+}
+
+/// With `wait`, answers as soon as all is converged; 504 with the same body when it was not in time.
+pub(in crate::api) async fn convergence<S: Service>(State(app): State<Arc<App<S>>>, pairs: Pairs) -> Answer<Response> {
+    let [wait] = query::take(pairs, ["wait"])?;
+    let Some(wait) = query::duration("wait", wait.as_deref(), WAIT_MAX)? else {
+        return Ok(Json(app.service().convergence()).into_response());
+    };
+    let _permit = app.waiters.try_acquire().map_err(|_| busy("too many requests wait for convergence"))?;
+    let convergence = app.service().await_converged(wait).await;
+    let status = if convergence.converged { StatusCode::OK } else { StatusCode::GATEWAY_TIMEOUT };
+    Ok((status, Json(convergence)).into_response())
+}
+
+fn verdict(health: Health) -> Response {
+    let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(health)).into_response()
+}

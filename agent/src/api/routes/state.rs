@@ -1,0 +1,82 @@
+//! Routes to the shared state: keys in pages, one key, a change to one key.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, Uri};
+use selvedge_sync::crdt::Value;
+use selvedge_sync::key::{Key, KeyError};
+use serde::Serialize;
+
+use super::commits::{commit_options, path_error};
+use super::{Answer, App};
+use crate::api::body;
+use crate::api::change::Changes;
+use crate::api::limits::{PAGE_KEYS_DEFAULT, PAGE_KEYS_MAX};
+use crate::api::problem::{Problem, bad_key};
+use crate::api::query::{self, Pairs};
+use crate::service::{Committed, KeyPage, Service, ServiceError, StateEntry, json};
+
+/// What a change answers: its commit, and the value that a reader sees now.
+#[derive(Serialize)]
+pub(in crate::api) struct Written {
+    commit: Committed,
+    #[serde(serialize_with = "value")]
+    value: Value,
+}
+
+pub(in crate::api) async fn list<S: Service>(State(app): State<Arc<App<S>>>, pairs: Pairs) -> Answer<Json<KeyPage>> {
+    let [prefix, after, limit] = query::take(pairs, ["prefix", "after", "limit"])?;
+    let after = after.map(|after| after.parse::<Key>().map_err(|error| bad_key(&error, "after"))).transpose()?;
+    let limit = query::number("limit", limit.as_deref(), 1, PAGE_KEYS_MAX)?.unwrap_or(PAGE_KEYS_DEFAULT);
+    let page = app.service().keys(prefix.as_deref().unwrap_or_default(), after.as_ref(), limit).await?;
+    Ok(Json(page))
+}
+
+pub(in crate::api) async fn read<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Answer<Json<StateEntry>> {
+    let key = key_of(path)?;
+    match app.service().read(&key).await? {
+        Some(entry) => Ok(Json(entry)),
+        None => Err(ServiceError::not_found("unknown_key", "key", &key.to_string()).at("key").into()),
+    }
+}
+
+pub(in crate::api) async fn write<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    path: Result<Path<String>, PathRejection>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    pairs: Pairs,
+    body: Body,
+) -> Answer<Json<Written>> {
+    let key = key_of(path)?;
+    let options = commit_options(&method, &uri, &headers, pairs)?;
+    let Changes { changes, fields } = Changes::of_key(&key, &body::json(&headers, body).await?)?;
+    let commit = app.service().commit(changes, options).await.map_err(|error| fields.refused(&error))?;
+    let read = app.service().read(&key).await.map_err(|error| error.changed("the commit was applied"))?;
+    let value = read.map_or_else(|| json::empty(key.kind()), |entry| entry.value);
+    Ok(Json(Written { commit, value }))
+}
+
+/// The key in a path. The router has decoded it; what follows the type may hold `/` and `:`.
+fn key_of(path: Result<Path<String>, PathRejection>) -> Result<Key, Problem> {
+    let Path(text) = path.map_err(|rejection| path_error(&rejection))?;
+    text.parse().map_err(|error: KeyError| {
+        let field = match &error {
+            KeyError::UnknownKind(_) | KeyError::NoSlash => "type",
+            KeyError::EmptyName | KeyError::LongName(_) | KeyError::ControlCharacter => "name",
+        };
+        bad_key(&error, field).into()
+    })
+}
+
+fn value<S: serde::Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+    json::JsonValue(value).serialize(serializer)
+}

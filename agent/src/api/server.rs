@@ -1,0 +1,112 @@
+//! The loop that accepts connections and the tasks that serve them.
+//!
+//! Owns connections and their time-outs; knows no routes. The invariant: there are never more than [`CONNECTIONS_MAX`], and
+//! none outlives [`DRAIN_TIMEOUT`] after the end was asked for.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::limits::{ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, DRAIN_TIMEOUT, HEAD_TIMEOUT, HEADERS_MAX};
+use super::listener::{Listener, Stream};
+
+/// Serves all listeners until `shutdown` completes, then drains.
+pub(super) async fn serve(
+    listeners: Vec<Listener>,
+    over_tcp: &Router,
+    over_unix: &Router,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let tasks = TaskTracker::new();
+    // The end of this future, however it comes, is the end of what it spawned.
+    let stop = CancellationToken::new();
+    let _stop_on_drop = stop.clone().drop_guard();
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    for listener in listeners {
+        let routers = (over_tcp.clone(), over_unix.clone());
+        tasks.spawn(accept(listener, routers, Arc::clone(&permits), tasks.clone(), stop.clone()));
+    }
+    shutdown.await;
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(DRAIN_TIMEOUT, tasks.wait()).await.is_err() {
+        tracing::warn!(connections = tasks.len(), "connections of the API did not end in time");
+    }
+}
+
+async fn accept(
+    listener: Listener,
+    (over_tcp, over_unix): (Router, Router),
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    loop {
+        let next = async {
+            // The permit comes first: beyond the limit, connections wait in the kernel's bounded queue.
+            let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
+            (listener.accept().await, permit)
+        };
+        let (stream, permit) = tokio::select! {
+            () = stop.cancelled() => return,
+            next = next => next,
+        };
+        let stop = stop.clone();
+        match stream {
+            Ok(Stream::Tcp(stream)) => {
+                let router = over_tcp.clone();
+                tasks.spawn(async move {
+                    converse(stream, router, stop).await;
+                    drop(permit);
+                });
+            }
+            Ok(Stream::Unix(stream)) => {
+                let router = over_unix.clone();
+                tasks.spawn(async move {
+                    converse(stream, router, stop).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the API could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(CONNECTION_BUFFER_BYTES);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            match tokio::time::timeout(DRAIN_TIMEOUT, serving).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection of the API broke");
+    }
+}

@@ -1,0 +1,96 @@
+//! A small client: one connection per request.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper::{HeaderMap, Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::api::Endpoint;
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    pub(super) path: String,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+pub(super) fn get(path: &str) -> Ask {
+    ask(Method::GET, path, Bytes::new())
+}
+
+pub(super) fn post(path: &str, body: impl Into<Bytes>) -> Ask {
+    ask(Method::POST, path, body)
+}
+
+pub(super) fn put(path: &str, body: impl Into<Bytes>) -> Ask {
+    ask(Method::PUT, path, body)
+}
+
+pub(super) fn ask(method: Method, path: &str, body: impl Into<Bytes>) -> Ask {
+    Ask { method, path: path.to_owned(), headers: Vec::new(), body: body.into() }
+}
+
+impl Ask {
+    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets a header unless the request has it.
+    pub(super) fn or_header(self, name: &str, value: &str) -> Self {
+        if self.headers.iter().any(|(own, _)| own == name) { self } else { self.header(name, value) }
+    }
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+}
+
+pub(super) async fn send(endpoint: &Endpoint, ask: Ask) -> Answer {
+    match endpoint {
+        Endpoint::Tcp(address) => {
+            let ask = ask.or_header("host", &address.to_string());
+            exchange(TcpStream::connect(address).await.expect("connected"), ask).await
+        }
+        Endpoint::Unix(path) => {
+            let ask = ask.or_header("host", "selvedge");
+            exchange(UnixStream::connect(path).await.expect("connected"), ask).await
+        }
+    }
+}
+
+async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ask: Ask) -> Answer {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a connection");
+    // A server that refuses a body early closes the connection; that is no failure of the test.
+    let connection = tokio::spawn(async move { drop(connection.await) });
+    let mut request = Request::builder().method(ask.method).uri(ask.path);
+    for (name, value) in &ask.headers {
+        request = request.header(name, value);
+    }
+    let response = sender.send_request(request.body(Full::new(ask.body)).expect("a request")).await.expect("an answer");
+    let (parts, body) = response.into_parts();
+    let text = body.collect().await.expect("a whole body").to_bytes();
+    connection.abort();
+    let text = String::from_utf8(text.to_vec()).expect("text");
+    Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+}

@@ -1,0 +1,294 @@
+//! A service in memory, just good enough for the routes: no replication, one workload, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use selvedge_sync::change::{Change, ChangeError};
+use selvedge_sync::commit::RequestId;
+use selvedge_sync::crdt::Value;
+use selvedge_sync::hlc::Hlc;
+use selvedge_sync::id::{Incarnation, NodeId, ReplicaId};
+use selvedge_sync::key::Key;
+use serde_json::{Value as Json, json};
+
+use crate::service::*;
+
+#[derive(Default)]
+pub(super) struct Fake {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    values: BTreeMap<Key, Value>,
+    seq: u64,
+    requests: BTreeMap<RequestId, Committed>,
+    workloads: BTreeMap<String, Json>,
+    artifacts: usize,
+    durable: bool,
+    deadline: Option<Duration>,
+}
+
+pub(super) const NODE: NodeId = NodeId([7; 32]);
+pub(super) const OTHER: NodeId = NodeId([8; 32]);
+pub(super) const ME: ReplicaId = ReplicaId { node: NODE, incarnation: Incarnation(3) };
+/// Whoever waits for so long waits for ever.
+pub(super) const NEVER: Duration = Duration::from_secs(300);
+/// A name as a hostile host could give itself.
+pub(super) const HOSTILE: &str = "<script>alert('x')</script>\"&";
+
+impl Fake {
+    /// How many commits, workloads and artefacts there are: what must not change when a request fails.
+    pub(super) fn changes(&self) -> (u64, usize, usize) {
+        let inner = self.lock();
+        (inner.seq, inner.workloads.len(), inner.artifacts)
+    }
+
+    pub(super) fn last_was_durable(&self) -> bool {
+        self.lock().durable
+    }
+
+    pub(super) fn last_deadline(&self) -> Option<Duration> {
+        self.lock().deadline
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no test panics while it holds the lock")
+    }
+
+    fn made(&self) -> Committed {
+        let mut inner = self.lock();
+        inner.seq += 1;
+        Committed { replica: ME, seq: inner.seq, hlc: Hlc::from_millis(1_000) }
+    }
+}
+
+impl Service for Fake {
+    fn status(&self) -> Status {
+        Status {
+            node: NodeStatus {
+                id: NODE,
+                name: "alpha".into(),
+                region: "eu".into(),
+                incarnation: 3,
+                version: "0.1.0".into(),
+                uptime_s: 3_725,
+            },
+            cluster: ClusterStatus { id: "c1".into(), members: 3, alive: 2 },
+            state: StateStatus { root: "ab".repeat(32), keys: 1_234, commits: 98_765, bytes: 2_345_678, garbage: 12 },
+            peers: vec![
+                Peer {
+                    node: OTHER,
+                    name: HOSTILE.into(),
+                    rtt_ms: Some(0.42),
+                    root_equal: false,
+                    lag_commits: Some(17),
+                    last_sync_ms: Some(120),
+                },
+                Peer {
+                    node: NodeId([9; 32]),
+                    name: "gamma".into(),
+                    rtt_ms: None,
+                    root_equal: false,
+                    lag_commits: None,
+                    last_sync_ms: None,
+                },
+            ],
+            workloads: vec![workload_status("combat"), workload_status("prediction")],
+            health: Health { ok: false, reasons: vec!["no bootstrap peer answers: 127.0.0.1:7400".into()] },
+        }
+    }
+
+    fn nodes(&self) -> Vec<Node> {
+        let node = |id, name: &str, status, load| Node {
+            id,
+            name: name.into(),
+            region: "eu".into(),
+            location: Some(Location { lat: 52.5, lon: 13.4 }),
+            capabilities: vec!["ssd".into()],
+            resources: Some(Resources {
+                cpus: 2.0,
+                memory_bytes: 4 << 30,
+                memory_free_bytes: 3 << 30,
+                disk_free_bytes: 90 << 30,
+            }),
+            load,
+            status,
+        };
+        vec![
+            node(NODE, "alpha", NodeState::Alive, Some(0.25)),
+            node(OTHER, HOSTILE, NodeState::Suspect, Some(0.9)),
+            node(NodeId([9; 32]), "gamma", NodeState::Dead, None),
+        ]
+    }
+
+    fn health(&self) -> Health {
+        Health { ok: true, reasons: vec![] }
+    }
+
+    fn ready(&self) -> Health {
+        Health { ok: false, reasons: vec!["the state is still being loaded".into()] }
+    }
+
+    fn convergence(&self) -> Convergence {
+        let peer = ConvergencePeer { node: OTHER, root: None, root_equal: false, lag_commits: None };
+        Convergence { converged: false, root: "ab".repeat(32), peers: vec![peer] }
+    }
+
+    fn workloads(&self) -> Vec<Workload> {
+        let inner = self.lock();
+        inner.workloads.iter().map(|(name, spec)| workload(name, spec)).collect()
+    }
+
+    fn workload(&self, name: &str) -> Option<Workload> {
+        self.lock().workloads.get(name).map(|spec| workload(name, spec))
+    }
+
+    fn metrics_text(&self) -> String {
+        "# EOF\n".into()
+    }
+
+    async fn await_converged(&self, timeout: Duration) -> Convergence {
+        if timeout == NEVER {
+            std::future::pending::<()>().await;
+        }
+        Convergence { converged: timeout >= Duration::from_secs(5), ..self.convergence() }
+    }
+
+    async fn keys(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<KeyPage, ServiceError> {
+        let inner = self.lock();
+        let matching = |key: &&Key| key.to_string().starts_with(prefix) && after.is_none_or(|after| *key > after);
+        let mut keys: Vec<_> = inner.values.keys().filter(matching).take(limit + 1).cloned().collect();
+        let more = keys.len() > limit;
+        keys.truncate(limit);
+        let next = if more { keys.last().cloned() } else { None };
+        let keys = keys.into_iter().map(|key| KeyEntry { kind: key.kind().to_string(), key }).collect();
+        Ok(KeyPage { keys, next })
+    }
+
+    async fn read(&self, key: &Key) -> Result<Option<StateEntry>, ServiceError> {
+        assert_ne!(key.name(), "panic", "a bug, on purpose");
+        let inner = self.lock();
+        Ok(inner.values.get(key).map(|value| StateEntry {
+            key: key.clone(),
+            value: value.clone(),
+            root: "ab".repeat(32),
+            clock: BTreeMap::from([(ME.to_string(), inner.seq)]),
+        }))
+    }
+
+    async fn commit(&self, changes: Vec<(Key, Change)>, options: CommitOptions) -> Result<Committed, CommitError> {
+        if let Some(first) = options.request.and_then(|id| self.lock().requests.get(&id).copied()) {
+            return Ok(first);
+        }
+        for (index, (key, change)) in changes.iter().enumerate() {
+            match (key.name(), change) {
+                ("busy", _) => return Err(CommitError::Busy),
+                ("full", _) => return Err(CommitError::ReadOnly("the disk is full".into())),
+                ("slow", _) => return Err(CommitError::NoAnswer),
+                (_, Change::Increment(by)) if *by > i64::MAX as u64 => {
+                    return Err(CommitError::Change { index, error: ChangeError::Overflow });
+                }
+                _ => {}
+            }
+        }
+        let commit = self.made();
+        let mut inner = self.lock();
+        inner.durable = options.durable;
+        for (key, change) in changes {
+            let value = inner.values.entry(key.clone()).or_insert_with(|| json::empty(key.kind()));
+            apply(value, change);
+        }
+        if let Some(id) = options.request {
+            inner.requests.insert(id, commit);
+        }
+        Ok(commit)
+    }
+
+    async fn progress(&self, replica: ReplicaId, seq: u64) -> Result<Option<Progress>, ServiceError> {
+        let there = replica == ME && seq <= self.changes().0;
+        Ok(there.then(|| Progress { durable: true, seen_by: vec![NODE], stable: false }))
+    }
+
+    async fn put_artifact(&self, wasm: Bytes) -> Result<ArtifactInfo, ServiceError> {
+        if !wasm.starts_with(b"\0asm") {
+            return Err(
+                ServiceError::new(Fault::Caller, "no_component", "the body is no WebAssembly component").at("body")
+            );
+        }
+        self.lock().artifacts += 1;
+        let size = wasm.len() as u64;
+        Ok(ArtifactInfo { digest: "d1".into(), size, exports: vec!["resolve".into()], imports: vec![] })
+    }
+
+    async fn deploy(&self, name: &str, spec: Json) -> Result<Committed, ServiceError> {
+        if spec.get("artifact").is_none() {
+            return Err(ServiceError::new(Fault::Caller, "missing_field", "a spec names its artifact").at("artifact"));
+        }
+        self.lock().workloads.insert(name.into(), spec);
+        Ok(self.made())
+    }
+
+    async fn undeploy(&self, name: &str) -> Result<Committed, ServiceError> {
+        if self.lock().workloads.remove(name).is_none() {
+            return Err(ServiceError::not_found("unknown_workload", "workload", name));
+        }
+        Ok(self.made())
+    }
+
+    async fn placement(&self, name: &str) -> Result<Json, ServiceError> {
+        Ok(json!({"workload": name, "candidates": []}))
+    }
+
+    async fn call(&self, name: &str, function: &str, args: Json, how: CallOptions) -> Result<CallAnswer, ServiceError> {
+        self.lock().deadline = how.deadline;
+        match (name, function) {
+            ("combat", "resolve") => {
+                let commit = Some(Committed { replica: ME, seq: 9, hlc: Hlc::from_millis(1) });
+                Ok(CallAnswer { result: args, node: OTHER, commit })
+            }
+            ("combat", "read-only") => Ok(CallAnswer { result: Json::Null, node: NODE, commit: None }),
+            ("combat", "loop") => Err(ServiceError::new(Fault::TimedOut, "deadline", "the call ran out of time")),
+            ("combat", _) => Err(ServiceError::not_found("unknown_function", "function", function).at("function")),
+            _ => Err(ServiceError::not_found("unknown_workload", "workload", name).at("name")),
+        }
+    }
+}
+
+fn workload(name: &str, spec: &Json) -> Workload {
+    Workload { name: name.into(), status: workload_status(name), spec: spec.as_object().expect("an object").clone() }
+}
+
+fn workload_status(name: &str) -> WorkloadStatus {
+    let instance = |node, phase, reason: Option<&str>| Instance { node, phase, reason: reason.map(str::to_owned) };
+    WorkloadStatus {
+        name: name.into(),
+        digest: "5f3c9e".repeat(8),
+        replicas: 3,
+        instances: vec![
+            instance(NODE, Phase::Ready, None),
+            instance(OTHER, Phase::Starting, None),
+            instance(NodeId([9; 32]), Phase::Failed, Some("not enough memory")),
+        ],
+        calls: 120_345,
+        errors: 3,
+        latency_us: LatencyUs { p50: 38, p99: 140, p999: 912, max: 4_100 },
+    }
+}
+
+fn apply(value: &mut Value, change: Change) {
+    match (value, change) {
+        (Value::Counter(total), Change::Increment(by)) => *total += i128::from(by),
+        (Value::Counter(total), Change::Decrement(by)) => *total -= i128::from(by),
+        (Value::Set(members), Change::Add(added)) => {
+            let all: BTreeSet<_> = members.drain(..).chain(added).collect();
+            members.extend(all);
+        }
+        (Value::Set(members), Change::Remove(removed)) => members.retain(|member| !removed.contains(member)),
+        (Value::Map(fields), Change::Put(put)) => fields.extend(put),
+        (Value::Map(fields), Change::RemoveFields(removed)) => fields.retain(|field, _| !removed.contains(field)),
+        (value, change) => panic!("{change:?} of {value:?} got past the API"),
+    }
+}

@@ -1,0 +1,155 @@
+//! Sound requests get the documents that INTERFACE promises.
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::client::{Ask, ask, get, post, put};
+use super::fake::{ME, NODE, OTHER};
+use super::{Served, serve};
+
+async fn check(api: &Served, ask: Ask, expect: Value) {
+    let what = format!("{ask:?}");
+    let answer = api.ask(ask).await;
+    assert_eq!(answer.status, 200, "{what}: {}", answer.text);
+    assert_eq!(answer.json(), expect, "{what}");
+}
+
+#[tokio::test]
+async fn changes_answer_their_commit_and_the_value() {
+    let api = serve().await;
+    for (seq, (key, body, value)) in (1_u64..).zip([
+        ("gcounter/kills", r#"{"increment":5}"#, json!(5)),
+        ("pncounter/hp:42", r#"{"increment":5}"#, json!(5)),
+        ("pncounter/hp:42", r#"{"decrement":7}"#, json!(-2)),
+        ("gset/seen", r#"{"add":["b",2,"a",null,true,0.5]}"#, json!([null, true, 2, 0.5, "a", "b"])),
+        ("gset/bytes", r#"{"add":[{"bytes":"AP8="}]}"#, json!([{"bytes": "AP8="}])),
+        ("orset/online", r#"{"add":["x","y"]}"#, json!(["x", "y"])),
+        ("orset/online", r#"{"add":["z"],"remove":["x"]}"#, json!(["y", "z"])),
+        ("orset/online", r#"{"add":["y"],"remove":["y"]}"#, json!(["y", "z"])),
+        ("lwwmap/player:42", r#"{"put":{"name":"Ada","hp":7}}"#, json!({"hp": 7, "name": "Ada"})),
+        ("lwwmap/player:42", r#"{"remove":["hp"]}"#, json!({"name": "Ada"})),
+        ("gset/big", r#"{"add":[1e300,-9223372036854775808]}"#, json!([i64::MIN, 1e300])),
+    ]) {
+        let commit = json!({"replica": ME.to_string(), "seq": seq, "hlc": "1000.0"});
+        check(&api, post(&format!("/v1/state/{key}"), body), json!({"commit": commit, "value": value})).await;
+        let read = api.ask(get(&format!("/v1/state/{key}"))).await.json();
+        assert_eq!((&read["key"], &read["value"]), (&json!(key), &value));
+        assert_eq!(read["clock"][ME.to_string()], seq);
+        assert!(read["root"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn names_may_hold_slashes_and_colons_encoded_or_not() {
+    let api = serve().await;
+    for path in ["lwwmap/player:42/inventory", "lwwmap/player%3A42%2Finventory", "lwwmap%2Fplayer:42/inventory"] {
+        let answer = api.ask(post(&format!("/v1/state/{path}"), r#"{"put":{"k":1}}"#)).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    }
+    api.ask(post("/v1/state/gset/caf%C3%A9%20%25", r#"{"add":[1]}"#)).await;
+    let keys = json!([
+        {"key": "gset/café %", "type": "gset"},
+        {"key": "lwwmap/player:42/inventory", "type": "lwwmap"},
+    ]);
+    check(&api, get("/v1/state"), json!({"keys": keys, "next": null})).await;
+}
+
+#[tokio::test]
+async fn keys_come_in_pages() {
+    let api = serve().await;
+    for name in ["a:1", "a:2", "a:3", "b"] {
+        api.ask(post(&format!("/v1/state/gcounter/{name}"), r#"{"increment":1}"#)).await;
+    }
+    let key = |name: &str| json!({"key": format!("gcounter/{name}"), "type": "gcounter"});
+    let first = json!({"keys": [key("a:1"), key("a:2")], "next": "gcounter/a:2"});
+    check(&api, get("/v1/state?prefix=gcounter/a%3A&limit=2"), first).await;
+    let last = json!({"keys": [key("a:3")], "next": null});
+    check(&api, get("/v1/state?prefix=gcounter/a%3A&limit=2&after=gcounter/a%3A2"), last).await;
+}
+
+#[tokio::test]
+async fn several_operations_make_one_commit() {
+    let api = serve().await;
+    let body = r#"{"ops":[{"key":"gcounter/kills","increment":1},{"key":"orset/on","add":["x"],"remove":["y"]}]}"#;
+    let commit = json!({"commit": {"replica": ME.to_string(), "seq": 1, "hlc": "1000.0"}});
+    check(&api, post("/v1/commits?durable=true", body), commit).await;
+    assert!(api.service.last_was_durable());
+    let progress = json!({"durable": true, "seen_by": [NODE.to_string()], "stable": false});
+    check(&api, get(&format!("/v1/commits/{ME}/1")), progress).await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_makes_a_retry_harmless() {
+    let api = serve().await;
+    let by = |path: &str, key: &str| post(path, r#"{"increment":1}"#).header("idempotency-key", key);
+    let first = api.ask(by("/v1/state/gcounter/a", "k1")).await.json();
+    let again = api.ask(by("/v1/state/gcounter/a", "k1")).await.json();
+    assert_eq!(first, again);
+    let other = api.ask(by("/v1/state/gcounter/a", "k2")).await.json();
+    assert_eq!(other["value"], 2);
+    let elsewhere = api.ask(by("/v1/state/gcounter/b", "k1")).await.json();
+    assert_eq!(elsewhere["commit"]["seq"], 3, "the same key means another request on another path");
+}
+
+#[tokio::test]
+async fn workloads_are_deployed_shown_called_and_removed() {
+    let api = serve().await;
+    let artifact = json!({"digest": "d1", "size": 8, "exports": ["resolve"], "imports": []});
+    check(&api, put("/v1/artifacts", "\0asm1234"), artifact).await;
+    let spec = json!({"artifact": "d1", "replicas": 3});
+    let changed =
+        |seq: u64| json!({"name": "combat", "commit": {"replica": ME.to_string(), "seq": seq, "hlc": "1000.0"}});
+    check(&api, put("/v1/workloads/combat", spec.to_string()), changed(1)).await;
+    let shown = api.ask(get("/v1/workloads/combat")).await;
+    assert_eq!(shown.json()["artifact"], "d1");
+    assert_eq!(shown.json()["status"]["instances"][2]["reason"], "not enough memory");
+    check(&api, put("/v1/workloads/combat", shown.text.clone()), changed(2)).await;
+    assert_eq!(api.ask(get("/v1/workloads/combat")).await.text, shown.text, "what was read can be sent back");
+    assert_eq!(api.ask(get("/v1/workloads")).await.json(), json!([shown.json()]));
+    check(&api, get("/v1/workloads/combat/placement"), json!({"workload": "combat", "candidates": []})).await;
+    check(&api, ask(Method::DELETE, "/v1/workloads/combat", ""), changed(3)).await;
+}
+
+#[tokio::test]
+async fn a_call_answers_its_result_and_says_who_answered() {
+    let api = serve().await;
+    let call = post("/v1/workloads/combat/call/resolve", r#"{"duels":[1]}"#).header("selvedge-deadline-ms", "25");
+    let answer = api.ask(call).await;
+    assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"duels":[1]}"#));
+    assert_eq!(answer.header("selvedge-node"), Some(OTHER.to_string().as_str()));
+    assert_eq!(answer.header("selvedge-commit"), Some(format!("{ME}/9").as_str()));
+    assert_eq!(api.service.last_deadline(), Some(std::time::Duration::from_millis(25)));
+    let answer = api.ask(post("/v1/workloads/combat/call/read-only", "")).await;
+    assert_eq!((answer.status, answer.text.as_str(), answer.header("selvedge-commit")), (200, "null", None));
+}
+
+#[tokio::test]
+async fn the_host_tells_of_itself() {
+    let api = serve().await;
+    for (path, status) in [
+        ("/healthz", 200),
+        ("/readyz", 503),
+        ("/metrics", 200),
+        ("/v1/status", 200),
+        ("/v1/nodes", 200),
+        ("/v1/convergence", 200),
+        ("/v1/convergence?wait=5s", 200),
+        ("/v1/convergence?wait=500ms", 504),
+    ] {
+        assert_eq!(api.ask(get(path)).await.status, status, "{path}");
+    }
+    let status = api.ask(get("/v1/status")).await.json();
+    for path in [
+        "/node/id",
+        "/cluster/alive",
+        "/state/root",
+        "/peers/0/lag_commits",
+        "/workloads/0/latency_us/p999",
+        "/workloads/0/instances/0/phase",
+        "/health/reasons/0",
+    ] {
+        assert!(status.pointer(path).is_some(), "{path} in {status}");
+    }
+    let late = api.ask(get("/v1/convergence?wait=500ms")).await.json();
+    assert_eq!((&late["converged"], &late["peers"][0]["root"]), (&json!(false), &Value::Null));
+}

@@ -1,0 +1,121 @@
+//! Calls: answered here when the workload runs here, else by a member that has it.
+//!
+//! Owns the route of a call and its figures; the guest host runs it and the driver commits what it wrote. The invariants: what
+//! a call wrote is one commit, applied before the answer; a call is forwarded at most once, and tried again elsewhere only when
+//! the first member is known to have done nothing.
+
+mod answer;
+mod forward;
+mod traffic;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use selvedge_sync::hlc::Hlc;
+use selvedge_sync::id::NodeId;
+use serde_json::Value;
+
+pub use self::traffic::Traffic;
+use crate::driver::DriverHandle;
+use crate::members::gossip::SharedMembers;
+use crate::metrics::{Metrics, Outcome};
+use crate::net::Net;
+use crate::service::{CallAnswer, Committed, Fault, ServiceError};
+use crate::spec::WorkloadName;
+use crate::view::StateView;
+use crate::wasm::{CallContext, WasmHost};
+
+/// Routes calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Calls {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    me: NodeId,
+    wasm: WasmHost,
+    driver: DriverHandle,
+    view: StateView,
+    members: SharedMembers,
+    net: Net,
+    traffic: Traffic,
+    metrics: Arc<Metrics>,
+    seeds: answer::Seeds,
+}
+
+impl Calls {
+    /// A router over these.
+    ///
+    /// # Errors
+    /// The system gives no randomness.
+    pub fn new(
+        wasm: WasmHost,
+        driver: DriverHandle,
+        view: StateView,
+        members: SharedMembers,
+        net: Net,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, getrandom::Error> {
+        let (me, seeds) = (net.node(), answer::Seeds::new()?);
+        let traffic = Traffic::default();
+        Ok(Self { parts: Arc::new(Parts { me, wasm, driver, view, members, net, traffic, metrics, seeds }) })
+    }
+
+    /// Calls a function of a workload, here or where it runs.
+    ///
+    /// # Errors
+    /// The caller's, the workload's or the mesh's, as the error says.
+    pub async fn call(
+        &self,
+        workload: &WorkloadName,
+        function: &str,
+        arguments: Value,
+        deadline: Option<Duration>,
+    ) -> Result<CallAnswer, ServiceError> {
+        let began = Instant::now();
+        let answer = if self.parts.wasm.is_loaded(workload.as_str()) {
+            self.call_here(workload, function, arguments, deadline).await
+        } else {
+            self.forward(workload, function, arguments, deadline).await
+        };
+        let took = began.elapsed();
+        self.parts.traffic.record(workload, took, answer.is_ok());
+        let outcome = answer.as_ref().map_or_else(answer::outcome, |_| Outcome::Ok);
+        self.parts.metrics.workload(workload.as_str()).record(outcome, took);
+        answer
+    }
+
+    /// Runs the call on this host and commits what it wrote.
+    async fn call_here(
+        &self,
+        workload: &WorkloadName,
+        function: &str,
+        arguments: Value,
+        deadline: Option<Duration>,
+    ) -> Result<CallAnswer, ServiceError> {
+        let parts = &self.parts;
+        let now = parts.view.now();
+        let stamp = parts.view.read(|replica| replica.clock().last()).max(Hlc::from_millis(now.wall_ms));
+        let context = CallContext { seed: parts.seeds.next(), now: stamp, deadline };
+        let outcome = parts.wasm.call(workload.as_str(), function, arguments, context).await;
+        let outcome = outcome.map_err(answer::call_failed)?;
+        let commit = if outcome.changes.is_empty() {
+            None
+        } else {
+            let made = parts.driver.commit(outcome.changes, None, false).await.map_err(answer::commit_failed)?;
+            Some(Committed { replica: made.dot.replica, seq: made.dot.seq, hlc: made.hlc })
+        };
+        Ok(CallAnswer { result: outcome.result, node: parts.me, commit })
+    }
+
+    /// The figures of calls that came in here.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.parts.traffic
+    }
+}
+
+fn not_running(workload: &WorkloadName) -> ServiceError {
+    ServiceError::new(Fault::Unavailable, "not_running", format!("no reachable member runs `{workload}` at present"))
+        .hint(format!("`selvedge explain {workload}` says where it should run and why it does not"))
+}

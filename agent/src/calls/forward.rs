@@ -1,0 +1,147 @@
+//! Forwarded calls: the question that goes to a member that runs the workload, and serving such questions.
+
+use std::time::Duration;
+
+use selvedge_sync::codec;
+use selvedge_sync::id::NodeId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Calls, not_running};
+use crate::members::Status;
+use crate::net::{Lane, Reply, RequestError};
+use crate::placement::Phase;
+use crate::service::{CallAnswer, Committed, Fault, ServiceError};
+use crate::spec::WorkloadName;
+
+/// What the network and the other side's queue may add to a call's own deadline.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The deadline of a forwarded call whose caller gave none; the workload's own, there, is shorter.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Members asked before giving up: the best, and one more where the best did nothing.
+const ATTEMPTS_MAX: usize = 2;
+
+#[derive(Serialize, Deserialize)]
+struct Question {
+    workload: WorkloadName,
+    function: String,
+    arguments: String,
+    deadline_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    result: String,
+    commit: Option<Committed>,
+}
+
+impl Calls {
+    /// Asks the member with the shortest round trip that has the workload ready.
+    pub(super) async fn forward(
+        &self,
+        workload: &WorkloadName,
+        function: &str,
+        arguments: Value,
+        deadline: Option<Duration>,
+    ) -> Result<CallAnswer, ServiceError> {
+        let question = Question {
+            workload: workload.clone(),
+            function: function.to_owned(),
+            arguments: arguments.to_string(),
+            deadline_ms: deadline.map(crate::view::millis),
+        };
+        let bytes = codec::encode(&question);
+        let patience = deadline.unwrap_or(DEADLINE_DEFAULT) + NETWORK_PATIENCE;
+        for node in self.candidates(workload).into_iter().take(ATTEMPTS_MAX) {
+            match self.parts.net.request(node, Lane::Call, bytes.clone(), patience).await {
+                Ok(answer) => return read_answer(node, &answer),
+                Err(error) if did_nothing(error) => tracing::debug!(%node, %workload, %error, "trying another member"),
+                Err(error) => return Err(lost(node, error)),
+            }
+        }
+        Err(not_running(workload))
+    }
+
+    /// Members that say they have the workload ready, nearest first.
+    fn candidates(&self, workload: &WorkloadName) -> Vec<NodeId> {
+        let now = self.parts.view.now();
+        let links = self.parts.net.peers();
+        let members = self.parts.members.with(|members| members.all(now));
+        let ready = members.into_iter().filter(|member| {
+            let instance = member.record.as_ref().and_then(|record| record.instances.get(workload));
+            member.status != Status::Lost && instance.is_some_and(|instance| instance.phase == Phase::Ready)
+        });
+        let round_trip = |node: NodeId| links.iter().find(|link| link.node == node).map(|link| link.rtt);
+        let mut near: Vec<_> = ready.filter_map(|member| Some((round_trip(member.node)?, member.node))).collect();
+        near.sort_by_key(|(rtt, node)| (rtt.unwrap_or(Duration::MAX), *node));
+        near.into_iter().map(|(_, node)| node).collect()
+    }
+
+    /// Serves a forwarded call: here or not at all, so that a call cannot travel in circles.
+    pub async fn serve(&self, from: NodeId, bytes: Vec<u8>, reply: Reply) {
+        let answer = match codec::decode::<Question>(&bytes, Lane::Call.frame_bytes_max()) {
+            Ok(question) => self.answer(question).await,
+            Err(error) => {
+                tracing::warn!(%from, %error, "a member sent a call that cannot be read");
+                Err(ServiceError::new(Fault::Caller, "malformed_call", format!("the forwarded call: {error}")))
+            }
+        };
+        reply.send(codec::encode(&answer));
+    }
+
+    async fn answer(&self, question: Question) -> Result<Answer, ServiceError> {
+        let arguments = serde_json::from_str(&question.arguments)
+            .map_err(|error| ServiceError::new(Fault::Caller, "malformed_json", error.to_string()))?;
+        let deadline = question.deadline_ms.map(Duration::from_millis);
+        if !self.parts.wasm.is_loaded(question.workload.as_str()) {
+            return Err(not_running(&question.workload));
+        }
+        let answer = self.call_here(&question.workload, &question.function, arguments, deadline).await?;
+        Ok(Answer { result: answer.result.to_string(), commit: answer.commit })
+    }
+}
+
+fn read_answer(node: NodeId, bytes: &[u8]) -> Result<CallAnswer, ServiceError> {
+    let malformed = |error: String| {
+        ServiceError::new(Fault::Internal, "malformed_answer", format!("{node} gave an answer that cannot be read: {error}"))
+            .changed("the call may have been carried out there")
+    };
+    let answer: Result<Answer, ServiceError> =
+        codec::decode(bytes, Lane::Call.frame_bytes_max()).map_err(|error| malformed(error.to_string()))?;
+    let Answer { result, commit } = answer?;
+    let result = serde_json::from_str(&result).map_err(|error| malformed(error.to_string()))?;
+    Ok(CallAnswer { result, node, commit })
+}
+
+/// Whether the other side is known not to have acted, so that another may be asked.
+const fn did_nothing(error: RequestError) -> bool {
+    match error {
+        RequestError::NotConnected | RequestError::Busy | RequestError::Saturated | RequestError::Unsupported => true,
+        RequestError::TimedOut
+        | RequestError::TooLarge { .. }
+        | RequestError::AnswerTooLarge
+        | RequestError::Unanswered
+        | RequestError::Closed
+        | RequestError::Stopped => false,
+    }
+}
+
+fn lost(node: NodeId, error: RequestError) -> ServiceError {
+    let message = format!("the call was forwarded to {node}: {error}");
+    match error {
+        RequestError::TooLarge { .. } => ServiceError::new(Fault::TooLarge, "too_large_to_forward", message),
+        RequestError::TimedOut => ServiceError::new(Fault::TimedOut, "forward_timed_out", message)
+            .changed("the call may have been carried out there"),
+        RequestError::NotConnected
+        | RequestError::Busy
+        | RequestError::Saturated
+        | RequestError::AnswerTooLarge
+        | RequestError::Unanswered
+        | RequestError::Closed
+        | RequestError::Unsupported
+        | RequestError::Stopped => ServiceError::new(Fault::Unavailable, "forward_failed", message)
+            .changed("the call may have been carried out there"),
+    }
+}

@@ -1,0 +1,168 @@
+//! Carrying out what the replica decided: the store first, then answers, then messages.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use selvedge_sync::causal::VersionVector;
+use selvedge_sync::commit::Batch;
+use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
+use selvedge_sync::replica::{Committed, Event, Message, Output};
+use tokio::sync::oneshot;
+
+use super::handle::{Answer, Reply};
+use super::{Driver, DriverHandle};
+use crate::net::Lane;
+use crate::store::{Checkpoint, Identity, Store, Token};
+
+/// Callers whose answer is not known yet.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    next_ticket: u64,
+    applied: BTreeMap<u64, Reply>,
+    durable: BTreeMap<(Stream, u64), Vec<oneshot::Sender<()>>>,
+}
+
+impl Waiting {
+    pub(super) fn expect(&mut self, reply: Reply) -> u64 {
+        self.next_ticket += 1;
+        self.applied.insert(self.next_ticket, reply);
+        self.next_ticket
+    }
+
+    fn answer(&mut self, ticket: u64, result: Answer) {
+        let Some(reply) = self.applied.remove(&ticket) else { return };
+        if let (Ok(Committed { dot, .. }), Some(durable)) = (&result, reply.durable) {
+            self.durable.entry((Stream::global(dot.replica), dot.seq)).or_default().push(durable);
+        }
+        // The caller may have gone; the commit stands all the same.
+        drop(reply.applied.send(result));
+    }
+
+    pub(super) fn answer_durable(&mut self, durable: &VersionVector) {
+        let done: Vec<_> =
+            self.durable.keys().filter(|(stream, seq)| durable.seq(stream) >= *seq).copied().collect();
+        for waiter in done.iter().filter_map(|commit| self.durable.remove(commit)).flatten() {
+            drop(waiter.send(()));
+        }
+    }
+}
+
+/// What the store had no room for, in order. While it is not empty, the driver takes no new input.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    jobs: VecDeque<Job>,
+}
+
+#[derive(Debug)]
+enum Job {
+    Append(Token, Vec<Batch>),
+    Checkpoint(Box<Checkpoint>),
+}
+
+impl Backlog {
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Hands jobs to the store until it has no room.
+    fn flush(&mut self, store: &Store) {
+        while let Some(job) = self.jobs.pop_front() {
+            let back = match job {
+                Job::Append(token, batches) => store.append(token, batches).err().map(|full| Job::Append(token, full.0)),
+                Job::Checkpoint(checkpoint) => store.checkpoint(*checkpoint).err().map(|full| Job::Checkpoint(full.0)),
+            };
+            if let Some(job) = back {
+                self.jobs.push_front(job);
+                return;
+            }
+        }
+    }
+
+    /// Appends of one pass become one job: its last token stands for all of them.
+    fn append(&mut self, token: Token, batch: Batch) {
+        if let Some(Job::Append(last, batches)) = self.jobs.back_mut() {
+            *last = token;
+            match batches.last_mut() {
+                Some(before) if before.stream == batch.stream && before.first + before.commits.len() as u64 == batch.first => {
+                    before.commits.extend(batch.commits);
+                }
+                Some(_) | None => batches.push(batch),
+            }
+        } else {
+            self.jobs.push_back(Job::Append(token, vec![batch]));
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn carry_out(&mut self, outputs: Vec<Output>) {
+        let mut rest = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Persist { token, batch } => self.backlog.append(token, batch),
+                Output::Checkpoint { token, checkpoint } => {
+                    let selvedge_sync::replica::Checkpoint { vector, objects, log_first } = checkpoint;
+                    let checkpoint = Checkpoint { token, vector, objects, log_first };
+                    self.backlog.jobs.push_back(Job::Checkpoint(Box::new(checkpoint)));
+                }
+                other => rest.push(other),
+            }
+        }
+        self.backlog.flush(&self.store);
+        for output in rest {
+            match output {
+                Output::Committed { ticket, result } => self.waiting.answer(ticket, result),
+                Output::Send { to, message } => self.send(to, &message),
+                Output::Rebirth { incarnation } => self.rebirth(incarnation),
+                Output::Event(event) => report(&event),
+                Output::Persist { .. } | Output::Checkpoint { .. } => unreachable!("the store's share was taken above"),
+            }
+        }
+    }
+
+    /// A message is a hint: what does not get through, anti-entropy brings. The network counts what it drops.
+    fn send(&self, to: NodeId, message: &Message) {
+        if let Err(error) = self.net.send(to, Lane::Sync, message.encode()) {
+            tracing::debug!(%to, %error, "a sync message was dropped");
+        }
+    }
+
+    /// Makes the new incarnation durable, however long the disk takes, and only then reports it.
+    fn rebirth(&self, incarnation: Incarnation) {
+        let (store, driver) = (self.store.clone(), self.itself.clone());
+        let replica = ReplicaId { node: self.net.node(), incarnation };
+        tokio::spawn(make_durable(store, driver, replica));
+    }
+}
+
+async fn make_durable(store: Store, driver: DriverHandle, replica: ReplicaId) {
+    loop {
+        let written = match store.set_identity(Identity { replica }) {
+            Ok(pending) => pending.durable().await.map_err(|error| error.to_string()),
+            Err(full) => Err(full.to_string()),
+        };
+        match written {
+            Ok(()) => return driver.reborn(replica.incarnation).await,
+            Err(error) => tracing::error!(%error, "the new incarnation is not durable yet; local writes wait for it"),
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+}
+
+fn report(event: &Event) {
+    match event {
+        Event::Rejected { from, dot, reason } => {
+            tracing::warn!(%from, replica = %dot.replica, seq = dot.seq, reason, "a commit breaks the rules and was not applied");
+        }
+        Event::Held { dot, ahead_ms } => {
+            tracing::warn!(replica = %dot.replica, seq = dot.seq, ahead_ms, "a stream waits: its next commit is from the future");
+        }
+        Event::Diverged { peer } => {
+            tracing::error!(%peer, "equal vectors with different roots: a bug or damage; repairing from state");
+        }
+        Event::RepairBegun { from } => tracing::info!(%from, "repair from state begins"),
+        Event::RepairDone { from } => tracing::info!(%from, "repair from state is complete"),
+        Event::Amnesia { peer, known, own } => {
+            tracing::error!(%peer, known, own, "this data directory has forgotten commits of its own: a restored backup or a copy");
+        }
+    }
+}

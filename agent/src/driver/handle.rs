@@ -1,0 +1,167 @@
+//! The way to the driver: requests that carry their own reply, over a bounded channel.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use selvedge_sync::change::Change;
+use selvedge_sync::commit::RequestId;
+use selvedge_sync::id::{Incarnation, NodeId};
+use selvedge_sync::key::Key;
+use selvedge_sync::replica::{CommitError, Committed};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How long a caller waits for its commit, in particular for the disk, before it is told that the answer is not known.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) type Answer = Result<Committed, CommitError>;
+
+/// Something for the replica, on its way to the driver.
+#[derive(Debug)]
+pub(super) enum Request {
+    Commit { changes: Vec<(Key, Change)>, request: Option<RequestId>, reply: Reply },
+    Message { from: NodeId, bytes: Vec<u8> },
+    PeerUp(NodeId),
+    PeerDown(NodeId),
+    Members(BTreeSet<NodeId>),
+    Reborn(Incarnation),
+    Tick,
+}
+
+/// Two answers: that the commit was applied, and, for who waits for it, that it is durable.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) applied: oneshot::Sender<Answer>,
+    pub(super) durable: Option<oneshot::Sender<()>>,
+}
+
+/// Why a commit was not made, or is not known to be durable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DriverError {
+    /// The replica refused it. Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] CommitError),
+    /// Too many requests wait. Nothing was changed.
+    #[error("too many requests are waiting")]
+    Busy,
+    /// It was made and is visible here, but the disk has not confirmed it in time.
+    #[error("the commit was applied, but its sync to disk was not confirmed in time")]
+    NotDurableInTime(Committed),
+    /// The agent is stopping, or is stuck. The commit may or may not have been made.
+    #[error("the agent gave no answer")]
+    NoAnswer,
+}
+
+/// What the driver counts beside the replica's own counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DriverStats {
+    /// Messages of members that could not be decoded.
+    pub undecodable: u64,
+    /// When the last pass was, on the view's monotonic clock: a loop that is stuck shows here.
+    pub passed_ms: u64,
+    /// Why the store cannot write at present.
+    pub store_failure: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    pub(super) undecodable: AtomicU64,
+    pub(super) passed_ms: AtomicU64,
+    store_failure: Mutex<Option<String>>,
+}
+
+impl Stats {
+    pub(super) fn set_store_failure(&self, reason: Option<String>) {
+        *self.store_failure.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+}
+
+/// Sends requests to the driver. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DriverHandle {
+    requests: mpsc::Sender<Request>,
+    generation: watch::Receiver<u64>,
+    stats: Arc<Stats>,
+}
+
+impl DriverHandle {
+    pub(super) const fn new(
+        requests: mpsc::Sender<Request>,
+        generation: watch::Receiver<u64>,
+        stats: Arc<Stats>,
+    ) -> Self {
+        Self { requests, generation, stats }
+    }
+
+    /// Makes one commit of all changes. Answers when it is applied here, or with `durable` when it is synced to disk.
+    ///
+    /// # Errors
+    /// As the variants say; all but the last two changed nothing.
+    pub async fn commit(
+        &self,
+        changes: Vec<(Key, Change)>,
+        request: Option<RequestId>,
+        durable: bool,
+    ) -> Result<Committed, DriverError> {
+        let (applied, answer) = oneshot::channel();
+        let (synced, sync) = oneshot::channel();
+        let reply = Reply { applied, durable: durable.then_some(synced) };
+        let request = Request::Commit { changes, request, reply };
+        self.requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => DriverError::Busy,
+            mpsc::error::TrySendError::Closed(_) => DriverError::NoAnswer,
+        })?;
+        let answer = tokio::time::timeout(ANSWER_PATIENCE, answer).await;
+        let committed = answer.ok().and_then(Result::ok).ok_or(DriverError::NoAnswer)??;
+        if durable && !matches!(tokio::time::timeout(ANSWER_PATIENCE, sync).await, Ok(Ok(()))) {
+            return Err(DriverError::NotDurableInTime(committed));
+        }
+        Ok(committed)
+    }
+
+    /// Hands over a message of a member. Waits while the driver's queue is full.
+    pub async fn message(&self, from: NodeId, bytes: Vec<u8>) {
+        self.tell(Request::Message { from, bytes }).await;
+    }
+
+    /// Says that a member can be reached.
+    pub async fn peer_up(&self, node: NodeId) {
+        self.tell(Request::PeerUp(node)).await;
+    }
+
+    /// Says that a member cannot be reached any more.
+    pub async fn peer_down(&self, node: NodeId) {
+        self.tell(Request::PeerDown(node)).await;
+    }
+
+    /// Says who the members are.
+    pub async fn members(&self, members: BTreeSet<NodeId>) {
+        self.tell(Request::Members(members)).await;
+    }
+
+    pub(super) async fn reborn(&self, incarnation: Incarnation) {
+        self.tell(Request::Reborn(incarnation)).await;
+    }
+
+    /// Changes whenever the state's root does.
+    #[must_use]
+    pub fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.clone()
+    }
+
+    /// What the driver counts.
+    #[must_use]
+    pub fn stats(&self) -> DriverStats {
+        DriverStats {
+            undecodable: self.stats.undecodable.load(Ordering::Relaxed),
+            passed_ms: self.stats.passed_ms.load(Ordering::Relaxed),
+            store_failure: self.stats.store_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    async fn tell(&self, request: Request) {
+        // Closed means that the agent stops; there is nobody left to tell.
+        drop(self.requests.send(request).await);
+    }
+}

@@ -1,0 +1,293 @@
+//! What the agent counts about itself, as `/metrics` tells it. Names begin with `selvedge_` and end with their unit.
+//!
+//! Owns the registry and the typed ways to record into it. Decides nothing from its figures. The invariant: labels come from
+//! small closed sets, or from names that are forgotten with what they name, so that nothing here grows for ever.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+mod labels;
+
+pub use self::labels::{Direction, Origin, Outcome};
+
+/// Call durations from 5 µs, a small call on a warm instance, in doublings to about 10 s, beyond the longest deadline that
+/// makes sense.
+const DURATION_BUCKETS: (f64, f64, u16) = (5e-6, 2.0, 22);
+
+type Whole = Gauge<u64, AtomicU64>;
+type Fraction = Gauge<f64, AtomicU64>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    workload: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkloadLabel {
+    workload: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OriginLabel {
+    origin: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NetLabels {
+    lane: &'static str,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerLabel {
+    peer: String,
+}
+
+/// All figures of one agent.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    started: Instant,
+    calls: Family<CallLabels, Counter>,
+    call_duration: Family<WorkloadLabel, Histogram, fn() -> Histogram>,
+    commits: Family<OriginLabel, Counter>,
+    state_keys: Whole,
+    state_bytes: Whole,
+    state_garbage: Whole,
+    store_syncs: Counter,
+    store_commits: Counter,
+    net_bytes: Family<NetLabels, Counter>,
+    drops: Family<ReasonLabel, Counter>,
+    peers_connected: Whole,
+    peer_round_trip: Family<PeerLabel, Fraction>,
+    converged: Whole,
+    healthy: Whole,
+    uptime: Fraction,
+}
+
+/// The figures of one workload's calls, to be kept by whoever calls it: recording takes no lookup.
+#[derive(Clone, Debug)]
+pub struct CallMetrics {
+    outcomes: [Counter; Outcome::ALL.len()],
+    duration: Histogram,
+}
+
+impl CallMetrics {
+    /// Counts a call that took this long, from request to answer.
+    pub fn record(&self, outcome: Outcome, duration: Duration) {
+        self.outcomes[outcome as usize].inc();
+        self.duration.observe(duration.as_secs_f64());
+    }
+}
+
+impl Metrics {
+    /// All figures at zero, of an agent of this version that starts now.
+    #[must_use]
+    pub fn new(version: &str) -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("selvedge"),
+            started: Instant::now(),
+            calls: Family::default(),
+            call_duration: Family::new_with_constructor(|| histogram(DURATION_BUCKETS)),
+            commits: Family::default(),
+            state_keys: Whole::default(),
+            state_bytes: Whole::default(),
+            state_garbage: Whole::default(),
+            store_syncs: Counter::default(),
+            store_commits: Counter::default(),
+            net_bytes: Family::default(),
+            drops: Family::default(),
+            peers_connected: Whole::default(),
+            peer_round_trip: Family::default(),
+            converged: Whole::default(),
+            healthy: Whole::default(),
+            uptime: Fraction::default(),
+        };
+        metrics.registered(version)
+    }
+
+    /// The figures of one workload's calls.
+    #[must_use]
+    pub fn workload(&self, name: &str) -> CallMetrics {
+        let labels = |outcome: Outcome| CallLabels { workload: name.to_owned(), outcome: outcome.as_str() };
+        CallMetrics {
+            outcomes: Outcome::ALL.map(|outcome| self.calls.get_or_create_owned(&labels(outcome))),
+            duration: self.call_duration.get_or_create_owned(&WorkloadLabel { workload: name.to_owned() }),
+        }
+    }
+
+    /// Forgets the figures of a workload that is gone.
+    pub fn forget_workload(&self, name: &str) {
+        for outcome in Outcome::ALL {
+            self.calls.remove(&CallLabels { workload: name.to_owned(), outcome: outcome.as_str() });
+        }
+        self.call_duration.remove(&WorkloadLabel { workload: name.to_owned() });
+    }
+
+    /// Tells how many commits were applied so far.
+    pub fn commits(&self, origin: Origin, total: u64) {
+        set(&self.commits.get_or_create(&OriginLabel { origin: origin.as_str() }), total);
+    }
+
+    /// Tells the size of the shared state: keys, bytes of content, and what is kept only until all have seen its removal.
+    pub fn state(&self, keys: u64, bytes: u64, garbage: u64) {
+        self.state_keys.set(keys);
+        self.state_bytes.set(bytes);
+        self.state_garbage.set(garbage);
+    }
+
+    /// Tells how many syncs to disk there were, and how many commits they made durable.
+    pub fn store_synced(&self, syncs: u64, commits: u64) {
+        set(&self.store_syncs, syncs);
+        set(&self.store_commits, commits);
+    }
+
+    /// Tells how many bytes a lane of the network has moved.
+    pub fn net_bytes(&self, lane: &'static str, direction: Direction, total: u64) {
+        set(&self.net_bytes.get_or_create(&NetLabels { lane, direction: direction.as_str() }), total);
+    }
+
+    /// Tells how many things were dropped or refused for this reason.
+    pub fn dropped(&self, reason: &'static str, total: u64) {
+        set(&self.drops.get_or_create(&ReasonLabel { reason }), total);
+    }
+
+    /// Tells how many members are connected.
+    pub fn peers_connected(&self, count: u64) {
+        self.peers_connected.set(count);
+    }
+
+    /// Tells the round trip to a member.
+    pub fn peer_round_trip(&self, peer: &str, round_trip: Duration) {
+        self.peer_round_trip.get_or_create(&PeerLabel { peer: peer.to_owned() }).set(round_trip.as_secs_f64());
+    }
+
+    /// Forgets a member that is gone.
+    pub fn forget_peer(&self, peer: &str) {
+        self.peer_round_trip.remove(&PeerLabel { peer: peer.to_owned() });
+    }
+
+    /// Tells whether all live members hold the same state.
+    pub fn converged(&self, converged: bool) {
+        self.converged.set(converged.into());
+    }
+
+    /// Tells whether the agent has nothing to complain of.
+    pub fn healthy(&self, healthy: bool) {
+        self.healthy.set(healthy.into());
+    }
+
+    /// All figures in the OpenMetrics text format.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        self.uptime.set(self.started.elapsed().as_secs_f64());
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+
+    fn registered(mut self, version: &str) -> Self {
+        let build = Info::new(vec![("version", version.to_owned())]);
+        let registry = &mut self.registry;
+        registry.register("build", "The version of this agent", build);
+        registry.register_with_unit("uptime", "Time since the agent started", Unit::Seconds, self.uptime.clone());
+        registry.register("calls", "Calls of workloads, by outcome", self.calls.clone());
+        let help = "Time from request to answer of calls";
+        registry.register_with_unit("call_duration", help, Unit::Seconds, self.call_duration.clone());
+        registry.register("commits", "Commits applied, by origin", self.commits.clone());
+        registry.register("state_keys", "Keys in the shared state", self.state_keys.clone());
+        let help = "Content of the shared state in memory, about";
+        registry.register_with_unit("state", help, Unit::Bytes, self.state_bytes.clone());
+        let help = "Dots and empty objects kept until every member has seen what made them so";
+        registry.register("state_garbage", help, self.state_garbage.clone());
+        registry.register("store_syncs", "Syncs of the store to disk", self.store_syncs.clone());
+        registry.register("store_commits", "Commits that the store made durable", self.store_commits.clone());
+        registry.register_with_unit("net", "Bytes moved, by lane", Unit::Bytes, self.net_bytes.clone());
+        registry.register("drops", "What was dropped, by reason", self.drops.clone());
+        registry.register("peers_connected", "Members connected", self.peers_connected.clone());
+        let help = "Round trip to a member, as last measured";
+        registry.register_with_unit("peer_round_trip", help, Unit::Seconds, self.peer_round_trip.clone());
+        registry.register("converged", "1 if all live members hold the same state", self.converged.clone());
+        registry.register("healthy", "1 if the agent has nothing to complain of", self.healthy.clone());
+        self
+    }
+}
+
+/// Some figures are counted where they arise; here they are only told.
+fn set(counter: &Counter, total: u64) {
+    counter.inner().store(total, Ordering::Relaxed);
+}
+
+fn histogram((first, factor, count): (f64, f64, u16)) -> Histogram {
+    Histogram::new(exponential_buckets(first, factor, count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(metrics: &Metrics, line: &str) {
+        let text = metrics.encode();
+        assert!(text.lines().any(|own| own == line), "no `{line}` in\n{text}");
+    }
+
+    #[test]
+    fn what_is_recorded_is_told_under_stable_names() {
+        let metrics = Metrics::new("0.1.0");
+        metrics.workload("combat").record(Outcome::Ok, Duration::from_micros(30));
+        metrics.commits(Origin::Remote, 4);
+        metrics.state(1, 2, 3);
+        metrics.store_synced(1, 7);
+        metrics.net_bytes("sync", Direction::Out, 100);
+        metrics.dropped("hint_queue_full", 1);
+        metrics.peers_connected(2);
+        metrics.peer_round_trip("12D3", Duration::from_millis(5));
+        metrics.converged(true);
+        for line in [
+            r#"selvedge_build_info{version="0.1.0"} 1"#,
+            r#"selvedge_calls_total{workload="combat",outcome="ok"} 1"#,
+            r#"selvedge_calls_total{workload="combat",outcome="busy"} 0"#,
+            r#"selvedge_call_duration_seconds_bucket{le="0.00004",workload="combat"} 1"#,
+            r#"selvedge_commits_total{origin="remote"} 4"#,
+            "selvedge_state_keys 1",
+            "selvedge_state_bytes 2",
+            "selvedge_state_garbage 3",
+            "selvedge_store_syncs_total 1",
+            "selvedge_store_commits_total 7",
+            r#"selvedge_net_bytes_total{lane="sync",direction="out"} 100"#,
+            r#"selvedge_drops_total{reason="hint_queue_full"} 1"#,
+            "selvedge_peers_connected 2",
+            r#"selvedge_peer_round_trip_seconds{peer="12D3"} 0.005"#,
+            "selvedge_converged 1",
+            "selvedge_healthy 0",
+            "# EOF",
+        ] {
+            check(&metrics, line);
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let metrics = Metrics::new("0.1.0");
+        metrics.workload("combat").record(Outcome::Busy, Duration::ZERO);
+        metrics.peer_round_trip("12D3", Duration::ZERO);
+        metrics.forget_workload("combat");
+        metrics.forget_peer("12D3");
+        let text = metrics.encode();
+        assert!(!text.contains("combat") && !text.contains("12D3"), "{text}");
+    }
+}

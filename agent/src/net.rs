@@ -1,0 +1,383 @@
+//! The network among members: connections over QUIC and TCP, kept up, and frames on four lanes.
+//!
+//! Moves bytes and decodes nothing of ours: what a frame says is for the engine, the member table, the calls and the
+//! artifacts to know. No libp2p type crosses this handle. The invariants: no protocol of ours is served to a peer that has
+//! not proven membership; every queue is bounded, and what does not fit is dropped and counted by reason; `Up` and `Down`
+//! are about nodes, however many connections there are to one.
+//!
+//! **Order.** Frames do not arrive in the order in which they were given: each travels on a stream of its own. A hint may
+//! be lost and never arrives twice. Whoever needs an order numbers its frames (the engine does).
+
+mod address;
+mod admission;
+mod backlog;
+mod behaviour;
+mod counters;
+mod dialer;
+mod driver;
+mod frame;
+mod gate;
+mod identity;
+mod lane;
+mod peers;
+mod start;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use libp2p::Multiaddr;
+use selvedge_sync::id::NodeId;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+pub use address::{AddressError, ListenAddr};
+pub use admission::ClusterSecret;
+pub use counters::{LaneCounters, NetCounters, NetReason};
+pub use identity::node_of_seed;
+pub use lane::Lane;
+pub use peers::PeerLink;
+
+use backlog::Permit;
+use counters::Tally;
+use peers::{PeerTable, Unqueued};
+
+/// Events that may wait for their consumer. At the usual hundreds per second this is seconds of a stalled consumer; what
+/// comes after is dropped or answered with "busy", per peer within the bounds of its backlog.
+const EVENTS_MAX: usize = 1_024;
+
+/// Requests that may wait for the swarm's task. It takes them within microseconds; the bound is a safety net, and who
+/// comes later waits within its own time-out.
+const COMMANDS_MAX: usize = 256;
+
+/// What the network needs to know before it starts.
+pub struct NetConfig {
+    /// The ed25519 seed of this node's identity.
+    pub secret_key: [u8; 32],
+    /// What members of this cluster know and others do not.
+    pub cluster_secret: ClusterSecret,
+    /// Where to listen. Empty: this agent only dials.
+    pub listen: Vec<ListenAddr>,
+    /// Addresses to connect to for ever: `host:port` (QUIC is tried first, then TCP) or multiaddrs.
+    pub bootstrap: Vec<String>,
+    /// Addresses to tell others instead of those that are bound, for a host behind a translated or named address.
+    pub advertise: Vec<String>,
+}
+
+impl fmt::Debug for NetConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetConfig")
+            .field("cluster_secret", &self.cluster_secret)
+            .field("listen", &self.listen)
+            .field("bootstrap", &self.bootstrap)
+            .field("advertise", &self.advertise)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the network did not start. Nothing is left bound.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// An address of the configuration is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Somebody else listens there.
+    #[error("cannot listen on {address}: another process already does (choose another port, or port 0 for a free one)")]
+    AddressInUse {
+        /// The address, as it was configured.
+        address: String,
+    },
+    /// The system does not let us listen there.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address, as it was configured.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The transports cannot be set up on this system.
+    #[error("the transports cannot be set up: {0}")]
+    Transport(#[source] io::Error),
+}
+
+/// What the network tells its one consumer.
+#[derive(Debug)]
+pub enum NetEvent {
+    /// A member is connected.
+    Up {
+        /// Who.
+        node: NodeId,
+    },
+    /// The last connection to a member is gone.
+    Down {
+        /// Who.
+        node: NodeId,
+    },
+    /// A frame of a connected member.
+    Message {
+        /// Who sent it; the transport has verified that.
+        from: NodeId,
+        /// What it is for.
+        lane: Lane,
+        /// The body, at most [`Lane::frame_bytes_max`] long.
+        bytes: Vec<u8>,
+        /// Takes the answer. Until it is used or dropped, the frame counts against its sender's backlog.
+        reply: Reply,
+    },
+}
+
+/// The way back to whoever asked. Dropped unused, it ends the question as [`RequestError::Unanswered`].
+#[derive(Debug)]
+pub struct Reply {
+    answer: Option<oneshot::Sender<Vec<u8>>>,
+    /// Held for its drop: it gives the sender's room back.
+    _permit: Permit,
+}
+
+impl Reply {
+    /// Answers. For a hint, and for an asker that has given up or is gone, this does nothing. An answer above
+    /// [`Lane::frame_bytes_max`] reaches the asker as [`RequestError::AnswerTooLarge`].
+    pub fn send(mut self, bytes: Vec<u8>) {
+        if let Some(answer) = self.answer.take() {
+            // The receiver is gone only if the network stopped.
+            drop(answer.send(bytes));
+        }
+    }
+
+    /// Whether anybody waits for an answer: no for what came by [`Net::send`].
+    #[must_use]
+    pub const fn is_wanted(&self) -> bool {
+        self.answer.is_some()
+    }
+}
+
+/// Why a question got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No connection; nothing was sent.
+    #[error("not connected")]
+    NotConnected,
+    /// No answer in time. It is not known whether the other side acted.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The other side is too busy and did nothing.
+    #[error("the other side is busy")]
+    Busy,
+    /// Too many questions of ours to this node are unanswered; nothing was sent.
+    #[error("too many requests to this node are unanswered")]
+    Saturated,
+    /// The question exceeds the lane's limit; nothing was sent.
+    #[error("a request of {bytes} bytes exceeds the limit of {max}")]
+    TooLarge {
+        /// Length of the body.
+        bytes: usize,
+        /// The lane's limit.
+        max: usize,
+    },
+    /// The other side's answer exceeds the lane's limit. It has acted.
+    #[error("the answer exceeds the frame limit")]
+    AnswerTooLarge,
+    /// The other side took the question and chose not to answer.
+    #[error("the other side gave no answer")]
+    Unanswered,
+    /// The connection or its stream broke. It is not known whether the other side acted.
+    #[error("the connection broke before the answer")]
+    Closed,
+    /// The other side does not speak this lane.
+    #[error("the other side does not speak this protocol")]
+    Unsupported,
+    /// This network has been shut down.
+    #[error("the network is shut down")]
+    Stopped,
+}
+
+/// Why a hint was not queued. Each is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// No connection to the node.
+    #[error("not connected")]
+    NotConnected,
+    /// The node takes hints too slowly, and its queue is full.
+    #[error("the queue to this node is full")]
+    QueueFull,
+    /// The hint exceeds the lane's limit.
+    #[error("a hint of {bytes} bytes exceeds the limit of {max}")]
+    TooLarge {
+        /// Length of the body.
+        bytes: usize,
+        /// The lane's limit.
+        max: usize,
+    },
+    /// The lane carries only questions that want an answer; use [`Net::request`].
+    #[error("this lane carries no hints")]
+    NoHints,
+}
+
+/// A question on its way to the swarm's task.
+#[derive(Debug)]
+struct Ask {
+    to: NodeId,
+    lane: Lane,
+    body: Vec<u8>,
+    answer: oneshot::Sender<Result<Vec<u8>, RequestError>>,
+}
+
+/// What the handles and the swarm's task share. Locks are held for moments, never across an await.
+#[derive(Debug)]
+struct Shared {
+    own: NodeId,
+    advertise: Vec<String>,
+    tally: Arc<Tally>,
+    peers: Mutex<PeerTable>,
+    bound: Mutex<BTreeSet<Multiaddr>>,
+    unreached: Mutex<Vec<String>>,
+    /// Addresses heard and not yet given to the dialer; the latest of a member wins.
+    learned: Mutex<BTreeMap<NodeId, Vec<String>>>,
+    /// There are hints or learned addresses to be taken.
+    work: Notify,
+    stop: CancellationToken,
+    stopped: CancellationToken,
+}
+
+/// The handle: cheap to clone, usable from any task. The network stops when it is told to, or when the last handle goes.
+#[derive(Clone, Debug)]
+pub struct Net {
+    shared: Arc<Shared>,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Net {
+    /// Binds, listens and begins to dial. Returns once every listener is bound; unreachable bootstrap addresses are no
+    /// error (see [`Net::unreached_bootstrap`]). Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// An address that is none, one that is in use or not ours, or a system without what the transports need.
+    pub async fn start(config: NetConfig) -> Result<(Self, mpsc::Receiver<NetEvent>), NetError> {
+        start::start(config).await
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.shared.own
+    }
+
+    /// What is bound now, as multiaddrs with their real ports; for `0.0.0.0` one per interface.
+    #[must_use]
+    pub fn listen_addresses(&self) -> Vec<String> {
+        lock(&self.shared.bound).iter().map(ToString::to_string).collect()
+    }
+
+    /// What others should be told: the configured addresses, or else those that are bound and can be reached from elsewhere
+    /// (loopback only where there is nothing else).
+    #[must_use]
+    pub fn advertised(&self) -> Vec<String> {
+        if !self.shared.advertise.is_empty() {
+            return self.shared.advertise.clone();
+        }
+        address::worth_telling(lock(&self.shared.bound).iter())
+    }
+
+    /// Asks a connected node and waits for its answer, for at most `timeout` (and never longer than the lane allows).
+    ///
+    /// # Errors
+    /// Each variant of [`RequestError`] says whether the other side may have acted.
+    pub async fn request(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        bytes: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, RequestError> {
+        let max = lane.frame_bytes_max();
+        if bytes.len() > max {
+            return Err(RequestError::TooLarge { bytes: bytes.len(), max });
+        }
+        let (answer, answered) = oneshot::channel();
+        let exchange = async {
+            let ask = Ask { to, lane, body: bytes, answer };
+            self.asks.send(ask).await.map_err(|_| RequestError::Stopped)?;
+            answered.await.unwrap_or(Err(RequestError::Stopped))
+        };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(RequestError::TimedOut))
+    }
+
+    /// Queues a hint for a connected node and returns at once. It may be lost on the way; losses are counted.
+    ///
+    /// # Errors
+    /// It was not queued; see [`SendError`].
+    pub fn send(&self, to: NodeId, lane: Lane, bytes: Vec<u8>) -> Result<(), SendError> {
+        let max = lane.frame_bytes_max();
+        if !lane.carries_hints() {
+            return Err(SendError::NoHints);
+        }
+        if bytes.len() > max {
+            self.shared.tally.count(NetReason::HintTooLarge);
+            return Err(SendError::TooLarge { bytes: bytes.len(), max });
+        }
+        let queued = lock(&self.shared.peers).queue(to, lane, bytes);
+        match queued {
+            Ok(()) => {
+                self.shared.work.notify_one();
+                Ok(())
+            }
+            Err(Unqueued::NotConnected) => {
+                self.shared.tally.count(NetReason::HintNotConnected);
+                Err(SendError::NotConnected)
+            }
+            Err(Unqueued::QueueFull) => {
+                self.shared.tally.count(NetReason::HintQueueFull);
+                Err(SendError::QueueFull)
+            }
+        }
+    }
+
+    /// Tells where a member can be found; from then on this agent keeps connected to it. The latest word about a member
+    /// replaces earlier ones, and an empty list forgets it. At most 8 addresses are kept per member, of 1,024 members;
+    /// what is unusable or too many is counted.
+    pub fn learn(&self, node: NodeId, addresses: Vec<String>) {
+        let mut learned = lock(&self.shared.learned);
+        if learned.len() >= dialer::MEMBERS_MAX && !learned.contains_key(&node) {
+            self.shared.tally.count(NetReason::AddressLimit);
+            return;
+        }
+        learned.insert(node, addresses);
+        drop(learned);
+        self.shared.work.notify_one();
+    }
+
+    /// The connected members, ordered by node id.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerLink> {
+        lock(&self.shared.peers).links(Instant::now())
+    }
+
+    /// All counters at this moment.
+    #[must_use]
+    pub fn counters(&self) -> NetCounters {
+        self.shared.tally.snapshot()
+    }
+
+    /// The bootstrap addresses, as configured, behind which no member is connected at present. They are being tried.
+    #[must_use]
+    pub fn unreached_bootstrap(&self) -> Vec<String> {
+        lock(&self.shared.unreached).clone()
+    }
+
+    /// Closes all connections and listeners, and returns when that is done. Requests under way end as
+    /// [`RequestError::Stopped`] or [`RequestError::Closed`].
+    pub async fn shutdown(&self) {
+        self.shared.stop.cancel();
+        self.shared.stopped.cancelled().await;
+    }
+}
+
+/// Locks. A panic elsewhere while the lock was held does not matter: each change under it is complete in itself.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,189 @@
+//! Links come and go: dials, admissions, pings, and what the consumer is told of it.
+//!
+//! Owns the reactions to connections; the back-off is the [`Dialer`](super::Dialer)'s and the table the
+//! [`PeerTable`](super::super::peers::PeerTable)'s. The invariant: the consumer hears of each node by turns `Up` and `Down`.
+
+use std::time::Instant;
+
+use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::TransportError;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionError, ConnectionId, DialError, ListenError};
+use libp2p::{Multiaddr, PeerId, ping};
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::super::counters::NetReason;
+use super::super::dialer::Dial;
+use super::super::identity::node_of;
+use super::super::peers::Link;
+use super::super::{NetEvent, address, lock, transport};
+use super::{Driver, STRANGER_LOG_INTERVAL};
+
+impl Driver {
+    /// Starts the dials that are due.
+    pub(super) fn dial_due(&mut self) {
+        for dial in self.dialer.due(Instant::now()) {
+            let options = self.dial_options(&dial);
+            let id = options.connection_id();
+            self.dials.insert(id, dial.target);
+            if let Err(error) = self.swarm.dial(options) {
+                self.dial_failed(id, &error);
+            }
+        }
+        self.publish_unreached();
+    }
+
+    fn dial_options(&self, dial: &Dial) -> DialOpts {
+        let new_port = self.needs_new_port(&dial.address);
+        match dial.peer {
+            Some(peer) => {
+                let options = DialOpts::peer_id(peer)
+                    .condition(PeerCondition::DisconnectedAndNotDialing)
+                    .addresses(vec![dial.address.clone()]);
+                if new_port { options.allocate_new_port().build() } else { options.build() }
+            }
+            None => {
+                let options = DialOpts::unknown_peer_id().address(dial.address.clone());
+                if new_port { options.allocate_new_port().build() } else { options.build() }
+            }
+        }
+    }
+
+    /// TCP takes a port of its own, since re-using the listener's makes a re-dial collide with the connection before it. QUIC
+    /// shares the listener's socket, unless that is bound to loopback and the way leads elsewhere.
+    fn needs_new_port(&self, address: &Multiaddr) -> bool {
+        let to_loopback = address::socket(address).is_some_and(|socket| socket.ip().is_loopback());
+        !address::is_quic(address) || (self.loopback_listener && !to_loopback)
+    }
+
+    pub(super) fn dial_failed(&mut self, id: ConnectionId, error: &DialError) {
+        let Some(target) = self.dials.remove(&id) else { return };
+        // The library leaves our own listeners' addresses out, and then has none.
+        if matches!(error, DialError::LocalPeerId { .. } | DialError::NoAddresses) {
+            self.dialer.is_own(target);
+            self.publish_unreached();
+            return;
+        }
+        match error {
+            DialError::Denied { .. } => self.shared.tally.count(NetReason::ConnectionLimit),
+            // Another of its addresses is being dialed; nothing was tried.
+            DialError::DialPeerConditionFalse(_) => {}
+            DialError::LocalPeerId { .. }
+            | DialError::NoAddresses
+            | DialError::Aborted
+            | DialError::WrongPeerId { .. }
+            | DialError::Transport(_) => self.shared.tally.count(NetReason::DialFailed),
+        }
+        let name = self.dialer.name(target).to_owned();
+        match self.dialer.failed(target, Instant::now()) {
+            Some(pause) => tracing::info!(target_node = name, %error, retry_ms = pause.as_millis(), "not reached"),
+            None => tracing::debug!(target_node = name, %error, "an address was not reached"),
+        }
+        self.publish_unreached();
+    }
+
+    /// Somebody's connection failed before it was one.
+    pub(super) fn stranger(&mut self, from: &Multiaddr, error: &ListenError) {
+        match error {
+            ListenError::Denied { .. } => self.shared.tally.count(NetReason::ConnectionLimit),
+            // The gate has counted it.
+            ListenError::Transport(TransportError::Other(error)) if transport::is_refusal(error) => {}
+            ListenError::Transport(_)
+            | ListenError::Aborted
+            | ListenError::WrongPeerId { .. }
+            | ListenError::LocalPeerId { .. } => self.shared.tally.count(NetReason::IncomingFailed),
+        }
+        let now = Instant::now();
+        let quiet =
+            self.stranger_logged.is_some_and(|last| now.saturating_duration_since(last) < STRANGER_LOG_INTERVAL);
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        if quiet {
+            tracing::debug!(%from, %error, cause, "an incoming connection was refused");
+        } else {
+            self.stranger_logged = Some(now);
+            tracing::warn!(%from, %error, cause, "an incoming connection was refused");
+        }
+    }
+
+    pub(super) fn established(&mut self, peer: &PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        let now = Instant::now();
+        let target = self.dials.remove(&id);
+        let Some(node) = node_of(peer) else {
+            // The gate lets no other identities through.
+            self.swarm.close_connection(id);
+            return;
+        };
+        let link = Link { id, remote: address::split_peer(endpoint.get_remote_address().clone()).0, since: now };
+        let arrival = lock(&self.shared.peers).link_up(node, link);
+        for replaced in arrival.replaced {
+            self.swarm.close_connection(replaced);
+        }
+        if let Some(target) = target {
+            self.shared.tally.count(NetReason::DialOk);
+            self.dialer.arrived(target, node, now);
+        }
+        self.dialer.up(node, now);
+        self.publish_unreached();
+        if arrival.first {
+            tracing::info!(%node, remote = %endpoint.get_remote_address(), "connected");
+            self.unsaid.insert(node);
+            self.announce();
+        }
+    }
+
+    pub(super) fn closed(&mut self, peer: &PeerId, id: ConnectionId, cause: Option<ConnectionError>) {
+        let Some(node) = node_of(peer) else { return };
+        let Some(lost) = lock(&self.shared.peers).link_down(node, id) else { return };
+        self.shared.tally.count_many(NetReason::HintLost, lost);
+        let cause = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
+        tracing::info!(%node, cause, "disconnected");
+        self.dialer.down(node, Instant::now());
+        self.publish_unreached();
+        self.unsaid.insert(node);
+        self.announce();
+    }
+
+    pub(super) fn pinged(&mut self, event: &ping::Event) {
+        let Some(node) = node_of(&event.peer) else { return };
+        match &event.result {
+            Ok(rtt) => lock(&self.shared.peers).measured(node, *rtt),
+            Err(error) => {
+                tracing::info!(%node, %error, "a connection answers no pings and is closed");
+                self.swarm.close_connection(event.connection);
+            }
+        }
+    }
+
+    /// Tells the consumer of those who came and went, as far as its queue has room. Who came and went again meanwhile is
+    /// not mentioned.
+    pub(super) fn announce(&mut self) {
+        while let Some(node) = self.unsaid.first().copied() {
+            let connected = lock(&self.shared.peers).is_connected(node);
+            if connected != self.announced.contains(&node) {
+                let event = if connected { NetEvent::Up { node } } else { NetEvent::Down { node } };
+                match self.events.try_send(event) {
+                    Ok(()) if connected => drop(self.announced.insert(node)),
+                    Ok(()) => drop(self.announced.remove(&node)),
+                    // The loop waits for room, and notices a consumer that is gone.
+                    Err(TrySendError::Full(_) | TrySendError::Closed(_)) => return,
+                }
+            }
+            self.unsaid.remove(&node);
+        }
+    }
+
+    /// Gives the addresses heard by the handles to the dialer.
+    pub(super) fn learn(&mut self) {
+        let learned = std::mem::take(&mut *lock(&self.shared.learned));
+        let now = Instant::now();
+        for (node, addresses) in learned {
+            let connected = lock(&self.shared.peers).is_connected(node);
+            self.dialer.learn(node, &addresses, connected, &self.shared.tally, now);
+        }
+        self.publish_unreached();
+    }
+
+    fn publish_unreached(&self) {
+        *lock(&self.shared.unreached) = self.dialer.unreached();
+    }
+}

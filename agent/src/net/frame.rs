@@ -1,0 +1,208 @@
+//! The frames on the lanes: a tag, a length and a body that is not looked into.
+//!
+//! Owns the framing and its size check; knows no peers and keeps no state. The invariant: a body above the lane's limit is
+//! neither written nor read, and no more memory is taken than bytes have arrived.
+//!
+//! A frame is `tag: u8, length: u32 big-endian, body`. Its stream carries one question and one answer.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use libp2p::StreamProtocol;
+use libp2p::request_response::Codec;
+
+use super::counters::{NetReason, Tally};
+use super::lane::Lane;
+
+/// Tag and length, in bytes.
+const HEADER_BYTES: usize = 5;
+
+/// Whether somebody waits for what the receiver has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nobody waits: an empty answer says that it was taken.
+    Hint,
+    /// The asker waits for a body.
+    Request,
+}
+
+/// A frame towards the receiver.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) kind: Kind,
+    pub(super) body: Vec<u8>,
+}
+
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// The body is the answer.
+    Done,
+    /// The receiver could not take the question; nothing was done.
+    Busy,
+    /// The receiver took the question and chose to say nothing.
+    Unanswered,
+    /// The answer exceeds the lane's limit.
+    TooLarge,
+}
+
+/// A frame back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: Status,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// An answer without a body.
+    pub(super) const fn empty(status: Status) -> Self {
+        Self { status, body: Vec::new() }
+    }
+}
+
+/// Reads and writes the frames of one lane.
+#[derive(Clone)]
+pub(super) struct FrameCodec {
+    lane: Lane,
+    tally: Arc<Tally>,
+}
+
+impl FrameCodec {
+    pub(super) const fn new(lane: Lane, tally: Arc<Tally>) -> Self {
+        Self { lane, tally }
+    }
+
+    async fn write<T: AsyncWrite + Unpin + Send>(&self, io: &mut T, tag: u8, body: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= self.lane.frame_bytes_max());
+        let Some(length) = length else {
+            return Err(invalid("a frame above its lane's limit was about to be written"));
+        };
+        let mut header = [tag; HEADER_BYTES];
+        header[1..].copy_from_slice(&length.to_be_bytes());
+        io.write_all(&header).await?;
+        io.write_all(body).await?;
+        self.tally.wrote(self.lane, body.len());
+        Ok(())
+    }
+
+    async fn read<T: AsyncRead + Unpin + Send>(&self, io: &mut T) -> io::Result<(u8, Vec<u8>)> {
+        let mut header = [0; HEADER_BYTES];
+        io.read_exact(&mut header).await?;
+        let [tag, length @ ..] = header;
+        let length = u32::from_be_bytes(length);
+        if u64::from(length) > self.lane.frame_bytes_max() as u64 {
+            self.tally.count(NetReason::IncomingTooLarge);
+            return Err(invalid("a frame above its lane's limit"));
+        }
+        let mut body = Vec::new();
+        io.take(u64::from(length)).read_to_end(&mut body).await?;
+        if body.len() as u64 != u64::from(length) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.tally.read(self.lane, body.len());
+        Ok((tag, body))
+    }
+}
+
+impl Codec for FrameCodec {
+    type Protocol = StreamProtocol;
+    type Request = Question;
+    type Response = Answer;
+
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Question>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        let (tag, body) = self.read(io).await?;
+        let kind = match tag {
+            0 => Kind::Hint,
+            1 => Kind::Request,
+            _ => return Err(invalid("a question with an unknown tag")),
+        };
+        Ok(Question { kind, body })
+    }
+
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Answer>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        let (tag, body) = self.read(io).await?;
+        let status = match tag {
+            0 => Status::Done,
+            1 => Status::Busy,
+            2 => Status::Unanswered,
+            3 => Status::TooLarge,
+            _ => return Err(invalid("an answer with an unknown tag")),
+        };
+        Ok(Answer { status, body })
+    }
+
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, question: Question) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        let tag = match question.kind {
+            Kind::Hint => 0,
+            Kind::Request => 1,
+        };
+        self.write(io, tag, &question.body).await
+    }
+
+    async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, answer: Answer) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        let tag = match answer.status {
+            Status::Done => 0,
+            Status::Busy => 1,
+            Status::Unanswered => 2,
+            Status::TooLarge => 3,
+        };
+        self.write(io, tag, &answer.body).await
+    }
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::io::Cursor;
+
+    fn codec() -> FrameCodec {
+        FrameCodec::new(Lane::Members, Arc::default())
+    }
+
+    #[tokio::test]
+    async fn a_question_survives_the_wire() {
+        let protocol = Lane::Members.protocol();
+        let mut wire = Cursor::new(Vec::new());
+        let question = Question { kind: Kind::Request, body: b"who is there".to_vec() };
+        codec().write_request(&protocol, &mut wire, question).await.unwrap();
+        wire.set_position(0);
+        let question = codec().read_request(&protocol, &mut wire).await.unwrap();
+        assert_eq!((question.kind, question.body.as_slice()), (Kind::Request, b"who is there".as_slice()));
+    }
+
+    #[tokio::test]
+    async fn a_frame_above_the_limit_is_refused_by_its_header_alone() {
+        let mut codec = codec();
+        let too_large = u32::try_from(Lane::Members.frame_bytes_max() + 1).unwrap();
+        let mut header = vec![1];
+        header.extend(too_large.to_be_bytes());
+        let error = codec.read_request(&Lane::Members.protocol(), &mut Cursor::new(header)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(codec.tally.snapshot().of(NetReason::IncomingTooLarge), 1);
+    }
+
+    #[tokio::test]
+    async fn cut_and_unknown_frames_are_errors() {
+        for bytes in [&[][..], &[1, 0, 0], &[1, 0, 0, 0, 4, b'a'], &[9, 0, 0, 0, 0]] {
+            let read = codec().read_request(&Lane::Members.protocol(), &mut Cursor::new(bytes)).await;
+            assert!(read.is_err(), "{bytes:?}");
+        }
+    }
+}

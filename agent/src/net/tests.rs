@@ -1,0 +1,76 @@
+//! The network's promises over real loopback sockets: ports are chosen by the system, and waits are for levels, with a deadline.
+
+mod admission;
+mod bounds;
+mod links;
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::*;
+
+/// Far beyond what any step takes; reached only when something is broken.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+const SECRET: ClusterSecret = ClusterSecret([42; 32]);
+
+/// What both transports are tested with.
+const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+
+fn config(seed: u8, listen: &[&str], bootstrap: Vec<String>) -> NetConfig {
+    NetConfig {
+        secret_key: [seed; 32],
+        cluster_secret: SECRET,
+        listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
+        bootstrap,
+        advertise: Vec::new(),
+    }
+}
+
+async fn start(config: NetConfig) -> (Net, mpsc::Receiver<NetEvent>) {
+    within("start", Net::start(config)).await.unwrap()
+}
+
+/// A connected pair: the second has dialed the first.
+async fn pair(listen: &str) -> ((Net, mpsc::Receiver<NetEvent>), (Net, mpsc::Receiver<NetEvent>)) {
+    let (a, mut a_events) = start(config(1, &[listen], vec![])).await;
+    let (b, mut b_events) = start(config(2, &[], a.listen_addresses())).await;
+    assert!(matches!(next(&mut a_events).await, NetEvent::Up { node } if node == b.node()));
+    assert!(matches!(next(&mut b_events).await, NetEvent::Up { node } if node == a.node()));
+    ((a, a_events), (b, b_events))
+}
+
+async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, work).await {
+        Ok(done) => done,
+        Err(_) => panic!("not within {DEADLINE:?}: {what}"),
+    }
+}
+
+async fn next(events: &mut mpsc::Receiver<NetEvent>) -> NetEvent {
+    within("an event", events.recv()).await.expect("the network runs")
+}
+
+/// Waits until `level` holds.
+async fn until(what: &str, mut level: impl FnMut() -> bool) {
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    within(what, async {
+        while !level() {
+            look.tick().await;
+        }
+    })
+    .await;
+}
+
+/// Answers every question with its own bytes, until the network stops.
+fn echo(mut events: mpsc::Receiver<NetEvent>) {
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            match event {
+                NetEvent::Message { bytes, reply, .. } => reply.send(bytes),
+                NetEvent::Up { .. } | NetEvent::Down { .. } => {}
+            }
+        }
+    });
+}

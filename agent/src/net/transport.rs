@@ -1,0 +1,88 @@
+//! The transports: QUIC, and TCP with Noise and Yamux, with DNS names, all behind the one gate.
+//!
+//! Owns how bytes get from host to host; decides nothing about whom to talk to. The invariant: what it hands to the swarm is
+//! encrypted, bound to an ed25519 identity and admitted, on either transport.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::PeerId;
+use libp2p::core::connection::ConnectedPoint;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{Boxed, Transport};
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::{dns, noise, quic, tcp, yamux};
+
+use super::admission::{Admission, Role};
+use super::gate::{Gate, GateError};
+
+/// The longest that encryption and multiplexing may take to set up, after which the next address is tried.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Silence after which a QUIC connection is dead, in milliseconds: a host that was killed is noticed by then.
+const QUIC_IDLE_MS: u32 = 8_000;
+
+/// How often an otherwise silent QUIC connection shows that it lives: three chances within [`QUIC_IDLE_MS`].
+const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(2_500);
+
+/// Streams on one QUIC or Yamux connection. All lanes at their bounds need fewer.
+const STREAMS_MAX: u16 = 512;
+
+/// The whole stack for `keypair`, with `gate` before everything else.
+pub(super) fn build<A: Admission>(
+    keypair: &Keypair,
+    gate: Arc<Gate<A>>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, io::Error> {
+    let inner = || encrypted(keypair);
+    let named = match dns::tokio::Transport::system(inner()?) {
+        Ok(named) => named,
+        Err(error) => {
+            // A host without a resolver configuration still reaches addresses.
+            tracing::warn!(%error, "the system's name resolution cannot be read; using the library's defaults");
+            dns::tokio::Transport::custom(inner()?, dns::ResolverConfig::default(), dns::ResolverOpts::default())
+        }
+    };
+    let admitted = named.and_then(move |(peer, muxer), point| {
+        let role = match point {
+            ConnectedPoint::Dialer { .. } => Role::Dialer,
+            ConnectedPoint::Listener { .. } => Role::Listener,
+        };
+        gate.pass(peer, muxer, role)
+    });
+    Ok(admitted.map_err(|error| error.either(io::Error::other, io::Error::other)).boxed())
+}
+
+/// Whether a connection failed because the gate refused it, and not before it came there.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    let mut inner = error.get_ref();
+    while let Some(cause) = inner {
+        if cause.is::<GateError>() {
+            return true;
+        }
+        inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    }
+    false
+}
+
+/// QUIC, or TCP with Noise and Yamux, whichever an address asks for.
+fn encrypted(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, io::Error> {
+    let mut mux = yamux::Config::default();
+    mux.set_max_num_streams(STREAMS_MAX.into());
+    let tcp = tcp::tokio::Transport::new(tcp::Config::new())
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair).map_err(io::Error::other)?)
+        .multiplex(mux)
+        .timeout(SETUP_TIMEOUT)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+
+    let mut config = quic::Config::new(keypair);
+    config.handshake_timeout = SETUP_TIMEOUT;
+    config.max_idle_timeout = QUIC_IDLE_MS;
+    config.keep_alive_interval = QUIC_KEEP_ALIVE;
+    config.max_concurrent_stream_limit = STREAMS_MAX.into();
+    let quic = quic::tokio::Transport::new(config).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+
+    Ok(quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed())
+}

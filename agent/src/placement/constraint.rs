@@ -1,0 +1,126 @@
+//! Hard constraints: what rules a host out before anything is scored.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::{Inputs, NodeFacts};
+use crate::spec::{Spec, WorkloadName};
+
+/// Free disk in bytes below which nothing new is placed on a host: room for an artefact, its compiled form and the log.
+const DISK_RESERVE_BYTES: u64 = 128 << 20;
+
+/// Why a host may not run a workload.
+#[derive(Clone, Debug, PartialEq, Serialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Reason {
+    /// The spec asks for another region.
+    #[error("is in {}, the workload asks for region {asked}", region.as_ref().map_or("no region".to_owned(), |r| format!("region {r}")))]
+    Region {
+        /// Where the host is.
+        region: Option<String>,
+        /// What the spec asks for.
+        asked: String,
+    },
+    /// The host lacks capabilities that the spec requires.
+    #[error("lacks {}", missing.iter().map(String::as_str).collect::<Vec<_>>().join(", "))]
+    Capabilities {
+        /// What it lacks.
+        missing: BTreeSet<String>,
+    },
+    /// Nothing recent has been heard of the host.
+    #[error("was last heard of {age_ms} ms ago, {limit_ms} ms is the limit")]
+    Stale {
+        /// Age of its facts in milliseconds.
+        age_ms: u64,
+        /// Oldest that would do, in milliseconds.
+        limit_ms: u64,
+    },
+    /// The host is down or calls itself ill.
+    #[error("is not healthy")]
+    Unhealthy,
+    /// The operator is emptying the host.
+    #[error("is draining")]
+    Draining,
+    /// The workload's memory limit does not fit.
+    #[error("has {free} bytes of memory free, the workload's limit is {needed}")]
+    Memory {
+        /// What it would take, in bytes.
+        needed: u64,
+        /// What is there, in bytes.
+        free: u64,
+    },
+    /// The disk is nearly full.
+    #[error("has {free} bytes of disk free, {needed} is the least")]
+    Disk {
+        /// What should be free, in bytes.
+        needed: u64,
+        /// What is, in bytes.
+        free: u64,
+    },
+    /// The callers are too far away.
+    #[error("is {round_trip_ms:.1} ms from the callers, the workload's limit is {limit_ms} ms")]
+    Latency {
+        /// Weighted round trip in milliseconds.
+        round_trip_ms: f64,
+        /// The spec's limit in milliseconds.
+        limit_ms: u32,
+    },
+}
+
+impl Reason {
+    /// Whether the spec forbids this host, for as long as both stay what they are. Otherwise the host is only unfit at
+    /// the moment, and a lone instance there is better than none.
+    #[must_use]
+    pub const fn forbids(&self) -> bool {
+        match self {
+            Self::Region { .. } | Self::Capabilities { .. } => true,
+            Self::Stale { .. }
+            | Self::Unhealthy
+            | Self::Draining
+            | Self::Memory { .. }
+            | Self::Disk { .. }
+            | Self::Latency { .. } => false,
+        }
+    }
+}
+
+/// The first constraint that `node` violates. What the spec forbids comes first, then the state of the host, then what
+/// was measured. Space is asked only of hosts that would have to make it: what runs has its memory already.
+pub(super) fn violated(
+    workload: &WorkloadName,
+    spec: &Spec,
+    node: &NodeFacts,
+    inputs: &Inputs,
+    stale_after_ms: u64,
+) -> Option<Reason> {
+    if let Some(asked) = spec.region.as_ref().filter(|asked| node.region.as_ref() != Some(asked)) {
+        return Some(Reason::Region { region: node.region.clone(), asked: asked.clone() });
+    }
+    let missing: BTreeSet<String> = spec.require.difference(&node.capabilities).cloned().collect();
+    if !missing.is_empty() {
+        return Some(Reason::Capabilities { missing });
+    }
+    if node.age_ms > stale_after_ms {
+        return Some(Reason::Stale { age_ms: node.age_ms, limit_ms: stale_after_ms });
+    }
+    if !node.healthy {
+        return Some(Reason::Unhealthy);
+    }
+    if node.draining {
+        return Some(Reason::Draining);
+    }
+    if inputs.memory_needed > inputs.memory_free {
+        return Some(Reason::Memory { needed: inputs.memory_needed, free: inputs.memory_free });
+    }
+    let runs = node.instances.get(workload).is_some_and(super::Instance::runs);
+    if let Some(free) = node.resources.disk_free.filter(|free| !runs && *free < DISK_RESERVE_BYTES) {
+        return Some(Reason::Disk { needed: DISK_RESERVE_BYTES, free });
+    }
+    match spec.latency_max_ms {
+        Some(limit_ms) if inputs.round_trip_ms > f64::from(limit_ms) => {
+            Some(Reason::Latency { round_trip_ms: inputs.round_trip_ms, limit_ms })
+        }
+        Some(_) | None => None,
+    }
+}

@@ -1,0 +1,157 @@
+//! The answer of placement, in full: what `explain` shows is what was decided, not a second computation.
+
+use std::collections::BTreeSet;
+
+use selvedge_sync::id::NodeId;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use super::{Phase, Reason, Terms, Weights};
+use crate::spec::{Digest, WorkloadName};
+
+/// Where one workload should run, and why there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// The workload.
+    pub workload: WorkloadName,
+    /// What should run.
+    pub artifact: Digest,
+    /// Instances that there should be; more than are chosen when too few hosts are admissible.
+    pub wanted: usize,
+    /// Whether that is one on each admissible host.
+    pub everywhere: bool,
+    /// What the terms counted for.
+    pub weights: Weights,
+    /// Hosts that may run it, the best first.
+    pub candidates: Vec<Candidate>,
+    /// Hosts that may not, in the order of their ids.
+    pub rejected: Vec<Rejected>,
+    /// Chosen hosts that displace a running instance because they are better, not because one is missing.
+    pub moves: Vec<Move>,
+}
+
+impl Explanation {
+    /// The chosen hosts.
+    #[must_use]
+    pub fn chosen(&self) -> BTreeSet<NodeId> {
+        self.candidates.iter().filter(|candidate| candidate.chosen).map(|candidate| candidate.node).collect()
+    }
+
+    /// Whether `node` is chosen.
+    #[must_use]
+    pub fn chooses(&self, node: &NodeId) -> bool {
+        self.candidates.iter().any(|candidate| candidate.chosen && candidate.node == *node)
+    }
+
+    /// Why `node` was rejected, if it was.
+    #[must_use]
+    pub fn rejection(&self, node: &NodeId) -> Option<&Reason> {
+        self.rejected.iter().find(|rejected| rejected.node == *node).map(|rejected| &rejected.reason)
+    }
+
+    /// Instances that no admissible host is left for.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        self.wanted.saturating_sub(self.candidates.iter().filter(|candidate| candidate.chosen).count())
+    }
+}
+
+/// A host that may run the workload.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The host.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// The weighted sum of the terms, 0 to 1.
+    pub score: f64,
+    /// The score term by term.
+    pub terms: Terms,
+    /// The measured values that the terms were made from.
+    pub inputs: Inputs,
+    /// Whether it is to run the workload.
+    pub chosen: bool,
+}
+
+impl Candidate {
+    /// Whether the workload runs there already, or is starting.
+    #[must_use]
+    pub const fn runs(&self) -> bool {
+        match self.inputs.phase {
+            Some(Phase::Starting | Phase::Ready) => true,
+            Some(Phase::Stopping | Phase::Failed { .. }) | None => false,
+        }
+    }
+
+    /// Whether the workload has failed there and not been started since.
+    #[must_use]
+    pub const fn failed(&self) -> bool {
+        matches!(self.inputs.phase, Some(Phase::Failed { .. }))
+    }
+}
+
+/// The values behind a score.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inputs {
+    /// Share of the CPU in use, 0 to 1.
+    pub cpu_used_share: f64,
+    /// Memory of the host in bytes.
+    pub memory_total: u64,
+    /// Free memory in bytes, less what the same plan promised to other workloads.
+    pub memory_free: u64,
+    /// Memory in bytes that placing here would still take: nothing where it already runs.
+    pub memory_needed: u64,
+    /// Measured load, 0 to 1.
+    pub load: f64,
+    /// Round trip from the callers, weighted by their calls, in milliseconds.
+    pub round_trip_ms: f64,
+    /// The round trip at which the latency term is 0, in milliseconds.
+    pub round_trip_limit_ms: f64,
+    /// Hosts whose round trip counted.
+    pub callers: usize,
+    /// Those of them to which none has been measured; each counted with the limit.
+    pub callers_unmeasured: usize,
+    /// Affinity rules that hold here.
+    pub rules_held: usize,
+    /// Affinity rules in the spec.
+    pub rules: usize,
+    /// Age of the host's figures in milliseconds.
+    pub age_ms: u64,
+    /// How far the workload has got on this host, if it is there at all.
+    #[serde(flatten)]
+    pub phase: Option<Phase>,
+}
+
+/// A host that may not run the workload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejected {
+    /// The host.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// The first constraint that it violates.
+    pub reason: Reason,
+}
+
+/// `{node, name, reason: {code, …}, message}`: the reason for scripts, the message for people.
+impl Serialize for Rejected {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_struct("Rejected", 4)?;
+        map.serialize_field("node", &self.node)?;
+        map.serialize_field("name", &self.name)?;
+        map.serialize_field("reason", &self.reason)?;
+        map.serialize_field("message", &self.reason.to_string())?;
+        map.end()
+    }
+}
+
+/// A running instance that should make way for a better host.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Move {
+    /// The host that runs it.
+    pub from: NodeId,
+    /// The host that should.
+    pub to: NodeId,
+    /// By how much its score is better.
+    pub gain: f64,
+}

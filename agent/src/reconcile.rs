@@ -1,0 +1,282 @@
+//! Reconciliation: what this host should start and stop next, given the plan and what runs.
+//!
+//! Owns everything about placement that needs a memory: dwell before a move, settling before a stop, back-off after a
+//! failure. It decides for its own host only, and acts on nothing: [`Step`]s are carried out by others, who show
+//! the result in `here` before the next decision. Time is an argument. The invariant: an instance that the spec still
+//! allows is stopped only while enough chosen hosts are ready; a new one runs before an old one stops.
+
+mod backoff;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use selvedge_sync::id::NodeId;
+use serde::Serialize;
+
+use self::backoff::Failures;
+use crate::placement::{Explanation, Instance, Mesh, Phase, Plan};
+use crate::spec::{Digest, WorkloadName};
+
+/// How long a challenger must lead before anything moves, in milliseconds: longer than a spike of load or a round of a
+/// game, so that placement does not follow noise.
+pub const DWELL_MS_DEFAULT: u64 = 30_000;
+/// How long enough others must have been ready before a surplus instance stops, in milliseconds. Longer than a round
+/// of gossip: two hosts that each still see the other as chosen would otherwise both stop.
+pub const SETTLE_MS_DEFAULT: u64 = 5_000;
+/// Wait after the first failure, in milliseconds; it doubles with each further one.
+pub const BACKOFF_MIN_MS: u64 = 1_000;
+/// Longest wait between attempts, in milliseconds. An attempt costs a compilation, and a cause outside (an artefact that
+/// nobody has) may go away at any time, so attempts never end.
+pub const BACKOFF_MAX_MS: u64 = 300_000;
+/// How long an instance must have been ready for its failures to be forgotten, in milliseconds.
+pub const HEALTHY_AFTER_MS: u64 = 60_000;
+
+/// What this host should do with one workload. Steps that were taken must show in `here` at the next decision: what
+/// does not is decided again, and a [`Step::Start`] after which `here` still shows a failure has failed again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// Make `digest` what runs here. Where another digest runs, it goes on answering until the new one is ready.
+    Start {
+        /// Which workload.
+        workload: WorkloadName,
+        /// What to run.
+        digest: Digest,
+    },
+    /// Let running calls finish, then remove the instance, or what is left of a failed one.
+    Stop {
+        /// Which workload.
+        workload: WorkloadName,
+    },
+}
+
+/// Why nothing is done yet about a workload whose plan and reality differ. Durations count from the last decision.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "waiting", rename_all = "snake_case")]
+pub enum Waiting {
+    /// This host is better than the one that runs it, but has not led for long enough.
+    Dwelling {
+        /// The host that runs it.
+        from: NodeId,
+        /// By how much this host's score is better.
+        gain: f64,
+        /// Milliseconds still to lead.
+        remaining_ms: u64,
+    },
+    /// It failed here and will be tried again.
+    BackingOff {
+        /// Failures in a row.
+        failures: u32,
+        /// The last one, for people.
+        reason: String,
+        /// Milliseconds until the next attempt.
+        remaining_ms: u64,
+    },
+    /// It should not run here, but too few of the chosen hosts are ready.
+    Replacements {
+        /// Chosen hosts that are ready.
+        ready: usize,
+        /// How many must be.
+        required: usize,
+    },
+    /// It should not run here and its replacements are ready, but not for long enough.
+    Settling {
+        /// Milliseconds still to wait.
+        remaining_ms: u64,
+    },
+    /// It failed here and was placed elsewhere; the failure is remembered, so that it does not come straight back.
+    Remembering {
+        /// The failure, for people.
+        reason: String,
+        /// Milliseconds until it is forgotten.
+        remaining_ms: u64,
+    },
+}
+
+/// How long to wait for what, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a challenger must lead before it starts.
+    pub dwell_ms: u64,
+    /// How long replacements must be ready before a surplus instance stops.
+    pub settle_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { dwell_ms: DWELL_MS_DEFAULT, settle_ms: SETTLE_MS_DEFAULT }
+    }
+}
+
+/// What a decision is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// This host.
+    pub me: NodeId,
+    /// What should run where; a workload that is not in it has been undeployed.
+    pub plan: &'a Plan,
+    /// What is on this host now, as its workloads themselves know it.
+    pub here: &'a BTreeMap<WorkloadName, Instance>,
+    /// The other hosts, for which of the chosen are ready.
+    pub mesh: &'a Mesh,
+}
+
+/// Decides for one host, again and again.
+#[derive(Clone, Debug, Default)]
+pub struct Reconciler {
+    timing: Timing,
+    /// Only for workloads that are planned or here, which bounds it by what those hold.
+    memories: BTreeMap<WorkloadName, Memory>,
+    waiting: BTreeMap<WorkloadName, Waiting>,
+}
+
+/// What must be remembered of a workload between decisions. Times are of the caller's monotonic clock.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    leads_since_ms: Option<u64>,
+    settles_since_ms: Option<u64>,
+    failures: Failures,
+}
+
+enum Verdict {
+    Content,
+    Start,
+    Stop,
+    Wait(Waiting),
+}
+
+impl Reconciler {
+    /// A reconciler that remembers nothing yet.
+    #[must_use]
+    pub fn new(timing: Timing) -> Self {
+        Self { timing, ..Self::default() }
+    }
+
+    /// The steps to take now, in the order of the workloads' names. `now_ms` is of any clock that never goes back.
+    pub fn decide(&mut self, inputs: &Inputs<'_>, now_ms: u64) -> Vec<Step> {
+        let known: BTreeSet<&WorkloadName> = inputs.plan.keys().chain(inputs.here.keys()).collect();
+        self.memories.retain(|workload, _| known.contains(workload));
+        self.waiting.clear();
+        let mut steps = Vec::new();
+        for workload in known {
+            let memory = self.memories.entry(workload.clone()).or_default();
+            let here = inputs.here.get(workload);
+            let Some(explanation) = inputs.plan.get(workload) else {
+                if here.is_some_and(|instance| instance.phase != Phase::Stopping) {
+                    steps.push(Step::Stop { workload: workload.clone() });
+                }
+                continue;
+            };
+            memory.failures.observe(here, now_ms);
+            let verdict = if explanation.chooses(&inputs.me) {
+                memory.settles_since_ms = None;
+                wanted(memory, explanation, inputs.me, here, self.timing, now_ms)
+            } else {
+                memory.leads_since_ms = None;
+                unwanted(memory, explanation, inputs, here, self.timing, now_ms)
+            };
+            match verdict {
+                Verdict::Content => {}
+                Verdict::Start => {
+                    memory.failures.attempt();
+                    steps.push(Step::Start { workload: workload.clone(), digest: explanation.artifact });
+                }
+                Verdict::Stop => steps.push(Step::Stop { workload: workload.clone() }),
+                Verdict::Wait(why) => {
+                    self.waiting.insert(workload.clone(), why);
+                }
+            }
+        }
+        steps
+    }
+
+    /// What the last decision left undone, and why.
+    #[must_use]
+    pub const fn waiting(&self) -> &BTreeMap<WorkloadName, Waiting> {
+        &self.waiting
+    }
+}
+
+/// The workload should run here.
+fn wanted(
+    memory: &mut Memory,
+    explanation: &Explanation,
+    me: NodeId,
+    here: Option<&Instance>,
+    timing: Timing,
+    now_ms: u64,
+) -> Verdict {
+    match here.map(|instance| &instance.phase) {
+        // Once it is gone it can be started again.
+        Some(Phase::Stopping) => return Verdict::Content,
+        Some(Phase::Starting | Phase::Ready) => {
+            memory.leads_since_ms = None;
+            if here.is_some_and(|instance| instance.digest == explanation.artifact) {
+                return Verdict::Content;
+            }
+        }
+        Some(Phase::Failed { .. }) | None => {}
+    }
+    if let Some((failures, reason, remaining_ms)) = memory.failures.wait(explanation.artifact, now_ms) {
+        return Verdict::Wait(Waiting::BackingOff { failures, reason, remaining_ms });
+    }
+    // Only a move may wait. A missing instance is started at once.
+    let Some(step) = explanation.moves.iter().find(|step| step.to == me) else {
+        memory.leads_since_ms = None;
+        return Verdict::Start;
+    };
+    match remaining(&mut memory.leads_since_ms, timing.dwell_ms, now_ms) {
+        0 => Verdict::Start,
+        remaining_ms => Verdict::Wait(Waiting::Dwelling { from: step.from, gain: step.gain, remaining_ms }),
+    }
+}
+
+/// The workload should run on other hosts, or on none.
+fn unwanted(
+    memory: &mut Memory,
+    explanation: &Explanation,
+    inputs: &Inputs<'_>,
+    here: Option<&Instance>,
+    timing: Timing,
+    now_ms: u64,
+) -> Verdict {
+    match here.map(|instance| &instance.phase) {
+        None | Some(Phase::Stopping) => return Verdict::Content,
+        Some(Phase::Failed { .. }) => {
+            return match memory.failures.remembered(now_ms) {
+                Some((reason, remaining_ms)) => Verdict::Wait(Waiting::Remembering { reason, remaining_ms }),
+                None => Verdict::Stop,
+            };
+        }
+        Some(Phase::Starting | Phase::Ready) => {}
+    }
+    if explanation.rejection(&inputs.me).is_some_and(crate::placement::Reason::forbids) {
+        return Verdict::Stop;
+    }
+    let chosen = explanation.chosen();
+    let ready = chosen.iter().filter(|node| is_ready(inputs.mesh, node, &explanation.workload)).count();
+    // Everywhere is no number to wait for: one host that cannot start must not keep all others from stopping.
+    let required = if explanation.everywhere { 1 } else { chosen.len().max(1) };
+    if ready < required {
+        memory.settles_since_ms = None;
+        return Verdict::Wait(Waiting::Replacements { ready, required });
+    }
+    match remaining(&mut memory.settles_since_ms, timing.settle_ms, now_ms) {
+        0 => Verdict::Stop,
+        remaining_ms => Verdict::Wait(Waiting::Settling { remaining_ms }),
+    }
+}
+
+fn is_ready(mesh: &Mesh, node: &NodeId, workload: &WorkloadName) -> bool {
+    mesh.node(node)
+        .and_then(|facts| facts.instances.get(workload))
+        .is_some_and(|instance| instance.phase == Phase::Ready)
+}
+
+/// Milliseconds until `period_ms` has passed since `since_ms`, which begins now if it has not begun.
+fn remaining(since_ms: &mut Option<u64>, period_ms: u64, now_ms: u64) -> u64 {
+    let since_ms = *since_ms.get_or_insert(now_ms);
+    since_ms.saturating_add(period_ms).saturating_sub(now_ms)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! What the API may ask of the agent: one trait, and the documents that it answers with.
+//!
+//! Owns the seam between the routes and everything behind them, so that the routes are tested against a fake. Decides
+//! nothing and touches nothing. The invariant: every document serialises to the JSON that users hold on to; fields may be
+//! added, never renamed.
+//!
+//! A request whose connection breaks is dropped where it waits, so each method has to be safe to cancel: what it began is
+//! finished elsewhere, or has not begun.
+
+mod error;
+pub mod json;
+mod state;
+mod status;
+mod text;
+mod workload;
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use selvedge_sync::change::Change;
+use selvedge_sync::id::ReplicaId;
+use selvedge_sync::key::Key;
+
+pub use self::error::{Fault, ServiceError};
+pub use self::state::{
+    CommitError, CommitOptions, Committed, Convergence, ConvergencePeer, KeyEntry, KeyPage, Progress, StateEntry,
+};
+pub use self::status::{
+    ClusterStatus, Health, Location, Node, NodeState, NodeStatus, Peer, Resources, StateStatus, Status,
+};
+pub use self::workload::{ArtifactInfo, CallAnswer, CallOptions, Instance, LatencyUs, Phase, Workload, WorkloadStatus};
+
+/// The agent, as its API sees it.
+///
+/// The methods that return at once never wait for a lock that is held across a commit, the disk or the network.
+pub trait Service: Send + Sync + 'static {
+    /// This node, its cluster, state, peers and workloads, as last measured.
+    fn status(&self) -> Status;
+
+    /// Every member that this agent knows, itself included, in order of name.
+    fn nodes(&self) -> Vec<Node>;
+
+    /// Whether the agent works, and what is wrong if not.
+    fn health(&self) -> Health;
+
+    /// Whether the agent is ready to take calls: its state is loaded and its workloads have had their chance to start.
+    fn ready(&self) -> Health;
+
+    /// Whether every live member holds the same state, as last heard from them.
+    fn convergence(&self) -> Convergence;
+
+    /// All workloads, in order of name.
+    fn workloads(&self) -> Vec<Workload>;
+
+    /// One workload; `None` when nobody deployed it.
+    fn workload(&self, name: &str) -> Option<Workload>;
+
+    /// All metrics in the OpenMetrics text format.
+    fn metrics_text(&self) -> String;
+
+    /// Waits until every live member holds the same state; after `timeout` answers with what there is, not converged.
+    fn await_converged(&self, timeout: Duration) -> impl Future<Output = Convergence> + Send;
+
+    /// Up to `limit` keys whose text begins with `prefix`, in order, beginning after `after`.
+    fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> impl Future<Output = Result<KeyPage, ServiceError>> + Send;
+
+    /// The value of a key with everything that this host has applied; `None` when nobody wrote it.
+    fn read(&self, key: &Key) -> impl Future<Output = Result<Option<StateEntry>, ServiceError>> + Send;
+
+    /// Applies all changes as one commit, in their order, or none of them. A second commit with the same request id is
+    /// answered with the first.
+    fn commit(
+        &self,
+        changes: Vec<(Key, Change)>,
+        options: CommitOptions,
+    ) -> impl Future<Output = Result<Committed, CommitError>> + Send;
+
+    /// How far a commit has got; `None` when this host has not seen it.
+    fn progress(
+        &self,
+        replica: ReplicaId,
+        seq: u64,
+    ) -> impl Future<Output = Result<Option<Progress>, ServiceError>> + Send;
+
+    /// Checks and stores a component. Storing one that is there already changes nothing and succeeds.
+    fn put_artifact(&self, wasm: Bytes) -> impl Future<Output = Result<ArtifactInfo, ServiceError>> + Send;
+
+    /// Validates a spec and makes it the workload's. Answers once it is committed, not once it runs.
+    fn deploy(
+        &self,
+        name: &str,
+        spec: serde_json::Value,
+    ) -> impl Future<Output = Result<Committed, ServiceError>> + Send;
+
+    /// Removes a workload; a fault of [`Fault::NotFound`] when there is none.
+    fn undeploy(&self, name: &str) -> impl Future<Output = Result<Committed, ServiceError>> + Send;
+
+    /// Why a workload runs where it runs: the score of every candidate and why the rejected were rejected.
+    fn placement(&self, name: &str) -> impl Future<Output = Result<serde_json::Value, ServiceError>> + Send;
+
+    /// Calls a function of a workload, here or where it runs. `arguments` is an array, or an object by parameter name.
+    fn call(
+        &self,
+        name: &str,
+        function: &str,
+        arguments: serde_json::Value,
+        options: CallOptions,
+    ) -> impl Future<Output = Result<CallAnswer, ServiceError>> + Send;
+}

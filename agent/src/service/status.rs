@@ -1,0 +1,162 @@
+//! Documents about hosts: this one's status, the members, and health.
+
+use selvedge_sync::id::NodeId;
+use serde::{Deserialize, Serialize};
+
+use super::WorkloadStatus;
+
+/// Everything that one look at an agent should tell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// This host.
+    pub node: NodeStatus,
+    /// Its cluster.
+    pub cluster: ClusterStatus,
+    /// The shared state, as this host holds it.
+    pub state: StateStatus,
+    /// The members that this host is connected to, or wants to be.
+    pub peers: Vec<Peer>,
+    /// What runs in the cluster.
+    pub workloads: Vec<WorkloadStatus>,
+    /// Whether all is well.
+    pub health: Health,
+}
+
+/// This host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its identity.
+    pub id: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// Which life of its data directory this is.
+    pub incarnation: u64,
+    /// The version of the agent.
+    pub version: String,
+    /// Seconds since the agent started.
+    pub uptime_s: u64,
+}
+
+/// The cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// Its identity.
+    pub id: String,
+    /// How many members there are, this one included.
+    pub members: usize,
+    /// How many of them are alive.
+    pub alive: usize,
+}
+
+/// The shared state, as this host holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateStatus {
+    /// Its root, in hexadecimal.
+    pub root: String,
+    /// How many keys there are.
+    pub keys: u64,
+    /// How many commits have been applied, of all writers together.
+    pub commits: u64,
+    /// About how many bytes the content occupies in memory.
+    pub bytes: u64,
+    /// How many dots and empty objects are kept until every member has seen what made them so.
+    pub garbage: u64,
+}
+
+/// Another member, as this host sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its identity.
+    pub node: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// Round trip in milliseconds; `None` before it was measured.
+    pub rtt_ms: Option<f64>,
+    /// Whether its root equals this host's, as last heard.
+    pub root_equal: bool,
+    /// How many commits either side is known to lack; `None` before it was heard.
+    pub lag_commits: Option<u64>,
+    /// Milliseconds since it was last heard; `None` before that.
+    pub last_sync_ms: Option<u64>,
+}
+
+/// Whether all is well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether there is nothing to complain of.
+    pub ok: bool,
+    /// Complaints in sentences.
+    pub reasons: Vec<String>,
+}
+
+/// A member of the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its identity.
+    pub id: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// Where it stands, if it says so.
+    pub location: Option<Location>,
+    /// What it can do, as its operator declares: `gpu`, `ssd`.
+    pub capabilities: Vec<String>,
+    /// What it has; `None` before it said so.
+    pub resources: Option<Resources>,
+    /// How busy it is, 0 to 1; `None` before it said so.
+    pub load: Option<f64>,
+    /// Whether it is there.
+    pub status: NodeState,
+}
+
+/// A place on earth, in degrees.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Location {
+    /// Latitude, -90 to 90.
+    pub lat: f64,
+    /// Longitude, -180 to 180.
+    pub lon: f64,
+}
+
+/// What a host has, as it measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Processors, as far as limits let the agent use them.
+    pub cpus: f64,
+    /// Memory in bytes, as far as limits let the agent use it.
+    pub memory_bytes: u64,
+    /// What is free of it.
+    pub memory_free_bytes: u64,
+    /// Free bytes on the disk that holds the data directory.
+    pub disk_free_bytes: u64,
+}
+
+/// Whether a member is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It answers.
+    Alive,
+    /// It has not answered for a while.
+    Suspect,
+    /// It is taken for dead.
+    Dead,
+    /// It has left in good order.
+    Left,
+}
+
+impl NodeState {
+    /// The state in one word, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Dead => "dead",
+            Self::Left => "left",
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Documents about workloads: artefacts, instances, figures, calls.
+
+use std::time::Duration;
+
+use selvedge_sync::id::NodeId;
+use serde::{Deserialize, Serialize};
+
+use super::Committed;
+
+/// A component that was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactInfo {
+    /// The hash that names it.
+    pub digest: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The functions that it offers, with their types.
+    pub exports: Vec<String>,
+    /// The interfaces that it needs.
+    pub imports: Vec<String>,
+}
+
+/// A workload: its spec, and how it fares. The spec's fields stand beside `name` and `status`; a document that was read can
+/// be changed and sent back as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Its name.
+    pub name: String,
+    /// How it fares.
+    pub status: WorkloadStatus,
+    /// What its operator wants.
+    #[serde(flatten)]
+    pub spec: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How a workload fares.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadStatus {
+    /// Its name.
+    pub name: String,
+    /// The artefact that its spec names.
+    pub digest: String,
+    /// Instances that are wanted.
+    pub replicas: u32,
+    /// Instances that there are, or ought to be.
+    pub instances: Vec<Instance>,
+    /// Calls that came in on this host since it started.
+    pub calls: u64,
+    /// How many of them failed.
+    pub errors: u64,
+    /// How long they took, from request to answer.
+    pub latency_us: LatencyUs,
+}
+
+/// One instance of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The host.
+    pub node: NodeId,
+    /// How far it has got.
+    pub phase: Phase,
+    /// Why it is there, if there is something to say.
+    pub reason: Option<String>,
+}
+
+/// How far an instance has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Placed, and not begun.
+    Pending,
+    /// Being fetched, compiled or warmed up.
+    Starting,
+    /// Takes calls.
+    Ready,
+    /// Takes no new calls.
+    Stopping,
+    /// Could not be started.
+    Failed,
+}
+
+impl Phase {
+    /// The phase in one word, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Stopping => "stopping",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A distribution of latencies, in microseconds. All zero before the first call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyUs {
+    /// Half of the calls took at most this.
+    pub p50: u64,
+    /// 99 of 100 took at most this.
+    pub p99: u64,
+    /// 999 of 1000 took at most this.
+    pub p999: u64,
+    /// None took longer.
+    pub max: u64,
+}
+
+/// How a call is to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    /// How long the caller is willing to wait; the workload's own deadline holds too.
+    pub deadline: Option<Duration>,
+}
+
+/// What a call answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallAnswer {
+    /// The function's result.
+    pub result: serde_json::Value,
+    /// The host whose instance answered.
+    pub node: NodeId,
+    /// The commit of what the call wrote; `None` when it wrote nothing.
+    pub commit: Option<Committed>,
+}

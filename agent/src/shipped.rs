@@ -1,0 +1,13 @@
+//! The workloads that ship inside the binary.
+//!
+//! Owns their names and bytes; the build script makes the components from `workloads/`. Deploys nothing by itself. The
+//! invariant: what is here is exactly what this source tree builds.
+
+/// Name and component of each shipped workload, in the order in which the demo deploys them.
+#[must_use]
+pub const fn shipped() -> [(&'static str, &'static [u8]); 2] {
+    [
+        ("combat", include_bytes!(concat!(env!("OUT_DIR"), "/combat.wasm"))),
+        ("prediction", include_bytes!(concat!(env!("OUT_DIR"), "/prediction.wasm"))),
+    ]
+}

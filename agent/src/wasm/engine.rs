@@ -1,0 +1,62 @@
+//! The engine: how guests are compiled and where their memory comes from.
+//!
+//! Owns the engine's configuration and the linker with all that is offered to guests. The invariants: a proposal that no
+//! workload needs is off; the same component computes the same on every host (no relaxed SIMD, canonical NaNs); and the
+//! address space for instances is reserved once, bounded.
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::WasmConfig;
+use super::error::WasmError;
+use super::imports;
+use super::instance::CallState;
+
+/// A component of ours is one core module and the shims that `wit-component` puts around it.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 8;
+/// Native stack of a guest, in bytes. The workers' threads have room for it.
+const GUEST_STACK_BYTES: usize = 512 * 1024;
+/// Memory of a warm instance that stays resident when its slot is free, in bytes: cheaper than faulting it in again.
+const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+/// Compiled metadata of one instance, in bytes.
+const INSTANCE_BYTES_MAX: usize = 1024 * 1024;
+/// The most table elements that any workload may have.
+pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
+
+pub(super) fn engine(config: &WasmConfig) -> Result<Engine, WasmError> {
+    let mut settings = Config::new();
+    settings.wasm_component_model(true).concurrency_support(false).epoch_interruption(true);
+    settings.wasm_relaxed_simd(false).relaxed_simd_deterministic(true).cranelift_nan_canonicalization(true);
+    settings.wasm_memory64(false).wasm_multi_memory(false).wasm_tail_call(false).wasm_wide_arithmetic(false);
+    settings.wasm_custom_page_sizes(false).max_wasm_stack(GUEST_STACK_BYTES);
+    settings.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+    Engine::new(&settings).map_err(|error| WasmError::Engine(format!("{error:#}")))
+}
+
+fn pool(config: &WasmConfig) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    let instances = config.instances;
+    let core_instances = instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT);
+    pool.total_component_instances(instances)
+        .total_core_instances(core_instances)
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(2))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(1)
+        .max_tables_per_component(2)
+        .max_memories_per_module(1)
+        .max_memory_size(config.memory_bytes)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_core_instance_size(INSTANCE_BYTES_MAX)
+        .max_component_instance_size(INSTANCE_BYTES_MAX)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
+    pool
+}
+
+/// The linker with every interface of the world `imports`.
+pub(super) fn linker(engine: &Engine) -> Result<Linker<CallState>, WasmError> {
+    let mut linker = Linker::new(engine);
+    imports::Imports::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)
+        .map_err(|error| WasmError::Engine(format!("{error:#}")))?;
+    Ok(linker)
+}

@@ -1,0 +1,130 @@
+//! What the host has counted about each workload.
+//!
+//! Owns the counters and the latency histogram. Decides nothing. The invariant: every call that was asked for is counted
+//! exactly once, by how it ended.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::error::{Blame, CallError};
+
+/// The longest time that the histogram tells apart, in nanoseconds; longer ones count as this.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// Significant decimal digits of a latency: 1 % is finer than any difference that matters.
+const LATENCY_DIGITS: u8 = 2;
+
+/// All that the host has to tell.
+#[derive(Clone, Debug)]
+pub struct HostStats {
+    /// Threads that run guests.
+    pub workers: usize,
+    /// How many of them are at it.
+    pub workers_busy: usize,
+    /// How long ago the thread that stops guests last showed that it lives. Above a second, something is wrong.
+    pub ticker_age: Duration,
+    /// One entry per loaded workload, by name.
+    pub workloads: Vec<WorkloadStats>,
+}
+
+/// One workload since it was loaded.
+#[derive(Clone, Debug)]
+pub struct WorkloadStats {
+    /// Its name.
+    pub workload: String,
+    /// Calls that gave a result.
+    pub calls: u64,
+    /// Calls that were refused because of what the caller sent.
+    pub refused: u64,
+    /// Calls that failed in the workload, deadlines and memory included.
+    pub failed: u64,
+    /// Of those, calls that ran into their deadline.
+    pub deadlines: u64,
+    /// Of those, calls that wanted more memory than they may have.
+    pub memory: u64,
+    /// Calls that this host did not take or could not run.
+    pub turned_away: u64,
+    /// Lines of log that were dropped.
+    pub log_lines_dropped: u64,
+    /// Calls that wait.
+    pub waiting: usize,
+    /// Calls that run.
+    pub running: usize,
+    /// Instances that are ready for a call.
+    pub warm: usize,
+    /// How long the guest took, for calls that gave a result.
+    pub latency: Latency,
+}
+
+/// A summary of a histogram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Half of the calls took at most this.
+    pub p50: Duration,
+    /// 99 %.
+    pub p99: Duration,
+    /// 99.9 %.
+    pub p999: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+/// The counters behind [`WorkloadStats`].
+pub(super) struct Recorder {
+    calls: u64,
+    refused: u64,
+    failed: u64,
+    deadlines: u64,
+    memory: u64,
+    turned_away: u64,
+    log_lines_dropped: u64,
+    latency: Histogram<u64>,
+}
+
+impl Recorder {
+    pub(super) fn new() -> Self {
+        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
+            .expect("the histogram's bounds are constants that it accepts");
+        Self { calls: 0, refused: 0, failed: 0, deadlines: 0, memory: 0, turned_away: 0, log_lines_dropped: 0, latency }
+    }
+
+    pub(super) fn succeeded(&mut self, guest_time: Duration, log_lines_dropped: u64) {
+        self.calls += 1;
+        self.log_lines_dropped += log_lines_dropped;
+        self.latency.saturating_record(u64::try_from(guest_time.as_nanos()).unwrap_or(LATENCY_NS_MAX));
+    }
+
+    pub(super) fn failed(&mut self, error: &CallError) {
+        match error.blame() {
+            Blame::Caller => self.refused += 1,
+            Blame::Workload => self.failed += 1,
+            Blame::Host => self.turned_away += 1,
+        }
+        self.deadlines += u64::from(matches!(error, CallError::Deadline { .. }));
+        self.memory += u64::from(matches!(error, CallError::Memory { .. }));
+    }
+
+    pub(super) fn stats(&self, workload: &str, (waiting, running): (usize, usize), warm: usize) -> WorkloadStats {
+        let at = |quantile: f64| Duration::from_nanos(self.latency.value_at_quantile(quantile));
+        let latency = if self.latency.is_empty() {
+            Latency::default()
+        } else {
+            let max = Duration::from_nanos(self.latency.max());
+            Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999), max }
+        };
+        WorkloadStats {
+            workload: workload.to_owned(),
+            calls: self.calls,
+            refused: self.refused,
+            failed: self.failed,
+            deadlines: self.deadlines,
+            memory: self.memory,
+            turned_away: self.turned_away,
+            log_lines_dropped: self.log_lines_dropped,
+            waiting,
+            running,
+            warm,
+            latency,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The workloads of the mesh, and this node's share in running them.
+//!
+//! Owns the loop that turns specs in the shared state into instances on this host: it looks, asks `placement` and `reconcile`
+//! what to do, and does it. The invariants: it acts on this node alone; what it runs is what its record says it runs.
+
+mod fetch;
+mod registry;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use selvedge_sync::id::NodeId;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+pub use self::fetch::{FetchError, serve as serve_artifact};
+pub use self::registry::{RegistryError, SPECS};
+use crate::artifacts::Artifacts;
+use crate::driver::DriverHandle;
+use crate::members::gossip::SharedMembers;
+use crate::net::Net;
+use crate::placement::{Explanation, Instance, Phase, Policy};
+use crate::reconcile::{Inputs, Reconciler, Step, Timing};
+use crate::spec::{Digest, Spec, WorkloadName};
+use crate::view::StateView;
+use crate::wasm::WasmHost;
+
+/// How often the plan is looked at although nothing is known to have changed: loads and members drift.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Starts that may be under way at once. Each holds an artefact in memory while it compiles.
+const STARTS_MAX: usize = 2;
+
+/// What this node runs, and the ways to look at it. Cheap to clone.
+#[derive(Clone)]
+pub struct Workloads {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    me: NodeId,
+    view: StateView,
+    driver: DriverHandle,
+    members: SharedMembers,
+    net: Net,
+    wasm: WasmHost,
+    artifacts: Artifacts,
+    policy: Policy,
+    running: Mutex<BTreeMap<WorkloadName, Instance>>,
+}
+
+/// The end of a start.
+struct Started {
+    workload: WorkloadName,
+    digest: Digest,
+    result: Result<(), String>,
+}
+
+impl Workloads {
+    /// The workloads as seen from this node.
+    #[must_use]
+    pub fn new(
+        view: StateView,
+        driver: DriverHandle,
+        members: SharedMembers,
+        net: Net,
+        wasm: WasmHost,
+        artifacts: Artifacts,
+        policy: Policy,
+    ) -> Self {
+        let (me, running) = (net.node(), Mutex::default());
+        Self { parts: Arc::new(Parts { me, view, driver, members, net, wasm, artifacts, policy, running }) }
+    }
+
+    /// What this node runs.
+    #[must_use]
+    pub fn running(&self) -> BTreeMap<WorkloadName, Instance> {
+        self.parts.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where a workload should run and why; `None` when nobody deployed it.
+    #[must_use]
+    pub fn explain(&self, workload: &WorkloadName) -> Option<Explanation> {
+        self.plan().remove(workload)
+    }
+
+    /// Makes sure that an artefact is on this host, fetching it if need be.
+    ///
+    /// # Errors
+    /// Nobody in reach has it, or the disk fails.
+    pub async fn reach(&self, digest: Digest) -> Result<(), FetchError> {
+        fetch::fetch(&self.parts.artifacts, &self.parts.net, digest).await.map(drop)
+    }
+
+    fn plan(&self) -> crate::placement::Plan {
+        let now = self.parts.view.now();
+        let mesh = self.parts.members.with(|members| members.mesh(now));
+        crate::placement::plan(&self.specs(), &mesh, &self.parts.policy)
+    }
+
+    /// Keeps this node's share running until `stop`.
+    pub async fn run(self, timing: Timing, stop: CancellationToken) {
+        let mut reconciler = Reconciler::new(timing);
+        let (started, mut starts) = mpsc::channel(STARTS_MAX);
+        let mut generation = self.parts.driver.generation();
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known = self.specs_hash();
+        loop {
+            tokio::select! {
+                _ = look.tick() => {}
+                Some(start) = starts.recv() => self.finish_start(start),
+                changed = generation.changed() => {
+                    // Most commits are the game's; only those that touch specs are a reason to look.
+                    if changed.is_err() { return }
+                    let specs = self.specs_hash();
+                    if specs == known { continue }
+                    known = specs;
+                }
+                () = stop.cancelled() => return,
+            }
+            self.reconcile(&mut reconciler, &started);
+        }
+    }
+
+    fn reconcile(&self, reconciler: &mut Reconciler, started: &mpsc::Sender<Started>) {
+        let now = self.parts.view.now();
+        let mesh = self.parts.members.with(|members| members.mesh(now));
+        let specs = self.specs();
+        let plan = crate::placement::plan(&specs, &mesh, &self.parts.policy);
+        let here = self.running();
+        let inputs = Inputs { me: self.parts.me, plan: &plan, here: &here, mesh: &mesh };
+        for step in reconciler.decide(&inputs, now.mono_ms) {
+            match step {
+                Step::Start { workload, digest } => {
+                    // Without room for another start, the step comes again at the next look.
+                    let Some(spec) = specs.get(&workload) else { continue };
+                    let Ok(permit) = started.clone().try_reserve_owned() else { continue };
+                    tracing::info!(%workload, %digest, "starting");
+                    self.set(&workload, Some(Instance { digest, phase: Phase::Starting }));
+                    tokio::spawn(self.clone().start(workload, spec.clone(), permit));
+                }
+                Step::Stop { workload } => {
+                    tracing::info!(%workload, "stopping");
+                    self.parts.wasm.unload(workload.as_str());
+                    self.set(&workload, None);
+                }
+            }
+        }
+    }
+
+    /// Fetches, loads and warms one workload; reports the end through `permit`.
+    async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
+        let digest = spec.artifact;
+        let result = match fetch::fetch(&self.parts.artifacts, &self.parts.net, digest).await {
+            Ok(wasm) => {
+                let loaded = self.parts.wasm.load(workload.as_str(), wasm, spec.limits).await;
+                loaded.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        permit.send(Started { workload, digest, result });
+    }
+
+    fn finish_start(&self, start: Started) {
+        let Started { workload, digest, result } = start;
+        if self.running().get(&workload).is_none_or(|instance| instance.digest != digest) {
+            // Undeployed, or given another digest, while it started.
+            self.parts.wasm.unload(workload.as_str());
+            return;
+        }
+        let phase = match result {
+            Ok(()) => {
+                tracing::info!(%workload, %digest, "ready");
+                Phase::Ready
+            }
+            Err(reason) => {
+                tracing::error!(%workload, %digest, reason, "could not be started");
+                Phase::Failed { reason }
+            }
+        };
+        self.set(&workload, Some(Instance { digest, phase }));
+    }
+
+    fn set(&self, workload: &WorkloadName, instance: Option<Instance>) {
+        let mut running = self.parts.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match instance {
+            Some(instance) => running.insert(workload.clone(), instance),
+            None => running.remove(workload),
+        };
+        drop(running);
+        self.parts.members.announce();
+    }
+}

@@ -1,0 +1,199 @@
+//! The replica: one door, [`Replica::handle`], through which everything that changes replicated state passes.
+//!
+//! An input and the time go in; outputs come out, to be carried out in order. The replica decides what to persist, to send and
+//! to answer; it does nothing itself. Invariants: a commit of ours is sent to nobody before the store reported it durable;
+//! commits of a stream apply in order and once; equal vectors mean equal roots.
+
+mod anti_entropy;
+mod durability;
+mod io;
+mod local;
+mod peers;
+mod receive;
+mod recovery;
+mod repair;
+
+use std::collections::BTreeSet;
+
+pub use io::{Checkpoint, CommitError, Committed, Counters, Event, Input, Message, Output};
+pub use peers::{PeerView, Progress};
+pub use recovery::{RecoverError, Recovery};
+
+use crate::causal::VersionVector;
+use crate::crdt::ContentHash;
+use crate::hlc::Clock;
+use crate::id::{NodeId, ReplicaId, Scope, Stream};
+use crate::limits::MAX_DRIFT_MS;
+use crate::log::Log;
+use crate::state::State;
+use crate::time::Time;
+
+/// What a replica is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How far ahead of our clock a commit may be stamped before its stream waits, in milliseconds.
+    pub max_drift_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_drift_ms: MAX_DRIFT_MS }
+    }
+}
+
+/// One replica of the shared state.
+#[derive(Debug)]
+pub struct Replica {
+    config: Config,
+    me: ReplicaId,
+    state: State,
+    clock: Clock,
+    /// What is applied here.
+    seen: VersionVector,
+    log: Log,
+    requests: local::Requests,
+    durability: durability::Durability,
+    members: BTreeSet<NodeId>,
+    peers: peers::Peers,
+    repair: repair::RepairState,
+    counters: Counters,
+}
+
+impl Replica {
+    /// A replica without a past.
+    #[must_use]
+    pub fn new(me: ReplicaId, config: Config) -> Self {
+        Self {
+            config,
+            me,
+            state: State::new(me),
+            clock: Clock::default(),
+            seen: VersionVector::default(),
+            log: Log::default(),
+            requests: local::Requests::default(),
+            durability: durability::Durability::default(),
+            members: BTreeSet::new(),
+            peers: peers::Peers::default(),
+            repair: repair::RepairState::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes an input at `now` and says what follows from it, to be carried out in order.
+    pub fn handle(&mut self, input: Input, now: Time) -> Vec<Output> {
+        let mut out = Vec::new();
+        match input {
+            Input::Commit { ticket, changes, request } => self.handle_commit(ticket, &changes, request, now, &mut out),
+            Input::Receive { from, message } => self.handle_message(from, message, now, &mut out),
+            Input::PeerUp(node) => self.handle_peer_up(node, now, &mut out),
+            Input::PeerDown(node) => self.handle_peer_down(node),
+            Input::Members(members) => {
+                self.members = members.into_iter().filter(|node| *node != self.me.node).collect()
+            }
+            Input::Persisted { token } => self.handle_persisted(token, now, &mut out),
+            Input::StoreFailed => self.durability.become_read_only(),
+            Input::StoreRecovered => self.durability.become_writable(),
+            Input::Reborn(incarnation) => self.handle_reborn(incarnation),
+            Input::Tick => self.handle_tick(now, &mut out),
+        }
+        out
+    }
+
+    fn handle_message(&mut self, from: NodeId, message: Message, now: Time, out: &mut Vec<Output>) {
+        match message {
+            Message::Commits { batches, more } => self.handle_commits(from, batches, more, now, out),
+            Message::Digest { root, vector, durable, exact } => {
+                self.handle_digest(from, anti_entropy::Digest { root, vector, durable, exact }, now, out);
+            }
+            Message::Vector { seen, durable, root, answer } => {
+                self.handle_vector(from, anti_entropy::Heard { seen, durable, root }, answer, now, out);
+            }
+            Message::Forgotten => self.handle_forgotten(from, now, out),
+            Message::StateRequest { after } => self.handle_state_request(from, after, out),
+            Message::StatePage { seen, after, objects, next } => {
+                self.handle_state_page(from, repair::Page { seen, after, objects, next }, now, out);
+            }
+        }
+    }
+
+    /// The writer that local commits are attributed to.
+    #[must_use]
+    pub const fn me(&self) -> ReplicaId {
+        self.me
+    }
+
+    /// The objects, for reading.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The hash of all live content: equal on replicas that have seen the same commits.
+    #[must_use]
+    pub const fn root(&self) -> ContentHash {
+        self.state.root()
+    }
+
+    /// What is applied here.
+    #[must_use]
+    pub const fn seen(&self) -> &VersionVector {
+        &self.seen
+    }
+
+    /// What is durable here.
+    #[must_use]
+    pub const fn durable(&self) -> &VersionVector {
+        self.durability.vector()
+    }
+
+    /// The newest stamp issued or observed here.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The retained log.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Whether local writes are refused because the store does not take them.
+    #[must_use]
+    pub const fn is_read_only(&self) -> bool {
+        self.durability.is_read_only()
+    }
+
+    /// What happened so far, counted.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn own_stream(&self) -> Stream {
+        Stream::global(self.me)
+    }
+
+    /// What we tell others that we have: of our own stream only what is durable, for the rest would be a promise.
+    fn offered(&self) -> VersionVector {
+        let own = self.own_stream();
+        if self.seen.seq(&own) == self.durable().seq(&own) {
+            return self.seen.clone();
+        }
+        let mut offered: VersionVector = self.seen.iter().filter(|(stream, _)| *stream != own).collect();
+        if self.durable().seq(&own) > 0 {
+            offered.advance(own, self.durable().seq(&own));
+        }
+        offered
+    }
+
+    /// Whether the root is exactly that of the offered vector: no commit of ours awaits the store, and no repair has put
+    /// content here that the vector does not cover yet.
+    fn is_exact(&self) -> bool {
+        let own = self.own_stream();
+        self.seen.seq(&own) == self.durable().seq(&own) && self.repair.is_settled(&self.seen)
+    }
+}
+
+/// The only scope there is so far.
+const SCOPE: Scope = Scope::GLOBAL;

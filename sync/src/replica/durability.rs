@@ -1,0 +1,138 @@
+//! What is durable: tokens handed to the store, and the vector that its reports add up to.
+//!
+//! Owns the rule that ours is sent only after it is durable, by knowing what is. The store reports tokens in order.
+
+use std::collections::VecDeque;
+
+use super::{Checkpoint, Event, Output, Replica};
+use crate::causal::VersionVector;
+use crate::commit::Batch;
+use crate::id::{Incarnation, Stream};
+use crate::limits::CHECKPOINT_MS;
+use crate::time::Time;
+
+#[derive(Debug, Default)]
+pub(super) struct Durability {
+    vector: VersionVector,
+    next_token: u64,
+    pending: VecDeque<(u64, Pending)>,
+    read_only: bool,
+    fenced: bool,
+    checkpoint_due: bool,
+    checkpointed_ms: u64,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Append { stream: Stream, through: u64 },
+    Checkpoint { vector: VersionVector },
+}
+
+impl Durability {
+    pub(super) fn starting_from(vector: VersionVector) -> Self {
+        Self { vector, ..Self::default() }
+    }
+
+    pub(super) const fn vector(&self) -> &VersionVector {
+        &self.vector
+    }
+
+    pub(super) const fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    pub(super) const fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    pub(super) const fn become_read_only(&mut self) {
+        self.read_only = true;
+    }
+
+    pub(super) const fn become_writable(&mut self) {
+        self.read_only = false;
+    }
+
+    /// One checkpoint at a time: the next would only repeat what the store has not written yet.
+    fn is_checkpointing(&self) -> bool {
+        self.pending.iter().any(|(_, pending)| matches!(pending, Pending::Checkpoint { .. }))
+    }
+
+    /// A repair has put content here that no log row stands for: only a checkpoint makes it durable.
+    pub(super) const fn want_checkpoint(&mut self) {
+        self.checkpoint_due = true;
+    }
+
+    pub(super) fn append(&mut self, batch: Batch) -> Output {
+        let through = batch.first + batch.commits.len() as u64 - 1;
+        let token = self.token(Pending::Append { stream: batch.stream, through });
+        Output::Persist { token, batch }
+    }
+
+    fn token(&mut self, pending: Pending) -> u64 {
+        self.next_token += 1;
+        self.pending.push_back((self.next_token, pending));
+        self.next_token
+    }
+
+    /// Takes the store's report on everything up to `token`.
+    fn settle(&mut self, token: u64) {
+        while let Some((_, pending)) = self.pending.pop_front_if(|(pending, _)| *pending <= token) {
+            match pending {
+                Pending::Append { stream, through } => self.vector.advance(stream, through),
+                Pending::Checkpoint { vector } => self.vector.merge(&vector),
+            }
+        }
+    }
+}
+
+impl Replica {
+    pub(super) fn handle_persisted(&mut self, token: u64, now: Time, out: &mut Vec<Output>) {
+        let own = self.own_stream();
+        let before = self.durable().seq(&own);
+        self.durability.settle(token);
+        if self.durable().seq(&own) > before {
+            self.push_own(before + 1, now, out);
+        }
+        self.release_pages(out);
+    }
+
+    pub(super) fn checkpoint_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
+        let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= CHECKPOINT_MS;
+        let dirty = self.state.dirty_len() > 0;
+        if self.durability.read_only || self.durability.is_checkpointing() || !(self.durability.checkpoint_due || (dirty && elapsed)) {
+            return;
+        }
+        self.durability.checkpoint_due = false;
+        self.durability.checkpointed_ms = now.mono_ms;
+        let vector = self.seen.clone();
+        let token = self.durability.token(Pending::Checkpoint { vector: vector.clone() });
+        let checkpoint = Checkpoint { vector, objects: self.state.take_dirty(), log_first: self.log.firsts() };
+        out.push(Output::Checkpoint { token, checkpoint });
+    }
+
+    /// A peer has seen more of our stream than we remember: this directory is a restored backup or a copy. From here on we
+    /// write as another incarnation; what the old one wrote comes back to us from those who have it.
+    pub(super) fn check_memory(
+        &mut self,
+        peer: crate::id::NodeId,
+        theirs: &VersionVector,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let (known, own) = (theirs.seq(&self.own_stream()), self.seen.seq(&self.own_stream()));
+        if known <= own || self.durability.fenced {
+            return;
+        }
+        self.durability.fenced = true;
+        let incarnation = Incarnation(now.wall_ms.max(self.me.incarnation.0.saturating_add(1)));
+        out.push(Output::Event(Event::Amnesia { peer, known, own }));
+        out.push(Output::Rebirth { incarnation });
+    }
+
+    pub(super) fn handle_reborn(&mut self, incarnation: Incarnation) {
+        self.me.incarnation = incarnation;
+        self.state.become_replica(self.me);
+        self.durability.fenced = false;
+    }
+}

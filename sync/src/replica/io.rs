@@ -1,0 +1,304 @@
+//! What goes into a replica and what comes out: plain data that can be printed, compared, stored and replayed.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::causal::VersionVector;
+use crate::change::{Change, ChangeError};
+use crate::codec::{self, DecodeError};
+use crate::commit::{Batch, RequestId};
+use crate::crdt::{ContentHash, ObjectState};
+use crate::hlc::Hlc;
+use crate::id::{Dot, Incarnation, NodeId, Stream};
+use crate::key::Key;
+use crate::limits::MESSAGE_BYTES_MAX;
+
+/// Something that happened to the replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A caller wants these changes made in one commit; the answer carries the same ticket.
+    Commit {
+        /// The caller's name for the question.
+        ticket: u64,
+        /// What to do, in order.
+        changes: Vec<(Key, Change)>,
+        /// Makes a retry harmless.
+        request: Option<RequestId>,
+    },
+    /// A message came from a member.
+    Receive {
+        /// The authenticated sender.
+        from: NodeId,
+        /// What it said.
+        message: Message,
+    },
+    /// A member can be reached.
+    PeerUp(NodeId),
+    /// A member cannot be reached any more.
+    PeerDown(NodeId),
+    /// Everybody whose having seen a commit is awaited before the commit is forgotten.
+    Members(BTreeSet<NodeId>),
+    /// The store reports a [`Output::Persist`] or [`Output::Checkpoint`] durable.
+    Persisted {
+        /// The output's token. Tokens are reported in the order in which they were given.
+        token: u64,
+    },
+    /// The store cannot write; what it was given it keeps.
+    StoreFailed,
+    /// The store can write again.
+    StoreRecovered,
+    /// The incarnation asked for by [`Output::Rebirth`] is durable.
+    Reborn(Incarnation),
+    /// Time has passed. Expected about every 50 milliseconds.
+    Tick,
+}
+
+/// Something to be done, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Append these commits to the log.
+    Persist {
+        /// To be reported when it is durable.
+        token: u64,
+        /// What to append.
+        batch: Batch,
+    },
+    /// Store changed objects, together with the vector that they stand for.
+    Checkpoint {
+        /// To be reported when it is durable.
+        token: u64,
+        /// What to store.
+        checkpoint: Checkpoint,
+    },
+    /// Send a message. It may be lost.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// The answer to [`Input::Commit`].
+    Committed {
+        /// The question's ticket.
+        ticket: u64,
+        /// The commit, applied and readable here; or why nothing was changed.
+        result: Result<Committed, CommitError>,
+    },
+    /// Make a new incarnation durable, then report [`Input::Reborn`]: this data directory has forgotten commits of its own.
+    Rebirth {
+        /// Greater than the present one.
+        incarnation: Incarnation,
+    },
+    /// Something that an operator may want to know.
+    Event(Event),
+}
+
+/// Changed objects and the vector up to which all objects, changed or not, are then stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// What the stored objects have seen.
+    pub vector: VersionVector,
+    /// Objects that changed since the last checkpoint; `None` for one that was forgotten.
+    pub objects: Vec<(Key, Option<ObjectState>)>,
+    /// The log below these sequence numbers is not needed any more.
+    pub log_first: Vec<(Stream, u64)>,
+}
+
+/// A commit that was made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its name.
+    pub dot: Dot,
+    /// When it was made.
+    pub hlc: Hlc,
+    /// Whether it is the answer to an earlier request with the same id, and nothing was done now.
+    pub repeated: bool,
+}
+
+/// Why a commit was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// A change does not fit; the caller's fault.
+    #[error("change {index}: {source}")]
+    Change {
+        /// Which of the changes.
+        index: usize,
+        /// What is wrong with it.
+        source: ChangeError,
+    },
+    /// The commit touches more keys, or is larger, than one may be; the caller's fault.
+    #[error("the commit is too large: {0}")]
+    TooLarge(&'static str),
+    /// The store does not take writes at present; this host's fault.
+    #[error("this agent is read-only: its store cannot write")]
+    ReadOnly,
+    /// This replica has found that it forgot commits of its own and is taking a new incarnation.
+    #[error("this agent is taking a new incarnation; try again in a moment")]
+    Fenced,
+}
+
+/// What replicas say to each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Commits, pushed or asked for.
+    #[serde(rename = "c")]
+    Commits {
+        /// The commits.
+        #[serde(rename = "b")]
+        batches: Vec<Batch>,
+        /// Whether more of what was asked for is left for the next page.
+        #[serde(rename = "m")]
+        more: bool,
+    },
+    /// A summary of constant size.
+    #[serde(rename = "d")]
+    Digest {
+        /// The sender's root.
+        #[serde(rename = "r")]
+        root: ContentHash,
+        /// The hash of what the sender has seen.
+        #[serde(rename = "v", with = "serde_bytes")]
+        vector: [u8; 16],
+        /// Whether all of that is durable there.
+        #[serde(rename = "d")]
+        durable: bool,
+        /// Whether the root is exactly that of the vector.
+        #[serde(rename = "e")]
+        exact: bool,
+    },
+    /// What the sender has seen; an answer with what it misses is expected.
+    #[serde(rename = "v")]
+    Vector {
+        /// What the sender has applied (of its own stream: what is durable).
+        #[serde(rename = "s")]
+        seen: VersionVector,
+        /// What is durable there.
+        #[serde(rename = "d")]
+        durable: VersionVector,
+        /// The sender's root.
+        #[serde(rename = "r")]
+        root: ContentHash,
+        /// Whether the sender wants to hear our vector too.
+        #[serde(rename = "a")]
+        answer: bool,
+    },
+    /// What you miss is not in my log any more: ask for state.
+    #[serde(rename = "f")]
+    Forgotten,
+    /// Asks for the objects after this key.
+    #[serde(rename = "q")]
+    StateRequest {
+        /// Where the last page ended.
+        #[serde(rename = "a")]
+        after: Option<Key>,
+    },
+    /// Objects in order of key.
+    #[serde(rename = "p")]
+    StatePage {
+        /// What the sender had seen when it made this page.
+        #[serde(rename = "s")]
+        seen: VersionVector,
+        /// The key that the page was asked to begin after.
+        #[serde(rename = "a")]
+        after: Option<Key>,
+        /// The objects.
+        #[serde(rename = "o")]
+        objects: Vec<(Key, ObjectState)>,
+        /// Where the page ends; `None` when it is the last.
+        #[serde(rename = "n")]
+        next: Option<Key>,
+    },
+}
+
+impl Message {
+    /// The bytes of the message on the wire.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads a message. Commits within it are checked when they are applied.
+    ///
+    /// # Errors
+    /// The bytes are malformed, too many or of another version, or an object breaks a bound.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let message = codec::decode(bytes, MESSAGE_BYTES_MAX)?;
+        if let Self::StatePage { objects, .. } = &message {
+            for (key, object) in objects {
+                object.validate(key.kind())?;
+            }
+        }
+        Ok(message)
+    }
+}
+
+/// Something that an operator may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A peer sent a commit that breaks the rules; its stream stays where it is.
+    Rejected {
+        /// Who sent it.
+        from: NodeId,
+        /// Whose commit it claims to be.
+        dot: Dot,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A stream waits, because its next commit is stamped too far in the future.
+    Held {
+        /// The commit.
+        dot: Dot,
+        /// How far ahead of our clock it is, in milliseconds.
+        ahead_ms: u64,
+    },
+    /// A peer with the same vector has another root: a bug or damage. Repair from state begins.
+    Diverged {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A repair from state has begun.
+    RepairBegun {
+        /// The giver.
+        from: NodeId,
+    },
+    /// A repair from state is complete.
+    RepairDone {
+        /// The giver.
+        from: NodeId,
+    },
+    /// A peer knows commits of ours that we do not remember: the data directory was restored or copied.
+    Amnesia {
+        /// Who told us.
+        peer: NodeId,
+        /// The last of our commits that it knows.
+        known: u64,
+        /// The last that we know.
+        own: u64,
+    },
+}
+
+/// What happened to a replica so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Commits made here.
+    pub commits_local: u64,
+    /// Commits of others applied here.
+    pub commits_remote: u64,
+    /// Commits received that were already here.
+    pub duplicates: u64,
+    /// Commits received whose predecessors were missing.
+    pub gaps: u64,
+    /// Commits received that break the rules.
+    pub rejected: u64,
+    /// Times that a stream had to wait for our clock.
+    pub held: u64,
+    /// Commits not taken because the store cannot write or a repair is under way.
+    pub deferred: u64,
+    /// Differences of root between equal vectors.
+    pub diverged: u64,
+    /// Repairs from state begun.
+    pub repairs: u64,
+    /// Digests sent.
+    pub digests: u64,
+}

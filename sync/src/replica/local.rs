@@ -1,0 +1,125 @@
+//! Local commits: from a caller's changes to an applied commit that waits for the store.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{CommitError, Committed, Output, Replica, SCOPE};
+use crate::change::Change;
+use crate::commit::{Batch, Commit, CommitBytes, RequestId};
+use crate::crdt::Context;
+use crate::draft::Draft;
+use crate::hlc::Hlc;
+use crate::id::Dot;
+use crate::key::Key;
+use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX, REQUESTS_REMEMBERED};
+use crate::time::Time;
+
+/// The ids of recent requests, wherever they were made, with the commits that answered them.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    answers: BTreeMap<RequestId, (Dot, Hlc)>,
+    order: VecDeque<RequestId>,
+}
+
+impl Requests {
+    pub(super) fn remember(&mut self, request: RequestId, dot: Dot, hlc: Hlc) {
+        if self.answers.insert(request, (dot, hlc)).is_none() {
+            self.order.push_back(request);
+        }
+        if self.order.len() > REQUESTS_REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.answers.remove(&oldest);
+        }
+    }
+
+    fn answer(&self, request: &RequestId) -> Option<Committed> {
+        self.answers.get(request).map(|(dot, hlc)| Committed { dot: *dot, hlc: *hlc, repeated: true })
+    }
+}
+
+impl Replica {
+    pub(super) fn handle_commit(
+        &mut self,
+        ticket: u64,
+        changes: &[(Key, Change)],
+        request: Option<RequestId>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let repeated = request.and_then(|request| self.requests.answer(&request));
+        let result = match repeated {
+            Some(committed) => Ok(committed),
+            None => self.commit(changes, request, now, out),
+        };
+        out.push(Output::Committed { ticket, result });
+    }
+
+    fn commit(
+        &mut self,
+        changes: &[(Key, Change)],
+        request: Option<RequestId>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) -> Result<Committed, CommitError> {
+        if self.durability.is_read_only() {
+            return Err(CommitError::ReadOnly);
+        }
+        if self.durability.is_fenced() {
+            return Err(CommitError::Fenced);
+        }
+        let (commit, bytes) = self.prepare(changes, request, now)?;
+        let committed = Committed { dot: commit.dot(), hlc: commit.hlc, repeated: false };
+        let batch = Batch { stream: commit.stream, first: commit.seq, commits: vec![bytes.clone()] };
+        self.counters.commits_local += 1;
+        self.apply(commit, bytes);
+        out.push(self.durability.append(batch));
+        Ok(committed)
+    }
+
+    fn prepare(
+        &mut self,
+        changes: &[(Key, Change)],
+        request: Option<RequestId>,
+        now: Time,
+    ) -> Result<(Commit, CommitBytes), CommitError> {
+        let mut draft = Draft::new(&self.state);
+        for (index, (key, change)) in changes.iter().enumerate() {
+            draft.change(key, change.clone()).map_err(|source| CommitError::Change { index, source })?;
+        }
+        if draft.len() > KEYS_PER_COMMIT_MAX {
+            return Err(CommitError::TooLarge("too many keys"));
+        }
+        let stream = self.own_stream();
+        let dot = Dot { replica: self.me, seq: self.seen.seq(&stream) + 1 };
+        let ops = self.state.operations(draft.into_folded(), &dot);
+        for (index, (key, op)) in ops.iter().enumerate() {
+            if op.validate(key.kind(), &dot).is_err() {
+                return Err(CommitError::TooLarge(if index == 0 {
+                    "too many members"
+                } else {
+                    "too many members in one operation"
+                }));
+            }
+        }
+        let commit = Commit { stream, seq: dot.seq, hlc: self.clock.issue(now.wall_ms), request, ops };
+        let bytes = commit.encode();
+        if bytes.len() > COMMIT_BYTES_MAX {
+            return Err(CommitError::TooLarge("too many bytes"));
+        }
+        Ok((commit, bytes))
+    }
+
+    /// Applies a commit that is the next of its stream and was checked.
+    pub(super) fn apply(&mut self, commit: Commit, bytes: CommitBytes) {
+        let (stream, dot, hlc) = (commit.stream, commit.dot(), commit.hlc);
+        if let Some(request) = commit.request {
+            self.requests.remember(request, dot, hlc);
+        }
+        for (key, op) in commit.ops {
+            self.state.apply(key, op, dot, hlc, Context { scope: SCOPE, seen: &self.seen });
+        }
+        self.seen.advance(stream, dot.seq);
+        self.clock.observe(hlc);
+        self.log.push(stream, dot.seq, bytes);
+    }
+}

@@ -1,0 +1,142 @@
+//! What is known of each peer: what it has seen, what is durable there, and what follows for forgetting.
+
+use std::collections::BTreeMap;
+
+use super::{Output, Replica};
+use crate::causal::VersionVector;
+use crate::crdt::ContentHash;
+use crate::id::{Dot, NodeId, Stream};
+use crate::limits::{FORGET_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT};
+use crate::time::Time;
+
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    pub(super) known: BTreeMap<NodeId, Peer>,
+    /// The peer whose turn it was last.
+    pub(super) turn: Option<NodeId>,
+    pub(super) turned_ms: u64,
+    forgot_ms: u64,
+}
+
+/// What is known of one peer, from what it said itself.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    pub(super) connected: bool,
+    pub(super) seen: VersionVector,
+    pub(super) durable: VersionVector,
+    pub(super) root: Option<ContentHash>,
+    /// When roots and vectors were last equal, on our monotonic clock.
+    pub(super) synced_ms: Option<u64>,
+    /// When it was last heard.
+    pub(super) heard_ms: Option<u64>,
+    /// When we last asked it for what we miss.
+    pub(super) asked_ms: Option<u64>,
+    /// How far our own stream was pushed to it, and when.
+    pub(super) pushed: Option<(u64, u64)>,
+    /// When the last digest was sent, and of which root.
+    pub(super) digest: Option<(u64, ContentHash)>,
+}
+
+/// What an operator sees of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// Who it is.
+    pub node: NodeId,
+    /// Whether it can be reached.
+    pub connected: bool,
+    /// Its root, as it last said.
+    pub root: Option<ContentHash>,
+    /// Whether that is our root now.
+    pub root_equal: bool,
+    /// How many commits that are here it has not said to have seen.
+    pub lag_commits: u64,
+    /// How long ago roots were last equal, in milliseconds.
+    pub synced_ms_ago: Option<u64>,
+    /// How long ago it was last heard, in milliseconds.
+    pub heard_ms_ago: Option<u64>,
+}
+
+/// How far a commit has got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether it is durable here.
+    pub durable: bool,
+    /// The members that have it durable, as far as they have said.
+    pub seen_by: Vec<NodeId>,
+    /// Whether every member has.
+    pub stable: bool,
+}
+
+impl Replica {
+    pub(super) fn handle_peer_up(&mut self, node: NodeId, now: Time, out: &mut Vec<Output>) {
+        let peer = self.peers.known.entry(node).or_default();
+        peer.connected = true;
+        (peer.asked_ms, peer.pushed, peer.digest) = (None, None, None);
+        self.send_digest(node, now, out);
+    }
+
+    pub(super) fn handle_peer_down(&mut self, node: NodeId) {
+        if let Some(peer) = self.peers.known.get_mut(&node) {
+            peer.connected = false;
+        }
+        self.repair.abandon(Some(node));
+    }
+
+    pub(super) fn connected(&self) -> Vec<NodeId> {
+        self.peers.known.iter().filter(|(_, peer)| peer.connected).map(|(node, _)| *node).collect()
+    }
+
+    /// What every member is known to have durable.
+    #[must_use]
+    pub fn stable(&self) -> VersionVector {
+        let nothing = VersionVector::default();
+        let durable = |node: &NodeId| self.peers.known.get(node).map_or(&nothing, |peer| &peer.durable);
+        self.members.iter().fold(self.durable().clone(), |stable, node| stable.common(durable(node)))
+    }
+
+    /// Every peer that was ever heard of and is a member or connected.
+    #[must_use]
+    pub fn peers(&self, now: Time) -> Vec<PeerView> {
+        let ago = |then: Option<u64>| then.map(|then| now.mono_ms.saturating_sub(then));
+        let current = |(node, peer): &(&NodeId, &Peer)| peer.connected || self.members.contains(node);
+        let view = |(node, peer): (&NodeId, &Peer)| PeerView {
+            node: *node,
+            connected: peer.connected,
+            root: peer.root,
+            root_equal: peer.root == Some(self.root()),
+            lag_commits: peer.seen.missing_from(&self.seen),
+            synced_ms_ago: ago(peer.synced_ms),
+            heard_ms_ago: ago(peer.heard_ms),
+        };
+        self.peers.known.iter().filter(current).map(view).collect()
+    }
+
+    /// How far a commit has got; `None` when it has not been seen here.
+    #[must_use]
+    pub fn progress(&self, dot: &Dot) -> Option<Progress> {
+        if !self.seen.covers(super::SCOPE, dot) {
+            return None;
+        }
+        let has = |vector: &VersionVector| vector.covers(super::SCOPE, dot);
+        let seen_by = self.peers.known.iter().filter(|(_, peer)| has(&peer.durable)).map(|(node, _)| *node).collect();
+        Some(Progress { durable: has(self.durable()), seen_by, stable: has(&self.stable()) })
+    }
+
+    /// Forgets what every member has seen, within the bounds.
+    pub(super) fn forget_if_due(&mut self, now: Time) {
+        if now.mono_ms.saturating_sub(self.peers.forgot_ms) < FORGET_MS {
+            return;
+        }
+        self.peers.forgot_ms = now.mono_ms;
+        let stable = self.stable();
+        let droppable = |stream: &Stream, seq: u64, kept: usize| kept > LOG_COMMITS_KEPT && seq <= stable.seq(stream);
+        self.log.forget_while(droppable);
+        self.log.shrink_to(LOG_BYTES_MAX);
+        self.state.settle(crate::crdt::Context { scope: super::SCOPE, seen: &self.seen });
+        if stable == self.seen {
+            self.state.forget_empty();
+        }
+        let members = &self.members;
+        self.peers.known.retain(|node, peer| peer.connected || members.contains(node));
+    }
+}

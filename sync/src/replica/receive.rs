@@ -1,0 +1,107 @@
+//! Commits from others: in order, once, checked before anything is applied.
+
+use super::{Event, Output, Replica};
+use crate::commit::{Batch, Commit};
+use crate::id::{Dot, NodeId};
+use crate::time::Time;
+
+impl Replica {
+    pub(super) fn handle_commits(
+        &mut self,
+        from: NodeId,
+        batches: Vec<Batch>,
+        more: bool,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let mut gap = false;
+        for batch in batches {
+            gap |= self.take_batch(from, batch, now, out);
+        }
+        if more {
+            self.ask(from, now, out);
+        } else if gap {
+            self.ask_patiently(from, now, out);
+        }
+    }
+
+    /// Applies what is next of a batch; returns whether predecessors are missing.
+    fn take_batch(&mut self, from: NodeId, batch: Batch, now: Time, out: &mut Vec<Output>) -> bool {
+        let stream = batch.stream;
+        let count = batch.commits.len() as u64;
+        let mut next = self.seen.seq(&stream) + 1;
+        let Some(end) = batch.first.checked_add(count).filter(|_| batch.first > 0 && stream.scope == super::SCOPE)
+        else {
+            self.reject(
+                from,
+                Dot { replica: stream.replica, seq: batch.first },
+                "sequence numbers or a scope out of range",
+                out,
+            );
+            return false;
+        };
+        if stream == self.own_stream() {
+            // Only ever an echo: what we made is here, and what we forgot is for the vectors to find.
+            self.counters.duplicates += count;
+            return false;
+        }
+        if end <= next {
+            self.counters.duplicates += count;
+            return false;
+        }
+        if batch.first > next {
+            self.counters.gaps += count;
+            return true;
+        }
+        if self.durability.is_read_only() || self.repair.covers(&stream, next) {
+            self.counters.deferred += count;
+            return false;
+        }
+        self.counters.duplicates += next - batch.first;
+        let skip = usize::try_from(next - batch.first).unwrap_or(usize::MAX);
+        let mut applied = Batch { stream, first: next, commits: Vec::new() };
+        for bytes in batch.commits.into_iter().skip(skip) {
+            let Some(commit) = self.accept(from, stream, next, &bytes, now, out) else { break };
+            self.apply(commit, bytes.clone());
+            applied.commits.push(bytes);
+            next += 1;
+        }
+        if !applied.commits.is_empty() {
+            self.counters.commits_remote += applied.commits.len() as u64;
+            out.push(self.durability.append(applied));
+        }
+        false
+    }
+
+    /// Decodes and checks one commit; `None` when its stream has to stay where it is.
+    fn accept(
+        &mut self,
+        from: NodeId,
+        stream: crate::id::Stream,
+        seq: u64,
+        bytes: &crate::commit::CommitBytes,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) -> Option<Commit> {
+        let dot = Dot { replica: stream.replica, seq };
+        let commit = match Commit::decode(stream, seq, bytes) {
+            Ok(commit) => commit,
+            Err(error) => {
+                self.reject(from, dot, &error.to_string(), out);
+                return None;
+            }
+        };
+        let ahead_ms = commit.hlc.millis().saturating_sub(now.wall_ms);
+        if ahead_ms > self.config.max_drift_ms {
+            self.counters.held += 1;
+            out.push(Output::Event(Event::Held { dot, ahead_ms }));
+            return None;
+        }
+        Some(commit)
+    }
+
+    fn reject(&mut self, from: NodeId, dot: Dot, reason: &str, out: &mut Vec<Output>) {
+        self.counters.rejected += 1;
+        out.push(Output::Event(Event::Rejected { from, dot, reason: reason.to_owned() }));
+    }
+}

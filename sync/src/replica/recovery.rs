@@ -1,0 +1,98 @@
+//! A replica with a past: objects from the checkpoint, then the log on top.
+
+use super::{Config, Replica, SCOPE, durability::Durability};
+use crate::causal::VersionVector;
+use crate::codec::DecodeError;
+use crate::commit::{Batch, Commit};
+use crate::crdt::{Context, ObjectState, OpError};
+use crate::id::{Dot, ReplicaId};
+use crate::key::Key;
+
+/// What the store gave back.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// What the objects have seen.
+    pub vector: VersionVector,
+    /// The objects of the checkpoint.
+    pub objects: Vec<(Key, ObjectState)>,
+    /// The retained log, consecutive within each stream; it may begin before the vector and go on after it.
+    pub log: Vec<Batch>,
+}
+
+/// What the store gave back is not what a store of ours holds.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// A stored object is of another type than its key, or breaks a bound.
+    #[error("the stored object {key}: {source}")]
+    Object {
+        /// Which.
+        key: Key,
+        /// What is wrong.
+        source: OpError,
+    },
+    /// A stored commit does not decode.
+    #[error("the stored commit {} of {}: {source}", dot.seq, dot.replica)]
+    Commit {
+        /// Which.
+        dot: Dot,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// The stored log has a gap after the checkpoint.
+    #[error("the stored log of {} continues at {} after {known}", dot.replica, dot.seq)]
+    Gap {
+        /// The first commit after the gap.
+        dot: Dot,
+        /// The last before it.
+        known: u64,
+    },
+}
+
+impl Replica {
+    /// The replica that wrote what the store gave back, ready to go on.
+    ///
+    /// # Errors
+    /// The store holds what no store of ours holds; nothing was taken from it.
+    pub fn recover(me: ReplicaId, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
+        let mut replica = Self::new(me, config);
+        let nothing = VersionVector::default();
+        let context = Context { scope: SCOPE, seen: &nothing };
+        for (key, object) in recovery.objects {
+            object.validate(key.kind()).map_err(|source| RecoverError::Object { key: key.clone(), source })?;
+            if let ObjectState::LwwMap(map) = &object {
+                let stamps = map.members.iter().flat_map(|(_, entries)| entries).map(|entry| entry.value.0);
+                stamps.for_each(|stamp| replica.clock.observe(stamp));
+            }
+            replica.state.merge(key, object, context, context);
+        }
+        replica.state.take_dirty();
+        replica.seen = recovery.vector;
+        for batch in recovery.log {
+            replica.replay(batch)?;
+        }
+        replica.durability = Durability::starting_from(replica.seen.clone());
+        Ok(replica)
+    }
+
+    fn replay(&mut self, batch: Batch) -> Result<(), RecoverError> {
+        for (seq, bytes) in (batch.first..).zip(batch.commits) {
+            let dot = Dot { replica: batch.stream.replica, seq };
+            let commit =
+                Commit::decode(batch.stream, seq, &bytes).map_err(|source| RecoverError::Commit { dot, source })?;
+            let known = self.seen.seq(&batch.stream);
+            if seq > known + 1 {
+                return Err(RecoverError::Gap { dot, known });
+            }
+            if seq == known + 1 {
+                self.apply(commit, bytes);
+                continue;
+            }
+            self.clock.observe(commit.hlc);
+            if let Some(request) = commit.request {
+                self.requests.remember(request, dot, commit.hlc);
+            }
+            self.log.push(batch.stream, seq, bytes);
+        }
+        Ok(())
+    }
+}

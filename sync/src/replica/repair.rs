@@ -1,0 +1,159 @@
+//! Repair from state: for a peer that is behind the retained log, or whose root differs at an equal vector.
+//!
+//! The receiver asks page by page, in order of key; the giver keeps nothing between pages. Our vector advances only when the
+//! last page is in, to the vector of the first; until then, commits of streams that the repair will cover are not applied, or
+//! a removal that the pages already reflect could be undone by the add that it removed.
+
+use std::collections::BTreeSet;
+
+use super::{Event, Message, Output, Replica, SCOPE};
+use crate::causal::VersionVector;
+use crate::codec;
+use crate::crdt::{Context, ObjectState};
+use crate::id::{NodeId, Stream};
+use crate::key::Key;
+use crate::limits::{PAGE_BYTES, REPAIR_PATIENCE_MS};
+use crate::time::Time;
+
+/// Pages that wait until what they show of our own commits is durable. One per peer that asks, at most this many.
+const PAGES_HELD_MAX: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct RepairState {
+    current: Option<Repair>,
+    /// What pages have shown so far: until our vector includes it, the root is not that of the vector.
+    horizon: VersionVector,
+    /// Pages made for others, and how much of our own stream must be durable before they may go.
+    held: Vec<(u64, NodeId, Message)>,
+}
+
+#[derive(Debug)]
+struct Repair {
+    from: NodeId,
+    /// The vector of the first page.
+    target: Option<VersionVector>,
+    after: Option<Key>,
+    asked_ms: u64,
+}
+
+/// What a page says.
+pub(super) struct Page {
+    pub(super) seen: VersionVector,
+    pub(super) after: Option<Key>,
+    pub(super) objects: Vec<(Key, ObjectState)>,
+    pub(super) next: Option<Key>,
+}
+
+impl RepairState {
+    /// Whether the repair under way will cover this commit.
+    pub(super) fn covers(&self, stream: &Stream, seq: u64) -> bool {
+        let target = self.current.as_ref().and_then(|repair| repair.target.as_ref());
+        target.is_some_and(|target| target.seq(stream) >= seq)
+    }
+
+    pub(super) fn is_settled(&self, seen: &VersionVector) -> bool {
+        self.current.is_none() && seen.includes(&self.horizon)
+    }
+
+    /// Gives up the repair under way, if it is from `node` or `node` is `None`. What its pages brought stays: it is true.
+    pub(super) fn abandon(&mut self, node: Option<NodeId>) {
+        if self.current.as_ref().is_some_and(|repair| node.is_none_or(|node| node == repair.from)) {
+            self.current = None;
+        }
+    }
+}
+
+impl Replica {
+    pub(super) fn handle_forgotten(&mut self, from: NodeId, now: Time, out: &mut Vec<Output>) {
+        self.begin_repair(from, now, out);
+    }
+
+    pub(super) fn begin_repair(&mut self, from: NodeId, now: Time, out: &mut Vec<Output>) {
+        if self.repair.current.is_some() || self.durability.is_read_only() {
+            return;
+        }
+        self.counters.repairs += 1;
+        self.repair.current = Some(Repair { from, target: None, after: None, asked_ms: now.mono_ms });
+        out.push(Output::Event(Event::RepairBegun { from }));
+        out.push(Output::Send { to: from, message: Message::StateRequest { after: None } });
+    }
+
+    /// Gives up a repair whose giver has fallen silent; anti-entropy will begin it anew with whoever answers.
+    pub(super) fn continue_repair(&mut self, now: Time, _: &mut Vec<Output>) {
+        let silent = |repair: &Repair| now.mono_ms.saturating_sub(repair.asked_ms) >= REPAIR_PATIENCE_MS;
+        if self.repair.current.as_ref().is_some_and(silent) {
+            self.repair.abandon(None);
+        }
+    }
+
+    /// Makes a page. It shows our own commits too, so it is held until those are durable.
+    pub(super) fn handle_state_request(&mut self, from: NodeId, after: Option<Key>, out: &mut Vec<Output>) {
+        let mut objects = Vec::new();
+        let mut bytes = 0;
+        let mut next = None;
+        for (key, object) in self.state.objects_after(after.as_ref()) {
+            if bytes >= PAGE_BYTES {
+                next = objects.last().map(|(key, _): &(Key, ObjectState)| key.clone());
+                break;
+            }
+            let state = object.state();
+            bytes += codec::encode(&state).len() + key.name().len();
+            objects.push((key.clone(), state));
+        }
+        let message = Message::StatePage { seen: self.seen.clone(), after, objects, next };
+        let own = self.seen.seq(&self.own_stream());
+        self.repair.held.retain(|(_, to, _)| *to != from);
+        if self.repair.held.len() < PAGES_HELD_MAX {
+            self.repair.held.push((own, from, message));
+        }
+        self.release_pages(out);
+    }
+
+    /// Sends the pages whose content is durable by now.
+    pub(super) fn release_pages(&mut self, out: &mut Vec<Output>) {
+        let durable = self.durable().seq(&self.own_stream());
+        for (needs, to, message) in std::mem::take(&mut self.repair.held) {
+            if needs <= durable {
+                out.push(Output::Send { to, message });
+            } else {
+                self.repair.held.push((needs, to, message));
+            }
+        }
+    }
+
+    pub(super) fn handle_state_page(&mut self, from: NodeId, page: Page, now: Time, out: &mut Vec<Output>) {
+        let Some(repair) = &mut self.repair.current else { return };
+        if repair.from != from || repair.after != page.after {
+            return;
+        }
+        repair.asked_ms = now.mono_ms;
+        let target = repair.target.get_or_insert_with(|| page.seen.clone()).clone();
+        repair.after.clone_from(&page.next);
+        self.repair.horizon.merge(&page.seen);
+        self.merge_page(&page);
+        if let Some(next) = page.next {
+            out.push(Output::Send { to: from, message: Message::StateRequest { after: Some(next) } });
+            return;
+        }
+        self.repair.current = None;
+        let own = self.own_stream();
+        for (stream, seq) in target.iter().filter(|(stream, _)| *stream != own) {
+            self.seen.advance(stream, seq);
+        }
+        self.state.settle(Context { scope: SCOPE, seen: &self.seen });
+        self.durability.want_checkpoint();
+        self.checkpoint_if_due(now, out);
+        out.push(Output::Event(Event::RepairDone { from }));
+        self.ask(from, now, out);
+    }
+
+    fn merge_page(&mut self, page: &Page) {
+        let theirs = Context { scope: SCOPE, seen: &page.seen };
+        let ours = Context { scope: SCOPE, seen: &self.seen };
+        let there: BTreeSet<Key> = page.objects.iter().map(|(key, _)| key.clone()).collect();
+        self.state.merge_absence((page.after.as_ref(), page.next.as_ref()), &there, theirs, ours);
+        for (key, object) in &page.objects {
+            self.state.merge(key.clone(), object.clone(), theirs, ours);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! One agent as a process, and the command line to talk to it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::wait::eventually;
+
+/// How long an agent may take until it says where it is to be found: opening, compiling nothing, binding.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long an agent may take to drain.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How an agent is to be started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    data_dir: PathBuf,
+    arguments: Vec<String>,
+    wrapper: Vec<String>,
+}
+
+/// A running agent. Killed when dropped.
+#[derive(Debug)]
+pub struct Agent {
+    launch: Launch,
+    child: Child,
+    info: Value,
+}
+
+/// What a command of the CLI gave.
+#[derive(Debug)]
+pub struct Output {
+    /// Its exit code.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+/// The binary under test: the one beside the test's own executable.
+///
+/// # Panics
+/// It has not been built.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has an executable");
+    let folder = test.parent().and_then(Path::parent).expect("tests are built into deps/");
+    let binary = folder.join("selvedge");
+    assert!(binary.exists(), "{} is not built: cargo build --release -p selvedge", binary.display());
+    binary
+}
+
+impl Launch {
+    /// An agent with its data below `folder`, on loopback, with ports of the system's choice.
+    #[must_use]
+    pub fn new(folder: &Path, name: &str) -> Self {
+        let launch = Self { data_dir: folder.join(name), arguments: Vec::new(), wrapper: Vec::new() };
+        launch.with(&["--name", name, "--api", "127.0.0.1:0"])
+    }
+
+    /// The same with more arguments to `selvedge run`.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    /// The same, listening on loopback and joining `others`.
+    #[must_use]
+    pub fn joining(self, others: &[&Agent]) -> Self {
+        let joined = self.with(&["--listen", "127.0.0.1:0"]);
+        others.iter().flat_map(|other| other.listen()).fold(joined, |launch, address| launch.with(&["--bootstrap", &address]))
+    }
+
+    /// The same, started through another command, as `ip netns exec NAME`.
+    #[must_use]
+    pub fn through(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// The folder of its data.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Runs it to its end, for starts that are expected to fail.
+    #[must_use]
+    pub fn run_to_end(&self) -> Output {
+        finish(self.command().stdin(Stdio::null()))
+    }
+
+    /// Starts it and waits until it says where it is to be found.
+    ///
+    /// # Panics
+    /// It does not, in time.
+    #[must_use]
+    pub fn start(self) -> Agent {
+        let info_file = self.data_dir.join("agent.json");
+        // Left behind by an agent that was killed.
+        drop(std::fs::remove_file(&info_file));
+        std::fs::create_dir_all(&self.data_dir).expect("a folder for the data");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a file for its log");
+        let mut child =
+            self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the agent starts");
+        let info = eventually("the agent says where it is", START_PATIENCE, || {
+            let ended = child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "the agent ended: {}", self.log());
+            serde_json::from_slice(&std::fs::read(&info_file).ok()?).ok()
+        });
+        Agent { launch: self, child, info }
+    }
+
+    fn command(&self) -> Command {
+        let program = binary().to_string_lossy().into_owned();
+        let run = ["run".to_owned(), "--data-dir".to_owned(), self.data_dir.to_string_lossy().into_owned()];
+        let line: Vec<String> =
+            self.wrapper.iter().cloned().chain([program]).chain(run).chain(self.arguments.iter().cloned()).collect();
+        let (program, arguments) = line.split_first().expect("there is a program");
+        let mut command = Command::new(program);
+        command.args(arguments);
+        command
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.data_dir.with_extension("log")
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+}
+
+impl Agent {
+    /// Where its API listens, over TCP.
+    ///
+    /// # Panics
+    /// It has none.
+    #[must_use]
+    pub fn api(&self) -> String {
+        let addresses = self.info["api"].as_array().expect("a list of addresses");
+        let tcp = addresses.iter().filter_map(Value::as_str).find(|address| address.starts_with("http"));
+        tcp.expect("an address over TCP").to_owned()
+    }
+
+    /// Its node id.
+    ///
+    /// # Panics
+    /// It has not said.
+    #[must_use]
+    pub fn node(&self) -> String {
+        self.info["node"].as_str().expect("a node id").to_owned()
+    }
+
+    /// Its listening addresses, as others can use them to join.
+    ///
+    /// # Panics
+    /// It has not said.
+    #[must_use]
+    pub fn listen(&self) -> Vec<String> {
+        let addresses = self.info["listen"].as_array().expect("a list of addresses");
+        addresses.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// What it logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.launch.log()
+    }
+
+    /// Runs a command of the CLI against it.
+    #[must_use]
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        let mut command = match self.launch.wrapper.split_first() {
+            Some((program, rest)) => {
+                let mut command = Command::new(program);
+                command.args(rest).arg(binary());
+                command
+            }
+            None => Command::new(binary()),
+        };
+        finish(command.args(arguments).env("SELVEDGE_API", self.api()).stdin(Stdio::null()))
+    }
+
+    /// Runs a command that must succeed, and reads the JSON that it prints.
+    ///
+    /// # Panics
+    /// It fails, or prints something else.
+    #[must_use]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.cli(&[arguments, &["--json"]].concat());
+        assert_eq!(output.code, 0, "{arguments:?}: {}{}\n{}", output.stderr, output.stdout, self.log());
+        serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", output.stdout))
+    }
+
+    /// The value of a key; `None` when nobody wrote it.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<Value> {
+        let output = self.cli(&["get", key, "--json"]);
+        (output.code == 0).then(|| serde_json::from_str::<Value>(&output.stdout).expect("JSON")["value"].clone())
+    }
+
+    /// The root of its state.
+    #[must_use]
+    pub fn root(&self) -> String {
+        self.json(&["status"])["state"]["root"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// How many members it counts as alive.
+    #[must_use]
+    pub fn alive(&self) -> u64 {
+        self.json(&["status"])["cluster"]["alive"].as_u64().unwrap_or_default()
+    }
+
+    /// Kills it, as a power cut would.
+    ///
+    /// # Panics
+    /// The system does not let us.
+    #[must_use]
+    pub fn kill(mut self) -> Launch {
+        self.child.kill().expect("our child can be killed");
+        self.child.wait().expect("our child can be awaited");
+        self.launch.clone()
+    }
+
+    /// Asks it to stop and waits until it has; gives its exit code too.
+    ///
+    /// # Panics
+    /// It does not stop in time.
+    #[must_use]
+    pub fn stop(mut self) -> (Launch, Option<i32>) {
+        signal("-TERM", self.child.id());
+        let status = eventually("the agent stops", STOP_PATIENCE, || self.child.try_wait().expect("can be asked"));
+        (self.launch.clone(), status.code())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn signal(name: &str, pid: u32) {
+    let status = Command::new("kill").args([name, &pid.to_string()]).status().expect("`kill` is there");
+    assert!(status.success(), "kill {name} {pid}");
+}
+
+fn finish(command: &mut Command) -> Output {
+    let output = command.output().expect("the command runs");
+    Output {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}

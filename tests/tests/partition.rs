@@ -1,0 +1,68 @@
+//! One agent is cut off, both sides go on writing, and the roots are equal again after the link is back.
+
+use std::time::Duration;
+
+use selvedge_tests::netns::Hosts;
+use selvedge_tests::{Agent, Launch, eventually};
+use serde_json::json;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn start(hosts: &Hosts, folder: &std::path::Path, host: usize, bootstrap: &[String]) -> Agent {
+    let on = hosts.on(host);
+    let key = folder.join("cluster.key");
+    let listen = format!("{}:7412", hosts.address(host));
+    let launch = Launch::new(folder, &format!("host-{host}"))
+        .with(&["--listen", &listen, "--cluster-key", &key.to_string_lossy()])
+        .through(&on.iter().map(String::as_str).collect::<Vec<_>>());
+    bootstrap.iter().fold(launch, |launch, address| launch.with(&["--bootstrap", address])).start()
+}
+
+fn write_key(folder: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let key = folder.join("cluster.key");
+    std::fs::write(&key, "5e".repeat(32)).expect("is written");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("is made private");
+}
+
+#[test]
+fn both_sides_of_a_cut_keep_their_writes() {
+    let hosts = match Hosts::try_new(3) {
+        Ok(hosts) => hosts,
+        Err(reason) => return println!("skipped: no network namespaces here ({reason})"),
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    write_key(folder.path());
+    let first = [format!("{}:7412", hosts.address(0))];
+    let agents = [
+        start(&hosts, folder.path(), 0, &[]),
+        start(&hosts, folder.path(), 1, &first),
+        start(&hosts, folder.path(), 2, &first),
+    ];
+    for agent in &agents {
+        eventually("everybody knows everybody", PATIENCE, || (agent.alive() == 3).then_some(()));
+    }
+    hosts.cut(2);
+    eventually("the cut is noticed", PATIENCE, || (agents[0].alive() == 2).then_some(()));
+    for (agent, by) in agents.iter().zip(["1", "10", "100"]) {
+        assert_eq!(agent.cli(&["put", "gcounter/written", "increment", by]).code, 0);
+        assert_eq!(agent.cli(&["put", "orset/side", "add", by]).code, 0);
+        assert_eq!(agent.cli(&["put", "lwwmap/last", "put", &format!("writer={by}")]).code, 0);
+    }
+    assert_eq!(agents[2].value("gcounter/written"), Some(json!(100)), "the one that is cut off sees its own writes only");
+    eventually("the other side agrees without it", PATIENCE, || {
+        (agents[0].value("gcounter/written") == Some(json!(11))).then_some(())
+    });
+    hosts.join(2);
+    for agent in &agents {
+        eventually("the mesh is whole", PATIENCE, || (agent.alive() == 3).then_some(()));
+        let output = agent.cli(&["converged", "--wait", "30s"]);
+        assert_eq!(output.code, 0, "{}{}", output.stdout, output.stderr);
+    }
+    let roots: Vec<String> = agents.iter().map(Agent::root).collect();
+    assert!(roots.iter().all(|root| *root == roots[0]), "{roots:?}");
+    for agent in &agents {
+        assert_eq!(agent.value("gcounter/written"), Some(json!(111)));
+        assert_eq!(agent.value("orset/side"), Some(json!(["1", "10", "100"])).or(Some(json!([1, 10, 100]))));
+    }
+}
