@@ -46,7 +46,10 @@ pub(crate) async fn demo(args: &DemoArgs) -> Result<u8, CliError> {
     match outcome {
         Ok(evidence) => finish(args, Evidence { complaints, ..evidence }),
         Err(error) => {
-            complaints.iter().for_each(|complaint| note(complaint));
+            // An agent whose end is the error is not complained of a second time.
+            let told = error.to_string();
+            let news = |complaint: &&String| complaint.split(' ').next().is_none_or(|name| !told.starts_with(name));
+            complaints.iter().filter(news).for_each(|complaint| note(complaint));
             Err(error)
         }
     }

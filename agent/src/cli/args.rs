@@ -257,9 +257,18 @@ pub(crate) struct RunArgs {
     /// This node's region
     #[arg(long, env = "SELVEDGE_REGION")]
     pub(crate) region: Option<String>,
-    /// The file with the key that all members of the cluster share
+    /// The cluster's name
+    #[arg(long, value_name = "NAME", env = "SELVEDGE_CLUSTER")]
+    pub(crate) cluster: Option<String>,
+    /// The file with the key that all members of the cluster share [default: DATA_DIR/cluster.key]
     #[arg(long, value_name = "FILE", env = "SELVEDGE_CLUSTER_KEY")]
     pub(crate) cluster_key: Option<PathBuf>,
+    /// The file with the token that allows changes over TCP [default: DATA_DIR/api-token]
+    #[arg(long, value_name = "FILE", env = "SELVEDGE_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// text or json
+    #[arg(long, value_name = "FORMAT", env = "SELVEDGE_LOG_FORMAT")]
+    pub(crate) log_format: Option<String>,
     /// error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", env = "SELVEDGE_LOG_LEVEL")]
     pub(crate) log_level: Option<String>,

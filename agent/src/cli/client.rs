@@ -128,7 +128,7 @@ impl Client {
     }
 
     async fn try_once(&mut self, ask: &Ask) -> Result<Answer, ConnectionError> {
-        let mut connection = match self.open.take() {
+        let mut connection = match self.open.take().filter(|open| !open.is_closed()) {
             Some(connection) => connection,
             None => Connection::open(&self.addr, self.token.clone()).await?,
         };

@@ -169,6 +169,11 @@ impl Connection {
         Ok(sender)
     }
 
+    /// Whether the agent has closed the connection, as it does with one that was idle for long.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Replaces the token for what is sent from now on.
     pub(crate) fn set_token(&mut self, token: String) {
         self.token = Some(token);

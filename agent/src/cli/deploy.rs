@@ -18,6 +18,9 @@ use super::output::print_either;
 
 /// Time for a workload to run when `--timeout` is not given: a fetch and a compilation on a small host.
 pub(crate) const RUN_PATIENCE_DEFAULT: Duration = Duration::from_mins(1);
+/// Time from the first failed start until that is the verdict: an agent tries again, and the first attempt may well have
+/// asked a member that did not hold the component yet.
+const FAILURE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often readiness is looked at.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// Largest component that is sent, in bytes. The agent has a limit of its own.
@@ -85,6 +88,7 @@ pub(crate) async fn await_ready(
     patience: Duration,
 ) -> Result<Value, CliError> {
     let deadline = Instant::now() + patience;
+    let mut failure: Option<(String, Instant)> = None;
     loop {
         let workload = client.json(Ask::get(workload_path(name))).await?;
         let readiness = readiness(&workload);
@@ -92,12 +96,17 @@ pub(crate) async fn await_ready(
         if current && readiness.is_ready(instances_min) {
             return Ok(workload);
         }
+        let now = Instant::now();
         if let Some(why) = readiness.failed.first().filter(|_| current) {
+            let verdict_at = failure.map_or(deadline.min(now + FAILURE_PATIENCE), |(_, at)| at);
+            failure = Some((why.clone(), verdict_at));
+        }
+        if let Some((why, _)) = failure.as_ref().filter(|(_, verdict_at)| now >= *verdict_at) {
             return Err(CliError::Failed(format!(
                 "{name} is deployed but does not run: {why}\n  hint: `selvedge explain {name}` shows every node; `selvedge undeploy {name}` removes it"
             )));
         }
-        if Instant::now() >= deadline {
+        if now >= deadline {
             let what = format!("{name} to run ({})", readiness.describe());
             return Err(CliError::TimedOut { what, after: patience });
         }

@@ -102,6 +102,8 @@ pub(crate) struct Problem {
     pub(crate) field: Option<String>,
     /// What to do about it.
     pub(crate) hint: Option<String>,
+    /// What changed although the request failed; without it, nothing did.
+    pub(crate) changed: Option<String>,
     /// Where the agent on this host keeps the token that the request lacked.
     pub(crate) token_file: Option<String>,
 }
@@ -119,6 +121,7 @@ impl Problem {
             message: text("message").unwrap_or_else(|| format!("the agent answered with HTTP status {status}")),
             field: text("field").filter(|field| !field.is_empty()),
             hint: text("hint").filter(|hint| !hint.is_empty()),
+            changed: text("changed").filter(|changed| !changed.is_empty()),
             token_file: text("token_file"),
         }
     }
@@ -132,6 +135,9 @@ impl fmt::Display for Problem {
         }
         if let Some(field) = &self.field {
             write!(f, "\n  field: {field}")?;
+        }
+        if let Some(changed) = &self.changed {
+            write!(f, "\n  changed nevertheless: {changed}")?;
         }
         if let Some(hint) = &self.hint {
             write!(f, "\n  hint: {hint}")?;

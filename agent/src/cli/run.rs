@@ -3,7 +3,7 @@
 //! Owns what ends the agent: SIGTERM, SIGINT, or the end of stdin. Builds nothing of the agent itself. The invariant: each of
 //! the three asks for the same orderly shutdown, and a second signal does not wait for it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,7 +42,9 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Result<(), CliError> {
     print_either(args.json, &json, |_| format!("{} is valid", path.display()))
 }
 
-fn overrides(args: RunArgs) -> (Option<std::path::PathBuf>, Overrides) {
+fn overrides(args: RunArgs) -> (Option<PathBuf>, Overrides) {
+    // A flag that was not given leaves the file's list alone; clap cannot tell an empty list from none.
+    let given = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
     let RunArgs {
         config,
         data_dir,
@@ -52,22 +54,26 @@ fn overrides(args: RunArgs) -> (Option<std::path::PathBuf>, Overrides) {
         api,
         name,
         region,
+        cluster,
         cluster_key,
+        token_file,
+        log_format,
         log_level,
         exit_with_stdin: _,
     } = args;
-    let given = |list: Vec<String>| (!list.is_empty()).then_some(list);
     let overrides = Overrides {
-        data_dir,
         name,
         region,
+        data_dir,
+        cluster,
         key_file: cluster_key,
         listen: given(listen),
         bootstrap: given(bootstrap),
         advertise: given(advertise),
         api: given(api),
+        token_file,
+        log_format,
         log_level,
-        ..Overrides::default()
     };
     (config, overrides)
 }
@@ -130,17 +136,29 @@ mod tests {
             api: list("p"),
             name: Some("n".into()),
             region: Some("r".into()),
+            cluster: Some("e".into()),
             cluster_key: Some("k".into()),
+            token_file: Some("t".into()),
+            log_format: Some("json".into()),
             log_level: Some("debug".into()),
             exit_with_stdin: true,
         };
-        let (file, overrides) = overrides(args);
-        assert_eq!(file.as_deref(), Some(Path::new("c")));
-        assert_eq!((overrides.data_dir, overrides.key_file), (Some("d".into()), Some("k".into())));
-        assert_eq!((overrides.listen, overrides.bootstrap), (Some(list("l")), Some(list("b"))));
-        assert_eq!((overrides.advertise, overrides.api), (Some(list("a")), Some(list("p"))));
-        assert_eq!((overrides.name, overrides.region), (Some("n".into()), Some("r".into())));
-        assert_eq!(overrides.log_level.as_deref(), Some("debug"));
+        let expect = Overrides {
+            name: Some("n".into()),
+            region: Some("r".into()),
+            data_dir: Some("d".into()),
+            cluster: Some("e".into()),
+            key_file: Some("k".into()),
+            listen: Some(list("l")),
+            bootstrap: Some(list("b")),
+            advertise: Some(list("a")),
+            api: Some(list("p")),
+            token_file: Some("t".into()),
+            log_format: Some("json".into()),
+            log_level: Some("debug".into()),
+        };
+        assert_eq!(overrides(args), (Some("c".into()), expect));
+        assert_eq!(overrides(RunArgs::default()), (None, Overrides::default()));
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! even if we are killed; whoever ignores it is killed by the handle of the process, never by a number.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -107,8 +108,10 @@ impl Cluster {
         let cluster_key = folder.path().join("cluster-key");
         let mut key = [0; CLUSTER_KEY_BYTES];
         getrandom::fill(&mut key).map_err(ClusterError::Random)?;
-        // The folder is ours alone (mode 700), and so is what lies in it.
-        fs::write(&cluster_key, blake3::Hash::from_bytes(key).to_hex().as_str()).map_err(ClusterError::Folder)?;
+        // Agents refuse a key that others may read.
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&cluster_key);
+        let hex = blake3::Hash::from_bytes(key).to_hex();
+        file.and_then(|mut file| file.write_all(hex.as_bytes())).map_err(ClusterError::Folder)?;
         Ok(Self { folder, executable, cluster_key, processes: Vec::new() })
     }
 

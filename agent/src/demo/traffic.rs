@@ -145,7 +145,7 @@ impl Caller {
 
     /// Sends on the open connection or a new one. After a failure, or when dropped half-way, the connection is not kept.
     async fn send(&mut self, ask: &crate::cli::Ask) -> Result<Answer, String> {
-        let mut connection = match self.open.take() {
+        let mut connection = match self.open.take().filter(|open| !open.is_closed()) {
             Some(connection) => connection,
             None => Connection::open(&self.addr, self.token.clone()).await.map_err(|error| error.to_string())?,
         };

@@ -72,9 +72,20 @@ async fn it_waits_until_all_wanted_instances_are_ready() {
 #[tokio::test]
 async fn a_failed_instance_is_reported_with_its_reason() {
     let (mut client, _) = agent(vec![workload(1, &[instance("failed", Some("not enough memory"))])]).await;
-    let error = await_ready(&mut client, "w", Some("blake3:aa"), 1, Duration::from_secs(5)).await.unwrap_err();
+    let error = await_ready(&mut client, "w", Some("blake3:aa"), 1, Duration::from_millis(10)).await.unwrap_err();
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("not enough memory"), "{error}");
+}
+
+#[tokio::test]
+async fn a_start_that_failed_at_first_is_waited_for() {
+    let documents = vec![
+        workload(1, &[instance("failed", Some("nobody holds the component"))]),
+        workload(1, &[instance("starting", None)]),
+        workload(1, &[instance("ready", None)]),
+    ];
+    let (mut client, _) = agent(documents).await;
+    await_ready(&mut client, "w", Some("blake3:aa"), 1, Duration::from_secs(5)).await.unwrap();
 }
 
 #[tokio::test]
