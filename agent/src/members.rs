@@ -111,7 +111,8 @@ impl Members {
     /// Drops members silent for longer than `retire_after_ms`.
     pub fn retire(&mut self, retire_after_ms: u64, now: Time) {
         let me = self.me;
-        self.known.retain(|node, known| *node == me || now.wall_ms.saturating_sub(known.heard_wall_ms) < retire_after_ms);
+        self.known
+            .retain(|node, known| *node == me || now.wall_ms.saturating_sub(known.heard_wall_ms) < retire_after_ms);
     }
 
     /// Every member, this node included, in order of id.

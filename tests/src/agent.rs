@@ -73,7 +73,10 @@ impl Launch {
     #[must_use]
     pub fn joining(self, others: &[&Agent]) -> Self {
         let joined = self.with(&["--listen", "127.0.0.1:0"]);
-        others.iter().flat_map(|other| other.listen()).fold(joined, |launch, address| launch.with(&["--bootstrap", &address]))
+        others
+            .iter()
+            .flat_map(|other| other.listen())
+            .fold(joined, |launch, address| launch.with(&["--bootstrap", &address]))
     }
 
     /// The same, started through another command, as `ip netns exec NAME`.
@@ -105,7 +108,8 @@ impl Launch {
         // Left behind by an agent that was killed.
         drop(std::fs::remove_file(&info_file));
         std::fs::create_dir_all(&self.data_dir).expect("a folder for the data");
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a file for its log");
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a file for its log");
         let mut child =
             self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the agent starts");
         let info = eventually("the agent says where it is", START_PATIENCE, || {

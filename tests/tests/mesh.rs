@@ -36,9 +36,7 @@ fn converged(agents: &[Agent]) {
 }
 
 fn duel(seed: u64) -> Value {
-    let fighter = |id: u64, tactic: &str| {
-        json!({"id": id, "focus": 9, "perception": 8, "reason": 7, "belief": 6, "vitality": 10, "tactic": tactic, "health": 100})
-    };
+    let fighter = |id: u64, tactic: &str| json!({"id": id, "focus": 9, "perception": 8, "reason": 7, "belief": 6, "vitality": 10, "tactic": tactic, "health": 100});
     json!({"zone": 1, "seed": seed, "a": fighter(1, "speed"), "b": fighter(2, "power")})
 }
 
@@ -85,11 +83,8 @@ fn a_call_lands_anywhere_and_runs_where_the_workload_is() {
             (output.code == 0).then_some(())
         });
     }
-    let instances: Vec<String> = agents
-        .iter()
-        .filter(|agent| agent.log().contains("workload=combat"))
-        .map(Agent::node)
-        .collect();
+    let instances: Vec<String> =
+        agents.iter().filter(|agent| agent.log().contains("workload=combat")).map(Agent::node).collect();
     assert_eq!(instances.len(), 1, "one replica was asked for, it ran on {instances:?}");
     converged(&agents);
     let damage: Vec<_> = agents.iter().map(|agent| agent.value("gcounter/combat:damage:1")).collect();
@@ -115,7 +110,9 @@ fn nothing_durable_is_missing_after_a_kill() {
     let two = launch.start();
     assert_eq!(two.value("gcounter/acknowledged"), Some(json!(20)), "durable here at once, before anybody is reached");
     let duels = json!([[duel(1)]]).to_string();
-    eventually("the workload runs again", PATIENCE, || (two.cli(&["call", "combat", "resolve", &duels]).code == 0).then_some(()));
+    eventually("the workload runs again", PATIENCE, || {
+        (two.cli(&["call", "combat", "resolve", &duels]).code == 0).then_some(())
+    });
     eventually("the mesh is whole", PATIENCE, || (two.alive() == 3).then_some(()));
     let agents = [one, two, three];
     converged(&agents);

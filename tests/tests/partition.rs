@@ -49,7 +49,11 @@ fn both_sides_of_a_cut_keep_their_writes() {
         assert_eq!(agent.cli(&["put", "orset/side", "add", by]).code, 0);
         assert_eq!(agent.cli(&["put", "lwwmap/last", "put", &format!("writer={by}")]).code, 0);
     }
-    assert_eq!(agents[2].value("gcounter/written"), Some(json!(100)), "the one that is cut off sees its own writes only");
+    assert_eq!(
+        agents[2].value("gcounter/written"),
+        Some(json!(100)),
+        "the one that is cut off sees its own writes only"
+    );
     eventually("the other side agrees without it", PATIENCE, || {
         (agents[0].value("gcounter/written") == Some(json!(11))).then_some(())
     });

@@ -18,7 +18,11 @@ fn a_port_in_use_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
-    refused(&Launch::new(folder.path(), "api").with(&["--listen", "127.0.0.1:0", "--api", &address]), 1, &[&address, "in use"]);
+    refused(
+        &Launch::new(folder.path(), "api").with(&["--listen", "127.0.0.1:0", "--api", &address]),
+        1,
+        &[&address, "in use"],
+    );
     refused(&Launch::new(folder.path(), "net").with(&["--listen", &address]), 1, &[&address, "in use"]);
     let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
@@ -50,7 +54,8 @@ fn a_data_directory_in_use_is_named() {
 #[test]
 fn an_unreachable_bootstrap_peer_shows_in_health_and_stops_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").to_string();
+    let nobody =
+        TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").to_string();
     let agent = Launch::new(folder.path(), "alone").joining(&[]).with(&["--bootstrap", &nobody]).start();
     let reasons = eventually("health says so", Duration::from_secs(20), || {
         let health = agent.json(&["status"])["health"].clone();

@@ -97,7 +97,16 @@ fn the_engine_depends_downwards_and_on_no_world() {
                     faults.push(format!("{name}: imports upwards: crate::{to}"));
                 }
             }
-            for world in ["std::fs", "std::net", "std::thread", "Instant::now", "SystemTime::now", "HashMap", "tokio", "selvedge::"] {
+            for world in [
+                "std::fs",
+                "std::net",
+                "std::thread",
+                "Instant::now",
+                "SystemTime::now",
+                "HashMap",
+                "tokio",
+                "selvedge::",
+            ] {
                 if line.contains(world) {
                     faults.push(format!("{name}: {world} does not belong into the pure engine"));
                 }
@@ -110,8 +119,13 @@ fn the_engine_depends_downwards_and_on_no_world() {
 #[test]
 fn the_parts_of_the_agent_meet_only_in_the_composition_root() {
     const APART: [&str; 4] = ["net", "store", "wasm", "api"];
-    const HOMES: &[(&str, &str)] =
-        &[("libp2p::", "net"), ("wasmtime::", "wasm"), ("redb::", "store"), ("axum::", "api"), ("sysinfo::", "resources")];
+    const HOMES: &[(&str, &str)] = &[
+        ("libp2p::", "net"),
+        ("wasmtime::", "wasm"),
+        ("redb::", "store"),
+        ("axum::", "api"),
+        ("sysinfo::", "resources"),
+    ];
     const PURE: [&str; 3] = ["placement", "reconcile", "spec"];
     let mut faults = Vec::new();
     for (name, source) in sources("agent/src") {
@@ -128,7 +142,9 @@ fn the_parts_of_the_agent_meet_only_in_the_composition_root() {
                 }
             }
             if PURE.contains(&from) && !is_test(&name) {
-                for world in ["tokio::", "std::fs", "Instant::now", "SystemTime", "crate::net", "crate::store", "crate::wasm"] {
+                for world in
+                    ["tokio::", "std::fs", "Instant::now", "SystemTime", "crate::net", "crate::store", "crate::wasm"]
+                {
                     if line.contains(world) {
                         faults.push(format!("{name}: {world} in a pure module"));
                     }
@@ -145,14 +161,17 @@ fn the_parts_of_the_agent_meet_only_in_the_composition_root() {
 #[test]
 fn the_readme_names_commands_that_exist() {
     let readme = fs::read_to_string(root().join("README.md")).expect("there is a README");
-    let help = std::process::Command::new(selvedge_tests::agent::binary()).arg("--help").output().expect("help is printed");
+    let help =
+        std::process::Command::new(selvedge_tests::agent::binary()).arg("--help").output().expect("help is printed");
     let help = String::from_utf8_lossy(&help.stdout);
     let known: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next()).collect();
     let mut seen = 0;
     for (at, found) in readme.match_indices("selvedge ") {
         let before = readme[..at].chars().next_back();
-        let word: String =
-            readme[at + found.len()..].chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '-').collect();
+        let word: String = readme[at + found.len()..]
+            .chars()
+            .take_while(|letter| letter.is_ascii_lowercase() || *letter == '-')
+            .collect();
         if before == Some('`') || before == Some('\n') {
             assert!(known.contains(&word.as_str()), "README.md names `selvedge {word}`; there are {known:?}");
             seen += 1;
@@ -160,7 +179,10 @@ fn the_readme_names_commands_that_exist() {
     }
     assert!(seen > 5, "the README shows {seen} commands");
     for command in ["cargo run --release -- demo", "cargo test --workspace --release"] {
-        assert!(readme.lines().any(|line| line == command), "the README does not show `{command}` on a line of its own");
+        assert!(
+            readme.lines().any(|line| line == command),
+            "the README does not show `{command}` on a line of its own"
+        );
     }
 }
 
@@ -171,7 +193,10 @@ fn the_map_names_every_module() {
         for name in sources(folder).keys() {
             let module = module(name, package);
             if !["lib", "main"].contains(&module) {
-                assert!(map.contains(&format!("`{module}`")), "ARCHITECTURE.md does not speak of `{module}` in {package}");
+                assert!(
+                    map.contains(&format!("`{module}`")),
+                    "ARCHITECTURE.md does not speak of `{module}` in {package}"
+                );
             }
         }
     }

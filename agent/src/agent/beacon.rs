@@ -29,12 +29,8 @@ impl Beacon {
         let measured = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample();
         let me = self.view.read(|replica| replica.me());
         let node = &self.config.node;
-        let rtt_ms: BTreeMap<_, _> = self
-            .net
-            .peers()
-            .into_iter()
-            .filter_map(|link| Some((link.node, link.rtt?.as_secs_f64() * 1e3)))
-            .collect();
+        let rtt_ms: BTreeMap<_, _> =
+            self.net.peers().into_iter().filter_map(|link| Some((link.node, link.rtt?.as_secs_f64() * 1e3))).collect();
         NodeRecord {
             node: me.node,
             started_ms: self.started_ms,

@@ -9,8 +9,8 @@ use super::AgentError;
 use super::beacon::Beacon;
 use super::data::Data;
 use super::health::Health;
-use super::settings;
 use super::service::AgentService;
+use super::settings;
 use super::switchboard::Switchboard;
 use crate::api::{Api, Credentials, token};
 use crate::artifacts::Artifacts;
@@ -100,7 +100,8 @@ impl Common {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let wasm = WasmHost::new(settings::guest_host(&config.wasm), Arc::new(view.clone()))?;
         let artifacts = Artifacts::open(&config.node.data_dir)?;
-        let calls = Calls::new(wasm.clone(), driver.clone(), view.clone(), members.clone(), net.clone(), Arc::clone(&metrics))?;
+        let calls =
+            Calls::new(wasm.clone(), driver.clone(), view.clone(), members.clone(), net.clone(), Arc::clone(&metrics))?;
         let policy = settings::policy(&config.placement);
         let workloads = Workloads::new(
             view.clone(),
@@ -137,8 +138,7 @@ impl Common {
             view: this.view,
         };
         let this = self.clone();
-        let switchboard =
-            Switchboard { driver: this.driver, heard, calls: this.calls, artifacts: this.artifacts };
+        let switchboard = Switchboard { driver: this.driver, heard, calls: this.calls, artifacts: this.artifacts };
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
         let service = Arc::new(AgentService {

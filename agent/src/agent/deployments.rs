@@ -54,9 +54,9 @@ pub(super) async fn deploy(
     name: &str,
     mut spec: Value,
 ) -> Result<Committed, ServiceError> {
-    let name: WorkloadName = name
-        .parse()
-        .map_err(|error: crate::spec::ParseNameError| ServiceError::new(Fault::Caller, "bad_name", error.to_string()).at("name"))?;
+    let name: WorkloadName = name.parse().map_err(|error: crate::spec::ParseNameError| {
+        ServiceError::new(Fault::Caller, "bad_name", error.to_string()).at("name")
+    })?;
     fill_in(&mut spec, defaults);
     let spec = Spec::from_json(&spec).map_err(|error| {
         ServiceError::new(Fault::WrongValue, "bad_spec", error.to_string()).at(error.field().to_owned())

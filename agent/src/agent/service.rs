@@ -67,7 +67,8 @@ impl AgentService {
         let known = self.view.read(|replica| replica.peers(now));
         let links = self.net.peers();
         let peer = |view: selvedge_sync::replica::PeerView| {
-            let record = members.iter().find(|member| member.node == view.node).and_then(|member| member.record.as_ref());
+            let record =
+                members.iter().find(|member| member.node == view.node).and_then(|member| member.record.as_ref());
             let link = links.iter().find(|link| link.node == view.node);
             Peer {
                 node: view.node,
@@ -134,9 +135,11 @@ impl Service for AgentService {
         let (root, known) = self.view.read(|replica| (replica.root(), replica.peers(now)));
         let members = self.all_members();
         let alive = |node: &NodeId| members.iter().any(|m| m.node == *node && m.status != MemberStatus::Lost);
-        let mut awaited = members.iter().filter(|member| member.status != MemberStatus::Lost && member.node != self.net.node());
+        let mut awaited =
+            members.iter().filter(|member| member.status != MemberStatus::Lost && member.node != self.net.node());
         let agrees = |node: &NodeId| known.iter().any(|peer| peer.node == *node && peer.root_equal);
-        let connected_agree = known.iter().filter(|peer| peer.connected && alive(&peer.node)).all(|peer| peer.root_equal);
+        let connected_agree =
+            known.iter().filter(|peer| peer.connected && alive(&peer.node)).all(|peer| peer.root_equal);
         let converged = awaited.all(|member| agrees(&member.node)) && connected_agree;
         let peer = |view: selvedge_sync::replica::PeerView| ConvergencePeer {
             node: view.node,
@@ -261,9 +264,9 @@ impl AgentService {
         match error {
             DriverError::Refused(Refused::Change { index, source }) => CommitError::Change { index, error: source },
             DriverError::Refused(Refused::TooLarge(what)) => CommitError::TooLarge(what.to_owned()),
-            DriverError::Refused(Refused::ReadOnly) => {
-                CommitError::ReadOnly(self.driver.stats().store_failure.unwrap_or_else(|| "its store cannot write".to_owned()))
-            }
+            DriverError::Refused(Refused::ReadOnly) => CommitError::ReadOnly(
+                self.driver.stats().store_failure.unwrap_or_else(|| "its store cannot write".to_owned()),
+            ),
             DriverError::Refused(error @ Refused::Fenced) => CommitError::ReadOnly(error.to_string()),
             DriverError::Busy => CommitError::Busy,
             DriverError::NotDurableInTime(made) => CommitError::NotDurableInTime(committed(made)),

@@ -49,7 +49,8 @@ pub(super) fn commit_failed(error: DriverError) -> ServiceError {
             ServiceError::new(Fault::Busy { retry_after_s: 1 }, "busy", "too many writes are waiting on this agent")
         }
         DriverError::NotDurableInTime(_) | DriverError::NoAnswer => {
-            ServiceError::new(Fault::TimedOut, "no_answer", error.to_string()).changed("the call may have been committed")
+            ServiceError::new(Fault::TimedOut, "no_answer", error.to_string())
+                .changed("the call may have been committed")
         }
     }
 }

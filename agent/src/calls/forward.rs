@@ -105,8 +105,12 @@ impl Calls {
 
 fn read_answer(node: NodeId, bytes: &[u8]) -> Result<CallAnswer, ServiceError> {
     let malformed = |error: String| {
-        ServiceError::new(Fault::Internal, "malformed_answer", format!("{node} gave an answer that cannot be read: {error}"))
-            .changed("the call may have been carried out there")
+        ServiceError::new(
+            Fault::Internal,
+            "malformed_answer",
+            format!("{node} gave an answer that cannot be read: {error}"),
+        )
+        .changed("the call may have been carried out there")
     };
     let answer: Result<Answer, ServiceError> =
         codec::decode(bytes, Lane::Call.frame_bytes_max()).map_err(|error| malformed(error.to_string()))?;

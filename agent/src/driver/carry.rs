@@ -38,8 +38,7 @@ impl Waiting {
     }
 
     pub(super) fn answer_durable(&mut self, durable: &VersionVector) {
-        let done: Vec<_> =
-            self.durable.keys().filter(|(stream, seq)| durable.seq(stream) >= *seq).copied().collect();
+        let done: Vec<_> = self.durable.keys().filter(|(stream, seq)| durable.seq(stream) >= *seq).copied().collect();
         for waiter in done.iter().filter_map(|commit| self.durable.remove(commit)).flatten() {
             drop(waiter.send(()));
         }
@@ -67,7 +66,9 @@ impl Backlog {
     fn flush(&mut self, store: &Store) {
         while let Some(job) = self.jobs.pop_front() {
             let back = match job {
-                Job::Append(token, batches) => store.append(token, batches).err().map(|full| Job::Append(token, full.0)),
+                Job::Append(token, batches) => {
+                    store.append(token, batches).err().map(|full| Job::Append(token, full.0))
+                }
                 Job::Checkpoint(checkpoint) => store.checkpoint(*checkpoint).err().map(|full| Job::Checkpoint(full.0)),
             };
             if let Some(job) = back {
@@ -82,7 +83,9 @@ impl Backlog {
         if let Some(Job::Append(last, batches)) = self.jobs.back_mut() {
             *last = token;
             match batches.last_mut() {
-                Some(before) if before.stream == batch.stream && before.first + before.commits.len() as u64 == batch.first => {
+                Some(before)
+                    if before.stream == batch.stream && before.first + before.commits.len() as u64 == batch.first =>
+                {
                     before.commits.extend(batch.commits);
                 }
                 Some(_) | None => batches.push(batch),

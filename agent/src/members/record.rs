@@ -73,9 +73,15 @@ impl NodeRecord {
     #[must_use]
     pub fn is_sane(&self) -> bool {
         let texts = [&self.name, &self.release].into_iter().chain(&self.region).chain(&self.capabilities);
-        let lists =
-            [self.addresses.len(), self.capabilities.len(), self.rtt_ms.len(), self.calls_per_s.len(), self.instances.len()];
-        texts.chain(&self.addresses).all(|text| text.len() <= TEXT_BYTES_MAX) && lists.iter().all(|len| *len <= ENTRIES_MAX)
+        let lists = [
+            self.addresses.len(),
+            self.capabilities.len(),
+            self.rtt_ms.len(),
+            self.calls_per_s.len(),
+            self.instances.len(),
+        ];
+        texts.chain(&self.addresses).all(|text| text.len() <= TEXT_BYTES_MAX)
+            && lists.iter().all(|len| *len <= ENTRIES_MAX)
     }
 
     /// The part of it that placement looks at; its age is for the caller to fill in.

@@ -100,7 +100,10 @@ impl Replica {
     pub(super) fn checkpoint_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
         let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= CHECKPOINT_MS;
         let dirty = self.state.dirty_len() > 0;
-        if self.durability.read_only || self.durability.is_checkpointing() || !(self.durability.checkpoint_due || (dirty && elapsed)) {
+        if self.durability.read_only
+            || self.durability.is_checkpointing()
+            || !(self.durability.checkpoint_due || (dirty && elapsed))
+        {
             return;
         }
         self.durability.checkpoint_due = false;
