@@ -34,7 +34,7 @@ pub(crate) async fn demo(args: &DemoArgs) -> Result<u8, CliError> {
     let interrupted = interruption()?;
     let executable = std::env::current_exe();
     let executable = executable.map_err(|error| CliError::Failed(format!("cannot find this executable: {error}")))?;
-    let mut cluster = Cluster::prepare(executable).map_err(broken)?;
+    let mut cluster = Cluster::prepare(executable)?;
     let outcome = tokio::select! {
         outcome = story(args, &mut cluster) => outcome,
         () = interrupted => Err(CliError::Interrupted),
@@ -68,7 +68,7 @@ fn finish(args: &DemoArgs, evidence: Evidence) -> Result<u8, CliError> {
 async fn story(args: &DemoArgs, cluster: &mut Cluster) -> Result<Evidence, CliError> {
     let count = usize::from(args.agents);
     note(&format!("starting {count} agents on loopback"));
-    let agents = cluster.start(count).await.map_err(broken)?;
+    let agents = cluster.start(count).await?;
     let status_pages: Vec<_> = agents.iter().map(|agent| format!("{}/", agent.api)).collect();
     note(&format!("status page: {}", status_pages[0]));
 
@@ -84,13 +84,13 @@ async fn story(args: &DemoArgs, cluster: &mut Cluster) -> Result<Evidence, CliEr
     let meter = Arc::new(Meter::new());
     let mut tally = drive(args, &agents, &meter).await?;
     let ended = Instant::now();
-    cluster.check().map_err(broken)?;
+    cluster.check()?;
 
     note("traffic has stopped; waiting until all agents hold the same state");
     let convergence = mesh.await_converged(ended).await?;
     let commits_twice = tally.settle();
     let findings = verify::verify(&mut mesh, &tally).await;
-    cluster.check().map_err(broken)?;
+    cluster.check()?;
     Ok(Evidence {
         seconds: args.seconds,
         rate: args.rate,
@@ -132,6 +132,8 @@ fn interruption() -> Result<impl Future<Output = ()>, CliError> {
     })
 }
 
-fn broken(error: ClusterError) -> CliError {
-    CliError::Failed(error.to_string())
+impl From<ClusterError> for CliError {
+    fn from(error: ClusterError) -> Self {
+        Self::Failed(error.to_string())
+    }
 }

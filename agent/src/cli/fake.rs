@@ -24,7 +24,7 @@ pub(crate) enum Say {
     /// Status, extra header lines, body.
     Answer(u16, &'static str, String),
     /// The same, this much later.
-    Late(Duration, Box<Say>),
+    Late(Duration, Box<Self>),
     /// Nothing, for ever.
     Silence,
     /// Closes the connection.

@@ -36,8 +36,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
 /// It is not; the text says where and why.
 pub(crate) fn check_config(args: &CheckConfigArgs) -> Result<(), CliError> {
     let path: &Path = &args.file;
-    Config::load(Some(path), Overrides::default())
-        .map_err(|error| CliError::Failed(format!("{} is not valid: {}", path.display(), explain(&error))))?;
+    // The error names the file by itself.
+    Config::load(Some(path), Overrides::default()).map_err(|error| CliError::Failed(explain(&error)))?;
     let json = json!({"ok": true, "file": path.display().to_string()});
     print_either(args.json, &json, |_| format!("{} is valid", path.display()))
 }

@@ -44,7 +44,7 @@ impl Live {
     pub(super) async fn draw(&mut self) {
         let start = Instant::now();
         if self.total.is_hidden() {
-            return std::future::pending().await;
+            std::future::pending::<()>().await;
         }
         loop {
             let elapsed = start.elapsed();
@@ -63,7 +63,7 @@ impl Live {
             ));
             match self.mesh.all("/v1/status").await {
                 Ok(all) => {
-                    self.rows.iter().zip(all).for_each(|(row, (name, status))| row.set_message(line(&name, &status)))
+                    self.rows.iter().zip(all).for_each(|(row, (name, status))| row.set_message(line(&name, &status)));
                 }
                 Err(error) => self.rows.iter().take(1).for_each(|row| row.set_message(error.to_string())),
             }

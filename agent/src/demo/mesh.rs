@@ -84,7 +84,7 @@ impl Mesh {
         let digest = stored["digest"].as_str();
         let deadline = Instant::now() + RUN_PATIENCE;
         try_join_all(self.clients.iter_mut().map(async |(_, client)| {
-            self::await_known(client, name, deadline).await?;
+            await_known(client, name, deadline).await?;
             await_ready(client, name, digest, count, deadline - Instant::now()).await
         }))
         .await
