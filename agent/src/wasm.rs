@@ -23,6 +23,7 @@ mod tests;
 mod ticker;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
@@ -105,6 +106,18 @@ pub struct FunctionInfo {
     pub params: Vec<(String, String)>,
     /// The type of the result, if there is one.
     pub result: Option<String>,
+}
+
+impl fmt::Display for FunctionInfo {
+    /// `interface.name(parameter: type, …) -> type`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.interface.is_empty() {
+            write!(f, "{}.", self.interface)?;
+        }
+        let params: Vec<_> = self.params.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
+        write!(f, "{}({})", self.name, params.join(", "))?;
+        self.result.as_ref().map_or(Ok(()), |result| write!(f, " -> {result}"))
+    }
 }
 
 /// What a call is made with, besides its arguments.

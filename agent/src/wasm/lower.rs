@@ -61,8 +61,8 @@ fn wrong_count(params: &[(Name, Shape)], given: usize) -> CallError {
 /// Where a value stands; made into text only when something is wrong with it.
 enum Path<'a> {
     Root(&'a str),
-    Field(&'a Path<'a>, &'a str),
-    Item(&'a Path<'a>, usize),
+    Field(&'a Self, &'a str),
+    Item(&'a Self, usize),
 }
 
 impl Path<'_> {

@@ -80,7 +80,7 @@ impl CallState {
     fn write<H: Handle>(&mut self, handle: &Resource<H>, change: Change) -> Refusable<()> {
         let key = self.key(handle)?;
         self.count_write(&key, &change)?;
-        Ok(self.draft.change(&key, change).map_err(refusal))
+        Ok(self.draft.change(&key, change).map_err(|error| refusal(&error)))
     }
 
     fn counter<H: Handle>(&mut self, handle: &Resource<H>) -> Result<Option<i128>> {
@@ -271,7 +271,7 @@ fn not_finite() -> wit::Error {
     wit::Error::InvalidValue("a number in the state must be finite".to_owned())
 }
 
-fn refusal(error: ChangeError) -> wit::Error {
+fn refusal(error: &ChangeError) -> wit::Error {
     let message = error.to_string();
     match error {
         ChangeError::Overflow => wit::Error::Overflow,

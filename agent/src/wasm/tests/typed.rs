@@ -13,6 +13,7 @@ fn signature(shape: Shape) -> Signature {
 }
 
 /// What comes back after a way in and out, or the error's field and message.
+#[expect(clippy::needless_pass_by_value, reason = "reads better in a table of cases")]
 fn through(shape: &Shape, json: Value) -> Result<Value, (String, String)> {
     let values = lower::arguments(&signature(shape.clone()), &json!([json]), BYTES).map_err(|error| match error {
         CallError::Argument { field, message } => (field, message),
@@ -29,6 +30,7 @@ fn becomes(shape: &Shape, from: Value, to: Value) {
     assert_eq!(through(shape, from), Ok(to));
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better in a table of cases")]
 fn wrong(shape: &Shape, json: Value, field: &str, message: &str) {
     let (at, why) = through(shape, json.clone()).expect_err(&json.to_string());
     assert_eq!(at, field, "{json}: {why}");
