@@ -158,7 +158,7 @@ impl Driver {
     fn take_event(&mut self, event: StoreEvent, inputs: &mut Vec<Input>) {
         match event {
             StoreEvent::Appended { token } | StoreEvent::Checkpointed { token } => {
-                inputs.push(Input::Persisted { token })
+                inputs.push(Input::Persisted { token });
             }
             StoreEvent::Failed { reason } => {
                 tracing::error!(%reason, "the store cannot write; this agent is read-only until it can");

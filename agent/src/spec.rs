@@ -50,7 +50,7 @@ pub const OUTPUT_BYTES_DEFAULT: u64 = 1 << 20;
 /// Most bytes of an answer: what the API will hold in memory for one caller.
 pub const OUTPUT_BYTES_MAX: u64 = 16 << 20;
 /// Host calls (state, log, clock…) within one call when the spec is silent: several per record of a batch of 1,000.
-pub const HOST_CALLS_DEFAULT: u32 = 10_000;
+pub const HOST_CALLS_DEFAULT: u32 = 100_000;
 /// Most host calls within one call: epochs do not interrupt the host, so this bounds the time spent there.
 pub const HOST_CALLS_MAX: u32 = 1_000_000;
 /// Lines that one call may log when the spec is silent: enough to debug, too few to flood a journal.

@@ -88,7 +88,7 @@ impl Replica {
             Input::PeerUp(node) => self.handle_peer_up(node, now, &mut out),
             Input::PeerDown(node) => self.handle_peer_down(node),
             Input::Members(members) => {
-                self.members = members.into_iter().filter(|node| *node != self.me.node).collect()
+                self.members = members.into_iter().filter(|node| *node != self.me.node).collect();
             }
             Input::Persisted { token } => self.handle_persisted(token, now, &mut out),
             Input::StoreFailed => self.durability.become_read_only(),

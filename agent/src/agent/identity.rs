@@ -138,7 +138,7 @@ mod tests {
     fn a_key_that_is_damaged_or_exposed_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(KEY_FILE);
-        drop(load_or_create(folder.path()).expect("is made"));
+        load_or_create(folder.path()).map(|_| ()).expect("is made");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changes");
         assert!(matches!(load_or_create(folder.path()), Err(IdentityError::Exposed { .. })));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("changes");

@@ -40,7 +40,9 @@ impl Waiting {
     pub(super) fn answer_durable(&mut self, durable: &VersionVector) {
         let done: Vec<_> = self.durable.keys().filter(|(stream, seq)| durable.seq(stream) >= *seq).copied().collect();
         for waiter in done.iter().filter_map(|commit| self.durable.remove(commit)).flatten() {
-            drop(waiter.send(()));
+            if waiter.send(()).is_err() {
+                tracing::debug!("the caller of a commit that is now durable has gone");
+            }
         }
     }
 }

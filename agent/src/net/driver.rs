@@ -168,7 +168,7 @@ impl Driver {
             Event::OutboundFailure { request_id, error, .. } => self.finish(lane, request_id, Err(error)),
             // The asker has been told or is gone.
             Event::InboundFailure { peer, error, .. } => {
-                tracing::debug!(%peer, %lane, %error, "an answer was not delivered")
+                tracing::debug!(%peer, %lane, %error, "an answer was not delivered");
             }
             Event::ResponseSent { .. } => {}
         }

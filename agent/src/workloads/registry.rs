@@ -17,7 +17,7 @@ use crate::spec::{Spec, WorkloadName};
 pub const SPECS: &str = "selvedge:workloads";
 
 /// Workloads that one mesh may have. Each costs every member a placement twice a second.
-pub const WORKLOADS_MAX: usize = 1_024;
+pub(super) const WORKLOADS_MAX: usize = 1_024;
 
 /// Why a spec was not written. Nothing was changed, unless the driver's error says otherwise.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use super::*;
 const OWN: NodeId = NodeId([5; 32]);
 
 fn node(byte: u8) -> NodeId {
-    super::super::identity::node_of(&super::super::identity::keypair([byte; 32]).public().to_peer_id()).unwrap()
+    node_of(&super::super::identity::keypair([byte; 32]).public().to_peer_id()).unwrap()
 }
 
 fn dialer(bootstrap: &[&str], now: Instant) -> Dialer {
