@@ -87,7 +87,9 @@ pub enum NetError {
     #[error(transparent)]
     Address(#[from] AddressError),
     /// Somebody else listens there.
-    #[error("cannot listen on {address}: another process already does (choose another port, or port 0 for a free one)")]
+    #[error(
+        "cannot listen on {address}: it is in use by another process (choose another port, or port 0 for a free one)"
+    )]
     AddressInUse {
         /// The address, as it was configured.
         address: String,

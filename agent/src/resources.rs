@@ -38,6 +38,12 @@ pub struct Measured {
 #[error("the resources of this host cannot be measured")]
 pub struct MeasureError(#[source] sysinfo::Error);
 
+/// The host's own name, where it has one.
+#[must_use]
+pub fn host_name() -> Option<String> {
+    sysinfo::System::host_name().ok()
+}
+
 /// Measures this host. Reads a few files of `/proc` and `/sys` and asks file systems for their free space, which may
 /// block on a network file system: call it where that harms nobody.
 #[derive(Debug)]

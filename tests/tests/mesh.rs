@@ -76,7 +76,7 @@ fn a_call_lands_anywhere_and_runs_where_the_workload_is() {
     let wasm = shipped(folder.path(), "combat");
     let deployed = agents[0].cli(&["deploy", &wasm, "--name", "combat", "--replicas", "1"]);
     assert_eq!(deployed.code, 0, "{}{}", deployed.stdout, deployed.stderr);
-    let duels = json!([[duel(7)]]).to_string();
+    let duels = json!([duel(7)]).to_string();
     for agent in &agents {
         eventually("the call is answered", PATIENCE, || {
             let output = agent.cli(&["call", "combat", "resolve", &duels]);
@@ -109,7 +109,7 @@ fn nothing_durable_is_missing_after_a_kill() {
     assert_eq!(one.cli(&["put", "gcounter/meanwhile", "increment", "1"]).code, 0);
     let two = launch.start();
     assert_eq!(two.value("gcounter/acknowledged"), Some(json!(20)), "durable here at once, before anybody is reached");
-    let duels = json!([[duel(1)]]).to_string();
+    let duels = json!([duel(1)]).to_string();
     eventually("the workload runs again", PATIENCE, || {
         (two.cli(&["call", "combat", "resolve", &duels]).code == 0).then_some(())
     });

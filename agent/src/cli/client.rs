@@ -20,6 +20,8 @@ pub(crate) const TOKEN_ENV: &str = "SELVEDGE_TOKEN";
 pub(crate) const PATIENCE_DEFAULT: Duration = Duration::from_secs(10);
 
 const UNAUTHORIZED: u16 = 401;
+/// Bodies above this may not fit into a socket's buffers, so that a refusal can overtake them.
+const PROBE_ABOVE_BYTES: usize = 16 * 1024;
 
 /// A client of one agent's API.
 pub(crate) struct Client {
@@ -81,6 +83,9 @@ impl Client {
     /// The agent is away or too slow, or the token that it points to cannot be used.
     pub(crate) async fn answer(&mut self, ask: &Ask, patience: Duration) -> Result<Answer, CliError> {
         let answering = async {
+            if self.token.is_none() && ask.body.as_ref().is_some_and(|body| body.len() > PROBE_ABOVE_BYTES) {
+                self.probe().await?;
+            }
             let answer = self.once(ask).await?;
             if answer.status != UNAUTHORIZED || self.token.is_some() {
                 return Ok(answer);
@@ -95,6 +100,17 @@ impl Client {
             self.open = None;
             Err(CliError::TimedOut { what: what(ask), after: patience })
         })
+    }
+
+    /// Finds out whether a token is needed before a large body is sent: an agent that refuses does not read the body, and the
+    /// connection breaks under it before the refusal can be read. A commit without a body changes nothing anywhere.
+    async fn probe(&mut self) -> Result<(), CliError> {
+        let nothing = Ask { method: Method::POST, path: "/v1/commits".to_owned(), body: None, idempotency_key: None };
+        let answer = self.once(&nothing).await?;
+        if answer.status == UNAUTHORIZED {
+            self.find_token(&answer)?;
+        }
+        Ok(())
     }
 
     /// Takes the token from the file that a refusal points to. False when it points to none that we would read.

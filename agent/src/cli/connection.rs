@@ -46,6 +46,15 @@ pub(crate) enum AskBody {
     Wasm(Bytes),
 }
 
+impl AskBody {
+    /// How many bytes there are to send.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Json(bytes) | Self::Wasm(bytes) => bytes.len(),
+        }
+    }
+}
+
 impl Ask {
     /// A read of `path`.
     #[must_use]

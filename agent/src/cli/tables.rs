@@ -146,10 +146,10 @@ pub(crate) fn explain(json: &Value) -> String {
     }
     let weights = format!(
         "score = {}·resource + {}·latency + {}·load + {}·affinity; * is chosen",
-        at("/weights/resource"),
-        at("/weights/latency"),
-        at("/weights/load"),
-        at("/weights/affinity")
+        decimal(json, "/weights/resource", 2),
+        decimal(json, "/weights/latency", 2),
+        decimal(json, "/weights/load", 2),
+        decimal(json, "/weights/affinity", 2)
     );
     let mut text = format!("workload {}, instances wanted: {wanted}\n{weights}\n\n{rows}\n", at("/workload"));
     let rejected = list(json, "rejected");

@@ -25,7 +25,7 @@ pub(super) struct Host {
 impl Host {
     /// This host.
     pub(super) fn this() -> Self {
-        let name = sysinfo::System::host_name().ok().filter(|name| name.parse::<Token>().is_ok());
+        let name = crate::resources::host_name().filter(|name| name.parse::<Token>().is_ok());
         let run_dir = Path::new(RUN_DIR);
         Self {
             name: name.unwrap_or_else(|| "localhost".to_owned()),

@@ -110,7 +110,8 @@ impl Gossip {
                 () = stop.cancelled() => return,
             };
             beats += 1;
-            let own = beacon(beats);
+            // Measuring the host reads files and asks file systems, which may take their time.
+            let own = tokio::task::block_in_place(|| beacon(beats));
             let now = self.view.now();
             self.members.with(|members| members.take(own.clone(), own.node, now));
             let peers: Vec<NodeId> = self.net.peers().into_iter().map(|link| link.node).collect();

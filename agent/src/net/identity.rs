@@ -16,7 +16,7 @@ pub(super) fn keypair(mut seed: [u8; 32]) -> Keypair {
 }
 
 /// The node that `seed` stands for.
-#[must_use] 
+#[must_use]
 pub fn node_of_seed(seed: [u8; 32]) -> NodeId {
     node_of(&keypair(seed).public().to_peer_id()).expect("an ed25519 key has a node")
 }
