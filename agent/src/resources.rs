@@ -41,7 +41,7 @@ pub struct MeasureError(#[source] sysinfo::Error);
 /// The host's own name, where it has one.
 #[must_use]
 pub fn host_name() -> Option<String> {
-    sysinfo::System::host_name().ok()
+    System::host_name().ok()
 }
 
 /// Measures this host. Reads a few files of `/proc` and `/sys` and asks file systems for their free space, which may

@@ -1,0 +1,79 @@
+//! A full disk makes the agent read-only, and says so; when there is room again it goes on, and nothing acknowledged is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use selvedge_tests::{Launch, eventually};
+use serde_json::json;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A file system in memory with little room, unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn try_new(folder: &Path) -> Result<Self, String> {
+        let path = folder.join("disk");
+        std::fs::create_dir(&path).map_err(|error| error.to_string())?;
+        run("mount", &["-t", "tmpfs", "-o", "size=6m", "tmpfs", &path.to_string_lossy()])?;
+        Ok(Self(path))
+    }
+
+    fn make_room(&self) {
+        run("mount", &["-o", "remount,size=64m", &self.0.to_string_lossy()]).expect("our own disk can be made larger");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if let Err(error) = run("umount", &["--lazy", &self.0.to_string_lossy()]) {
+            eprintln!("the small disk stays mounted: {error}");
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = match SmallDisk::try_new(folder.path()) {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: no file system can be mounted here ({reason})"),
+    };
+    let agent = Launch::new(&disk.0, "host").joining(&[]).start();
+    let filling = "x".repeat(60_000);
+    let mut acknowledged = 0;
+    let refused = eventually("the disk is full", PATIENCE * 3, || {
+        let field = format!("f{acknowledged}={filling}");
+        let output = agent.cli(&["put", "lwwmap/filling", "put", &field, "--durable", "--timeout", "30s"]);
+        if output.code == 0 {
+            assert_eq!(agent.cli(&["put", "gcounter/acknowledged", "increment", "1"]).code, 0);
+            acknowledged += 1;
+            return None;
+        }
+        Some(output)
+    });
+    assert!(acknowledged > 0, "{}", refused.stderr);
+    eventually("writes are refused with the reason", PATIENCE, || {
+        let output = agent.cli(&["put", "gcounter/acknowledged", "increment", "1000"]);
+        assert_ne!(output.code, 0, "a write was taken by a full disk");
+        output.stderr.contains("read_only").then_some(())
+    });
+    let health = agent.json(&["status"])["health"].clone();
+    assert!(health["ok"] == false && health["reasons"].to_string().contains("read-only"), "{health}");
+    disk.make_room();
+    eventually("writes are taken again", PATIENCE, || {
+        (agent.cli(&["put", "gset/after", "add", "room", "--durable"]).code == 0).then_some(())
+    });
+    let agent = agent.kill().start();
+    let fields = agent.value("lwwmap/filling").expect("was written");
+    for field in 0..acknowledged {
+        assert!(fields[format!("f{field}")].is_string(), "f{field} was acknowledged as durable and is missing");
+    }
+    assert_eq!(agent.value("gset/after"), Some(json!(["room"])));
+}
