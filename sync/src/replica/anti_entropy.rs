@@ -8,7 +8,7 @@ use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::crdt::ContentHash;
 use crate::id::NodeId;
-use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, PAGE_BYTES, REQUEST_PATIENCE_MS};
+use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, REQUEST_PATIENCE_MS};
 use crate::log::Range;
 use crate::time::Time;
 
@@ -132,7 +132,7 @@ impl Replica {
         let own = self.own_stream();
         let through = self.durable().seq(&own);
         let mut from = first;
-        while let Range::Batch { batch, .. } = self.log.range(&own, from, through, PAGE_BYTES) {
+        while let Range::Batch { batch, .. } = self.log.range(&own, from, through, self.config.page_bytes) {
             from += batch.commits.len() as u64;
             for to in self.connected() {
                 let message = Message::Commits { batches: vec![batch.clone()], more: false };
@@ -150,7 +150,7 @@ impl Replica {
         let on_its_way = self.peers.known.get(&to).and_then(|peer| peer.pushed);
         let on_its_way = on_its_way.filter(|(_, at)| now.mono_ms.saturating_sub(*at) < REQUEST_PATIENCE_MS);
         let mut batches: Vec<Batch> = Vec::new();
-        let mut budget = PAGE_BYTES;
+        let mut budget = self.config.page_bytes;
         let mut more = false;
         for (stream, through) in self.durable().iter() {
             let mut has = theirs.seq(&stream);

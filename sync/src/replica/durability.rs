@@ -8,7 +8,6 @@ use super::{Checkpoint, Event, Output, Replica};
 use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::id::{Incarnation, Stream};
-use crate::limits::CHECKPOINT_MS;
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -98,7 +97,7 @@ impl Replica {
     }
 
     pub(super) fn checkpoint_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
-        let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= CHECKPOINT_MS;
+        let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= self.config.checkpoint_ms;
         let dirty = self.state.dirty_len() > 0;
         if self.durability.read_only
             || self.durability.is_checkpointing()

@@ -10,22 +10,27 @@ use crate::draft::Draft;
 use crate::hlc::Hlc;
 use crate::id::Dot;
 use crate::key::Key;
-use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX, REQUESTS_REMEMBERED};
+use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX};
 use crate::time::Time;
 
 /// The ids of recent requests, wherever they were made, with the commits that answered them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Requests {
+    limit: usize,
     answers: BTreeMap<RequestId, (Dot, Hlc)>,
     order: VecDeque<RequestId>,
 }
 
 impl Requests {
+    pub(super) const fn remembering(limit: usize) -> Self {
+        Self { limit, answers: BTreeMap::new(), order: VecDeque::new() }
+    }
+
     pub(super) fn remember(&mut self, request: RequestId, dot: Dot, hlc: Hlc) {
         if self.answers.insert(request, (dot, hlc)).is_none() {
             self.order.push_back(request);
         }
-        if self.order.len() > REQUESTS_REMEMBERED
+        if self.order.len() > self.limit
             && let Some(oldest) = self.order.pop_front()
         {
             self.answers.remove(&oldest);

@@ -6,7 +6,7 @@ use super::{Output, Replica};
 use crate::causal::VersionVector;
 use crate::crdt::ContentHash;
 use crate::id::{Dot, NodeId, Stream};
-use crate::limits::{FORGET_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT};
+use crate::limits::FORGET_MS;
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -129,9 +129,10 @@ impl Replica {
         }
         self.peers.forgot_ms = now.mono_ms;
         let stable = self.stable();
-        let droppable = |stream: &Stream, seq: u64, kept: usize| kept > LOG_COMMITS_KEPT && seq <= stable.seq(stream);
+        let keep = self.config.log_commits_kept;
+        let droppable = |stream: &Stream, seq: u64, kept: usize| kept > keep && seq <= stable.seq(stream);
         self.log.forget_while(droppable);
-        self.log.shrink_to(LOG_BYTES_MAX);
+        self.log.shrink_to(self.config.log_bytes);
         self.state.settle(crate::crdt::Context { scope: super::SCOPE, seen: &self.seen });
         if stable == self.seen {
             self.state.forget_empty();

@@ -12,7 +12,7 @@ use crate::codec;
 use crate::crdt::{Context, ObjectState};
 use crate::id::{NodeId, Stream};
 use crate::key::Key;
-use crate::limits::{PAGE_BYTES, REPAIR_PATIENCE_MS};
+use crate::limits::REPAIR_PATIENCE_MS;
 use crate::time::Time;
 
 /// Pages that wait until what they show of our own commits is durable. One per peer that asks, at most this many.
@@ -92,7 +92,7 @@ impl Replica {
         let mut bytes = 0;
         let mut next = None;
         for (key, object) in self.state.objects_after(after.as_ref()) {
-            if bytes >= PAGE_BYTES {
+            if bytes >= self.config.page_bytes {
                 next = objects.last().map(|(key, _): &(Key, ObjectState)| key.clone());
                 break;
             }
