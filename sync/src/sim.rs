@@ -212,9 +212,10 @@ impl<'a> Sim<'a> {
         }
         let converged_ms = self.now_ms - calm_ms;
         self.check_expected()?;
-        self.run_until(self.now_ms + WATCH_MS / 2)?;
+        // Stragglers of the storm are answered; only then does silence mean something.
+        self.run_until((calm_ms + net::STRAGGLER_MS).max(self.now_ms) + WATCH_MS / 2)?;
         self.quiet = true;
-        self.run_until(self.now_ms + WATCH_MS / 2)?;
+        self.run_until(self.now_ms + WATCH_MS)?;
         self.check_end()?;
         Ok(converged_ms)
     }

@@ -1,5 +1,10 @@
 //! Simulated clusters from seeds: every invariant after every event. A failing seed prints the command that replays it.
 
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use selvedge_sync::sim::{self, Coverage, Scenario};
 
 /// How many seeds a run of the suite takes. Unoptimised code gets fewer, so that it stays a matter of seconds.
@@ -7,6 +12,30 @@ const SEEDS: u64 = if cfg!(debug_assertions) { 40 } else { 400 };
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Runs every seed, on as many threads as there are cores: each run is alone in its own virtual world.
+fn run_all(seeds: Range<u64>) -> (Coverage, Vec<String>) {
+    let next = AtomicU64::new(seeds.start);
+    let sum = Mutex::new((Coverage::default(), Vec::new()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let result = sim::run(seed, &Scenario::drawn_from(seed));
+            let mut sum = sum.lock().expect("no thread panicked");
+            match result {
+                Ok(report) => sum.0 = std::mem::take(&mut sum.0).plus(&report.coverage),
+                Err(failure) => sum.1.push(failure.to_string()),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..std::thread::available_parallelism().map_or(1, NonZero::get)).for_each(|_| drop(scope.spawn(work)));
+    });
+    sum.into_inner().expect("no thread panicked")
 }
 
 #[test]
@@ -18,14 +47,7 @@ fn clusters_converge_whatever_happens() {
     }
     let seeds = number("SELVEDGE_SIM_SEEDS").unwrap_or(SEEDS);
     let first = number("SELVEDGE_SIM_FIRST").unwrap_or(0);
-    let mut total = Coverage::default();
-    let mut failures = Vec::new();
-    for seed in first..first + seeds {
-        match sim::run(seed, &Scenario::drawn_from(seed)) {
-            Ok(report) => total = total.plus(&report.coverage),
-            Err(failure) => failures.push(failure.to_string()),
-        }
-    }
+    let (total, failures) = run_all(first..first + seeds);
     println!("{total:?}");
     assert!(failures.is_empty(), "{} of {seeds} seeds failed\n{}", failures.len(), failures[..failures.len().min(8)].join("\n"));
 }

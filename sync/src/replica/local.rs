@@ -126,5 +126,6 @@ impl Replica {
         self.seen.advance(stream, dot.seq);
         self.clock.observe(hlc);
         self.log.push(stream, dot.seq, bytes);
+        self.log.shrink_to(self.config.log_bytes);
     }
 }

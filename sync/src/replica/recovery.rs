@@ -92,6 +92,7 @@ impl Replica {
                 self.requests.remember(request, dot, commit.hlc);
             }
             self.log.push(batch.stream, seq, bytes);
+            self.log.shrink_to(self.config.log_bytes);
         }
         Ok(())
     }

@@ -121,10 +121,15 @@ impl Ledger {
                 match change {
                     Change::Increment(by) => *counters.entry(key.clone()).or_default() += i128::from(*by),
                     Change::Decrement(by) => *counters.entry(key.clone()).or_default() -= i128::from(*by),
-                    Change::Add(members) if key.kind() == Kind::GSet => {
+                    Change::Add(members) if key.kind() == Kind::GSet && made.context.is_some() => {
                         grown.entry(key.clone()).or_default().extend(members.iter().cloned());
                     }
                     Change::Add(_) | Change::Remove(_) | Change::Put(_) | Change::RemoveFields(_) => {}
+                }
+            }
+            for (key, op) in &made.commit.ops {
+                if let Op::GSet(members) = op {
+                    grown.entry(key.clone()).or_default().extend(members.iter().cloned());
                 }
             }
             made.touches(&mut touches);

@@ -10,7 +10,7 @@ use super::scenario::Scenario;
 /// Of a thousand messages, how many are late enough to be overtaken by many others.
 const STRAGGLERS_PERMILLE: u64 = 15;
 /// How late a straggler may be, in milliseconds: longer than every patience of the engine.
-const STRAGGLER_MS: u64 = 7_000;
+pub(super) const STRAGGLER_MS: u64 = 7_000;
 
 /// The network.
 #[derive(Clone, Debug, Default)]
