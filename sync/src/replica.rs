@@ -130,8 +130,8 @@ impl Replica {
             }
             Message::Forgotten => self.handle_forgotten(from, now, out),
             Message::StateRequest { after } => self.handle_state_request(from, after, out),
-            Message::StatePage { seen, after, objects, next } => {
-                self.handle_state_page(from, repair::Page { seen, after, objects, next }, now, out);
+            Message::StatePage { seen, ahead, after, objects, next } => {
+                self.handle_state_page(from, repair::Page { seen, ahead, after, objects, next }, now, out);
             }
         }
     }

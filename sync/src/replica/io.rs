@@ -99,6 +99,8 @@ pub enum Output {
 pub struct Checkpoint {
     /// What the stored objects have seen.
     pub vector: VersionVector,
+    /// What the objects may show beyond that, because a repair is under way or was cut short. Nearly always empty.
+    pub ahead: VersionVector,
     /// Objects that changed since the last checkpoint; `None` for one that was forgotten.
     pub objects: Vec<(Key, Option<ObjectState>)>,
     /// The log below these sequence numbers is not needed any more.
@@ -199,6 +201,9 @@ pub enum Message {
         /// What the sender had seen when it made this page.
         #[serde(rename = "s")]
         seen: VersionVector,
+        /// What the objects may show beyond that, because the sender is being repaired itself. Nearly always empty.
+        #[serde(rename = "h")]
+        ahead: VersionVector,
         /// The key that the page was asked to begin after.
         #[serde(rename = "a")]
         after: Option<Key>,

@@ -13,6 +13,8 @@ use crate::key::Key;
 pub struct Recovery {
     /// What the objects have seen.
     pub vector: VersionVector,
+    /// What the objects may show beyond that; see [`Checkpoint::ahead`](super::Checkpoint::ahead).
+    pub ahead: VersionVector,
     /// The objects of the checkpoint.
     pub objects: Vec<(Key, ObjectState)>,
     /// The retained log, consecutive within each stream; it may begin before the vector and go on after it.
@@ -67,6 +69,7 @@ impl Replica {
         }
         replica.state.take_dirty();
         replica.seen = recovery.vector;
+        replica.repair.resume_ahead(recovery.ahead);
         for batch in recovery.log {
             replica.replay(batch)?;
         }

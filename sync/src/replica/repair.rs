@@ -21,7 +21,8 @@ const PAGES_HELD_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct RepairState {
     current: Option<Repair>,
-    /// What pages have shown so far: until our vector includes it, the root is not that of the vector.
+    /// What pages have shown so far: until our vector includes it, the root is not that of the vector. It outlives a
+    /// restart and travels with our own pages, because the content that it speaks of does.
     horizon: VersionVector,
     /// Pages made for others, and how much of our own stream must be durable before they may go.
     held: Vec<(u64, NodeId, Message)>,
@@ -39,6 +40,7 @@ struct Repair {
 /// What a page says.
 pub(super) struct Page {
     pub(super) seen: VersionVector,
+    pub(super) ahead: VersionVector,
     pub(super) after: Option<Key>,
     pub(super) objects: Vec<(Key, ObjectState)>,
     pub(super) next: Option<Key>,
@@ -53,6 +55,16 @@ impl RepairState {
 
     pub(super) fn is_settled(&self, seen: &VersionVector) -> bool {
         self.current.is_none() && seen.includes(&self.horizon)
+    }
+
+    /// What the content may show beyond `seen`.
+    pub(super) fn ahead(&self, seen: &VersionVector) -> VersionVector {
+        self.horizon.iter().filter(|(stream, seq)| seen.seq(stream) < *seq).collect()
+    }
+
+    /// What was ahead before a restart still is.
+    pub(super) fn resume_ahead(&mut self, ahead: VersionVector) {
+        self.horizon = ahead;
     }
 
     /// Gives up the repair under way, if it is from `node` or `node` is `None`. What its pages brought stays: it is true.
@@ -100,7 +112,13 @@ impl Replica {
             bytes += codec::encode(&state).len() + key.name().len();
             objects.push((key.clone(), state));
         }
-        let message = Message::StatePage { seen: self.seen.clone(), after, objects, next };
+        let message = Message::StatePage {
+            seen: self.seen.clone(),
+            ahead: self.repair.ahead(&self.seen),
+            after,
+            objects,
+            next,
+        };
         let own = self.seen.seq(&self.own_stream());
         self.repair.held.retain(|(_, to, _)| *to != from);
         if self.repair.held.len() < PAGES_HELD_MAX {
@@ -130,6 +148,7 @@ impl Replica {
         let target = repair.target.get_or_insert_with(|| page.seen.clone()).clone();
         repair.after.clone_from(&page.next);
         self.repair.horizon.merge(&page.seen);
+        self.repair.horizon.merge(&page.ahead);
         self.merge_page(&page);
         if let Some(next) = page.next {
             out.push(Output::Send { to: from, message: Message::StateRequest { after: Some(next) } });

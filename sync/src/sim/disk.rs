@@ -22,6 +22,7 @@ const RECOVERED_BATCH_MAX: usize = 7;
 pub(super) struct Image {
     pub(super) incarnation: Incarnation,
     vector: VersionVector,
+    ahead: VersionVector,
     objects: BTreeMap<Key, Vec<u8>>,
     log: BTreeMap<(Stream, u64), CommitBytes>,
 }
@@ -46,8 +47,8 @@ pub(super) struct Disk {
 
 impl Image {
     pub(super) fn blank(incarnation: Incarnation) -> Self {
-        let (vector, objects, log) = Default::default();
-        Self { incarnation, vector, objects, log }
+        let (vector, ahead, objects, log) = Default::default();
+        Self { incarnation, vector, ahead, objects, log }
     }
 
     fn write(&mut self, write: &Write) {
@@ -59,6 +60,7 @@ impl Image {
             }
             Write::Checkpoint { checkpoint, .. } => {
                 self.vector.merge(&checkpoint.vector);
+                self.ahead.clone_from(&checkpoint.ahead);
                 for (key, object) in &checkpoint.objects {
                     match object {
                         Some(object) => self.objects.insert(key.clone(), codec::encode(object)),
@@ -93,7 +95,7 @@ impl Image {
             Ok((key.clone(), object))
         };
         let objects = self.objects.iter().map(decode).collect::<Result<_, String>>()?;
-        Ok(Recovery { vector: self.vector.clone(), objects, log })
+        Ok(Recovery { vector: self.vector.clone(), ahead: self.ahead.clone(), objects, log })
     }
 
     /// What the image has of `stream`, in the checkpoint or in the log.
