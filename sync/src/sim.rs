@@ -38,7 +38,7 @@ const CONVERGE_MS: u64 = 60_000;
 /// How long the calm is watched after convergence, in milliseconds: longer than every period of the engine.
 const WATCH_MS: u64 = 7_000;
 /// Lines of narration kept for a failure.
-const NARRATION_LINES: usize = 300;
+const NARRATION_LINES: usize = 30000;
 
 /// What a run went through: a suite that never saw a repair has not tested repair.
 #[derive(Clone, Debug, Default)]

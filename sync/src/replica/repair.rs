@@ -144,8 +144,13 @@ impl Replica {
         if repair.from != from || repair.after != page.after {
             return;
         }
+        let target = repair.target.clone().unwrap_or_else(|| page.seen.clone());
+        if !page.seen.includes(&target) {
+            // A page from before the repair, late; or the giver restarted and lost what was not durable there.
+            return;
+        }
         repair.asked_ms = now.mono_ms;
-        let target = repair.target.get_or_insert_with(|| page.seen.clone()).clone();
+        repair.target = Some(target.clone());
         repair.after.clone_from(&page.next);
         self.repair.horizon.merge(&page.seen);
         self.repair.horizon.merge(&page.ahead);

@@ -111,17 +111,23 @@ impl Ledger {
         durable.map(|(dot, _)| (Stream::global(dot.replica), dot.seq)).collect()
     }
 
-    /// What a reader must see when exactly the commits in `seen` are applied. Objects that hold nothing are left out.
+    /// What a reader must see when exactly the commits in `seen` are applied.
+    ///
+    /// Streams are not delivered causally across each other. Where `seen` lacks what a writer had seen, only what the
+    /// operations name counts: a writer leaves out what would change nothing where it stands.
     pub(super) fn expected(&self, seen: &VersionVector) -> BTreeMap<Key, Value> {
+        let within = || self.made.iter().filter(|(dot, _)| seen.covers(Scope::GLOBAL, dot)).map(|(_, made)| made);
+        let closed = within().all(|made| made.context.as_ref().is_none_or(|context| seen.includes(context)));
         let mut counters: BTreeMap<Key, i128> = BTreeMap::new();
         let mut grown: BTreeMap<Key, BTreeSet<Scalar>> = BTreeMap::new();
         let mut touches: BTreeMap<(Key, Scalar), Vec<Touch<'_>>> = BTreeMap::new();
-        for made in self.made.iter().filter(|(dot, _)| seen.covers(Scope::GLOBAL, dot)).map(|(_, made)| made) {
+        for made in within() {
+            let context = made.context.as_ref().filter(|_| closed);
             for (key, change) in &made.changes {
                 match change {
                     Change::Increment(by) => *counters.entry(key.clone()).or_default() += i128::from(*by),
                     Change::Decrement(by) => *counters.entry(key.clone()).or_default() -= i128::from(*by),
-                    Change::Add(members) if key.kind() == Kind::GSet && made.context.is_some() => {
+                    Change::Add(members) if key.kind() == Kind::GSet && context.is_some() => {
                         grown.entry(key.clone()).or_default().extend(members.iter().cloned());
                     }
                     Change::Add(_) | Change::Remove(_) | Change::Put(_) | Change::RemoveFields(_) => {}
@@ -132,7 +138,7 @@ impl Ledger {
                     grown.entry(key.clone()).or_default().extend(members.iter().cloned());
                 }
             }
-            made.touches(&mut touches);
+            made.touches(context, &mut touches);
         }
         let counters = counters.into_iter().map(|(key, value)| (key, Value::Counter(value)));
         let grown = grown.into_iter().map(|(key, set)| (key, Value::Set(set.into_iter().collect())));
@@ -150,8 +156,12 @@ impl Ledger {
 }
 
 impl Made {
-    fn touches<'a>(&'a self, touches: &mut BTreeMap<(Key, Scalar), Vec<Touch<'a>>>) {
-        let (dot, hlc, context) = (self.commit.dot(), self.commit.hlc, self.context.as_ref());
+    fn touches<'a>(
+        &'a self,
+        context: Option<&'a VersionVector>,
+        touches: &mut BTreeMap<(Key, Scalar), Vec<Touch<'a>>>,
+    ) {
+        let (dot, hlc) = (self.commit.dot(), self.commit.hlc);
         let mut touch = |key: &Key, member: Scalar, put: Option<Scalar>, over: &'a [Dot]| {
             touches.entry((key.clone(), member)).or_default().push(Touch { dot, hlc, put, over, context });
         };
