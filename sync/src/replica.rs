@@ -4,6 +4,7 @@
 //! to answer; it does nothing itself. Invariants: a commit of ours is sent to nobody before the store reported it durable;
 //! commits of a stream apply in order and once; equal vectors mean equal roots.
 
+mod ahead;
 mod anti_entropy;
 mod durability;
 mod io;
@@ -15,6 +16,7 @@ mod repair;
 
 use std::collections::BTreeSet;
 
+pub use ahead::Ahead;
 pub use io::{Checkpoint, CommitError, Committed, Counters, Event, Input, Message, Output};
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
@@ -218,7 +220,11 @@ impl Replica {
     /// Whether no repair has put content here that our vector does not cover yet.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.repair.is_settled(&self.seen)
+        self.repair.ahead.is_empty() || {
+            let mut ahead = self.repair.ahead.clone();
+            ahead.settle(&self.seen);
+            ahead.is_empty()
+        }
     }
 }
 

@@ -109,7 +109,8 @@ impl Replica {
         self.durability.checkpointed_ms = now.mono_ms;
         let vector = self.seen.clone();
         let token = self.durability.token(Pending::Checkpoint { vector: vector.clone() });
-        let ahead = self.repair.ahead(&self.seen);
+        self.repair.ahead.settle(&self.seen);
+        let ahead = self.repair.ahead.clone();
         let checkpoint = Checkpoint { vector, ahead, objects: self.state.take_dirty(), log_first: self.log.firsts() };
         out.push(Output::Checkpoint { token, checkpoint });
     }

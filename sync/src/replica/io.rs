@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Ahead;
 use crate::causal::VersionVector;
 use crate::change::{Change, ChangeError};
 use crate::codec::{self, DecodeError};
@@ -99,8 +100,9 @@ pub enum Output {
 pub struct Checkpoint {
     /// What the stored objects have seen.
     pub vector: VersionVector,
-    /// What the objects may show beyond that, because a repair is under way or was cut short. Nearly always empty.
-    pub ahead: VersionVector,
+    /// What the stored objects show beyond that, because a repair is under way or was cut short. Nearly always empty.
+    /// [`Recovery::ahead`](super::Recovery::ahead) is to be what the last checkpoint said.
+    pub ahead: Ahead,
     /// Objects that changed since the last checkpoint; `None` for one that was forgotten.
     pub objects: Vec<(Key, Option<ObjectState>)>,
     /// The log below these sequence numbers is not needed any more.
@@ -201,7 +203,7 @@ pub enum Message {
         /// What the sender had seen when it made this page.
         #[serde(rename = "s")]
         seen: VersionVector,
-        /// What the objects may show beyond that, because the sender is being repaired itself. Nearly always empty.
+        /// What these objects show beyond that, because the sender is being repaired itself. Nearly always empty.
         #[serde(rename = "h")]
         ahead: VersionVector,
         /// The key that the page was asked to begin after.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{CommitError, Committed, Output, Replica, SCOPE};
+use super::{CommitError, Committed, Output, Replica};
 use crate::change::Change;
 use crate::commit::{Batch, Commit, CommitBytes, RequestId};
 use crate::crdt::Context;
@@ -121,7 +121,10 @@ impl Replica {
             self.requests.remember(request, dot, hlc);
         }
         for (key, op) in commit.ops {
-            self.state.apply(key, op, dot, hlc, Context { scope: SCOPE, seen: &self.seen });
+            let context = Context { ahead: self.repair.ahead.of(&key), ..Context::of(&self.seen) };
+            if !context.covers(&dot) {
+                self.state.apply(key, op, dot, hlc, context);
+            }
         }
         self.seen.advance(stream, dot.seq);
         self.clock.observe(hlc);

@@ -132,7 +132,8 @@ impl Replica {
         let keep = self.config.log_commits_kept;
         let droppable = |stream: &Stream, seq: u64, kept: usize| kept > keep && seq <= stable.seq(stream);
         self.log.forget_while(droppable);
-        self.state.settle(crate::crdt::Context { scope: super::SCOPE, seen: &self.seen });
+        self.state.settle(crate::crdt::Context::of(&self.seen));
+        self.repair.ahead.settle(&self.seen);
         if stable == self.seen {
             self.state.forget_empty();
         }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Event, Message, Output, Replica, SCOPE};
+use super::{Ahead, Event, Message, Output, Replica};
 use crate::causal::VersionVector;
 use crate::codec;
 use crate::crdt::{Context, ObjectState};
@@ -21,9 +21,7 @@ const PAGES_HELD_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct RepairState {
     current: Option<Repair>,
-    /// What pages have shown so far: until our vector includes it, the root is not that of the vector. It outlives a
-    /// restart and travels with our own pages, because the content that it speaks of does.
-    horizon: VersionVector,
+    pub(super) ahead: Ahead,
     /// Pages made for others, and how much of our own stream must be durable before they may go.
     held: Vec<(u64, NodeId, Message)>,
 }
@@ -51,20 +49,6 @@ impl RepairState {
     pub(super) fn covers(&self, stream: &Stream, seq: u64) -> bool {
         let target = self.current.as_ref().and_then(|repair| repair.target.as_ref());
         target.is_some_and(|target| target.seq(stream) >= seq)
-    }
-
-    pub(super) fn is_settled(&self, seen: &VersionVector) -> bool {
-        self.current.is_none() && seen.includes(&self.horizon)
-    }
-
-    /// What the content may show beyond `seen`.
-    pub(super) fn ahead(&self, seen: &VersionVector) -> VersionVector {
-        self.horizon.iter().filter(|(stream, seq)| seen.seq(stream) < *seq).collect()
-    }
-
-    /// What was ahead before a restart still is.
-    pub(super) fn resume_ahead(&mut self, ahead: VersionVector) {
-        self.horizon = ahead;
     }
 
     /// Gives up the repair under way, if it is from `node` or `node` is `None`. What its pages brought stays: it is true.
@@ -103,7 +87,13 @@ impl Replica {
         let mut objects = Vec::new();
         let mut bytes = 0;
         let mut next = None;
+        // A page has one vector, so it ends where what its objects show changes.
+        let (ahead, end) = self.repair.ahead.range_after(after.as_ref());
         for (key, object) in self.state.objects_after(after.as_ref()) {
+            if end.is_some_and(|end| key > end) {
+                next = end.cloned();
+                break;
+            }
             if bytes >= self.config.page_bytes {
                 next = objects.last().map(|(key, _): &(Key, ObjectState)| key.clone());
                 break;
@@ -114,7 +104,7 @@ impl Replica {
         }
         let message = Message::StatePage {
             seen: self.seen.clone(),
-            ahead: self.repair.ahead(&self.seen),
+            ahead: ahead.cloned().unwrap_or_default(),
             after,
             objects,
             next,
@@ -152,8 +142,6 @@ impl Replica {
         repair.asked_ms = now.mono_ms;
         repair.target = Some(target.clone());
         repair.after.clone_from(&page.next);
-        self.repair.horizon.merge(&page.seen);
-        self.repair.horizon.merge(&page.ahead);
         self.merge_page(&page);
         if let Some(next) = page.next {
             out.push(Output::Send { to: from, message: Message::StateRequest { after: Some(next) } });
@@ -164,7 +152,8 @@ impl Replica {
         for (stream, seq) in target.iter().filter(|(stream, _)| *stream != own) {
             self.seen.advance(stream, seq);
         }
-        self.state.settle(Context { scope: SCOPE, seen: &self.seen });
+        self.state.settle(Context::of(&self.seen));
+        self.repair.ahead.settle(&self.seen);
         self.durability.want_checkpoint();
         self.checkpoint_if_due(now, out);
         out.push(Output::Event(Event::RepairDone { from }));
@@ -172,12 +161,16 @@ impl Replica {
     }
 
     fn merge_page(&mut self, page: &Page) {
-        let theirs = Context { scope: SCOPE, seen: &page.seen };
-        let ours = Context { scope: SCOPE, seen: &self.seen };
+        let theirs = Context { ahead: Some(&page.ahead), ..Context::of(&page.seen) };
+        let (seen, ahead) = (&self.seen, &self.repair.ahead);
+        let ours = |key: &Key| Context { ahead: ahead.of(key), ..Context::of(seen) };
         let there: BTreeSet<Key> = page.objects.iter().map(|(key, _)| key.clone()).collect();
         self.state.merge_absence((page.after.as_ref(), page.next.as_ref()), &there, theirs, ours);
         for (key, object) in &page.objects {
-            self.state.merge(key.clone(), object.clone(), theirs, ours);
+            self.state.merge(key.clone(), object.clone(), theirs, ours(key));
         }
+        let mut shown = page.seen.clone();
+        shown.merge(&page.ahead);
+        self.repair.ahead.show(page.after.as_ref(), page.next.as_ref(), &shown);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Coverage, Next, Sim};
 use crate::causal::VersionVector;
 use crate::crdt::{Context, ObjectState, Value};
-use crate::id::{Dot, ReplicaId, Scope, Stream};
+use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::{Key, Kind};
 use crate::replica::{Counters, Message, Replica};
 use crate::state::State;
@@ -228,7 +228,7 @@ fn check_root(replica: &Replica) -> Result<(), String> {
     let me = ReplicaId { node: replica.me().node, incarnation: replica.me().incarnation };
     let mut anew = State::new(me);
     let nothing = VersionVector::default();
-    let context = Context { scope: Scope::GLOBAL, seen: &nothing };
+    let context = Context::of(&nothing);
     for (key, object) in replica.state().objects_after(None) {
         object.state().validate(key.kind()).map_err(|error| format!("{key}: {error}"))?;
         anew.merge(key.clone(), object.state(), context, context);

@@ -12,7 +12,7 @@ use crate::commit::{Batch, CommitBytes};
 use crate::crdt::ObjectState;
 use crate::id::{Incarnation, Stream};
 use crate::key::Key;
-use crate::replica::{Checkpoint, Recovery};
+use crate::replica::{Ahead, Checkpoint, Recovery};
 
 /// The most commits that recovery hands over in one batch: a real store reads rows in chunks too.
 const RECOVERED_BATCH_MAX: usize = 7;
@@ -22,7 +22,7 @@ const RECOVERED_BATCH_MAX: usize = 7;
 pub(super) struct Image {
     pub(super) incarnation: Incarnation,
     vector: VersionVector,
-    ahead: VersionVector,
+    ahead: Ahead,
     objects: BTreeMap<Key, Vec<u8>>,
     log: BTreeMap<(Stream, u64), CommitBytes>,
 }
