@@ -33,6 +33,8 @@ pub(super) struct Peer {
     pub(super) asked_ms: Option<u64>,
     /// How far our own stream was pushed to it, and when.
     pub(super) pushed: Option<(u64, u64)>,
+    /// The stream with which the last page of missing commits ended, when there was more.
+    pub(super) served: Option<Stream>,
     /// When the last digest was sent, and of which root.
     pub(super) digest: Option<(u64, ContentHash)>,
 }
@@ -71,7 +73,7 @@ impl Replica {
     pub(super) fn handle_peer_up(&mut self, node: NodeId, now: Time, out: &mut Vec<Output>) {
         let peer = self.peers.known.entry(node).or_default();
         peer.connected = true;
-        (peer.asked_ms, peer.pushed, peer.digest) = (None, None, None);
+        (peer.asked_ms, peer.pushed, peer.served, peer.digest) = (None, None, None, None);
         self.send_digest(node, now, out);
     }
 

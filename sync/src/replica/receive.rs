@@ -3,6 +3,7 @@
 use super::{Event, Output, Replica};
 use crate::commit::{Batch, Commit};
 use crate::id::{Dot, NodeId};
+use crate::limits::SEQ_MAX;
 use crate::time::Time;
 
 impl Replica {
@@ -15,11 +16,15 @@ impl Replica {
         out: &mut Vec<Output>,
     ) {
         let mut gap = false;
+        let before = self.counters.commits_remote;
         for batch in batches {
             gap |= self.take_batch(from, batch, now, out);
         }
-        if more {
+        if more && self.counters.commits_remote > before {
             self.ask(from, now, out);
+        } else if more {
+            // Nothing of the page could be taken: to ask at once would get the same page, as fast as the network goes.
+            self.ask_patiently(from, now, out);
         } else if gap {
             self.ask_patiently(from, now, out);
         }
@@ -30,7 +35,8 @@ impl Replica {
         let stream = batch.stream;
         let count = batch.commits.len() as u64;
         let mut next = self.seen.seq(&stream) + 1;
-        let Some(end) = batch.first.checked_add(count).filter(|_| batch.first > 0 && stream.scope == super::SCOPE)
+        let sound = |end: &u64| batch.first > 0 && *end <= SEQ_MAX && stream.scope == super::SCOPE;
+        let Some(end) = batch.first.checked_add(count).filter(sound)
         else {
             self.reject(
                 from,
