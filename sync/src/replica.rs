@@ -114,7 +114,11 @@ impl Replica {
             }
             Input::Persisted { token } => self.handle_persisted(token, now, &mut out),
             Input::StoreFailed => self.durability.become_read_only(),
-            Input::StoreRecovered => self.durability.become_writable(),
+            Input::StoreRecovered => {
+                self.durability.become_writable();
+                // A repair that ended meanwhile must be stored before any commit that follows it.
+                self.checkpoint_if_due(now, &mut out);
+            }
             Input::Reborn(incarnation) => self.handle_reborn(incarnation),
             Input::Tick => self.handle_tick(now, &mut out),
         }

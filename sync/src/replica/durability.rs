@@ -129,7 +129,11 @@ impl Replica {
             return;
         }
         self.durability.fenced = true;
-        let incarnation = Incarnation(now.wall_ms.max(self.me.incarnation.0.saturating_add(1)));
+        // Greater than every life of this node that anybody here has heard of: the clock alone could name one of them again.
+        let streams = theirs.iter().chain(self.seen.iter()).map(|(stream, _)| stream.replica);
+        let lives = streams.filter(|replica| replica.node == self.me.node).map(|replica| replica.incarnation);
+        let last = lives.fold(self.me.incarnation, Incarnation::max);
+        let incarnation = Incarnation(now.wall_ms.max(last.0.saturating_add(1)));
         out.push(Output::Event(Event::Amnesia { peer, known, own }));
         out.push(Output::Rebirth { incarnation });
     }
@@ -138,5 +142,6 @@ impl Replica {
         self.me.incarnation = incarnation;
         self.state.become_replica(self.me);
         self.durability.fenced = false;
+        self.peers.known.values_mut().for_each(|peer| peer.pushed = None);
     }
 }
