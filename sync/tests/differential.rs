@@ -128,92 +128,96 @@ fn check<R: Reference>() {
     }
 }
 
+impl Reference for GCounter<ReplicaId> {
+    type Op = crdts::Dot<ReplicaId>;
+    const KIND: Kind = Kind::GCounter;
+    fn op(&self, writer: ReplicaId, intent: Intent) -> Self::Op {
+        self.inc_many(writer, intent.by)
+    }
+    fn take(&mut self, op: Self::Op) {
+        CmRDT::apply(self, op);
+    }
+    fn join(&mut self, other: Self) {
+        self.merge(other);
+    }
+    fn read(&self) -> Value {
+        Value::Counter(GCounter::read(self).try_into().expect("small"))
+    }
+}
+
 #[test]
 fn gcounter() {
-    impl Reference for GCounter<ReplicaId> {
-        type Op = crdts::Dot<ReplicaId>;
-        const KIND: Kind = Kind::GCounter;
-        fn op(&self, writer: ReplicaId, intent: Intent) -> Self::Op {
-            self.inc_many(writer, intent.by)
-        }
-        fn take(&mut self, op: Self::Op) {
-            CmRDT::apply(self, op);
-        }
-        fn join(&mut self, other: Self) {
-            self.merge(other);
-        }
-        fn read(&self) -> Value {
-            Value::Counter(GCounter::read(self).try_into().expect("small"))
-        }
-    }
     check::<GCounter<ReplicaId>>();
+}
+
+impl Reference for PNCounter<ReplicaId> {
+    type Op = crdts::pncounter::Op<ReplicaId>;
+    const KIND: Kind = Kind::PnCounter;
+    fn op(&self, writer: ReplicaId, intent: Intent) -> Self::Op {
+        if intent.put { self.inc_many(writer, intent.by) } else { self.dec_many(writer, intent.by) }
+    }
+    fn take(&mut self, op: Self::Op) {
+        CmRDT::apply(self, op);
+    }
+    fn join(&mut self, other: Self) {
+        self.merge(other);
+    }
+    fn read(&self) -> Value {
+        Value::Counter(PNCounter::read(self).try_into().expect("small"))
+    }
 }
 
 #[test]
 fn pncounter() {
-    impl Reference for PNCounter<ReplicaId> {
-        type Op = crdts::pncounter::Op<ReplicaId>;
-        const KIND: Kind = Kind::PnCounter;
-        fn op(&self, writer: ReplicaId, intent: Intent) -> Self::Op {
-            if intent.put { self.inc_many(writer, intent.by) } else { self.dec_many(writer, intent.by) }
-        }
-        fn take(&mut self, op: Self::Op) {
-            CmRDT::apply(self, op);
-        }
-        fn join(&mut self, other: Self) {
-            self.merge(other);
-        }
-        fn read(&self) -> Value {
-            Value::Counter(PNCounter::read(self).try_into().expect("small"))
-        }
-    }
     check::<PNCounter<ReplicaId>>();
+}
+
+impl Reference for GSet<i64> {
+    type Op = i64;
+    const KIND: Kind = Kind::GSet;
+    fn op(&self, _: ReplicaId, intent: Intent) -> i64 {
+        intent.member
+    }
+    fn take(&mut self, op: i64) {
+        CmRDT::apply(self, op);
+    }
+    fn join(&mut self, other: Self) {
+        self.merge(other);
+    }
+    fn read(&self) -> Value {
+        Value::Set(GSet::read(self).into_iter().map(Scalar::Int).collect())
+    }
 }
 
 #[test]
 fn gset() {
-    impl Reference for GSet<i64> {
-        type Op = i64;
-        const KIND: Kind = Kind::GSet;
-        fn op(&self, _: ReplicaId, intent: Intent) -> i64 {
-            intent.member
-        }
-        fn take(&mut self, op: i64) {
-            CmRDT::apply(self, op);
-        }
-        fn join(&mut self, other: Self) {
-            self.merge(other);
-        }
-        fn read(&self) -> Value {
-            Value::Set(GSet::read(self).into_iter().map(Scalar::Int).collect())
+    check::<GSet<i64>>();
+}
+
+impl Reference for Orswot<i64, ReplicaId> {
+    type Op = crdts::orswot::Op<i64, ReplicaId>;
+    const KIND: Kind = Kind::OrSet;
+    fn op(&self, writer: ReplicaId, intent: Intent) -> Self::Op {
+        if intent.put {
+            self.add(intent.member, self.read_ctx().derive_add_ctx(writer))
+        } else {
+            self.rm(intent.member, self.contains(&intent.member).derive_rm_ctx())
         }
     }
-    check::<GSet<i64>>();
+    fn take(&mut self, op: Self::Op) {
+        CmRDT::apply(self, op);
+    }
+    fn join(&mut self, other: Self) {
+        self.merge(other);
+    }
+    fn read(&self) -> Value {
+        let members: BTreeSet<i64> = Orswot::read(self).val.into_iter().collect();
+        Value::Set(members.into_iter().map(Scalar::Int).collect())
+    }
 }
 
 #[test]
 fn orset() {
-    impl Reference for Orswot<i64, ReplicaId> {
-        type Op = crdts::orswot::Op<i64, ReplicaId>;
-        const KIND: Kind = Kind::OrSet;
-        fn op(&self, writer: ReplicaId, intent: Intent) -> Self::Op {
-            if intent.put {
-                self.add(intent.member, self.read_ctx().derive_add_ctx(writer))
-            } else {
-                self.rm(intent.member, self.contains(&intent.member).derive_rm_ctx())
-            }
-        }
-        fn take(&mut self, op: Self::Op) {
-            CmRDT::apply(self, op);
-        }
-        fn join(&mut self, other: Self) {
-            self.merge(other);
-        }
-        fn read(&self) -> Value {
-            let members: BTreeSet<i64> = Orswot::read(self).val.into_iter().collect();
-            Value::Set(members.into_iter().map(Scalar::Int).collect())
-        }
-    }
     check::<Orswot<i64, ReplicaId>>();
 }
 

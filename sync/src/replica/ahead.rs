@@ -7,7 +7,7 @@
 //! the replica's vector or in the vector of its range.
 
 use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,15 +50,14 @@ impl Ahead {
 
     /// Notes that the objects after `after`, up to and including `through`, show what is in `vector`.
     pub(super) fn show(&mut self, after: Option<&Key>, through: Option<&Key>, vector: &VersionVector) {
+        if through.is_some_and(|through| after.is_some_and(|after| after >= through)) {
+            return;
+        }
         self.split(after.cloned());
         if let Some(through) = through {
             self.split(Some(through.clone()));
         }
         let end = through.map_or(Unbounded, |through| Excluded(Some(through.clone())));
-        use std::ops::Bound::Included;
-        if through.is_some_and(|through| after.is_some_and(|after| after >= through)) {
-            return;
-        }
         for (_, step) in self.steps.range_mut((Included(after.cloned()), end)) {
             step.merge(vector);
         }

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Ahead, Event, Message, Output, Replica};
+use super::{Ahead, Event, Message, Output, Replica, SCOPE};
 use crate::causal::VersionVector;
 use crate::codec;
 use crate::crdt::{Context, ObjectState};
 use crate::id::{NodeId, Stream};
 use crate::key::Key;
-use crate::limits::REPAIR_PATIENCE_MS;
+use crate::limits::{REPAIR_PATIENCE_MS, REQUEST_PATIENCE_MS};
 use crate::time::Time;
 
 /// Pages that wait until what they show of our own commits is durable. One per peer that asks, at most this many.
@@ -32,7 +32,10 @@ struct Repair {
     /// The vector of the first page.
     target: Option<VersionVector>,
     after: Option<Key>,
+    /// When the page was last asked for.
     asked_ms: u64,
+    /// When the last page came.
+    advanced_ms: u64,
 }
 
 /// What a page says.
@@ -42,6 +45,25 @@ pub(super) struct Page {
     pub(super) after: Option<Key>,
     pub(super) objects: Vec<(Key, ObjectState)>,
     pub(super) next: Option<Key>,
+}
+
+impl Page {
+    /// What its objects show.
+    fn shown(&self) -> VersionVector {
+        let mut shown = self.seen.clone();
+        shown.merge(&self.ahead);
+        shown
+    }
+
+    /// Whether it leads on, holds only what lies between its ends, in order, and speaks of the scope that there is.
+    fn is_sound(&self) -> bool {
+        let after_start = |key: &Key| self.after.as_ref().is_none_or(|after| key > after);
+        let within = |key: &Key| after_start(key) && self.next.as_ref().is_none_or(|next| key <= next);
+        self.next.as_ref().is_none_or(after_start)
+            && self.objects.iter().all(|(key, _)| within(key))
+            && self.objects.is_sorted_by(|(before, _), (after, _)| before < after)
+            && self.seen.iter().chain(self.ahead.iter()).all(|(stream, _)| stream.scope == SCOPE)
+    }
 }
 
 impl RepairState {
@@ -69,16 +91,20 @@ impl Replica {
             return;
         }
         self.counters.repairs += 1;
-        self.repair.current = Some(Repair { from, target: None, after: None, asked_ms: now.mono_ms });
+        self.repair.current = Some(Repair { from, target: None, after: None, asked_ms: now.mono_ms, advanced_ms: now.mono_ms });
         out.push(Output::Event(Event::RepairBegun { from }));
         out.push(Output::Send { to: from, message: Message::StateRequest { after: None } });
     }
 
-    /// Gives up a repair whose giver has fallen silent; anti-entropy will begin it anew with whoever answers.
-    pub(super) fn continue_repair(&mut self, now: Time, _: &mut Vec<Output>) {
-        let silent = |repair: &Repair| now.mono_ms.saturating_sub(repair.asked_ms) >= REPAIR_PATIENCE_MS;
-        if self.repair.current.as_ref().is_some_and(silent) {
+    /// Asks again for a page that does not come, and gives up a repair whose giver has fallen silent; anti-entropy will begin
+    /// it anew with whoever answers.
+    pub(super) fn continue_repair(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Some(repair) = &mut self.repair.current else { return };
+        if now.mono_ms.saturating_sub(repair.advanced_ms) >= REPAIR_PATIENCE_MS {
             self.repair.abandon(None);
+        } else if now.mono_ms.saturating_sub(repair.asked_ms) >= REQUEST_PATIENCE_MS {
+            repair.asked_ms = now.mono_ms;
+            out.push(Output::Send { to: repair.from, message: Message::StateRequest { after: repair.after.clone() } });
         }
     }
 
@@ -130,7 +156,7 @@ impl Replica {
     }
 
     pub(super) fn handle_state_page(&mut self, from: NodeId, page: Page, now: Time, out: &mut Vec<Output>) {
-        let Some(repair) = &mut self.repair.current else { return };
+        let Some(repair) = &self.repair.current else { return };
         if repair.from != from || repair.after != page.after {
             return;
         }
@@ -139,9 +165,22 @@ impl Replica {
             // A page from before the repair, late; or the giver restarted and lost what was not durable there.
             return;
         }
-        repair.asked_ms = now.mono_ms;
-        repair.target = Some(target.clone());
-        repair.after.clone_from(&page.next);
+        if !page.is_sound() {
+            self.counters.rejected += 1;
+            self.repair.abandon(None);
+            return;
+        }
+        if !self.observe_stamps(&page, now, out) {
+            return;
+        }
+        self.check_memory(from, &page.shown(), now, out);
+        self.repair.current = Some(Repair {
+            from,
+            target: Some(target.clone()),
+            after: page.next.clone(),
+            asked_ms: now.mono_ms,
+            advanced_ms: now.mono_ms,
+        });
         self.merge_page(&page);
         if let Some(next) = page.next {
             out.push(Output::Send { to: from, message: Message::StateRequest { after: Some(next) } });
@@ -160,6 +199,24 @@ impl Replica {
         self.ask(from, now, out);
     }
 
+    /// Takes note of the stamps in a page; false when one is from too far ahead: then the page waits, as its commit would.
+    fn observe_stamps(&mut self, page: &Page, now: Time, out: &mut Vec<Output>) -> bool {
+        let entries = page.objects.iter().flat_map(|(_, object)| match object {
+            ObjectState::LwwMap(map) => map.members.as_slice(),
+            ObjectState::GCounter(_) | ObjectState::PnCounter(..) | ObjectState::GSet(_) | ObjectState::OrSet(_) => &[],
+        });
+        let stamps = entries.flat_map(|(_, entries)| entries).map(|entry| (entry.value.0, entry.dot));
+        let Some((hlc, dot)) = stamps.max() else { return true };
+        let ahead_ms = hlc.millis().saturating_sub(now.wall_ms);
+        if ahead_ms > self.config.max_drift_ms {
+            self.counters.held += 1;
+            out.push(Output::Event(Event::Held { dot, ahead_ms }));
+            return false;
+        }
+        self.clock.observe(hlc);
+        true
+    }
+
     fn merge_page(&mut self, page: &Page) {
         let theirs = Context { ahead: Some(&page.ahead), ..Context::of(&page.seen) };
         let (seen, ahead) = (&self.seen, &self.repair.ahead);
@@ -169,8 +226,6 @@ impl Replica {
         for (key, object) in &page.objects {
             self.state.merge(key.clone(), object.clone(), theirs, ours(key));
         }
-        let mut shown = page.seen.clone();
-        shown.merge(&page.ahead);
-        self.repair.ahead.show(page.after.as_ref(), page.next.as_ref(), &shown);
+        self.repair.ahead.show(page.after.as_ref(), page.next.as_ref(), &page.shown());
     }
 }
