@@ -25,9 +25,7 @@ use crate::causal::VersionVector;
 use crate::crdt::ContentHash;
 use crate::hlc::Clock;
 use crate::id::{NodeId, ReplicaId, Scope, Stream};
-use crate::limits::{
-    CHECKPOINT_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT, MAX_DRIFT_MS, PAGE_BYTES, REQUESTS_REMEMBERED,
-};
+use crate::limits::{CHECKPOINT_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT, MAX_DRIFT_MS, PAGE_BYTES, REQUESTS_REMEMBERED};
 use crate::log::Log;
 use crate::state::State;
 use crate::time::Time;

@@ -4,18 +4,20 @@
 //! rule of the engine. The invariant: the same seed and scenario give the same trace, event by event.
 
 mod checks;
+mod clients;
 mod disk;
 mod faults;
 mod ledger;
 mod net;
 mod node;
+mod report;
 mod rng;
 mod scenario;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 
+pub use report::{Coverage, Failure, Report};
 pub use rng::Rng;
 pub use scenario::Scenario;
 
@@ -23,9 +25,10 @@ use crate::causal::VersionVector;
 use crate::change::Change;
 use crate::commit::RequestId;
 use crate::crdt::ContentHash;
-use crate::id::{Dot, Incarnation, NodeId};
+use crate::id::{Incarnation, NodeId};
 use crate::key::Key;
-use crate::replica::{Committed, Event, Input, Message, Output};
+use crate::replica::{Event, Input, Message, Output};
+use clients::Answered;
 use disk::Write;
 use ledger::Ledger;
 use net::Net;
@@ -35,69 +38,11 @@ use node::Node;
 const TICK_MS: u64 = 50;
 /// How long after the storm everything may take to converge, in milliseconds: clocks that ran ahead are waited for.
 const CONVERGE_MS: u64 = 60_000;
-/// How long the calm is watched after convergence, in milliseconds: longer than every period of the engine.
+/// How long the calm is watched after convergence, in milliseconds: longer than every period of the engine. A round of
+/// anti-entropy comes on top, for what each has durable is known to all only after one.
 const WATCH_MS: u64 = 7_000;
 /// Lines of narration kept for a failure.
-const NARRATION_LINES: usize = 30000;
-
-/// What a run went through: a suite that never saw a repair has not tested repair.
-#[derive(Clone, Debug, Default)]
-#[expect(missing_docs, reason = "each is a plain count of what its name says")]
-pub struct Coverage {
-    pub commits: u64,
-    pub repeated: u64,
-    pub refused: u64,
-    pub messages: u64,
-    pub crashes: u64,
-    pub commits_lost: u64,
-    pub store_failures: u64,
-    pub restores: u64,
-    pub rebirths: u64,
-    pub wipes: u64,
-    pub gaps: u64,
-    pub held: u64,
-    pub deferred: u64,
-    pub repairs: u64,
-    pub repairs_done: u64,
-    pub pages: u64,
-    pub exact_states: u64,
-}
-
-/// How a run that broke nothing ended.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// A hash over every event and every message: equal for equal seeds.
-    pub trace: String,
-    /// Inputs that replicas handled.
-    pub events: u64,
-    /// Virtual milliseconds from the end of the storm until all were equal.
-    pub converged_ms: u64,
-    /// What happened.
-    pub coverage: Coverage,
-}
-
-/// An invariant that did not hold.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// The seed of the run.
-    pub seed: u64,
-    /// When, in virtual milliseconds.
-    pub at_ms: u64,
-    /// Which, and how.
-    pub what: String,
-    /// The last lines of the trace, when the scenario asked for them.
-    pub narration: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.narration.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-        writeln!(f, "seed {} broke at {} ms: {}", self.seed, self.at_ms, self.what)?;
-        write!(f, "replay: SELVEDGE_SIM_SEED={} cargo test -p selvedge-sync --release --test simulation", self.seed)
-    }
-}
-
-impl std::error::Error for Failure {}
+const NARRATION_LINES: usize = 2_000;
 
 /// Something scheduled.
 #[derive(Clone, Debug)]
@@ -112,14 +57,6 @@ enum Next {
     Mend { from: usize, to: usize },
     StoreRecovers { node: usize, life: u64 },
     Skew { node: usize, skew_ms: i64 },
-}
-
-/// An answered request that a client may repeat.
-struct Answered {
-    request: RequestId,
-    changes: Vec<(Key, Change)>,
-    node: usize,
-    life: u64,
 }
 
 struct Sim<'a> {
@@ -215,7 +152,8 @@ impl<'a> Sim<'a> {
         // Stragglers of the storm are answered; only then does silence mean something.
         self.run_until((calm_ms + net::STRAGGLER_MS).max(self.now_ms) + WATCH_MS / 2)?;
         self.quiet = true;
-        self.run_until(self.now_ms + WATCH_MS)?;
+        let round_ms = self.nodes.len() as u64 * crate::limits::ANTI_ENTROPY_MS;
+        self.run_until(self.now_ms + WATCH_MS + round_ms)?;
         self.check_end()?;
         Ok(converged_ms)
     }
@@ -273,27 +211,6 @@ impl<'a> Sim<'a> {
         }
     }
 
-    /// A client asks some node for something, perhaps for what it had asked before.
-    fn client(&mut self) -> Result<(), String> {
-        let writable = |index: &usize| self.nodes[*index].takes_writes();
-        let able: Vec<usize> = (0..self.nodes.len()).filter(writable).collect();
-        if able.is_empty() || self.calm {
-            return Ok(());
-        }
-        let node = able[self.rng.index(able.len())];
-        let retry = (!self.answered.is_empty() && self.rng.chance(60)).then(|| self.rng.index(self.answered.len()));
-        let (request, changes) = match retry {
-            Some(index) => (Some(self.answered[index].request), self.answered[index].changes.clone()),
-            None => {
-                let mut id = [0; 16];
-                id[..8].copy_from_slice(&self.rng.draw().to_be_bytes());
-                (self.rng.chance(500).then_some(RequestId(id)), workload::changes(self.scenario, &mut self.rng))
-            }
-        };
-        self.ticket += 1;
-        self.feed_commit(node, Input::Commit { ticket: self.ticket, changes: changes.clone(), request }, &changes)
-    }
-
     fn feed(&mut self, node: usize, input: Input) -> Result<(), String> {
         self.feed_commit(node, input, &[])
     }
@@ -336,7 +253,8 @@ impl<'a> Sim<'a> {
         }
         match output {
             Output::Persist { token, batch } => {
-                let own = self.nodes[index].replica.as_ref().is_some_and(|replica| replica.me() == batch.stream.replica);
+                let own =
+                    self.nodes[index].replica.as_ref().is_some_and(|replica| replica.me() == batch.stream.replica);
                 if own {
                     self.coverage.commits += 1;
                     self.ledger.note(&batch, changes.to_vec(), context.cloned())?;
@@ -362,31 +280,6 @@ impl<'a> Sim<'a> {
         }
     }
 
-    fn committed(
-        &mut self,
-        node: usize,
-        committed: Committed,
-        changes: &[(Key, Change)],
-        asked: Option<RequestId>,
-    ) -> Result<(), String> {
-        let Some(request) = asked else { return Ok(()) };
-        let life = self.nodes[node].life;
-        let here = |answered: &Answered| (answered.request, answered.node, answered.life) == (request, node, life);
-        let before = self.answered.iter().any(here);
-        self.coverage.repeated += u64::from(committed.repeated);
-        if before && !committed.repeated {
-            return Err(format!("a repeated request was counted twice: {:?}", committed.dot));
-        }
-        let Dot { .. } = committed.dot;
-        if self.ledger.request_of(&committed.dot) != Some(request) {
-            return Err(format!("a repeated request was answered with another's commit: {:?}", committed.dot));
-        }
-        if !before {
-            self.answered.push(Answered { request, changes: changes.to_vec(), node, life });
-        }
-        Ok(())
-    }
-
     fn note_event(&mut self, index: usize, event: &Event) -> Result<(), String> {
         match event {
             Event::Rejected { .. } | Event::Diverged { .. } => Err(format!("node {index}: {event:?}")),
@@ -405,7 +298,9 @@ impl<'a> Sim<'a> {
 
     fn send(&mut self, from: usize, to: NodeId, message: &Message) -> Result<(), String> {
         self.check_sent(from, message)?;
-        let Some(to) = self.nodes.iter().position(|node| node.id == to) else { return Err("sent to nobody".to_owned()) };
+        let Some(to) = self.nodes.iter().position(|node| node.id == to) else {
+            return Err("sent to nobody".to_owned());
+        };
         let bytes = message.encode();
         self.check_size(&bytes)?;
         self.trace.update(&bytes);

@@ -148,14 +148,7 @@ impl Replica {
     ///
     /// What was pushed just now is left out when the peer only says what it has (`casually`); when it asks, it has waited. The
     /// page begins after the stream with which the last one ended: a stream that the peer cannot take holds up no other.
-    fn send_missing(
-        &mut self,
-        to: NodeId,
-        theirs: &VersionVector,
-        casually: bool,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
+    fn send_missing(&mut self, to: NodeId, theirs: &VersionVector, casually: bool, now: Time, out: &mut Vec<Output>) {
         let own = self.own_stream();
         let peer = self.peers.known.get(&to);
         let on_its_way = peer.and_then(|peer| peer.pushed).filter(|_| casually);

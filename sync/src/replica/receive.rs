@@ -34,10 +34,9 @@ impl Replica {
     fn take_batch(&mut self, from: NodeId, batch: Batch, now: Time, out: &mut Vec<Output>) -> bool {
         let stream = batch.stream;
         let count = batch.commits.len() as u64;
-        let mut next = self.seen.seq(&stream) + 1;
+        let next = self.seen.seq(&stream) + 1;
         let sound = |end: &u64| batch.first > 0 && *end <= SEQ_MAX && stream.scope == super::SCOPE;
-        let Some(end) = batch.first.checked_add(count).filter(sound)
-        else {
+        let Some(end) = batch.first.checked_add(count).filter(sound) else {
             self.reject(
                 from,
                 Dot { replica: stream.replica, seq: batch.first },
@@ -66,11 +65,10 @@ impl Replica {
         self.counters.duplicates += next - batch.first;
         let skip = usize::try_from(next - batch.first).unwrap_or(usize::MAX);
         let mut applied = Batch { stream, first: next, commits: Vec::new() };
-        for bytes in batch.commits.into_iter().skip(skip) {
-            let Some(commit) = self.accept(from, stream, next, &bytes, now, out) else { break };
+        for (seq, bytes) in (next..).zip(batch.commits.into_iter().skip(skip)) {
+            let Some(commit) = self.accept(from, stream, seq, &bytes, now, out) else { break };
             self.apply(commit, bytes.clone());
             applied.commits.push(bytes);
-            next += 1;
         }
         if !applied.commits.is_empty() {
             self.counters.commits_remote += applied.commits.len() as u64;

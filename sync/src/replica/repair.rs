@@ -91,7 +91,8 @@ impl Replica {
             return;
         }
         self.counters.repairs += 1;
-        self.repair.current = Some(Repair { from, target: None, after: None, asked_ms: now.mono_ms, advanced_ms: now.mono_ms });
+        self.repair.current =
+            Some(Repair { from, target: None, after: None, asked_ms: now.mono_ms, advanced_ms: now.mono_ms });
         out.push(Output::Event(Event::RepairBegun { from }));
         out.push(Output::Send { to: from, message: Message::StateRequest { after: None } });
     }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Coverage, Next, Sim};
+use super::{Next, Sim};
 use crate::causal::VersionVector;
 use crate::crdt::{Context, ObjectState, Value};
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::{Key, Kind};
-use crate::replica::{Counters, Message, Replica};
+use crate::replica::{Message, Replica};
 use crate::state::State;
 
 /// Of how many events one is followed by the checks that cost the whole state.
@@ -16,42 +16,6 @@ const SAMPLE: u64 = 61;
 const SAMPLE_REFERENCE: u64 = 499;
 /// What a message may weigh beyond a page: the item that overflows it, vectors and framing.
 const MESSAGE_SLACK_BYTES: usize = 16 * 1024;
-
-impl Coverage {
-    /// Adds what a replica counted in one life.
-    pub(super) fn add(&mut self, counters: &Counters) {
-        self.gaps += counters.gaps;
-        self.held += counters.held;
-        self.deferred += counters.deferred;
-        self.repairs += counters.repairs;
-    }
-
-    /// The sum with another run's.
-    #[must_use]
-    pub fn plus(mut self, other: &Self) -> Self {
-        let pairs = [
-            (&mut self.commits, other.commits),
-            (&mut self.repeated, other.repeated),
-            (&mut self.refused, other.refused),
-            (&mut self.messages, other.messages),
-            (&mut self.crashes, other.crashes),
-            (&mut self.commits_lost, other.commits_lost),
-            (&mut self.store_failures, other.store_failures),
-            (&mut self.restores, other.restores),
-            (&mut self.rebirths, other.rebirths),
-            (&mut self.wipes, other.wipes),
-            (&mut self.gaps, other.gaps),
-            (&mut self.held, other.held),
-            (&mut self.deferred, other.deferred),
-            (&mut self.repairs, other.repairs),
-            (&mut self.repairs_done, other.repairs_done),
-            (&mut self.pages, other.pages),
-            (&mut self.exact_states, other.exact_states),
-        ];
-        pairs.into_iter().for_each(|(sum, count)| *sum += count);
-        self
-    }
-}
 
 impl Sim<'_> {
     /// What must hold after every event.
@@ -76,7 +40,7 @@ impl Sim<'_> {
                 return Err(format!("node {index} has another root than others had at {:?}", replica.seen()));
             }
         }
-        if self.handled % SAMPLE == 0 {
+        if self.handled.is_multiple_of(SAMPLE) {
             check_root(replica).map_err(|what| format!("node {index}: {what}"))?;
             for (key, size) in grown(replica) {
                 let before = node.watched.sizes.insert(key.clone(), size);
@@ -85,7 +49,7 @@ impl Sim<'_> {
                 }
             }
         }
-        if self.handled % SAMPLE_REFERENCE == 0 && replica.is_exact() {
+        if self.handled.is_multiple_of(SAMPLE_REFERENCE) && replica.is_exact() {
             self.check_values(index)?;
         }
         Ok(())
@@ -239,7 +203,13 @@ fn check_root(replica: &Replica) -> Result<(), String> {
     if (anew.root(), anew.bytes()) == (replica.root(), replica.state().bytes()) {
         return Ok(());
     }
-    Err(format!("the root {} should be {}, {} bytes {}", replica.root(), anew.root(), replica.state().bytes(), anew.bytes()))
+    Err(format!(
+        "the root {} should be {}, {} bytes {}",
+        replica.root(),
+        anew.root(),
+        replica.state().bytes(),
+        anew.bytes()
+    ))
 }
 
 /// The size of everything that may only grow.

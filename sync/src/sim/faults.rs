@@ -264,7 +264,10 @@ impl Sim<'_> {
     pub(super) fn note_remembered(&mut self) {
         for node in &mut self.nodes {
             let Some((stream, seq)) = node.forgot else { continue };
-            if node.replica.as_ref().is_some_and(|replica| replica.me() != stream.replica && replica.durable().seq(&stream) >= seq)
+            if node
+                .replica
+                .as_ref()
+                .is_some_and(|replica| replica.me() != stream.replica && replica.durable().seq(&stream) >= seq)
             {
                 node.forgot = None;
             }
