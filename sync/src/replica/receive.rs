@@ -58,7 +58,7 @@ impl Replica {
             self.counters.gaps += count;
             return true;
         }
-        if self.durability.is_read_only() || self.repair.covers(&stream, next) {
+        if self.durability.is_read_only() {
             self.counters.deferred += count;
             return false;
         }

@@ -1,8 +1,8 @@
 //! Repair from state: for a peer that is behind the retained log, or whose root differs at an equal vector.
 //!
 //! The receiver asks page by page, in order of key; the giver keeps nothing between pages. Our vector advances only when the
-//! last page is in, to the vector of the first; until then, commits of streams that the repair will cover are not applied, or
-//! a removal that the pages already reflect could be undone by the add that it removed.
+//! last page is in, to the vector of the first. Commits go on being applied meanwhile: what an object shows beyond our vector
+//! is known ([`Ahead`]), and it takes nothing twice.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::{Ahead, Event, Message, Output, Replica, SCOPE};
 use crate::causal::VersionVector;
 use crate::codec;
 use crate::crdt::{Context, ObjectState};
-use crate::id::{NodeId, Stream};
+use crate::id::NodeId;
 use crate::key::Key;
 use crate::limits::{REPAIR_PATIENCE_MS, REQUEST_PATIENCE_MS};
 use crate::time::Time;
@@ -67,12 +67,6 @@ impl Page {
 }
 
 impl RepairState {
-    /// Whether the repair under way will cover this commit.
-    pub(super) fn covers(&self, stream: &Stream, seq: u64) -> bool {
-        let target = self.current.as_ref().and_then(|repair| repair.target.as_ref());
-        target.is_some_and(|target| target.seq(stream) >= seq)
-    }
-
     /// Gives up the repair under way, if it is from `node` or `node` is `None`. What its pages brought stays: it is true.
     pub(super) fn abandon(&mut self, node: Option<NodeId>) {
         if self.current.as_ref().is_some_and(|repair| node.is_none_or(|node| node == repair.from)) {
