@@ -10,7 +10,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{Dot, Scope, Stream};
-use crate::limits::STREAMS_MAX;
+use crate::limits::{SEQ_MAX, STREAMS_MAX};
 
 /// The highest sequence number seen of each stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,8 +137,8 @@ impl<'de> Deserialize<'de> for VersionVector {
                     if vector.len() == STREAMS_MAX {
                         return Err(serde::de::Error::custom("too many streams in a version vector"));
                     }
-                    if seq == 0 {
-                        return Err(serde::de::Error::custom("a version vector names a stream at sequence number 0"));
+                    if !(1..=SEQ_MAX).contains(&seq) {
+                        return Err(serde::de::Error::custom("a version vector with a sequence number out of range"));
                     }
                     vector.advance(stream, seq);
                 }

@@ -12,7 +12,7 @@ use crate::crdt::Op;
 use crate::hlc::Hlc;
 use crate::id::{Dot, Stream};
 use crate::key::Key;
-use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX};
+use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX, SEQ_MAX};
 
 /// Makes a retried write harmless: a second commit with the same id is answered with the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,8 +79,8 @@ impl Commit {
         if ops.len() > KEYS_PER_COMMIT_MAX {
             return Err(DecodeError::Bound("more keys than a commit may touch"));
         }
-        if seq == 0 {
-            return Err(DecodeError::Bound("a commit at sequence number 0"));
+        if !(1..=SEQ_MAX).contains(&seq) {
+            return Err(DecodeError::Bound("a commit with a sequence number out of range"));
         }
         if !ops.is_sorted_by(|(before, _), (after, _)| before < after) {
             return Err(DecodeError::Bound("keys of a commit that are not in order, or twice"));

@@ -16,4 +16,4 @@ pub use counter::{GCounter, PnCounter};
 pub use dot_map::{Context, DotMap, DotMapState, Entry, Item};
 pub use grow_set::GrowSet;
 pub use object::{Object, ObjectState, Value};
-pub use op::{Assign, Op, OpError};
+pub use op::{Assign, Op, OpError, Stamped};

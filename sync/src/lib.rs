@@ -2,7 +2,7 @@
 //!
 //! No I/O, no clock, no threads, no randomness of its own: time, identity and bytes are arguments, effects are returned as
 //! data. The one door is [`replica::Replica::handle`]. Modules depend downwards only:
-//! `replica` → `{state, draft, change, commit, codec, log}` → `crdt` → `{id, hlc, key, scalar, causal, limits}`.
+//! `sim` → `replica` → `{state, draft, change, commit, codec, log}` → `crdt` → `{id, hlc, key, scalar, causal, limits}`.
 
 pub mod causal;
 pub mod change;
@@ -17,5 +17,6 @@ pub mod limits;
 pub mod log;
 pub mod replica;
 pub mod scalar;
+pub mod sim;
 pub mod state;
 pub mod time;

@@ -36,6 +36,10 @@ pub const STREAMS_MAX: usize = 65_536;
 /// Largest total that one replica may reach in one counter; sums over replicas then fit 128 bits many times over.
 pub const COUNTER_TOTAL_MAX: u64 = i64::MAX as u64;
 
+/// Greatest sequence number of a stream: half of what fits, so that the next one and the end of a batch always fit too. A
+/// writer of a million commits per second gets there in 292,000 years; whoever names more is refused.
+pub const SEQ_MAX: u64 = i64::MAX as u64;
+
 /// Deepest nesting that a decoder follows. Our deepest message nests eight.
 pub const DECODE_DEPTH_MAX: usize = 16;
 

@@ -4,6 +4,7 @@
 //! to answer; it does nothing itself. Invariants: a commit of ours is sent to nobody before the store reported it durable;
 //! commits of a stream apply in order and once; equal vectors mean equal roots.
 
+mod ahead;
 mod anti_entropy;
 mod durability;
 mod io;
@@ -15,6 +16,7 @@ mod repair;
 
 use std::collections::BTreeSet;
 
+pub use ahead::Ahead;
 pub use io::{Checkpoint, CommitError, Committed, Counters, Event, Input, Message, Output};
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
@@ -23,21 +25,39 @@ use crate::causal::VersionVector;
 use crate::crdt::ContentHash;
 use crate::hlc::Clock;
 use crate::id::{NodeId, ReplicaId, Scope, Stream};
-use crate::limits::MAX_DRIFT_MS;
+use crate::limits::{CHECKPOINT_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT, MAX_DRIFT_MS, PAGE_BYTES, REQUESTS_REMEMBERED};
 use crate::log::Log;
 use crate::state::State;
 use crate::time::Time;
 
-/// What a replica is told once.
+/// What a replica is told once. The defaults are the constants of [`crate::limits`], with their reasons; a simulation makes
+/// them small, so that pages, forgetting and repair happen within seconds.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How far ahead of our clock a commit may be stamped before its stream waits, in milliseconds.
     pub max_drift_ms: u64,
+    /// Bytes of commits or objects that one message carries before the rest goes into the next page.
+    pub page_bytes: usize,
+    /// Bytes of commits kept in memory to serve peers that are behind.
+    pub log_bytes: usize,
+    /// Commits per stream that stay in memory although every member has them.
+    pub log_commits_kept: usize,
+    /// Request ids remembered to make a retried write harmless.
+    pub requests_remembered: usize,
+    /// How often changed objects are written to the store, in milliseconds.
+    pub checkpoint_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_drift_ms: MAX_DRIFT_MS }
+        Self {
+            max_drift_ms: MAX_DRIFT_MS,
+            page_bytes: PAGE_BYTES,
+            log_bytes: LOG_BYTES_MAX,
+            log_commits_kept: LOG_COMMITS_KEPT,
+            requests_remembered: REQUESTS_REMEMBERED,
+            checkpoint_ms: CHECKPOINT_MS,
+        }
     }
 }
 
@@ -64,18 +84,18 @@ impl Replica {
     #[must_use]
     pub fn new(me: ReplicaId, config: Config) -> Self {
         Self {
-            config,
             me,
             state: State::new(me),
             clock: Clock::default(),
             seen: VersionVector::default(),
             log: Log::default(),
-            requests: local::Requests::default(),
+            requests: local::Requests::remembering(config.requests_remembered),
             durability: durability::Durability::default(),
             members: BTreeSet::new(),
             peers: peers::Peers::default(),
             repair: repair::RepairState::default(),
             counters: Counters::default(),
+            config,
         }
     }
 
@@ -92,7 +112,11 @@ impl Replica {
             }
             Input::Persisted { token } => self.handle_persisted(token, now, &mut out),
             Input::StoreFailed => self.durability.become_read_only(),
-            Input::StoreRecovered => self.durability.become_writable(),
+            Input::StoreRecovered => {
+                self.durability.become_writable();
+                // A repair that ended meanwhile must be stored before any commit that follows it.
+                self.checkpoint_if_due(now, &mut out);
+            }
             Input::Reborn(incarnation) => self.handle_reborn(incarnation),
             Input::Tick => self.handle_tick(now, &mut out),
         }
@@ -110,8 +134,8 @@ impl Replica {
             }
             Message::Forgotten => self.handle_forgotten(from, now, out),
             Message::StateRequest { after } => self.handle_state_request(from, after, out),
-            Message::StatePage { seen, after, objects, next } => {
-                self.handle_state_page(from, repair::Page { seen, after, objects, next }, now, out);
+            Message::StatePage { seen, ahead, after, objects, next } => {
+                self.handle_state_page(from, repair::Page { seen, ahead, after, objects, next }, now, out);
             }
         }
     }
@@ -189,9 +213,20 @@ impl Replica {
 
     /// Whether the root is exactly that of the offered vector: no commit of ours awaits the store, and no repair has put
     /// content here that the vector does not cover yet.
-    fn is_exact(&self) -> bool {
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
         let own = self.own_stream();
-        self.seen.seq(&own) == self.durable().seq(&own) && self.repair.is_settled(&self.seen)
+        self.seen.seq(&own) == self.durable().seq(&own) && self.is_settled()
+    }
+
+    /// Whether no repair has put content here that our vector does not cover yet.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.repair.ahead.is_empty() || {
+            let mut ahead = self.repair.ahead.clone();
+            ahead.settle(&self.seen);
+            ahead.is_empty()
+        }
     }
 }
 

@@ -149,12 +149,12 @@ impl State {
 
     /// Removes what another host, which has seen `theirs`, does not hold any more, from the keys after `after` up to and
     /// including `through`; `there` tells which of them it does hold.
-    pub(crate) fn merge_absence(
+    pub(crate) fn merge_absence<'a>(
         &mut self,
         range: (Option<&Key>, Option<&Key>),
         there: &BTreeSet<Key>,
         theirs: Context<'_>,
-        ours: Context<'_>,
+        ours: impl Fn(&Key) -> Context<'a>,
     ) {
         let (after, through) = range;
         let within = |key: &Key| through.is_none_or(|through| key <= through);
@@ -166,6 +166,7 @@ impl State {
             .collect();
         for key in absent {
             let nothing = Object::new(&key).state();
+            let ours = ours(&key);
             self.merge(key, nothing, theirs, ours);
         }
     }

@@ -24,11 +24,23 @@ pub struct Context<'a> {
     pub scope: Scope,
     /// All that was seen.
     pub seen: &'a VersionVector,
+    /// What this object has seen beyond that.
+    pub ahead: Option<&'a VersionVector>,
+}
+
+impl<'a> Context<'a> {
+    /// The context of an object of everybody's that has seen exactly `seen`.
+    #[must_use]
+    pub const fn of(seen: &'a VersionVector) -> Self {
+        Self { scope: Scope::GLOBAL, seen, ahead: None }
+    }
 }
 
 impl Context<'_> {
-    pub(super) fn covers(&self, dot: &Dot) -> bool {
-        self.seen.covers(self.scope, dot)
+    /// Whether the commit named by `dot` is among what was seen.
+    #[must_use]
+    pub fn covers(&self, dot: &Dot) -> bool {
+        self.seen.covers(self.scope, dot) || self.ahead.is_some_and(|ahead| ahead.covers(self.scope, dot))
     }
 }
 

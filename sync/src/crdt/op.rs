@@ -120,7 +120,7 @@ fn check_assigns<K, V>(assigns: &[Assign<K, V>], dot: &Dot) -> Result<(), OpErro
 }
 
 /// A value written by a put, with the stamp that decides between concurrent puts.
-pub(super) type Stamped = (Hlc, Scalar);
+pub type Stamped = (Hlc, Scalar);
 
 /// `Some(())` must not look like `None` on the wire, as it would to a format that writes both as null.
 mod presence {

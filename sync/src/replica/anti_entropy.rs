@@ -8,7 +8,7 @@ use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::crdt::ContentHash;
 use crate::id::NodeId;
-use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, PAGE_BYTES, REQUEST_PATIENCE_MS};
+use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, REQUEST_PATIENCE_MS};
 use crate::log::Range;
 use crate::time::Time;
 
@@ -102,7 +102,7 @@ impl Replica {
         peer.root = Some(heard.root);
         peer.durable.merge(&heard.durable);
         peer.seen.clone_from(&heard.seen);
-        self.send_missing(from, &heard.seen, now, out);
+        self.send_missing(from, &heard.seen, answer, now, out);
         if answer && missing {
             self.ask(from, now, out);
         }
@@ -132,7 +132,7 @@ impl Replica {
         let own = self.own_stream();
         let through = self.durable().seq(&own);
         let mut from = first;
-        while let Range::Batch { batch, .. } = self.log.range(&own, from, through, PAGE_BYTES) {
+        while let Range::Batch { batch, .. } = self.log.range(&own, from, through, self.config.page_bytes) {
             from += batch.commits.len() as u64;
             for to in self.connected() {
                 let message = Message::Commits { batches: vec![batch.clone()], more: false };
@@ -145,14 +145,23 @@ impl Replica {
     }
 
     /// Sends a peer what it misses, as far as the log and one page reach.
-    fn send_missing(&mut self, to: NodeId, theirs: &VersionVector, now: Time, out: &mut Vec<Output>) {
+    ///
+    /// What was pushed just now is left out when the peer only says what it has (`casually`); when it asks, it has waited. The
+    /// page begins after the stream with which the last one ended: a stream that the peer cannot take holds up no other.
+    fn send_missing(&mut self, to: NodeId, theirs: &VersionVector, casually: bool, now: Time, out: &mut Vec<Output>) {
         let own = self.own_stream();
-        let on_its_way = self.peers.known.get(&to).and_then(|peer| peer.pushed);
+        let peer = self.peers.known.get(&to);
+        let on_its_way = peer.and_then(|peer| peer.pushed).filter(|_| casually);
         let on_its_way = on_its_way.filter(|(_, at)| now.mono_ms.saturating_sub(*at) < REQUEST_PATIENCE_MS);
+        let mut streams: Vec<_> = self.durable().iter().collect();
+        if let Some(served) = peer.and_then(|peer| peer.served) {
+            let begun = streams.partition_point(|(stream, _)| *stream <= served);
+            streams.rotate_left(begun);
+        }
         let mut batches: Vec<Batch> = Vec::new();
-        let mut budget = PAGE_BYTES;
+        let mut budget = self.config.page_bytes;
         let mut more = false;
-        for (stream, through) in self.durable().iter() {
+        for (stream, through) in streams {
             let mut has = theirs.seq(&stream);
             if stream == own
                 && let Some((pushed, _)) = on_its_way
@@ -175,6 +184,9 @@ impl Replica {
                 more = true;
                 break;
             }
+        }
+        if let Some(peer) = self.peers.known.get_mut(&to) {
+            peer.served = batches.last().map(|batch| batch.stream).filter(|_| more);
         }
         if !batches.is_empty() {
             out.push(Output::Send { to, message: Message::Commits { batches, more } });

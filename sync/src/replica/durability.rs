@@ -8,7 +8,6 @@ use super::{Checkpoint, Event, Output, Replica};
 use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::id::{Incarnation, Stream};
-use crate::limits::CHECKPOINT_MS;
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -98,7 +97,7 @@ impl Replica {
     }
 
     pub(super) fn checkpoint_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
-        let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= CHECKPOINT_MS;
+        let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= self.config.checkpoint_ms;
         let dirty = self.state.dirty_len() > 0;
         if self.durability.read_only
             || self.durability.is_checkpointing()
@@ -110,7 +109,9 @@ impl Replica {
         self.durability.checkpointed_ms = now.mono_ms;
         let vector = self.seen.clone();
         let token = self.durability.token(Pending::Checkpoint { vector: vector.clone() });
-        let checkpoint = Checkpoint { vector, objects: self.state.take_dirty(), log_first: self.log.firsts() };
+        self.repair.ahead.settle(&self.seen);
+        let ahead = self.repair.ahead.clone();
+        let checkpoint = Checkpoint { vector, ahead, objects: self.state.take_dirty(), log_first: self.log.firsts() };
         out.push(Output::Checkpoint { token, checkpoint });
     }
 
@@ -128,7 +129,11 @@ impl Replica {
             return;
         }
         self.durability.fenced = true;
-        let incarnation = Incarnation(now.wall_ms.max(self.me.incarnation.0.saturating_add(1)));
+        // Greater than every life of this node that anybody here has heard of: the clock alone could name one of them again.
+        let streams = theirs.iter().chain(self.seen.iter()).map(|(stream, _)| stream.replica);
+        let lives = streams.filter(|replica| replica.node == self.me.node).map(|replica| replica.incarnation);
+        let last = lives.fold(self.me.incarnation, Incarnation::max);
+        let incarnation = Incarnation(now.wall_ms.max(last.0.saturating_add(1)));
         out.push(Output::Event(Event::Amnesia { peer, known, own }));
         out.push(Output::Rebirth { incarnation });
     }
@@ -137,5 +142,6 @@ impl Replica {
         self.me.incarnation = incarnation;
         self.state.become_replica(self.me);
         self.durability.fenced = false;
+        self.peers.known.values_mut().for_each(|peer| peer.pushed = None);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Ahead;
 use crate::causal::VersionVector;
 use crate::change::{Change, ChangeError};
 use crate::codec::{self, DecodeError};
@@ -99,6 +100,9 @@ pub enum Output {
 pub struct Checkpoint {
     /// What the stored objects have seen.
     pub vector: VersionVector,
+    /// What the stored objects show beyond that, because a repair is under way or was cut short. Nearly always empty.
+    /// [`Recovery::ahead`](super::Recovery::ahead) is to be what the last checkpoint said.
+    pub ahead: Ahead,
     /// Objects that changed since the last checkpoint; `None` for one that was forgotten.
     pub objects: Vec<(Key, Option<ObjectState>)>,
     /// The log below these sequence numbers is not needed any more.
@@ -199,6 +203,9 @@ pub enum Message {
         /// What the sender had seen when it made this page.
         #[serde(rename = "s")]
         seen: VersionVector,
+        /// What these objects show beyond that, because the sender is being repaired itself. Nearly always empty.
+        #[serde(rename = "h")]
+        ahead: VersionVector,
         /// The key that the page was asked to begin after.
         #[serde(rename = "a")]
         after: Option<Key>,
@@ -293,7 +300,7 @@ pub struct Counters {
     pub rejected: u64,
     /// Times that a stream had to wait for our clock.
     pub held: u64,
-    /// Commits not taken because the store cannot write or a repair is under way.
+    /// Commits not taken because the store cannot write.
     pub deferred: u64,
     /// Differences of root between equal vectors.
     pub diverged: u64,

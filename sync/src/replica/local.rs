@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{CommitError, Committed, Output, Replica, SCOPE};
+use super::{CommitError, Committed, Output, Replica};
 use crate::change::Change;
 use crate::commit::{Batch, Commit, CommitBytes, RequestId};
 use crate::crdt::Context;
@@ -10,22 +10,27 @@ use crate::draft::Draft;
 use crate::hlc::Hlc;
 use crate::id::Dot;
 use crate::key::Key;
-use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX, REQUESTS_REMEMBERED};
+use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX};
 use crate::time::Time;
 
 /// The ids of recent requests, wherever they were made, with the commits that answered them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Requests {
+    limit: usize,
     answers: BTreeMap<RequestId, (Dot, Hlc)>,
     order: VecDeque<RequestId>,
 }
 
 impl Requests {
+    pub(super) const fn remembering(limit: usize) -> Self {
+        Self { limit, answers: BTreeMap::new(), order: VecDeque::new() }
+    }
+
     pub(super) fn remember(&mut self, request: RequestId, dot: Dot, hlc: Hlc) {
         if self.answers.insert(request, (dot, hlc)).is_none() {
             self.order.push_back(request);
         }
-        if self.order.len() > REQUESTS_REMEMBERED
+        if self.order.len() > self.limit
             && let Some(oldest) = self.order.pop_front()
         {
             self.answers.remove(&oldest);
@@ -116,10 +121,14 @@ impl Replica {
             self.requests.remember(request, dot, hlc);
         }
         for (key, op) in commit.ops {
-            self.state.apply(key, op, dot, hlc, Context { scope: SCOPE, seen: &self.seen });
+            let context = Context { ahead: self.repair.ahead.of(&key), ..Context::of(&self.seen) };
+            if !context.covers(&dot) {
+                self.state.apply(key, op, dot, hlc, context);
+            }
         }
         self.seen.advance(stream, dot.seq);
         self.clock.observe(hlc);
         self.log.push(stream, dot.seq, bytes);
+        self.log.shrink_to(self.config.log_bytes);
     }
 }

@@ -6,7 +6,7 @@ use super::{Output, Replica};
 use crate::causal::VersionVector;
 use crate::crdt::ContentHash;
 use crate::id::{Dot, NodeId, Stream};
-use crate::limits::{FORGET_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT};
+use crate::limits::FORGET_MS;
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub(super) struct Peer {
     pub(super) asked_ms: Option<u64>,
     /// How far our own stream was pushed to it, and when.
     pub(super) pushed: Option<(u64, u64)>,
+    /// The stream with which the last page of missing commits ended, when there was more.
+    pub(super) served: Option<Stream>,
     /// When the last digest was sent, and of which root.
     pub(super) digest: Option<(u64, ContentHash)>,
 }
@@ -71,7 +73,7 @@ impl Replica {
     pub(super) fn handle_peer_up(&mut self, node: NodeId, now: Time, out: &mut Vec<Output>) {
         let peer = self.peers.known.entry(node).or_default();
         peer.connected = true;
-        (peer.asked_ms, peer.pushed, peer.digest) = (None, None, None);
+        (peer.asked_ms, peer.pushed, peer.served, peer.digest) = (None, None, None, None);
         self.send_digest(node, now, out);
     }
 
@@ -129,10 +131,11 @@ impl Replica {
         }
         self.peers.forgot_ms = now.mono_ms;
         let stable = self.stable();
-        let droppable = |stream: &Stream, seq: u64, kept: usize| kept > LOG_COMMITS_KEPT && seq <= stable.seq(stream);
+        let keep = self.config.log_commits_kept;
+        let droppable = |stream: &Stream, seq: u64, kept: usize| kept > keep && seq <= stable.seq(stream);
         self.log.forget_while(droppable);
-        self.log.shrink_to(LOG_BYTES_MAX);
-        self.state.settle(crate::crdt::Context { scope: super::SCOPE, seen: &self.seen });
+        self.state.settle(crate::crdt::Context::of(&self.seen));
+        self.repair.ahead.settle(&self.seen);
         if stable == self.seen {
             self.state.forget_empty();
         }

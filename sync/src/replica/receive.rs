@@ -3,6 +3,7 @@
 use super::{Event, Output, Replica};
 use crate::commit::{Batch, Commit};
 use crate::id::{Dot, NodeId};
+use crate::limits::SEQ_MAX;
 use crate::time::Time;
 
 impl Replica {
@@ -15,11 +16,15 @@ impl Replica {
         out: &mut Vec<Output>,
     ) {
         let mut gap = false;
+        let before = self.counters.commits_remote;
         for batch in batches {
             gap |= self.take_batch(from, batch, now, out);
         }
-        if more {
+        if more && self.counters.commits_remote > before {
             self.ask(from, now, out);
+        } else if more {
+            // Nothing of the page could be taken: to ask at once would get the same page, as fast as the network goes.
+            self.ask_patiently(from, now, out);
         } else if gap {
             self.ask_patiently(from, now, out);
         }
@@ -29,9 +34,9 @@ impl Replica {
     fn take_batch(&mut self, from: NodeId, batch: Batch, now: Time, out: &mut Vec<Output>) -> bool {
         let stream = batch.stream;
         let count = batch.commits.len() as u64;
-        let mut next = self.seen.seq(&stream) + 1;
-        let Some(end) = batch.first.checked_add(count).filter(|_| batch.first > 0 && stream.scope == super::SCOPE)
-        else {
+        let next = self.seen.seq(&stream) + 1;
+        let sound = |end: &u64| batch.first > 0 && *end <= SEQ_MAX && stream.scope == super::SCOPE;
+        let Some(end) = batch.first.checked_add(count).filter(sound) else {
             self.reject(
                 from,
                 Dot { replica: stream.replica, seq: batch.first },
@@ -53,18 +58,17 @@ impl Replica {
             self.counters.gaps += count;
             return true;
         }
-        if self.durability.is_read_only() || self.repair.covers(&stream, next) {
+        if self.durability.is_read_only() {
             self.counters.deferred += count;
             return false;
         }
         self.counters.duplicates += next - batch.first;
         let skip = usize::try_from(next - batch.first).unwrap_or(usize::MAX);
         let mut applied = Batch { stream, first: next, commits: Vec::new() };
-        for bytes in batch.commits.into_iter().skip(skip) {
-            let Some(commit) = self.accept(from, stream, next, &bytes, now, out) else { break };
+        for (seq, bytes) in (next..).zip(batch.commits.into_iter().skip(skip)) {
+            let Some(commit) = self.accept(from, stream, seq, &bytes, now, out) else { break };
             self.apply(commit, bytes.clone());
             applied.commits.push(bytes);
-            next += 1;
         }
         if !applied.commits.is_empty() {
             self.counters.commits_remote += applied.commits.len() as u64;

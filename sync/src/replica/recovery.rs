@@ -1,6 +1,6 @@
 //! A replica with a past: objects from the checkpoint, then the log on top.
 
-use super::{Config, Replica, SCOPE, durability::Durability};
+use super::{Ahead, Config, Replica, durability::Durability};
 use crate::causal::VersionVector;
 use crate::codec::DecodeError;
 use crate::commit::{Batch, Commit};
@@ -13,6 +13,8 @@ use crate::key::Key;
 pub struct Recovery {
     /// What the objects have seen.
     pub vector: VersionVector,
+    /// What the objects may show beyond that; see [`Checkpoint::ahead`](super::Checkpoint::ahead).
+    pub ahead: Ahead,
     /// The objects of the checkpoint.
     pub objects: Vec<(Key, ObjectState)>,
     /// The retained log, consecutive within each stream; it may begin before the vector and go on after it.
@@ -56,7 +58,7 @@ impl Replica {
     pub fn recover(me: ReplicaId, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
         let mut replica = Self::new(me, config);
         let nothing = VersionVector::default();
-        let context = Context { scope: SCOPE, seen: &nothing };
+        let context = Context::of(&nothing);
         for (key, object) in recovery.objects {
             object.validate(key.kind()).map_err(|source| RecoverError::Object { key: key.clone(), source })?;
             if let ObjectState::LwwMap(map) = &object {
@@ -67,6 +69,7 @@ impl Replica {
         }
         replica.state.take_dirty();
         replica.seen = recovery.vector;
+        replica.repair.ahead = recovery.ahead;
         for batch in recovery.log {
             replica.replay(batch)?;
         }
@@ -92,6 +95,7 @@ impl Replica {
                 self.requests.remember(request, dot, commit.hlc);
             }
             self.log.push(batch.stream, seq, bytes);
+            self.log.shrink_to(self.config.log_bytes);
         }
         Ok(())
     }

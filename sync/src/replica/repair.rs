@@ -1,18 +1,18 @@
 //! Repair from state: for a peer that is behind the retained log, or whose root differs at an equal vector.
 //!
 //! The receiver asks page by page, in order of key; the giver keeps nothing between pages. Our vector advances only when the
-//! last page is in, to the vector of the first; until then, commits of streams that the repair will cover are not applied, or
-//! a removal that the pages already reflect could be undone by the add that it removed.
+//! last page is in, to the vector of the first. Commits go on being applied meanwhile: what an object shows beyond our vector
+//! is known ([`Ahead`]), and it takes nothing twice.
 
 use std::collections::BTreeSet;
 
-use super::{Event, Message, Output, Replica, SCOPE};
+use super::{Ahead, Event, Message, Output, Replica, SCOPE};
 use crate::causal::VersionVector;
 use crate::codec;
 use crate::crdt::{Context, ObjectState};
-use crate::id::{NodeId, Stream};
+use crate::id::NodeId;
 use crate::key::Key;
-use crate::limits::{PAGE_BYTES, REPAIR_PATIENCE_MS};
+use crate::limits::{REPAIR_PATIENCE_MS, REQUEST_PATIENCE_MS};
 use crate::time::Time;
 
 /// Pages that wait until what they show of our own commits is durable. One per peer that asks, at most this many.
@@ -21,8 +21,7 @@ const PAGES_HELD_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct RepairState {
     current: Option<Repair>,
-    /// What pages have shown so far: until our vector includes it, the root is not that of the vector.
-    horizon: VersionVector,
+    pub(super) ahead: Ahead,
     /// Pages made for others, and how much of our own stream must be durable before they may go.
     held: Vec<(u64, NodeId, Message)>,
 }
@@ -33,28 +32,41 @@ struct Repair {
     /// The vector of the first page.
     target: Option<VersionVector>,
     after: Option<Key>,
+    /// When the page was last asked for.
     asked_ms: u64,
+    /// When the last page came.
+    advanced_ms: u64,
 }
 
 /// What a page says.
 pub(super) struct Page {
     pub(super) seen: VersionVector,
+    pub(super) ahead: VersionVector,
     pub(super) after: Option<Key>,
     pub(super) objects: Vec<(Key, ObjectState)>,
     pub(super) next: Option<Key>,
 }
 
+impl Page {
+    /// What its objects show.
+    fn shown(&self) -> VersionVector {
+        let mut shown = self.seen.clone();
+        shown.merge(&self.ahead);
+        shown
+    }
+
+    /// Whether it leads on, holds only what lies between its ends, in order, and speaks of the scope that there is.
+    fn is_sound(&self) -> bool {
+        let after_start = |key: &Key| self.after.as_ref().is_none_or(|after| key > after);
+        let within = |key: &Key| after_start(key) && self.next.as_ref().is_none_or(|next| key <= next);
+        self.next.as_ref().is_none_or(after_start)
+            && self.objects.iter().all(|(key, _)| within(key))
+            && self.objects.is_sorted_by(|(before, _), (after, _)| before < after)
+            && self.seen.iter().chain(self.ahead.iter()).all(|(stream, _)| stream.scope == SCOPE)
+    }
+}
+
 impl RepairState {
-    /// Whether the repair under way will cover this commit.
-    pub(super) fn covers(&self, stream: &Stream, seq: u64) -> bool {
-        let target = self.current.as_ref().and_then(|repair| repair.target.as_ref());
-        target.is_some_and(|target| target.seq(stream) >= seq)
-    }
-
-    pub(super) fn is_settled(&self, seen: &VersionVector) -> bool {
-        self.current.is_none() && seen.includes(&self.horizon)
-    }
-
     /// Gives up the repair under way, if it is from `node` or `node` is `None`. What its pages brought stays: it is true.
     pub(super) fn abandon(&mut self, node: Option<NodeId>) {
         if self.current.as_ref().is_some_and(|repair| node.is_none_or(|node| node == repair.from)) {
@@ -73,16 +85,21 @@ impl Replica {
             return;
         }
         self.counters.repairs += 1;
-        self.repair.current = Some(Repair { from, target: None, after: None, asked_ms: now.mono_ms });
+        self.repair.current =
+            Some(Repair { from, target: None, after: None, asked_ms: now.mono_ms, advanced_ms: now.mono_ms });
         out.push(Output::Event(Event::RepairBegun { from }));
         out.push(Output::Send { to: from, message: Message::StateRequest { after: None } });
     }
 
-    /// Gives up a repair whose giver has fallen silent; anti-entropy will begin it anew with whoever answers.
-    pub(super) fn continue_repair(&mut self, now: Time, _: &mut Vec<Output>) {
-        let silent = |repair: &Repair| now.mono_ms.saturating_sub(repair.asked_ms) >= REPAIR_PATIENCE_MS;
-        if self.repair.current.as_ref().is_some_and(silent) {
+    /// Asks again for a page that does not come, and gives up a repair whose giver has fallen silent; anti-entropy will begin
+    /// it anew with whoever answers.
+    pub(super) fn continue_repair(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Some(repair) = &mut self.repair.current else { return };
+        if now.mono_ms.saturating_sub(repair.advanced_ms) >= REPAIR_PATIENCE_MS {
             self.repair.abandon(None);
+        } else if now.mono_ms.saturating_sub(repair.asked_ms) >= REQUEST_PATIENCE_MS {
+            repair.asked_ms = now.mono_ms;
+            out.push(Output::Send { to: repair.from, message: Message::StateRequest { after: repair.after.clone() } });
         }
     }
 
@@ -91,8 +108,14 @@ impl Replica {
         let mut objects = Vec::new();
         let mut bytes = 0;
         let mut next = None;
+        // A page has one vector, so it ends where what its objects show changes.
+        let (ahead, end) = self.repair.ahead.range_after(after.as_ref());
         for (key, object) in self.state.objects_after(after.as_ref()) {
-            if bytes >= PAGE_BYTES {
+            if end.is_some_and(|end| key > end) {
+                next = end.cloned();
+                break;
+            }
+            if bytes >= self.config.page_bytes {
                 next = objects.last().map(|(key, _): &(Key, ObjectState)| key.clone());
                 break;
             }
@@ -100,7 +123,13 @@ impl Replica {
             bytes += codec::encode(&state).len() + key.name().len();
             objects.push((key.clone(), state));
         }
-        let message = Message::StatePage { seen: self.seen.clone(), after, objects, next };
+        let message = Message::StatePage {
+            seen: self.seen.clone(),
+            ahead: ahead.cloned().unwrap_or_default(),
+            after,
+            objects,
+            next,
+        };
         let own = self.seen.seq(&self.own_stream());
         self.repair.held.retain(|(_, to, _)| *to != from);
         if self.repair.held.len() < PAGES_HELD_MAX {
@@ -122,14 +151,31 @@ impl Replica {
     }
 
     pub(super) fn handle_state_page(&mut self, from: NodeId, page: Page, now: Time, out: &mut Vec<Output>) {
-        let Some(repair) = &mut self.repair.current else { return };
+        let Some(repair) = &self.repair.current else { return };
         if repair.from != from || repair.after != page.after {
             return;
         }
-        repair.asked_ms = now.mono_ms;
-        let target = repair.target.get_or_insert_with(|| page.seen.clone()).clone();
-        repair.after.clone_from(&page.next);
-        self.repair.horizon.merge(&page.seen);
+        let target = repair.target.clone().unwrap_or_else(|| page.seen.clone());
+        if !page.seen.includes(&target) {
+            // A page from before the repair, late; or the giver restarted and lost what was not durable there.
+            return;
+        }
+        if !page.is_sound() {
+            self.counters.rejected += 1;
+            self.repair.abandon(None);
+            return;
+        }
+        if !self.observe_stamps(&page, now, out) {
+            return;
+        }
+        self.check_memory(from, &page.shown(), now, out);
+        self.repair.current = Some(Repair {
+            from,
+            target: Some(target.clone()),
+            after: page.next.clone(),
+            asked_ms: now.mono_ms,
+            advanced_ms: now.mono_ms,
+        });
         self.merge_page(&page);
         if let Some(next) = page.next {
             out.push(Output::Send { to: from, message: Message::StateRequest { after: Some(next) } });
@@ -140,20 +186,41 @@ impl Replica {
         for (stream, seq) in target.iter().filter(|(stream, _)| *stream != own) {
             self.seen.advance(stream, seq);
         }
-        self.state.settle(Context { scope: SCOPE, seen: &self.seen });
+        self.state.settle(Context::of(&self.seen));
+        self.repair.ahead.settle(&self.seen);
         self.durability.want_checkpoint();
         self.checkpoint_if_due(now, out);
         out.push(Output::Event(Event::RepairDone { from }));
         self.ask(from, now, out);
     }
 
+    /// Takes note of the stamps in a page; false when one is from too far ahead: then the page waits, as its commit would.
+    fn observe_stamps(&mut self, page: &Page, now: Time, out: &mut Vec<Output>) -> bool {
+        let entries = page.objects.iter().flat_map(|(_, object)| match object {
+            ObjectState::LwwMap(map) => map.members.as_slice(),
+            ObjectState::GCounter(_) | ObjectState::PnCounter(..) | ObjectState::GSet(_) | ObjectState::OrSet(_) => &[],
+        });
+        let stamps = entries.flat_map(|(_, entries)| entries).map(|entry| (entry.value.0, entry.dot));
+        let Some((hlc, dot)) = stamps.max() else { return true };
+        let ahead_ms = hlc.millis().saturating_sub(now.wall_ms);
+        if ahead_ms > self.config.max_drift_ms {
+            self.counters.held += 1;
+            out.push(Output::Event(Event::Held { dot, ahead_ms }));
+            return false;
+        }
+        self.clock.observe(hlc);
+        true
+    }
+
     fn merge_page(&mut self, page: &Page) {
-        let theirs = Context { scope: SCOPE, seen: &page.seen };
-        let ours = Context { scope: SCOPE, seen: &self.seen };
+        let theirs = Context { ahead: Some(&page.ahead), ..Context::of(&page.seen) };
+        let (seen, ahead) = (&self.seen, &self.repair.ahead);
+        let ours = |key: &Key| Context { ahead: ahead.of(key), ..Context::of(seen) };
         let there: BTreeSet<Key> = page.objects.iter().map(|(key, _)| key.clone()).collect();
         self.state.merge_absence((page.after.as_ref(), page.next.as_ref()), &there, theirs, ours);
         for (key, object) in &page.objects {
-            self.state.merge(key.clone(), object.clone(), theirs, ours);
+            self.state.merge(key.clone(), object.clone(), theirs, ours(key));
         }
+        self.repair.ahead.show(page.after.as_ref(), page.next.as_ref(), &page.shown());
     }
 }

@@ -1,0 +1,150 @@
+//! A simulated store: what is on the disk, and what is on its way there.
+//!
+//! Writes become durable in the order in which they were given, in groups, as a store with one writer and one sync per group
+//! does it. The invariant: a crash keeps a prefix of what was given, and at least all that was reported.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::rng::Rng;
+use crate::causal::VersionVector;
+use crate::codec;
+use crate::commit::{Batch, CommitBytes};
+use crate::crdt::ObjectState;
+use crate::id::{Incarnation, Stream};
+use crate::key::Key;
+use crate::replica::{Ahead, Checkpoint, Recovery};
+
+/// The most commits that recovery hands over in one batch: a real store reads rows in chunks too.
+const RECOVERED_BATCH_MAX: usize = 7;
+
+/// What a restart would find.
+#[derive(Clone, Debug)]
+pub(super) struct Image {
+    pub(super) incarnation: Incarnation,
+    vector: VersionVector,
+    ahead: Ahead,
+    objects: BTreeMap<Key, Vec<u8>>,
+    log: BTreeMap<(Stream, u64), CommitBytes>,
+}
+
+/// Something to write.
+#[derive(Clone, Debug)]
+pub(super) enum Write {
+    Append { token: u64, batch: Batch },
+    Checkpoint { token: u64, checkpoint: Checkpoint },
+    Incarnation(Incarnation),
+}
+
+/// An image and the writes that are not in it yet.
+#[derive(Clone, Debug)]
+pub(super) struct Disk {
+    pub(super) image: Image,
+    queue: VecDeque<Write>,
+    /// How many of the queue are being written now.
+    group: usize,
+    pub(super) failing: bool,
+}
+
+impl Image {
+    pub(super) fn blank(incarnation: Incarnation) -> Self {
+        let (vector, ahead, objects, log) = Default::default();
+        Self { incarnation, vector, ahead, objects, log }
+    }
+
+    fn write(&mut self, write: &Write) {
+        match write {
+            Write::Append { batch, .. } => {
+                for (seq, commit) in (batch.first..).zip(&batch.commits) {
+                    self.log.insert((batch.stream, seq), commit.clone());
+                }
+            }
+            Write::Checkpoint { checkpoint, .. } => {
+                self.vector.merge(&checkpoint.vector);
+                self.ahead.clone_from(&checkpoint.ahead);
+                for (key, object) in &checkpoint.objects {
+                    match object {
+                        Some(object) => self.objects.insert(key.clone(), codec::encode(object)),
+                        None => self.objects.remove(key),
+                    };
+                }
+                for (stream, first) in &checkpoint.log_first {
+                    self.log.retain(|(of, seq), _| of != stream || seq >= first);
+                }
+            }
+            Write::Incarnation(incarnation) => self.incarnation = *incarnation,
+        }
+    }
+
+    /// What a store would give back after a restart.
+    pub(super) fn recovery(&self) -> Result<Recovery, String> {
+        let mut log: Vec<Batch> = Vec::new();
+        for ((stream, seq), commit) in &self.log {
+            match log.last_mut() {
+                Some(last)
+                    if last.stream == *stream
+                        && last.first + last.commits.len() as u64 == *seq
+                        && last.commits.len() < RECOVERED_BATCH_MAX =>
+                {
+                    last.commits.push(commit.clone());
+                }
+                Some(_) | None => log.push(Batch { stream: *stream, first: *seq, commits: vec![commit.clone()] }),
+            }
+        }
+        let decode = |(key, bytes): (&Key, &Vec<u8>)| {
+            let object: ObjectState = codec::decode(bytes, usize::MAX).map_err(|error| format!("{key}: {error}"))?;
+            Ok((key.clone(), object))
+        };
+        let objects = self.objects.iter().map(decode).collect::<Result<_, String>>()?;
+        Ok(Recovery { vector: self.vector.clone(), ahead: self.ahead.clone(), objects, log })
+    }
+
+    /// What the image has of `stream`, in the checkpoint or in the log.
+    pub(super) fn seq(&self, stream: &Stream) -> u64 {
+        let logged = self.log.range((*stream, 0)..=(*stream, u64::MAX)).next_back().map_or(0, |((_, seq), _)| *seq);
+        self.vector.seq(stream).max(logged)
+    }
+}
+
+impl Disk {
+    pub(super) fn blank(incarnation: Incarnation) -> Self {
+        Self { image: Image::blank(incarnation), queue: VecDeque::new(), group: 0, failing: false }
+    }
+
+    /// Takes a write; true when the disk was idle and has to be started.
+    pub(super) fn push(&mut self, write: Write) -> bool {
+        self.queue.push_back(write);
+        self.start()
+    }
+
+    /// Begins to write all that is queued as one group; false when it is busy, has nothing to do or cannot.
+    pub(super) fn start(&mut self) -> bool {
+        let idle = self.group == 0 && !self.queue.is_empty() && !self.failing;
+        if idle {
+            self.group = self.queue.len();
+        }
+        idle
+    }
+
+    /// Writes again after a failure: the group that failed is taken anew.
+    pub(super) fn resume(&mut self) {
+        self.group = 0;
+    }
+
+    /// The group is durable; returns it.
+    pub(super) fn finish(&mut self) -> Vec<Write> {
+        let done: Vec<Write> = self.queue.drain(..self.group).collect();
+        self.group = 0;
+        done.iter().for_each(|write| self.image.write(write));
+        done
+    }
+
+    /// The power goes: what was queued is lost, but for a prefix of the group being written. Returns that prefix.
+    pub(super) fn crash(&mut self, rng: &mut Rng) -> Vec<Write> {
+        let kept = if self.group == 0 { 0 } else { rng.index(self.group + 1) };
+        let done: Vec<Write> = self.queue.drain(..kept).collect();
+        done.iter().for_each(|write| self.image.write(write));
+        self.queue.clear();
+        (self.group, self.failing) = (0, false);
+        done
+    }
+}

@@ -1,0 +1,90 @@
+//! A simulated host: a replica or none, a disk that outlives it, and a clock that may be wrong.
+
+use std::collections::BTreeMap;
+
+use super::disk::{Disk, Image};
+use crate::causal::VersionVector;
+use crate::id::{Incarnation, NodeId, ReplicaId, Stream};
+use crate::key::Key;
+use crate::replica::{Config, Replica};
+use crate::time::Time;
+
+/// Where virtual time begins, as walls show it. Any recent moment will do.
+const EPOCH_MS: u64 = 1_800_000_000_000;
+
+/// A host.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    /// None while the process is down.
+    pub(super) replica: Option<Replica>,
+    pub(super) disk: Disk,
+    /// Counts restarts: what was scheduled for an earlier life is void.
+    pub(super) life: u64,
+    pub(super) skew_ms: i64,
+    started_ms: u64,
+    /// Whether it takes part at all yet.
+    pub(super) joined: bool,
+    /// Set while it does not know that its disk was replaced by an older one: the stream that it forgot, and how far that
+    /// had got. Clients do not write here until it knows: what is written before is the known limit of detection by peers.
+    pub(super) forgot: Option<(Stream, u64)>,
+    pub(super) backup: Option<Image>,
+    /// What was last reported durable; the next life must know it.
+    pub(super) reported: VersionVector,
+    pub(super) watched: Watched,
+}
+
+/// What may only grow during one life.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    pub(super) seen: VersionVector,
+    pub(super) sizes: BTreeMap<Key, i128>,
+}
+
+impl Node {
+    pub(super) fn new(id: NodeId, incarnation: Incarnation, skew_ms: i64) -> Self {
+        Self {
+            id,
+            replica: None,
+            disk: Disk::blank(incarnation),
+            life: 0,
+            skew_ms,
+            started_ms: 0,
+            joined: false,
+            forgot: None,
+            backup: None,
+            reported: VersionVector::default(),
+            watched: Watched::default(),
+        }
+    }
+
+    /// The time as this host sees it at the virtual moment `now_ms`.
+    pub(super) fn time(&self, now_ms: u64) -> Time {
+        let wall_ms = (EPOCH_MS + now_ms).saturating_add_signed(self.skew_ms);
+        Time { wall_ms, mono_ms: now_ms - self.started_ms }
+    }
+
+    /// The writer that the disk stands for.
+    pub(super) const fn writer(&self) -> ReplicaId {
+        ReplicaId { node: self.id, incarnation: self.disk.image.incarnation }
+    }
+
+    /// Whether clients are let in.
+    pub(super) fn takes_writes(&self) -> bool {
+        let forgetful = |replica: &Replica| self.forgot.is_some_and(|(stream, _)| stream.replica == replica.me());
+        self.replica.as_ref().is_some_and(|replica| !forgetful(replica))
+    }
+
+    /// Starts the process from what is on the disk.
+    pub(super) fn start(&mut self, config: &Config, now_ms: u64) -> Result<(), String> {
+        let recovery = self.disk.image.recovery()?;
+        let replica = Replica::recover(self.writer(), config.clone(), recovery).map_err(|error| error.to_string())?;
+        if !replica.seen().includes(&self.reported) {
+            return Err(format!("a restart knows {:?}; durable was {:?}", replica.seen(), self.reported));
+        }
+        self.replica = Some(replica);
+        self.life += 1;
+        (self.started_ms, self.watched) = (now_ms, Watched::default());
+        Ok(())
+    }
+}

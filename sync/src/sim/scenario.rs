@@ -1,0 +1,89 @@
+//! What a run is made of: how many nodes, which limits, how bad the network, the disks and the clocks are.
+//!
+//! Owns knobs only. Limits are small, so that paging, forgetting and repair happen within seconds of virtual time.
+
+use super::rng::Rng;
+use crate::replica::Config;
+
+/// The knobs of one run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// How many of them join late, with nothing on their disks.
+    pub joiners: usize,
+    /// How long clients write and faults happen, in milliseconds.
+    pub storm_ms: u64,
+    /// The limits of every replica.
+    pub config: Config,
+    /// Messages lost, of a thousand.
+    pub loss_permille: u64,
+    /// Messages delivered twice, of a thousand.
+    pub duplicate_permille: u64,
+    /// The longest ordinary delay of a message, in milliseconds.
+    pub delay_ms: u64,
+    /// The longest time that the disk takes for a group of writes, in milliseconds.
+    pub disk_ms: u64,
+    /// How far a clock may be off at the beginning, in milliseconds.
+    pub skew_ms: u64,
+    /// The mean time between two faults, in milliseconds; 0 for none.
+    pub fault_ms: u64,
+    /// The mean time between two requests of clients, in milliseconds.
+    pub client_ms: u64,
+    /// Names per type of key: few make hot keys.
+    pub names: u64,
+    /// Whether the last lines of the trace are kept as text for whoever reads a failure.
+    pub narrate: bool,
+}
+
+impl Scenario {
+    /// A scenario drawn from `seed`: mostly small and rough.
+    #[must_use]
+    pub fn drawn_from(seed: u64) -> Self {
+        let mut rng = Rng::new(seed.wrapping_mul(31));
+        let nodes = 2 + rng.index(5);
+        let small = rng.chance(700);
+        let config = Config {
+            page_bytes: if small { 200 + rng.index(2000) } else { 1 << 20 },
+            log_bytes: if small { 1500 + rng.index(20_000) } else { 1 << 20 },
+            log_commits_kept: if small { rng.index(8) } else { 256 },
+            checkpoint_ms: rng.between(300, 5_000),
+            ..Config::default()
+        };
+        Self {
+            nodes,
+            joiners: if nodes > 2 { rng.index(2) } else { 0 },
+            storm_ms: rng.between(4_000, 12_000),
+            config,
+            loss_permille: if rng.chance(300) { 0 } else { rng.between(0, 200) },
+            duplicate_permille: rng.between(0, 100),
+            delay_ms: rng.between(2, 150),
+            disk_ms: rng.between(1, 120),
+            skew_ms: rng.between(0, 200),
+            fault_ms: if rng.chance(100) { 0 } else { rng.between(150, 1_500) },
+            client_ms: rng.between(10, 120),
+            names: rng.between(1, 6),
+            narrate: false,
+        }
+    }
+
+    /// `nodes` of them under mild conditions: for questions of scale.
+    #[must_use]
+    pub fn mild(nodes: usize) -> Self {
+        Self {
+            nodes,
+            joiners: 0,
+            storm_ms: 2_000,
+            config: Config::default(),
+            loss_permille: 5,
+            duplicate_permille: 5,
+            delay_ms: 40,
+            disk_ms: 10,
+            skew_ms: 50,
+            fault_ms: 0,
+            client_ms: 20,
+            names: 4,
+            narrate: false,
+        }
+    }
+}

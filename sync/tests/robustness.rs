@@ -1,0 +1,328 @@
+//! Bytes and numbers from outside: whatever arrives, a replica neither panics nor stops working.
+//!
+//! Valid messages, commits and object states are mutated, truncated and spliced from a seed; what still decodes is fed to a
+//! replica. Hostile content may be taken for true, as members are trusted; it may not crash anybody.
+
+use selvedge_sync::causal::VersionVector;
+use selvedge_sync::change::Change;
+use selvedge_sync::codec;
+use selvedge_sync::commit::{Batch, Commit, CommitBytes};
+use selvedge_sync::crdt::{Assign, ContentHash, DotMapState, Entry, ObjectState, Op};
+use selvedge_sync::hlc::Hlc;
+use selvedge_sync::id::{Dot, Incarnation, NodeId, ReplicaId, Scope, Stream};
+use selvedge_sync::key::{Key, Kind};
+use selvedge_sync::replica::{Config, Event, Input, Message, Output, Recovery, Replica};
+use selvedge_sync::scalar::{Float, Scalar};
+use selvedge_sync::sim::Rng;
+use selvedge_sync::time::Time;
+
+const MUTATIONS: u64 = if cfg!(debug_assertions) { 3_000 } else { 60_000 };
+const NOW: Time = Time { wall_ms: 1_800_000_000_000, mono_ms: 50_000 };
+
+fn node(byte: u8) -> NodeId {
+    NodeId([byte; 32])
+}
+
+fn replica_id(byte: u8) -> ReplicaId {
+    ReplicaId { node: node(byte), incarnation: Incarnation(1) }
+}
+
+fn key(kind: Kind, name: &str) -> Key {
+    Key::new(kind, name).expect("a key")
+}
+
+fn small() -> Config {
+    Config { page_bytes: 400, log_bytes: 4_000, log_commits_kept: 2, ..Config::default() }
+}
+
+/// A replica with a peer, and some content of every type.
+fn replica(byte: u8) -> Replica {
+    let mut replica = Replica::new(replica_id(byte), small());
+    replica.handle(Input::PeerUp(node(9)), NOW);
+    for round in 0..4 {
+        let changes = vec![
+            (key(Kind::GCounter, "c"), Change::Increment(3)),
+            (key(Kind::PnCounter, "p"), Change::Decrement(3)),
+            (key(Kind::GSet, "g"), Change::Add(vec![Scalar::Int(round), Scalar::Float(Float(0.5)), Scalar::Null])),
+            (key(Kind::OrSet, "o"), Change::Add(vec![Scalar::from("x"), Scalar::Bytes(vec![1, 2, 3])])),
+            (key(Kind::OrSet, "o"), Change::Remove(vec![Scalar::Int(round)])),
+            (
+                key(Kind::LwwMap, "m"),
+                Change::Put(vec![("f".to_owned(), Scalar::Bool(true)), (format!("f{round}"), Scalar::Int(-1))]),
+            ),
+        ];
+        settle(&mut replica, Input::Commit { ticket: 1, changes, request: None });
+    }
+    replica
+}
+
+/// Feeds an input and reports at once everything durable that it leads to; returns what would be sent.
+fn settle(replica: &mut Replica, input: Input) -> Vec<Message> {
+    let mut sent = Vec::new();
+    let mut inputs = vec![input];
+    while let Some(input) = inputs.pop() {
+        for output in replica.handle(input, NOW) {
+            match output {
+                Output::Persist { token, .. } | Output::Checkpoint { token, .. } => {
+                    inputs.push(Input::Persisted { token })
+                }
+                Output::Rebirth { incarnation } => inputs.push(Input::Reborn(incarnation)),
+                Output::Send { message, .. } => sent.push(message),
+                Output::Committed { .. } | Output::Event(_) => {}
+            }
+        }
+    }
+    sent
+}
+
+/// One message of every kind, as another replica would send it.
+fn messages() -> Vec<Message> {
+    let mut other = replica(9);
+    let ask = |message: Message| Input::Receive { from: node(1), message };
+    let nothing = Message::Vector {
+        seen: VersionVector::default(),
+        durable: VersionVector::default(),
+        root: ContentHash::ZERO,
+        answer: true,
+    };
+    let mut messages = vec![Message::Forgotten, Message::StateRequest { after: Some(key(Kind::GSet, "g")) }];
+    messages.extend(settle(&mut other, Input::PeerUp(node(1))));
+    messages.extend(settle(&mut other, ask(nothing)));
+    messages.extend(settle(
+        &mut other,
+        ask(Message::Digest { root: ContentHash::ZERO, vector: [0; 16], durable: true, exact: true }),
+    ));
+    messages.extend(settle(&mut other, ask(Message::StateRequest { after: None })));
+    messages.extend(settle(&mut other, ask(Message::StateRequest { after: Some(key(Kind::PnCounter, "p")) })));
+    let commits = other.log().range(&Stream::global(other.me()), 3, 4, usize::MAX);
+    if let selvedge_sync::log::Range::Batch { batch, .. } = commits {
+        messages.push(Message::Commits { batches: vec![batch], more: true });
+    }
+    messages
+}
+
+fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
+    for _ in 0..rng.between(1, 4) {
+        let at = rng.index(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
+        if bytes.is_empty() {
+            return;
+        }
+        match rng.between(0, 6) {
+            0 => bytes[at] = rng.draw().to_be_bytes()[0],
+            1 => bytes[at] ^= 1 << rng.between(0, 7),
+            2 => bytes.truncate(at),
+            3 => drop(bytes.splice(at..at, [0x1b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])),
+            4 => drop(bytes.remove(at)),
+            5 => {
+                let from = rng.index(bytes.len());
+                let part: Vec<u8> = bytes[from.min(at)..from.max(at)].to_vec();
+                bytes.splice(at..at, part);
+            }
+            // Numbers near the edges, where CBOR keeps its lengths and values.
+            _ => bytes[at] = [0x00, 0x17, 0x18, 0x1b, 0x3b, 0x5f, 0x7f, 0x9f, 0xbf, 0xf6, 0xfb, 0xff][rng.index(12)],
+        }
+    }
+}
+
+/// The replica still takes a write, answers a peer and restarts nothing.
+fn still_works(replica: &mut Replica) {
+    let changes = vec![(key(Kind::GSet, "alive"), Change::Add(vec![Scalar::Int(1)]))];
+    let outputs = replica.handle(Input::Commit { ticket: 7, changes, request: None }, NOW);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Committed { ticket: 7, .. })));
+    replica.handle(Input::Tick, NOW);
+}
+
+#[test]
+fn mutated_messages_crash_nobody() {
+    let originals: Vec<Vec<u8>> = messages().iter().map(Message::encode).collect();
+    assert!(originals.len() >= 8, "every kind of message is there");
+    let mut rng = Rng::new(4);
+    let (mut decoded, mut victim) = (0_u64, replica(1));
+    for round in 0..MUTATIONS {
+        if round % 500 == 0 {
+            still_works(&mut victim);
+            victim = replica(1);
+        }
+        let mut bytes = originals[rng.index(originals.len())].clone();
+        mutate(&mut bytes, &mut rng);
+        let Ok(message) = Message::decode(&bytes) else { continue };
+        decoded += 1;
+        if rng.chance(300) {
+            settle(&mut victim, Input::Receive { from: node(9), message: Message::Forgotten });
+        }
+        settle(&mut victim, Input::Receive { from: node(9), message });
+    }
+    assert!(decoded > MUTATIONS / 20, "mutation is mild enough to get past the decoder: {decoded}");
+}
+
+#[test]
+fn mutated_commits_and_states_crash_nobody() {
+    let mut rng = Rng::new(5);
+    let source = replica(9);
+    let states: Vec<(Key, ObjectState)> =
+        source.state().objects_after(None).map(|(key, object)| (key.clone(), object.state())).collect();
+    let stream = Stream::global(source.me());
+    let selvedge_sync::log::Range::Batch { batch, .. } = source.log().range(&stream, 1, 4, usize::MAX) else {
+        panic!("the log holds the commits")
+    };
+    let mut taken = 0;
+    for _ in 0..MUTATIONS {
+        let mut bytes = batch.commits[rng.index(batch.commits.len())].as_bytes().to_vec();
+        mutate(&mut bytes, &mut rng);
+        let bytes = CommitBytes::from_bytes(&bytes);
+        let mut victim = Replica::new(replica_id(1), small());
+        if Commit::decode(stream, 1, &bytes).is_ok() {
+            taken += 1;
+            let batch = Batch { stream, first: 1, commits: vec![bytes] };
+            settle(
+                &mut victim,
+                Input::Receive { from: node(9), message: Message::Commits { batches: vec![batch], more: false } },
+            );
+            still_works(&mut victim);
+        }
+        let (key, state) = &states[rng.index(states.len())];
+        let mut bytes = codec::encode(state);
+        mutate(&mut bytes, &mut rng);
+        if let Ok(state) = codec::decode::<ObjectState>(&bytes, usize::MAX) {
+            let recovery = Recovery { objects: vec![(key.clone(), state)], ..Recovery::default() };
+            if let Ok(mut recovered) = Replica::recover(replica_id(1), small(), recovery) {
+                taken += 1;
+                still_works(&mut recovered);
+            }
+        }
+    }
+    assert!(taken > MUTATIONS / 20, "mutation is mild enough to get past the decoder: {taken}");
+}
+
+/// A message as its bytes would bring it; `None` when the decoder refuses it.
+fn through_the_wire(message: &Message) -> Option<Message> {
+    Message::decode(&message.encode()).ok()
+}
+
+fn vector(stream: Stream, seq: u64) -> VersionVector {
+    [(stream, seq)].into_iter().collect()
+}
+
+fn batch(stream: Stream, first: u64, commits: usize) -> Message {
+    let empty = Commit { stream, seq: 1, hlc: Hlc::from_millis(NOW.wall_ms), request: None, ops: Vec::new() }.encode();
+    Message::Commits { batches: vec![Batch { stream, first, commits: vec![empty; commits] }], more: false }
+}
+
+#[test]
+fn numbers_at_the_edge_do_not_overflow() {
+    let edges = [0, 1, 2, (1 << 53) - 1, u64::MAX >> 1, (u64::MAX >> 1) + 1, u64::MAX - 1, u64::MAX];
+    let streams = [
+        Stream::global(replica_id(1)),
+        Stream::global(replica_id(5)),
+        Stream { scope: Scope(7), replica: replica_id(5) },
+        Stream { scope: Scope(u32::MAX), replica: replica_id(1) },
+        Stream::global(ReplicaId { node: node(1), incarnation: Incarnation(u64::MAX) }),
+    ];
+    for stream in streams {
+        for edge in edges {
+            let mut victim = replica(1);
+            let seen = vector(stream, edge);
+            let page = Message::StatePage {
+                seen: seen.clone(),
+                ahead: vector(stream, edge / 2),
+                after: None,
+                objects: vec![(key(Kind::GCounter, "c"), ObjectState::GCounter(vec![(stream.replica, edge)]))],
+                next: None,
+            };
+            let heard = Message::Vector { seen: seen.clone(), durable: seen, root: ContentHash::ZERO, answer: true };
+            for message in
+                [Message::Forgotten, page, batch(stream, edge, 2), heard, batch(stream, edge.wrapping_add(1), 1)]
+            {
+                if let Some(message) = through_the_wire(&message) {
+                    settle(&mut victim, Input::Receive { from: node(9), message });
+                }
+            }
+            still_works(&mut victim);
+        }
+    }
+}
+
+#[test]
+fn totals_beyond_the_bound_are_refused() {
+    let over = u64::MAX >> 1;
+    let states = [
+        ObjectState::GCounter(vec![(replica_id(5), over + 1)]),
+        ObjectState::PnCounter(vec![(replica_id(5), 1)], vec![(replica_id(5), u64::MAX)]),
+        ObjectState::GCounter(vec![(replica_id(5), 0)]),
+    ];
+    for state in states {
+        assert!(state.validate(state.kind()).is_err(), "{state:?}");
+    }
+    let dot = Dot { replica: replica_id(5), seq: 1 };
+    assert!(Op::GCounter(over + 1).validate(Kind::GCounter, &dot).is_err());
+    assert!(Op::PnCounter(0, over + 1).validate(Kind::PnCounter, &dot).is_err());
+    let own_future = Assign { member: Scalar::Null, value: None, over: vec![dot] };
+    assert!(Op::OrSet(vec![own_future]).validate(Kind::OrSet, &dot).is_err());
+}
+
+#[test]
+fn stamps_from_the_far_future_wait_in_commits_and_in_pages() {
+    let stream = Stream::global(replica_id(9));
+    let far = Hlc::from_millis(NOW.wall_ms + 3_600_000);
+    let put = Assign { member: "f".to_owned(), value: Some(Scalar::Int(1)), over: Vec::new() };
+    let commit =
+        Commit { stream, seq: 1, hlc: far, request: None, ops: vec![(key(Kind::LwwMap, "m"), Op::LwwMap(vec![put]))] };
+    let batch = Batch { stream, first: 1, commits: vec![commit.encode()] };
+    let entry = Entry { dot: commit.dot(), value: (far, Scalar::Int(1)) };
+    let page = Message::StatePage {
+        seen: vector(stream, 1),
+        ahead: VersionVector::default(),
+        after: None,
+        objects: vec![(
+            key(Kind::LwwMap, "m"),
+            ObjectState::LwwMap(DotMapState { members: vec![("f".to_owned(), vec![entry])], deferred: Vec::new() }),
+        )],
+        next: None,
+    };
+    let mut victim = Replica::new(replica_id(1), Config::default());
+    victim.handle(Input::PeerUp(node(9)), NOW);
+    for message in [Message::Commits { batches: vec![batch], more: false }, Message::Forgotten, page.clone()] {
+        victim.handle(Input::Receive { from: node(9), message }, NOW);
+    }
+    assert_eq!((victim.seen().seq(&stream), victim.counters().held), (0, 2));
+    assert!(victim.state().object(&key(Kind::LwwMap, "m")).is_none());
+    assert!(victim.clock().last() < far, "our own clock is not dragged along");
+    let later = Time { wall_ms: NOW.wall_ms + 3_600_000, ..NOW };
+    let outputs = victim.handle(Input::Receive { from: node(9), message: page }, later);
+    assert!(outputs.contains(&Output::Event(Event::RepairDone { from: node(9) })), "{outputs:?}");
+}
+
+#[test]
+fn floats_of_every_kind_keep_their_bits_on_the_wire() {
+    let floats = [
+        f64::NAN,
+        -f64::NAN,
+        f64::from_bits(0x7ff0_0000_0000_0001),
+        f64::from_bits(0xfff8_dead_beef_0001),
+        -0.0,
+        5e-324,
+    ];
+    let mut rng = Rng::new(1);
+    let random = (0..2_000).map(|_| f64::from_bits(rng.draw() | if rng.chance(300) { 0x7ff << 52 } else { 0 }));
+    for float in floats.into_iter().chain(random.collect::<Vec<_>>()) {
+        let scalar = Scalar::Float(Float(float));
+        let decoded: Scalar = codec::decode(&codec::encode(&scalar), 64).expect("decodes");
+        assert_eq!(decoded, scalar, "{:x}", float.to_bits());
+    }
+}
+
+#[test]
+fn huge_vectors_are_refused_and_large_ones_are_not() {
+    let vector = |streams: u64| {
+        let stream = |incarnation| Stream::global(ReplicaId { node: node(5), incarnation: Incarnation(incarnation) });
+        (0..streams).map(|incarnation| (stream(incarnation), 1)).collect::<VersionVector>()
+    };
+    let message = |streams| Message::Vector {
+        seen: vector(streams),
+        durable: VersionVector::default(),
+        root: ContentHash::ZERO,
+        answer: false,
+    };
+    assert!(through_the_wire(&message(20_000)).is_some());
+    assert!(through_the_wire(&message(70_000)).is_none());
+}
