@@ -27,6 +27,7 @@ use selvedge_sync::commit::Batch;
 use selvedge_sync::crdt::ObjectState;
 use selvedge_sync::id::{ReplicaId, Stream};
 use selvedge_sync::key::Key;
+use selvedge_sync::replica::Ahead;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -58,6 +59,8 @@ pub struct Recovered {
     pub own_damaged: bool,
     /// What the objects have seen.
     pub checkpoint_vector: VersionVector,
+    /// What the objects may show beyond that.
+    pub ahead: Ahead,
     /// The objects of the checkpoint, in no particular order.
     pub objects: Vec<(Key, ObjectState)>,
     /// At most one batch per stream. It ends at or above the checkpoint and begins at or below the first commit that the
@@ -87,6 +90,8 @@ pub struct Checkpoint {
     pub token: Token,
     /// What the objects have seen once this is written. Replaces the vector of the last checkpoint.
     pub vector: VersionVector,
+    /// What the objects show beyond that, because a repair is under way.
+    pub ahead: Ahead,
     /// The objects; `None` stands for one that was forgotten.
     pub objects: Vec<(Key, Option<ObjectState>)>,
     /// Commits of a stream below this sequence number may go.

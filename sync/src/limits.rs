@@ -74,3 +74,9 @@ pub const REPAIR_PATIENCE_MS: u64 = 5_000;
 
 /// How often what every member has seen is forgotten, in milliseconds.
 pub const FORGET_MS: u64 = 1_000;
+
+/// Bytes of commits that overtook their predecessors and are kept until those arrive: a few pages.
+pub const EARLY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a predecessor may take to arrive before it is asked for, in milliseconds: frames overtake each other by less.
+pub const GAP_PATIENCE_MS: u64 = 40;

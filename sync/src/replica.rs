@@ -7,6 +7,7 @@
 mod ahead;
 mod anti_entropy;
 mod durability;
+mod early;
 mod io;
 mod local;
 mod peers;
@@ -76,6 +77,7 @@ pub struct Replica {
     members: BTreeSet<NodeId>,
     peers: peers::Peers,
     repair: repair::RepairState,
+    early: early::Early,
     counters: Counters,
 }
 
@@ -94,6 +96,7 @@ impl Replica {
             members: BTreeSet::new(),
             peers: peers::Peers::default(),
             repair: repair::RepairState::default(),
+            early: early::Early::default(),
             counters: Counters::default(),
             config,
         }

@@ -181,3 +181,24 @@ fn a_repair_that_ended_on_a_failing_store_is_stored_before_what_follows() {
     let outputs = pair.replicas[receiver].handle(Input::StoreRecovered, now);
     assert!(outputs.iter().any(|output| matches!(output, Output::Checkpoint { .. })), "{outputs:?}");
 }
+
+#[test]
+fn a_push_that_is_overtaken_is_neither_lost_nor_asked_for() {
+    let mut pair = Pair::new(&Config::default());
+    pair.connect();
+    let mut overtaken = None;
+    pair.write(0, |message| {
+        let push = matches!(message, Message::Commits { .. });
+        if push {
+            overtaken = Some(message.clone());
+        }
+        push
+    });
+    pair.write(0, |_| false);
+    assert!(pair.replicas[1].seen().is_empty(), "the second commit waits for the first");
+    let sent = pair.sent;
+    let message = overtaken.expect("the first commit was pushed");
+    pair.feed(1, Input::Receive { from: id(0).node, message }, |_| false);
+    assert_eq!(pair.replicas[1].seen(), pair.replicas[0].seen());
+    assert_eq!(pair.sent, sent, "nothing had to be asked for");
+}

@@ -33,7 +33,12 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let me = identity::replica(&key, &store, &recovered).await?;
     let remembered = read_remembered(&recovered);
     let max_drift_ms = millis(config.state.max_drift);
-    let recovery = Recovery { vector: recovered.checkpoint_vector, objects: recovered.objects, log: recovered.log };
+    let recovery = Recovery {
+        vector: recovered.checkpoint_vector,
+        ahead: recovered.ahead,
+        objects: recovered.objects,
+        log: recovered.log,
+    };
     let engine = replica::Config { max_drift_ms, ..replica::Config::default() };
     let replica = Replica::recover(me, engine, recovery)?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");

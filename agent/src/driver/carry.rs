@@ -105,8 +105,8 @@ impl Driver {
             match output {
                 Output::Persist { token, batch } => self.backlog.append(token, batch),
                 Output::Checkpoint { token, checkpoint } => {
-                    let selvedge_sync::replica::Checkpoint { vector, objects, log_first } = checkpoint;
-                    let checkpoint = Checkpoint { token, vector, objects, log_first };
+                    let selvedge_sync::replica::Checkpoint { vector, ahead, objects, log_first } = checkpoint;
+                    let checkpoint = Checkpoint { token, vector, ahead, objects, log_first };
                     self.backlog.jobs.push_back(Job::Checkpoint(Box::new(checkpoint)));
                 }
                 other => rest.push(other),

@@ -29,6 +29,8 @@ pub(super) const FACT_IDENTITY: &str = "identity";
 
 /// The name of the checkpoint's version vector among the facts.
 pub(super) const FACT_VECTOR: &str = "vector";
+/// What objects show beyond the vector, while a repair is under way.
+pub(super) const FACT_AHEAD: &str = "ahead";
 
 /// Present among the facts from the moment our own stream is found damaged until there is a new identity, so that a crash
 /// between the two does not forget it.

@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 use super::disk::DATABASE_FILE;
 use super::error::StoreError;
 use super::layout::{
-    self, FACT_FORMAT, FACT_IDENTITY, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS, FORMAT, LOG, LogKey, META, OBJECTS,
+    self, FACT_AHEAD, FACT_FORMAT, FACT_IDENTITY, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS, FORMAT, LOG, LogKey, META,
+    OBJECTS,
 };
 use super::{Cut, Identity, Recovered, writer};
 
@@ -38,6 +39,7 @@ pub(super) fn recover(database: &Database) -> Result<Recovered, StoreError> {
     let transaction = database.begin_read().map_err(StoreError::failed)?;
     let identity: Option<Identity> = read_fact(&transaction, FACT_IDENTITY)?;
     let vector: VersionVector = read_fact(&transaction, FACT_VECTOR)?.unwrap_or_default();
+    let ahead = read_fact(&transaction, FACT_AHEAD)?.unwrap_or_default();
     let mut recovered = Recovered {
         identity,
         own_damaged: fact_row(&transaction, FACT_OWN_DAMAGED)?.is_some(),
@@ -49,6 +51,7 @@ pub(super) fn recover(database: &Database) -> Result<Recovered, StoreError> {
     drop(transaction);
 
     recovered.checkpoint_vector = vector;
+    recovered.ahead = ahead;
     recovered.log = scanned.log;
     recovered.cuts = scanned.cuts;
     let own = identity.map(|identity| identity.replica);

@@ -96,7 +96,13 @@ fn what_was_written_is_recovered() {
         append_durably(&store, &mut events, 1, vec![batch(1, 1, 5), batch(2, 1, 3)]);
         append_durably(&store, &mut events, 2, vec![batch(1, 6, 2)]);
         let objects = vec![object("a", 1), object("b", 2)].into_iter().map(|(key, state)| (key, Some(state))).collect();
-        let checkpoint = Checkpoint { token: 3, vector: vector(1, 4), objects, log_first: vec![(stream(1), 3)] };
+        let checkpoint = Checkpoint {
+            token: 3,
+            vector: vector(1, 4),
+            ahead: Ahead::default(),
+            objects,
+            log_first: vec![(stream(1), 3)],
+        };
         store.checkpoint(checkpoint).expect("room");
         assert_eq!(next(&mut events), StoreEvent::Checkpointed { token: 3 });
         store.close().expect("closes");
@@ -110,7 +116,13 @@ fn what_was_written_is_recovered() {
         assert!(recovered.cuts.is_empty() && !recovered.own_damaged);
 
         let objects = vec![(object("a", 0).0, None), (object("b", 0).0, Some(object("b", 9).1))];
-        let checkpoint = Checkpoint { token: 4, vector: vector(1, 7), objects, log_first: vec![(stream(2), u64::MAX)] };
+        let checkpoint = Checkpoint {
+            token: 4,
+            vector: vector(1, 7),
+            ahead: Ahead::default(),
+            objects,
+            log_first: vec![(stream(2), u64::MAX)],
+        };
         store.checkpoint(checkpoint).expect("room");
         assert_eq!(next(&mut events), StoreEvent::Checkpointed { token: 4 });
         drop((store, events));
@@ -127,7 +139,9 @@ fn a_checkpoint_replaces_and_forgets() {
             (3, vec![(object("a", 0).0, None), (object("b", 0).0, Some(object("b", 9).1))]),
         ] {
             let log_first = vec![(stream(2), u64::MAX), (stream(1), 4)];
-            store.checkpoint(Checkpoint { token, vector: vector(1, 3), objects, log_first }).expect("room");
+            store
+                .checkpoint(Checkpoint { token, vector: vector(1, 3), ahead: Ahead::default(), objects, log_first })
+                .expect("room");
             assert_eq!(next(&mut events), StoreEvent::Checkpointed { token });
         }
         store.close().expect("closes");

@@ -14,7 +14,7 @@ use selvedge_sync::commit::Batch;
 use super::Checkpoint;
 use super::disk::{Disk, Metered};
 use super::error::StoreError;
-use super::layout::{self, FACT_IDENTITY, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS, LOG, META, OBJECTS};
+use super::layout::{self, FACT_AHEAD, FACT_IDENTITY, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS, LOG, META, OBJECTS};
 use super::queue::{Job, Queue};
 use super::stats::Counters;
 
@@ -175,6 +175,8 @@ fn write_checkpoint(transaction: &WriteTransaction, checkpoint: &Checkpoint) -> 
     let mut facts = transaction.open_table(FACTS)?;
     let row = layout::seal("facts", FACT_VECTOR.as_bytes(), &codec::encode(&checkpoint.vector));
     facts.insert(FACT_VECTOR, row.as_slice())?;
+    let row = layout::seal("facts", FACT_AHEAD.as_bytes(), &codec::encode(&checkpoint.ahead));
+    facts.insert(FACT_AHEAD, row.as_slice())?;
     let mut log = transaction.open_table(LOG)?;
     for (stream, first) in &checkpoint.log_first {
         let (low, high) = (layout::log_key(stream, 0), layout::log_key(stream, *first));

@@ -31,6 +31,7 @@ impl Replica {
     pub(super) fn handle_tick(&mut self, now: Time, out: &mut Vec<Output>) {
         self.forget_if_due(now);
         self.continue_repair(now, out);
+        self.ask_for_gaps(now, out);
         self.checkpoint_if_due(now, out);
         let root = self.root();
         for node in self.connected() {

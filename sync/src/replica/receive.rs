@@ -18,7 +18,13 @@ impl Replica {
         let mut gap = false;
         let before = self.counters.commits_remote;
         for batch in batches {
+            let stream = batch.stream;
             gap |= self.take_batch(from, batch, now, out);
+            while let Some(early) = self.early.take(stream, self.seen.seq(&stream) + 1) {
+                if self.take_batch(from, early, now, out) {
+                    break;
+                }
+            }
         }
         if more && self.counters.commits_remote > before {
             self.ask(from, now, out);
@@ -30,7 +36,7 @@ impl Replica {
         }
     }
 
-    /// Applies what is next of a batch; returns whether predecessors are missing.
+    /// Applies what is next of a batch; returns whether predecessors are missing and there is no room to wait for them.
     fn take_batch(&mut self, from: NodeId, batch: Batch, now: Time, out: &mut Vec<Output>) -> bool {
         let stream = batch.stream;
         let count = batch.commits.len() as u64;
@@ -56,7 +62,7 @@ impl Replica {
         }
         if batch.first > next {
             self.counters.gaps += count;
-            return true;
+            return !self.early.keep(from, batch, now);
         }
         if self.durability.is_read_only() {
             self.counters.deferred += count;

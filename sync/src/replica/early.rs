@@ -1,0 +1,72 @@
+//! Commits that overtook their predecessors on the way: kept for a moment, so that a network without order costs no repeats.
+//!
+//! Frames of one peer travel on streams of their own and may arrive in any order. Nothing here counts as seen, and nothing is
+//! lost when it is dropped: anti-entropy brings it again. The invariant: at most [`EARLY_BYTES_MAX`] bytes are kept.
+
+use std::collections::BTreeMap;
+
+use super::{Output, Replica};
+use crate::causal::VersionVector;
+use crate::commit::{Batch, CommitBytes};
+use crate::id::{NodeId, Stream};
+use crate::limits::{EARLY_BYTES_MAX, GAP_PATIENCE_MS};
+use crate::time::Time;
+
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    batches: BTreeMap<(Stream, u64), Batch>,
+    bytes: usize,
+    /// Since when something is missing, and who has it.
+    gap: Option<(u64, NodeId)>,
+}
+
+impl Early {
+    /// Keeps a batch whose predecessors are missing; false when there is no room.
+    pub(super) fn keep(&mut self, from: NodeId, batch: Batch, now: Time) -> bool {
+        let bytes = weight(&batch);
+        if self.bytes + bytes > EARLY_BYTES_MAX {
+            return false;
+        }
+        let replaced = self.batches.insert((batch.stream, batch.first), batch);
+        self.bytes = self.bytes + bytes - replaced.as_ref().map_or(0, weight);
+        self.gap.get_or_insert((now.mono_ms, from));
+        true
+    }
+
+    /// Gives back the first batch of `stream`, if it holds the commit at `next` or one before.
+    pub(super) fn take(&mut self, stream: Stream, next: u64) -> Option<Batch> {
+        let ((_, first), _) = self.batches.range((stream, 0)..=(stream, next)).next()?;
+        let batch = self.batches.remove(&(stream, *first))?;
+        self.bytes -= weight(&batch);
+        if self.batches.is_empty() {
+            self.gap = None;
+        }
+        Some(batch)
+    }
+
+    /// Drops what has been seen by another way.
+    fn settle(&mut self, seen: &VersionVector) {
+        self.batches.retain(|(stream, first), batch| first + batch.commits.len() as u64 > seen.seq(stream) + 1);
+        self.bytes = self.batches.values().map(weight).sum();
+        if self.batches.is_empty() {
+            self.gap = None;
+        }
+    }
+}
+
+impl Replica {
+    /// Asks for what is still missing although it has had its time to arrive.
+    pub(super) fn ask_for_gaps(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.early.settle(&self.seen);
+        if let Some((since, from)) = self.early.gap
+            && now.mono_ms.saturating_sub(since) >= GAP_PATIENCE_MS
+        {
+            self.early.gap = Some((now.mono_ms, from));
+            self.ask_patiently(from, now, out);
+        }
+    }
+}
+
+fn weight(batch: &Batch) -> usize {
+    batch.commits.iter().map(CommitBytes::len).sum()
+}
