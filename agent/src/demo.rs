@@ -1,7 +1,7 @@
 //! `selvedge demo`: real agents, real traffic, and a proof that they converge.
 //!
-//! Owns the story and its ending: processes are in [`cluster`], what is asked of them in [`traffic`], the checks in
-//! [`verify`]. The invariant: whichever way the story ends (success, failure, Ctrl-C), the agents end and nothing stays behind.
+//! Owns the story and its ending: processes are in `cluster`, what is asked of them in `traffic`, the checks in
+//! `verify`. The invariant: whichever way the story ends (success, failure, Ctrl-C), the agents end and nothing stays behind.
 
 mod cluster;
 mod live;

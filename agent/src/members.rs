@@ -26,7 +26,7 @@ const LOST_AFTER_MS: u64 = 10_000;
 /// How a member fares, judged by when it was last heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Heard of within [`SUSPECT_AFTER_MS`].
+    /// Heard of within the last five seconds.
     Alive,
     /// Silent for a while.
     Suspect,

@@ -22,7 +22,7 @@ pub(super) const WORKLOADS_MAX: usize = 1_024;
 /// Why a spec was not written. Nothing was changed, unless the driver's error says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// There are [`WORKLOADS_MAX`] workloads already.
+    /// There are as many workloads already as there may be.
     #[error("there are {WORKLOADS_MAX} workloads already; undeploy one first")]
     Full,
     /// There is no workload of this name.
