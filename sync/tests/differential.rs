@@ -141,7 +141,7 @@ impl Reference for GCounter<ReplicaId> {
         self.merge(other);
     }
     fn read(&self) -> Value {
-        Value::Counter(GCounter::read(self).try_into().expect("small"))
+        Value::Counter(Self::read(self).try_into().expect("small"))
     }
 }
 
@@ -163,7 +163,7 @@ impl Reference for PNCounter<ReplicaId> {
         self.merge(other);
     }
     fn read(&self) -> Value {
-        Value::Counter(PNCounter::read(self).try_into().expect("small"))
+        Value::Counter(Self::read(self).try_into().expect("small"))
     }
 }
 
@@ -185,7 +185,7 @@ impl Reference for GSet<i64> {
         self.merge(other);
     }
     fn read(&self) -> Value {
-        Value::Set(GSet::read(self).into_iter().map(Scalar::Int).collect())
+        Value::Set(Self::read(self).into_iter().map(Scalar::Int).collect())
     }
 }
 
@@ -211,7 +211,7 @@ impl Reference for Orswot<i64, ReplicaId> {
         self.merge(other);
     }
     fn read(&self) -> Value {
-        let members: BTreeSet<i64> = Orswot::read(self).val.into_iter().collect();
+        let members: BTreeSet<i64> = Self::read(self).val.into_iter().collect();
         Value::Set(members.into_iter().map(Scalar::Int).collect())
     }
 }

@@ -64,7 +64,7 @@ fn settle(replica: &mut Replica, input: Input) -> Vec<Message> {
         for output in replica.handle(input, NOW) {
             match output {
                 Output::Persist { token, .. } | Output::Checkpoint { token, .. } => {
-                    inputs.push(Input::Persisted { token })
+                    inputs.push(Input::Persisted { token });
                 }
                 Output::Rebirth { incarnation } => inputs.push(Input::Reborn(incarnation)),
                 Output::Send { message, .. } => sent.push(message),

@@ -58,7 +58,7 @@ impl Replica {
             self.counters.gaps += count;
             return true;
         }
-        if self.durability.is_read_only() {
+        if self.durability.is_read_only() || self.durability.owes_checkpoint() {
             self.counters.deferred += count;
             return false;
         }
