@@ -143,7 +143,7 @@ impl Reference for GCounter<ReplicaId> {
         self.merge(other);
     }
     fn read(&self) -> Value {
-        Value::Counter(GCounter::read(self).try_into().expect("small"))
+        Value::Counter(Self::read(self).try_into().expect("small"))
     }
 }
 
@@ -165,7 +165,7 @@ impl Reference for PNCounter<ReplicaId> {
         self.merge(other);
     }
     fn read(&self) -> Value {
-        Value::Counter(PNCounter::read(self).try_into().expect("small"))
+        Value::Counter(Self::read(self).try_into().expect("small"))
     }
 }
 
@@ -187,7 +187,7 @@ impl Reference for GSet<i64> {
         self.merge(other);
     }
     fn read(&self) -> Value {
-        Value::Set(GSet::read(self).into_iter().map(Scalar::Int).collect())
+        Value::Set(Self::read(self).into_iter().map(Scalar::Int).collect())
     }
 }
 
@@ -213,7 +213,7 @@ impl Reference for Orswot<i64, ReplicaId> {
         self.merge(other);
     }
     fn read(&self) -> Value {
-        let members: BTreeSet<i64> = Orswot::read(self).val.into_iter().collect();
+        let members: BTreeSet<i64> = Self::read(self).val.into_iter().collect();
         Value::Set(members.into_iter().map(Scalar::Int).collect())
     }
 }

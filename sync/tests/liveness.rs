@@ -202,3 +202,44 @@ fn a_push_that_is_overtaken_is_neither_lost_nor_asked_for() {
     assert_eq!(pair.replicas[1].seen(), pair.replicas[0].seen());
     assert_eq!(pair.sent, sent, "nothing had to be asked for");
 }
+
+/// A repair that ends while an earlier checkpoint is still being written has to wait for it. The commit that came next used to
+/// be stored first, and after a crash in between the log began in the air.
+#[test]
+fn a_repair_that_ended_during_a_checkpoint_is_stored_before_what_follows() {
+    let config = Config { log_bytes: 1, checkpoint_ms: 0, ..Config::default() };
+    let mut pair = Pair::new(&config);
+    for _ in 0..5 {
+        pair.write(0, |_| true);
+    }
+    let (giver, now) = (id(0).node, pair.time());
+    // A write of the receiver's own makes its first checkpoint, which the store is slow to report.
+    let changes = vec![(Key::new(Kind::GCounter, "own").expect("a key"), Change::Increment(1))];
+    pair.replicas[1].handle(Input::Commit { ticket: 0, changes, request: None }, now);
+    let outputs = pair.replicas[1].handle(Input::Tick, now);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Checkpoint { .. })), "{outputs:?}");
+    let mut to_giver = pair.replicas[1].handle(Input::Receive { from: giver, message: Message::Forgotten }, now);
+    let mut stored = Vec::new();
+    while let Some(output) = to_giver.pop() {
+        let Output::Send { message, .. } = output else { continue };
+        for answer in pair.replicas[0].handle(Input::Receive { from: id(1).node, message }, now) {
+            let Output::Send { message, .. } = answer else { continue };
+            let outputs = pair.replicas[1].handle(Input::Receive { from: giver, message }, now);
+            stored.extend(outputs.iter().filter(|output| matches!(output, Output::Checkpoint { .. })).cloned());
+            to_giver.extend(outputs);
+        }
+    }
+    assert_eq!(pair.lag(), 0);
+    assert_eq!(stored, [], "the store has one checkpoint already");
+    pair.now_ms += 1_000;
+    let now = pair.time();
+    let stream = Stream::global(id(0));
+    let next = Commit { stream, seq: 6, hlc: Hlc::from_millis(WALL_MS), request: None, ops: Vec::new() }.encode();
+    let next = Message::Commits { batches: vec![Batch { stream, first: 6, commits: vec![next] }], more: false };
+    let next = Input::Receive { from: giver, message: next };
+    let persists = |output: &Output| matches!(output, Output::Persist { .. });
+    assert!(!pair.replicas[1].handle(next.clone(), now).iter().any(persists), "it would be stored before the repair");
+    let outputs = pair.replicas[1].handle(Input::Persisted { token: 2 }, now);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Checkpoint { .. })), "{outputs:?}");
+    assert!(pair.replicas[1].handle(next, now).iter().any(persists), "now it follows the repair");
+}

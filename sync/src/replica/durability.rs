@@ -62,6 +62,12 @@ impl Durability {
         self.checkpoint_due = true;
     }
 
+    /// Whether a repair has ended whose checkpoint the store has not been given yet. The commits of others that follow stand on
+    /// it, and must not be stored before it: after a crash in between, the log would begin in the air.
+    pub(super) const fn owes_checkpoint(&self) -> bool {
+        self.checkpoint_due
+    }
+
     pub(super) fn append(&mut self, batch: Batch) -> Output {
         let through = batch.first + batch.commits.len() as u64 - 1;
         let token = self.token(Pending::Append { stream: batch.stream, through });
@@ -94,15 +100,16 @@ impl Replica {
             self.push_own(before + 1, now, out);
         }
         self.release_pages(out);
+        if self.durability.owes_checkpoint() {
+            self.checkpoint_if_due(now, out);
+        }
     }
 
     pub(super) fn checkpoint_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
         let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= self.config.checkpoint_ms;
         let dirty = self.state.dirty_len() > 0;
-        if self.durability.read_only
-            || self.durability.is_checkpointing()
-            || !(self.durability.checkpoint_due || (dirty && elapsed))
-        {
+        let due = self.durability.checkpoint_due || (dirty && elapsed);
+        if !due || self.durability.read_only || self.durability.is_checkpointing() {
             return;
         }
         self.durability.checkpoint_due = false;

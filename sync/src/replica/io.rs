@@ -300,7 +300,7 @@ pub struct Counters {
     pub rejected: u64,
     /// Times that a stream had to wait for our clock.
     pub held: u64,
-    /// Commits not taken because the store cannot write.
+    /// Commits not taken because the store cannot write, or has yet to be given the repair that they stand on.
     pub deferred: u64,
     /// Differences of root between equal vectors.
     pub diverged: u64,

@@ -64,7 +64,7 @@ impl Replica {
             self.counters.gaps += count;
             return !self.early.keep(from, batch, now);
         }
-        if self.durability.is_read_only() {
+        if self.durability.is_read_only() || self.durability.owes_checkpoint() {
             self.counters.deferred += count;
             return false;
         }

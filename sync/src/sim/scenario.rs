@@ -58,7 +58,8 @@ impl Scenario {
             loss_permille: if rng.chance(300) { 0 } else { rng.between(0, 200) },
             duplicate_permille: rng.between(0, 100),
             delay_ms: rng.between(2, 150),
-            disk_ms: rng.between(1, 120),
+            // Now and then a disk so slow that whole repairs pass while it writes.
+            disk_ms: if rng.chance(150) { 1_500 } else { rng.between(1, 120) },
             skew_ms: rng.between(0, 200),
             fault_ms: if rng.chance(100) { 0 } else { rng.between(150, 1_500) },
             client_ms: rng.between(10, 120),
