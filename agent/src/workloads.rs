@@ -5,9 +5,10 @@
 
 mod fetch;
 mod registry;
+mod slots;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use selvedge_sync::id::NodeId;
@@ -17,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::fetch::{FetchError, serve as serve_artifact};
 pub use self::registry::{RegistryError, SPECS};
+use self::slots::Slots;
 use crate::artifacts::Artifacts;
 use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
 use crate::net::Net;
-use crate::placement::{Explanation, Instance, Phase, Policy};
+use crate::placement::{Explanation, Instance, Policy};
 use crate::reconcile::{Inputs, Reconciler, Step, Timing};
 use crate::spec::{Digest, Spec, WorkloadName};
 use crate::view::StateView;
@@ -48,13 +50,13 @@ struct Parts {
     wasm: WasmHost,
     artifacts: Artifacts,
     policy: Policy,
-    running: Mutex<BTreeMap<WorkloadName, Instance>>,
+    slots: Mutex<Slots>,
 }
 
 /// The end of a start.
 struct Started {
     workload: WorkloadName,
-    digest: Digest,
+    spec: Spec,
     result: Result<(), String>,
 }
 
@@ -70,14 +72,24 @@ impl Workloads {
         artifacts: Artifacts,
         policy: Policy,
     ) -> Self {
-        let (me, running) = (net.node(), Mutex::default());
-        Self { parts: Arc::new(Parts { me, view, driver, members, net, wasm, artifacts, policy, running }) }
+        let (me, slots) = (net.node(), Mutex::default());
+        Self { parts: Arc::new(Parts { me, view, driver, members, net, wasm, artifacts, policy, slots }) }
     }
 
-    /// What this node runs.
+    /// What this node runs, as others are told.
     #[must_use]
-    pub fn running(&self) -> BTreeMap<WorkloadName, Instance> {
-        self.parts.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn advertised(&self) -> BTreeMap<WorkloadName, Instance> {
+        self.slots().advertised()
+    }
+
+    /// What this node runs or is about to, as its own reconciler sees it.
+    #[must_use]
+    pub fn here(&self) -> BTreeMap<WorkloadName, Instance> {
+        self.slots().here()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.parts.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where a workload should run and why; `None` when nobody deployed it.
@@ -130,67 +142,60 @@ impl Workloads {
         let mesh = self.parts.members.with(|members| members.mesh(now));
         let specs = self.specs();
         let plan = crate::placement::plan(&specs, &mesh, &self.parts.policy);
-        let here = self.running();
+        let here = self.here();
         let inputs = Inputs { me: self.parts.me, plan: &plan, here: &here, mesh: &mesh };
         for step in reconciler.decide(&inputs, now.mono_ms) {
             match step {
-                Step::Start { workload, digest } => {
-                    // Without room for another start, the step comes again at the next look.
-                    let Some(spec) = specs.get(&workload) else { continue };
-                    let Ok(permit) = started.clone().try_reserve_owned() else { continue };
-                    tracing::info!(%workload, %digest, "starting");
-                    self.set(&workload, Some(Instance { digest, phase: Phase::Starting }));
-                    tokio::spawn(self.clone().start(workload, spec.clone(), permit));
+                Step::Start { workload, .. } => {
+                    if let Some(spec) = specs.get(&workload) {
+                        self.begin_start(&workload, spec, started);
+                    }
                 }
                 Step::Stop { workload } => {
                     tracing::info!(%workload, "stopping");
+                    self.slots().stop(&workload);
                     self.parts.wasm.unload(workload.as_str());
-                    self.set(&workload, None);
+                    self.parts.members.announce();
                 }
             }
+        }
+        let outdated = self.slots().outdated(&specs);
+        for (workload, spec) in outdated {
+            self.begin_start(workload, spec, started);
+        }
+    }
+
+    /// Begins a start, if there is room for one; otherwise the step comes again at the next look.
+    fn begin_start(&self, workload: &WorkloadName, spec: &Spec, started: &mpsc::Sender<Started>) {
+        let Ok(permit) = started.clone().try_reserve_owned() else { return };
+        if self.slots().begin(workload, spec.artifact) {
+            tracing::info!(%workload, digest = %spec.artifact, "starting");
+            self.parts.members.announce();
+            tokio::spawn(self.clone().start(workload.clone(), spec.clone(), permit));
         }
     }
 
     /// Fetches, loads and warms one workload; reports the end through `permit`.
     async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
-        let digest = spec.artifact;
-        let result = match fetch::fetch(&self.parts.artifacts, &self.parts.net, digest).await {
+        let result = match fetch::fetch(&self.parts.artifacts, &self.parts.net, spec.artifact).await {
             Ok(wasm) => {
                 let loaded = self.parts.wasm.load(workload.as_str(), wasm, spec.limits).await;
                 loaded.map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         };
-        permit.send(Started { workload, digest, result });
+        permit.send(Started { workload, spec, result });
     }
 
     fn finish_start(&self, start: Started) {
-        let Started { workload, digest, result } = start;
-        if self.running().get(&workload).is_none_or(|instance| instance.digest != digest) {
-            // Undeployed, or given another digest, while it started.
-            self.parts.wasm.unload(workload.as_str());
-            return;
+        let Started { workload, spec, result } = start;
+        match &result {
+            Ok(()) => tracing::info!(%workload, digest = %spec.artifact, "ready"),
+            Err(reason) => tracing::error!(%workload, digest = %spec.artifact, reason, "could not be started"),
         }
-        let phase = match result {
-            Ok(()) => {
-                tracing::info!(%workload, %digest, "ready");
-                Phase::Ready
-            }
-            Err(reason) => {
-                tracing::error!(%workload, %digest, reason, "could not be started");
-                Phase::Failed { reason }
-            }
-        };
-        self.set(&workload, Some(Instance { digest, phase }));
-    }
-
-    fn set(&self, workload: &WorkloadName, instance: Option<Instance>) {
-        let mut running = self.parts.running.lock().unwrap_or_else(PoisonError::into_inner);
-        match instance {
-            Some(instance) => running.insert(workload.clone(), instance),
-            None => running.remove(workload),
-        };
-        drop(running);
+        if !self.slots().finish(&workload, &spec, result) {
+            self.parts.wasm.unload(workload.as_str());
+        }
         self.parts.members.announce();
     }
 }

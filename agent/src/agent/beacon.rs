@@ -48,7 +48,7 @@ impl Beacon {
             draining: false,
             rtt_ms,
             calls_per_s: self.calls.traffic().rates(),
-            instances: self.workloads.running(),
+            instances: self.workloads.advertised(),
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn starting(workloads: &Workloads) -> Vec<String> {
     let starting = |(name, instance): (WorkloadName, placement::Instance)| {
         (instance.phase == placement::Phase::Starting).then(|| format!("`{name}` is starting"))
     };
-    workloads.running().into_iter().filter_map(starting).collect()
+    workloads.here().into_iter().filter_map(starting).collect()
 }
 
 fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -> WorkloadStatus {
@@ -41,7 +41,11 @@ fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -
         .clone()
         .filter_map(|member| {
             let instance = member.record.as_ref()?.instances.get(name)?;
-            let (phase, reason) = phase(&instance.phase);
+            let (phase, reason) = if instance.digest == spec.artifact {
+                phase(&instance.phase)
+            } else {
+                (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned()))
+            };
             Some(Instance { node: member.node, phase, reason })
         })
         .collect();

@@ -1,0 +1,131 @@
+//! What is on this host of each workload: what it is becoming, and what serves calls meanwhile.
+//!
+//! Pure bookkeeping; loads and unloads nothing. The invariants: at most one start of a workload is under way, so that an older
+//! one cannot replace a newer; what serves calls is advertised as ready, even while its successor starts or has failed to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::placement::{Instance, Phase};
+use crate::spec::{Digest, Limits, Spec, WorkloadName};
+
+/// The workloads on this host.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    slots: BTreeMap<WorkloadName, Slot>,
+    starting: BTreeSet<WorkloadName>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    instance: Instance,
+    serving: Option<(Digest, Limits)>,
+}
+
+impl Slots {
+    /// Notes that a start begins; false when one is under way already.
+    pub(super) fn begin(&mut self, workload: &WorkloadName, digest: Digest) -> bool {
+        if !self.starting.insert(workload.clone()) {
+            return false;
+        }
+        let instance = Instance { digest, phase: Phase::Starting };
+        let serving = self.slots.remove(workload).and_then(|slot| slot.serving);
+        self.slots.insert(workload.clone(), Slot { instance, serving });
+        true
+    }
+
+    /// Notes how a start ended; false when the workload was stopped meanwhile, and what was loaded has to go again.
+    pub(super) fn finish(&mut self, workload: &WorkloadName, spec: &Spec, result: Result<(), String>) -> bool {
+        self.starting.remove(workload);
+        let Some(slot) = self.slots.get_mut(workload) else { return false };
+        match result {
+            Ok(()) => {
+                slot.instance = Instance { digest: spec.artifact, phase: Phase::Ready };
+                slot.serving = Some((spec.artifact, spec.limits));
+            }
+            Err(reason) => slot.instance = Instance { digest: spec.artifact, phase: Phase::Failed { reason } },
+        }
+        true
+    }
+
+    /// Notes that a workload was stopped.
+    pub(super) fn stop(&mut self, workload: &WorkloadName) {
+        self.slots.remove(workload);
+    }
+
+    /// What each workload is here, for deciding what to do next.
+    pub(super) fn here(&self) -> BTreeMap<WorkloadName, Instance> {
+        self.slots.iter().map(|(workload, slot)| (workload.clone(), slot.instance.clone())).collect()
+    }
+
+    /// What each workload is to others: ready as long as anything of it answers calls.
+    pub(super) fn advertised(&self) -> BTreeMap<WorkloadName, Instance> {
+        let advertised = |slot: &Slot| match slot.serving {
+            Some((digest, _)) => Instance { digest, phase: Phase::Ready },
+            None => slot.instance.clone(),
+        };
+        self.slots.iter().map(|(workload, slot)| (workload.clone(), advertised(slot))).collect()
+    }
+
+    /// Workloads that serve the right artefact under limits that their spec has changed since.
+    pub(super) fn outdated<'a>(&self, specs: &'a BTreeMap<WorkloadName, Spec>) -> Vec<(&'a WorkloadName, &'a Spec)> {
+        let changed = |(workload, spec): &(&WorkloadName, &Spec)| {
+            let slot = self.slots.get(*workload).filter(|slot| slot.instance.phase == Phase::Ready);
+            slot.and_then(|slot| slot.serving)
+                .is_some_and(|(digest, limits)| digest == spec.artifact && limits != spec.limits)
+        };
+        specs.iter().filter(changed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> WorkloadName {
+        "combat".parse().expect("a name")
+    }
+
+    fn spec(artifact: &[u8]) -> Spec {
+        Spec::new(Digest::of(artifact))
+    }
+
+    fn advertised(slots: &Slots) -> Option<(Digest, Phase)> {
+        slots.advertised().remove(&name()).map(|instance| (instance.digest, instance.phase))
+    }
+
+    #[test]
+    fn the_old_one_stays_ready_while_the_new_one_starts_or_fails() {
+        let (mut slots, old, new) = (Slots::default(), spec(b"old"), spec(b"new"));
+        assert!(slots.begin(&name(), old.artifact));
+        assert_eq!(advertised(&slots), Some((old.artifact, Phase::Starting)));
+        assert!(slots.finish(&name(), &old, Ok(())));
+        assert!(slots.begin(&name(), new.artifact));
+        assert_eq!(advertised(&slots), Some((old.artifact, Phase::Ready)));
+        assert_eq!(slots.here()[&name()], Instance { digest: new.artifact, phase: Phase::Starting });
+        assert!(slots.finish(&name(), &new, Err("broken".to_owned())));
+        assert_eq!(advertised(&slots), Some((old.artifact, Phase::Ready)));
+        assert!(matches!(slots.here()[&name()].phase, Phase::Failed { .. }));
+    }
+
+    #[test]
+    fn one_start_at_a_time_and_none_survives_a_stop() {
+        let (mut slots, spec) = (Slots::default(), spec(b"a"));
+        assert!(slots.begin(&name(), spec.artifact));
+        assert!(!slots.begin(&name(), Digest::of(b"b")), "an older start could end after a newer one");
+        slots.stop(&name());
+        assert!(!slots.finish(&name(), &spec, Ok(())), "it was stopped meanwhile");
+        assert_eq!(advertised(&slots), None);
+        assert!(slots.begin(&name(), spec.artifact));
+    }
+
+    #[test]
+    fn changed_limits_are_a_reason_to_start_again() {
+        let (mut slots, spec) = (Slots::default(), spec(b"a"));
+        slots.begin(&name(), spec.artifact);
+        slots.finish(&name(), &spec, Ok(()));
+        let mut specs = BTreeMap::from([(name(), spec)]);
+        assert!(slots.outdated(&specs).is_empty());
+        specs.values_mut().for_each(|spec| spec.limits.deadline_ms += 1);
+        assert_eq!(slots.outdated(&specs).len(), 1);
+    }
+}
