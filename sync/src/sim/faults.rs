@@ -26,7 +26,7 @@ impl Sim<'_> {
                 self.nodes[node].backup = Some(self.nodes[node].disk.image.clone());
                 Ok(())
             }
-            12 | 13 => self.restore(node),
+            12 | 13 => self.restore(),
             14 if self.rng.chance(500) => self.wipe(node),
             _ => self.crash_all(),
         }
@@ -215,10 +215,12 @@ impl Sim<'_> {
     }
 
     /// An old copy of a disk takes its place. Half the time the agent notices, and takes a new incarnation at once.
-    fn restore(&mut self, index: usize) -> Result<(), String> {
-        if self.nodes[index].backup.is_none() {
+    fn restore(&mut self) -> Result<(), String> {
+        let kept: Vec<usize> = (0..self.nodes.len()).filter(|index| self.nodes[*index].backup.is_some()).collect();
+        if kept.is_empty() {
             return Ok(());
         }
+        let index = kept[self.rng.index(kept.len())];
         self.crash(index)?;
         if self.may_forget(index)
             && let Some(image) = self.nodes[index].backup.clone()
