@@ -4,8 +4,6 @@
 //! The crate's set is exact only when delivery is causal, and its register only when markers are unique; so histories here are
 //! causal and stamps unique. What ours does beyond that is the business of the laws and of the simulator.
 
-#![expect(clippy::use_self, reason = "`Self::read` would be the trait's method, not the reference type's own")]
-
 use std::collections::BTreeSet;
 
 use crdts::{CmRDT, CvRDT, GCounter, GSet, LWWReg, Orswot, PNCounter};

@@ -28,7 +28,7 @@ fn feed(replica: &mut Replica, input: Input, now: Time) -> Vec<Message> {
         for output in replica.handle(input, now) {
             match output {
                 Output::Persist { token, .. } | Output::Checkpoint { token, .. } => {
-                    inputs.push(Input::Persisted { token })
+                    inputs.push(Input::Persisted { token });
                 }
                 Output::Send { message, .. } => sent.push(message),
                 Output::Committed { .. } | Output::Rebirth { .. } | Output::Event(_) => {}

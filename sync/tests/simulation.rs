@@ -71,6 +71,7 @@ fn check_coverage(total: &Coverage) {
         ("store failures", total.store_failures),
         ("restored backups", total.restores),
         ("wiped disks", total.wipes),
+        ("new lives after amnesia", total.rebirths),
         ("gaps", total.gaps),
         ("held commits", total.held),
         ("deferred commits", total.deferred),

@@ -26,7 +26,7 @@ impl Sim<'_> {
                 self.nodes[node].backup = Some(self.nodes[node].disk.image.clone());
                 Ok(())
             }
-            12 | 13 => self.restore(node),
+            12 | 13 => self.restore(),
             14 if self.rng.chance(500) => self.wipe(node),
             _ => self.crash_all(),
         }
@@ -195,24 +195,32 @@ impl Sim<'_> {
         Ok(())
     }
 
+    /// Every stream that this node has ever written, with what of it was ever durable.
+    fn written_by(&self, index: usize) -> Vec<(Stream, u64)> {
+        let id = self.nodes[index].id;
+        self.ledger.durable().iter().filter(|(stream, _)| stream.replica.node == id).collect()
+    }
+
     /// Whether what `index` may forget is in safe hands: every commit of its own that is durable is durable elsewhere too, and
     /// no other node is still catching up after it forgot something itself.
     fn may_forget(&mut self, index: usize) -> bool {
         self.note_remembered();
-        let node = &self.nodes[index];
-        let own = Stream::global(node.writer());
-        let known = node.disk.image.seq(&own);
-        let witness = |(other, peer): (usize, &super::Node)| other != index && peer.disk.image.seq(&own) >= known;
-        node.joined
+        let elsewhere = |(stream, known): &(Stream, u64)| {
+            let mut others = self.nodes.iter().enumerate().filter(|(other, _)| *other != index);
+            others.any(|(_, peer)| peer.disk.image.seq(stream) >= *known)
+        };
+        self.nodes[index].joined
             && self.nodes.iter().all(|node| node.forgot.is_none())
-            && (known == 0 || self.nodes.iter().enumerate().any(witness))
+            && self.written_by(index).iter().all(elsewhere)
     }
 
     /// An old copy of a disk takes its place. Half the time the agent notices, and takes a new incarnation at once.
-    fn restore(&mut self, index: usize) -> Result<(), String> {
-        if self.nodes[index].backup.is_none() {
+    fn restore(&mut self) -> Result<(), String> {
+        let kept: Vec<usize> = (0..self.nodes.len()).filter(|index| self.nodes[*index].backup.is_some()).collect();
+        if kept.is_empty() {
             return Ok(());
         }
+        let index = kept[self.rng.index(kept.len())];
         self.crash(index)?;
         if self.may_forget(index)
             && let Some(image) = self.nodes[index].backup.clone()
@@ -245,19 +253,20 @@ impl Sim<'_> {
     }
 
     fn replace_disk(&mut self, index: usize, image: Image) {
+        let written = self.written_by(index);
+        let forgotten = |(stream, known): &(Stream, u64)| *known > image.seq(stream);
+        // Of all streams that it forgot, the one that it would write again is the one to wait for.
+        let again = |(stream, _): &(Stream, u64)| stream.replica.incarnation == image.incarnation;
+        let lost: Vec<_> = written.into_iter().filter(forgotten).collect();
         let node = &mut self.nodes[index];
-        let own = Stream::global(node.writer());
-        let known = node.disk.image.seq(&own);
-        node.forgot = (known > image.seq(&own)).then_some((own, known));
+        node.forgot = lost.iter().find(|lost| again(lost)).or(lost.last()).copied();
         node.disk.image = image;
         node.reported = crate::causal::VersionVector::default();
     }
 
     fn unused_incarnation(&self, index: usize) -> Incarnation {
-        let node = &self.nodes[index];
-        let used = self.ledger.durable().iter().map(|(stream, _)| stream.replica).collect::<Vec<_>>();
-        let mine = used.iter().filter(|replica| replica.node == node.id).map(|replica| replica.incarnation.0);
-        Incarnation(mine.max().unwrap_or(0).max(node.disk.image.incarnation.0) + 1)
+        let used = self.written_by(index).into_iter().map(|(stream, _)| stream.replica.incarnation.0);
+        Incarnation(used.max().unwrap_or(0).max(self.nodes[index].disk.image.incarnation.0) + 1)
     }
 
     /// Who has caught up with what it forgot may forget again.
