@@ -4,7 +4,7 @@
 //! [`Artifacts::read`] returns has the digest that was asked for, and a file under its final name is complete and durable.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -141,6 +141,26 @@ impl Artifacts {
         tracing::warn!(%digest, "an artefact was damaged on disk; it is removed");
         remove_file(&path)?;
         Err(ArtifactError::Damaged(*digest))
+    }
+
+    /// A part of an artefact, from `offset` on and at most `length` bytes, with the size of the whole. Not verified: whoever puts
+    /// the parts together checks the digest of the whole.
+    ///
+    /// # Errors
+    /// It is not here, or the disk fails.
+    pub fn read_part(&self, digest: &Digest, offset: u64, length: u64) -> Result<(u64, Vec<u8>), ArtifactError> {
+        let path = self.shared.path(digest);
+        let failed = |source| disk_failed(&path, source);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ArtifactError::Missing(*digest)),
+            Err(error) => return Err(failed(error)),
+        };
+        let total = file.metadata().map_err(failed)?.len();
+        file.seek(io::SeekFrom::Start(offset.min(total))).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(length).read_to_end(&mut bytes).map_err(failed)?;
+        Ok((total, bytes))
     }
 
     /// Whether the artefact is here. Does not read it, so that damage is found only by [`Artifacts::read`].

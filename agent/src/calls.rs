@@ -20,10 +20,19 @@ use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
 use crate::metrics::{Metrics, Outcome};
 use crate::net::Net;
-use crate::service::{CallAnswer, Committed, Fault, ServiceError};
+use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
 use crate::spec::WorkloadName;
 use crate::view::StateView;
 use crate::wasm::{CallContext, WasmHost};
+
+/// On which terms a call is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// What the caller asks for.
+    pub options: CallOptions,
+    /// The deadline in the workload's spec.
+    pub spec_deadline: Duration,
+}
 
 /// Routes calls. Cheap to clone.
 #[derive(Clone)]
@@ -39,7 +48,6 @@ struct Parts {
     members: SharedMembers,
     net: Net,
     traffic: Traffic,
-    metrics: Arc<Metrics>,
     seeds: answer::Seeds,
 }
 
@@ -57,8 +65,8 @@ impl Calls {
         metrics: Arc<Metrics>,
     ) -> Result<Self, getrandom::Error> {
         let (me, seeds) = (net.node(), answer::Seeds::new()?);
-        let traffic = Traffic::default();
-        Ok(Self { parts: Arc::new(Parts { me, wasm, driver, view, members, net, traffic, metrics, seeds }) })
+        let traffic = Traffic::new(metrics);
+        Ok(Self { parts: Arc::new(Parts { me, wasm, driver, view, members, net, traffic, seeds }) })
     }
 
     /// Calls a function of a workload, here or where it runs.
@@ -70,18 +78,16 @@ impl Calls {
         workload: &WorkloadName,
         function: &str,
         arguments: Value,
-        deadline: Option<Duration>,
+        terms: Terms,
     ) -> Result<CallAnswer, ServiceError> {
         let began = Instant::now();
         let answer = if self.parts.wasm.is_loaded(workload.as_str()) {
-            self.call_here(workload, function, arguments, deadline).await
+            self.call_here(workload, function, arguments, terms.options).await
         } else {
-            self.forward(workload, function, arguments, deadline).await
+            self.forward(workload, function, &arguments, terms).await
         };
-        let took = began.elapsed();
-        self.parts.traffic.record(workload, took, answer.is_ok());
         let outcome = answer.as_ref().map_or_else(answer::outcome, |_| Outcome::Ok);
-        self.parts.metrics.workload(workload.as_str()).record(outcome, took);
+        self.parts.traffic.record(workload, began.elapsed(), outcome);
         answer
     }
 
@@ -91,18 +97,19 @@ impl Calls {
         workload: &WorkloadName,
         function: &str,
         arguments: Value,
-        deadline: Option<Duration>,
+        options: CallOptions,
     ) -> Result<CallAnswer, ServiceError> {
         let parts = &self.parts;
         let now = parts.view.now();
         let stamp = parts.view.read(|replica| replica.clock().last()).max(Hlc::from_millis(now.wall_ms));
-        let context = CallContext { seed: parts.seeds.next(), now: stamp, deadline };
+        let context = CallContext { seed: parts.seeds.next(), now: stamp, deadline: options.deadline };
         let outcome = parts.wasm.call(workload.as_str(), function, arguments, context).await;
         let outcome = outcome.map_err(answer::call_failed)?;
         let commit = if outcome.changes.is_empty() {
             None
         } else {
-            let made = parts.driver.commit(outcome.changes, None, false).await.map_err(answer::commit_failed)?;
+            let made =
+                parts.driver.commit(outcome.changes, options.request, false).await.map_err(answer::commit_failed)?;
             Some(Committed { replica: made.dot.replica, seq: made.dot.seq, hlc: made.hlc })
         };
         Ok(CallAnswer { result: outcome.result, node: parts.me, commit })

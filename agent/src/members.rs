@@ -54,8 +54,6 @@ pub struct Remembered {
     pub node: NodeId,
     /// Its multiaddresses.
     pub addresses: Vec<String>,
-    /// When it was last heard of, in milliseconds since the Unix epoch.
-    pub heard_wall_ms: u64,
 }
 
 /// The table.
@@ -69,17 +67,17 @@ pub struct Members {
 struct Known {
     record: Option<NodeRecord>,
     addresses: Vec<String>,
-    heard_mono_ms: Option<u64>,
-    heard_wall_ms: u64,
+    /// When it was last heard of, or this agent started: silence counts from here, on the monotonic clock.
+    counted_from_ms: u64,
 }
 
 impl Members {
     /// A table that knows only what is remembered.
     #[must_use]
-    pub fn new(me: NodeId, remembered: Vec<Remembered>) -> Self {
+    pub fn new(me: NodeId, remembered: Vec<Remembered>, now: Time) -> Self {
         let known = remembered.into_iter().filter(|member| member.node != me).take(MEMBERS_MAX).map(|member| {
-            let Remembered { node, addresses, heard_wall_ms } = member;
-            (node, Known { record: None, addresses, heard_mono_ms: None, heard_wall_ms })
+            let Remembered { node, addresses } = member;
+            (node, Known { record: None, addresses, counted_from_ms: now.mono_ms })
         });
         Self { me, known: known.collect() }
     }
@@ -95,14 +93,12 @@ impl Members {
         let known = self.known.entry(record.node).or_insert(Known {
             record: None,
             addresses: Vec::new(),
-            heard_mono_ms: None,
-            heard_wall_ms: now.wall_ms,
+            counted_from_ms: now.mono_ms,
         });
         if known.record.as_ref().is_some_and(|before| before.version() >= record.version()) {
             return false;
         }
-        known.heard_mono_ms = Some(now.mono_ms);
-        known.heard_wall_ms = now.wall_ms;
+        known.counted_from_ms = now.mono_ms;
         known.addresses.clone_from(&record.addresses);
         known.record = Some(record);
         true
@@ -111,8 +107,8 @@ impl Members {
     /// Drops members silent for longer than `retire_after_ms`.
     pub fn retire(&mut self, retire_after_ms: u64, now: Time) {
         let me = self.me;
-        self.known
-            .retain(|node, known| *node == me || now.wall_ms.saturating_sub(known.heard_wall_ms) < retire_after_ms);
+        let silent = |known: &Known| now.mono_ms.saturating_sub(known.counted_from_ms);
+        self.known.retain(|node, known| *node == me || silent(known) < retire_after_ms);
     }
 
     /// Every member, this node included, in order of id.
@@ -128,7 +124,8 @@ impl Members {
     }
 
     fn member(&self, node: &NodeId, known: &Known, now: Time) -> Member {
-        let silent = known.heard_mono_ms.map_or(u64::MAX, |heard| now.mono_ms.saturating_sub(heard));
+        let heard = known.record.as_ref().map(|_| known.counted_from_ms);
+        let silent = heard.map_or(u64::MAX, |heard| now.mono_ms.saturating_sub(heard));
         let status = match silent {
             _ if *node == self.me => Status::Alive,
             0..SUSPECT_AFTER_MS => Status::Alive,
@@ -153,13 +150,7 @@ impl Members {
     #[must_use]
     pub fn remember(&self) -> Vec<Remembered> {
         let others = self.known.iter().filter(|(node, _)| **node != self.me);
-        others
-            .map(|(node, known)| Remembered {
-                node: *node,
-                addresses: known.addresses.clone(),
-                heard_wall_ms: known.heard_wall_ms,
-            })
-            .collect()
+        others.map(|(node, known)| Remembered { node: *node, addresses: known.addresses.clone() }).collect()
     }
 
     /// What placement needs to know of everybody. A lost member is no candidate and does not count as running anything.

@@ -171,14 +171,12 @@ impl Metrics {
         self.peers_connected.set(count);
     }
 
-    /// Tells the round trip to a member.
-    pub fn peer_round_trip(&self, peer: &str, round_trip: Duration) {
-        self.peer_round_trip.get_or_create(&PeerLabel { peer: peer.to_owned() }).set(round_trip.as_secs_f64());
-    }
-
-    /// Forgets a member that is gone.
-    pub fn forget_peer(&self, peer: &str) {
-        self.peer_round_trip.remove(&PeerLabel { peer: peer.to_owned() });
+    /// Tells the round trips to the members that are connected, and forgets those to all others.
+    pub fn peer_round_trips(&self, measured: impl Iterator<Item = (String, Duration)>) {
+        self.peer_round_trip.clear();
+        for (peer, round_trip) in measured {
+            self.peer_round_trip.get_or_create(&PeerLabel { peer }).set(round_trip.as_secs_f64());
+        }
     }
 
     /// Tells whether all live members hold the same state.
@@ -255,7 +253,7 @@ mod tests {
         metrics.net_bytes("sync", Direction::Out, 100);
         metrics.dropped("hint_queue_full", 1);
         metrics.peers_connected(2);
-        metrics.peer_round_trip("12D3", Duration::from_millis(5));
+        metrics.peer_round_trips(std::iter::once(("12D3".to_owned(), Duration::from_millis(5))));
         metrics.converged(true);
         for line in [
             r#"selvedge_build_info{version="0.1.0"} 1"#,
@@ -284,9 +282,9 @@ mod tests {
     fn what_is_gone_is_forgotten() {
         let metrics = Metrics::new("0.1.0");
         metrics.workload("combat").record(Outcome::Busy, Duration::ZERO);
-        metrics.peer_round_trip("12D3", Duration::ZERO);
+        metrics.peer_round_trips(std::iter::once(("12D3".to_owned(), Duration::ZERO)));
         metrics.forget_workload("combat");
-        metrics.forget_peer("12D3");
+        metrics.peer_round_trips(std::iter::empty());
         let text = metrics.encode();
         assert!(!text.contains("combat") && !text.contains("12D3"), "{text}");
     }

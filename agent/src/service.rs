@@ -47,7 +47,7 @@ pub trait Service: Send + Sync + 'static {
     /// Whether the agent is ready to take calls: its state is loaded and its workloads have had their chance to start.
     fn ready(&self) -> Health;
 
-    /// Whether every live member holds the same state, as last heard from them.
+    /// Whether every member holds the same state, as last heard from them. A silent member counts until it retires.
     fn convergence(&self) -> Convergence;
 
     /// All workloads, in order of name.
@@ -59,7 +59,7 @@ pub trait Service: Send + Sync + 'static {
     /// All metrics in the OpenMetrics text format.
     fn metrics_text(&self) -> String;
 
-    /// Waits until every live member holds the same state; after `timeout` answers with what there is, not converged.
+    /// Waits until every member holds the same state; after `timeout` answers with what there is, not converged.
     fn await_converged(&self, timeout: Duration) -> impl Future<Output = Convergence> + Send;
 
     /// Up to `limit` keys whose text begins with `prefix`, in order, beginning after `after`.

@@ -48,7 +48,7 @@ pub const DEADLINE_MS_MAX: u32 = 10_000;
 /// Bytes of a call's answer when the spec is silent: some ten thousand flat records as JSON.
 pub const OUTPUT_BYTES_DEFAULT: u64 = 1 << 20;
 /// Most bytes of an answer: what the API will hold in memory for one caller.
-pub const OUTPUT_BYTES_MAX: u64 = 16 << 20;
+pub const OUTPUT_BYTES_MAX: u64 = 8 << 20;
 /// Host calls (state, log, clock…) within one call when the spec is silent: several per record of a batch of 1,000.
 pub const HOST_CALLS_DEFAULT: u32 = 100_000;
 /// Most host calls within one call: epochs do not interrupt the host, so this bounds the time spent there.

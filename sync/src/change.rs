@@ -3,7 +3,7 @@
 //! Owns the intent and its validation against the key's type. A change becomes an [`Op`](crate::crdt::Op) when it is committed.
 
 use crate::key::{Key, Kind};
-use crate::limits::{FIELD_BYTES_MAX, MEMBERS_PER_OP_MAX, SCALAR_BYTES_MAX};
+use crate::limits::{FIELD_BYTES_MAX, MEMBERS_PER_OP_MAX, OBJECT_BYTES_MAX, SCALAR_BYTES_MAX};
 use crate::scalar::Scalar;
 
 /// One thing to do to one object.
@@ -52,6 +52,9 @@ pub enum ChangeError {
         /// How many were given.
         count: usize,
     },
+    /// The object holds [`OBJECT_BYTES_MAX`] bytes already.
+    #[error("the object holds {OBJECT_BYTES_MAX} bytes already; spread what it holds over several keys")]
+    ObjectFull,
     /// The counter would pass the greatest total that one replica may reach.
     #[error("the counter would overflow")]
     Overflow,
@@ -67,6 +70,15 @@ impl Change {
             Self::Add(_) => "add",
             Self::Remove(_) | Self::RemoveFields(_) => "remove",
             Self::Put(_) => "put",
+        }
+    }
+
+    /// Whether the change can make an object larger.
+    #[must_use]
+    pub const fn adds(&self) -> bool {
+        match self {
+            Self::Add(_) | Self::Put(_) => true,
+            Self::Increment(_) | Self::Decrement(_) | Self::Remove(_) | Self::RemoveFields(_) => false,
         }
     }
 

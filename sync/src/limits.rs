@@ -80,3 +80,10 @@ pub const EARLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long a predecessor may take to arrive before it is asked for, in milliseconds: frames overtake each other by less.
 pub const GAP_PATIENCE_MS: u64 = 40;
+
+/// What a kept batch, and each commit in it, counts for beyond its own bytes.
+pub const EARLY_OVERHEAD_BYTES: usize = 128;
+
+/// Content of one object, in bytes, above which nothing more is added to it: as one piece it must fit into one message of a
+/// repair, with room for what others add at the same time.
+pub const OBJECT_BYTES_MAX: u64 = 2 * 1024 * 1024;

@@ -15,7 +15,7 @@ use crate::workloads::Workloads;
 /// Gathers the record from the parts that know.
 pub(super) struct Beacon {
     pub(super) config: Config,
-    pub(super) started_ms: u64,
+    pub(super) life: u64,
     pub(super) view: StateView,
     pub(super) net: Net,
     pub(super) calls: Calls,
@@ -33,7 +33,7 @@ impl Beacon {
             self.net.peers().into_iter().filter_map(|link| Some((link.node, link.rtt?.as_secs_f64() * 1e3))).collect();
         NodeRecord {
             node: me.node,
-            started_ms: self.started_ms,
+            life: self.life,
             beat,
             incarnation: me.incarnation,
             name: node.name.clone(),

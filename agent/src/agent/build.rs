@@ -24,7 +24,7 @@ use crate::net::{Net, NetConfig, NetError, NetEvent};
 use crate::reconcile::Timing;
 use crate::resources::Sampler;
 use crate::store::Store;
-use crate::view::{StateView, millis, share, wall_ms};
+use crate::view::{StateView, millis, share};
 use crate::wasm::WasmHost;
 use crate::workloads::Workloads;
 
@@ -66,6 +66,7 @@ struct Common {
     workloads: Workloads,
     health: Health,
     metrics: Arc<Metrics>,
+    life: u64,
 }
 
 /// Binds the API and the network and builds everything around them.
@@ -84,8 +85,8 @@ pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets),
     let (owner, view) = share(data.replica);
     let store = data.store;
     let (driver, handle) = Driver::new(owner, view.clone(), (store.clone(), data.store_events), net.clone());
-    let members = SharedMembers::new(Members::new(net.node(), data.remembered));
-    let common = Common::new(config, view, handle, (store, net, members))?;
+    let members = SharedMembers::new(Members::new(net.node(), data.remembered, view.now()));
+    let common = Common::new(config, view, handle, (store, net, members), data.life)?;
     let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
     Ok((common.parts(api, driver, heard_sender)?, Inlets { net: net_events, heard }))
 }
@@ -96,6 +97,7 @@ impl Common {
         view: StateView,
         driver: DriverHandle,
         (store, net, members): (Store, Net, SharedMembers),
+        life: u64,
     ) -> Result<Self, AgentError> {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let wasm = WasmHost::new(settings::guest_host(&config.wasm), Arc::new(view.clone()))?;
@@ -112,14 +114,21 @@ impl Common {
             artifacts.clone(),
             policy,
         );
-        let health = Health { view: view.clone(), driver: driver.clone(), net: net.clone(), wasm: wasm.clone() };
-        Ok(Self { config, view, driver, store, net, members, wasm, artifacts, calls, workloads, health, metrics })
+        let health = Health {
+            view: view.clone(),
+            driver: driver.clone(),
+            net: net.clone(),
+            wasm: wasm.clone(),
+            store: store.clone(),
+            progress: Arc::new(Mutex::new((0, Instant::now()))),
+        };
+        Ok(Self { config, view, driver, store, net, members, wasm, artifacts, calls, workloads, health, metrics, life })
     }
 
     fn parts(self, api: Api, driver: Driver, heard: mpsc::Sender<Heard>) -> Result<Parts, AgentError> {
         let this = self.clone();
         let beacon = Beacon {
-            started_ms: wall_ms(),
+            life: this.life,
             sampler: Mutex::new(Sampler::new(&this.config.node.data_dir)?),
             config: this.config,
             view: this.view,

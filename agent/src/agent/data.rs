@@ -19,6 +19,8 @@ pub(super) struct Data {
     pub(super) store_events: StoreEvents,
     pub(super) replica: Replica,
     pub(super) remembered: Vec<Remembered>,
+    /// Which life of this agent begins.
+    pub(super) life: u64,
 }
 
 /// Opens the data directory, and gives the replica an identity that is durable before it is used.
@@ -30,7 +32,8 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     for cut in &recovered.cuts {
         tracing::error!(stream = %cut.stream.replica, from = cut.from, rows = cut.rows, "damaged log rows were cut; peers have them");
     }
-    let me = identity::replica(&key, &store, &recovered).await?;
+    let me = identity::replica(&key, &store, &recovered, &config.node.data_dir).await?;
+    let life = identity::next_life(&store, &recovered).await?;
     let remembered = read_remembered(&recovered);
     let max_drift_ms = millis(config.state.max_drift);
     let recovery = Recovery {
@@ -42,7 +45,7 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let engine = replica::Config { max_drift_ms, ..replica::Config::default() };
     let replica = Replica::recover(me, engine, recovery)?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
-    Ok(Data { key, store, store_events, replica, remembered })
+    Ok(Data { key, store, store_events, replica, remembered, life })
 }
 
 /// Where members were to be found. Only a convenience: what cannot be read is left to the bootstrap addresses.

@@ -81,15 +81,19 @@ fn fill_in(spec: &mut Value, defaults: &WasmConfig) {
 
 /// Removes a spec.
 pub(super) async fn undeploy(workloads: &Workloads, name: &str) -> Result<Committed, ServiceError> {
-    let unknown = || ServiceError::not_found("unknown_workload", "workload", name);
-    let name: WorkloadName = name.parse().map_err(|_| unknown())?;
+    let name: WorkloadName = name.parse().map_err(|_| unknown_workload(name))?;
     workloads.undeploy(&name).await.map_err(refused)
+}
+
+/// Nobody deployed a workload of this name.
+pub(super) fn unknown_workload(name: &str) -> ServiceError {
+    ServiceError::not_found("unknown_workload", "workload", name).at("name").hint("`selvedge workloads` lists them")
 }
 
 fn refused(error: RegistryError) -> ServiceError {
     match error {
         RegistryError::Full => ServiceError::new(Fault::Conflict, "too_many_workloads", error.to_string()),
-        RegistryError::Unknown(name) => ServiceError::not_found("unknown_workload", "workload", name.as_str()),
+        RegistryError::Unknown(name) => unknown_workload(name.as_str()),
         RegistryError::Commit(DriverError::Refused(error)) => {
             ServiceError::new(Fault::Unavailable, "read_only", error.to_string())
         }

@@ -7,6 +7,7 @@ use crate::net::{Lane, NetReason};
 use crate::placement;
 use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
 use crate::spec::{Spec, Spread, WorkloadName};
+use crate::wasm::WorkloadStats;
 use crate::workloads::Workloads;
 
 use super::service::AgentService;
@@ -87,7 +88,9 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.dropped("commit_held", counters.held);
         metrics.dropped("commit_deferred", counters.deferred);
     });
-    metrics.dropped("message_undecodable", service.driver.stats().undecodable);
+    let driver = service.driver.stats();
+    metrics.dropped("message_undecodable", driver.undecodable);
+    metrics.dropped("message_driver_busy", driver.dropped);
     let store = service.store.stats();
     metrics.store_synced(store.syncs, store.commits);
     let net = service.net.counters();
@@ -100,11 +103,14 @@ pub(super) fn render(service: &AgentService) -> String {
     }
     let links = service.net.peers();
     metrics.peers_connected(links.len() as u64);
-    for link in &links {
-        if let Some(rtt) = link.rtt {
-            metrics.peer_round_trip(&link.node.to_string(), rtt);
-        }
-    }
+    let measured = links.iter().filter_map(|link| Some((link.node.to_string(), link.rtt?)));
+    metrics.peer_round_trips(measured);
+    let specs = service.workloads.specs();
+    service.calls.traffic().retain(|workload| specs.contains_key(workload));
+    let guests = service.wasm.stats();
+    let of_all = |figure: fn(&WorkloadStats) -> u64| guests.workloads.iter().map(figure).sum::<u64>();
+    metrics.dropped("guest_log_line", of_all(|workload| workload.log_lines_dropped));
+    metrics.dropped("guest_call_turned_away", of_all(|workload| workload.turned_away));
     metrics.converged(service.convergence().converged);
     metrics.healthy(service.health.report().ok);
     metrics.encode()

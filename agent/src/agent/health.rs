@@ -1,8 +1,12 @@
 //! Whether this agent is well, and what is wrong if not.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use crate::driver::DriverHandle;
 use crate::net::Net;
 use crate::service;
+use crate::store::Store;
 use crate::view::{StateView, millis};
 use crate::wasm::WasmHost;
 
@@ -13,6 +17,9 @@ const DRIVER_STUCK_MS: u64 = 2_000;
 /// crowded host may hold it up for a while.
 const TICKER_STUCK_MS: u64 = 1_000;
 
+/// How long a write may take before the disk counts as hanging: far above a slow sync, far below a member's patience.
+const STORE_STALLED: Duration = Duration::from_secs(3);
+
 /// Looks at the parts that can be unwell. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Health {
@@ -20,16 +27,41 @@ pub(super) struct Health {
     pub(super) driver: DriverHandle,
     pub(super) net: Net,
     pub(super) wasm: WasmHost,
+    pub(super) store: Store,
+    /// How many transactions the store had finished, and since when it has not finished another.
+    pub(super) progress: Arc<Mutex<(u64, Instant)>>,
 }
 
 impl Health {
     /// Everything that is wrong, in sentences.
     pub(super) fn report(&self) -> service::Health {
         let mut reasons = self.ailments();
-        for address in self.net.unreached_bootstrap() {
-            reasons.push(format!("the bootstrap address {address} has not been reached; still trying"));
+        let diverged = self.view.read(|replica| {
+            let apart = replica.peers(self.view.now()).iter().any(|peer| peer.connected && !peer.root_equal);
+            if apart { replica.counters().diverged } else { 0 }
+        });
+        if diverged > 0 {
+            reasons.push(format!("{diverged} times a member with the same commits had another root: a bug or damage"));
+        }
+        let unreached = self.net.unreached_bootstrap();
+        // One member that is reached is enough: the others are learnt from it.
+        if !unreached.is_empty() && self.net.peers().is_empty() {
+            let addresses = unreached.join(", ");
+            reasons.push(format!(
+                "no member has been reached, at bootstrap address {addresses} or elsewhere; still trying"
+            ));
         }
         service::Health { ok: reasons.is_empty(), reasons }
+    }
+
+    /// For how long the store has had something to write and has written nothing, once that is too long.
+    fn store_stalled(&self) -> Option<Duration> {
+        let stats = self.store.stats();
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if stats.queue_jobs == 0 || stats.transactions != progress.0 {
+            *progress = (stats.transactions, Instant::now());
+        }
+        Some(progress.1.elapsed()).filter(|silent| *silent > STORE_STALLED)
     }
 
     /// Whether new work may be placed here. An unreachable neighbour is no reason against it.
@@ -51,9 +83,8 @@ impl Health {
         if ticker_ms > TICKER_STUCK_MS {
             reasons.push(format!("the ticker of guest deadlines has stood still for {ticker_ms} ms"));
         }
-        let diverged = self.view.read(|replica| replica.counters().diverged);
-        if diverged > 0 {
-            reasons.push(format!("{diverged} times a member with the same commits had another root: a bug or damage"));
+        if let Some(silent) = self.store_stalled() {
+            reasons.push(format!("the store has not finished a write for {} s: its disk hangs", silent.as_secs()));
         }
         reasons
     }

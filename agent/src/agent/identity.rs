@@ -5,7 +5,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId};
@@ -17,6 +17,10 @@ use crate::view::wall_ms;
 
 /// The file in the data directory that holds the seed of the node's ed25519 key, in 64 hexadecimal digits.
 const KEY_FILE: &str = "node.key";
+
+/// The names under which the store keeps where this directory lies, and the number of the last life.
+const PLACE: &str = "place";
+const LIFE: &str = "life";
 
 /// Why the node's key cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -105,19 +109,50 @@ fn parse(text: &str) -> Option<[u8; 32]> {
     Some(seed)
 }
 
-/// The replica to write as: the one that wrote here before, or a new incarnation where there is none, or where part of what it
-/// wrote is gone.
-pub(super) async fn replica(key: &NodeKey, store: &Store, recovered: &Recovered) -> Result<ReplicaId, AgentError> {
+/// The replica to write as: the one that wrote here before, or a new incarnation where there is none, where part of what it
+/// wrote is gone, or where this is a copy of the directory that it wrote into. A copy cannot vouch for what the original has
+/// written since, and would give the same names to other commits.
+pub(super) async fn replica(
+    key: &NodeKey,
+    store: &Store,
+    recovered: &Recovered,
+    data_dir: &Path,
+) -> Result<ReplicaId, AgentError> {
     let node = key.node();
+    let place = place(data_dir);
+    let same_place = recovered.meta.get(PLACE).is_some_and(|before| *before == place);
     let before = recovered.identity.map(|identity| identity.replica).filter(|replica| replica.node == node);
-    if let Some(before) = before.filter(|_| !recovered.own_damaged) {
+    if let Some(before) = before.filter(|_| same_place && !recovered.own_damaged) {
         return Ok(before);
+    }
+    if before.is_some() {
+        tracing::warn!("this data directory is a copy, or damaged; this agent writes as a new incarnation");
     }
     let after = before.map_or(0, |before| before.incarnation.0.saturating_add(1));
     let replica = ReplicaId { node, incarnation: Incarnation(wall_ms().max(after)) };
-    let full = |_| StoreError::Failing { reason: "its queue is full".to_owned() };
-    store.set_identity(Identity { replica }).map_err(full)?.durable().await?;
+    store.set_identity(Identity { replica }).map_err(|_| full())?.durable().await?;
+    store.set_meta(PLACE, Some(place)).map_err(|_| full())?.durable().await?;
     Ok(replica)
+}
+
+/// The number of the life that begins: greater than all before it, and durable before anybody hears it.
+pub(super) async fn next_life(store: &Store, recovered: &Recovered) -> Result<u64, AgentError> {
+    let before =
+        recovered.meta.get(LIFE).and_then(|bytes| bytes.as_slice().try_into().ok()).map_or(0, u64::from_le_bytes);
+    let life = wall_ms().max(before.saturating_add(1));
+    store.set_meta(LIFE, Some(life.to_le_bytes().to_vec())).map_err(|_| full())?.durable().await?;
+    Ok(life)
+}
+
+/// What tells this data directory from a copy of it: the machine, and the file of the key as the file system knows it.
+fn place(data_dir: &Path) -> Vec<u8> {
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let file = fs::metadata(data_dir.join(KEY_FILE)).map_or((0, 0), |file| (file.dev(), file.ino()));
+    format!("{} {} {}", machine.trim(), file.0, file.1).into_bytes()
+}
+
+fn full() -> StoreError {
+    StoreError::Failing { reason: "its queue is full".to_owned() }
 }
 
 #[cfg(test)]

@@ -12,10 +12,11 @@ use selvedge_sync::id::{Dot, NodeId, ReplicaId};
 use selvedge_sync::key::Key;
 use serde_json::Value;
 
+use super::deployments::{self, unknown_workload};
+use super::figures;
 use super::health::Health;
-use super::{deployments, figures};
 use crate::artifacts::Artifacts;
-use crate::calls::Calls;
+use crate::calls::{Calls, Terms};
 use crate::config::Config;
 use crate::driver::{DriverError, DriverHandle};
 use crate::members::gossip::SharedMembers;
@@ -76,7 +77,7 @@ impl AgentService {
                 rtt_ms: link.and_then(|link| link.rtt).map(|rtt| rtt.as_secs_f64() * 1e3),
                 root_equal: view.root_equal,
                 lag_commits: view.root.map(|_| view.lag_commits),
-                last_sync_ms: view.heard_ms_ago,
+                last_sync_ms: view.synced_ms_ago,
             }
         };
         known.into_iter().map(peer).collect()
@@ -133,14 +134,13 @@ impl Service for AgentService {
     fn convergence(&self) -> Convergence {
         let now = self.view.now();
         let (root, known) = self.view.read(|replica| (replica.root(), replica.peers(now)));
-        let members = self.all_members();
-        let alive = |node: &NodeId| members.iter().any(|m| m.node == *node && m.status != MemberStatus::Lost);
-        let mut awaited =
-            members.iter().filter(|member| member.status != MemberStatus::Lost && member.node != self.net.node());
+        // Every member counts, a silent one too: what it holds is not known to be the same. It stops counting when it retires.
+        let others = self.members.with(|members| members.others());
         let agrees = |node: &NodeId| known.iter().any(|peer| peer.node == *node && peer.root_equal);
-        let connected_agree =
-            known.iter().filter(|peer| peer.connected && alive(&peer.node)).all(|peer| peer.root_equal);
-        let converged = awaited.all(|member| agrees(&member.node)) && connected_agree;
+        let met_somebody = !(known.is_empty() && others.is_empty());
+        let looks_for_nobody = self.net.unreached_bootstrap().is_empty();
+        let converged =
+            others.iter().all(agrees) && known.iter().all(|peer| peer.root_equal) && (met_somebody || looks_for_nobody);
         let peer = |view: selvedge_sync::replica::PeerView| ConvergencePeer {
             node: view.node,
             root: view.root.map(|root| root.to_string()),
@@ -236,7 +236,7 @@ impl Service for AgentService {
     }
 
     async fn placement(&self, name: &str) -> Result<Value, ServiceError> {
-        let unknown = || ServiceError::not_found("unknown_workload", "workload", name);
+        let unknown = || unknown_workload(name);
         let workload = name.parse().map_err(|_| unknown())?;
         let explanation = self.workloads.explain(&workload).ok_or_else(unknown)?;
         Ok(serde_json::to_value(explanation).expect("an explanation serialises"))
@@ -249,12 +249,11 @@ impl Service for AgentService {
         arguments: Value,
         options: CallOptions,
     ) -> Result<CallAnswer, ServiceError> {
-        let unknown = || ServiceError::not_found("unknown_workload", "workload", name);
+        let unknown = || unknown_workload(name);
         let workload = name.parse().map_err(|_| unknown())?;
-        if self.workloads.spec(&workload).is_none() {
-            return Err(unknown());
-        }
-        self.calls.call(&workload, function, arguments, options.deadline).await
+        let spec = self.workloads.spec(&workload).ok_or_else(unknown)?;
+        let spec_deadline = Duration::from_millis(u64::from(spec.limits.deadline_ms));
+        self.calls.call(&workload, function, arguments, Terms { options, spec_deadline }).await
     }
 }
 

@@ -48,7 +48,7 @@ impl Switchboard {
             }
             NetEvent::Message { from, lane, bytes, reply } => match lane {
                 Lane::Sync => {
-                    self.driver.message(from, bytes).await;
+                    self.driver.message(from, bytes);
                     drop(reply);
                 }
                 Lane::Members => {

@@ -219,6 +219,7 @@ fn class_of(error: &ChangeError) -> (Fault, &'static str) {
         ChangeError::LargeValue { .. } => (Fault::TooLarge, "value_too_large"),
         ChangeError::TooMany { .. } => (Fault::TooLarge, "too_many_members"),
         ChangeError::FieldName { .. } => (Fault::WrongValue, "bad_field_name"),
+        ChangeError::ObjectFull => (Fault::Conflict, "object_full"),
         ChangeError::Overflow => (Fault::Conflict, "overflow"),
     }
 }

@@ -10,7 +10,7 @@ use crate::service::{Fault, ServiceError};
 use crate::wasm::{Blame, CallError};
 
 /// After how many seconds a caller who was turned away may try again: queues drain within a deadline.
-const RETRY_AFTER_S: u32 = 1;
+pub(super) const RETRY_AFTER_S: u32 = 1;
 
 /// The odd constant of a Weyl sequence: the golden ratio in 64 bits, so that successive seeds are far apart.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -80,6 +80,7 @@ pub(super) fn call_failed(error: CallError) -> ServiceError {
         Blame::Caller | Blame::Host => failed,
     };
     match (&error, error.field()) {
+        (_, Some("")) => failed.at("body"),
         (_, Some(field)) => failed.at(field.to_owned()),
         (CallError::UnknownFunction { .. } | CallError::AmbiguousFunction { .. }, None) => failed.at("function"),
         (_, None) => failed,

@@ -3,22 +3,22 @@
 use std::time::Duration;
 
 use selvedge_sync::codec;
+use selvedge_sync::commit::RequestId;
 use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Calls, not_running};
+use super::answer::RETRY_AFTER_S;
+use super::{Calls, Terms, not_running};
 use crate::members::Status;
 use crate::net::{Lane, Reply, RequestError};
 use crate::placement::Phase;
-use crate::service::{CallAnswer, Committed, Fault, ServiceError};
+use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
 use crate::spec::WorkloadName;
 
-/// What the network and the other side's queue may add to a call's own deadline.
-const NETWORK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// The deadline of a forwarded call whose caller gave none; the workload's own, there, is shorter.
-const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+/// What the network and the other side's queue may add to a call's own deadline. A member that has just frozen costs its
+/// callers this much until its silence is noticed.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Members asked before giving up: the best, and one more where the best did nothing.
 const ATTEMPTS_MAX: usize = 2;
@@ -29,6 +29,7 @@ struct Question {
     function: String,
     arguments: String,
     deadline_ms: Option<u64>,
+    request: Option<RequestId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,25 +44,32 @@ impl Calls {
         &self,
         workload: &WorkloadName,
         function: &str,
-        arguments: Value,
-        deadline: Option<Duration>,
+        arguments: &Value,
+        terms: Terms,
     ) -> Result<CallAnswer, ServiceError> {
+        let deadline = terms.options.deadline;
         let question = Question {
             workload: workload.clone(),
             function: function.to_owned(),
             arguments: arguments.to_string(),
             deadline_ms: deadline.map(crate::view::millis),
+            request: terms.options.request,
         };
         let bytes = codec::encode(&question);
-        let patience = deadline.unwrap_or(DEADLINE_DEFAULT) + NETWORK_PATIENCE;
+        let patience = deadline.unwrap_or(terms.spec_deadline) + NETWORK_PATIENCE;
+        let mut last = not_running(workload);
         for node in self.candidates(workload).into_iter().take(ATTEMPTS_MAX) {
-            match self.parts.net.request(node, Lane::Call, bytes.clone(), patience).await {
-                Ok(answer) => return read_answer(node, &answer),
-                Err(error) if did_nothing(error) => tracing::debug!(%node, %workload, %error, "trying another member"),
-                Err(error) => return Err(lost(node, error)),
+            let answer = match self.parts.net.request(node, Lane::Call, bytes.clone(), patience).await {
+                Ok(answer) => read_answer(node, &answer),
+                Err(error) => Err(lost(node, error)),
+            };
+            match answer {
+                Err(error) if did_nothing(&error) => last = error,
+                answer => return answer,
             }
+            tracing::debug!(%node, %workload, error = %last, "the member did nothing; trying another");
         }
-        Err(not_running(workload))
+        Err(last)
     }
 
     /// Members that say they have the workload ready, nearest first.
@@ -98,7 +106,8 @@ impl Calls {
         if !self.parts.wasm.is_loaded(question.workload.as_str()) {
             return Err(not_running(&question.workload));
         }
-        let answer = self.call_here(&question.workload, &question.function, arguments, deadline).await?;
+        let options = CallOptions { deadline, request: question.request };
+        let answer = self.call_here(&question.workload, &question.function, arguments, options).await?;
         Ok(Answer { result: answer.result.to_string(), commit: answer.commit })
     }
 }
@@ -119,33 +128,28 @@ fn read_answer(node: NodeId, bytes: &[u8]) -> Result<CallAnswer, ServiceError> {
     Ok(CallAnswer { result, node, commit })
 }
 
-/// Whether the other side is known not to have acted, so that another may be asked.
-const fn did_nothing(error: RequestError) -> bool {
-    match error {
-        RequestError::NotConnected | RequestError::Busy | RequestError::Saturated | RequestError::Unsupported => true,
-        RequestError::TimedOut
-        | RequestError::TooLarge { .. }
-        | RequestError::AnswerTooLarge
-        | RequestError::Unanswered
-        | RequestError::Closed
-        | RequestError::Stopped => false,
-    }
+/// Whether the other side is known not to have acted, so that another may be asked: it said so, or was never reached.
+fn did_nothing(error: &ServiceError) -> bool {
+    error.changed_text().is_none() && matches!(error.fault(), Fault::Busy { .. } | Fault::Unavailable)
 }
 
 fn lost(node: NodeId, error: RequestError) -> ServiceError {
     let message = format!("the call was forwarded to {node}: {error}");
     match error {
         RequestError::TooLarge { .. } => ServiceError::new(Fault::TooLarge, "too_large_to_forward", message),
+        RequestError::Busy | RequestError::Saturated => {
+            ServiceError::new(Fault::Busy { retry_after_s: RETRY_AFTER_S }, "busy", message)
+        }
+        RequestError::NotConnected | RequestError::Unsupported => {
+            ServiceError::new(Fault::Unavailable, "forward_failed", message)
+        }
         RequestError::TimedOut => ServiceError::new(Fault::TimedOut, "forward_timed_out", message)
-            .changed("the call may have been carried out there"),
-        RequestError::NotConnected
-        | RequestError::Busy
-        | RequestError::Saturated
-        | RequestError::AnswerTooLarge
-        | RequestError::Unanswered
-        | RequestError::Closed
-        | RequestError::Unsupported
-        | RequestError::Stopped => ServiceError::new(Fault::Unavailable, "forward_failed", message)
-            .changed("the call may have been carried out there"),
+            .changed("the call may have been carried out there")
+            .hint("repeat it with the same Idempotency-Key: what it wrote is then not written twice"),
+        RequestError::AnswerTooLarge | RequestError::Unanswered | RequestError::Closed | RequestError::Stopped => {
+            ServiceError::new(Fault::Unavailable, "forward_failed", message)
+                .changed("the call may have been carried out there")
+                .hint("repeat it with the same Idempotency-Key: what it wrote is then not written twice")
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Figures of calls by workload: how many, how many failed, how long, and how many a second.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::metrics::{CallMetrics, Metrics, Outcome};
 use crate::service::LatencyUs;
 use crate::spec::WorkloadName;
 
@@ -33,8 +34,9 @@ pub struct Figures {
 }
 
 /// The figures of all workloads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Traffic {
+    metrics: Arc<Metrics>,
     workloads: Mutex<BTreeMap<WorkloadName, Counted>>,
 }
 
@@ -43,24 +45,35 @@ struct Counted {
     calls: u64,
     errors: u64,
     latency: Histogram<u64>,
+    told: CallMetrics,
     rate: f64,
     rated_calls: u64,
     rated_at: Instant,
 }
 
 impl Traffic {
-    /// Records a call.
-    pub fn record(&self, workload: &WorkloadName, took: Duration, succeeded: bool) {
+    /// No calls yet; what comes is told through `metrics` too.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, workloads: Mutex::default() }
+    }
+
+    /// Records a call. What was the caller's own mistake counts as a call, but neither as an error nor in the latency.
+    pub fn record(&self, workload: &WorkloadName, took: Duration, outcome: Outcome) {
         let mut workloads = self.workloads.lock().unwrap_or_else(PoisonError::into_inner);
         if !workloads.contains_key(workload) {
             if workloads.len() >= WORKLOADS_MAX {
                 return;
             }
-            workloads.insert(workload.clone(), Counted::new());
+            workloads.insert(workload.clone(), Counted::new(self.metrics.workload(workload.as_str())));
         }
         let Some(counted) = workloads.get_mut(workload) else { return };
         counted.calls += 1;
-        counted.errors += u64::from(!succeeded);
+        counted.told.record(outcome, took);
+        if outcome == Outcome::Refused {
+            return;
+        }
+        counted.errors += u64::from(outcome != Outcome::Ok);
         counted.latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, LATENCY_US_MAX));
     }
 
@@ -80,6 +93,18 @@ impl Traffic {
         })
     }
 
+    /// Forgets the figures of workloads that are not deployed any more.
+    pub fn retain(&self, deployed: impl Fn(&WorkloadName) -> bool) {
+        let mut workloads = self.workloads.lock().unwrap_or_else(PoisonError::into_inner);
+        workloads.retain(|workload, _| {
+            let stays = deployed(workload);
+            if !stays {
+                self.metrics.forget_workload(workload.as_str());
+            }
+            stays
+        });
+    }
+
     /// Calls per second by workload, smoothed. Meant to be asked about once a second.
     #[must_use]
     pub fn rates(&self) -> BTreeMap<WorkloadName, f64> {
@@ -89,9 +114,9 @@ impl Traffic {
 }
 
 impl Counted {
-    fn new() -> Self {
+    fn new(told: CallMetrics) -> Self {
         let latency = Histogram::new_with_max(LATENCY_US_MAX, LATENCY_DIGITS).expect("the constants suit a histogram");
-        Self { calls: 0, errors: 0, latency, rate: 0.0, rated_calls: 0, rated_at: Instant::now() }
+        Self { calls: 0, errors: 0, latency, told, rate: 0.0, rated_calls: 0, rated_at: Instant::now() }
     }
 
     fn renew_rate(&mut self) -> f64 {
@@ -111,14 +136,19 @@ mod tests {
 
     #[test]
     fn figures_count_calls_and_errors() {
-        let (traffic, combat) = (Traffic::default(), "combat".parse::<WorkloadName>().expect("a name"));
-        for (took_us, succeeded) in [(100, true), (100, true), (5_000, false)] {
-            traffic.record(&combat, Duration::from_micros(took_us), succeeded);
+        let (traffic, combat) =
+            (Traffic::new(Arc::new(Metrics::new("0"))), "combat".parse::<WorkloadName>().expect("a name"));
+        for (took_us, outcome) in
+            [(100, Outcome::Ok), (100, Outcome::Ok), (5_000, Outcome::Trapped), (9, Outcome::Refused)]
+        {
+            traffic.record(&combat, Duration::from_micros(took_us), outcome);
         }
         let figures = traffic.figures(&combat);
-        assert_eq!((figures.calls, figures.errors), (3, 1));
+        assert_eq!((figures.calls, figures.errors), (4, 1));
         assert_eq!(figures.latency_us.p50, 100);
         assert!((4_950..=5_050).contains(&figures.latency_us.max), "{figures:?}");
         assert!(traffic.rates()[&combat] > 0.0);
+        traffic.retain(|_| false);
+        assert_eq!(traffic.figures(&combat), Figures::default());
     }
 }

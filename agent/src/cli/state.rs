@@ -67,7 +67,7 @@ pub(crate) async fn converged(args: &ConvergedArgs, client: &mut Client) -> Resu
 
 fn show_convergence(json: &Value) -> String {
     let verdict = match json["converged"].as_bool() {
-        Some(true) => "converged: every agent that this one sees holds the same state",
+        Some(true) => "converged: every member holds the same state",
         Some(false) | None => "not converged",
     };
     let mut rows = table(&["node", "root", "equal", "lag (commits)"]);

@@ -151,7 +151,8 @@ pub(crate) fn explain(json: &Value) -> String {
         decimal(json, "/weights/load", 2),
         decimal(json, "/weights/affinity", 2)
     );
-    let mut text = format!("workload {}, instances wanted: {wanted}\n{weights}\n\n{rows}\n", at("/workload"));
+    let stay = "an instance that runs stays where it is, unless a better score elsewhere exceeds its own by the threshold for the dwell time";
+    let mut text = format!("workload {}, instances wanted: {wanted}\n{weights}\n{stay}\n\n{rows}\n", at("/workload"));
     let rejected = list(json, "rejected");
     if !rejected.is_empty() {
         let mut rows = table(&["rejected", "because"]);

@@ -75,7 +75,7 @@ impl Resolver {
             region: region.map_or_else(|| REGION_DEFAULT.to_owned(), |Token(region)| region),
             location: file.location,
             capabilities,
-            data_dir,
+            data_dir: absolute(data_dir),
         })
     }
 
@@ -146,7 +146,7 @@ impl Resolver {
             ));
         }
         let token_file = path(self.overrides.token_file.take(), file.token_file);
-        let token_file = token_file.map_or_else(|| data_dir.join(TOKEN_FILE), |(path, _)| path);
+        let token_file = token_file.map_or_else(|| data_dir.join(TOKEN_FILE), |(path, _)| absolute(path));
         Ok(ApiConfig { listen: once, token_file })
     }
 
@@ -204,6 +204,11 @@ fn many<T: FromStr<Err = String>>(
 
 fn path(flag: Option<PathBuf>, file: Option<PathBuf>) -> Option<(PathBuf, Origin)> {
     flag.map(|path| (path, Origin::Flag)).or_else(|| file.map(|path| (path, Origin::File)))
+}
+
+/// The path as seen from everywhere, since others are told where these files lie.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn bounded(key: &'static str, origin: &Origin, entries: usize) -> Result<(), ConfigError> {

@@ -12,8 +12,9 @@ use selvedge_sync::key::Key;
 use selvedge_sync::replica::{CommitError, Committed};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// How long a caller waits for its commit, in particular for the disk, before it is told that the answer is not known.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a caller waits for its commit, and again for the disk, before it is told that the answer is not known. Both
+/// together are less than what the CLI waits, so that the answer with the commit's name gets through.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
 
 pub(super) type Answer = Result<Committed, CommitError>;
 
@@ -58,6 +59,8 @@ pub enum DriverError {
 pub struct DriverStats {
     /// Messages of members that could not be decoded.
     pub undecodable: u64,
+    /// Messages of members that found the driver's queue full.
+    pub dropped: u64,
     /// When the last pass was, on the view's monotonic clock: a loop that is stuck shows here.
     pub passed_ms: u64,
     /// Why the store cannot write at present.
@@ -67,6 +70,7 @@ pub struct DriverStats {
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     pub(super) undecodable: AtomicU64,
+    dropped: AtomicU64,
     pub(super) passed_ms: AtomicU64,
     store_failure: Mutex<Option<String>>,
 }
@@ -120,9 +124,12 @@ impl DriverHandle {
         Ok(committed)
     }
 
-    /// Hands over a message of a member. Waits while the driver's queue is full.
-    pub async fn message(&self, from: NodeId, bytes: Vec<u8>) {
-        self.tell(Request::Message { from, bytes }).await;
+    /// Hands over a message of a member, which is a hint: while the driver's queue is full it is dropped and counted, so that a
+    /// disk that hangs holds up nothing but the state.
+    pub fn message(&self, from: NodeId, bytes: Vec<u8>) {
+        if self.requests.try_send(Request::Message { from, bytes }).is_err() {
+            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Says that a member can be reached.
@@ -135,9 +142,11 @@ impl DriverHandle {
         self.tell(Request::PeerDown(node)).await;
     }
 
-    /// Says who the members are.
-    pub async fn members(&self, members: BTreeSet<NodeId>) {
-        self.tell(Request::Members(members)).await;
+    /// Says who the members are. Said again with every beat, so one that finds no room is not missed.
+    pub fn members(&self, members: BTreeSet<NodeId>) {
+        if self.requests.try_send(Request::Members(members)).is_err() {
+            tracing::debug!("the driver has no room to hear who the members are");
+        }
     }
 
     pub(super) async fn reborn(&self, incarnation: Incarnation) {
@@ -155,6 +164,7 @@ impl DriverHandle {
     pub fn stats(&self) -> DriverStats {
         DriverStats {
             undecodable: self.stats.undecodable.load(Ordering::Relaxed),
+            dropped: self.stats.dropped.load(Ordering::Relaxed),
             passed_ms: self.stats.passed_ms.load(Ordering::Relaxed),
             store_failure: self.stats.store_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }

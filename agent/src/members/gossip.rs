@@ -3,7 +3,6 @@
 //! Owns the shared table and its loop; says nothing about what a record holds (the beacon does). The invariant: a frame
 //! stays within the lane's limit however many members there are.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +21,11 @@ use crate::view::StateView;
 /// How often a member renews its record.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Records in one frame: a record with a full table of round trips stays below 8 KiB in a mesh of a hundred.
-const RECORDS_PER_FRAME: usize = 16;
+/// Bytes of records in one frame: half of what the lane takes, so that the record that overflows it still fits.
+const FRAME_BYTES: usize = 128 * 1024;
+
+/// Records that are looked at in one frame; an empty one takes 200 bytes.
+const RECORDS_PER_FRAME_MAX: usize = 1_024;
 
 /// The name under which the store keeps where members were to be found.
 pub const REMEMBERED: &str = "members";
@@ -121,7 +123,7 @@ impl Gossip {
                 turn.iter().for_each(|peer| self.send_table(*peer));
                 self.members.with(|members| members.retire(self.retire_after_ms, now));
                 self.keep(&mut kept);
-                self.driver.members(self.members.with(|members| members.others())).await;
+                self.driver.members(self.members.with(|members| members.others()));
             }
         }
     }
@@ -135,20 +137,31 @@ impl Gossip {
                     Err(error) => return tracing::warn!(%from, %error, "a member sent records that cannot be read"),
                 };
                 let now = self.view.now();
-                for record in records.into_iter().take(RECORDS_PER_FRAME) {
+                for record in records.into_iter().take(RECORDS_PER_FRAME_MAX) {
                     let (node, addresses) = (record.node, record.addresses.clone());
                     if self.members.with(|members| members.take(record, from, now)) {
                         self.net.learn(node, addresses);
                     }
                 }
-                self.driver.members(self.members.with(|members| members.others())).await;
+                self.driver.members(self.members.with(|members| members.others()));
             }
         }
     }
 
+    /// The whole table, in frames that fit whatever the records hold.
     fn send_table(&self, to: NodeId) {
         let records: Vec<NodeRecord> = self.members.with(|members| members.records().cloned().collect());
-        records.chunks(RECORDS_PER_FRAME).for_each(|records| self.send(to, records));
+        let (mut frame, mut bytes) = (Vec::new(), 0);
+        for record in records {
+            let more = codec::encode(&record).len();
+            if !frame.is_empty() && bytes + more > FRAME_BYTES {
+                self.send(to, &std::mem::take(&mut frame));
+                bytes = 0;
+            }
+            bytes += more;
+            frame.push(record);
+        }
+        self.send(to, &frame);
     }
 
     /// A hint like all gossip: the next beat repeats it. The network counts what it drops.
@@ -161,10 +174,7 @@ impl Gossip {
     /// Keeps where members are to be found, whenever that has changed.
     fn keep(&self, kept: &mut Vec<Remembered>) {
         let now: Vec<Remembered> = self.members.with(|members| members.remember());
-        let places = |list: &[Remembered]| -> BTreeMap<NodeId, Vec<String>> {
-            list.iter().map(|member| (member.node, member.addresses.clone())).collect()
-        };
-        if places(kept) == places(&now) {
+        if *kept == now {
             return;
         }
         match self.store.set_meta(REMEMBERED, Some(codec::encode(&now))) {

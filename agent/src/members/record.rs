@@ -28,8 +28,8 @@ pub struct Location {
 pub struct NodeRecord {
     /// Who.
     pub node: NodeId,
-    /// When this life of its agent began, in milliseconds since the Unix epoch.
-    pub started_ms: u64,
+    /// Which life of its agent this is: greater than all before, whatever its clock says.
+    pub life: u64,
     /// Counts up with every record of this life.
     pub beat: u64,
     /// The incarnation that its commits carry.
@@ -66,7 +66,7 @@ impl NodeRecord {
     /// What decides which of two records is newer: the life, then the beat.
     #[must_use]
     pub const fn version(&self) -> (u64, u64) {
-        (self.started_ms, self.beat)
+        (self.life, self.beat)
     }
 
     /// Whether the record keeps the bounds of its texts and lists. Its numbers are cleaned where they are used.

@@ -13,10 +13,10 @@ fn at(ms: u64) -> Time {
     Time { wall_ms: 1_000_000 + ms, mono_ms: ms }
 }
 
-fn record(node: NodeId, started_ms: u64, beat: u64) -> NodeRecord {
+fn record(node: NodeId, life: u64, beat: u64) -> NodeRecord {
     NodeRecord {
         node,
-        started_ms,
+        life,
         beat,
         incarnation: Incarnation(1),
         name: "host".to_owned(),
@@ -37,7 +37,7 @@ fn record(node: NodeId, started_ms: u64, beat: u64) -> NodeRecord {
 
 #[test]
 fn only_a_newer_record_counts() {
-    let mut members = Members::new(ME, Vec::new());
+    let mut members = Members::new(ME, Vec::new(), at(0));
     let mut check = |started, beat, expect: bool| {
         assert_eq!(members.take(record(OTHER, started, beat), OTHER, at(0)), expect, "life {started}, beat {beat}");
     };
@@ -51,14 +51,14 @@ fn only_a_newer_record_counts() {
 
 #[test]
 fn nobody_else_describes_us() {
-    let mut members = Members::new(ME, Vec::new());
+    let mut members = Members::new(ME, Vec::new(), at(0));
     assert!(members.take(record(ME, 1, 1), ME, at(0)));
     assert!(!members.take(record(ME, 2, 1), OTHER, at(0)));
 }
 
 #[test]
 fn silence_makes_suspect_then_lost_then_forgotten() {
-    let mut members = Members::new(ME, Vec::new());
+    let mut members = Members::new(ME, Vec::new(), at(0));
     members.take(record(ME, 1, 1), ME, at(0));
     members.take(record(OTHER, 1, 1), OTHER, at(0));
     let status = |members: &Members, ms| members.get(&OTHER, at(ms)).map(|member| member.status);
@@ -73,9 +73,9 @@ fn silence_makes_suspect_then_lost_then_forgotten() {
 
 #[test]
 fn places_survive_a_restart_and_the_member_counts_as_lost_until_heard() {
-    let mut members = Members::new(ME, Vec::new());
+    let mut members = Members::new(ME, Vec::new(), at(0));
     members.take(record(OTHER, 1, 7), OTHER, at(0));
-    let mut restarted = Members::new(ME, members.remember());
+    let mut restarted = Members::new(ME, members.remember(), at(0));
     assert_eq!(restarted.others(), BTreeSet::from([OTHER]));
     assert_eq!(restarted.get(&OTHER, at(5)).map(|member| member.status), Some(Status::Lost));
     assert!(restarted.take(record(OTHER, 1, 8), OTHER, at(6)));
@@ -84,7 +84,7 @@ fn places_survive_a_restart_and_the_member_counts_as_lost_until_heard() {
 
 #[test]
 fn a_record_that_breaks_its_bounds_is_not_taken() {
-    let mut members = Members::new(ME, Vec::new());
+    let mut members = Members::new(ME, Vec::new(), at(0));
     let huge = NodeRecord { name: "x".repeat(256), ..record(OTHER, 1, 1) };
     assert!(!members.take(huge, OTHER, at(0)));
 }

@@ -110,7 +110,7 @@ pub struct Progress {
 /// Whether the members hold the same state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Convergence {
-    /// Whether every live member's root equals this host's.
+    /// Whether every member's root, as last heard, equals this host's.
     pub converged: bool,
     /// This host's root, in hexadecimal.
     pub root: String,

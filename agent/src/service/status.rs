@@ -78,7 +78,7 @@ pub struct Peer {
     pub root_equal: bool,
     /// How many commits either side is known to lack; `None` before it was heard.
     pub lag_commits: Option<u64>,
-    /// Milliseconds since it was last heard; `None` before that.
+    /// Milliseconds since its state was last known to equal this host's; `None` before that.
     pub last_sync_ms: Option<u64>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use selvedge_sync::commit::RequestId;
 use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +112,8 @@ pub struct LatencyUs {
 pub struct CallOptions {
     /// How long the caller is willing to wait; the workload's own deadline holds too.
     pub deadline: Option<Duration>,
+    /// Makes a retry harmless: what a call with the same id wrote before is not written again.
+    pub request: Option<RequestId>,
 }
 
 /// What a call answered.

@@ -170,6 +170,9 @@ impl Lowering {
             None => ("", "a field is given twice, in both spellings".to_owned()),
         };
         let field: String = field.chars().take(80).collect();
+        if let (true, Some(parent)) = (field.is_empty(), parent) {
+            return Err(parent.wrong(why));
+        }
         at(&field, &mut |path| Err(path.wrong(why.clone()))).map(|_| values)
     }
 

@@ -12,7 +12,7 @@ use crate::net::{Lane, Net, Reply, RequestError};
 use crate::spec::Digest;
 
 /// Bytes of one chunk: half a frame of the artefact lane, so that its envelope always fits.
-const CHUNK_BYTES: usize = 1024 * 1024;
+const CHUNK_BYTES: u64 = 1024 * 1024;
 
 /// How long one chunk may take; the thinnest uplink that we plan for moves a mebibyte in half of it.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(20);
@@ -109,17 +109,15 @@ pub async fn serve(artifacts: &Artifacts, from: NodeId, question: Vec<u8>, reply
     let Ok(Question { digest, offset }) = codec::decode(&question, Lane::Artifact.frame_bytes_max()) else {
         return tracing::warn!(%from, "a member asked for an artefact in a way that cannot be read");
     };
-    let wasm = match local(artifacts, Digest(digest)).await {
-        Ok(wasm) => wasm,
+    let artifacts = artifacts.clone();
+    let part = blocking(move || artifacts.read_part(&Digest(digest), offset, CHUNK_BYTES)).await;
+    let chunk = match part {
+        Ok((total, bytes)) => Some(Chunk { total, bytes }),
+        Err(ArtifactError::Missing(_)) => None,
         Err(error) => {
             tracing::warn!(%error, "an artefact that a member asked for cannot be read");
             None
         }
     };
-    let chunk = wasm.map(|wasm| {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(wasm.len());
-        let end = start.saturating_add(CHUNK_BYTES).min(wasm.len());
-        Chunk { total: wasm.len() as u64, bytes: wasm[start..end].to_vec() }
-    });
     reply.send(codec::encode(&chunk));
 }

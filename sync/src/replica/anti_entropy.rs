@@ -162,7 +162,8 @@ impl Replica {
         let mut batches: Vec<Batch> = Vec::new();
         let mut budget = self.config.page_bytes;
         let mut more = false;
-        for (stream, through) in streams {
+        // A peer that only says what it has may be ahead of its own words; its own commits it surely has, or will ask for.
+        for (stream, through) in streams.into_iter().filter(|(stream, _)| !(casually && stream.replica.node == to)) {
             let mut has = theirs.seq(&stream);
             if stream == own
                 && let Some((pushed, _)) = on_its_way

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use super::{Output, Replica};
 use crate::causal::VersionVector;
-use crate::commit::{Batch, CommitBytes};
+use crate::commit::Batch;
 use crate::id::{NodeId, Stream};
-use crate::limits::{EARLY_BYTES_MAX, GAP_PATIENCE_MS};
+use crate::limits::{EARLY_BYTES_MAX, EARLY_OVERHEAD_BYTES, GAP_PATIENCE_MS};
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -67,6 +67,7 @@ impl Replica {
     }
 }
 
+/// What a batch occupies, so that many small ones are bounded too.
 fn weight(batch: &Batch) -> usize {
-    batch.commits.iter().map(CommitBytes::len).sum()
+    EARLY_OVERHEAD_BYTES + batch.commits.iter().map(|commit| commit.len() + EARLY_OVERHEAD_BYTES).sum::<usize>()
 }

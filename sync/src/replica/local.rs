@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{CommitError, Committed, Output, Replica};
-use crate::change::Change;
+use crate::change::{Change, ChangeError};
 use crate::commit::{Batch, Commit, CommitBytes, RequestId};
 use crate::crdt::Context;
 use crate::draft::Draft;
 use crate::hlc::Hlc;
 use crate::id::Dot;
 use crate::key::Key;
-use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX};
+use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX, OBJECT_BYTES_MAX};
 use crate::time::Time;
 
 /// The ids of recent requests, wherever they were made, with the commits that answered them.
@@ -89,6 +89,10 @@ impl Replica {
     ) -> Result<(Commit, CommitBytes), CommitError> {
         let mut draft = Draft::new(&self.state);
         for (index, (key, change)) in changes.iter().enumerate() {
+            let full = self.state.object(key).is_some_and(|object| object.content().bytes() > OBJECT_BYTES_MAX);
+            if full && change.adds() {
+                return Err(CommitError::Change { index, source: ChangeError::ObjectFull });
+            }
             draft.change(key, change.clone()).map_err(|source| CommitError::Change { index, source })?;
         }
         if draft.len() > KEYS_PER_COMMIT_MAX {

@@ -50,7 +50,7 @@ pub struct PeerView {
     pub root: Option<ContentHash>,
     /// Whether that is our root now.
     pub root_equal: bool,
-    /// How many commits that are here it has not said to have seen.
+    /// How many commits one of us has that the other is not known to have; the greater of both directions.
     pub lag_commits: u64,
     /// How long ago roots were last equal, in milliseconds.
     pub synced_ms_ago: Option<u64>,
@@ -106,7 +106,7 @@ impl Replica {
             connected: peer.connected,
             root: peer.root,
             root_equal: peer.root == Some(self.root()),
-            lag_commits: peer.seen.missing_from(&self.seen),
+            lag_commits: peer.seen.missing_from(&self.seen).max(self.seen.missing_from(&peer.seen)),
             synced_ms_ago: ago(peer.synced_ms),
             heard_ms_ago: ago(peer.heard_ms),
         };

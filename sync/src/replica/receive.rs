@@ -60,6 +60,9 @@ impl Replica {
             self.counters.duplicates += count;
             return false;
         }
+        if count == 0 {
+            return false;
+        }
         if batch.first > next {
             self.counters.gaps += count;
             return !self.early.keep(from, batch, now);

@@ -4,10 +4,10 @@
 //! fighter and once per zone, whatever the number of duels.
 
 use selvedge_sdk::state::{Gcounter, Lwwmap, Pncounter, Scalar};
-use selvedge_sdk::{clock, must};
+use selvedge_sdk::{Fault, clock, must};
 
 use crate::rules;
-use crate::tally::{FighterTally, Tally, ZoneTally};
+use crate::tally::{FighterTally, Tally, WRITES_MAX, ZoneTally};
 
 #[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated from the documented WIT")]
 mod bindings {
@@ -32,6 +32,11 @@ impl wit::Guest for Combat {
                 outcome_out(&outcome)
             })
             .collect();
+        if !tally.fits() {
+            let message =
+                format!("are too many at once: fighters count twice, zones once, and {WRITES_MAX} are allowed");
+            Fault::new("duels", message).raise();
+        }
         tally.fighters.iter().for_each(|(id, fighter)| write_fighter(*id, fighter));
         tally.zones.iter().for_each(|(id, zone)| write_zone(*id, zone));
         outcomes

@@ -37,6 +37,9 @@ pub struct ZoneTally {
     pub downed: i64,
 }
 
+/// Objects of the state that one call may write; the host's limit is a little above.
+pub const WRITES_MAX: usize = 4_000;
+
 /// The sums of a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -47,6 +50,12 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Whether a call can write what it has summed up: two objects for each fighter and one for each zone.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        2 * self.fighters.len() + self.zones.len() <= WRITES_MAX
+    }
+
     /// Takes in one resolved duel.
     pub fn add(&mut self, duel: &Duel, outcome: &Outcome) {
         let zone = self.zones.entry(duel.zone).or_default();

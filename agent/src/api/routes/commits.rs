@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{HeaderMap, Method};
 use selvedge_sync::commit::RequestId;
 use selvedge_sync::id::{ParseIdError, ReplicaId};
 use serde::Serialize;
@@ -29,13 +29,13 @@ pub(in crate::api) struct Made {
 pub(in crate::api) async fn make<S: Service>(
     State(app): State<Arc<App<S>>>,
     method: Method,
-    uri: Uri,
     headers: HeaderMap,
     pairs: Pairs,
     body: Body,
 ) -> Answer<Json<Made>> {
-    let options = commit_options(&method, &uri, &headers, pairs)?;
-    let Changes { changes, fields } = Changes::of_many(&body::json(&headers, body).await?)?;
+    let document = body::json(&headers, body).await?;
+    let options = commit_options((&method, "commits"), &headers, &document, pairs)?;
+    let Changes { changes, fields } = Changes::of_many(&document)?;
     match app.service().commit(changes, options).await {
         Ok(commit) => Ok(Json(Made { commit })),
         Err(error) => Err(fields.refused(&error).into()),
@@ -49,7 +49,8 @@ pub(in crate::api) async fn progress<S: Service>(
     let Path((replica, seq)) = path.map_err(|rejection| path_error(&rejection))?;
     let bad = |field, message: String| ServiceError::new(Fault::Caller, "bad_commit_name", message).at(field);
     let replica: ReplicaId = replica.parse().map_err(|error: ParseIdError| bad("replica", error.to_string()))?;
-    let seq = seq.parse().map_err(|_| bad("seq", "a sequence number is a whole number".to_owned()))?;
+    let wrong = || bad("seq", format!("a sequence number is a whole number from 1 to {}", u64::MAX));
+    let seq = seq.parse().ok().filter(|seq| *seq > 0).ok_or_else(wrong)?;
     match app.service().progress(replica, seq).await? {
         Some(progress) => Ok(Json(progress)),
         None => {
@@ -62,31 +63,37 @@ pub(in crate::api) async fn progress<S: Service>(
 }
 
 /// What the query and the headers say about how to commit.
-///
-/// A request id comes from method, path and `Idempotency-Key`. It says nothing of the body: whoever sends another body under
-/// the same key gets the answer of the first.
 pub(super) fn commit_options(
-    method: &Method,
-    uri: &Uri,
+    what: (&Method, &str),
     headers: &HeaderMap,
+    document: &body::Document,
     pairs: Pairs,
 ) -> Result<CommitOptions, Problem> {
     let [durable] = query::take(pairs, ["durable"])?;
     let durable = query::flag("durable", durable.as_deref())?;
-    let request = match headers.get(IDEMPOTENCY_KEY).map(axum::http::HeaderValue::as_bytes) {
-        None => None,
-        Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => {
-            let message = format!("`Idempotency-Key` must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
-            return Err(ServiceError::new(Fault::Caller, "bad_header", message).at(IDEMPOTENCY_KEY).into());
-        }
-        Some(key) => Some(request_id(method.as_str(), uri.path(), key)),
-    };
-    Ok(CommitOptions { request, durable })
+    Ok(CommitOptions { request: request_of(what, headers, document)?, durable })
 }
 
-fn request_id(method: &str, path: &str, key: &[u8]) -> RequestId {
+/// The id of a request with an `Idempotency-Key`: of what is asked for, the key, and the document. Another document under the
+/// same key is another request, so that nothing is dropped because a key was used twice.
+pub(super) fn request_of(
+    (method, target): (&Method, &str),
+    headers: &HeaderMap,
+    document: &body::Document,
+) -> Result<Option<RequestId>, Problem> {
+    match headers.get(IDEMPOTENCY_KEY).map(axum::http::HeaderValue::as_bytes) {
+        None => Ok(None),
+        Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => {
+            let message = format!("`Idempotency-Key` must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
+            Err(ServiceError::new(Fault::Caller, "bad_header", message).at(IDEMPOTENCY_KEY).into())
+        }
+        Some(key) => Ok(Some(request_id(method.as_str(), target, key, &document.value.to_string()))),
+    }
+}
+
+fn request_id(method: &str, target: &str, key: &[u8], document: &str) -> RequestId {
     let mut hasher = blake3::Hasher::new();
-    for part in [method.as_bytes(), path.as_bytes(), key] {
+    for part in [method.as_bytes(), target.as_bytes(), key, document.as_bytes()] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{HeaderMap, Method};
 use selvedge_sync::crdt::Value;
 use selvedge_sync::key::{Key, KeyError};
 use serde::Serialize;
@@ -51,14 +51,14 @@ pub(in crate::api) async fn write<S: Service>(
     State(app): State<Arc<App<S>>>,
     path: Result<Path<String>, PathRejection>,
     method: Method,
-    uri: Uri,
     headers: HeaderMap,
     pairs: Pairs,
     body: Body,
 ) -> Answer<Json<Written>> {
     let key = key_of(path)?;
-    let options = commit_options(&method, &uri, &headers, pairs)?;
-    let Changes { changes, fields } = Changes::of_key(&key, &body::json(&headers, body).await?)?;
+    let document = body::json(&headers, body).await?;
+    let options = commit_options((&method, &key.to_string()), &headers, &document, pairs)?;
+    let Changes { changes, fields } = Changes::of_key(&key, &document)?;
     let commit = app.service().commit(changes, options).await.map_err(|error| fields.refused(&error))?;
     let read = app.service().read(&key).await.map_err(|error| error.changed("the commit was applied"))?;
     let value = read.map_or_else(|| json::empty(key.kind()), |entry| entry.value);

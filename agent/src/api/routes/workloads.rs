@@ -7,12 +7,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::commits::path_error;
+use super::commits::{path_error, request_of};
 use super::{Answer, App};
 use crate::api::body;
 use crate::api::guard::busy;
@@ -98,11 +98,13 @@ pub(in crate::api) async fn call<S: Service>(
     body: Body,
 ) -> Answer<Response> {
     let Path((name, function)) = path.map_err(|rejection| path_error(&rejection))?;
-    let options = CallOptions { deadline: deadline(&headers)? };
-    let arguments = match body::json_or_nothing(&headers, body).await?.map(|document| document.value) {
-        None => Value::Array(Vec::new()),
-        Some(arguments @ (Value::Array(_) | Value::Object(_))) => arguments,
-        Some(_) => {
+    let nothing = || body::Document { value: Value::Array(Vec::new()), rounded: false };
+    let document = body::json_or_nothing(&headers, body).await?.unwrap_or_else(nothing);
+    let request = request_of((&Method::POST, &format!("{name}/{function}")), &headers, &document)?;
+    let options = CallOptions { deadline: deadline(&headers)?, request };
+    let arguments = match document.value {
+        arguments @ (Value::Array(_) | Value::Object(_)) => arguments,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
             let message = "the arguments must be an array, or an object by parameter name";
             return Err(ServiceError::new(Fault::WrongValue, "wrong_type", message).at("body").into());
         }

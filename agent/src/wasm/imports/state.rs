@@ -275,7 +275,9 @@ fn refusal(error: &ChangeError) -> wit::Error {
     let message = error.to_string();
     match error {
         ChangeError::Overflow => wit::Error::Overflow,
-        ChangeError::LargeValue { .. } | ChangeError::TooMany { .. } => wit::Error::TooLarge(message),
+        ChangeError::LargeValue { .. } | ChangeError::TooMany { .. } | ChangeError::ObjectFull => {
+            wit::Error::TooLarge(message)
+        }
         ChangeError::FieldName { .. } => wit::Error::InvalidName(message),
         ChangeError::WrongKind { .. } => wit::Error::InvalidValue(message),
     }
