@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId};
 
@@ -144,11 +145,14 @@ pub(super) async fn next_life(store: &Store, recovered: &Recovered) -> Result<u6
     Ok(life)
 }
 
-/// What tells this data directory from a copy of it: the machine, and the file of the key as the file system knows it.
+/// What tells this data directory from a copy of it: the machine, and the file of the key as the file system knows it. Its number
+/// alone may have been another's before; where the file system knows when a file was made, that counts too.
 fn place(data_dir: &Path) -> Vec<u8> {
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let file = fs::metadata(data_dir.join(KEY_FILE)).map_or((0, 0), |file| (file.dev(), file.ino()));
-    format!("{} {} {}", machine.trim(), file.0, file.1).into_bytes()
+    let file = fs::metadata(data_dir.join(KEY_FILE)).ok();
+    let number = file.as_ref().map_or((0, 0), |file| (file.dev(), file.ino()));
+    let made = file.and_then(|file| file.created().ok()?.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    format!("{} {} {} {}", machine.trim(), number.0, number.1, made.as_nanos()).into_bytes()
 }
 
 fn full() -> StoreError {

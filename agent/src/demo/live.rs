@@ -63,7 +63,9 @@ impl Live {
             ));
             match self.mesh.all("/v1/status").await {
                 Ok(all) => {
-                    self.rows.iter().zip(all).for_each(|(row, (name, status))| row.set_message(line(&name, &status)));
+                    for (row, (name, status)) in self.rows.iter().zip(&all) {
+                        row.set_message(line(name, status, &all));
+                    }
                 }
                 Err(error) => self.rows.iter().take(1).for_each(|row| row.set_message(error.to_string())),
             }
@@ -79,15 +81,16 @@ impl Drop for Live {
     }
 }
 
-/// One agent in a line: its root, how many commits it has, and how far it is from its peers.
-fn line(name: &str, status: &Value) -> String {
-    let root: String =
-        status.pointer("/state/root").and_then(Value::as_str).unwrap_or("-").chars().take(ROOT_CHARS).collect();
-    let commits = status.pointer("/state/commits").and_then(Value::as_u64).unwrap_or(0);
-    let peers = status["peers"].as_array().map_or(&[][..], Vec::as_slice);
-    let equal = peers.iter().filter(|peer| peer["root_equal"] == true).count();
-    let lag = peers.iter().filter_map(|peer| peer["lag_commits"].as_u64()).max().unwrap_or(0);
-    format!("{name:<9} root {root}  {commits} commits  equal to {equal} of {} peers, {lag} commits apart", peers.len())
+/// One agent in a line: its root, how many commits it has, and how it stands to all that were asked at the same moment.
+fn line(name: &str, status: &Value, all: &[(String, Value)]) -> String {
+    let root = |status: &Value| status.pointer("/state/root").and_then(Value::as_str).unwrap_or("-").to_owned();
+    let commits = |status: &Value| status.pointer("/state/commits").and_then(Value::as_u64).unwrap_or(0);
+    let own = root(status);
+    let equal = all.iter().filter(|(_, other)| root(other) == own).count();
+    let behind = all.iter().map(|(_, other)| commits(other)).max().unwrap_or(0).saturating_sub(commits(status));
+    let short: String = own.chars().take(ROOT_CHARS).collect();
+    let count = commits(status);
+    format!("{name:<9} root {short}  {count} commits, {behind} behind the first  same root on {equal} of {}", all.len())
 }
 
 #[cfg(test)]
@@ -97,13 +100,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_far_apart_an_agent_is() {
-        let status = json!({
-            "state": {"root": "0123456789abcdef", "commits": 42},
-            "peers": [{"root_equal": true, "lag_commits": 0}, {"root_equal": false, "lag_commits": 3}, {"lag_commits": null}],
-        });
-        let expect = "agent-1   root 0123456789ab  42 commits  equal to 1 of 3 peers, 3 commits apart";
-        assert_eq!(line("agent-1", &status), expect);
-        assert!(line("agent-2", &json!(null)).contains("equal to 0 of 0 peers"));
+    fn a_line_says_how_an_agent_stands_to_the_others() {
+        let status = |root: &str, commits: u64| json!({"state": {"root": root, "commits": commits}});
+        let all = [
+            ("one", status("0123456789abcdef", 42)),
+            ("two", status("0123456789abcdef", 42)),
+            ("three", status("f", 45)),
+        ]
+        .map(|(name, status)| (name.to_owned(), status));
+        let expect = "one       root 0123456789ab  42 commits, 3 behind the first  same root on 2 of 3";
+        assert_eq!(line("one", &all[0].1, &all), expect);
+        assert!(line("none", &json!(null), &all).contains("same root on 0 of 3"));
     }
 }
