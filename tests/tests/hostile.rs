@@ -78,3 +78,16 @@ fn what_is_no_component_is_refused_and_changes_nothing() {
     assert_eq!(agent.json(&["workloads"]), json!([]));
     assert_eq!(agent.json(&["status"])["state"]["commits"], 0);
 }
+
+#[test]
+fn a_workload_that_no_host_qualifies_for_says_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agent = Launch::new(folder.path(), "host").joining(&[]).with(&["--region", "earth"]).start();
+    let file = folder.path().join("bad.wasm");
+    std::fs::write(&file, wat::parse_str(HOSTILE).expect("a component")).expect("is written");
+    let output = agent.cli(&["deploy", &file.to_string_lossy(), "--name", "far", "--region", "mars"]);
+    assert_eq!(output.code, 1, "{}{}", output.stdout, output.stderr);
+    for part in ["0 of 1 instances", "host: ", "mars", "undeploy far"] {
+        assert!(output.stderr.contains(part), "`{part}` is missing in: {}", output.stderr);
+    }
+}

@@ -89,6 +89,7 @@ pub(crate) async fn await_ready(
 ) -> Result<Value, CliError> {
     let deadline = Instant::now() + patience;
     let mut failure: Option<(String, Instant)> = None;
+    let mut idle_since: Option<Instant> = None;
     loop {
         let workload = client.json(Ask::get(workload_path(name))).await?;
         let readiness = readiness(&workload);
@@ -106,12 +107,39 @@ pub(crate) async fn await_ready(
                 "{name} is deployed but does not run: {why}\n  hint: `selvedge explain {name}` shows every node; `selvedge undeploy {name}` removes it"
             )));
         }
+        if readiness.is_idle() && now - *idle_since.get_or_insert(now) >= FAILURE_PATIENCE {
+            // Nothing happens any more: either all that qualify run, or too few do.
+            return match unqualified(client, name, readiness.ready).await? {
+                None => Ok(workload),
+                Some(why) => Err(CliError::Failed(why)),
+            };
+        }
         if now >= deadline {
             let what = format!("{name} to run ({})", readiness.describe());
             return Err(CliError::TimedOut { what, after: patience });
         }
         tokio::time::sleep(POLL_EVERY).await;
     }
+}
+
+/// Why no more than `ready` instances will run as things are; `None` when every node that qualifies runs one, as it should.
+async fn unqualified(client: &mut Client, name: &str, ready: usize) -> Result<Option<String>, CliError> {
+    let placement = client.json(Ask::get(format!("{}/placement", workload_path(name)))).await?;
+    let list = |field: &str| placement[field].as_array().cloned().unwrap_or_default();
+    let candidates = list("candidates").len();
+    if ready > 0 && placement["everywhere"] == true && ready >= candidates {
+        return Ok(None);
+    }
+    let mut why = format!(
+        "{name} is deployed, but {ready} of {} instances run, and {candidates} nodes qualify",
+        placement["wanted"]
+    );
+    for rejected in list("rejected") {
+        let text = |at: &str| rejected.pointer(at).and_then(Value::as_str).unwrap_or("?").to_owned();
+        why += &format!("\n  {}: {}", text("/name"), text("/reason/message"));
+    }
+    why += &format!("\n  hint: it starts when a node qualifies; `selvedge undeploy {name}` removes it");
+    Ok(Some(why))
 }
 
 /// How many instances there are, and what holds up the others.
@@ -128,6 +156,11 @@ struct Readiness {
 impl Readiness {
     fn is_ready(&self, instances_min: usize) -> bool {
         self.ready >= self.wanted.max(instances_min)
+    }
+
+    /// Whether fewer run than are wanted and none is about to.
+    fn is_idle(&self) -> bool {
+        self.ready < self.wanted.max(1) && self.failed.is_empty() && self.pending.is_empty()
     }
 
     fn describe(&self) -> String {
