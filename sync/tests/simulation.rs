@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use selvedge_sync::sim::{self, Coverage, Scenario};
 
 /// How many seeds a run of the suite takes. Unoptimised code gets fewer, so that it stays a matter of seconds.
-const SEEDS: u64 = if cfg!(debug_assertions) { 40 } else { 400 };
+const SEEDS: u64 = 400;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
@@ -56,7 +56,7 @@ fn clusters_converge_whatever_happens() {
         failures.len(),
         failures[..failures.len().min(8)].join("\n")
     );
-    if seeds >= 40 {
+    if seeds >= SEEDS {
         check_coverage(&total);
     }
 }

@@ -136,7 +136,7 @@ async fn unqualified(client: &mut Client, name: &str, ready: usize) -> Result<Op
     );
     for rejected in list("rejected") {
         let text = |at: &str| rejected.pointer(at).and_then(Value::as_str).unwrap_or("?").to_owned();
-        why += &format!("\n  {}: {}", text("/name"), text("/reason/message"));
+        why += &format!("\n  {}: {}", text("/name"), text("/message"));
     }
     why += &format!("\n  hint: it starts when a node qualifies; `selvedge undeploy {name}` removes it");
     Ok(Some(why))
