@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use selvedge_sync::sim::{self, Coverage, Scenario};
 
-/// How many seeds a run of the suite takes. Unoptimised code gets fewer, so that it stays a matter of seconds.
+/// How many seeds a run of the suite takes: some ten seconds, and every kind of fault is among them.
 const SEEDS: u64 = 400;
 
 fn number(variable: &str) -> Option<u64> {
