@@ -28,6 +28,9 @@ impl Beacon {
     pub(super) fn record(&self, beat: u64) -> NodeRecord {
         let measured = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample();
         let me = self.view.read(|replica| replica.me());
+        // What is not deployed any more is forgotten here, whether or not anybody reads the metrics.
+        let specs = self.workloads.specs();
+        self.calls.traffic().retain(|workload| specs.contains_key(workload));
         let node = &self.config.node;
         let rtt_ms: BTreeMap<_, _> =
             self.net.peers().into_iter().filter_map(|link| Some((link.node, link.rtt?.as_secs_f64() * 1e3))).collect();

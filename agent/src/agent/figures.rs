@@ -105,8 +105,6 @@ pub(super) fn render(service: &AgentService) -> String {
     metrics.peers_connected(links.len() as u64);
     let measured = links.iter().filter_map(|link| Some((link.node.to_string(), link.rtt?)));
     metrics.peer_round_trips(measured);
-    let specs = service.workloads.specs();
-    service.calls.traffic().retain(|workload| specs.contains_key(workload));
     let guests = service.wasm.stats();
     let of_all = |figure: fn(&WorkloadStats) -> u64| guests.workloads.iter().map(figure).sum::<u64>();
     metrics.dropped("guest_log_line", of_all(|workload| workload.log_lines_dropped));
