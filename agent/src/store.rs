@@ -27,7 +27,7 @@ use selvedge_sync::commit::Batch;
 use selvedge_sync::crdt::ObjectState;
 use selvedge_sync::id::{ReplicaId, Stream};
 use selvedge_sync::key::Key;
-use selvedge_sync::replica::Ahead;
+use selvedge_sync::replica::{Ahead, Orphans};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -61,6 +61,8 @@ pub struct Recovered {
     pub checkpoint_vector: VersionVector,
     /// What the objects may show beyond that.
     pub ahead: Ahead,
+    /// Commits of earlier incarnations that wait to be made again.
+    pub orphans: Orphans,
     /// The objects of the checkpoint, in no particular order.
     pub objects: Vec<(Key, ObjectState)>,
     /// At most one batch per stream. It ends at or above the checkpoint and begins at or below the first commit that the
@@ -92,6 +94,8 @@ pub struct Checkpoint {
     pub vector: VersionVector,
     /// What the objects show beyond that, because a repair is under way.
     pub ahead: Ahead,
+    /// Commits of earlier incarnations that wait to be made again. Replaces what the last checkpoint said.
+    pub orphans: Orphans,
     /// The objects; `None` stands for one that was forgotten.
     pub objects: Vec<(Key, Option<ObjectState>)>,
     /// Commits of a stream below this sequence number may go.

@@ -105,6 +105,18 @@ impl Key {
         &self.name
     }
 
+    /// Where the key lies in the space of 64-bit positions, the same on every host. Repair compares states by ranges of
+    /// positions: keys with a common prefix would crowd in order of name, and positions are spread evenly.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[self.kind as u8]);
+        hasher.update(self.name.as_bytes());
+        let mut position = [0; 8];
+        position.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_be_bytes(position)
+    }
+
     /// Whether the key belongs to the agent itself.
     #[must_use]
     pub fn is_reserved(&self) -> bool {

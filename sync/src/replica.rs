@@ -18,7 +18,7 @@ mod repair;
 use std::collections::BTreeSet;
 
 pub use ahead::Ahead;
-pub use io::{Checkpoint, CommitError, Committed, Counters, Event, Input, Message, Output};
+pub use io::{Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output};
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
 

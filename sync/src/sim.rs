@@ -266,8 +266,8 @@ impl<'a> Sim<'a> {
                 self.write(index, Write::Checkpoint { token, checkpoint });
                 Ok(())
             }
-            Output::Rebirth { incarnation } => {
-                self.write(index, Write::Incarnation(incarnation));
+            Output::Rebirth { incarnation, fresh } => {
+                self.write(index, Write::Rebirth { incarnation, fresh });
                 Ok(())
             }
             Output::Send { to, message } => self.send(index, to, &message),
@@ -341,7 +341,7 @@ impl<'a> Sim<'a> {
                     self.feed(index, Input::Persisted { token })?;
                 }
                 Write::Append { token, .. } | Write::Checkpoint { token, .. } => last = Some(token),
-                Write::Incarnation(incarnation) => {
+                Write::Rebirth { incarnation, .. } => {
                     if let Some(token) = last.take() {
                         self.feed(index, Input::Persisted { token })?;
                     }

@@ -66,7 +66,7 @@ fn settle(replica: &mut Replica, input: Input) -> Vec<Message> {
                 Output::Persist { token, .. } | Output::Checkpoint { token, .. } => {
                     inputs.push(Input::Persisted { token });
                 }
-                Output::Rebirth { incarnation } => inputs.push(Input::Reborn(incarnation)),
+                Output::Rebirth { incarnation, .. } => inputs.push(Input::Reborn(incarnation)),
                 Output::Send { message, .. } => sent.push(message),
                 Output::Committed { .. } | Output::Event(_) => {}
             }

@@ -39,6 +39,7 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let recovery = Recovery {
         vector: recovered.checkpoint_vector,
         ahead: recovered.ahead,
+        orphans: recovered.orphans,
         objects: recovered.objects,
         log: recovered.log,
     };

@@ -105,8 +105,8 @@ impl Driver {
             match output {
                 Output::Persist { token, batch } => self.backlog.append(token, batch),
                 Output::Checkpoint { token, checkpoint } => {
-                    let selvedge_sync::replica::Checkpoint { vector, ahead, objects, log_first } = checkpoint;
-                    let checkpoint = Checkpoint { token, vector, ahead, objects, log_first };
+                    let selvedge_sync::replica::Checkpoint { vector, ahead, objects, orphans, log_first } = checkpoint;
+                    let checkpoint = Checkpoint { token, vector, ahead, objects, orphans, log_first };
                     self.backlog.jobs.push_back(Job::Checkpoint(Box::new(checkpoint)));
                 }
                 other => rest.push(other),
@@ -117,7 +117,7 @@ impl Driver {
             match output {
                 Output::Committed { ticket, result } => self.waiting.answer(ticket, result),
                 Output::Send { to, message } => self.send(to, &message),
-                Output::Rebirth { incarnation } => self.rebirth(incarnation),
+                Output::Rebirth { incarnation, .. } => self.rebirth(incarnation),
                 Output::Event(event) => report(&event),
                 Output::Persist { .. } | Output::Checkpoint { .. } => unreachable!("the store's share was taken above"),
             }

@@ -100,6 +100,7 @@ fn what_was_written_is_recovered() {
             token: 3,
             vector: vector(1, 4),
             ahead: Ahead::default(),
+            orphans: Orphans::default(),
             objects,
             log_first: vec![(stream(1), 3)],
         };
@@ -120,6 +121,7 @@ fn what_was_written_is_recovered() {
             token: 4,
             vector: vector(1, 7),
             ahead: Ahead::default(),
+            orphans: Orphans::default(),
             objects,
             log_first: vec![(stream(2), u64::MAX)],
         };
@@ -140,7 +142,14 @@ fn a_checkpoint_replaces_and_forgets() {
         ] {
             let log_first = vec![(stream(2), u64::MAX), (stream(1), 4)];
             store
-                .checkpoint(Checkpoint { token, vector: vector(1, 3), ahead: Ahead::default(), objects, log_first })
+                .checkpoint(Checkpoint {
+                    token,
+                    vector: vector(1, 3),
+                    ahead: Ahead::default(),
+                    orphans: Orphans::default(),
+                    objects,
+                    log_first,
+                })
                 .expect("room");
             assert_eq!(next(&mut events), StoreEvent::Checkpointed { token });
         }

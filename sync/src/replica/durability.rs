@@ -118,7 +118,9 @@ impl Replica {
         let token = self.durability.token(Pending::Checkpoint { vector: vector.clone() });
         self.repair.ahead.settle(&self.seen);
         let ahead = self.repair.ahead.clone();
-        let checkpoint = Checkpoint { vector, ahead, objects: self.state.take_dirty(), log_first: self.log.firsts() };
+        let objects = self.state.take_dirty();
+        let checkpoint =
+            Checkpoint { vector, ahead, objects, orphans: super::Orphans::default(), log_first: self.log.firsts() };
         out.push(Output::Checkpoint { token, checkpoint });
     }
 
@@ -142,7 +144,7 @@ impl Replica {
         let last = lives.fold(self.me.incarnation, Incarnation::max);
         let incarnation = Incarnation(now.wall_ms.max(last.0.saturating_add(1)));
         out.push(Output::Event(Event::Amnesia { peer, known, own }));
-        out.push(Output::Rebirth { incarnation });
+        out.push(Output::Rebirth { incarnation, fresh: None });
     }
 
     pub(super) fn handle_reborn(&mut self, incarnation: Incarnation) {

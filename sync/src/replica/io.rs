@@ -86,13 +86,41 @@ pub enum Output {
         /// The commit, applied and readable here; or why nothing was changed.
         result: Result<Committed, CommitError>,
     },
-    /// Make a new incarnation durable, then report [`Input::Reborn`]: this data directory has forgotten commits of its own.
+    /// Make a new incarnation durable, then report [`Input::Reborn`]: this data directory has forgotten commits of its own, or
+    /// its past is not everybody's any more.
     Rebirth {
         /// Greater than the present one.
         incarnation: Incarnation,
+        /// Set when the store has to begin anew, in the same transaction.
+        fresh: Option<Fresh>,
     },
     /// Something that an operator may want to know.
     Event(Event),
+}
+
+/// A store that begins anew: objects, log, vector and everything else that was checkpointed go, and this is all that stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// See [`Checkpoint::orphans`].
+    pub orphans: Orphans,
+}
+
+/// Commits of earlier incarnations of ours that may have to be made again under the present one: whoever lost the memory of
+/// its stream, or was away until its stream was closed, loses no write by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orphans {
+    /// Nobody has these: their dots mean other commits elsewhere, or were refused.
+    pub certain: Vec<Batch>,
+    /// Nobody has these, unless some member turns out to.
+    pub doubtful: Vec<Batch>,
+}
+
+impl Orphans {
+    /// Whether there is nothing to make again.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.certain.is_empty() && self.doubtful.is_empty()
+    }
 }
 
 /// Changed objects and the vector up to which all objects, changed or not, are then stored.
@@ -105,6 +133,9 @@ pub struct Checkpoint {
     pub ahead: Ahead,
     /// Objects that changed since the last checkpoint; `None` for one that was forgotten.
     pub objects: Vec<(Key, Option<ObjectState>)>,
+    /// Commits of earlier incarnations of ours that wait to be made again. Replaces what was stored before; nearly always empty.
+    /// [`Recovery::orphans`](super::Recovery::orphans) is to be what was last given, here or with [`Fresh`].
+    pub orphans: Orphans,
     /// The log below these sequence numbers is not needed any more.
     pub log_first: Vec<(Stream, u64)>,
 }

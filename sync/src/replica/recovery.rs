@@ -1,6 +1,6 @@
 //! A replica with a past: objects from the checkpoint, then the log on top.
 
-use super::{Ahead, Config, Replica, durability::Durability};
+use super::{Ahead, Config, Orphans, Replica, durability::Durability};
 use crate::causal::VersionVector;
 use crate::codec::DecodeError;
 use crate::commit::{Batch, Commit};
@@ -15,6 +15,8 @@ pub struct Recovery {
     pub vector: VersionVector,
     /// What the objects may show beyond that; see [`Checkpoint::ahead`](super::Checkpoint::ahead).
     pub ahead: Ahead,
+    /// Commits of earlier incarnations that are to be made again; see [`Checkpoint::orphans`](super::Checkpoint::orphans).
+    pub orphans: Orphans,
     /// The objects of the checkpoint.
     pub objects: Vec<(Key, ObjectState)>,
     /// The retained log, consecutive within each stream; it may begin before the vector and go on after it.

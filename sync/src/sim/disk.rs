@@ -12,7 +12,7 @@ use crate::commit::{Batch, CommitBytes};
 use crate::crdt::ObjectState;
 use crate::id::{Incarnation, Stream};
 use crate::key::Key;
-use crate::replica::{Ahead, Checkpoint, Recovery};
+use crate::replica::{Ahead, Checkpoint, Fresh, Orphans, Recovery};
 
 /// The most commits that recovery hands over in one batch: a real store reads rows in chunks too.
 const RECOVERED_BATCH_MAX: usize = 7;
@@ -23,6 +23,7 @@ pub(super) struct Image {
     pub(super) incarnation: Incarnation,
     vector: VersionVector,
     ahead: Ahead,
+    orphans: Orphans,
     objects: BTreeMap<Key, Vec<u8>>,
     log: BTreeMap<(Stream, u64), CommitBytes>,
 }
@@ -32,7 +33,7 @@ pub(super) struct Image {
 pub(super) enum Write {
     Append { token: u64, batch: Batch },
     Checkpoint { token: u64, checkpoint: Checkpoint },
-    Incarnation(Incarnation),
+    Rebirth { incarnation: Incarnation, fresh: Option<Fresh> },
 }
 
 /// An image and the writes that are not in it yet.
@@ -47,8 +48,8 @@ pub(super) struct Disk {
 
 impl Image {
     pub(super) fn blank(incarnation: Incarnation) -> Self {
-        let (vector, ahead, objects, log) = Default::default();
-        Self { incarnation, vector, ahead, objects, log }
+        let (vector, ahead, orphans, objects, log) = Default::default();
+        Self { incarnation, vector, ahead, orphans, objects, log }
     }
 
     fn write(&mut self, write: &Write) {
@@ -61,6 +62,7 @@ impl Image {
             Write::Checkpoint { checkpoint, .. } => {
                 self.vector.merge(&checkpoint.vector);
                 self.ahead.clone_from(&checkpoint.ahead);
+                self.orphans.clone_from(&checkpoint.orphans);
                 for (key, object) in &checkpoint.objects {
                     match object {
                         Some(object) => self.objects.insert(key.clone(), codec::encode(object)),
@@ -71,7 +73,10 @@ impl Image {
                     self.log.retain(|(of, seq), _| of != stream || seq >= first);
                 }
             }
-            Write::Incarnation(incarnation) => self.incarnation = *incarnation,
+            Write::Rebirth { incarnation, fresh: None } => self.incarnation = *incarnation,
+            Write::Rebirth { incarnation, fresh: Some(fresh) } => {
+                *self = Self { orphans: fresh.orphans.clone(), ..Self::blank(*incarnation) };
+            }
         }
     }
 
@@ -95,7 +100,13 @@ impl Image {
             Ok((key.clone(), object))
         };
         let objects = self.objects.iter().map(decode).collect::<Result<_, String>>()?;
-        Ok(Recovery { vector: self.vector.clone(), ahead: self.ahead.clone(), objects, log })
+        Ok(Recovery {
+            vector: self.vector.clone(),
+            ahead: self.ahead.clone(),
+            orphans: self.orphans.clone(),
+            objects,
+            log,
+        })
     }
 
     /// What the image has of `stream`, in the checkpoint or in the log.
