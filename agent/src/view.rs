@@ -55,27 +55,27 @@ impl StateOwner {
 
 impl ReadState for StateView {
     fn counter(&self, key: &Key) -> Option<i128> {
-        self.read(|replica| replica.state().counter(key))
+        self.read(|replica| replica.readable().counter(key))
     }
 
     fn own_totals(&self, key: &Key) -> (u64, u64) {
-        self.read(|replica| replica.state().own_totals(key))
+        self.read(|replica| replica.readable().own_totals(key))
     }
 
     fn contains(&self, key: &Key, member: &Scalar) -> bool {
-        self.read(|replica| replica.state().contains(key, member))
+        self.read(|replica| replica.readable().contains(key, member))
     }
 
     fn members(&self, key: &Key) -> Option<Vec<Scalar>> {
-        self.read(|replica| replica.state().members(key))
+        self.read(|replica| replica.readable().members(key))
     }
 
     fn field(&self, key: &Key, field: &str) -> Option<Scalar> {
-        self.read(|replica| replica.state().field(key, field))
+        self.read(|replica| replica.readable().field(key, field))
     }
 
     fn fields(&self, key: &Key) -> Option<BTreeMap<String, Scalar>> {
-        self.read(|replica| replica.state().fields(key))
+        self.read(|replica| replica.readable().fields(key))
     }
 }
 

@@ -1,22 +1,36 @@
 //! Version vectors: which commits of which streams have been seen.
 //!
 //! Built on the vector clock of the `crdts` crate, keyed by stream. Because commits of a stream apply in order and without
-//! gaps, one number per stream says it all. The invariant: a vector only grows.
+//! gaps, one number per stream says it all. Copies share one clock until one of them changes, for what is known of each of a
+//! thousand peers is usually the same; and the digest is a running sum, so that an idle host pays nothing for the number of
+//! streams. The invariant: a vector only grows.
 
 use std::cmp::Ordering;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 
-use crdts::{CmRDT, CvRDT, Dot as ClockDot, VClock};
+use crdts::{CmRDT, Dot as ClockDot, VClock};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::id::{Dot, Scope, Stream};
+use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Scope, Stream};
 use crate::limits::{SEQ_MAX, STREAMS_MAX};
 
 /// The highest sequence number seen of each stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct VersionVector {
-    clock: VClock<Stream>,
+    clock: Arc<VClock<Stream>>,
+    /// The wrapping sum over the hashes of all entries.
+    sum: u128,
 }
+
+impl PartialEq for VersionVector {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.clock, &other.clock) || (self.sum == other.sum && self.clock == other.clock)
+    }
+}
+
+impl Eq for VersionVector {}
 
 impl VersionVector {
     /// The highest sequence number seen of `stream`; 0 when none was.
@@ -27,12 +41,34 @@ impl VersionVector {
 
     /// Notes that `stream` has been seen up to and including `seq`. Never goes back.
     pub fn advance(&mut self, stream: Stream, seq: u64) {
-        self.clock.apply(ClockDot::new(stream, seq));
+        let before = self.seq(&stream);
+        if seq > before {
+            self.sum = self.sum.wrapping_sub(entry_hash(&stream, before)).wrapping_add(entry_hash(&stream, seq));
+            Arc::make_mut(&mut self.clock).apply(ClockDot::new(stream, seq));
+        }
     }
 
     /// Takes the greater of both, stream by stream.
     pub fn merge(&mut self, other: &Self) {
-        self.clock.merge(other.clock.clone());
+        if self == other || self.includes(other) {
+            return;
+        }
+        if other.includes(self) {
+            self.clone_from(other);
+            return;
+        }
+        other.iter().for_each(|(stream, seq)| self.advance(stream, seq));
+    }
+
+    /// The same but for `stream`, of which only what is up to `seq` is left.
+    #[must_use]
+    pub fn with_only(&self, stream: &Stream, seq: u64) -> Self {
+        if self.seq(stream) <= seq {
+            return self.clone();
+        }
+        let mut capped: Self = self.iter().filter(|(other, _)| other != stream).collect();
+        capped.advance(*stream, seq);
+        capped
     }
 
     /// Whether the commit named by `dot` in `scope` has been seen.
@@ -44,31 +80,47 @@ impl VersionVector {
     /// Whether everything in `other` has been seen.
     #[must_use]
     pub fn includes(&self, other: &Self) -> bool {
-        matches!(self.clock.partial_cmp(&other.clock), Some(Ordering::Equal | Ordering::Greater))
+        Arc::ptr_eq(&self.clock, &other.clock)
+            || matches!(self.clock.partial_cmp(&other.clock), Some(Ordering::Equal | Ordering::Greater))
     }
 
     /// How many commits of `other` have not been seen.
     #[must_use]
     pub fn missing_from(&self, other: &Self) -> u64 {
+        if self == other {
+            return 0;
+        }
         other.iter().map(|(stream, seq)| seq.saturating_sub(self.seq(&stream))).fold(0, u64::saturating_add)
     }
 
     /// The lesser of both, stream by stream: what both have seen.
     #[must_use]
     pub fn common(&self, other: &Self) -> Self {
-        let mut common = Self::default();
-        for (stream, seq) in self.iter() {
-            let seq = seq.min(other.seq(&stream));
-            if seq > 0 {
-                common.advance(stream, seq);
-            }
+        if other.includes(self) {
+            return self.clone();
         }
-        common
+        if self.includes(other) {
+            return other.clone();
+        }
+        let lesser = self.iter().map(|(stream, seq)| (stream, seq.min(other.seq(&stream))));
+        lesser.filter(|(_, seq)| *seq > 0).collect()
     }
 
     /// Every stream with its highest sequence number, in order of stream.
     pub fn iter(&self) -> impl Iterator<Item = (Stream, u64)> + '_ {
         self.clock.dots.iter().map(|(stream, seq)| (*stream, *seq))
+    }
+
+    /// The streams of `node` in `scope`, in order of incarnation.
+    pub fn of_node(&self, scope: Scope, node: NodeId) -> impl DoubleEndedIterator<Item = (Stream, u64)> + '_ {
+        let stream = |incarnation| Stream { scope, replica: ReplicaId { node, incarnation: Incarnation(incarnation) } };
+        self.clock.dots.range(stream(0)..=stream(u64::MAX)).map(|(stream, seq)| (*stream, *seq))
+    }
+
+    /// Every stream with its highest sequence number, in order of stream, beginning after `after`.
+    pub fn after(&self, after: Option<&Stream>) -> impl Iterator<Item = (Stream, u64)> + '_ {
+        let range = (after.map_or(Unbounded, |after| Excluded(*after)), Unbounded);
+        self.clock.dots.range(range).map(|(stream, seq)| (*stream, *seq))
     }
 
     /// How many streams have been seen.
@@ -89,20 +141,24 @@ impl VersionVector {
         self.iter().map(|(_, seq)| seq).fold(0, u64::saturating_add)
     }
 
-    /// A hash of constant size that is equal for equal vectors.
+    /// A hash of constant size that is equal for equal vectors. It detects differences; it is no commitment.
     #[must_use]
-    pub fn digest(&self) -> [u8; 16] {
-        let mut hasher = blake3::Hasher::new_derive_key("selvedge version vector v1");
-        for (stream, seq) in self.iter() {
-            hasher.update(&stream.scope.0.to_le_bytes());
-            hasher.update(&stream.replica.node.0);
-            hasher.update(&stream.replica.incarnation.0.to_le_bytes());
-            hasher.update(&seq.to_le_bytes());
-        }
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        digest
+    pub const fn digest(&self) -> [u8; 16] {
+        self.sum.to_le_bytes()
     }
+}
+
+/// The share of one entry in the digest; nothing for a stream of which nothing was seen.
+fn entry_hash(stream: &Stream, seq: u64) -> u128 {
+    if seq == 0 {
+        return 0;
+    }
+    let mut bytes = [0; 52];
+    bytes[..4].copy_from_slice(&stream.scope.0.to_le_bytes());
+    bytes[4..36].copy_from_slice(&stream.replica.node.0);
+    bytes[36..44].copy_from_slice(&stream.replica.incarnation.0.to_le_bytes());
+    bytes[44..].copy_from_slice(&seq.to_le_bytes());
+    xxhash_rust::xxh3::xxh3_128(&bytes)
 }
 
 impl FromIterator<(Stream, u64)> for VersionVector {

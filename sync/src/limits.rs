@@ -75,6 +75,20 @@ pub const REPAIR_PATIENCE_MS: u64 = 5_000;
 /// How often what every member has seen is forgotten, in milliseconds.
 pub const FORGET_MS: u64 = 1_000;
 
+/// How long a node that is no member any more has to be silent before its streams are closed, in milliseconds: a day, so that a
+/// host that is mended the next morning has missed nothing.
+pub const RETIRE_AFTER_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// How long a writer that doubts its own memory waits for a peer that remembers, in milliseconds. Local writes wait meanwhile.
+pub const RECALL_PATIENCE_MS: u64 = 5_000;
+
+/// How long after its start a replica with commits that perhaps nobody else has waits before it believes that it has heard of
+/// all members, in milliseconds.
+pub const ORPHANS_GRACE_MS: u64 = 10_000;
+
+/// Counters whose share of retired writers one commit takes over. It fits a commit with room to spare.
+pub const FOLDS_PER_COMMIT: usize = 256;
+
 /// Bytes of commits that overtook their predecessors and are kept until those arrive: a few pages.
 pub const EARLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 

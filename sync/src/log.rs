@@ -97,6 +97,19 @@ impl Log {
         }
     }
 
+    /// The commit at `seq`; `None` when it is not retained.
+    #[must_use]
+    pub fn get(&self, stream: &Stream, seq: u64) -> Option<&CommitBytes> {
+        self.streams.get(stream).and_then(|segment| segment.commit(seq))
+    }
+
+    /// The first and the last retained sequence number of `stream`; `None` when nothing of it is retained.
+    #[must_use]
+    pub fn retained(&self, stream: &Stream) -> Option<(u64, u64)> {
+        let segment = self.streams.get(stream).filter(|segment| !segment.commits.is_empty())?;
+        Some((segment.first, segment.next() - 1))
+    }
+
     /// The first retained sequence number of each stream.
     #[must_use]
     pub fn firsts(&self) -> Vec<(Stream, u64)> {

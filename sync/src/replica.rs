@@ -9,16 +9,19 @@ mod anti_entropy;
 mod durability;
 mod early;
 mod io;
+mod lineage;
 mod local;
 mod peers;
 mod receive;
 mod recovery;
+mod reissue;
 mod repair;
+mod retire;
 
 use std::collections::BTreeSet;
 
 pub use ahead::Ahead;
-pub use io::{Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output};
+pub use io::{Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output, Tip};
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
 
@@ -26,7 +29,7 @@ use crate::causal::VersionVector;
 use crate::crdt::ContentHash;
 use crate::hlc::Clock;
 use crate::id::{NodeId, ReplicaId, Scope, Stream};
-use crate::limits::{CHECKPOINT_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT, MAX_DRIFT_MS, PAGE_BYTES, REQUESTS_REMEMBERED};
+use crate::limits::{CHECKPOINT_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT, MAX_DRIFT_MS, PAGE_BYTES, REQUESTS_REMEMBERED, RETIRE_AFTER_MS};
 use crate::log::Log;
 use crate::state::State;
 use crate::time::Time;
@@ -47,6 +50,8 @@ pub struct Config {
     pub requests_remembered: usize,
     /// How often changed objects are written to the store, in milliseconds.
     pub checkpoint_ms: u64,
+    /// How long a node that is no member any more has to be silent before its streams are closed, in milliseconds.
+    pub retire_after_ms: u64,
 }
 
 impl Default for Config {
@@ -58,6 +63,7 @@ impl Default for Config {
             log_commits_kept: LOG_COMMITS_KEPT,
             requests_remembered: REQUESTS_REMEMBERED,
             checkpoint_ms: CHECKPOINT_MS,
+            retire_after_ms: RETIRE_AFTER_MS,
         }
     }
 }
@@ -78,6 +84,8 @@ pub struct Replica {
     peers: peers::Peers,
     repair: repair::RepairState,
     early: early::Early,
+    lineage: lineage::Lineage,
+    retired: retire::Retired,
     counters: Counters,
 }
 
@@ -97,6 +105,8 @@ impl Replica {
             peers: peers::Peers::default(),
             repair: repair::RepairState::default(),
             early: early::Early::default(),
+            lineage: lineage::Lineage::default(),
+            retired: retire::Retired::default(),
             counters: Counters::default(),
             config,
         }
@@ -105,6 +115,10 @@ impl Replica {
     /// Takes an input at `now` and says what follows from it, to be carried out in order.
     pub fn handle(&mut self, input: Input, now: Time) -> Vec<Output> {
         let mut out = Vec::new();
+        if self.lineage.is_void() && matches!(input, Input::Receive { .. } | Input::Tick) {
+            // The store is about to begin anew: what came now would be written before that, and be gone.
+            return out;
+        }
         match input {
             Input::Commit { ticket, changes, request } => self.handle_commit(ticket, &changes, request, now, &mut out),
             Input::Receive { from, message } => self.handle_message(from, message, now, &mut out),
@@ -112,6 +126,7 @@ impl Replica {
             Input::PeerDown(node) => self.handle_peer_down(node),
             Input::Members(members) => {
                 self.members = members.into_iter().filter(|node| *node != self.me.node).collect();
+                self.peers.moved = true;
             }
             Input::Persisted { token } => self.handle_persisted(token, now, &mut out),
             Input::StoreFailed => self.durability.become_read_only(),
@@ -120,21 +135,33 @@ impl Replica {
                 // A repair that ended meanwhile must be stored before any commit that follows it.
                 self.checkpoint_if_due(now, &mut out);
             }
-            Input::Reborn(incarnation) => self.handle_reborn(incarnation),
+            Input::Reborn(incarnation) => self.handle_reborn(incarnation, now, &mut out),
             Input::Tick => self.handle_tick(now, &mut out),
+        }
+        self.look_at_retired(now, &mut out);
+        if self.lineage.is_fenced() {
+            // Until it is known what our stream means, nothing is said that could give it another meaning elsewhere.
+            out.retain(|output| {
+                !matches!(output, Output::Send { message, .. } if !matches!(message, Message::Recall { .. }))
+            });
         }
         out
     }
 
     fn handle_message(&mut self, from: NodeId, message: Message, now: Time, out: &mut Vec<Output>) {
+        if !self.trusts(from, &message) {
+            return;
+        }
         match message {
             Message::Commits { batches, more } => self.handle_commits(from, batches, more, now, out),
-            Message::Digest { root, vector, durable, exact } => {
-                self.handle_digest(from, anti_entropy::Digest { root, vector, durable, exact }, now, out);
+            Message::Digest { root, vector, durable, exact, tip } => {
+                self.handle_digest(from, anti_entropy::Digest { root, vector, durable, exact, tip }, now, out);
             }
-            Message::Vector { seen, durable, root, answer } => {
-                self.handle_vector(from, anti_entropy::Heard { seen, durable, root }, answer, now, out);
+            Message::Vector { seen, behind, root, answer, tip } => {
+                self.handle_vector(from, anti_entropy::Heard { seen, behind, root, tip }, answer, now, out);
             }
+            Message::Recall { incarnation, from: first } => self.handle_recall(from, incarnation, first, out),
+            Message::Recalled { known, batch } => self.handle_recalled(from, known, batch, now, out),
             Message::Forgotten => self.handle_forgotten(from, now, out),
             Message::StateRequest { after } => self.handle_state_request(from, after, out),
             Message::StatePage { seen, ahead, after, objects, next } => {
@@ -149,10 +176,28 @@ impl Replica {
         self.me
     }
 
-    /// The objects, for reading.
+    /// The objects.
     #[must_use]
     pub const fn state(&self) -> &State {
         &self.state
+    }
+
+    /// The objects as readers are to see them: while a replica that began anew is being repaired, those that it had before.
+    #[must_use]
+    pub fn readable(&self) -> &State {
+        self.lineage.before().unwrap_or(&self.state)
+    }
+
+    /// What waits to be made again, because nobody else has it.
+    #[must_use]
+    pub const fn orphans(&self) -> &Orphans {
+        self.lineage.orphans()
+    }
+
+    /// Whether local writes are refused until it is known what our own stream means elsewhere.
+    #[must_use]
+    pub const fn is_fenced(&self) -> bool {
+        self.lineage.is_fenced()
     }
 
     /// The hash of all live content: equal on replicas that have seen the same commits.
@@ -204,14 +249,7 @@ impl Replica {
     /// What we tell others that we have: of our own stream only what is durable, for the rest would be a promise.
     fn offered(&self) -> VersionVector {
         let own = self.own_stream();
-        if self.seen.seq(&own) == self.durable().seq(&own) {
-            return self.seen.clone();
-        }
-        let mut offered: VersionVector = self.seen.iter().filter(|(stream, _)| *stream != own).collect();
-        if self.durable().seq(&own) > 0 {
-            offered.advance(own, self.durable().seq(&own));
-        }
-        offered
+        self.seen.with_only(&own, self.durable().seq(&own))
     }
 
     /// Whether the root is exactly that of the offered vector: no commit of ours awaits the store, and no repair has put

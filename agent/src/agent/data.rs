@@ -43,7 +43,8 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
         objects: recovered.objects,
         log: recovered.log,
     };
-    let engine = replica::Config { max_drift_ms, ..replica::Config::default() };
+    let retire_after_ms = millis(config.state.retire_after);
+    let engine = replica::Config { max_drift_ms, retire_after_ms, ..replica::Config::default() };
     let replica = Replica::recover(me, engine, recovery)?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
     Ok(Data { key, store, store_events, replica, remembered, life })

@@ -87,6 +87,7 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.dropped("commit_rejected", counters.rejected);
         metrics.dropped("commit_held", counters.held);
         metrics.dropped("commit_deferred", counters.deferred);
+        metrics.dropped("commit_closed", counters.closed);
     });
     let driver = service.driver.stats();
     metrics.dropped("message_undecodable", driver.undecodable);

@@ -43,6 +43,7 @@ impl Health {
         if diverged > 0 {
             reasons.push(format!("{diverged} times a member with the same commits had another root: a bug or damage"));
         }
+        reasons.extend(self.past());
         let unreached = self.net.unreached_bootstrap();
         // One member that is reached is enough: the others are learnt from it.
         if !unreached.is_empty() && self.net.peers().is_empty() {
@@ -52,6 +53,22 @@ impl Health {
             ));
         }
         service::Health { ok: reasons.is_empty(), reasons }
+    }
+
+    /// What this node's own past still owes: a past that differs from what others know of it is mended, but not in silence.
+    fn past(&self) -> Vec<String> {
+        self.view.read(|replica| {
+            let mut reasons = Vec::new();
+            if replica.is_fenced() {
+                reasons.push("local writes wait: members know other commits of this node than it does itself".to_owned());
+            }
+            let orphans = replica.orphans();
+            let waiting: usize = orphans.certain.iter().chain(&orphans.doubtful).map(|batch| batch.commits.len()).sum();
+            if waiting > 0 {
+                reasons.push(format!("{waiting} commits of an earlier life of this node wait to be made again"));
+            }
+            reasons
+        })
     }
 
     /// For how long the store has had something to write and has written nothing, once that is too long.

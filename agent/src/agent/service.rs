@@ -179,7 +179,7 @@ impl Service for AgentService {
         let mut last = after.cloned();
         loop {
             let seen: Vec<Key> = self.view.read(|replica| {
-                replica.state().objects_after(last.as_ref()).take(KEYS_PER_LOOK).map(|(key, _)| key.clone()).collect()
+                replica.readable().objects_after(last.as_ref()).take(KEYS_PER_LOOK).map(|(key, _)| key.clone()).collect()
             });
             let finished = seen.len() < KEYS_PER_LOOK;
             last = seen.last().cloned();
@@ -198,7 +198,7 @@ impl Service for AgentService {
 
     async fn read(&self, key: &Key) -> Result<Option<StateEntry>, ServiceError> {
         Ok(self.view.read(|replica| {
-            let value = replica.state().value(key)?;
+            let value = replica.readable().value(key)?;
             let clock = replica.seen().iter().map(|(stream, seq)| (stream.replica.to_string(), seq)).collect();
             Some(StateEntry { key: key.clone(), value, root: replica.root().to_string(), clock })
         }))

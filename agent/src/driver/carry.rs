@@ -166,6 +166,13 @@ fn report(event: &Event) {
         }
         Event::RepairBegun { from } => tracing::info!(%from, "repair from state begins"),
         Event::RepairDone { from } => tracing::info!(%from, "repair from state is complete"),
+        Event::Retired { replica, through } => {
+            tracing::warn!(%replica, through, "a writer was silent for too long; its stream is closed");
+        }
+        Event::BegunAnew { orphans } => {
+            tracing::error!(orphans, "this node's past is not everybody's: its state comes back from the members");
+        }
+        Event::MadeAgain { commits } => tracing::warn!(commits, "commits of an earlier life were made again"),
         Event::Amnesia { peer, known, own } => {
             tracing::error!(%peer, known, own, "this data directory has forgotten commits of its own: a restored backup or a copy");
         }

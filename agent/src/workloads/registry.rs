@@ -37,7 +37,7 @@ impl Workloads {
     /// Every spec that can be read. One that cannot, as a newer release may have written it, is left out and logged.
     #[must_use]
     pub fn specs(&self) -> BTreeMap<WorkloadName, Spec> {
-        let stored = self.parts.view.read(|replica| match replica.state().value(&specs_key()) {
+        let stored = self.parts.view.read(|replica| match replica.readable().value(&specs_key()) {
             Some(Value::Map(fields)) => fields,
             Some(Value::Counter(_) | Value::Set(_)) | None => BTreeMap::new(),
         });
@@ -46,7 +46,7 @@ impl Workloads {
 
     /// Changes whenever a spec does; costs next to nothing.
     pub(super) fn specs_hash(&self) -> Option<ContentHash> {
-        self.parts.view.read(|replica| replica.state().object(&specs_key()).map(|object| object.content().hash()))
+        self.parts.view.read(|replica| replica.readable().object(&specs_key()).map(|object| object.content().hash()))
     }
 
     /// One workload's spec.

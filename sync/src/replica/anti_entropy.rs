@@ -3,11 +3,13 @@
 //! A digest of constant size says whether anything differs; only then are vectors exchanged, and only missing ranges follow,
 //! paged by bytes. Nothing is sent that the other is known to have.
 
-use super::{Event, Message, Output, Replica};
+use std::ops::Bound::{Excluded, Unbounded};
+
+use super::{Event, Message, Output, Replica, Tip};
 use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::crdt::ContentHash;
-use crate::id::NodeId;
+use crate::id::{NodeId, Stream};
 use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, REQUEST_PATIENCE_MS};
 use crate::log::Range;
 use crate::time::Time;
@@ -18,74 +20,88 @@ pub(super) struct Digest {
     pub(super) vector: [u8; 16],
     pub(super) durable: bool,
     pub(super) exact: bool,
+    pub(super) tip: Option<Tip>,
 }
 
 /// What a vector message says.
 pub(super) struct Heard {
     pub(super) seen: VersionVector,
-    pub(super) durable: VersionVector,
+    pub(super) behind: Vec<(Stream, u64)>,
     pub(super) root: ContentHash,
+    pub(super) tip: Option<Tip>,
 }
 
 impl Replica {
     pub(super) fn handle_tick(&mut self, now: Time, out: &mut Vec<Output>) {
         self.forget_if_due(now);
+        self.continue_lineage(now, out);
+        if self.lineage.is_void() {
+            return;
+        }
         self.continue_repair(now, out);
         self.ask_for_gaps(now, out);
+        self.make_again_if_due(now, out);
+        self.retire_if_due(now, out);
         self.checkpoint_if_due(now, out);
-        let root = self.root();
-        for node in self.connected() {
-            let sent = self.peers.known.get(&node).and_then(|peer| peer.digest);
-            let changed =
-                sent.is_none_or(|(at, of)| of != root && now.mono_ms.saturating_sub(at) >= DIGEST_AFTER_CHANGE_MS);
-            if changed {
-                self.send_digest(node, now, out);
-            }
-        }
+        self.tell_news(now, out);
         if now.mono_ms.saturating_sub(self.peers.turned_ms) >= ANTI_ENTROPY_MS {
             self.peers.turned_ms = now.mono_ms;
-            self.send_turn(now, out);
+            self.send_turn(out);
         }
     }
 
-    /// Sends a digest to the peer whose turn it is, unless it had one just now.
-    fn send_turn(&mut self, now: Time, out: &mut Vec<Output>) {
-        let connected = self.connected();
-        let after = |turn: NodeId| connected.iter().copied().find(|node| *node > turn);
-        let Some(node) = self.peers.turn.and_then(after).or(connected.first().copied()) else { return };
-        self.peers.turn = Some(node);
-        self.send_digest(node, now, out);
-    }
-
-    pub(super) fn send_digest(&mut self, to: NodeId, now: Time, out: &mut Vec<Output>) {
-        let offered = self.offered();
-        let message = Message::Digest {
-            root: self.root(),
-            vector: offered.digest(),
-            durable: self.durable().includes(&offered),
-            exact: self.is_exact(),
+    /// Sends everybody a digest soon after a change, but not after each.
+    fn tell_news(&mut self, now: Time, out: &mut Vec<Output>) {
+        let root = self.root();
+        let news = |(at, of): (u64, ContentHash)| {
+            of != root && now.mono_ms.saturating_sub(at) >= DIGEST_AFTER_CHANGE_MS
         };
-        if let Some(peer) = self.peers.known.get_mut(&to) {
-            peer.digest = Some((now.mono_ms, self.state.root()));
+        if self.peers.told.is_none_or(news) {
+            self.peers.told = Some((now.mono_ms, root));
+            self.peers.connected.clone().into_iter().for_each(|node| self.send_digest(node, out));
         }
+    }
+
+    /// Sends a digest to the peer whose turn it is.
+    fn send_turn(&mut self, out: &mut Vec<Output>) {
+        let connected = &self.peers.connected;
+        let after = |turn: NodeId| connected.range((Excluded(turn), Unbounded)).next();
+        let Some(node) = self.peers.turn.and_then(after).or(connected.first()).copied() else { return };
+        self.peers.turn = Some(node);
+        self.send_digest(node, out);
+    }
+
+    pub(super) fn send_digest(&mut self, to: NodeId, out: &mut Vec<Output>) {
+        let offered = self.offered();
+        let durable = self.durable() == &offered || self.durable().includes(&offered);
+        let (vector, exact, tip) = (offered.digest(), self.is_exact(), self.tip_of(to));
+        let message = Message::Digest { root: self.root(), vector, durable, exact, tip };
         self.counters.digests += 1;
         out.push(Output::Send { to, message });
     }
 
+    /// The last commit that we have of the stream that `node` writes now, as far as we know.
+    fn tip_of(&self, node: NodeId) -> Option<Tip> {
+        let (stream, seq) = self.seen.of_node(super::SCOPE, node).next_back()?;
+        self.log.get(&stream, seq).map(|bytes| Tip::of(stream.replica.incarnation, seq, bytes))
+    }
+
     pub(super) fn handle_digest(&mut self, from: NodeId, digest: Digest, now: Time, out: &mut Vec<Output>) {
+        self.check_tip(from, digest.tip, now, out);
         let (offered, root, exact) = (self.offered(), self.root(), self.is_exact());
         let peer = self.peers.known.entry(from).or_default();
         peer.heard_ms = Some(now.mono_ms);
         peer.root = Some(digest.root);
         if digest.vector != offered.digest() {
-            let message = self.vector(true);
+            let message = self.vector(from, true);
             out.push(Output::Send { to: from, message });
             return;
         }
-        if digest.durable {
+        if digest.durable && peer.durable != offered {
             peer.durable.merge(&offered);
+            self.peers.moved = true;
         }
-        peer.seen = offered;
+        peer.seen.clone_from(&offered);
         if digest.root == root {
             peer.synced_ms = Some(now.mono_ms);
         } else if exact && digest.exact {
@@ -93,17 +109,29 @@ impl Replica {
             out.push(Output::Event(Event::Diverged { peer: from }));
             self.begin_repair(from, now, out);
         }
+        self.note_goal(from, offered);
     }
 
     pub(super) fn handle_vector(&mut self, from: NodeId, heard: Heard, answer: bool, now: Time, out: &mut Vec<Output>) {
         self.check_memory(from, &heard.seen, now, out);
-        let missing = self.seen.missing_from(&heard.seen) > 0;
+        self.check_tip(from, heard.tip, now, out);
+        let mut durable = heard.seen.clone();
+        for (stream, seq) in &heard.behind {
+            durable = durable.with_only(stream, *seq);
+        }
+        // What lies beyond the end of a closed stream does not exist for us: neither is it missing here.
+        let seen = self.retired.cap(heard.seen);
+        let missing = self.seen.missing_from(&seen) > 0;
         let peer = self.peers.known.entry(from).or_default();
         peer.heard_ms = Some(now.mono_ms);
         peer.root = Some(heard.root);
-        peer.durable.merge(&heard.durable);
-        peer.seen.clone_from(&heard.seen);
-        self.send_missing(from, &heard.seen, answer, now, out);
+        if !peer.durable.includes(&durable) {
+            peer.durable.merge(&durable);
+            self.peers.moved = true;
+        }
+        peer.seen.clone_from(&seen);
+        self.note_goal(from, seen.clone());
+        self.send_missing(from, &seen, answer, now, out);
         if answer && missing {
             self.ask(from, now, out);
         }
@@ -111,7 +139,7 @@ impl Replica {
 
     /// Asks a peer for what we miss.
     pub(super) fn ask(&mut self, to: NodeId, now: Time, out: &mut Vec<Output>) {
-        let message = self.vector(false);
+        let message = self.vector(to, false);
         self.peers.known.entry(to).or_default().asked_ms = Some(now.mono_ms);
         out.push(Output::Send { to, message });
     }
@@ -124,8 +152,14 @@ impl Replica {
         }
     }
 
-    fn vector(&self, answer: bool) -> Message {
-        Message::Vector { seen: self.offered(), durable: self.durable().clone(), root: self.root(), answer }
+    fn vector(&self, to: NodeId, answer: bool) -> Message {
+        let (seen, durable) = (self.offered(), self.durable());
+        let behind = |(stream, seq): (Stream, u64)| {
+            let stored = durable.seq(&stream);
+            (stored < seq).then_some((stream, stored))
+        };
+        let behind = if *durable == seen { Vec::new() } else { seen.iter().filter_map(behind).collect() };
+        Message::Vector { seen, behind, root: self.root(), answer, tip: self.tip_of(to) }
     }
 
     /// Pushes our own commits from `first` up to what is durable to everybody connected.
@@ -135,7 +169,7 @@ impl Replica {
         let mut from = first;
         while let Range::Batch { batch, .. } = self.log.range(&own, from, through, self.config.page_bytes) {
             from += batch.commits.len() as u64;
-            for to in self.connected() {
+            for to in self.peers.connected.clone() {
                 let message = Message::Commits { batches: vec![batch.clone()], more: false };
                 out.push(Output::Send { to, message });
             }

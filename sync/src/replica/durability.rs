@@ -4,10 +4,10 @@
 
 use std::collections::VecDeque;
 
-use super::{Checkpoint, Event, Output, Replica};
+use super::{Checkpoint, Output, Replica};
 use crate::causal::VersionVector;
 use crate::commit::Batch;
-use crate::id::{Incarnation, Stream};
+use crate::id::Stream;
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -16,7 +16,6 @@ pub(super) struct Durability {
     next_token: u64,
     pending: VecDeque<(u64, Pending)>,
     read_only: bool,
-    fenced: bool,
     checkpoint_due: bool,
     checkpointed_ms: u64,
 }
@@ -32,16 +31,18 @@ impl Durability {
         Self { vector, ..Self::default() }
     }
 
+    /// The store has begun anew: what it was given before stands for nothing. Tokens go on counting.
+    pub(super) fn begin_anew(&mut self) {
+        self.pending.clear();
+        (self.vector, self.checkpoint_due) = (VersionVector::default(), false);
+    }
+
     pub(super) const fn vector(&self) -> &VersionVector {
         &self.vector
     }
 
     pub(super) const fn is_read_only(&self) -> bool {
         self.read_only
-    }
-
-    pub(super) const fn is_fenced(&self) -> bool {
-        self.fenced
     }
 
     pub(super) const fn become_read_only(&mut self) {
@@ -96,6 +97,7 @@ impl Replica {
         let own = self.own_stream();
         let before = self.durable().seq(&own);
         self.durability.settle(token);
+        self.peers.moved = true;
         if self.durable().seq(&own) > before {
             self.push_own(before + 1, now, out);
         }
@@ -109,7 +111,7 @@ impl Replica {
         let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= self.config.checkpoint_ms;
         let dirty = self.state.dirty_len() > 0;
         let due = self.durability.checkpoint_due || (dirty && elapsed);
-        if !due || self.durability.read_only || self.durability.is_checkpointing() {
+        if !due || self.durability.read_only || self.durability.is_checkpointing() || self.lineage.is_void() {
             return;
         }
         self.durability.checkpoint_due = false;
@@ -120,37 +122,7 @@ impl Replica {
         let ahead = self.repair.ahead.clone();
         let objects = self.state.take_dirty();
         let checkpoint =
-            Checkpoint { vector, ahead, objects, orphans: super::Orphans::default(), log_first: self.log.firsts() };
+            Checkpoint { vector, ahead, objects, orphans: self.lineage.orphans().clone(), log_first: self.log.firsts() };
         out.push(Output::Checkpoint { token, checkpoint });
-    }
-
-    /// A peer has seen more of our stream than we remember: this directory is a restored backup or a copy. From here on we
-    /// write as another incarnation; what the old one wrote comes back to us from those who have it.
-    pub(super) fn check_memory(
-        &mut self,
-        peer: crate::id::NodeId,
-        theirs: &VersionVector,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
-        let (known, own) = (theirs.seq(&self.own_stream()), self.seen.seq(&self.own_stream()));
-        if known <= own || self.durability.fenced {
-            return;
-        }
-        self.durability.fenced = true;
-        // Greater than every life of this node that anybody here has heard of: the clock alone could name one of them again.
-        let streams = theirs.iter().chain(self.seen.iter()).map(|(stream, _)| stream.replica);
-        let lives = streams.filter(|replica| replica.node == self.me.node).map(|replica| replica.incarnation);
-        let last = lives.fold(self.me.incarnation, Incarnation::max);
-        let incarnation = Incarnation(now.wall_ms.max(last.0.saturating_add(1)));
-        out.push(Output::Event(Event::Amnesia { peer, known, own }));
-        out.push(Output::Rebirth { incarnation, fresh: None });
-    }
-
-    pub(super) fn handle_reborn(&mut self, incarnation: Incarnation) {
-        self.me.incarnation = incarnation;
-        self.state.become_replica(self.me);
-        self.durability.fenced = false;
-        self.peers.known.values_mut().for_each(|peer| peer.pushed = None);
     }
 }

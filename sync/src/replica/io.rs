@@ -8,10 +8,10 @@ use super::Ahead;
 use crate::causal::VersionVector;
 use crate::change::{Change, ChangeError};
 use crate::codec::{self, DecodeError};
-use crate::commit::{Batch, RequestId};
+use crate::commit::{Batch, CommitBytes, RequestId};
 use crate::crdt::{ContentHash, ObjectState};
 use crate::hlc::Hlc;
-use crate::id::{Dot, Incarnation, NodeId, Stream};
+use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::key::Key;
 use crate::limits::MESSAGE_BYTES_MAX;
 
@@ -201,6 +201,9 @@ pub enum Message {
         /// Whether the root is exactly that of the vector.
         #[serde(rename = "e")]
         exact: bool,
+        /// The last that the sender has of the receiver's own stream.
+        #[serde(rename = "t")]
+        tip: Option<Tip>,
     },
     /// What the sender has seen; an answer with what it misses is expected.
     #[serde(rename = "v")]
@@ -208,15 +211,38 @@ pub enum Message {
         /// What the sender has applied (of its own stream: what is durable).
         #[serde(rename = "s")]
         seen: VersionVector,
-        /// What is durable there.
+        /// The streams of which less is durable there than applied, and how much is. Nearly always few.
         #[serde(rename = "d")]
-        durable: VersionVector,
+        behind: Vec<(Stream, u64)>,
         /// The sender's root.
         #[serde(rename = "r")]
         root: ContentHash,
         /// Whether the sender wants to hear our vector too.
         #[serde(rename = "a")]
         answer: bool,
+        /// The last that the sender has of the receiver's own stream.
+        #[serde(rename = "t")]
+        tip: Option<Tip>,
+    },
+    /// What have you of this stream of mine, from here on? I may have forgotten what I wrote.
+    #[serde(rename = "w")]
+    Recall {
+        /// Which life of the sender wrote it.
+        #[serde(rename = "i")]
+        incarnation: Incarnation,
+        /// The first commit asked for.
+        #[serde(rename = "f")]
+        from: u64,
+    },
+    /// The answer to a recall.
+    #[serde(rename = "l")]
+    Recalled {
+        /// How far the answerer has seen the stream.
+        #[serde(rename = "k")]
+        known: u64,
+        /// What it retains of what was asked for, from the beginning and as much as fits a page.
+        #[serde(rename = "b")]
+        batch: Option<Batch>,
     },
     /// What you miss is not in my log any more: ask for state.
     #[serde(rename = "f")]
@@ -247,6 +273,19 @@ pub enum Message {
         #[serde(rename = "n")]
         next: Option<Key>,
     },
+}
+
+/// The last commit that a replica has of the receiver's own stream, so that a writer finds out at the first contact when its
+/// stream means something else here: a restored snapshot may have written under names that were used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip(pub Incarnation, pub u64, pub u64);
+
+impl Tip {
+    /// The tip that `bytes`, the commit at `seq` of a node's life `incarnation`, makes.
+    #[must_use]
+    pub fn of(incarnation: Incarnation, seq: u64, bytes: &CommitBytes) -> Self {
+        Self(incarnation, seq, xxhash_rust::xxh3::xxh3_64(bytes.as_bytes()))
+    }
 }
 
 impl Message {
@@ -305,6 +344,23 @@ pub enum Event {
         /// The giver.
         from: NodeId,
     },
+    /// A stream is closed: its writer was silent for so long that it is not waited for any more.
+    Retired {
+        /// The writer.
+        replica: ReplicaId,
+        /// The last commit that counts.
+        through: u64,
+    },
+    /// We know nothing any more and are repaired from our peers: our past was not everybody's. Nothing durable is lost.
+    BegunAnew {
+        /// How many commits wait to be made again.
+        orphans: u64,
+    },
+    /// Commits of an earlier incarnation of ours, which nobody else has, were made again.
+    MadeAgain {
+        /// How many.
+        commits: u64,
+    },
     /// A peer knows commits of ours that we do not remember: the data directory was restored or copied.
     Amnesia {
         /// Who told us.
@@ -339,4 +395,8 @@ pub struct Counters {
     pub repairs: u64,
     /// Digests sent.
     pub digests: u64,
+    /// Commits received that lie beyond the end of a closed stream.
+    pub closed: u64,
+    /// Commits of an earlier incarnation that were made again.
+    pub made_again: u64,
 }

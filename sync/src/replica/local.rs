@@ -1,6 +1,6 @@
 //! Local commits: from a caller's changes to an applied commit that waits for the store.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{CommitError, Committed, Output, Replica};
 use crate::change::{Change, ChangeError};
@@ -37,7 +37,13 @@ impl Requests {
         }
     }
 
-    fn answer(&self, request: &RequestId) -> Option<Committed> {
+    /// Forgets requests whose commits do not count any more.
+    pub(super) fn forget(&mut self, requests: &BTreeSet<RequestId>) {
+        self.answers.retain(|request, _| !requests.contains(request));
+        self.order.retain(|request| !requests.contains(request));
+    }
+
+    pub(super) fn answer(&self, request: &RequestId) -> Option<Committed> {
         self.answers.get(request).map(|(dot, hlc)| Committed { dot: *dot, hlc: *hlc, repeated: true })
     }
 }
@@ -69,16 +75,21 @@ impl Replica {
         if self.durability.is_read_only() {
             return Err(CommitError::ReadOnly);
         }
-        if self.durability.is_fenced() {
+        if self.lineage.is_fenced() {
             return Err(CommitError::Fenced);
         }
         let (commit, bytes) = self.prepare(changes, request, now)?;
         let committed = Committed { dot: commit.dot(), hlc: commit.hlc, repeated: false };
+        self.append(commit, bytes, out);
+        Ok(committed)
+    }
+
+    /// Applies a commit of ours, and gives it to the store.
+    pub(super) fn append(&mut self, commit: Commit, bytes: CommitBytes, out: &mut Vec<Output>) {
         let batch = Batch { stream: commit.stream, first: commit.seq, commits: vec![bytes.clone()] };
         self.counters.commits_local += 1;
         self.apply(commit, bytes);
         out.push(self.durability.append(batch));
-        Ok(committed)
     }
 
     fn prepare(
@@ -125,6 +136,7 @@ impl Replica {
             self.requests.remember(request, dot, hlc);
         }
         for (key, op) in commit.ops {
+            self.retired.note(&key);
             let context = Context { ahead: self.repair.ahead.of(&key), ..Context::of(&self.seen) };
             if !context.covers(&dot) {
                 self.state.apply(key, op, dot, hlc, context);

@@ -1,6 +1,6 @@
 //! What is known of each peer: what it has seen, what is durable there, and what follows for forgetting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Output, Replica};
 use crate::causal::VersionVector;
@@ -12,9 +12,16 @@ use crate::time::Time;
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     pub(super) known: BTreeMap<NodeId, Peer>,
+    /// Those that can be reached.
+    pub(super) connected: BTreeSet<NodeId>,
     /// The peer whose turn it was last.
     pub(super) turn: Option<NodeId>,
     pub(super) turned_ms: u64,
+    /// When everybody was last sent a digest, and of which root.
+    pub(super) told: Option<(u64, ContentHash)>,
+    /// Whether something was acknowledged, or somebody came or went, since we last forgot: an idle replica does not count
+    /// its members again and again.
+    pub(super) moved: bool,
     forgot_ms: u64,
 }
 
@@ -35,8 +42,6 @@ pub(super) struct Peer {
     pub(super) pushed: Option<(u64, u64)>,
     /// The stream with which the last page of missing commits ended, when there was more.
     pub(super) served: Option<Stream>,
-    /// When the last digest was sent, and of which root.
-    pub(super) digest: Option<(u64, ContentHash)>,
 }
 
 /// What an operator sees of a peer.
@@ -73,19 +78,18 @@ impl Replica {
     pub(super) fn handle_peer_up(&mut self, node: NodeId, now: Time, out: &mut Vec<Output>) {
         let peer = self.peers.known.entry(node).or_default();
         peer.connected = true;
-        (peer.asked_ms, peer.pushed, peer.served, peer.digest) = (None, None, None, None);
-        self.send_digest(node, now, out);
+        (peer.asked_ms, peer.pushed, peer.served) = (None, None, None);
+        self.peers.connected.insert(node);
+        self.send_digest(node, out);
     }
 
     pub(super) fn handle_peer_down(&mut self, node: NodeId) {
         if let Some(peer) = self.peers.known.get_mut(&node) {
             peer.connected = false;
         }
+        self.peers.connected.remove(&node);
+        self.peers.moved = true;
         self.repair.abandon(Some(node));
-    }
-
-    pub(super) fn connected(&self) -> Vec<NodeId> {
-        self.peers.known.iter().filter(|(_, peer)| peer.connected).map(|(node, _)| *node).collect()
     }
 
     /// What every member is known to have durable.
@@ -121,17 +125,20 @@ impl Replica {
         }
         let has = |vector: &VersionVector| vector.covers(super::SCOPE, dot);
         let seen_by = self.peers.known.iter().filter(|(_, peer)| has(&peer.durable)).map(|(node, _)| *node).collect();
-        Some(Progress { durable: has(self.durable()), seen_by, stable: has(&self.stable()) })
+        let durable = has(self.durable());
+        let everywhere = |node| self.peers.known.get(node).is_some_and(|peer| has(&peer.durable));
+        Some(Progress { durable, seen_by, stable: durable && self.members.iter().all(everywhere) })
     }
 
     /// Forgets what every member has seen, within the bounds.
     pub(super) fn forget_if_due(&mut self, now: Time) {
-        if now.mono_ms.saturating_sub(self.peers.forgot_ms) < FORGET_MS {
+        if !self.peers.moved || now.mono_ms.saturating_sub(self.peers.forgot_ms) < FORGET_MS {
             return;
         }
-        self.peers.forgot_ms = now.mono_ms;
+        (self.peers.forgot_ms, self.peers.moved) = (now.mono_ms, false);
         let stable = self.stable();
-        let keep = self.config.log_commits_kept;
+        // The last commit of every stream stays: it is the tip by which a writer that forgot finds out.
+        let keep = self.config.log_commits_kept.max(1);
         let droppable = |stream: &Stream, seq: u64, kept: usize| kept > keep && seq <= stable.seq(stream);
         self.log.forget_while(droppable);
         self.state.settle(crate::crdt::Context::of(&self.seen));
@@ -139,7 +146,9 @@ impl Replica {
         if stable == self.seen {
             self.state.forget_empty();
         }
-        let members = &self.members;
-        self.peers.known.retain(|node, peer| peer.connected || members.contains(node));
+        // When a silent writer was last heard decides when its stream is closed; nobody else is remembered.
+        let (members, seen, retired) = (&self.members, &self.seen, &self.retired);
+        let writes = |node| seen.of_node(super::SCOPE, node).any(|(stream, _)| retired.is_open(&stream));
+        self.peers.known.retain(|node, peer| peer.connected || members.contains(node) || writes(*node));
     }
 }

@@ -39,6 +39,7 @@ impl Replica {
     /// Applies what is next of a batch; returns whether predecessors are missing and there is no room to wait for them.
     fn take_batch(&mut self, from: NodeId, batch: Batch, now: Time, out: &mut Vec<Output>) -> bool {
         let stream = batch.stream;
+        let batch = self.within_epoch(batch);
         let count = batch.commits.len() as u64;
         let next = self.seen.seq(&stream) + 1;
         let sound = |end: &u64| batch.first > 0 && *end <= SEQ_MAX && stream.scope == super::SCOPE;
@@ -84,6 +85,17 @@ impl Replica {
             out.push(self.durability.append(applied));
         }
         false
+    }
+
+    /// A batch without what lies beyond the end of its stream, should that be closed.
+    fn within_epoch(&mut self, mut batch: Batch) -> Batch {
+        let room = self.retired.end_of(&batch.stream).saturating_add(1).saturating_sub(batch.first);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        if batch.commits.len() > room {
+            self.counters.closed += (batch.commits.len() - room) as u64;
+            batch.commits.truncate(room);
+        }
+        batch
     }
 
     /// Decodes and checks one commit; `None` when its stream has to stay where it is.

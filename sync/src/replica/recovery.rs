@@ -1,6 +1,6 @@
 //! A replica with a past: objects from the checkpoint, then the log on top.
 
-use super::{Ahead, Config, Orphans, Replica, durability::Durability};
+use super::{Ahead, Config, Orphans, Replica, durability::Durability, lineage::Lineage};
 use crate::causal::VersionVector;
 use crate::codec::DecodeError;
 use crate::commit::{Batch, Commit};
@@ -76,6 +76,7 @@ impl Replica {
             replica.replay(batch)?;
         }
         replica.durability = Durability::starting_from(replica.seen.clone());
+        replica.lineage = Lineage::with(recovery.orphans, replica.seen.seq(&replica.own_stream()));
         Ok(replica)
     }
 

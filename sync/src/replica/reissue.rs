@@ -1,0 +1,157 @@
+//! Making commits again: those of an earlier incarnation of ours that nobody else has.
+//!
+//! An orphan keeps its stamp and its request id, so that it wins over exactly what it won over when it was made, and is made
+//! again once however often a crash interrupts. What it observed then it supersedes now, and nothing else. Certain orphans
+//! wait until we have caught up with somebody; doubtful ones until every member has been heard, and are dropped when one of
+//! them has them.
+
+use std::collections::BTreeSet;
+
+use super::{Event, Output, Replica};
+use crate::commit::{Batch, Commit, RequestId};
+use crate::crdt::{Assign, Object, Op};
+use crate::hlc::Hlc;
+use crate::id::{Dot, ReplicaId, Stream};
+use crate::key::Key;
+use crate::limits::{COMMIT_BYTES_MAX, COUNTER_TOTAL_MAX, ORPHANS_GRACE_MS};
+use crate::time::Time;
+
+/// An orphan while it is made again.
+struct Again<'a> {
+    /// What it was called.
+    old: Dot,
+    hlc: Hlc,
+    /// What it will be called.
+    new: Dot,
+    /// What we wrote before the first orphan of this round was made again; later than any orphan.
+    own_before: u64,
+    /// The commits that are made again: nobody else ever heard of their old names.
+    orphans: &'a BTreeSet<Dot>,
+}
+
+impl Replica {
+    pub(super) fn make_again_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.lineage.orphans().is_empty() || self.lineage.is_fenced() || self.durability.is_read_only() {
+            return;
+        }
+        if !self.lineage.orphans().certain.is_empty() && self.lineage.has_caught_up(&self.seen) {
+            let orphans = self.lineage.take_orphans(|orphans| &mut orphans.certain);
+            self.make_again(&orphans, now, out);
+        }
+        if !self.lineage.orphans().doubtful.is_empty() && self.has_heard_all(now) {
+            let orphans = self.lineage.take_orphans(|orphans| &mut orphans.doubtful);
+            let unknown: Vec<Batch> = orphans.into_iter().filter_map(|batch| self.unknown_part(batch)).collect();
+            self.make_again(&unknown, now, out);
+        }
+    }
+
+    /// Whether every member has been heard since we began, and all that it had is here.
+    fn has_heard_all(&self, now: Time) -> bool {
+        let goals = &self.lineage.goals;
+        let reached = |member| goals.get(member).is_some_and(|goal| self.seen.includes(goal));
+        now.mono_ms.saturating_sub(self.lineage.began_ms) >= ORPHANS_GRACE_MS && self.members.iter().all(reached)
+    }
+
+    /// The commits of a batch that nobody had.
+    fn unknown_part(&self, mut batch: Batch) -> Option<Batch> {
+        let known = (self.seen.seq(&batch.stream) + 1).saturating_sub(batch.first);
+        let known = usize::try_from(known).unwrap_or(usize::MAX).min(batch.commits.len());
+        batch.commits.drain(..known);
+        batch.first += known as u64;
+        (!batch.commits.is_empty()).then_some(batch)
+    }
+
+    fn make_again(&mut self, batches: &[Batch], now: Time, out: &mut Vec<Output>) {
+        let dots = |batch: &Batch| {
+            let replica = batch.stream.replica;
+            (batch.first..).zip(batch.commits.clone()).map(move |(seq, bytes)| (Dot { replica, seq }, bytes))
+        };
+        let orphans: BTreeSet<Dot> = batches.iter().flat_map(|batch| dots(batch).map(|(dot, _)| dot)).collect();
+        let own_before = self.seen.seq(&self.own_stream());
+        let mut commits = 0;
+        for (old, bytes) in batches.iter().flat_map(dots) {
+            let stream = self.own_stream();
+            // What our own store gave back decodes; should it not, there is nothing that could be made of it.
+            let Ok(commit) = Commit::decode(Stream { replica: old.replica, ..stream }, old.seq, &bytes) else { continue };
+            let request = commit.request.unwrap_or_else(|| request_of(&old));
+            if self.requests.knows(&request) {
+                continue;
+            }
+            let new = Dot { replica: self.me, seq: self.seen.seq(&stream) + 1 };
+            let again = Again { old, hlc: commit.hlc, new, own_before, orphans: &orphans };
+            let ops = commit.ops.into_iter().filter_map(|(key, op)| Some((key.clone(), self.op_again(&key, op, &again)?)));
+            let ops: Vec<(Key, Op)> = ops.filter(|(key, op)| op.validate(key.kind(), &new).is_ok()).collect();
+            let made = Commit { stream, seq: new.seq, hlc: commit.hlc, request: Some(request), ops };
+            let bytes = made.encode();
+            if made.ops.is_empty() || bytes.len() > COMMIT_BYTES_MAX {
+                continue;
+            }
+            self.append(made, bytes, out);
+            commits += 1;
+        }
+        self.counters.made_again += commits;
+        self.durability.want_checkpoint();
+        self.checkpoint_if_due(now, out);
+        out.push(Output::Event(Event::MadeAgain { commits }));
+    }
+
+    /// The operation under its new name; `None` when it has no meaning any more.
+    fn op_again(&self, key: &Key, op: Op, again: &Again<'_>) -> Option<Op> {
+        if self.retired.is_table(key) {
+            return None;
+        }
+        let object = self.state.object(key);
+        let (up, down) = object.map_or((0, 0), |object| object.totals(&self.me));
+        let raise = |total: u64, step: u64| total.checked_add(step).filter(|total| *total <= COUNTER_TOTAL_MAX);
+        match op {
+            Op::GCounter(by) => Some(Op::GCounter(by.over(raise(up, by.step)?))),
+            Op::PnCounter(more, less) => {
+                Some(Op::PnCounter(more.over(raise(up, more.step)?), less.over(raise(down, less.step)?)))
+            }
+            Op::Fold { .. } => None,
+            Op::GSet(members) => Some(Op::GSet(members)),
+            Op::OrSet(assigns) => {
+                let live = |member: &_| object.map_or_else(Vec::new, |object| object.dots_of_member(member));
+                let assigns = assigns.into_iter().filter_map(|assign| {
+                    let live = live(&assign.member);
+                    self.assign_again(assign, &live, again)
+                });
+                Some(Op::OrSet(assigns.collect())).filter(|op| !matches!(op, Op::OrSet(assigns) if assigns.is_empty()))
+            }
+            Op::LwwMap(assigns) => {
+                let live = |field: &str| object.map_or_else(Vec::new, |object| object.dots_of_field(field));
+                let assigns = assigns.into_iter().filter_map(|assign| {
+                    let live = live(&assign.member);
+                    self.assign_again(assign, &live, again)
+                });
+                Some(Op::LwwMap(assigns.collect())).filter(|op| !matches!(op, Op::LwwMap(assigns) if assigns.is_empty()))
+            }
+        }
+    }
+
+    /// An assignment supersedes what it superseded when it was made: what it named, as far as that is not gone already, and
+    /// its writer's own earlier dots, which now have to be named.
+    fn assign_again<K, V>(&self, assign: Assign<K, V>, live: &[Dot], again: &Again<'_>) -> Option<Assign<K, V>> {
+        let later = |dot: &Dot| dot.replica == again.new.replica && dot.seq <= again.own_before;
+        if live.iter().any(later) {
+            // We have written the member since: whatever the orphan did came before.
+            return None;
+        }
+        let named = assign.over.iter().filter(|dot| !again.orphans.contains(*dot));
+        let open = named.filter(|dot| live.contains(dot) || !self.seen.covers(super::SCOPE, dot));
+        let own = live.iter().filter(|dot| dot.replica == again.old.replica && dot.seq < again.old.seq);
+        let over: BTreeSet<Dot> = open.chain(own).copied().filter(|dot| dot.replica != again.new.replica).collect();
+        let pointless = assign.value.is_none() && over.is_empty() && !live.iter().any(|dot| dot.replica == self.me);
+        (!pointless).then(|| Assign { over: over.into_iter().collect(), ..assign })
+    }
+}
+
+/// The request id of an orphan that had none.
+fn request_of(old: &Dot) -> RequestId {
+    let ReplicaId { node, incarnation } = old.replica;
+    let mut hasher = blake3::Hasher::new_derive_key("selvedge orphan v1");
+    hasher.update(&node.0).update(&incarnation.0.to_le_bytes()).update(&old.seq.to_le_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    RequestId(id)
+}

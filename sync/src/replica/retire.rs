@@ -1,0 +1,298 @@
+//! Retirement: streams whose writer was silent for so long that nobody waits for it any more are closed, and the epoch goes on
+//! without it.
+//!
+//! The closed streams are replicated state themselves: an OR-set of (writer, last commit that counts), so that equal vectors
+//! mean equal epochs. One is closed only by a majority of the epoch (or the half with its least member), when all of it has
+//! the same commits of the writer durable. What the writer made beyond that nobody takes: when it comes back, it finds itself
+//! closed, begins anew under another incarnation, and makes again what only it has (`lineage`, `reissue`). Its shares of
+//! counters are taken over by the member that closed it, once all members know. The invariant: a closed stream never grows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Event, Output, Replica, SCOPE};
+use crate::causal::VersionVector;
+use crate::commit::Commit;
+use crate::crdt::{Assign, ContentHash, Op};
+use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
+use crate::key::{Key, Kind, RESERVED_PREFIX};
+use crate::limits::{COMMIT_BYTES_MAX, FOLDS_PER_COMMIT, FORGET_MS, MEMBERS_PER_OP_MAX, SEQ_MAX};
+use crate::scalar::Scalar;
+use crate::time::Time;
+
+/// Bytes of an entry: node, incarnation, sequence number.
+const ENTRY_BYTES: usize = 48;
+
+/// The streams that are closed, as the state says.
+#[derive(Debug)]
+pub(super) struct Retired {
+    key: Key,
+    /// What the table was read from.
+    read: Option<ContentHash>,
+    /// Whether the table may have changed since.
+    stale: bool,
+    /// The last commit that counts of each closed writer, and who takes its shares over.
+    closed: BTreeMap<ReplicaId, Closed>,
+    /// Writers whose shares were all taken over.
+    folded: BTreeSet<ReplicaId>,
+    /// Streams of earlier lives of members: how far they had got when they were last seen to grow, and when that was.
+    quiet: BTreeMap<Stream, (u64, u64)>,
+    looked_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Closed {
+    through: u64,
+    /// The commits that closed it; several members may have done so at the same time.
+    by: BTreeSet<Dot>,
+}
+
+impl Default for Retired {
+    fn default() -> Self {
+        let key = Key::new(Kind::OrSet, &format!("{RESERVED_PREFIX}retired")).expect("a sound name");
+        let (closed, folded, quiet) = Default::default();
+        Self { key, read: None, stale: true, closed, folded, quiet, looked_ms: 0 }
+    }
+}
+
+impl Retired {
+    pub(super) fn is_table(&self, key: &Key) -> bool {
+        *key == self.key
+    }
+
+    /// The state was changed otherwise than by one commit.
+    pub(super) const fn look_again(&mut self) {
+        self.stale = true;
+    }
+
+    /// Notes that a commit touches `key`.
+    pub(super) fn note(&mut self, key: &Key) {
+        self.stale |= key.is_reserved();
+    }
+
+    /// The last commit of `stream` that counts.
+    pub(super) fn end_of(&self, stream: &Stream) -> u64 {
+        self.closed.get(&stream.replica).map_or(SEQ_MAX, |closed| closed.through)
+    }
+
+    /// Whether `stream` is not closed.
+    pub(super) fn is_open(&self, stream: &Stream) -> bool {
+        !self.closed.contains_key(&stream.replica)
+    }
+
+    /// A vector without what lies beyond the ends of closed streams.
+    pub(super) fn cap(&self, mut vector: VersionVector) -> VersionVector {
+        for (replica, closed) in &self.closed {
+            vector = vector.with_only(&Stream { scope: SCOPE, replica: *replica }, closed.through);
+        }
+        vector
+    }
+
+    /// Whether somebody who has seen `vector` has taken commits that do not count.
+    pub(super) fn is_exceeded_by(&self, vector: &VersionVector) -> bool {
+        let beyond = |(replica, closed): (&ReplicaId, &Closed)| {
+            vector.seq(&Stream { scope: SCOPE, replica: *replica }) > closed.through
+        };
+        self.closed.iter().any(beyond)
+    }
+}
+
+impl Replica {
+    /// How many writers were closed so far: the number of the membership epoch.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.retired.closed.len() as u64
+    }
+
+    /// The closed streams, with the last commit of each that counts.
+    pub fn retired(&self) -> impl Iterator<Item = (ReplicaId, u64)> + '_ {
+        self.retired.closed.iter().map(|(replica, closed)| (*replica, closed.through))
+    }
+
+    /// Reads the table again when it may have changed, and draws the consequences.
+    pub(super) fn look_at_retired(&mut self, now: Time, out: &mut Vec<Output>) {
+        if !std::mem::take(&mut self.retired.stale) {
+            return;
+        }
+        let hash = self.state.object(&self.retired.key).map(|object| object.content().hash());
+        if hash == self.retired.read {
+            return;
+        }
+        self.retired.read = hash;
+        let before = std::mem::take(&mut self.retired.closed);
+        for (entry, dots) in self.state.object(&self.retired.key).map_or_else(Vec::new, |table| table.members_with_dots()) {
+            let Some((replica, through)) = parse(&entry) else { continue };
+            let closed = self.retired.closed.entry(replica).or_insert(Closed { through, by: BTreeSet::new() });
+            closed.through = closed.through.max(through);
+            closed.by.extend(dots);
+        }
+        let news = self.retired.closed.iter().filter(|(replica, closed)| before.get(replica) != Some(closed));
+        let news: Vec<(ReplicaId, Closed)> = news.map(|(replica, closed)| (*replica, closed.clone())).collect();
+        for (replica, closed) in news {
+            self.retired.folded.remove(&replica);
+            out.push(Output::Event(Event::Retired { replica, through: closed.through }));
+            if replica == self.me && !self.lineage.is_fenced() {
+                // We were away for too long. Whatever we have that the others have not, they do not take under its old name.
+                let orphans = self.own_from(closed.through + 1);
+                self.begin_anew(orphans, closed.by.first().copied(), now, out);
+            }
+        }
+    }
+
+    /// About once a second: closes whom nobody waits for any more, and takes over the shares of those who were closed.
+    pub(super) fn retire_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
+        if now.mono_ms.saturating_sub(self.retired.looked_ms) < FORGET_MS {
+            return;
+        }
+        self.retired.looked_ms = now.mono_ms;
+        self.retired.look_again();
+        if self.lineage.is_fenced() || self.durability.is_read_only() || self.durability.owes_checkpoint() {
+            return;
+        }
+        let entries: Vec<Scalar> = self.to_retire(now).into_iter().map(entry).collect();
+        if !entries.is_empty() {
+            let assign = |member| Assign { member, value: Some(()), over: Vec::new() };
+            let ops = vec![(self.retired.key.clone(), Op::OrSet(entries.into_iter().map(assign).collect()))];
+            self.retired.look_again();
+            self.commit_own(ops, now, out);
+            return;
+        }
+        self.fold_if_due(now, out);
+    }
+
+    /// The streams to close now, with their last commits that count.
+    fn to_retire(&mut self, now: Time) -> Vec<(ReplicaId, u64)> {
+        let mut writers: BTreeMap<NodeId, Vec<(Stream, u64)>> = BTreeMap::new();
+        for (stream, seq) in self.seen.iter().filter(|(stream, seq)| self.retired.end_of(stream) != *seq) {
+            if self.retired.end_of(&stream) == SEQ_MAX {
+                writers.entry(stream.replica.node).or_default().push((stream, seq));
+            } else if seq > self.retired.end_of(&stream) {
+                // A member of the epoch had more of the stream than whoever closed it knew: that counts too.
+                return vec![(stream.replica, seq)];
+            }
+        }
+        let silent = |node: &NodeId| {
+            let heard = self.peers.known.get(node).and_then(|peer| peer.heard_ms).unwrap_or(0);
+            let gone = *node != self.me.node && !self.members.contains(node) && !self.peers.connected.contains(node);
+            gone && now.mono_ms.saturating_sub(heard) >= self.config.retire_after_ms
+        };
+        let gone: BTreeSet<NodeId> = writers.keys().copied().filter(silent).collect();
+        let old_lives = self.old_lives(&writers, now);
+        if (gone.is_empty() && old_lives.is_empty()) || !self.is_majority_without(&gone, &writers) {
+            return Vec::new();
+        }
+        let gone = writers.iter().filter(|(node, _)| gone.contains(node)).flat_map(|(_, streams)| streams.iter().copied());
+        let all = gone.chain(old_lives);
+        let all = all.filter(|(stream, seq)| self.is_everywhere(stream, *seq));
+        all.map(|(stream, seq)| (stream.replica, seq)).take(MEMBERS_PER_OP_MAX).collect()
+    }
+
+    /// Streams of earlier incarnations of members that have been quiet for as long: nobody writes them any more.
+    fn old_lives(&mut self, writers: &BTreeMap<NodeId, Vec<(Stream, u64)>>, now: Time) -> Vec<(Stream, u64)> {
+        let earlier = |(_, streams): (&NodeId, &Vec<(Stream, u64)>)| streams[..streams.len() - 1].to_vec();
+        let waiting = |stream: &Stream| stream.replica.node == self.me.node && !self.lineage.orphans().is_empty();
+        let streams: BTreeMap<Stream, u64> =
+            writers.iter().flat_map(earlier).filter(|(stream, _)| !waiting(stream)).collect();
+        let quiet = &mut self.retired.quiet;
+        quiet.retain(|stream, (seq, _)| streams.get(stream) == Some(seq));
+        streams.iter().for_each(|(stream, seq)| drop(quiet.entry(*stream).or_insert((*seq, now.mono_ms))));
+        let long = |(_, (_, since)): &(&Stream, &(u64, u64))| {
+            now.mono_ms.saturating_sub(*since) >= self.config.retire_after_ms
+        };
+        quiet.iter().filter(long).map(|(stream, (seq, _))| (*stream, *seq)).collect()
+    }
+
+    /// Whether those who stay may decide for the epoch, and we are the one to say so: the least of them.
+    fn is_majority_without(&self, gone: &BTreeSet<NodeId>, writers: &BTreeMap<NodeId, Vec<(Stream, u64)>>) -> bool {
+        let staying: BTreeSet<NodeId> = self.members.iter().copied().chain([self.me.node]).collect();
+        let epoch: BTreeSet<NodeId> = staying.iter().chain(writers.keys()).chain(gone).copied().collect();
+        let half = 2 * staying.len() == epoch.len() && staying.first() == epoch.first();
+        let all_here = self.members.iter().all(|node| self.peers.connected.contains(node));
+        (2 * staying.len() > epoch.len() || half) && all_here && staying.first() == Some(&self.me.node)
+    }
+
+    /// Whether all members have exactly this much of a stream, durably.
+    fn is_everywhere(&self, stream: &Stream, seq: u64) -> bool {
+        let exactly = |node: &NodeId| {
+            let peer = self.peers.known.get(node);
+            peer.is_some_and(|peer| peer.durable.seq(stream) == seq && peer.seen.seq(stream) == seq)
+        };
+        self.durable().seq(stream) == seq && self.members.iter().all(exactly)
+    }
+
+    /// Takes over the shares of closed writers in counters, when all members know that they are closed and by whom.
+    fn fold_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
+        let open = self.retired.closed.keys().filter(|replica| !self.retired.folded.contains(replica));
+        let due: BTreeSet<ReplicaId> = open.filter(|replica| self.heir_of(replica) == Some(self.me)).copied().collect();
+        if due.is_empty() {
+            return;
+        }
+        let keys: Vec<Key> = self.state.counters_holding(&due).take(FOLDS_PER_COMMIT).collect();
+        let fold = |key: &Key| Some((key.clone(), self.state.fold_of(key, &due, self.me)?));
+        let ops: Vec<_> = keys.iter().filter_map(fold).collect();
+        if ops.is_empty() {
+            self.retired.folded.extend(due);
+            return;
+        }
+        self.commit_own(ops, now, out);
+    }
+
+    /// Who takes over the shares of a closed writer: the least of those who closed it, or the heir of that one, should it be
+    /// closed too. `None` while not everybody can know: two that took over the same share would count it twice.
+    fn heir_of(&self, replica: &ReplicaId) -> Option<ReplicaId> {
+        let mut of = *replica;
+        for _ in 0..=self.retired.closed.len() {
+            let closed = self.retired.closed.get(&of)?;
+            if !self.is_settled_closing(&of, closed) {
+                return None;
+            }
+            of = closed.by.first()?.replica;
+            if !self.retired.closed.contains_key(&of) {
+                return Some(of);
+            }
+        }
+        None
+    }
+
+    /// Whether every member knows that a writer was closed and has exactly what counts of it, and we know of all who closed it.
+    fn is_settled_closing(&self, replica: &ReplicaId, closed: &Closed) -> bool {
+        let stream = Stream { scope: SCOPE, replica: *replica };
+        let knows = |node: &NodeId| {
+            let peer = self.peers.known.get(node);
+            peer.is_some_and(|peer| {
+                closed.by.iter().all(|dot| peer.durable.covers(SCOPE, dot))
+                    && peer.durable.seq(&stream) == closed.through
+                    && self.seen.includes(&peer.seen)
+            })
+        };
+        self.seen.seq(&stream) == closed.through && self.members.iter().all(knows)
+    }
+
+    /// Commits operations of the agent's own.
+    fn commit_own(&mut self, ops: Vec<(Key, Op)>, now: Time, out: &mut Vec<Output>) {
+        let stream = self.own_stream();
+        let seq = self.seen.seq(&stream) + 1;
+        let commit = Commit { stream, seq, hlc: self.clock.issue(now.wall_ms), request: None, ops };
+        let bytes = commit.encode();
+        if bytes.len() <= COMMIT_BYTES_MAX {
+            self.append(commit, bytes, out);
+        }
+    }
+}
+
+fn entry((replica, through): (ReplicaId, u64)) -> Scalar {
+    let mut bytes = Vec::with_capacity(ENTRY_BYTES);
+    bytes.extend(replica.node.0);
+    bytes.extend(replica.incarnation.0.to_be_bytes());
+    bytes.extend(through.to_be_bytes());
+    Scalar::Bytes(bytes)
+}
+
+/// What an entry says; `None` when it is none of ours.
+fn parse(entry: &Scalar) -> Option<(ReplicaId, u64)> {
+    let Scalar::Bytes(bytes) = entry else { return None };
+    let (node, rest) = bytes.split_first_chunk::<32>()?;
+    let (incarnation, rest) = rest.split_first_chunk::<8>()?;
+    let (through, rest) = rest.split_first_chunk::<8>()?;
+    let replica = ReplicaId { node: NodeId(*node), incarnation: Incarnation(u64::from_be_bytes(*incarnation)) };
+    rest.is_empty().then_some((replica, u64::from_be_bytes(*through)))
+}
