@@ -166,6 +166,9 @@ fn report(event: &Event) {
         }
         Event::RepairBegun { from } => tracing::info!(%from, "repair from state begins"),
         Event::RepairDone { from } => tracing::info!(%from, "repair from state is complete"),
+        Event::RepairAbandoned { from, why } => {
+            tracing::warn!(%from, ?why, "repair from state was given up; another giver is tried next");
+        }
         Event::Amnesia { peer, known, own } => {
             tracing::error!(%peer, known, own, "this data directory has forgotten commits of its own: a restored backup or a copy");
         }

@@ -77,11 +77,11 @@ impl Replica {
         self.send_digest(node, now, out);
     }
 
-    pub(super) fn handle_peer_down(&mut self, node: NodeId) {
+    pub(super) fn handle_peer_down(&mut self, node: NodeId, out: &mut Vec<Output>) {
         if let Some(peer) = self.peers.known.get_mut(&node) {
             peer.connected = false;
         }
-        self.repair.abandon(Some(node));
+        self.abandon_repair_from(node, out);
     }
 
     pub(super) fn connected(&self) -> Vec<NodeId> {
