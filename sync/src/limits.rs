@@ -72,6 +72,29 @@ pub const CHECKPOINT_MS: u64 = 5_000;
 /// How long a page of a repair may be awaited before the repair is given up and begun anew elsewhere, in milliseconds.
 pub const REPAIR_PATIENCE_MS: u64 = 5_000;
 
+/// Most sums and hashes that one message of a repair compares: with their ranges, half a mebibyte.
+pub const REPAIR_WORDS_MAX: usize = 32_768;
+
+/// Most ranges that one message of a repair asks about: leaves of about a dozen objects, of which a thousand differ, with room.
+pub const REPAIR_ASKS_MAX: usize = 4_096;
+
+/// Most objects of a range that are compared one by one instead of by the sums of its parts. Fewer would cost more sums, more
+/// would cost more hashes beside the one that differs.
+pub const REPAIR_ITEMS_MAX: usize = 32;
+
+/// Most parts that a range is compared in at once. One that differs costs 8 bytes a part and a round trip.
+pub const REPAIR_PARTS_MAX: usize = 256;
+
+/// Most ranges that a repair keeps to be asked about; beyond, they are taken together and compared again.
+pub const REPAIR_RANGES_MAX: usize = 65_536;
+
+/// Most pages of one repair that may end early and bring nothing: only a giver that is being repaired itself has such.
+pub const REPAIR_EMPTY_PAGES_MAX: u32 = 16_384;
+
+/// Ranges that show more than the replica's vector, above which a repair takes the rest plainly, in order: that makes few of
+/// many. A repair of 1,000 objects under load makes some 2,000.
+pub const AHEAD_RANGES_MAX: usize = 8_192;
+
 /// How often what every member has seen is forgotten, in milliseconds.
 pub const FORGET_MS: u64 = 1_000;
 

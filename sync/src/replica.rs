@@ -6,12 +6,15 @@
 
 mod ahead;
 mod anti_entropy;
+mod compare;
 mod durability;
 mod early;
+mod giver;
 mod io;
 mod lineage;
 mod local;
 mod peers;
+mod plan;
 mod receive;
 mod recovery;
 mod reissue;
@@ -21,7 +24,11 @@ mod retire;
 use std::collections::BTreeSet;
 
 pub use ahead::Ahead;
-pub use io::{Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output, Tip};
+pub use compare::Ask;
+pub use io::{
+    Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output, RepairEnd,
+    RepairProgress, Tip,
+};
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
 
@@ -123,7 +130,7 @@ impl Replica {
             Input::Commit { ticket, changes, request } => self.handle_commit(ticket, &changes, request, now, &mut out),
             Input::Receive { from, message } => self.handle_message(from, message, now, &mut out),
             Input::PeerUp(node) => self.handle_peer_up(node, now, &mut out),
-            Input::PeerDown(node) => self.handle_peer_down(node),
+            Input::PeerDown(node) => self.handle_peer_down(node, &mut out),
             Input::Members(members) => {
                 self.members = members.into_iter().filter(|node| *node != self.me.node).collect();
                 self.peers.moved = true;
@@ -163,9 +170,9 @@ impl Replica {
             Message::Recall { incarnation, from: first } => self.handle_recall(from, incarnation, first, out),
             Message::Recalled { known, batch } => self.handle_recalled(from, known, batch, now, out),
             Message::Forgotten => self.handle_forgotten(from, now, out),
-            Message::StateRequest { after } => self.handle_state_request(from, after, out),
-            Message::StatePage { seen, ahead, after, objects, next } => {
-                self.handle_state_page(from, repair::Page { seen, ahead, after, objects, next }, now, out);
+            Message::StateRequest { asks } => self.handle_state_request(from, &asks, out),
+            Message::StatePage { seen, ahead, to, last, equal, objects } => {
+                self.handle_state_page(from, repair::Page { seen, ahead, to, last, equal, objects }, now, out);
             }
         }
     }
@@ -263,11 +270,7 @@ impl Replica {
     /// Whether no repair has put content here that our vector does not cover yet.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.repair.ahead.is_empty() || {
-            let mut ahead = self.repair.ahead.clone();
-            ahead.settle(&self.seen);
-            ahead.is_empty()
-        }
+        self.repair.ahead.is_within(&self.seen)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::commit::RequestId;
 use crate::crdt::ContentHash;
 use crate::id::{Incarnation, NodeId};
 use crate::key::Key;
-use crate::replica::{Event, Input, Message, Output};
+use crate::replica::{Event, Input, Message, Output, RepairEnd};
 use clients::Answered;
 use disk::Write;
 use ledger::Ledger;
@@ -282,7 +282,9 @@ impl<'a> Sim<'a> {
 
     fn note_event(&mut self, index: usize, event: &Event) -> Result<(), String> {
         match event {
-            Event::Rejected { .. } | Event::Diverged { .. } => Err(format!("node {index}: {event:?}")),
+            Event::Rejected { .. } | Event::Diverged { .. } | Event::RepairAbandoned { why: RepairEnd::Unsound, .. } => {
+                Err(format!("node {index}: {event:?}"))
+            }
             Event::Amnesia { .. } if self.nodes[index].forgot.is_none() => Err(format!("node {index}: {event:?}")),
             Event::Amnesia { .. } => {
                 self.coverage.rebirths += 1;
@@ -292,7 +294,7 @@ impl<'a> Sim<'a> {
                 self.coverage.repairs_done += 1;
                 Ok(())
             }
-            Event::Held { .. } | Event::RepairBegun { .. } => Ok(()),
+            Event::Held { .. } | Event::RepairBegun { .. } | Event::RepairAbandoned { .. } => Ok(()),
         }
     }
 

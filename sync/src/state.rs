@@ -147,30 +147,6 @@ impl State {
         self.touch(key, |object| object.merge(state, theirs, ours));
     }
 
-    /// Removes what another host, which has seen `theirs`, does not hold any more, from the keys after `after` up to and
-    /// including `through`; `there` tells which of them it does hold.
-    pub(crate) fn merge_absence<'a>(
-        &mut self,
-        range: (Option<&Key>, Option<&Key>),
-        there: &BTreeSet<Key>,
-        theirs: Context<'_>,
-        ours: impl Fn(&Key) -> Context<'a>,
-    ) {
-        let (after, through) = range;
-        let within = |key: &Key| through.is_none_or(|through| key <= through);
-        let absent: Vec<Key> = self
-            .objects_after(after)
-            .map(|(key, _)| key.clone())
-            .take_while(within)
-            .filter(|key| !there.contains(key))
-            .collect();
-        for key in absent {
-            let nothing = Object::new(&key).state();
-            let ours = ours(&key);
-            self.merge(key, nothing, theirs, ours);
-        }
-    }
-
     /// Forgets deferred dots that `context` has come to cover.
     pub fn settle(&mut self, context: Context<'_>) {
         for key in self.unsettled.iter().cloned().collect::<Vec<_>>() {
@@ -256,5 +232,18 @@ impl ReadState for State {
             Value::Map(fields) => Some(fields),
             Value::Counter(_) | Value::Set(_) => None,
         }
+    }
+}
+
+impl State {
+    /// All objects, in an order that means nothing: for sums over all of them.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&Key, &Object)> {
+        self.objects.iter()
+    }
+
+    /// Removes of `key` what another host, which has seen `theirs`, does not hold any more: it holds nothing of that name.
+    pub(crate) fn merge_absence(&mut self, key: Key, theirs: Context<'_>, ours: Context<'_>) {
+        let nothing = Object::new(&key).state();
+        self.merge(key, nothing, theirs, ours);
     }
 }

@@ -173,6 +173,9 @@ fn report(event: &Event) {
             tracing::error!(orphans, "this node's past is not everybody's: its state comes back from the members");
         }
         Event::MadeAgain { commits } => tracing::warn!(commits, "commits of an earlier life were made again"),
+        Event::RepairAbandoned { from, why } => {
+            tracing::warn!(%from, ?why, "repair from state was given up; another giver is tried next");
+        }
         Event::Amnesia { peer, known, own } => {
             tracing::error!(%peer, known, own, "this data directory has forgotten commits of its own: a restored backup or a copy");
         }

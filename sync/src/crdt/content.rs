@@ -30,6 +30,12 @@ impl ContentHash {
         Self(std::array::from_fn(|lane| self.0[lane].wrapping_sub(other.0[lane])))
     }
 
+    /// 64 bits of it, for comparisons that another hash backs.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0[0]
+    }
+
     fn of(hash: &blake3::Hash) -> Self {
         let bytes = hash.as_bytes();
         Self(std::array::from_fn(|lane| {
@@ -65,6 +71,14 @@ impl Content {
         hasher.update(&[key.kind() as u8]);
         hasher.update(key.name().as_bytes());
         Self { salt: *hasher.finalize().as_bytes(), hash: ContentHash::default(), bytes: 0 }
+    }
+
+    /// [`Key::position`] of the object's key: the salt begins with it.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        let mut position = [0; 8];
+        position.copy_from_slice(&self.salt[..8]);
+        u64::from_be_bytes(position)
     }
 
     /// The sum over the items.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::Ahead;
+use super::{Ahead, Ask};
 use crate::causal::VersionVector;
 use crate::change::{Change, ChangeError};
 use crate::codec::{self, DecodeError};
@@ -247,31 +247,35 @@ pub enum Message {
     /// What you miss is not in my log any more: ask for state.
     #[serde(rename = "f")]
     Forgotten,
-    /// Asks for the objects after this key.
+    /// Asks how ranges of the sender's state differ from the receiver's.
     #[serde(rename = "q")]
     StateRequest {
-        /// Where the last page ended.
+        /// The ranges, in order and apart, and what the sender holds in them.
         #[serde(rename = "a")]
-        after: Option<Key>,
+        asks: Vec<Ask>,
     },
-    /// Objects in order of key.
+    /// Answers a [`Message::StateRequest`], as far as one page and one vector reach.
     #[serde(rename = "p")]
     StatePage {
         /// What the sender had seen when it made this page.
         #[serde(rename = "s")]
         seen: VersionVector,
-        /// What these objects show beyond that, because the sender is being repaired itself. Nearly always empty.
+        /// What the ranges show beyond that, because the sender is being repaired itself. Nearly always empty.
         #[serde(rename = "h")]
         ahead: VersionVector,
-        /// The key that the page was asked to begin after.
-        #[serde(rename = "a")]
-        after: Option<Key>,
-        /// The objects.
+        /// [`Ask::digest`] of what this answers.
+        #[serde(rename = "t")]
+        to: u64,
+        /// The last position that this answers.
+        #[serde(rename = "l")]
+        last: u64,
+        /// Of each sum and hash that was told of the answered ranges, in order, whether it is the same here: a bit each, the
+        /// least significant first.
+        #[serde(rename = "e", with = "serde_bytes")]
+        equal: Vec<u8>,
+        /// The objects of the ranges told by hashes, without those whose hash was told, in order of position and key.
         #[serde(rename = "o")]
         objects: Vec<(Key, ObjectState)>,
-        /// Where the page ends; `None` when it is the last.
-        #[serde(rename = "n")]
-        next: Option<Key>,
     },
 }
 
@@ -361,6 +365,13 @@ pub enum Event {
         /// How many.
         commits: u64,
     },
+    /// A repair from state was given up; what it brought stays, and the next begins with another giver, if there is one.
+    RepairAbandoned {
+        /// The giver.
+        from: NodeId,
+        /// Why.
+        why: RepairEnd,
+    },
     /// A peer knows commits of ours that we do not remember: the data directory was restored or copied.
     Amnesia {
         /// Who told us.
@@ -370,6 +381,36 @@ pub enum Event {
         /// The last that we know.
         own: u64,
     },
+}
+
+/// Why a repair was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepairEnd {
+    /// The giver can not be reached any more.
+    Gone,
+    /// The giver fell silent.
+    Silent,
+    /// Its state holds a stamp too far in the future.
+    Future,
+    /// It lost, in a restart, what its first answer showed.
+    Regressed,
+    /// It has commits of a closed stream that do not count.
+    Closed,
+    /// An answer breaks the rules.
+    Unsound,
+}
+
+/// How far a repair from state has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepairProgress {
+    /// The giver.
+    pub from: NodeId,
+    /// How much of the state is known to be as the giver has it, of a thousand.
+    pub done_permille: u16,
+    /// Answers so far.
+    pub answers: u64,
+    /// Objects taken so far.
+    pub objects: u64,
 }
 
 /// What happened to a replica so far.
@@ -393,6 +434,8 @@ pub struct Counters {
     pub diverged: u64,
     /// Repairs from state begun.
     pub repairs: u64,
+    /// Repairs from state given up.
+    pub repairs_abandoned: u64,
     /// Digests sent.
     pub digests: u64,
     /// Commits received that lie beyond the end of a closed stream.

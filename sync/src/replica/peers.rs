@@ -83,13 +83,13 @@ impl Replica {
         self.send_digest(node, out);
     }
 
-    pub(super) fn handle_peer_down(&mut self, node: NodeId) {
+    pub(super) fn handle_peer_down(&mut self, node: NodeId, out: &mut Vec<Output>) {
         if let Some(peer) = self.peers.known.get_mut(&node) {
             peer.connected = false;
         }
         self.peers.connected.remove(&node);
         self.peers.moved = true;
-        self.repair.abandon(Some(node));
+        self.abandon_repair_from(node, out);
     }
 
     /// What every member is known to have durable.

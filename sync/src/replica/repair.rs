@@ -1,77 +1,84 @@
-//! Repair from state: for a peer that is behind the retained log, or whose root differs at an equal vector.
+//! Repair from state: for a peer that is behind the retained log, or whose root differs at an equal vector. The receiver's side.
 //!
-//! The receiver asks page by page, in order of key; the giver keeps nothing between pages. Our vector advances only when the
-//! last page is in, to the vector of the first. Commits go on being applied meanwhile: what an object shows beyond our vector
-//! is known ([`Ahead`]), and it takes nothing twice.
+//! The receiver asks how ranges of its state differ from the giver's, ever finer where they do; the giver keeps nothing between
+//! questions. Each answer asserts what the giver holds in some ranges at one vector, its own (what it has seen and what those
+//! ranges show beyond that): we merge what differs, and note that vector for all of them, the equal ones too. Our own vector
+//! advances only when the last answer is in, to the vector of the first. Commits go on being applied meanwhile: what an object
+//! shows beyond our vector is known ([`Ahead`]), and it takes nothing twice.
 
 use std::collections::BTreeSet;
 
-use super::{Ahead, Event, Message, Output, Replica, SCOPE};
+use super::giver::{Bits, Held};
+use super::plan::{Plan, Said};
+use super::{Ahead, Event, Message, Output, RepairEnd, RepairProgress, Replica, SCOPE};
 use crate::causal::VersionVector;
-use crate::codec;
 use crate::crdt::{Context, ObjectState};
 use crate::id::NodeId;
 use crate::key::Key;
-use crate::limits::{REPAIR_PATIENCE_MS, REQUEST_PATIENCE_MS};
+use crate::limits::{AHEAD_RANGES_MAX, REPAIR_EMPTY_PAGES_MAX, REPAIR_PATIENCE_MS, REQUEST_PATIENCE_MS};
 use crate::time::Time;
-
-/// Pages that wait until what they show of our own commits is durable. One per peer that asks, at most this many.
-const PAGES_HELD_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct RepairState {
     current: Option<Repair>,
     pub(super) ahead: Ahead,
-    /// Pages made for others, and how much of our own stream must be durable before they may go.
-    held: Vec<(u64, NodeId, Message)>,
+    pub(super) held: Held,
+    /// The giver of the last repair, if it was given up.
+    failed: Option<NodeId>,
 }
 
 #[derive(Debug)]
 struct Repair {
     from: NodeId,
-    /// The vector of the first page.
+    /// The vector of the first answer.
     target: Option<VersionVector>,
-    after: Option<Key>,
-    /// When the page was last asked for.
+    plan: Plan,
+    /// When the question was last sent.
     asked_ms: u64,
-    /// When the last page came.
+    /// When the last answer was taken.
     advanced_ms: u64,
+    /// Whether an answer waits for our clock.
+    waits: bool,
+    answers: u64,
+    objects: u64,
+    /// Answers that ended early and brought nothing.
+    empty: u32,
 }
 
-/// What a page says.
+/// What an answer says.
 pub(super) struct Page {
     pub(super) seen: VersionVector,
     pub(super) ahead: VersionVector,
-    pub(super) after: Option<Key>,
+    pub(super) to: u64,
+    pub(super) last: u64,
+    pub(super) equal: Vec<u8>,
     pub(super) objects: Vec<(Key, ObjectState)>,
-    pub(super) next: Option<Key>,
+}
+
+/// An answer that was checked.
+struct Answer {
+    seen: VersionVector,
+    ahead: VersionVector,
+    /// Both together: what its ranges show.
+    shown: VersionVector,
+    last: u64,
+    equal: Bits,
+    objects: Vec<(u64, Key, ObjectState)>,
 }
 
 impl Page {
-    /// What its objects show.
-    fn shown(&self) -> VersionVector {
+    /// The answer, if it speaks of what was asked, in order, and of the scope that there is.
+    fn checked(self, plan: &Plan) -> Option<Answer> {
         let mut shown = self.seen.clone();
         shown.merge(&self.ahead);
-        shown
-    }
-
-    /// Whether it leads on, holds only what lies between its ends, in order, and speaks of the scope that there is.
-    fn is_sound(&self) -> bool {
-        let after_start = |key: &Key| self.after.as_ref().is_none_or(|after| key > after);
-        let within = |key: &Key| after_start(key) && self.next.as_ref().is_none_or(|next| key <= next);
-        self.next.as_ref().is_none_or(after_start)
-            && self.objects.iter().all(|(key, _)| within(key))
-            && self.objects.is_sorted_by(|(before, _), (after, _)| before < after)
-            && self.seen.iter().chain(self.ahead.iter()).all(|(stream, _)| stream.scope == SCOPE)
-    }
-}
-
-impl RepairState {
-    /// Gives up the repair under way, if it is from `node` or `node` is `None`. What its pages brought stays: it is true.
-    pub(super) fn abandon(&mut self, node: Option<NodeId>) {
-        if self.current.as_ref().is_some_and(|repair| node.is_none_or(|node| node == repair.from)) {
-            self.current = None;
-        }
+        let equal = Bits::of(self.equal);
+        let objects: Vec<_> =
+            self.objects.into_iter().map(|(key, object)| (key.position(), key, object)).collect();
+        let sound = plan.allows(self.last, &equal)
+            && objects.iter().all(|(position, ..)| *position <= self.last && plan.wants(*position))
+            && objects.is_sorted_by(|before, after| (before.0, &before.1) < (after.0, &after.1))
+            && shown.iter().all(|(stream, _)| stream.scope == SCOPE);
+        sound.then_some(Answer { seen: self.seen, ahead: self.ahead, shown, last: self.last, equal, objects })
     }
 }
 
@@ -80,123 +87,154 @@ impl Replica {
         self.begin_repair(from, now, out);
     }
 
+    /// Begins a repair from `from`; after one that was given up, from the next peer that has something for us.
     pub(super) fn begin_repair(&mut self, from: NodeId, now: Time, out: &mut Vec<Output>) {
         if self.repair.current.is_some() || self.durability.is_read_only() {
             return;
         }
+        let from = self.repair.failed.and_then(|failed| self.giver_after(failed)).unwrap_or(from);
         self.counters.repairs += 1;
-        self.repair.current =
-            Some(Repair { from, target: None, after: None, asked_ms: now.mono_ms, advanced_ms: now.mono_ms });
+        self.repair.current = Some(Repair {
+            from,
+            target: None,
+            plan: Plan::of_all(self.state.len()),
+            asked_ms: now.mono_ms,
+            advanced_ms: now.mono_ms,
+            waits: false,
+            answers: 0,
+            objects: 0,
+            empty: 0,
+        });
         out.push(Output::Event(Event::RepairBegun { from }));
-        out.push(Output::Send { to: from, message: Message::StateRequest { after: None } });
+        self.ask_for_state(now, out);
     }
 
-    /// Asks again for a page that does not come, and gives up a repair whose giver has fallen silent; anti-entropy will begin
-    /// it anew with whoever answers.
+    /// The next connected peer that is known to have what we have not.
+    fn giver_after(&self, failed: NodeId) -> Option<NodeId> {
+        let root = self.root();
+        let differs = |node: &NodeId| {
+            let peer = self.peers.known.get(node);
+            peer.is_some_and(|peer| {
+                self.seen.missing_from(&peer.seen) > 0 || (peer.seen == self.seen && peer.root.is_some_and(|of| of != root))
+            })
+        };
+        let givers: Vec<_> = self.peers.connected.iter().copied().filter(differs).collect();
+        givers.iter().find(|node| **node > failed).or(givers.first()).copied()
+    }
+
+    /// How far the repair under way has come; `None` when there is none.
+    #[must_use]
+    pub fn repair_progress(&self) -> Option<RepairProgress> {
+        self.repair.current.as_ref().map(|repair| RepairProgress {
+            from: repair.from,
+            done_permille: repair.plan.done_permille(),
+            answers: repair.answers,
+            objects: repair.objects,
+        })
+    }
+
+    /// Asks the next question.
+    fn ask_for_state(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Some(repair) = &mut self.repair.current else { return };
+        repair.plan.ask(&self.state, self.config.page_bytes);
+        repair.asked_ms = now.mono_ms;
+        let message = Message::StateRequest { asks: repair.plan.asks.clone() };
+        out.push(Output::Send { to: repair.from, message });
+    }
+
+    /// Asks again when no answer comes, and gives up a repair that does not get on; anti-entropy will begin it anew, with
+    /// another giver if there is one.
     pub(super) fn continue_repair(&mut self, now: Time, out: &mut Vec<Output>) {
         let Some(repair) = &mut self.repair.current else { return };
         if now.mono_ms.saturating_sub(repair.advanced_ms) >= REPAIR_PATIENCE_MS {
-            self.repair.abandon(None);
+            let why = if repair.waits { RepairEnd::Future } else { RepairEnd::Silent };
+            self.abandon_repair(why, out);
         } else if now.mono_ms.saturating_sub(repair.asked_ms) >= REQUEST_PATIENCE_MS {
             repair.asked_ms = now.mono_ms;
-            out.push(Output::Send { to: repair.from, message: Message::StateRequest { after: repair.after.clone() } });
+            let message = Message::StateRequest { asks: repair.plan.asks.clone() };
+            out.push(Output::Send { to: repair.from, message });
         }
     }
 
-    /// Makes a page. It shows our own commits too, so it is held until those are durable.
-    pub(super) fn handle_state_request(&mut self, from: NodeId, after: Option<Key>, out: &mut Vec<Output>) {
-        let mut objects = Vec::new();
-        let mut bytes = 0;
-        let mut next = None;
-        // A page has one vector, so it ends where what its objects show changes.
-        let (ahead, end) = self.repair.ahead.range_after(after.as_ref());
-        for (key, object) in self.state.objects_after(after.as_ref()) {
-            if end.is_some_and(|end| key > end) {
-                next = end.cloned();
-                break;
-            }
-            if bytes >= self.config.page_bytes {
-                next = objects.last().map(|(key, _): &(Key, ObjectState)| key.clone());
-                break;
-            }
-            let state = object.state();
-            bytes += codec::encode(&state).len() + key.name().len();
-            objects.push((key.clone(), state));
+    /// Gives up the repair under way if it is from `node`, which has gone.
+    pub(super) fn abandon_repair_from(&mut self, node: NodeId, out: &mut Vec<Output>) {
+        if self.repair.current.as_ref().is_some_and(|repair| repair.from == node) {
+            self.abandon_repair(RepairEnd::Gone, out);
         }
-        let message = Message::StatePage {
-            seen: self.seen.clone(),
-            ahead: ahead.cloned().unwrap_or_default(),
-            after,
-            objects,
-            next,
-        };
-        let own = self.seen.seq(&self.own_stream());
-        self.repair.held.retain(|(_, to, _)| *to != from);
-        if self.repair.held.len() < PAGES_HELD_MAX {
-            self.repair.held.push((own, from, message));
-        }
-        self.release_pages(out);
     }
 
-    /// Sends the pages whose content is durable by now.
-    pub(super) fn release_pages(&mut self, out: &mut Vec<Output>) {
-        let durable = self.durable().seq(&self.own_stream());
-        for (needs, to, message) in std::mem::take(&mut self.repair.held) {
-            if needs <= durable {
-                out.push(Output::Send { to, message });
-            } else {
-                self.repair.held.push((needs, to, message));
-            }
-        }
+    /// Gives up the repair under way. What its answers brought stays: it is true.
+    fn abandon_repair(&mut self, why: RepairEnd, out: &mut Vec<Output>) {
+        let Some(repair) = self.repair.current.take() else { return };
+        self.repair.failed = Some(repair.from);
+        self.counters.repairs_abandoned += 1;
+        out.push(Output::Event(Event::RepairAbandoned { from: repair.from, why }));
     }
 
     pub(super) fn handle_state_page(&mut self, from: NodeId, page: Page, now: Time, out: &mut Vec<Output>) {
-        let Some(repair) = &self.repair.current else { return };
-        if repair.from != from || repair.after != page.after {
+        let Some(repair) = self.repair.current.as_ref().filter(|repair| repair.from == from) else { return };
+        if repair.plan.digest != page.to {
             return;
         }
-        let target = repair.target.clone().unwrap_or_else(|| page.seen.clone());
-        if !page.seen.includes(&target) {
-            // A page from before the repair, late; or the giver restarted and lost what was not durable there.
+        if repair.target.as_ref().is_some_and(|target| !page.seen.includes(target)) {
+            // The giver restarted and lost what was not durable there.
+            self.abandon_repair(RepairEnd::Regressed, out);
             return;
         }
-        if !page.is_sound() {
+        let Some(answer) = page.checked(&repair.plan) else {
             self.counters.rejected += 1;
-            self.repair.abandon(None);
+            self.abandon_repair(RepairEnd::Unsound, out);
+            return;
+        };
+        if self.retired.is_exceeded_by(&answer.shown) {
+            // It was away and does not know yet that what it has does not count.
+            self.abandon_repair(RepairEnd::Closed, out);
             return;
         }
-        if !self.observe_stamps(&page, now, out) {
+        if !self.observe_stamps(&answer, now, out) {
+            if let Some(repair) = &mut self.repair.current {
+                repair.waits = true;
+            }
             return;
         }
-        self.check_memory(from, &page.shown(), now, out);
-        self.repair.current = Some(Repair {
-            from,
-            target: Some(target.clone()),
-            after: page.next.clone(),
-            asked_ms: now.mono_ms,
-            advanced_ms: now.mono_ms,
-        });
-        self.merge_page(&page);
-        if let Some(next) = page.next {
-            out.push(Output::Send { to: from, message: Message::StateRequest { after: Some(next) } });
-            return;
+        self.check_memory(from, &answer.shown, now, out);
+        let Some(mut repair) = self.repair.current.take() else { return };
+        let idle = answer.objects.is_empty() && repair.plan.asks.last().is_some_and(|ask| ask.last > answer.last);
+        repair.empty += u32::from(idle);
+        repair.objects += answer.objects.len() as u64;
+        repair.answers += 1;
+        (repair.asked_ms, repair.advanced_ms, repair.waits) = (now.mono_ms, now.mono_ms, false);
+        let target = repair.target.get_or_insert_with(|| answer.seen.clone()).clone();
+        self.take_answer(&mut repair.plan, answer);
+        let (is_done, is_idle) = (repair.plan.is_done(), repair.empty > REPAIR_EMPTY_PAGES_MAX);
+        self.repair.current = Some(repair);
+        if is_done {
+            self.finish_repair(from, &target, now, out);
+        } else if is_idle {
+            self.abandon_repair(RepairEnd::Unsound, out);
+        } else {
+            self.ask_for_state(now, out);
         }
-        self.repair.current = None;
+    }
+
+    fn finish_repair(&mut self, from: NodeId, target: &VersionVector, now: Time, out: &mut Vec<Output>) {
+        (self.repair.current, self.repair.failed) = (None, None);
         let own = self.own_stream();
         for (stream, seq) in target.iter().filter(|(stream, _)| *stream != own) {
             self.seen.advance(stream, seq);
         }
         self.state.settle(Context::of(&self.seen));
         self.repair.ahead.settle(&self.seen);
+        self.retired.look_again();
         self.durability.want_checkpoint();
         self.checkpoint_if_due(now, out);
         out.push(Output::Event(Event::RepairDone { from }));
         self.ask(from, now, out);
     }
 
-    /// Takes note of the stamps in a page; false when one is from too far ahead: then the page waits, as its commit would.
-    fn observe_stamps(&mut self, page: &Page, now: Time, out: &mut Vec<Output>) -> bool {
-        let entries = page.objects.iter().flat_map(|(_, object)| match object {
+    /// Takes note of the stamps in an answer; false when one is from too far ahead: then it waits, as its commit would.
+    fn observe_stamps(&mut self, answer: &Answer, now: Time, out: &mut Vec<Output>) -> bool {
+        let entries = answer.objects.iter().flat_map(|(_, _, object)| match object {
             ObjectState::LwwMap(map) => map.members.as_slice(),
             ObjectState::GCounter(_) | ObjectState::PnCounter(..) | ObjectState::GSet(_) | ObjectState::OrSet(_) => &[],
         });
@@ -212,15 +250,29 @@ impl Replica {
         true
     }
 
-    fn merge_page(&mut self, page: &Page) {
-        let theirs = Context { ahead: Some(&page.ahead), ..Context::of(&page.seen) };
+    /// Merges what an answer says.
+    fn take_answer(&mut self, plan: &mut Plan, answer: Answer) {
+        let there: BTreeSet<_> = answer.objects.iter().map(|(position, key, _)| (*position, key)).collect();
+        let said = Said { last: answer.last, equal: &answer.equal, there: &there };
+        let verdict = plan.take(&self.state, &said);
+        let theirs = Context { ahead: Some(&answer.ahead), ..Context::of(&answer.seen) };
         let (seen, ahead) = (&self.seen, &self.repair.ahead);
         let ours = |key: &Key| Context { ahead: ahead.of(key), ..Context::of(seen) };
-        let there: BTreeSet<Key> = page.objects.iter().map(|(key, _)| key.clone()).collect();
-        self.state.merge_absence((page.after.as_ref(), page.next.as_ref()), &there, theirs, ours);
-        for (key, object) in &page.objects {
-            self.state.merge(key.clone(), object.clone(), theirs, ours(key));
+        for key in verdict.absent {
+            let ours = ours(&key);
+            self.state.merge_absence(key, theirs, ours);
         }
-        self.repair.ahead.show(page.after.as_ref(), page.next.as_ref(), &page.shown());
+        for (position, key, object) in answer.objects {
+            if !verdict.changed.contains(&position) {
+                let ours = ours(&key);
+                self.state.merge(key, object, theirs, ours);
+            }
+        }
+        if !self.seen.includes(&answer.shown) {
+            self.repair.ahead.show(&verdict.settled, &answer.shown);
+        }
+        if self.repair.ahead.len() > AHEAD_RANGES_MAX {
+            plan.become_plain();
+        }
     }
 }

@@ -1,0 +1,222 @@
+//! Comparing two states by ranges of position: what is asked, and the one scan over the objects that asking and answering take.
+//!
+//! A range is told either by the sums of its parts or by the hash of each object in it. Both cover dots and values (by the
+//! content hash) and deferred dots, which the content hash leaves out: an object passed over as equal must not hide a removal
+//! that came before its add. Objects that hold nothing count as nothing, for hosts forget them at different moments.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::codec;
+use crate::crdt::{Object, ObjectState};
+use crate::key::Key;
+use crate::limits::{REPAIR_ASKS_MAX, REPAIR_WORDS_MAX};
+use crate::state::State;
+
+/// A question about one range of [`Key::position`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "AskTuple", into = "AskTuple")]
+pub struct Ask {
+    /// The first position.
+    pub start: u64,
+    /// The last position.
+    pub last: u64,
+    /// Parts of this many bits of position are told by their sums; `None`: objects are told one by one.
+    pub shift: Option<u8>,
+    /// The sums of the parts in order; or hashes of objects in ascending order, not necessarily of all. No hash at all asks
+    /// plainly for everything.
+    pub words: Vec<u64>,
+}
+
+type AskTuple = (u64, u64, Option<u8>, Words);
+
+/// Numbers as one string of bytes, little-endian.
+struct Words(Vec<u64>);
+
+impl Ask {
+    /// Names a question to its answer.
+    #[must_use]
+    pub fn digest(asks: &[Self]) -> u64 {
+        first_word(&blake3::hash(&codec::encode(&asks)))
+    }
+
+    /// Whether these are questions that one may ask: in order, apart, bounded, with a sum for each part.
+    pub(super) fn are_sound(asks: &[Self]) -> bool {
+        let one = |ask: &Self| match ask.shift {
+            _ if ask.start > ask.last => false,
+            None => ask.words.is_sorted(),
+            Some(shift) => shift < 64 && !ask.words.is_empty() && ask.count() == ask.words.len() as u64,
+        };
+        !asks.is_empty()
+            && asks.len() <= REPAIR_ASKS_MAX
+            && asks.iter().map(|ask| ask.words.len()).sum::<usize>() <= REPAIR_WORDS_MAX
+            && asks.iter().all(one)
+            && asks.is_sorted_by(|before, after| before.last < after.start)
+    }
+
+    /// How many parts are told by their sums; none when objects are told.
+    pub(super) fn count(&self) -> u64 {
+        self.shift.map_or(0, |shift| ((self.last - self.start) >> shift).saturating_add(1))
+    }
+
+    /// The first and the last position of each part that is told by its sum.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let (start, last, shift) = (self.start, self.last, self.shift.unwrap_or_default());
+        (0..self.count()).map(move |part| {
+            let from = start + (part << shift);
+            (from, from.saturating_add((1 << shift) - 1).min(last))
+        })
+    }
+
+    /// The index of the question about `position`, if there is one.
+    pub(super) fn about(asks: &[Self], position: u64) -> Option<usize> {
+        let index = asks.partition_point(|ask| ask.start <= position).checked_sub(1)?;
+        (position <= asks[index].last).then_some(index)
+    }
+}
+
+/// The sum over a part, and how many objects are in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) sum: u64,
+    pub(super) count: u64,
+}
+
+/// An object in a range that is told by objects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item<'a> {
+    pub(super) position: u64,
+    pub(super) hash: u64,
+    pub(super) key: &'a Key,
+    pub(super) object: &'a Object,
+}
+
+/// What a state holds in the ranges of some questions.
+pub(super) struct Survey<'a> {
+    sums: Vec<Sum>,
+    /// Where the sums of each question begin.
+    firsts: Vec<usize>,
+    /// In order of position and key.
+    items: Vec<Item<'a>>,
+    /// The position before which all items are here.
+    pub(super) cut: Option<u64>,
+}
+
+impl<'a> Survey<'a> {
+    /// Looks through all objects once; keeps at most about `items_max` of those told one by one, the first ones.
+    pub(super) fn of(state: &'a State, asks: &[Ask], items_max: usize) -> Self {
+        let mut firsts = Vec::with_capacity(asks.len());
+        let mut parts = 0;
+        for ask in asks {
+            firsts.push(parts);
+            parts += usize::try_from(ask.count()).unwrap_or(usize::MAX);
+        }
+        let mut survey = Self { sums: vec![Sum::default(); parts], firsts, items: Vec::new(), cut: None };
+        for (key, object) in state.objects().filter(|(_, object)| !object.is_forgettable()) {
+            let position = object.content().position();
+            let Some(index) = Ask::about(asks, position) else { continue };
+            let Some(shift) = asks[index].shift else {
+                if survey.cut.is_none_or(|cut| position < cut) {
+                    survey.items.push(Item { position, hash: hash(position, object), key, object });
+                    survey.shrink_to(items_max);
+                }
+                continue;
+            };
+            let part = usize::try_from((position - asks[index].start) >> shift).unwrap_or(usize::MAX);
+            if let Some(sum) = survey.sums.get_mut(survey.firsts[index].saturating_add(part)) {
+                sum.sum = sum.sum.wrapping_add(hash(position, object));
+                sum.count += 1;
+            }
+        }
+        survey.items.sort_unstable_by_key(|item| (item.position, item.key));
+        survey
+    }
+
+    /// Keeps the first `items_max` of twice as many, so that a page of a large state costs the memory of a page.
+    fn shrink_to(&mut self, items_max: usize) {
+        if self.items.len() / 2 < items_max {
+            return;
+        }
+        let (_, item, _) = self.items.select_nth_unstable_by_key(items_max, |item| item.position);
+        let cut = item.position;
+        self.items.retain(|item| item.position < cut);
+        self.cut = Some(cut);
+    }
+
+    /// The sums of the parts of question `index`.
+    pub(super) fn sums(&self, index: usize) -> &[Sum] {
+        let end = self.firsts.get(index + 1).copied().unwrap_or(self.sums.len());
+        &self.sums[self.firsts[index]..end]
+    }
+
+    /// The objects from `start` to `last`, if they are told one by one.
+    pub(super) fn items(&self, start: u64, last: u64) -> &[Item<'a>] {
+        let from = self.items.partition_point(|item| item.position < start);
+        let to = self.items.partition_point(|item| item.position <= last);
+        &self.items[from..to.max(from)]
+    }
+}
+
+/// What the two sides compare of one object.
+fn hash(position: u64, object: &Object) -> u64 {
+    let hash = mix(mix(position) ^ object.content().hash().word());
+    if object.garbage() == 0 {
+        return hash;
+    }
+    let dot = |bytes: Vec<u8>| first_word(&blake3::hash(&bytes));
+    let deferred = match object.state() {
+        ObjectState::OrSet(state) => {
+            let dots = state.deferred.iter().flat_map(|(member, dots)| dots.iter().map(move |dot| (member, dot)));
+            dots.fold(0, |sum: u64, named| sum.wrapping_add(dot(codec::encode(&named))))
+        }
+        ObjectState::LwwMap(state) => {
+            let dots = state.deferred.iter().flat_map(|(field, dots)| dots.iter().map(move |dot| (field, dot)));
+            dots.fold(0, |sum: u64, named| sum.wrapping_add(dot(codec::encode(&named))))
+        }
+        ObjectState::GCounter(_) | ObjectState::PnCounter(..) | ObjectState::GSet(_) => 0,
+    };
+    mix(hash ^ deferred)
+}
+
+/// Spreads what sums must not cancel out. Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+const fn mix(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+fn first_word(hash: &blake3::Hash) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&hash.as_bytes()[..8]);
+    u64::from_le_bytes(word)
+}
+
+impl From<AskTuple> for Ask {
+    fn from((start, last, shift, Words(words)): AskTuple) -> Self {
+        Self { start, last, shift, words }
+    }
+}
+
+impl From<Ask> for AskTuple {
+    fn from(ask: Ask) -> Self {
+        (ask.start, ask.last, ask.shift, Words(ask.words))
+    }
+}
+
+impl Serialize for Words {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes: Vec<u8> = self.0.iter().flat_map(|word| word.to_le_bytes()).collect();
+        serializer.serialize_bytes(&bytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
+        let (words, rest) = bytes.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(serde::de::Error::custom("half a number"));
+        }
+        Ok(Self(words.iter().map(|word| u64::from_le_bytes(*word)).collect()))
+    }
+}
