@@ -36,7 +36,9 @@ use crate::causal::VersionVector;
 use crate::crdt::ContentHash;
 use crate::hlc::Clock;
 use crate::id::{NodeId, ReplicaId, Scope, Stream};
-use crate::limits::{CHECKPOINT_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT, MAX_DRIFT_MS, PAGE_BYTES, REQUESTS_REMEMBERED, RETIRE_AFTER_MS};
+use crate::limits::{
+    CHECKPOINT_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT, MAX_DRIFT_MS, PAGE_BYTES, REQUESTS_REMEMBERED, RETIRE_AFTER_MS,
+};
 use crate::log::Log;
 use crate::state::State;
 use crate::time::Time;
@@ -129,7 +131,7 @@ impl Replica {
         match input {
             Input::Commit { ticket, changes, request } => self.handle_commit(ticket, &changes, request, now, &mut out),
             Input::Receive { from, message } => self.handle_message(from, message, now, &mut out),
-            Input::PeerUp(node) => self.handle_peer_up(node, now, &mut out),
+            Input::PeerUp(node) => self.handle_peer_up(node, &mut out),
             Input::PeerDown(node) => self.handle_peer_down(node, &mut out),
             Input::Members(members) => {
                 self.members = members.into_iter().filter(|node| *node != self.me.node).collect();
@@ -148,9 +150,9 @@ impl Replica {
         self.look_at_retired(now, &mut out);
         if self.lineage.is_fenced() {
             // Until it is known what our stream means, nothing is said that could give it another meaning elsewhere.
-            out.retain(|output| {
-                !matches!(output, Output::Send { message, .. } if !matches!(message, Message::Recall { .. }))
-            });
+            out.retain(
+                |output| !matches!(output, Output::Send { message, .. } if !matches!(message, Message::Recall { .. })),
+            );
         }
         out
     }

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crdt::{Assign, ContentHash, Context, Object, ObjectState, Op, Value};
+use crate::causal::VersionVector;
+use crate::crdt::{Assign, ContentHash, Context, Object, ObjectState, Op, Raise, Value};
 use crate::draft::{Folded, ReadState};
 use crate::hlc::Hlc;
-use crate::id::{Dot, ReplicaId};
+use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::{Key, Kind};
+use crate::limits::{COUNTER_TOTAL_MAX, DOTS_PER_ASSIGN_MAX};
 use crate::scalar::Scalar;
 
 /// All objects of one scope.
@@ -103,10 +105,11 @@ impl State {
             Folded::Counter { up, down } => {
                 let (own_up, own_down) = object.map_or((0, 0), |object| object.totals(&dot.replica));
                 match key.kind() {
-                    Kind::GCounter => Op::GCounter(own_up + up),
-                    Kind::PnCounter | Kind::GSet | Kind::OrSet | Kind::LwwMap => {
-                        Op::PnCounter(own_up + up, own_down + down)
-                    }
+                    Kind::GCounter => Op::GCounter(Raise { total: own_up + up, step: up }),
+                    Kind::PnCounter | Kind::GSet | Kind::OrSet | Kind::LwwMap => Op::PnCounter(
+                        Raise { total: own_up + up, step: up },
+                        Raise { total: own_down + down, step: down },
+                    ),
                 }
             }
             Folded::Grow(members) => {
@@ -135,6 +138,40 @@ impl State {
             }
         };
         Some(op)
+    }
+
+    /// The operation by which `me` takes over what retired replicas hold of the counter `key`; `None` when they hold nothing, or
+    /// the sum is more than one replica may hold. `seen` must include all that was ever written by them, and nobody else may
+    /// take over the same entries at the same time: what two take over counts twice.
+    #[must_use]
+    pub fn fold_of(&self, key: &Key, retired: &BTreeSet<ReplicaId>, seen: &VersionVector, me: ReplicaId) -> Option<Op> {
+        let counter = self.objects.get(key)?.as_counter()?;
+        let (mut up, mut down) = counter.totals(&me);
+        let mut from = Vec::new();
+        for share in counter.shares().iter().filter(|share| share.replica != me && retired.contains(&share.replica)) {
+            // The last commit of the stream, not that of the entry: hosts that read it from the first version of the format
+            // may know different ones, and all of them go.
+            let seq = seen.seq(&Stream::global(share.replica));
+            if seq < share.seq.max(1) || from.len() == DOTS_PER_ASSIGN_MAX {
+                continue;
+            }
+            up = up.checked_add(share.up).filter(|up| *up <= COUNTER_TOTAL_MAX)?;
+            down = down.checked_add(share.down).filter(|down| *down <= COUNTER_TOTAL_MAX)?;
+            from.push(Dot { replica: share.replica, seq });
+        }
+        (!from.is_empty()).then_some(Op::Fold { up, down, from })
+    }
+
+    /// The counters that hold entries of any of `replicas`, in order of key. Looks at every counter, and at nothing else.
+    pub fn counters_holding<'a>(&'a self, replicas: &'a BTreeSet<ReplicaId>) -> impl Iterator<Item = &'a Key> {
+        let holds = |object: &Object| {
+            object
+                .as_counter()
+                .is_some_and(|counter| counter.shares().iter().any(|share| replicas.contains(&share.replica)))
+        };
+        let counters =
+            self.objects.iter().take_while(|(key, _)| matches!(key.kind(), Kind::GCounter | Kind::PnCounter));
+        counters.filter(move |(_, object)| holds(object)).map(|(key, _)| key)
     }
 
     /// Applies one operation of the commit named by `dot`, stamped `hlc`. It has been validated.

@@ -356,8 +356,7 @@ fn a_store_that_lost_its_objects_gives_back_what_only_its_log_had() {
     mesh.cut(1);
     mesh.write(1, "gcounter/kills", Change::Increment(7));
     let own = Stream::global(mesh.replica(1).me());
-    let log: Vec<Batch> =
-        mesh.disks[1].recovery.log.iter().filter(|batch| batch.stream == own).cloned().collect();
+    let log: Vec<Batch> = mesh.disks[1].recovery.log.iter().filter(|batch| batch.stream == own).cloned().collect();
     let mut disk = Disk { incarnation: 9, ..Disk::default() };
     disk.recovery.orphans = Orphans { certain: Vec::new(), doubtful: log };
     mesh.restart(1, Some(disk));

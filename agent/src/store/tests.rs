@@ -41,7 +41,7 @@ fn stream(node: u8) -> Stream {
 
 fn commit(node: u8, seq: u64) -> CommitBytes {
     let key = "gcounter/kills".parse().expect("a key");
-    Commit { stream: stream(node), seq, hlc: Hlc::from_millis(seq), request: None, ops: vec![(key, Op::GCounter(seq))] }
+    Commit { stream: stream(node), seq, hlc: Hlc::from_millis(seq), request: None, ops: vec![(key, Op::GCounter(seq.into()))] }
         .encode()
 }
 

@@ -53,9 +53,8 @@ impl Replica {
     /// Sends everybody a digest soon after a change, but not after each.
     fn tell_news(&mut self, now: Time, out: &mut Vec<Output>) {
         let root = self.root();
-        let news = |(at, of): (u64, ContentHash)| {
-            of != root && now.mono_ms.saturating_sub(at) >= DIGEST_AFTER_CHANGE_MS
-        };
+        let news =
+            |(at, of): (u64, ContentHash)| of != root && now.mono_ms.saturating_sub(at) >= DIGEST_AFTER_CHANGE_MS;
         if self.peers.told.is_none_or(news) {
             self.peers.told = Some((now.mono_ms, root));
             self.peers.connected.clone().into_iter().for_each(|node| self.send_digest(node, out));

@@ -121,8 +121,13 @@ impl Replica {
         self.repair.ahead.settle(&self.seen);
         let ahead = self.repair.ahead.clone();
         let objects = self.state.take_dirty();
-        let checkpoint =
-            Checkpoint { vector, ahead, objects, orphans: self.lineage.orphans().clone(), log_first: self.log.firsts() };
+        let checkpoint = Checkpoint {
+            vector,
+            ahead,
+            objects,
+            orphans: self.lineage.orphans().clone(),
+            log_first: self.log.firsts(),
+        };
         out.push(Output::Checkpoint { token, checkpoint });
     }
 }

@@ -200,13 +200,7 @@ impl Replica {
     }
 
     /// Asks the store to forget everything but `orphans`, and what waits to be made again already.
-    pub(super) fn begin_anew(
-        &mut self,
-        orphans: Vec<Batch>,
-        required: Option<Dot>,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn begin_anew(&mut self, orphans: Vec<Batch>, required: Option<Dot>, now: Time, out: &mut Vec<Output>) {
         let mut all = self.lineage.orphans.clone();
         all.certain.extend(orphans);
         self.lineage.required = required;
@@ -247,13 +241,8 @@ impl Replica {
         self.durability.begin_anew();
         self.retired.look_again();
         let required = self.lineage.required.take();
-        self.lineage = Lineage {
-            orphans,
-            required,
-            before: Some(before.into()),
-            began_ms: now.mono_ms,
-            ..Lineage::default()
-        };
+        self.lineage =
+            Lineage { orphans, required, before: Some(before.into()), began_ms: now.mono_ms, ..Lineage::default() };
         self.peers.connected.clone().into_iter().for_each(|node| self.send_digest(node, out));
     }
 
@@ -294,4 +283,3 @@ impl Requests {
         self.answer(request).is_some()
     }
 }
-

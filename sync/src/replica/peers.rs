@@ -75,7 +75,7 @@ pub struct Progress {
 }
 
 impl Replica {
-    pub(super) fn handle_peer_up(&mut self, node: NodeId, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn handle_peer_up(&mut self, node: NodeId, out: &mut Vec<Output>) {
         let peer = self.peers.known.entry(node).or_default();
         peer.connected = true;
         (peer.asked_ms, peer.pushed, peer.served) = (None, None, None);

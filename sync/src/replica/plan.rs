@@ -9,9 +9,7 @@ use std::ops::RangeInclusive;
 use super::compare::{Ask, Survey};
 use super::giver::Bits;
 use crate::key::Key;
-use crate::limits::{
-    REPAIR_ASKS_MAX, REPAIR_ITEMS_MAX, REPAIR_PARTS_MAX, REPAIR_RANGES_MAX, REPAIR_WORDS_MAX,
-};
+use crate::limits::{REPAIR_ASKS_MAX, REPAIR_ITEMS_MAX, REPAIR_PARTS_MAX, REPAIR_RANGES_MAX, REPAIR_WORDS_MAX};
 use crate::state::State;
 
 /// What a question takes beside its numbers, counted in numbers.
@@ -94,7 +92,8 @@ impl Plan {
             about.push((left, Vec::new()));
         }
         let survey = Survey::of(state, &asks, usize::MAX);
-        let mut words = REPAIR_WORDS_MAX - asks.iter().map(|ask| usize::try_from(ask.count()).unwrap_or(0)).sum::<usize>();
+        let mut words =
+            REPAIR_WORDS_MAX - asks.iter().map(|ask| usize::try_from(ask.count()).unwrap_or(0)).sum::<usize>();
         for (index, (ask, (left, places))) in asks.iter_mut().zip(&mut about).enumerate() {
             ask.words = survey.sums(index).iter().map(|sum| sum.sum).collect();
             if ask.shift.is_none() && !left.plain {

@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 
 use super::{Event, Output, Replica};
 use crate::commit::{Batch, Commit, RequestId};
-use crate::crdt::{Assign, Object, Op};
-use crate::hlc::Hlc;
+use crate::crdt::{Assign, Op};
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
 use crate::limits::{COMMIT_BYTES_MAX, COUNTER_TOTAL_MAX, ORPHANS_GRACE_MS};
@@ -20,7 +19,6 @@ use crate::time::Time;
 struct Again<'a> {
     /// What it was called.
     old: Dot,
-    hlc: Hlc,
     /// What it will be called.
     new: Dot,
     /// What we wrote before the first orphan of this round was made again; later than any orphan.
@@ -72,14 +70,17 @@ impl Replica {
         for (old, bytes) in batches.iter().flat_map(dots) {
             let stream = self.own_stream();
             // What our own store gave back decodes; should it not, there is nothing that could be made of it.
-            let Ok(commit) = Commit::decode(Stream { replica: old.replica, ..stream }, old.seq, &bytes) else { continue };
+            let Ok(commit) = Commit::decode(Stream { replica: old.replica, ..stream }, old.seq, &bytes) else {
+                continue;
+            };
             let request = commit.request.unwrap_or_else(|| request_of(&old));
             if self.requests.knows(&request) {
                 continue;
             }
             let new = Dot { replica: self.me, seq: self.seen.seq(&stream) + 1 };
-            let again = Again { old, hlc: commit.hlc, new, own_before, orphans: &orphans };
-            let ops = commit.ops.into_iter().filter_map(|(key, op)| Some((key.clone(), self.op_again(&key, op, &again)?)));
+            let again = Again { old, new, own_before, orphans: &orphans };
+            let ops =
+                commit.ops.into_iter().filter_map(|(key, op)| Some((key.clone(), self.op_again(&key, op, &again)?)));
             let ops: Vec<(Key, Op)> = ops.filter(|(key, op)| op.validate(key.kind(), &new).is_ok()).collect();
             let made = Commit { stream, seq: new.seq, hlc: commit.hlc, request: Some(request), ops };
             let bytes = made.encode();
@@ -124,7 +125,8 @@ impl Replica {
                     let live = live(&assign.member);
                     self.assign_again(assign, &live, again)
                 });
-                Some(Op::LwwMap(assigns.collect())).filter(|op| !matches!(op, Op::LwwMap(assigns) if assigns.is_empty()))
+                Some(Op::LwwMap(assigns.collect()))
+                    .filter(|op| !matches!(op, Op::LwwMap(assigns) if assigns.is_empty()))
             }
         }
     }

@@ -119,7 +119,9 @@ impl Replica {
         }
         self.retired.read = hash;
         let before = std::mem::take(&mut self.retired.closed);
-        for (entry, dots) in self.state.object(&self.retired.key).map_or_else(Vec::new, |table| table.members_with_dots()) {
+        for (entry, dots) in
+            self.state.object(&self.retired.key).map_or_else(Vec::new, |table| table.members_with_dots())
+        {
             let Some((replica, through)) = parse(&entry) else { continue };
             let closed = self.retired.closed.entry(replica).or_insert(Closed { through, by: BTreeSet::new() });
             closed.through = closed.through.max(through);
@@ -180,7 +182,8 @@ impl Replica {
         if (gone.is_empty() && old_lives.is_empty()) || !self.is_majority_without(&gone, &writers) {
             return Vec::new();
         }
-        let gone = writers.iter().filter(|(node, _)| gone.contains(node)).flat_map(|(_, streams)| streams.iter().copied());
+        let gone =
+            writers.iter().filter(|(node, _)| gone.contains(node)).flat_map(|(_, streams)| streams.iter().copied());
         let all = gone.chain(old_lives);
         let all = all.filter(|(stream, seq)| self.is_everywhere(stream, *seq));
         all.map(|(stream, seq)| (stream.replica, seq)).take(MEMBERS_PER_OP_MAX).collect()
@@ -194,7 +197,9 @@ impl Replica {
             writers.iter().flat_map(earlier).filter(|(stream, _)| !waiting(stream)).collect();
         let quiet = &mut self.retired.quiet;
         quiet.retain(|stream, (seq, _)| streams.get(stream) == Some(seq));
-        streams.iter().for_each(|(stream, seq)| drop(quiet.entry(*stream).or_insert((*seq, now.mono_ms))));
+        for (stream, seq) in streams {
+            quiet.entry(stream).or_insert((seq, now.mono_ms));
+        }
         let long = |(_, (_, since)): &(&Stream, &(u64, u64))| {
             now.mono_ms.saturating_sub(*since) >= self.config.retire_after_ms
         };
@@ -226,8 +231,8 @@ impl Replica {
         if due.is_empty() {
             return;
         }
-        let keys: Vec<Key> = self.state.counters_holding(&due).take(FOLDS_PER_COMMIT).collect();
-        let fold = |key: &Key| Some((key.clone(), self.state.fold_of(key, &due, self.me)?));
+        let keys: Vec<Key> = self.state.counters_holding(&due).take(FOLDS_PER_COMMIT).cloned().collect();
+        let fold = |key: &Key| Some((key.clone(), self.state.fold_of(key, &due, &self.seen, self.me)?));
         let ops: Vec<_> = keys.iter().filter_map(fold).collect();
         if ops.is_empty() {
             self.retired.folded.extend(due);

@@ -70,12 +70,15 @@ impl Sim<'_> {
         }
         match message {
             Message::Commits { batches, .. } => batches.iter().try_for_each(|batch| self.ledger.check_sent(batch)),
-            Message::Vector { seen, durable, .. } => own_durable(seen).and_then(|()| own_durable(durable)),
+            Message::Vector { seen, .. } => own_durable(seen),
+            Message::Recalled { batch, .. } => batch.iter().try_for_each(|batch| self.ledger.check_sent(batch)),
             Message::StatePage { seen, objects, .. } => {
                 own_durable(seen)?;
                 objects.iter().try_for_each(|(_, object)| self.check_shown(object))
             }
-            Message::Digest { .. } | Message::Forgotten | Message::StateRequest { .. } => Ok(()),
+            Message::Digest { .. } | Message::Forgotten | Message::Recall { .. } | Message::StateRequest { .. } => {
+                Ok(())
+            }
         }
     }
 
