@@ -23,7 +23,8 @@ use std::collections::BTreeSet;
 pub use ahead::Ahead;
 pub use compare::Ask;
 pub use io::{
-    Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output, RepairEnd, RepairProgress,
+    Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output, RepairEnd,
+    RepairProgress,
 };
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};

@@ -282,9 +282,9 @@ impl<'a> Sim<'a> {
 
     fn note_event(&mut self, index: usize, event: &Event) -> Result<(), String> {
         match event {
-            Event::Rejected { .. } | Event::Diverged { .. } | Event::RepairAbandoned { why: RepairEnd::Unsound, .. } => {
-                Err(format!("node {index}: {event:?}"))
-            }
+            Event::Rejected { .. }
+            | Event::Diverged { .. }
+            | Event::RepairAbandoned { why: RepairEnd::Unsound, .. } => Err(format!("node {index}: {event:?}")),
             Event::Amnesia { .. } if self.nodes[index].forgot.is_none() => Err(format!("node {index}: {event:?}")),
             Event::Amnesia { .. } => {
                 self.coverage.rebirths += 1;

@@ -169,8 +169,7 @@ mod tests {
         let mut ahead = Ahead::default();
         ahead.show(&[20..=40], &vector(5));
         ahead.show(&[0..=0, 30..=u64::MAX], &vector(7));
-        for (position, expect) in
-            [(0, 7), (1, 0), (19, 0), (20, 5), (29, 5), (30, 7), (40, 7), (41, 7), (u64::MAX, 7)]
+        for (position, expect) in [(0, 7), (1, 0), (19, 0), (20, 5), (29, 5), (30, 7), (40, 7), (41, 7), (u64::MAX, 7)]
         {
             assert_eq!(commits(&ahead, position), expect, "{position}");
         }

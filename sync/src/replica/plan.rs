@@ -9,9 +9,7 @@ use std::ops::RangeInclusive;
 use super::compare::{Ask, Survey};
 use super::giver::Bits;
 use crate::key::Key;
-use crate::limits::{
-    REPAIR_ASKS_MAX, REPAIR_ITEMS_MAX, REPAIR_PARTS_MAX, REPAIR_RANGES_MAX, REPAIR_WORDS_MAX,
-};
+use crate::limits::{REPAIR_ASKS_MAX, REPAIR_ITEMS_MAX, REPAIR_PARTS_MAX, REPAIR_RANGES_MAX, REPAIR_WORDS_MAX};
 use crate::state::State;
 
 /// What a question takes beside its numbers, counted in numbers.
@@ -76,7 +74,7 @@ impl Plan {
     pub(super) fn done_permille(&self) -> u16 {
         let ranges = self.left.iter().chain(self.about.iter().map(|(left, _)| left));
         let left: u128 = ranges.map(|left| u128::from(left.last - left.start) + 1).sum();
-        u16::try_from(1000 - ((left * 1000) >> 64).min(1000)).unwrap_or(0)
+        u16::try_from(1000 - (left * 1000).div_ceil(1 << 64).min(1000)).unwrap_or(0)
     }
 
     /// Turns the first of what is left into questions that fit into about `bytes`.
@@ -94,7 +92,8 @@ impl Plan {
             about.push((left, Vec::new()));
         }
         let survey = Survey::of(state, &asks, usize::MAX);
-        let mut words = REPAIR_WORDS_MAX - asks.iter().map(|ask| usize::try_from(ask.count()).unwrap_or(0)).sum::<usize>();
+        let mut words =
+            REPAIR_WORDS_MAX - asks.iter().map(|ask| usize::try_from(ask.count()).unwrap_or(0)).sum::<usize>();
         for (index, (ask, (left, places))) in asks.iter_mut().zip(&mut about).enumerate() {
             ask.words = survey.sums(index).iter().map(|sum| sum.sum).collect();
             if ask.shift.is_none() && !left.plain {

@@ -72,8 +72,7 @@ impl Page {
         let mut shown = self.seen.clone();
         shown.merge(&self.ahead);
         let equal = Bits::of(self.equal);
-        let objects: Vec<_> =
-            self.objects.into_iter().map(|(key, object)| (key.position(), key, object)).collect();
+        let objects: Vec<_> = self.objects.into_iter().map(|(key, object)| (key.position(), key, object)).collect();
         let sound = plan.allows(self.last, &equal)
             && objects.iter().all(|(position, ..)| *position <= self.last && plan.wants(*position))
             && objects.is_sorted_by(|before, after| (before.0, &before.1) < (after.0, &after.1))
@@ -115,7 +114,8 @@ impl Replica {
         let differs = |node: &NodeId| {
             let peer = self.peers.known.get(node);
             peer.is_some_and(|peer| {
-                self.seen.missing_from(&peer.seen) > 0 || (peer.seen == self.seen && peer.root.is_some_and(|of| of != root))
+                self.seen.missing_from(&peer.seen) > 0
+                    || (peer.seen == self.seen && peer.root.is_some_and(|of| of != root))
             })
         };
         let givers: Vec<_> = self.connected().into_iter().filter(differs).collect();
