@@ -1,5 +1,4 @@
 //! What repair from state costs: counts of bytes and of questions, never times.
-#![expect(clippy::print_stdout, reason = "the figures are for whoever runs this with --nocapture")]
 
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::codec;

@@ -176,7 +176,7 @@ impl Plan {
 
 /// How many objects of a range are compared one by one: fewer when pages are small.
 fn items_max(bytes: usize) -> usize {
-    (bytes / 64).clamp(2, REPAIR_ITEMS_MAX)
+    (bytes / 256).clamp(2, REPAIR_ITEMS_MAX)
 }
 
 impl Left {
