@@ -11,7 +11,7 @@ use selvedge_sync::crdt::{Assign, ContentHash, CounterState, DotMapState, Entry,
 use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{Dot, Incarnation, NodeId, ReplicaId, Scope, Stream};
 use selvedge_sync::key::{Key, Kind};
-use selvedge_sync::replica::{Config, Event, Input, Message, Output, Recovery, Replica};
+use selvedge_sync::replica::{Tip, Ask, Config, Event, Input, Message, Output, Recovery, Replica};
 use selvedge_sync::scalar::{Float, Scalar};
 use selvedge_sync::sim::Rng;
 use selvedge_sync::time::Time;
@@ -85,15 +85,18 @@ fn messages() -> Vec<Message> {
         root: ContentHash::ZERO,
         answer: true,
     };
-    let mut messages = vec![Message::Forgotten, Message::StateRequest { after: Some(key(Kind::GSet, "g")) }];
+    let everything =
+        |shift, words| Message::StateRequest { asks: vec![Ask { start: 0, last: u64::MAX, shift, words }] };
+    let mut messages = vec![Message::Forgotten, everything(None, Vec::new())];
     messages.extend(settle(&mut other, Input::PeerUp(node(1))));
     messages.extend(settle(&mut other, ask(nothing)));
     messages.extend(settle(
         &mut other,
         ask(Message::Digest { root: ContentHash::ZERO, vector: [0; 16], durable: true, exact: true }),
     ));
-    messages.extend(settle(&mut other, ask(Message::StateRequest { after: None })));
-    messages.extend(settle(&mut other, ask(Message::StateRequest { after: Some(key(Kind::PnCounter, "p")) })));
+    messages.extend(settle(&mut other, ask(everything(None, vec![1, 2]))));
+    messages.extend(settle(&mut other, ask(everything(Some(61), vec![0; 8]))));
+    messages.extend(settle(&mut replica(1), Input::Receive { from: node(9), message: Message::Forgotten }));
     let commits = other.log().range(&Stream::global(other.me()), 3, 4, usize::MAX);
     if let selvedge_sync::log::Range::Batch { batch, .. } = commits {
         messages.push(Message::Commits { batches: vec![batch], more: true });
@@ -227,17 +230,25 @@ fn numbers_at_the_edge_do_not_overflow() {
         for edge in edges {
             let mut victim = replica(1);
             let seen = vector(stream, edge);
+            settle(&mut victim, Input::Receive { from: node(9), message: Message::Forgotten });
             let page = Message::StatePage {
                 seen: seen.clone(),
                 ahead: vector(stream, edge / 2),
-                after: None,
+                to: 0,
+                last: u64::MAX,
+                equal: vec![255],
                 objects: vec![(
                     key(Kind::GCounter, "c"),
                     ObjectState::GCounter(counter(stream.replica, edge, edge, 0)),
                 )],
-                next: None,
             };
-            let heard = Message::Vector { seen: seen.clone(), durable: seen, root: ContentHash::ZERO, answer: true };
+            let heard = Message::Vector {
+                seen,
+                behind: vec![(stream, edge)],
+                root: ContentHash::ZERO,
+                answer: true,
+                tip: Some(Tip(Incarnation(edge), edge, edge)),
+            };
             for message in
                 [Message::Forgotten, page, batch(stream, edge, 2), heard, batch(stream, edge.wrapping_add(1), 1)]
             {
@@ -291,12 +302,13 @@ fn stamps_from_the_far_future_wait_in_commits_and_in_pages() {
     let page = Message::StatePage {
         seen: vector(stream, 1),
         ahead: VersionVector::default(),
-        after: None,
+        to: Ask::digest(&[Ask { start: 0, last: u64::MAX, shift: None, words: Vec::new() }]),
+        last: u64::MAX,
+        equal: Vec::new(),
         objects: vec![(
             key(Kind::LwwMap, "m"),
             ObjectState::LwwMap(DotMapState { members: vec![("f".to_owned(), vec![entry])], deferred: Vec::new() }),
         )],
-        next: None,
     };
     let mut victim = Replica::new(replica_id(1), Config::default());
     victim.handle(Input::PeerUp(node(9)), NOW);

@@ -220,3 +220,77 @@ impl<'de> Deserialize<'de> for Words {
         Ok(Self(words.iter().map(|word| u64::from_le_bytes(*word)).collect()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::causal::VersionVector;
+    use crate::crdt::{Assign, Context, Op};
+    use crate::hlc::Hlc;
+    use crate::id::{Dot, Incarnation, NodeId, ReplicaId};
+    use crate::key::Kind;
+    use crate::scalar::Scalar;
+
+    fn state(names: std::ops::Range<u64>) -> State {
+        let replica = ReplicaId { node: NodeId([1; 32]), incarnation: Incarnation(1) };
+        let (mut state, seen) = (State::new(replica), VersionVector::default());
+        for seq in names {
+            let key = Key::new(Kind::OrSet, &format!("k{seq}")).expect("a key");
+            let add = Assign { member: Scalar::Null, value: Some(()), over: Vec::new() };
+            state.apply(key, Op::OrSet(vec![add]), Dot { replica, seq: seq + 1 }, Hlc::default(), Context::of(&seen));
+        }
+        state
+    }
+
+    #[test]
+    fn an_object_lies_where_its_key_says() {
+        for (key, object) in state(0..50).objects() {
+            assert_eq!(object.content().position(), key.position());
+        }
+    }
+
+    #[test]
+    fn parts_cover_a_range_once() {
+        let check = |start: u64, last: u64, shift: u8, parts: u64| {
+            let ask = Ask { start, last, shift: Some(shift), words: Vec::new() };
+            assert_eq!((ask.count(), ask.parts().count() as u64), (parts, parts));
+            let mut next = Some(start);
+            for (from, to) in ask.parts() {
+                assert!(Some(from) == next && from <= to, "{from} to {to} in {ask:?}");
+                next = to.checked_add(1);
+            }
+            assert_eq!(next, last.checked_add(1));
+        };
+        check(0, u64::MAX, 56, 256);
+        check(0, u64::MAX, 63, 2);
+        check(7, 7, 0, 1);
+        check(7, 70, 4, 4);
+        check(u64::MAX - 9, u64::MAX, 3, 2);
+        check(1, u64::MAX, 60, 16);
+    }
+
+    #[test]
+    fn a_survey_keeps_the_first_objects_and_says_where_it_stopped() {
+        let state = state(0..1_000);
+        let asks = [Ask { start: 1 << 60, last: u64::MAX, shift: None, words: Vec::new() }];
+        let all = Survey::of(&state, &asks, usize::MAX);
+        let some = Survey::of(&state, &asks, 10);
+        let positions =
+            |survey: &Survey<'_>, last| survey.items(0, last).iter().map(|item| item.position).collect::<Vec<_>>();
+        assert!(all.cut.is_none() && all.items(0, u64::MAX).len() > 900);
+        let cut = some.cut.expect("there are more than it may keep");
+        let kept = positions(&some, u64::MAX);
+        assert!((10..20).contains(&kept.len()) && kept.is_sorted());
+        assert_eq!(kept[..10], positions(&all, cut - 1)[..10]);
+    }
+
+    #[test]
+    fn sums_are_of_what_is_there() {
+        let everything = [Ask { start: 0, last: u64::MAX, shift: Some(62), words: Vec::new() }];
+        let (one, other) = (state(0..100), state(0..101));
+        let (one, other) = (Survey::of(&one, &everything, 0), Survey::of(&other, &everything, 0));
+        let pairs = one.sums(0).iter().zip(other.sums(0));
+        assert_eq!((one.sums(0).len(), pairs.filter(|(one, other)| one != other).count()), (4, 1));
+        assert_eq!(one.sums(0).iter().map(|sum| sum.count).sum::<u64>(), 100);
+    }
+}

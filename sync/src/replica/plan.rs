@@ -74,7 +74,7 @@ impl Plan {
     pub(super) fn done_permille(&self) -> u16 {
         let ranges = self.left.iter().chain(self.about.iter().map(|(left, _)| left));
         let left: u128 = ranges.map(|left| u128::from(left.last - left.start) + 1).sum();
-        u16::try_from(1000 - ((left * 1000) >> 64).min(1000)).unwrap_or(0)
+        u16::try_from(1000 - (left * 1000).div_ceil(1 << 64).min(1000)).unwrap_or(0)
     }
 
     /// Turns the first of what is left into questions that fit into about `bytes`.
@@ -176,7 +176,7 @@ impl Plan {
 
 /// How many objects of a range are compared one by one: fewer when pages are small.
 fn items_max(bytes: usize) -> usize {
-    (bytes / 64).clamp(2, REPAIR_ITEMS_MAX)
+    (bytes / 256).clamp(2, REPAIR_ITEMS_MAX)
 }
 
 impl Left {
