@@ -3,14 +3,20 @@
 //! Owns framing, limits and the refusal of what is malformed; the shapes belong to their types. Bytes from outside cannot
 //! panic here: size, depth and trailing bytes are checked, and CBOR that does not match its type is an error.
 
+mod row;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::crdt::OpError;
 use crate::limits::DECODE_DEPTH_MAX;
 
-/// The version that this release writes, and the only one that it reads.
-pub const FORMAT_VERSION: u8 = 1;
+/// The version that this release writes.
+pub const FORMAT_VERSION: u8 = 2;
+
+/// The oldest version that this release reads. The first one wrote names as maps with field names, and counters without the
+/// commits that raised them; types that differ read both shapes.
+pub const FORMAT_VERSION_MIN: u8 = 1;
 
 /// Why bytes are not what they should be.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +25,7 @@ pub enum DecodeError {
     #[error("no bytes")]
     Empty,
     /// They were written by a release that speaks another version.
-    #[error("format version {0}; this release reads version {FORMAT_VERSION}")]
+    #[error("format version {0}; this release reads {FORMAT_VERSION_MIN} to {FORMAT_VERSION}")]
     Version(u8),
     /// There are more of them than allowed.
     #[error("{bytes} bytes; at most {limit} are allowed")]
@@ -60,7 +66,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, Deco
         return Err(DecodeError::TooLarge { bytes: bytes.len(), limit });
     }
     let (version, mut body) = bytes.split_first().ok_or(DecodeError::Empty)?;
-    if *version != FORMAT_VERSION {
+    if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(version) {
         return Err(DecodeError::Version(*version));
     }
     let value = ciborium::de::from_reader_with_recursion_limit(&mut body, DECODE_DEPTH_MAX)

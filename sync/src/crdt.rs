@@ -10,10 +10,12 @@ mod dot_map;
 mod grow_set;
 mod object;
 mod op;
+mod state;
 
-pub use content::{Content, ContentHash};
-pub use counter::{GCounter, PnCounter};
+pub use content::{Content, ContentHash, ItemBytes};
+pub use counter::{Counter, CounterState, Share};
 pub use dot_map::{Context, DotMap, DotMapState, Entry, Item};
 pub use grow_set::GrowSet;
-pub use object::{Object, ObjectState, Value};
+pub use object::{Object, Value};
 pub use op::{Assign, Op, OpError, Stamped};
+pub use state::ObjectState;

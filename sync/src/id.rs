@@ -3,6 +3,8 @@
 //! Owns identity only; it hands out no sequence numbers (the replica does) and knows no network. The invariant: a
 //! [`Dot`] names one commit for ever, because its replica carries an incarnation that is never used twice.
 
+mod wire;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -21,7 +23,7 @@ pub struct NodeId(pub [u8; 32]);
 pub struct Incarnation(pub u64);
 
 /// A writer of commits: a node in one of its incarnations. Shown as `<peer id>.<incarnation>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaId {
     /// The host that writes.
     pub node: NodeId,
@@ -40,7 +42,7 @@ impl Scope {
 }
 
 /// A sequence of commits by one writer in one scope; sequence numbers count up by one within it, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stream {
     /// Who shares it.
     pub scope: Scope,
@@ -57,7 +59,7 @@ impl Stream {
 }
 
 /// The name of one commit within a scope, and of every element that the commit added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dot {
     /// The writer.
     pub replica: ReplicaId,
@@ -104,28 +106,6 @@ impl FromStr for NodeId {
         let bytes = bs58::decode(text).into_vec().map_err(|_| wrong())?;
         let key = bytes.strip_prefix(&PEER_ID_PREFIX).ok_or_else(wrong)?;
         Ok(Self(key.try_into().map_err(|_| wrong())?))
-    }
-}
-
-impl Serialize for NodeId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(self)
-        } else {
-            serde_bytes::serialize(&self.0, serializer)
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for NodeId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if deserializer.is_human_readable() {
-            let text = String::deserialize(deserializer)?;
-            text.parse().map_err(serde::de::Error::custom)
-        } else {
-            let bytes: serde_bytes::ByteArray<32> = Deserialize::deserialize(deserializer)?;
-            Ok(Self(bytes.into_array()))
-        }
     }
 }
 

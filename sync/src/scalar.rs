@@ -81,12 +81,12 @@ impl Scalar {
         self.weight() <= SCALAR_BYTES_MAX
     }
 
-    /// Feeds the value to a hasher, unambiguously: a tag, a length where it varies, the bytes.
-    pub(crate) fn feed(&self, hasher: &mut blake3::Hasher) {
+    /// Feeds the value to a hash, unambiguously: a tag, a length where it varies, the bytes.
+    pub(crate) fn feed(&self, mut update: impl FnMut(&[u8])) {
         let mut tagged = |tag: u8, bytes: &[u8]| {
-            hasher.update(&[tag]);
-            hasher.update(&(bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
+            update(&[tag]);
+            update(&(bytes.len() as u64).to_le_bytes());
+            update(bytes);
         };
         match self {
             Self::Null => tagged(0, &[]),

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::causal::VersionVector;
 use crate::crdt::{Assign, ContentHash, Context, Object, ObjectState, Op, Value};
 use crate::draft::{Folded, ReadState};
 use crate::hlc::Hlc;
-use crate::id::{Dot, ReplicaId};
+use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::{Key, Kind};
+use crate::limits::{COUNTER_TOTAL_MAX, DOTS_PER_ASSIGN_MAX};
 use crate::scalar::Scalar;
 
 /// All objects of one scope.
@@ -135,6 +137,40 @@ impl State {
             }
         };
         Some(op)
+    }
+
+    /// The operation by which `me` takes over what retired replicas hold of the counter `key`; `None` when they hold nothing, or
+    /// the sum is more than one replica may hold. `seen` must include all that was ever written by them, and nobody else may
+    /// take over the same entries at the same time: what two take over counts twice.
+    #[must_use]
+    pub fn fold_of(&self, key: &Key, retired: &BTreeSet<ReplicaId>, seen: &VersionVector, me: ReplicaId) -> Option<Op> {
+        let counter = self.objects.get(key)?.as_counter()?;
+        let (mut up, mut down) = counter.totals(&me);
+        let mut from = Vec::new();
+        for share in counter.shares().iter().filter(|share| share.replica != me && retired.contains(&share.replica)) {
+            // The last commit of the stream, not that of the entry: hosts that read it from the first version of the format
+            // may know different ones, and all of them go.
+            let seq = seen.seq(&Stream::global(share.replica));
+            if seq < share.seq.max(1) || from.len() == DOTS_PER_ASSIGN_MAX {
+                continue;
+            }
+            up = up.checked_add(share.up).filter(|up| *up <= COUNTER_TOTAL_MAX)?;
+            down = down.checked_add(share.down).filter(|down| *down <= COUNTER_TOTAL_MAX)?;
+            from.push(Dot { replica: share.replica, seq });
+        }
+        (!from.is_empty()).then_some(Op::Fold { up, down, from })
+    }
+
+    /// The counters that hold entries of any of `replicas`, in order of key. Looks at every counter, and at nothing else.
+    pub fn counters_holding<'a>(&'a self, replicas: &'a BTreeSet<ReplicaId>) -> impl Iterator<Item = &'a Key> {
+        let holds = |object: &Object| {
+            object
+                .as_counter()
+                .is_some_and(|counter| counter.shares().iter().any(|share| replicas.contains(&share.replica)))
+        };
+        let counters =
+            self.objects.iter().take_while(|(key, _)| matches!(key.kind(), Kind::GCounter | Kind::PnCounter));
+        counters.filter(move |(_, object)| holds(object)).map(|(key, _)| key)
     }
 
     /// Applies one operation of the commit named by `dot`, stamped `hlc`. It has been validated.

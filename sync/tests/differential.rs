@@ -51,7 +51,8 @@ struct Commit<R: Reference> {
     hlc: Hlc,
     context: VersionVector,
     ours: Op,
-    reference: R::Op,
+    /// `None` for what the crate does not know and readers must not notice: one writer takes over another's share.
+    reference: Option<R::Op>,
 }
 
 fn replica(index: usize) -> ReplicaId {
@@ -79,7 +80,9 @@ fn ours(object: &Object, kind: Kind, dot: &Dot, intent: Intent) -> Op {
 impl<R: Reference> Host<R> {
     fn apply(&mut self, commit: &Commit<R>) {
         self.ours.apply(commit.ours.clone(), commit.dot, commit.hlc, Context::of(&self.seen));
-        self.reference.take(commit.reference.clone());
+        if let Some(reference) = commit.reference.clone() {
+            self.reference.take(reference);
+        }
         self.seen.advance(Stream::global(commit.dot.replica), commit.dot.seq);
     }
 
@@ -90,23 +93,46 @@ impl<R: Reference> Host<R> {
     }
 }
 
+/// The fold by which `dot`'s writer takes over the last writer's share of a counter, if it has seen all of its commits.
+fn fold<R: Reference>(host: &Host<R>, dot: &Dot, last: &[Commit<R>]) -> Option<Op> {
+    let retired = replica(HOSTS - 1);
+    let seen = host.seen.seq(&Stream::global(retired));
+    let (up, down) = host.ours.totals(&dot.replica);
+    let (more_up, more_down) = host.ours.totals(&retired);
+    let there = more_up + more_down > 0 && seen == last.len() as u64 && dot.replica != retired;
+    let from = vec![Dot { replica: retired, seq: seen }];
+    there.then_some(Op::Fold { up: up + more_up, down: down + more_down, from })
+}
+
 fn check<R: Reference>() {
+    let mut folds = 0;
     for seed in 0..RUNS {
         let mut rng = Rng::new(seed);
         let key = Key::new(R::KIND, "pair").expect("a key");
         let host = Host { ours: Object::new(&key), seen: VersionVector::default(), reference: R::default() };
         let mut hosts = vec![host; HOSTS];
         let mut commits: Vec<Vec<Commit<R>>> = vec![Vec::new(); HOSTS];
+        let mut retired = false;
         for step in 0..60 {
             let (index, other) = (rng.index(HOSTS), rng.index(HOSTS));
-            match rng.between(0, 9) {
+            match rng.between(0, 10) {
+                0..=3 if retired && index == HOSTS - 1 => {}
+                10 => {
+                    let dot = Dot { replica: replica(index), seq: commits[index].len() as u64 + 1 };
+                    let op = fold(&hosts[index], &dot, &commits[HOSTS - 1]).filter(|_| !retired);
+                    let Some(ours) = op else { continue };
+                    (retired, folds) = (true, folds + 1);
+                    let commit = Commit { dot, hlc: Hlc(1), context: hosts[index].seen.clone(), ours, reference: None };
+                    hosts[index].apply(&commit);
+                    commits[index].push(commit);
+                }
                 0..=3 => {
                     let hlc = Hlc(rng.between(0, 1_000) * 1_000 + step);
                     let member = i64::try_from(rng.between(0, 3)).expect("small");
                     let intent = Intent { member, by: rng.between(1, 9), put: rng.chance(600), hlc };
                     let dot = Dot { replica: replica(index), seq: commits[index].len() as u64 + 1 };
                     let ours = ours(&hosts[index].ours, R::KIND, &dot, intent);
-                    let reference = hosts[index].reference.op(dot.replica, intent);
+                    let reference = Some(hosts[index].reference.op(dot.replica, intent));
                     let commit = Commit { dot, hlc, context: hosts[index].seen.clone(), ours, reference };
                     hosts[index].apply(&commit);
                     commits[index].push(commit);
@@ -126,6 +152,8 @@ fn check<R: Reference>() {
             assert_eq!(hosts[index].ours.value(), hosts[index].reference.read(), "{} seed {seed} step {step}", R::KIND);
         }
     }
+    let counts = matches!(R::KIND, Kind::GCounter | Kind::PnCounter);
+    assert_eq!(folds > RUNS / 10, counts, "{folds} folds of {RUNS} histories");
 }
 
 impl Reference for GCounter<ReplicaId> {

@@ -10,6 +10,8 @@ use selvedge_sync::key::{Key, Kind};
 use selvedge_sync::scalar::Scalar;
 
 const WRITERS: usize = 3;
+/// The writer that retires when another takes over its share of a counter.
+const RETIRES: usize = WRITERS - 1;
 
 /// One step of a history.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ enum Step {
     Take(usize, usize),
     /// Receiver, giver: the receiver merges the giver's whole state.
     Merge(usize, usize),
+    /// Writer: it takes over the share of the one that retires, if it has seen all of its commits and nobody did before.
+    Fold(usize),
 }
 
 /// An object on one host, with what that host has seen.
@@ -80,6 +84,15 @@ impl Host {
         merged
     }
 
+    /// The fold by which `writer` takes over the share of the one that retires; `None` when there is nothing to take over.
+    fn fold(&self, writer: usize) -> Option<Op> {
+        let counter = self.object.as_counter()?;
+        let (retired, (up, down)) = (replica(RETIRES), counter.totals(&replica(writer)));
+        let share = counter.shares().iter().find(|share| share.replica == retired)?;
+        let from = vec![Dot { replica: retired, seq: self.seen.seq(&Stream::global(retired)) }];
+        Some(Op::Fold { up: up + share.up, down: down + share.down, from })
+    }
+
     /// What a writer's intent becomes here.
     fn op(&self, kind: Kind, dot: &Dot, member: u8, by: u8) -> Op {
         let (up, down) = self.object.totals(&dot.replica);
@@ -112,8 +125,23 @@ struct Outcome {
 fn play(kind: Kind, steps: &[Step]) -> Outcome {
     let mut hosts = vec![Host::new(kind); WRITERS];
     let mut commits: Vec<Vec<Commit>> = vec![Vec::new(); WRITERS];
+    let mut retired = false;
     for (tick, step) in steps.iter().enumerate() {
         match *step {
+            Step::Write(RETIRES, ..) if retired => {}
+            Step::Fold(writer) => {
+                let seen = hosts[writer].seen.seq(&Stream::global(replica(RETIRES)));
+                let may = !retired && writer != RETIRES && seen == commits[RETIRES].len() as u64;
+                let Some(op) = may.then(|| hosts[writer].fold(writer)).flatten() else { continue };
+                retired = true;
+                let dot = Dot { replica: replica(writer), seq: commits[writer].len() as u64 + 1 };
+                let commit = Commit { dot, hlc: Hlc::from_millis(1_000), op };
+                let before = hosts[writer].object.value();
+                hosts[writer].apply(&commit);
+                assert_eq!(hosts[writer].object.value(), before, "a fold keeps the value");
+                assert_eq!(hosts[writer].object.totals(&replica(RETIRES)), (0, 0));
+                commits[writer].push(commit);
+            }
             Step::Write(writer, member, by) => {
                 let dot = Dot { replica: replica(writer), seq: commits[writer].len() as u64 + 1 };
                 let op = hosts[writer].op(kind, &dot, member, by);
@@ -142,7 +170,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (host.clone(), 0..4_u8, 0..10_u8).prop_map(|(writer, member, by)| Step::Write(writer, member, by)),
         4 => (host.clone(), host.clone()).prop_map(|(receiver, writer)| Step::Take(receiver, writer)),
-        1 => (host.clone(), host).prop_map(|(receiver, giver)| Step::Merge(receiver, giver)),
+        1 => (host.clone(), host.clone()).prop_map(|(receiver, giver)| Step::Merge(receiver, giver)),
+        1 => host.prop_map(Step::Fold),
     ];
     proptest::collection::vec(step, 1..40)
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::content::Content;
+use super::content::{Content, ItemBytes};
 use super::op::Assign;
 use crate::causal::VersionVector;
 use crate::id::{Dot, Scope};
@@ -59,8 +59,8 @@ pub struct Entry<V> {
 pub trait Item {
     /// Bytes beyond a machine word or two.
     fn weight(&self) -> usize;
-    /// Feeds the item to a hasher, unambiguously.
-    fn feed(&self, hasher: &mut blake3::Hasher);
+    /// Feeds the item to a hash, unambiguously.
+    fn feed(&self, item: &mut ItemBytes);
 }
 
 /// Members with their live dots.
@@ -199,7 +199,7 @@ impl<K: Ord + Clone + Item, V: Clone + Item> DotMap<K, V> {
             return;
         }
         self.drop_dot(&member, same_writer, content);
-        content.insert(member.weight() + entry.value.weight(), |hasher| feed_entry(&member, &entry, hasher));
+        content.insert(member.weight() + entry.value.weight(), |item| feed_entry(&member, &entry, item));
         let entries = self.members.entry(member).or_default();
         let place = entries.partition_point(|other| other.dot < entry.dot);
         entries.insert(place, entry);
@@ -220,7 +220,7 @@ impl<K: Ord + Clone + Item, V: Clone + Item> DotMap<K, V> {
         entries.retain(|entry| {
             let gone = gone(entry);
             if gone {
-                content.remove(member.weight() + entry.value.weight(), |hasher| feed_entry(member, entry, hasher));
+                content.remove(member.weight() + entry.value.weight(), |item| feed_entry(member, entry, item));
             }
             !gone
         });
@@ -230,10 +230,10 @@ impl<K: Ord + Clone + Item, V: Clone + Item> DotMap<K, V> {
     }
 }
 
-fn feed_entry<K: Item, V: Item>(member: &K, entry: &Entry<V>, hasher: &mut blake3::Hasher) {
-    member.feed(hasher);
-    hasher.update(&entry.dot.replica.node.0);
-    hasher.update(&entry.dot.replica.incarnation.0.to_le_bytes());
-    hasher.update(&entry.dot.seq.to_le_bytes());
-    entry.value.feed(hasher);
+fn feed_entry<K: Item, V: Item>(member: &K, entry: &Entry<V>, item: &mut ItemBytes) {
+    member.feed(item);
+    item.update(&entry.dot.replica.node.0);
+    item.update(&entry.dot.replica.incarnation.0.to_le_bytes());
+    item.update(&entry.dot.seq.to_le_bytes());
+    entry.value.feed(item);
 }

@@ -23,7 +23,7 @@ impl GrowSet {
 
     pub(super) fn add(&mut self, member: Scalar, content: &mut Content) {
         if !self.members.contains(&member) {
-            content.insert(member.weight(), |hasher| member.feed(hasher));
+            content.insert(member.weight(), |item| member.feed(|bytes| item.update(bytes)));
             self.apply(member);
         }
     }

@@ -4,21 +4,16 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-use super::content::Content;
-use super::counter::{GCounter, PnCounter};
-use super::dot_map::{Context, DotMap, DotMapState, Entry, Item};
+use super::content::{Content, ItemBytes};
+use super::counter::Counter;
+use super::dot_map::{Context, DotMap, Entry, Item};
 use super::grow_set::GrowSet;
-use super::op::{Assign, Op, OpError, Stamped};
+use super::op::{Assign, Op, Stamped};
+use super::state::ObjectState;
 use crate::hlc::Hlc;
 use crate::id::{Dot, ReplicaId};
 use crate::key::{Key, Kind};
-use crate::limits::{COUNTER_TOTAL_MAX, FIELD_BYTES_MAX};
 use crate::scalar::Scalar;
-
-const UP: u8 = 0;
-const DOWN: u8 = 1;
 
 /// One object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +24,8 @@ pub struct Object {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Data {
-    GCounter(GCounter),
-    PnCounter(PnCounter),
+    GCounter(Counter),
+    PnCounter(Counter),
     GSet(GrowSet),
     OrSet(DotMap<Scalar, ()>),
     LwwMap(DotMap<String, Stamped>),
@@ -47,33 +42,13 @@ pub enum Value {
     Map(BTreeMap<String, Scalar>),
 }
 
-/// An object as it is stored and sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ObjectState {
-    /// Totals by replica.
-    #[serde(rename = "g")]
-    GCounter(Vec<(ReplicaId, u64)>),
-    /// Totals of increments and of decrements by replica.
-    #[serde(rename = "p")]
-    PnCounter(Vec<(ReplicaId, u64)>, Vec<(ReplicaId, u64)>),
-    /// Members.
-    #[serde(rename = "s")]
-    GSet(Vec<Scalar>),
-    /// Members with their dots.
-    #[serde(rename = "o")]
-    OrSet(DotMapState<Scalar, ()>),
-    /// Fields with their dots, stamps and values.
-    #[serde(rename = "m")]
-    LwwMap(DotMapState<String, Stamped>),
-}
-
 impl Object {
     /// An object named `key` that nobody has written yet.
     #[must_use]
     pub fn new(key: &Key) -> Self {
         let data = match key.kind() {
-            Kind::GCounter => Data::GCounter(GCounter::default()),
-            Kind::PnCounter => Data::PnCounter(PnCounter::default()),
+            Kind::GCounter => Data::GCounter(Counter::default()),
+            Kind::PnCounter => Data::PnCounter(Counter::default()),
             Kind::GSet => Data::GSet(GrowSet::default()),
             Kind::OrSet => Data::OrSet(DotMap::default()),
             Kind::LwwMap => Data::LwwMap(DotMap::default()),
@@ -91,10 +66,10 @@ impl Object {
     pub fn apply(&mut self, op: Op, dot: Dot, hlc: Hlc, context: Context<'_>) {
         let content = &mut self.content;
         match (&mut self.data, op) {
-            (Data::GCounter(counter), Op::GCounter(total)) => counter.raise(dot.replica, total, UP, content),
-            (Data::PnCounter(counter), Op::PnCounter(up, down)) => {
-                counter.up.raise(dot.replica, up, UP, content);
-                counter.down.raise(dot.replica, down, DOWN, content);
+            (Data::GCounter(counter), Op::GCounter(total)) => counter.raise(dot, total, 0, content),
+            (Data::PnCounter(counter), Op::PnCounter(up, down)) => counter.raise(dot, up, down, content),
+            (Data::GCounter(counter) | Data::PnCounter(counter), Op::Fold { up, down, from }) => {
+                counter.fold(dot, (up, down), &from, context, content);
             }
             (Data::GSet(set), Op::GSet(members)) => members.into_iter().for_each(|member| set.add(member, content)),
             (Data::OrSet(set), Op::OrSet(assigns)) => {
@@ -106,7 +81,7 @@ impl Object {
                     map.assign(Assign { member, value, over }, dot, context, content);
                 }
             }
-            (data, op) => unreachable!("a {:?} was validated for {:?}", op.kind(), data.kind()),
+            (data, op) => unreachable!("{op:?} was validated for a {}", data.kind()),
         }
     }
 
@@ -114,13 +89,8 @@ impl Object {
     pub fn merge(&mut self, state: ObjectState, theirs: Context<'_>, ours: Context<'_>) {
         let content = &mut self.content;
         match (&mut self.data, state) {
-            (Data::GCounter(counter), ObjectState::GCounter(totals)) => {
-                totals.into_iter().for_each(|(replica, total)| counter.raise(replica, total, UP, content));
-            }
-            (Data::PnCounter(counter), ObjectState::PnCounter(up, down)) => {
-                up.into_iter().for_each(|(replica, total)| counter.up.raise(replica, total, UP, content));
-                down.into_iter().for_each(|(replica, total)| counter.down.raise(replica, total, DOWN, content));
-            }
+            (Data::GCounter(counter), ObjectState::GCounter(state))
+            | (Data::PnCounter(counter), ObjectState::PnCounter(state)) => counter.merge(state, theirs, ours, content),
             (Data::GSet(set), ObjectState::GSet(members)) => {
                 members.into_iter().for_each(|member| set.add(member, content));
             }
@@ -133,7 +103,8 @@ impl Object {
     /// Forgets what was kept only for order and is not needed any more.
     pub fn settle(&mut self, context: Context<'_>) {
         match &mut self.data {
-            Data::GCounter(_) | Data::PnCounter(_) | Data::GSet(_) => {}
+            Data::GCounter(counter) | Data::PnCounter(counter) => counter.settle(context),
+            Data::GSet(_) => {}
             Data::OrSet(set) => set.settle(context),
             Data::LwwMap(map) => map.settle(context),
         }
@@ -143,7 +114,8 @@ impl Object {
     #[must_use]
     pub fn garbage(&self) -> usize {
         match &self.data {
-            Data::GCounter(_) | Data::PnCounter(_) | Data::GSet(_) => 0,
+            Data::GCounter(counter) | Data::PnCounter(counter) => counter.deferred_dots(),
+            Data::GSet(_) => 0,
             Data::OrSet(set) => set.deferred_dots(),
             Data::LwwMap(map) => map.deferred_dots(),
         }
@@ -163,10 +135,8 @@ impl Object {
     #[must_use]
     pub fn state(&self) -> ObjectState {
         match &self.data {
-            Data::GCounter(counter) => ObjectState::GCounter(counter.totals().collect()),
-            Data::PnCounter(counter) => {
-                ObjectState::PnCounter(counter.up.totals().collect(), counter.down.totals().collect())
-            }
+            Data::GCounter(counter) => ObjectState::GCounter(counter.state()),
+            Data::PnCounter(counter) => ObjectState::PnCounter(counter.state()),
             Data::GSet(set) => ObjectState::GSet(set.members().iter().cloned().collect()),
             Data::OrSet(set) => ObjectState::OrSet(set.state()),
             Data::LwwMap(map) => ObjectState::LwwMap(map.state()),
@@ -177,8 +147,7 @@ impl Object {
     #[must_use]
     pub fn value(&self) -> Value {
         match &self.data {
-            Data::GCounter(counter) => Value::Counter(i128::try_from(counter.value()).unwrap_or(i128::MAX)),
-            Data::PnCounter(counter) => Value::Counter(counter.value()),
+            Data::GCounter(counter) | Data::PnCounter(counter) => Value::Counter(counter.value()),
             Data::GSet(set) => Value::Set(set.members().iter().cloned().collect()),
             Data::OrSet(set) => Value::Set(set.iter().map(|(member, _)| member.clone()).collect()),
             Data::LwwMap(map) => {
@@ -212,9 +181,17 @@ impl Object {
     #[must_use]
     pub fn totals(&self, replica: &ReplicaId) -> (u64, u64) {
         match &self.data {
-            Data::GCounter(counter) => (counter.total(replica), 0),
-            Data::PnCounter(counter) => (counter.up.total(replica), counter.down.total(replica)),
+            Data::GCounter(counter) | Data::PnCounter(counter) => counter.totals(replica),
             Data::GSet(_) | Data::OrSet(_) | Data::LwwMap(_) => (0, 0),
+        }
+    }
+
+    /// A counter; `None` for other types.
+    #[must_use]
+    pub const fn as_counter(&self) -> Option<&Counter> {
+        match &self.data {
+            Data::GCounter(counter) | Data::PnCounter(counter) => Some(counter),
+            Data::GSet(_) | Data::OrSet(_) | Data::LwwMap(_) => None,
         }
     }
 
@@ -243,51 +220,6 @@ impl Data {
     }
 }
 
-impl ObjectState {
-    /// The type of the object.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::GCounter(_) => Kind::GCounter,
-            Self::PnCounter(..) => Kind::PnCounter,
-            Self::GSet(_) => Kind::GSet,
-            Self::OrSet(_) => Kind::OrSet,
-            Self::LwwMap(_) => Kind::LwwMap,
-        }
-    }
-
-    /// Checks everything that merging relies on.
-    ///
-    /// # Errors
-    /// The first bound that does not hold.
-    pub fn validate(&self, kind: Kind) -> Result<(), OpError> {
-        if self.kind() != kind {
-            return Err(OpError::WrongKind);
-        }
-        let totals =
-            |totals: &[(ReplicaId, u64)]| totals.iter().all(|(_, total)| (1..=COUNTER_TOTAL_MAX).contains(total));
-        let holds = match self {
-            Self::GCounter(up) => totals(up),
-            Self::PnCounter(up, down) => totals(up) && totals(down),
-            Self::GSet(members) => members.iter().all(Scalar::fits),
-            Self::OrSet(state) => {
-                state
-                    .members
-                    .iter()
-                    .all(|(member, entries)| member.fits() && entries.iter().all(|entry| entry.dot.seq > 0))
-                    && state.deferred.iter().all(|(member, _)| member.fits())
-            }
-            Self::LwwMap(state) => {
-                let field = |name: &str| (1..=FIELD_BYTES_MAX).contains(&name.len());
-                let entry = |entry: &Entry<Stamped>| entry.dot.seq > 0 && entry.value.1.fits();
-                state.members.iter().all(|(name, entries)| field(name) && entries.iter().all(entry))
-                    && state.deferred.iter().all(|(name, _)| field(name))
-            }
-        };
-        if holds { Ok(()) } else { Err(OpError::Size) }
-    }
-}
-
 /// The entry that a reader sees among concurrent ones: the greatest stamp, then the greatest writer.
 fn winner(entries: &[Entry<Stamped>]) -> Option<&Scalar> {
     entries.iter().max_by_key(|entry| (entry.value.0, entry.dot)).map(|entry| &entry.value.1)
@@ -298,8 +230,8 @@ impl Item for Scalar {
         Self::weight(self)
     }
 
-    fn feed(&self, hasher: &mut blake3::Hasher) {
-        Self::feed(self, hasher);
+    fn feed(&self, item: &mut ItemBytes) {
+        Self::feed(self, |bytes| item.update(bytes));
     }
 }
 
@@ -308,9 +240,9 @@ impl Item for String {
         self.len()
     }
 
-    fn feed(&self, hasher: &mut blake3::Hasher) {
-        hasher.update(&(self.len() as u64).to_le_bytes());
-        hasher.update(self.as_bytes());
+    fn feed(&self, item: &mut ItemBytes) {
+        item.update(&(self.len() as u64).to_le_bytes());
+        item.update(self.as_bytes());
     }
 }
 
@@ -319,7 +251,7 @@ impl Item for () {
         0
     }
 
-    fn feed(&self, _: &mut blake3::Hasher) {}
+    fn feed(&self, _: &mut ItemBytes) {}
 }
 
 impl Item for Stamped {
@@ -327,8 +259,8 @@ impl Item for Stamped {
         self.1.weight()
     }
 
-    fn feed(&self, hasher: &mut blake3::Hasher) {
-        hasher.update(&self.0.0.to_le_bytes());
-        Item::feed(&self.1, hasher);
+    fn feed(&self, item: &mut ItemBytes) {
+        item.update(&self.0.0.to_le_bytes());
+        Item::feed(&self.1, item);
     }
 }

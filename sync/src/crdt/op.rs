@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::hlc::Hlc;
 use crate::id::Dot;
 use crate::key::Kind;
-use crate::limits::{COUNTER_TOTAL_MAX, DOTS_PER_ASSIGN_MAX, FIELD_BYTES_MAX, MEMBERS_PER_OP_MAX};
+use crate::limits::{COUNTER_TOTAL_MAX, DOTS_PER_ASSIGN_MAX, FIELD_BYTES_MAX, MEMBERS_PER_OP_MAX, SEQ_MAX};
 use crate::scalar::Scalar;
 
 /// What a commit does to one object.
@@ -20,6 +20,19 @@ pub enum Op {
     /// The writer's new totals of increments and decrements in a PN-counter.
     #[serde(rename = "p")]
     PnCounter(u64, u64),
+    /// The writer's new totals in a counter of either type, which take over those of writers that have retired.
+    #[serde(rename = "f")]
+    Fold {
+        /// All that was added, by the writer and by those it takes over.
+        #[serde(rename = "u")]
+        up: u64,
+        /// All that was taken; nothing in a G-counter.
+        #[serde(rename = "d")]
+        down: u64,
+        /// Whose totals these include, each with the last of its commits that they do.
+        #[serde(rename = "x")]
+        from: Vec<Dot>,
+    },
     /// Members added to a G-set.
     #[serde(rename = "s")]
     GSet(Vec<Scalar>),
@@ -64,18 +77,22 @@ pub enum OpError {
     /// It supersedes a commit of its own writer that is not older than itself.
     #[error("an operation that observes its own future")]
     Future,
+    /// It takes over totals of its own writer, or up to a commit that cannot be.
+    #[error("a fold of its own writer or of a commit out of range")]
+    Fold,
 }
 
 impl Op {
-    /// The type of object that the operation applies to.
+    /// Whether the operation is one of objects of this type.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn fits(&self, kind: Kind) -> bool {
         match self {
-            Self::GCounter(_) => Kind::GCounter,
-            Self::PnCounter(..) => Kind::PnCounter,
-            Self::GSet(_) => Kind::GSet,
-            Self::OrSet(_) => Kind::OrSet,
-            Self::LwwMap(_) => Kind::LwwMap,
+            Self::GCounter(_) => matches!(kind, Kind::GCounter),
+            Self::PnCounter(..) => matches!(kind, Kind::PnCounter),
+            Self::Fold { .. } => matches!(kind, Kind::GCounter | Kind::PnCounter),
+            Self::GSet(_) => matches!(kind, Kind::GSet),
+            Self::OrSet(_) => matches!(kind, Kind::OrSet),
+            Self::LwwMap(_) => matches!(kind, Kind::LwwMap),
         }
     }
 
@@ -84,12 +101,19 @@ impl Op {
     /// # Errors
     /// The first bound that does not hold.
     pub fn validate(&self, kind: Kind, dot: &Dot) -> Result<(), OpError> {
-        if self.kind() != kind {
+        if !self.fits(kind) {
             return Err(OpError::WrongKind);
         }
         match self {
             Self::GCounter(total) => check(*total <= COUNTER_TOTAL_MAX, OpError::Total),
             Self::PnCounter(up, down) => check((*up).max(*down) <= COUNTER_TOTAL_MAX, OpError::Total),
+            Self::Fold { up, down, from } => {
+                let down_max = if kind == Kind::GCounter { 0 } else { COUNTER_TOTAL_MAX };
+                check(*up <= COUNTER_TOTAL_MAX && *down <= down_max, OpError::Total)?;
+                check(from.len() <= DOTS_PER_ASSIGN_MAX, OpError::TooMany)?;
+                let other = |folded: &Dot| folded.replica != dot.replica && (1..=SEQ_MAX).contains(&folded.seq);
+                check(from.iter().all(other), OpError::Fold)
+            }
             Self::GSet(members) => {
                 check(members.len() <= MEMBERS_PER_OP_MAX, OpError::TooMany)?;
                 check(members.iter().all(Scalar::fits), OpError::Size)

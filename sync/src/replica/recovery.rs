@@ -5,7 +5,7 @@ use crate::causal::VersionVector;
 use crate::codec::DecodeError;
 use crate::commit::{Batch, Commit};
 use crate::crdt::{Context, ObjectState, OpError};
-use crate::id::{Dot, ReplicaId};
+use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
 
 /// What the store gave back.
@@ -61,7 +61,11 @@ impl Replica {
         let mut replica = Self::new(me, config);
         let nothing = VersionVector::default();
         let context = Context::of(&nothing);
-        for (key, object) in recovery.objects {
+        for (key, mut object) in recovery.objects {
+            object.name_unknown(|replica| {
+                let stream = Stream::global(*replica);
+                recovery.ahead.of(&key).map_or(0, |ahead| ahead.seq(&stream)).max(recovery.vector.seq(&stream))
+            });
             object.validate(key.kind()).map_err(|source| RecoverError::Object { key: key.clone(), source })?;
             if let ObjectState::LwwMap(map) = &object {
                 let stamps = map.members.iter().flat_map(|(_, entries)| entries).map(|entry| entry.value.0);

@@ -176,7 +176,7 @@ impl Made {
                     named.insert((key, Scalar::Text(member.clone())));
                     touch(key, Scalar::Text(member.clone()), value.clone(), over);
                 }),
-                Op::GCounter(_) | Op::PnCounter(..) | Op::GSet(_) => {}
+                Op::GCounter(_) | Op::PnCounter(..) | Op::Fold { .. } | Op::GSet(_) => {}
             }
         }
         // A removal of what was not there has no operation, and must have had nothing to remove.
