@@ -3,6 +3,8 @@
 //! Owns framing, limits and the refusal of what is malformed; the shapes belong to their types. Bytes from outside cannot
 //! panic here: size, depth and trailing bytes are checked, and CBOR that does not match its type is an error.
 
+mod row;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::time::Instant;
 
 use selvedge_sync::commit::{Commit, CommitBytes};
-use selvedge_sync::crdt::Op;
+use selvedge_sync::crdt::{CounterState, Op, Share};
 use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{Incarnation, NodeId};
 
@@ -50,7 +50,9 @@ fn batch(node: u8, first: u64, count: u64) -> Batch {
 }
 
 fn object(name: &str, total: u64) -> (Key, ObjectState) {
-    (format!("gcounter/{name}").parse().expect("a key"), ObjectState::GCounter(vec![(replica(1), total)]))
+    let share = Share { replica: replica(1), seq: 1, up: total, down: 0 };
+    let counter = CounterState { shares: vec![share], deferred: Vec::new() };
+    (format!("gcounter/{name}").parse().expect("a key"), ObjectState::GCounter(counter))
 }
 
 fn vector(node: u8, seq: u64) -> VersionVector {
