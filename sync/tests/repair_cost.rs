@@ -70,7 +70,12 @@ fn repair(receiver: &mut Replica, giver: &mut Replica) -> Cost {
                     cost.object_bytes += carried;
                     cost.told += message.encode().len() - carried;
                 }
-                Message::Commits { .. } | Message::Digest { .. } | Message::Vector { .. } | Message::Forgotten => {
+                Message::Commits { .. }
+                | Message::Digest { .. }
+                | Message::Vector { .. }
+                | Message::Recall { .. }
+                | Message::Recalled { .. }
+                | Message::Forgotten => {
                     continue;
                 }
             }

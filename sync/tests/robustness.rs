@@ -11,7 +11,7 @@ use selvedge_sync::crdt::{Assign, ContentHash, CounterState, DotMapState, Entry,
 use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{Dot, Incarnation, NodeId, ReplicaId, Scope, Stream};
 use selvedge_sync::key::{Key, Kind};
-use selvedge_sync::replica::{Tip, Ask, Config, Event, Input, Message, Output, Recovery, Replica};
+use selvedge_sync::replica::{Ask, Config, Event, Input, Message, Output, Recovery, Replica, Tip};
 use selvedge_sync::scalar::{Float, Scalar};
 use selvedge_sync::sim::Rng;
 use selvedge_sync::time::Time;

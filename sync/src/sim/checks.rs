@@ -1,56 +1,87 @@
 //! The invariants, as far as they can be seen from outside a replica.
 
-use std::collections::BTreeMap;
-
-use super::{Next, Sim};
+use super::ledger::Ledger;
+use super::{Next, Node, Sim};
 use crate::causal::VersionVector;
 use crate::crdt::{Context, ObjectState, Value};
 use crate::id::{Dot, ReplicaId, Stream};
-use crate::key::{Key, Kind};
-use crate::replica::{Message, Replica};
+use crate::key::Key;
+use crate::replica::{Checkpoint, Message, Replica};
 use crate::state::State;
 
-/// Of how many events one is followed by the checks that cost the whole state.
+/// After how many events the checks that cost the whole state come again, at the least.
 const SAMPLE: u64 = 61;
-/// Of how many events one is followed by a comparison with the reference.
-const SAMPLE_REFERENCE: u64 = 499;
+/// Bytes of state for which they wait one event more, so that they cost the same share of any run.
+const SAMPLE_BYTES: u64 = 150;
+/// Of how many events with news one is followed by a comparison of what is new with the reference.
+const SAMPLE_REFERENCE: u64 = 9;
+/// Of how many full samples one compares everything with the reference.
+const SAMPLE_EVERYTHING: u64 = 8;
 /// What a message may weigh beyond a page: the item that overflows it, vectors and framing.
 const MESSAGE_SLACK_BYTES: usize = 16 * 1024;
 
 impl Sim<'_> {
-    /// What must hold after every event.
+    /// What must hold after every event: cheap checks of what is new always, costly ones of everything now and then.
     pub(super) fn check_after(&mut self, index: usize) -> Result<(), String> {
-        let node = &mut self.nodes[index];
-        let Some(replica) = &node.replica else { return Ok(()) };
-        if *replica.seen() != node.watched.seen {
-            if !replica.seen().includes(&node.watched.seen) {
-                return Err(format!("node {index} has unseen commits: {:?}", replica.seen()));
-            }
-            node.watched.seen = replica.seen().clone();
-        }
-        if !replica.seen().includes(replica.durable()) {
-            return Err(format!("node {index} has durable what it has not seen"));
-        }
+        self.check_node(index).map_err(|what| format!("node {index} {what}"))
+    }
+
+    fn check_node(&mut self, index: usize) -> Result<(), String> {
+        let Node { replica, watch, .. } = &mut self.nodes[index];
+        let Some(replica) = replica.as_ref() else { return Ok(()) };
+        let news = watch.follow(replica, &self.ledger)?;
+        watch.check_news(&news, replica, &self.ledger)?;
         if replica.log().bytes() > self.scenario.config.log_bytes {
-            return Err(format!("the log of node {index} holds {} bytes", replica.log().bytes()));
+            return Err(format!("keeps {} bytes of log", replica.log().bytes()));
         }
-        if replica.is_exact() {
-            let root = *self.roots.entry(replica.seen().digest()).or_insert(replica.root());
-            if root != replica.root() {
-                return Err(format!("node {index} has another root than others had at {:?}", replica.seen()));
-            }
-        }
-        if self.handled.is_multiple_of(SAMPLE) {
-            check_root(replica).map_err(|what| format!("node {index}: {what}"))?;
-            for (key, size) in grown(replica) {
-                let before = node.watched.sizes.insert(key.clone(), size);
-                if before.is_some_and(|before| before > size) {
-                    return Err(format!("{key} shrank from {before:?} to {size} at node {index}"));
-                }
+        let now = (replica.root(), replica.is_exact());
+        if watch.compared != Some(now) {
+            watch.compared = Some(now);
+            if now.1 && *self.roots.entry(replica.seen().digest()).or_insert(now.0) != now.0 {
+                return Err(format!("has another root than others had at {:?}", replica.seen()));
             }
         }
         if self.handled.is_multiple_of(SAMPLE_REFERENCE) && replica.is_exact() {
-            self.check_values(index)?;
+            for key in &news.keys {
+                check_value(key, replica, &self.ledger)?;
+            }
+        }
+        if self.handled >= self.next_sample {
+            self.next_sample = self.handled + SAMPLE + replica.state().bytes() / SAMPLE_BYTES;
+            check_root(replica)?;
+            watch.check_all(replica, &self.ledger)?;
+            self.check_memory(index)?;
+            if self.rng.chance(1000 / SAMPLE_EVERYTHING) {
+                self.check_values(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a node keeps beside the state is bounded by what there is.
+    fn check_memory(&self, index: usize) -> Result<(), String> {
+        let node = &self.nodes[index];
+        let Some(replica) = &node.replica else { return Ok(()) };
+        let peers = replica.peers(node.time(self.now_ms)).len();
+        if peers > self.nodes.len() {
+            return Err(format!("keeps {peers} peers of {}", self.nodes.len()));
+        }
+        let removed = self.ledger.elements.removals;
+        let garbage = replica.state().garbage();
+        if garbage > removed + replica.state().len() {
+            return Err(format!("keeps {garbage} things for order only; {removed} puts were ever removed"));
+        }
+        if replica.log().commits() > self.ledger.made.len() {
+            return Err(format!("keeps {} commits", replica.log().commits()));
+        }
+        Ok(())
+    }
+
+    /// Ranges of keys that show more than the vector: never more than there are keys, and their ends.
+    pub(super) fn check_checkpoint(&self, index: usize, checkpoint: &Checkpoint) -> Result<(), String> {
+        let most = 2 * self.ledger.by_key.len() + 2;
+        if checkpoint.ahead.len() > most {
+            return Err(format!("node {index} keeps {} ranges that are ahead", checkpoint.ahead.len()));
         }
         Ok(())
     }
@@ -120,7 +151,7 @@ impl Sim<'_> {
             };
             vector.iter().map(one).collect::<Vec<_>>().join(" ")
         };
-        let line = |(index, node): (usize, &super::Node)| match &node.replica {
+        let line = |(index, node): (usize, &Node)| match &node.replica {
             None => format!("\n  node {index} is down"),
             Some(replica) => format!(
                 "\n  node {index} root {:.8} exact {} settled {} read-only {} seen [{}] durable [{}]",
@@ -140,28 +171,24 @@ impl Sim<'_> {
         let durable = self.ledger.durable();
         for index in 0..self.nodes.len() {
             let Some(replica) = &self.nodes[index].replica else { return Err("a node is down".to_owned()) };
-            if !replica.seen().includes(&durable) {
+            if !replica.seen().includes(durable) {
                 return Err(format!("durable commits are lost: {durable:?}{}", self.differences()));
             }
             check_root(replica)?;
-            self.check_values(index)?;
+            self.check_values(index).map_err(|what| format!("node {index} {what}"))?;
         }
         Ok(())
     }
 
     fn check_values(&self, index: usize) -> Result<(), String> {
-        let Some(replica) = &self.nodes[index].replica else { return Ok(()) };
-        let mut expected = self.ledger.expected(replica.seen());
-        expected.retain(|_, value| !is_empty(value));
-        let read = replica.state().objects_after(None).map(|(key, object)| (key.clone(), object.value()));
-        let read: BTreeMap<Key, Value> = read.filter(|(_, value)| !is_empty(value)).collect();
-        for key in expected.keys().chain(read.keys()) {
-            if expected.get(key) != read.get(key) {
-                let (expected, read) = (expected.get(key), read.get(key));
-                return Err(format!("node {index} reads {key} as {read:?}; the commits say {expected:?}"));
-            }
+        let Some(replica) = self.nodes[index].replica.as_ref().filter(|replica| replica.is_exact()) else {
+            return Ok(());
+        };
+        self.ledger.by_key.keys().try_for_each(|key| check_value(key, replica, &self.ledger))?;
+        match replica.state().objects_after(None).find(|(key, _)| !self.ledger.by_key.contains_key(key)) {
+            Some((key, object)) if !is_empty(&object.value()) => Err(format!("reads {key}, which nobody wrote")),
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 
     /// After the calm: nothing is left over, nothing is under way, nothing has changed.
@@ -170,7 +197,7 @@ impl Sim<'_> {
             return Err(format!("equality did not last:{}", self.differences()));
         }
         self.check_expected()?;
-        self.coverage.exact_states += self.roots.len() as u64;
+        self.coverage.add_to("states compared", self.roots.len() as u64);
         for (index, node) in self.nodes.iter().enumerate() {
             let Some(replica) = &node.replica else { continue };
             self.coverage.add(replica.counters());
@@ -182,8 +209,7 @@ impl Sim<'_> {
                 return Err(format!("node {index} keeps {} commits that all have", replica.log().commits()));
             }
         }
-        let idle = |next: &Next| matches!(next, Next::Tick { .. } | Next::Deliver { .. });
-        match self.scheduled.values().find(|next| !idle(next) && !matches!(next, Next::Client | Next::Fault)) {
+        match self.scheduled.values().find(|next| matches!(next, Next::Written { .. })) {
             Some(Next::Written { node, .. }) => Err(format!("node {node} still writes although nothing changes")),
             Some(_) | None => Ok(()),
         }
@@ -215,14 +241,14 @@ fn check_root(replica: &Replica) -> Result<(), String> {
     ))
 }
 
-/// The size of everything that may only grow.
-fn grown(replica: &Replica) -> Vec<(Key, i128)> {
-    let size = |(key, object): (&Key, &crate::crdt::Object)| match (key.kind(), object.value()) {
-        (Kind::GCounter, Value::Counter(value)) => Some((key.clone(), value)),
-        (Kind::GSet, Value::Set(members)) => Some((key.clone(), members.len() as i128)),
-        (Kind::GCounter | Kind::PnCounter | Kind::GSet | Kind::OrSet | Kind::LwwMap, _) => None,
-    };
-    replica.state().objects_after(None).filter_map(size).collect()
+/// One object reads exactly as the commits say.
+fn check_value(key: &Key, replica: &Replica, ledger: &Ledger) -> Result<(), String> {
+    let read = replica.state().value(key).filter(|value| !is_empty(value));
+    let expected = ledger.expected_of(key, replica.seen()).filter(|value| !is_empty(value));
+    if read == expected {
+        return Ok(());
+    }
+    Err(format!("reads {key} as {read:?}; the commits say {expected:?}"))
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -1,10 +1,20 @@
-//! Clients: they ask some node for something, and repeat themselves.
+//! Clients: they ask some node for something, one by one or in bursts, and repeat themselves, at the same node or another.
 
+use super::steps::Asked;
 use super::{Sim, workload};
 use crate::change::Change;
 use crate::commit::RequestId;
+use crate::id::{Dot, Stream};
 use crate::key::Key;
-use crate::replica::{Committed, Input};
+use crate::log::Range;
+use crate::replica::{Committed, Input, Replica};
+
+/// Of a thousand times that a client comes, how often it brings a burst.
+const BURST_PERMILLE: u64 = 15;
+/// The most requests of a burst.
+const BURST_MAX: u64 = 40;
+/// Of a thousand requests, how many repeat an earlier one.
+const REPEAT_PERMILLE: u64 = 60;
 
 /// An answered request that a client may repeat.
 pub(super) struct Answered {
@@ -12,18 +22,30 @@ pub(super) struct Answered {
     changes: Vec<(Key, Change)>,
     node: usize,
     life: u64,
+    dot: Dot,
 }
 
 impl Sim<'_> {
-    /// A client asks some node for something, perhaps for what it had asked before.
-    pub(super) fn client(&mut self) -> Result<(), String> {
+    /// One request, or a burst of them, all to one node at one moment.
+    pub(super) fn clients(&mut self) -> Result<(), String> {
         let writable = |index: &usize| self.nodes[*index].takes_writes();
         let able: Vec<usize> = (0..self.nodes.len()).filter(writable).collect();
-        if able.is_empty() || self.calm {
+        if able.is_empty() {
             return Ok(());
         }
         let node = able[self.rng.index(able.len())];
-        let retry = (!self.answered.is_empty() && self.rng.chance(60)).then(|| self.rng.index(self.answered.len()));
+        let burst = self.rng.chance(BURST_PERMILLE);
+        let requests = if burst { self.rng.between(2, BURST_MAX) } else { 1 };
+        if burst {
+            self.coverage.count("bursts");
+        }
+        (0..requests).try_for_each(|_| self.client(node))
+    }
+
+    /// A client asks a node for something, perhaps for what it had asked before.
+    fn client(&mut self, node: usize) -> Result<(), String> {
+        let retry = (!self.answered.is_empty() && self.rng.chance(REPEAT_PERMILLE))
+            .then(|| self.rng.index(self.answered.len()));
         let (request, changes) = match retry {
             Some(index) => (Some(self.answered[index].request), self.answered[index].changes.clone()),
             None => {
@@ -32,32 +54,49 @@ impl Sim<'_> {
                 (self.rng.chance(500).then_some(RequestId(id)), workload::changes(self.scenario, &mut self.rng))
             }
         };
+        let known = request.is_some_and(|request| self.is_known(node, request));
         self.ticket += 1;
-        self.feed_commit(node, Input::Commit { ticket: self.ticket, changes: changes.clone(), request }, &changes)
+        let input = Input::Commit { ticket: self.ticket, changes: changes.clone(), request };
+        self.feed_asked(node, input, Asked { changes: &changes, request, known })
+    }
+
+    /// Whether a node must know the answer to a request: it gave it in this life, or its log holds the commit, wherever that
+    /// was made and however often the node has restarted since.
+    fn is_known(&mut self, node: usize, request: RequestId) -> bool {
+        let Some(replica) = &self.nodes[node].replica else { return false };
+        let life = self.nodes[node].life;
+        let answers = || self.answered.iter().filter(|answered| answered.request == request);
+        let here = answers().any(|answered| (answered.node, answered.life) == (node, life));
+        let logged = answers()
+            .any(|answered| self.ledger.request_of(&answered.dot) == Some(request) && holds(replica, &answered.dot));
+        if logged && !here {
+            self.coverage.count("requests repeated elsewhere");
+        }
+        here || logged
     }
 
     /// What holds of every answer: a repeated request has one commit, and it is that request's own.
-    pub(super) fn committed(
-        &mut self,
-        node: usize,
-        committed: Committed,
-        changes: &[(Key, Change)],
-        asked: Option<RequestId>,
-    ) -> Result<(), String> {
-        let Some(request) = asked else { return Ok(()) };
-        let life = self.nodes[node].life;
-        let here = |answered: &Answered| (answered.request, answered.node, answered.life) == (request, node, life);
-        let before = self.answered.iter().any(here);
-        self.coverage.repeated += u64::from(committed.repeated);
-        if before && !committed.repeated {
+    pub(super) fn committed(&mut self, node: usize, committed: Committed, asked: Asked<'_>) -> Result<(), String> {
+        let Some(request) = asked.request else { return Ok(()) };
+        if committed.repeated {
+            self.coverage.count("repeated requests");
+        }
+        if asked.known && !committed.repeated {
             return Err(format!("a repeated request was counted twice: {:?}", committed.dot));
         }
         if self.ledger.request_of(&committed.dot) != Some(request) {
             return Err(format!("a repeated request was answered with another's commit: {:?}", committed.dot));
         }
-        if !before {
-            self.answered.push(Answered { request, changes: changes.to_vec(), node, life });
-        }
+        let life = self.nodes[node].life;
+        let (changes, dot) = (asked.changes.to_vec(), committed.dot);
+        self.answered.push(Answered { request, changes, node, life, dot });
         Ok(())
     }
+}
+
+/// Whether the log of a replica holds a commit.
+fn holds(replica: &Replica, dot: &Dot) -> bool {
+    let stream = Stream::global(dot.replica);
+    replica.seen().seq(&stream) >= dot.seq
+        && matches!(replica.log().range(&stream, dot.seq, dot.seq, usize::MAX), Range::Batch { .. })
 }

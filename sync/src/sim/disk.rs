@@ -36,6 +36,17 @@ pub(super) enum Write {
     Rebirth { incarnation: Incarnation, fresh: Option<Fresh> },
 }
 
+/// How much of the group being written outlives a crash.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kept {
+    /// Any prefix of it.
+    Any,
+    /// Some of it, and not all.
+    Part,
+    /// Exactly so many writes.
+    First(usize),
+}
+
 /// An image and the writes that are not in it yet.
 #[derive(Clone, Debug)]
 pub(super) struct Disk {
@@ -50,6 +61,11 @@ impl Image {
     pub(super) fn blank(incarnation: Incarnation) -> Self {
         let (vector, ahead, orphans, objects, log) = Default::default();
         Self { incarnation, vector, ahead, orphans, objects, log }
+    }
+
+    /// The same content on behalf of another incarnation.
+    pub(super) fn with_incarnation(&self, incarnation: Incarnation) -> Self {
+        Self { incarnation, ..self.clone() }
     }
 
     fn write(&mut self, write: &Write) {
@@ -149,9 +165,28 @@ impl Disk {
         done
     }
 
-    /// The power goes: what was queued is lost, but for a prefix of the group being written. Returns that prefix.
-    pub(super) fn crash(&mut self, rng: &mut Rng) -> Vec<Write> {
+    /// What is being written now.
+    pub(super) fn group(&self) -> Vec<Write> {
+        self.queue.iter().take(self.group).cloned().collect()
+    }
+
+    /// The store fails. A prefix of the group may be durable all the same, and is written again later. Returns that prefix.
+    pub(super) fn fail(&mut self, rng: &mut Rng) -> Vec<Write> {
+        self.failing = true;
         let kept = if self.group == 0 { 0 } else { rng.index(self.group + 1) };
+        let done: Vec<Write> = self.queue.iter().take(kept).cloned().collect();
+        done.iter().for_each(|write| self.image.write(write));
+        done
+    }
+
+    /// The power goes: what was queued is lost, but for a prefix of the group being written. Returns that prefix.
+    pub(super) fn crash(&mut self, kept: Kept, rng: &mut Rng) -> Vec<Write> {
+        let kept = match kept {
+            Kept::First(first) => first.min(self.group),
+            Kept::Part if self.group > 1 => 1 + rng.index(self.group - 1),
+            Kept::Any | Kept::Part if self.group > 0 => rng.index(self.group + 1),
+            Kept::Any | Kept::Part => 0,
+        };
         let done: Vec<Write> = self.queue.drain(..kept).collect();
         done.iter().for_each(|write| self.image.write(write));
         self.queue.clear();

@@ -1,44 +1,49 @@
-//! The reference: every commit that was ever made, with what its writer had seen, and the state that follows from it.
+//! The ledger: every commit that was ever made, as it was made, and what became of it.
 //!
-//! Independent of the engine's own data structures: an element is there when some add of it is superseded by nobody; a field
-//! shows the greatest stamp among such puts; counters and grow-only sets are sums and unions. The invariant: a dot that was
-//! ever durable means one commit for ever.
+//! Independent of the engine's own data structures; [`super::reference`] says what a reader must see. The invariant: a dot that
+//! was ever durable means one commit for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::elements::{Elements, Touched};
 use crate::causal::VersionVector;
 use crate::change::Change;
-use crate::commit::{Batch, Commit, CommitBytes};
-use crate::crdt::{Assign, Op, Value};
+use crate::commit::{Batch, Commit, CommitBytes, RequestId};
 use crate::hlc::Hlc;
-use crate::id::{Dot, ReplicaId, Scope, Stream};
+use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::{Key, Kind};
-use crate::scalar::Scalar;
 
 /// A commit, as it was made.
 #[derive(Clone, Debug)]
 pub(super) struct Made {
     bytes: CommitBytes,
-    commit: Commit,
-    changes: Vec<(Key, Change)>,
+    pub(super) commit: Commit,
+    pub(super) changes: Vec<(Key, Change)>,
     /// What its writer had seen, when its content was exactly that; else only what the operations name was observed.
-    context: Option<VersionVector>,
-    durable: bool,
+    pub(super) context: Option<VersionVector>,
+    pub(super) durable: bool,
+    /// The members and fields that it touches, and the puts that it removes.
+    pub(super) touched: Vec<Touched>,
 }
 
 /// All commits.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    made: BTreeMap<Dot, Made>,
+    pub(super) made: BTreeMap<Dot, Made>,
+    /// The commits that touch a key, in the order in which they were made.
+    pub(super) by_key: BTreeMap<Key, Vec<Dot>>,
+    pub(super) elements: Elements,
+    /// What all commits together, whatever becomes of them, add to and take from each counter.
+    totals: BTreeMap<Key, Sum>,
+    durable: VersionVector,
+    latest: Hlc,
 }
 
-/// A member or field, touched by a commit.
-struct Touch<'a> {
-    dot: Dot,
-    hlc: Hlc,
-    put: Option<Scalar>,
-    over: &'a [Dot],
-    context: Option<&'a VersionVector>,
+/// What is added to a counter and taken from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) up: i128,
+    pub(super) down: i128,
 }
 
 impl Ledger {
@@ -52,36 +57,59 @@ impl Ledger {
         let [bytes] = batch.commits.as_slice() else { return Err("a local commit persists as one".to_owned()) };
         let commit = Commit::decode(batch.stream, batch.first, bytes).map_err(|error| error.to_string())?;
         let dot = commit.dot();
-        let made = Made { bytes: bytes.clone(), commit, changes, context, durable: false };
-        match self.made.insert(dot, made) {
-            None => Ok(()),
-            Some(before) => Err(format!("dot {dot:?} means a second commit; durable before: {}", before.durable)),
+        if let Some(before) = self.made.get(&dot) {
+            return Err(format!("dot {dot:?} means a second commit; durable before: {}", before.durable));
         }
+        let touched = self.elements.note(&commit);
+        let made = Made { bytes: bytes.clone(), commit, changes, context, durable: false, touched };
+        for key in made.keys() {
+            self.by_key.entry(key).or_default().push(dot);
+        }
+        for (key, sum) in made.sums() {
+            let total = self.totals.entry(key).or_default();
+            (total.up, total.down) = (total.up + sum.up, total.down + sum.down);
+        }
+        self.made.insert(dot, made);
+        Ok(())
     }
 
     /// Notes that a commit is on its writer's disk.
     pub(super) fn note_durable(&mut self, batch: &Batch) -> Result<(), String> {
         for (seq, bytes) in (batch.first..).zip(&batch.commits) {
             let dot = Dot { replica: batch.stream.replica, seq };
-            let made = self.made.get_mut(&dot).ok_or(format!("nobody made {dot:?}, yet it is stored"))?;
+            let made = self.made.get_mut(&dot).ok_or_else(|| format!("nobody made {dot:?}, yet it is stored"))?;
             if made.bytes != *bytes {
                 return Err(format!("{dot:?} is stored with other bytes than it was made with"));
             }
             made.durable = true;
+            self.latest = self.latest.max(made.commit.hlc);
+            self.durable.advance(batch.stream, seq);
         }
         Ok(())
     }
 
     /// Forgets what a crash took before anybody else could have heard of it: commits of `replica` after `seq`.
     pub(super) fn forget_lost(&mut self, replica: ReplicaId, seq: u64) {
-        self.made.retain(|dot, made| dot.replica != replica || dot.seq <= seq || made.durable);
+        let after = Dot { replica, seq: seq.saturating_add(1) }..=Dot { replica, seq: u64::MAX };
+        let lost: Vec<Dot> = self.made.range(after).filter(|(_, made)| !made.durable).map(|(dot, _)| *dot).collect();
+        for dot in lost {
+            let Some(made) = self.made.remove(&dot) else { continue };
+            self.elements.forget(&made.commit, &made.touched);
+            for key in made.keys() {
+                self.by_key.entry(key).or_default().retain(|of| *of != dot);
+            }
+            for (key, sum) in made.sums() {
+                let total = self.totals.entry(key).or_default();
+                (total.up, total.down) = (total.up - sum.up, total.down - sum.down);
+            }
+        }
     }
 
     /// Checks that every commit of a batch was durable at its writer, and means what it meant there.
     pub(super) fn check_sent(&self, batch: &Batch) -> Result<(), String> {
         for (seq, bytes) in (batch.first..).zip(&batch.commits) {
             let dot = Dot { replica: batch.stream.replica, seq };
-            let made = self.made.get(&dot).ok_or(format!("{dot:?} is sent, but it was lost or never made"))?;
+            let made = self.made.get(&dot).ok_or_else(|| format!("{dot:?} is sent, but it was lost or never made"))?;
             if !made.durable {
                 return Err(format!("{dot:?} is sent before it is durable"));
             }
@@ -101,117 +129,54 @@ impl Ledger {
     }
 
     /// The request that the commit named by `dot` answered.
-    pub(super) fn request_of(&self, dot: &Dot) -> Option<crate::commit::RequestId> {
+    pub(super) fn request_of(&self, dot: &Dot) -> Option<RequestId> {
         self.made.get(dot).and_then(|made| made.commit.request)
     }
 
     /// What was ever durable, stream by stream.
-    pub(super) fn durable(&self) -> VersionVector {
-        let durable = self.made.iter().filter(|(_, made)| made.durable);
-        durable.map(|(dot, _)| (Stream::global(dot.replica), dot.seq)).collect()
+    pub(super) const fn durable(&self) -> &VersionVector {
+        &self.durable
     }
 
-    /// What a reader must see when exactly the commits in `seen` are applied.
-    ///
-    /// Streams are not delivered causally across each other. Where `seen` lacks what a writer had seen, only what the
-    /// operations name counts: a writer leaves out what would change nothing where it stands.
-    pub(super) fn expected(&self, seen: &VersionVector) -> BTreeMap<Key, Value> {
-        let within = || self.made.iter().filter(|(dot, _)| seen.covers(Scope::GLOBAL, dot)).map(|(_, made)| made);
-        let closed = within().all(|made| made.context.as_ref().is_none_or(|context| seen.includes(context)));
-        let mut counters: BTreeMap<Key, i128> = BTreeMap::new();
-        let mut grown: BTreeMap<Key, BTreeSet<Scalar>> = BTreeMap::new();
-        let mut touches: BTreeMap<(Key, Scalar), Vec<Touch<'_>>> = BTreeMap::new();
-        for made in within() {
-            let context = made.context.as_ref().filter(|_| closed);
-            for (key, change) in &made.changes {
-                match change {
-                    Change::Increment(by) => *counters.entry(key.clone()).or_default() += i128::from(*by),
-                    Change::Decrement(by) => *counters.entry(key.clone()).or_default() -= i128::from(*by),
-                    Change::Add(members) if key.kind() == Kind::GSet && context.is_some() => {
-                        grown.entry(key.clone()).or_default().extend(members.iter().cloned());
-                    }
-                    Change::Add(_) | Change::Remove(_) | Change::Put(_) | Change::RemoveFields(_) => {}
-                }
-            }
-            for (key, op) in &made.commit.ops {
-                if let Op::GSet(members) = op {
-                    grown.entry(key.clone()).or_default().extend(members.iter().cloned());
-                }
-            }
-            made.touches(context, &mut touches);
-        }
-        let counters = counters.into_iter().map(|(key, value)| (key, Value::Counter(value)));
-        let grown = grown.into_iter().map(|(key, set)| (key, Value::Set(set.into_iter().collect())));
-        let mut values: BTreeMap<Key, Value> = counters.chain(grown).collect();
-        for ((key, member), touches) in touches {
-            let Some(winner) = winner(&touches) else { continue };
-            match (values.entry(key).or_insert_with_key(|key| empty(key.kind())), member) {
-                (Value::Set(set), member) => set.push(member),
-                (Value::Map(map), Scalar::Text(field)) => drop(map.insert(field, winner)),
-                (Value::Counter(_) | Value::Map(_), _) => {}
-            }
-        }
-        values
+    /// The latest stamp of anything durable.
+    pub(super) const fn latest_stamp(&self) -> Hlc {
+        self.latest
+    }
+
+    /// The streams with a durable stamp after `stamp`.
+    pub(super) fn streams_beyond(&self, stamp: Hlc) -> BTreeSet<Stream> {
+        let beyond = self.made.values().filter(|made| made.durable && made.commit.hlc > stamp);
+        beyond.map(|made| made.commit.stream).collect()
+    }
+
+    /// What all commits together do to a counter.
+    pub(super) fn total(&self, key: &Key) -> Sum {
+        self.totals.get(key).copied().unwrap_or_default()
     }
 }
 
 impl Made {
-    fn touches<'a>(
-        &'a self,
-        context: Option<&'a VersionVector>,
-        touches: &mut BTreeMap<(Key, Scalar), Vec<Touch<'a>>>,
-    ) {
-        let (dot, hlc) = (self.commit.dot(), self.commit.hlc);
-        let mut touch = |key: &Key, member: Scalar, put: Option<Scalar>, over: &'a [Dot]| {
-            touches.entry((key.clone(), member)).or_default().push(Touch { dot, hlc, put, over, context });
-        };
-        let mut named = BTreeSet::new();
-        for (key, op) in &self.commit.ops {
-            match op {
-                Op::OrSet(assigns) => assigns.iter().for_each(|Assign { member, value, over }| {
-                    named.insert((key, member.clone()));
-                    touch(key, member.clone(), value.map(|()| Scalar::Null), over);
-                }),
-                Op::LwwMap(assigns) => assigns.iter().for_each(|Assign { member, value, over }| {
-                    named.insert((key, Scalar::Text(member.clone())));
-                    touch(key, Scalar::Text(member.clone()), value.clone(), over);
-                }),
-                Op::GCounter(_) | Op::PnCounter(..) | Op::Fold { .. } | Op::GSet(_) => {}
-            }
-        }
-        // A removal of what was not there has no operation, and must have had nothing to remove.
-        if context.is_none() {
-            return;
-        }
-        for (key, change) in &self.changes {
-            let removed: Vec<Scalar> = match change {
-                Change::Remove(members) => members.clone(),
-                Change::RemoveFields(fields) => fields.iter().map(|field| Scalar::Text(field.clone())).collect(),
-                Change::Increment(_) | Change::Decrement(_) | Change::Add(_) | Change::Put(_) => Vec::new(),
-            };
-            for member in removed.into_iter().filter(|member| !named.contains(&(key, member.clone()))) {
-                touch(key, member, None, &[]);
-            }
-        }
+    /// Every key that the commit or what was asked for touches, once.
+    fn keys(&self) -> BTreeSet<Key> {
+        self.commit.ops.iter().map(|(key, _)| key).chain(self.changes.iter().map(|(key, _)| key)).cloned().collect()
     }
-}
 
-/// What is left of a member: the put with the greatest stamp that no other touch supersedes.
-fn winner(touches: &[Touch<'_>]) -> Option<Scalar> {
-    let superseded = |dot: &Dot| {
-        touches.iter().filter(|other| other.dot != *dot).any(|other| {
-            let own = other.dot.replica == dot.replica && other.dot.seq > dot.seq;
-            own || other.over.contains(dot) || other.context.is_some_and(|seen| seen.covers(Scope::GLOBAL, dot))
-        })
-    };
-    let live = touches.iter().filter(|touch| touch.put.is_some() && !superseded(&touch.dot));
-    live.max_by_key(|touch| (touch.hlc, touch.dot)).and_then(|touch| touch.put.clone())
-}
+    /// What the commit does to counters.
+    pub(super) fn sums(&self) -> Vec<(Key, Sum)> {
+        let sum = |(key, change): &(Key, Change)| match change {
+            Change::Increment(by) => Some((key.clone(), Sum { up: i128::from(*by), down: 0 })),
+            Change::Decrement(by) => Some((key.clone(), Sum { up: 0, down: i128::from(*by) })),
+            Change::Add(_) | Change::Remove(_) | Change::Put(_) | Change::RemoveFields(_) => None,
+        };
+        self.changes
+            .iter()
+            .filter(|(key, _)| matches!(key.kind(), Kind::GCounter | Kind::PnCounter))
+            .filter_map(sum)
+            .collect()
+    }
 
-fn empty(kind: Kind) -> Value {
-    match kind {
-        Kind::GCounter | Kind::PnCounter => Value::Counter(0),
-        Kind::GSet | Kind::OrSet => Value::Set(Vec::new()),
-        Kind::LwwMap => Value::Map(BTreeMap::new()),
+    /// The keys whose values the commit may change.
+    pub(super) fn written(&self) -> impl Iterator<Item = &Key> {
+        self.commit.ops.iter().map(|(key, _)| key)
     }
 }

@@ -1,16 +1,14 @@
 //! A simulated host: a replica or none, a disk that outlives it, and a clock that may be wrong.
 
-use std::collections::BTreeMap;
-
 use super::disk::{Disk, Image};
+use super::watch::Watch;
 use crate::causal::VersionVector;
 use crate::id::{Incarnation, NodeId, ReplicaId, Stream};
-use crate::key::Key;
 use crate::replica::{Config, Replica};
 use crate::time::Time;
 
 /// Where virtual time begins, as walls show it. Any recent moment will do.
-const EPOCH_MS: u64 = 1_800_000_000_000;
+pub(super) const EPOCH_MS: u64 = 1_800_000_000_000;
 
 /// A host.
 #[derive(Debug)]
@@ -29,16 +27,17 @@ pub(super) struct Node {
     /// had got. Clients do not write here until it knows: what is written before is the known limit of detection by peers.
     pub(super) forgot: Option<(Stream, u64)>,
     pub(super) backup: Option<Image>,
+    /// Whether it is the copy of another node's data directory, and bears that node's id.
+    pub(super) is_copy: bool,
+    /// Whether it has gone for long.
+    pub(super) away: bool,
+    /// Whether the others have stopped waiting for it.
+    pub(super) dropped: bool,
+    /// Until when its disk is slow.
+    pub(super) slow_until_ms: u64,
     /// What was last reported durable; the next life must know it.
     pub(super) reported: VersionVector,
-    pub(super) watched: Watched,
-}
-
-/// What may only grow during one life.
-#[derive(Debug, Default)]
-pub(super) struct Watched {
-    pub(super) seen: VersionVector,
-    pub(super) sizes: BTreeMap<Key, i128>,
+    pub(super) watch: Watch,
 }
 
 impl Node {
@@ -53,8 +52,12 @@ impl Node {
             joined: false,
             forgot: None,
             backup: None,
+            is_copy: false,
+            away: false,
+            dropped: false,
+            slow_until_ms: 0,
             reported: VersionVector::default(),
-            watched: Watched::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -84,7 +87,7 @@ impl Node {
         }
         self.replica = Some(replica);
         self.life += 1;
-        (self.started_ms, self.watched) = (now_ms, Watched::default());
+        (self.started_ms, self.watch) = (now_ms, Watch::default());
         Ok(())
     }
 }

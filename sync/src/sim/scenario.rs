@@ -3,6 +3,7 @@
 //! Owns knobs only. Limits are small, so that paging, forgetting and repair happen within seconds of virtual time.
 
 use super::rng::Rng;
+use super::workload::FEW;
 use crate::replica::Config;
 
 /// The knobs of one run.
@@ -32,6 +33,12 @@ pub struct Scenario {
     pub client_ms: u64,
     /// Names per type of key: few make hot keys.
     pub names: u64,
+    /// From how many members those of sets are drawn: many make large sets.
+    pub members: u64,
+    /// Whether clocks jump by hours. What was stamped then is waited for at the end.
+    pub far_clocks: bool,
+    /// Whether data directories are copied and the copies started.
+    pub copies: bool,
     /// Whether the last lines of the trace are kept as text for whoever reads a failure.
     pub narrate: bool,
 }
@@ -42,7 +49,8 @@ impl Scenario {
     pub fn drawn_from(seed: u64) -> Self {
         let mut rng = Rng::new(seed.wrapping_mul(31));
         let nodes = 2 + rng.index(5);
-        let small = rng.chance(700);
+        let large_sets = rng.chance(40);
+        let small = !large_sets && rng.chance(700);
         let config = Config {
             page_bytes: if small { 200 + rng.index(2000) } else { 1 << 20 },
             log_bytes: if small { 1500 + rng.index(20_000) } else { 1 << 20 },
@@ -64,6 +72,9 @@ impl Scenario {
             fault_ms: if rng.chance(100) { 0 } else { rng.between(150, 1_500) },
             client_ms: rng.between(10, 120),
             names: rng.between(1, 6),
+            members: if large_sets { rng.between(500, 3_000) } else { FEW },
+            far_clocks: rng.chance(250),
+            copies: rng.chance(200),
             narrate: false,
         }
     }
@@ -84,6 +95,9 @@ impl Scenario {
             fault_ms: 0,
             client_ms: 20,
             names: 4,
+            members: FEW,
+            far_clocks: false,
+            copies: false,
             narrate: false,
         }
     }

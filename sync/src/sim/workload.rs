@@ -1,4 +1,4 @@
-//! What clients ask for: changes to objects of all five types, hot keys, several keys at once.
+//! What clients ask for: changes to objects of all five types, hot keys, several keys at once, large sets.
 
 use super::rng::Rng;
 use super::scenario::Scenario;
@@ -6,12 +6,17 @@ use crate::change::Change;
 use crate::key::{Key, Kind};
 use crate::scalar::{Float, Scalar};
 
-/// Members and field names are drawn from so few that writers meet.
-const MEMBERS: u64 = 6;
+/// So few members that writers meet.
+pub(super) const FEW: u64 = 6;
+/// The same for the fields of a map.
+const FIELDS: u64 = 6;
+/// Of a thousand commits in a scenario with large sets, how many put many members at once.
+const LARGE_PERMILLE: u64 = 60;
 
 /// The changes of one commit.
 pub(super) fn changes(scenario: &Scenario, rng: &mut Rng) -> Vec<(Key, Change)> {
     let keys = if rng.chance(600) { 1 } else { rng.between(1, 6) };
+    let keys = if rng.chance(5) { 40 } else { keys };
     (0..keys).filter_map(|_| change(scenario, rng)).collect()
 }
 
@@ -24,20 +29,25 @@ fn change(scenario: &Scenario, rng: &mut Rng) -> Option<(Key, Change)> {
         Kind::GCounter => Change::Increment(rng.between(0, 9)),
         Kind::PnCounter if rng.chance(500) => Change::Decrement(rng.between(0, 9)),
         Kind::PnCounter => Change::Increment(rng.between(0, 9)),
-        Kind::GSet => Change::Add(members(MEMBERS * 4, rng)),
-        Kind::OrSet if rng.chance(450) => Change::Remove(members(MEMBERS, rng)),
-        Kind::OrSet => Change::Add(members(MEMBERS, rng)),
+        Kind::GSet => Change::Add(members(scenario, scenario.members * 4, rng)),
+        Kind::OrSet if rng.chance(450) => Change::Remove(members(scenario, scenario.members, rng)),
+        Kind::OrSet => Change::Add(members(scenario, scenario.members, rng)),
         Kind::LwwMap if rng.chance(350) => {
-            Change::RemoveFields((0..rng.between(1, 3)).map(|_| format!("f{}", rng.between(0, MEMBERS))).collect())
+            Change::RemoveFields((0..rng.between(1, 3)).map(|_| format!("f{}", rng.between(0, FIELDS))).collect())
         }
         Kind::LwwMap => Change::Put(
-            (0..rng.between(1, 3)).map(|_| (format!("f{}", rng.between(0, MEMBERS)), scalar(1000, rng))).collect(),
+            (0..rng.between(1, 3)).map(|_| (format!("f{}", rng.between(0, FIELDS)), scalar(1000, rng))).collect(),
         ),
     };
     Some((key, change))
 }
 
-fn members(among: u64, rng: &mut Rng) -> Vec<Scalar> {
+/// A few members, or a stretch of many where sets are to become large.
+fn members(scenario: &Scenario, among: u64, rng: &mut Rng) -> Vec<Scalar> {
+    if scenario.members > FEW && rng.chance(LARGE_PERMILLE) {
+        let first = rng.between(0, among);
+        return (first..first + rng.between(1, among / 4)).map(|number| Scalar::Int(number.cast_signed())).collect();
+    }
     (0..rng.between(1, 3)).map(|_| scalar(among, rng)).collect()
 }
 

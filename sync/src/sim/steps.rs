@@ -1,0 +1,232 @@
+//! One event after the other: what is scheduled happens, replicas are fed, and what they answer is carried out.
+
+use super::disk::Write;
+use super::{CrashPoint, Next, Sim};
+use crate::causal::VersionVector;
+use crate::change::Change;
+use crate::commit::RequestId;
+use crate::id::NodeId;
+use crate::key::Key;
+use crate::replica::{Event, Input, Message, Output, RepairEnd};
+
+/// Lines of narration kept for a failure.
+const NARRATION_LINES: usize = 2_000;
+
+/// What a client asked for, as far as the outputs of the answer have to be compared with it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Asked<'a> {
+    pub(super) changes: &'a [(Key, Change)],
+    pub(super) request: Option<RequestId>,
+    /// Whether the answer has to be that of an earlier commit.
+    pub(super) known: bool,
+}
+
+impl Sim<'_> {
+    pub(super) fn happen(&mut self, next: Next) -> Result<(), String> {
+        match next {
+            Next::Tick { node, life } if self.nodes[node].life == life => {
+                self.schedule(self.tick_ms(), Next::Tick { node, life });
+                self.feed(node, Input::Tick)
+            }
+            Next::Written { node, life } if self.nodes[node].life == life => self.written(node),
+            Next::StoreRecovers { node, life } if self.nodes[node].life == life => self.store_recovers(node),
+            Next::Tick { .. } | Next::Written { .. } | Next::StoreRecovers { .. } => Ok(()),
+            Next::Deliver { from, to, bytes } => {
+                let message = Message::decode(&bytes).map_err(|error| format!("what was sent is refused: {error}"))?;
+                self.feed(to, Input::Receive { from: self.nodes[from].id, message })
+            }
+            Next::Client | Next::Fault if self.calm => Ok(()),
+            Next::Client | Next::Fault if self.now_ms < self.idle_until_ms => {
+                self.schedule(self.idle_until_ms - self.now_ms, next);
+                Ok(())
+            }
+            Next::Client => {
+                let in_ms = self.rng.between(1, 2 * self.scenario.client_ms);
+                self.schedule(in_ms, Next::Client);
+                self.clients()
+            }
+            Next::Fault => {
+                let in_ms = self.rng.between(1, 2 * self.scenario.fault_ms);
+                self.schedule(in_ms, Next::Fault);
+                self.fault()
+            }
+            Next::Start { node } => self.start(node),
+            Next::Cut { pairs } => self.cut(&pairs),
+            Next::Mend { pairs } => self.mend(&pairs),
+            Next::Skew { node, skew_ms } => {
+                self.nodes[node].skew_ms = skew_ms;
+                Ok(())
+            }
+            Next::Dropped { node } => self.drop_member(node),
+        }
+    }
+
+    pub(super) fn feed(&mut self, node: usize, input: Input) -> Result<(), String> {
+        self.feed_asked(node, input, Asked::default())
+    }
+
+    /// Gives a node an input and carries out what it answers, unless its power goes in between.
+    pub(super) fn feed_asked(&mut self, index: usize, input: Input, asked: Asked<'_>) -> Result<(), String> {
+        let node = &mut self.nodes[index];
+        let time = node.time(self.now_ms);
+        let Some(replica) = &mut node.replica else { return Ok(()) };
+        self.handled += 1;
+        self.trace.note(&self.now_ms.to_le_bytes());
+        self.trace.note(&[u8::try_from(index % 256).unwrap_or(0)]);
+        if self.scenario.narrate && input != Input::Tick {
+            if self.narration.len() == NARRATION_LINES {
+                self.narration.pop_front();
+            }
+            self.narration.push_back(format!("{} node {index} <- {input:?}", self.now_ms));
+        }
+        let context = (!asked.changes.is_empty() && replica.is_settled()).then(|| replica.seen().clone());
+        let mut before = None;
+        for output in replica.handle(input, time) {
+            let point = self.point_before(index, before, &output);
+            before = Some(Kind::of(&output));
+            if let Some(point) = point
+                && self.reach(index, point)?
+            {
+                return Ok(());
+            }
+            self.carry_out(index, output, asked, context.as_ref())?;
+        }
+        self.check_after(index)
+    }
+
+    /// The named point between two outputs of one answer at which the power may go.
+    fn point_before(&self, index: usize, before: Option<Kind>, output: &Output) -> Option<CrashPoint> {
+        match (before, output) {
+            (_, Output::Persist { batch, .. }) if batch.stream.replica == self.nodes[index].writer() => {
+                Some(CrashPoint::BeforePersist)
+            }
+            (_, Output::Persist { .. }) => Some(CrashPoint::BeforePersistOfOthers),
+            (Some(Kind::Persist), Output::Committed { .. }) => Some(CrashPoint::BeforeAnswer),
+            (_, Output::Checkpoint { .. }) => Some(CrashPoint::BeforeCheckpoint),
+            (_, Output::Rebirth { .. }) => Some(CrashPoint::BeforeRebirth),
+            (Some(Kind::Push), Output::Send { message: Message::Commits { .. }, .. }) => {
+                Some(CrashPoint::BetweenPushes)
+            }
+            (_, Output::Send { message: Message::Commits { .. }, .. }) => Some(CrashPoint::BeforePush),
+            (_, Output::Send { message: Message::StatePage { .. }, .. }) => Some(CrashPoint::BeforePage),
+            (_, Output::Send { message: Message::StateRequest { .. }, .. }) => Some(CrashPoint::BetweenPages),
+            (_, Output::Event(Event::RepairDone { .. })) => Some(CrashPoint::AfterRepair),
+            (_, Output::Send { .. } | Output::Committed { .. } | Output::Event(_)) => None,
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        index: usize,
+        output: Output,
+        asked: Asked<'_>,
+        context: Option<&VersionVector>,
+    ) -> Result<(), String> {
+        if self.scenario.narrate {
+            self.narration.push_back(format!("{} node {index}      -> {output:?}", self.now_ms));
+        }
+        match output {
+            Output::Persist { token, batch } => {
+                let own =
+                    self.nodes[index].replica.as_ref().is_some_and(|replica| replica.me() == batch.stream.replica);
+                if own {
+                    self.coverage.count("commits");
+                    self.ledger.note(&batch, asked.changes.to_vec(), context.cloned())?;
+                }
+                self.write(index, Write::Append { token, batch });
+                Ok(())
+            }
+            Output::Checkpoint { token, checkpoint } => {
+                self.check_checkpoint(index, &checkpoint)?;
+                self.write(index, Write::Checkpoint { token, checkpoint });
+                Ok(())
+            }
+            Output::Rebirth { incarnation, fresh } => {
+                self.write(index, Write::Rebirth { incarnation, fresh });
+                Ok(())
+            }
+            Output::Send { to, message } => self.send(index, to, &message),
+            Output::Committed { result: Ok(committed), .. } => self.committed(index, committed, asked),
+            Output::Committed { result: Err(_), .. } => {
+                self.coverage.count("refused commits");
+                Ok(())
+            }
+            Output::Event(event) => self.note_event(index, &event),
+        }
+    }
+
+    fn note_event(&mut self, index: usize, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Rejected { .. }
+            | Event::Diverged { .. }
+            | Event::RepairAbandoned { why: RepairEnd::Unsound, .. } => Err(format!("node {index}: {event:?}")),
+            Event::Amnesia { .. } if self.nodes[index].forgot.is_none() => Err(format!("node {index}: {event:?}")),
+            Event::Amnesia { .. } => {
+                self.coverage.count("new lives after amnesia");
+                Ok(())
+            }
+            Event::RepairDone { .. } => {
+                self.coverage.count("completed repairs");
+                Ok(())
+            }
+            Event::Held { dot, ahead_ms } => {
+                self.note_held(*dot, *ahead_ms);
+                Ok(())
+            }
+            Event::RepairBegun { .. }
+            | Event::RepairAbandoned { .. }
+            | Event::Retired { .. }
+            | Event::BegunAnew { .. }
+            | Event::MadeAgain { .. } => Ok(()),
+        }
+    }
+
+    fn send(&mut self, from: usize, to: NodeId, message: &Message) -> Result<(), String> {
+        self.check_sent(from, message)?;
+        let to = self.bearer(to, from)?;
+        let bytes = message.encode();
+        self.check_size(&bytes)?;
+        self.trace.note(&bytes);
+        self.coverage.count("messages");
+        self.coverage.sent_bytes(bytes.len());
+        if matches!(message, Message::StatePage { objects, .. } if !objects.is_empty()) {
+            self.coverage.count("pages with objects");
+        }
+        for in_ms in self.net.fate(from, to, self.scenario, &mut self.rng) {
+            self.schedule(in_ms, Next::Deliver { from, to, bytes: bytes.clone() });
+        }
+        Ok(())
+    }
+
+    /// Who gets what is sent to `id`. Two hosts with one key both have connections, and either may be found at their ends.
+    fn bearer(&mut self, id: NodeId, from: usize) -> Result<usize, String> {
+        let Some(bearers) = self.bearers.get(&id) else { return Err("sent to nobody".to_owned()) };
+        match bearers.as_slice() {
+            [one] if *one == from => Err(format!("node {from} sends to itself")),
+            [one] => Ok(*one),
+            several => Ok(several[self.rng.index(several.len())]),
+        }
+    }
+}
+
+/// What the output before was, as far as a crash point asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Persist,
+    Push,
+    Other,
+}
+
+impl Kind {
+    const fn of(output: &Output) -> Self {
+        match output {
+            Output::Persist { .. } => Self::Persist,
+            Output::Send { message: Message::Commits { .. }, .. } => Self::Push,
+            Output::Send { .. }
+            | Output::Checkpoint { .. }
+            | Output::Committed { .. }
+            | Output::Rebirth { .. }
+            | Output::Event(_) => Self::Other,
+        }
+    }
+}
