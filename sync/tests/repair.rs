@@ -317,7 +317,7 @@ fn a_repair_whose_stamps_wait_is_given_up_and_begun_with_another() {
     for peer in [&mut giver, &mut other] {
         receiver.handle(Input::PeerUp(peer.me().node), at(0));
         // Each says what it has.
-        let digest = Message::Digest { root: receiver.root(), vector: [9; 16], durable: true, exact: true };
+        let digest = Message::Digest { root: receiver.root(), vector: [9; 16], durable: true, exact: true, tip: None };
         for message in feed(peer, Input::Receive { from: id(2).node, message: digest }, at(0)) {
             feed(&mut receiver, Input::Receive { from: peer.me().node, message }, at(0));
         }

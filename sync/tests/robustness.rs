@@ -81,7 +81,8 @@ fn messages() -> Vec<Message> {
     let ask = |message: Message| Input::Receive { from: node(1), message };
     let nothing = Message::Vector {
         seen: VersionVector::default(),
-        durable: VersionVector::default(),
+        behind: Vec::new(),
+        tip: None,
         root: ContentHash::ZERO,
         answer: true,
     };
@@ -92,7 +93,7 @@ fn messages() -> Vec<Message> {
     messages.extend(settle(&mut other, ask(nothing)));
     messages.extend(settle(
         &mut other,
-        ask(Message::Digest { root: ContentHash::ZERO, vector: [0; 16], durable: true, exact: true }),
+        ask(Message::Digest { root: ContentHash::ZERO, vector: [0; 16], durable: true, exact: true, tip: None }),
     ));
     messages.extend(settle(&mut other, ask(everything(None, vec![1, 2]))));
     messages.extend(settle(&mut other, ask(everything(Some(61), vec![0; 8]))));
@@ -350,7 +351,8 @@ fn huge_vectors_are_refused_and_large_ones_are_not() {
     };
     let message = |streams| Message::Vector {
         seen: vector(streams),
-        durable: VersionVector::default(),
+        behind: Vec::new(),
+        tip: None,
         root: ContentHash::ZERO,
         answer: false,
     };
