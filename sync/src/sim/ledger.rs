@@ -36,7 +36,6 @@ pub(super) struct Ledger {
     /// What all commits together, whatever becomes of them, add to and take from each counter.
     totals: BTreeMap<Key, Sum>,
     durable: VersionVector,
-    latest: Hlc,
 }
 
 /// What is added to a counter and taken from it.
@@ -82,7 +81,6 @@ impl Ledger {
                 return Err(format!("{dot:?} is stored with other bytes than it was made with"));
             }
             made.durable = true;
-            self.latest = self.latest.max(made.commit.hlc);
             self.durable.advance(batch.stream, seq);
         }
         Ok(())
@@ -138,9 +136,9 @@ impl Ledger {
         &self.durable
     }
 
-    /// The latest stamp of anything durable.
-    pub(super) const fn latest_stamp(&self) -> Hlc {
-        self.latest
+    /// The latest stamp of anything that is durable or may still become so.
+    pub(super) fn latest_stamp(&self) -> Hlc {
+        self.made.values().map(|made| made.commit.hlc).max().unwrap_or_default()
     }
 
     /// The streams with a durable stamp after `stamp`.
