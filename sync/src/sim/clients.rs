@@ -44,8 +44,8 @@ impl Sim<'_> {
 
     /// A client asks a node for something, perhaps for what it had asked before.
     fn client(&mut self, node: usize) -> Result<(), String> {
-        let retry =
-            (!self.answered.is_empty() && self.rng.chance(REPEAT_PERMILLE)).then(|| self.rng.index(self.answered.len()));
+        let retry = (!self.answered.is_empty() && self.rng.chance(REPEAT_PERMILLE))
+            .then(|| self.rng.index(self.answered.len()));
         let (request, changes) = match retry {
             Some(index) => (Some(self.answered[index].request), self.answered[index].changes.clone()),
             None => {

@@ -46,7 +46,8 @@ impl Sim<'_> {
         }
         let stream = Stream::global(ReplicaId { node: LIAR, incarnation: Incarnation(1) });
         let key = Key::new(Kind::LwwMap, "k0").map_err(|error| error.to_string())?;
-        let put = Assign { member: "f0".to_owned(), value: Some(Scalar::Text("for ever".to_owned())), over: Vec::new() };
+        let put =
+            Assign { member: "f0".to_owned(), value: Some(Scalar::Text("for ever".to_owned())), over: Vec::new() };
         let hlc = Hlc::from_millis(YEAR_9999_MS);
         let commit = Commit { stream, seq: 1, hlc, request: None, ops: vec![(key, Op::LwwMap(vec![put]))] };
         let batches = vec![Batch { stream, first: 1, commits: vec![commit.encode()] }];

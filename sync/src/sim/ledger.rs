@@ -46,16 +46,16 @@ pub(super) struct Sum {
 }
 
 impl Ledger {
-    /// Notes a commit that was made.
+    /// Notes a commit that was made; returns its stamp.
     pub(super) fn note(
         &mut self,
         batch: &Batch,
         changes: Vec<(Key, Change)>,
         context: Option<VersionVector>,
-    ) -> Result<(), String> {
+    ) -> Result<Hlc, String> {
         let [bytes] = batch.commits.as_slice() else { return Err("a local commit persists as one".to_owned()) };
         let commit = Commit::decode(batch.stream, batch.first, bytes).map_err(|error| error.to_string())?;
-        let dot = commit.dot();
+        let (dot, hlc) = (commit.dot(), commit.hlc);
         if let Some(before) = self.made.get(&dot) {
             return Err(format!("dot {dot:?} means a second commit; durable before: {}", before.durable));
         }
@@ -69,7 +69,7 @@ impl Ledger {
             (total.up, total.down) = (total.up + sum.up, total.down + sum.down);
         }
         self.made.insert(dot, made);
-        Ok(())
+        Ok(hlc)
     }
 
     /// Notes that a commit is on its writer's disk.
@@ -166,7 +166,11 @@ impl Made {
             Change::Decrement(by) => Some((key.clone(), Sum { up: 0, down: i128::from(*by) })),
             Change::Add(_) | Change::Remove(_) | Change::Put(_) | Change::RemoveFields(_) => None,
         };
-        self.changes.iter().filter(|(key, _)| matches!(key.kind(), Kind::GCounter | Kind::PnCounter)).filter_map(sum).collect()
+        self.changes
+            .iter()
+            .filter(|(key, _)| matches!(key.kind(), Kind::GCounter | Kind::PnCounter))
+            .filter_map(sum)
+            .collect()
     }
 
     /// The keys whose values the commit may change.

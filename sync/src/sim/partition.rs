@@ -26,16 +26,8 @@ pub enum Shape {
 
 impl Shape {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Halves,
-        Self::OneWay,
-        Self::Ring,
-        Self::Bridge,
-        Self::Isolated,
-        Self::Pair,
-        Self::Deaf,
-        Self::Flapping,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Halves, Self::OneWay, Self::Ring, Self::Bridge, Self::Isolated, Self::Pair, Self::Deaf, Self::Flapping];
 }
 
 impl Sim<'_> {

@@ -106,7 +106,9 @@ impl Sim<'_> {
             (Some(Kind::Persist), Output::Committed { .. }) => Some(CrashPoint::BeforeAnswer),
             (_, Output::Checkpoint { .. }) => Some(CrashPoint::BeforeCheckpoint),
             (_, Output::Rebirth { .. }) => Some(CrashPoint::BeforeRebirth),
-            (Some(Kind::Push), Output::Send { message: Message::Commits { .. }, .. }) => Some(CrashPoint::BetweenPushes),
+            (Some(Kind::Push), Output::Send { message: Message::Commits { .. }, .. }) => {
+                Some(CrashPoint::BetweenPushes)
+            }
             (_, Output::Send { message: Message::Commits { .. }, .. }) => Some(CrashPoint::BeforePush),
             (_, Output::Send { message: Message::StatePage { .. }, .. }) => Some(CrashPoint::BeforePage),
             (_, Output::Send { message: Message::StateRequest { after: Some(_) }, .. }) => {
@@ -133,7 +135,8 @@ impl Sim<'_> {
                     self.nodes[index].replica.as_ref().is_some_and(|replica| replica.me() == batch.stream.replica);
                 if own {
                     self.coverage.count("commits");
-                    self.ledger.note(&batch, asked.changes.to_vec(), context.cloned())?;
+                    let hlc = self.ledger.note(&batch, asked.changes.to_vec(), context.cloned())?;
+                    self.nodes[index].watch.check_stamp(hlc).map_err(|what| format!("node {index} {what}"))?;
                 }
                 self.write(index, Write::Append { token, batch });
                 Ok(())
