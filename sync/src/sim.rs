@@ -57,19 +57,43 @@ const WATCH_MS: u64 = 7_000;
 /// Something scheduled.
 #[derive(Clone, Debug)]
 enum Next {
-    Tick { node: usize, life: u64 },
-    Deliver { from: usize, to: usize, bytes: Vec<u8> },
-    Written { node: usize, life: u64 },
+    Tick {
+        node: usize,
+        life: u64,
+    },
+    Deliver {
+        from: usize,
+        to: usize,
+        bytes: Vec<u8>,
+    },
+    Written {
+        node: usize,
+        life: u64,
+    },
     Client,
     Fault,
-    Start { node: usize },
+    Start {
+        node: usize,
+    },
     /// The network is cut along these directed pairs.
-    Cut { pairs: Vec<(usize, usize)> },
-    Mend { pairs: Vec<(usize, usize)> },
-    StoreRecovers { node: usize, life: u64 },
-    Skew { node: usize, skew_ms: i64 },
+    Cut {
+        pairs: Vec<(usize, usize)>,
+    },
+    Mend {
+        pairs: Vec<(usize, usize)>,
+    },
+    StoreRecovers {
+        node: usize,
+        life: u64,
+    },
+    Skew {
+        node: usize,
+        skew_ms: i64,
+    },
     /// The others stop waiting for a member that is away.
-    Dropped { node: usize },
+    Dropped {
+        node: usize,
+    },
 }
 
 struct Sim<'a> {
