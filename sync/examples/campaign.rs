@@ -1,6 +1,6 @@
 //! A campaign of simulated clusters: many seeds on all cores, or one seed to look at.
 //!
-//! `campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]]`. Owns the command line and the progress bar; what is
+//! `campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]] [--idle]`. Owns the command line and the progress bar; what is
 //! simulated and checked is `selvedge_sync::sim`'s. Ends with failure when a seed failed, with the command that replays it.
 #![expect(clippy::disallowed_types, reason = "a campaign counts real time; each run within it is pure")]
 #![expect(clippy::disallowed_methods, reason = "the same")]
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use selvedge_sync::sim::{self, Coverage, Failure, Scenario};
 
-const USAGE: &str = "campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]]";
+const USAGE: &str = "campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]] [--idle]";
 /// Failing seeds that are told in full; of the others only the number.
 const FAILURES_TOLD: usize = 8;
 
@@ -26,6 +26,7 @@ struct Options {
     minutes: Option<u64>,
     seed: Option<u64>,
     narrate: bool,
+    idle: bool,
 }
 
 #[derive(Default)]
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         }
     };
     match options.seed {
+        _ if options.idle => run_idle(),
         Some(seed) => run_one(seed, options.narrate),
         None => run_many(&options),
     }
@@ -66,11 +68,33 @@ impl Options {
                 "--minutes" => options.minutes = Some(number()?),
                 "--seed" => options.seed = Some(number()?),
                 "--narrate" => options.narrate = true,
+                "--idle" => options.idle = true,
                 unknown => return Err(format!("unknown option {unknown}")),
             }
         }
         Ok(options)
     }
+}
+
+/// What an idle member costs, among 100 and among 1,000.
+fn run_idle() -> ExitCode {
+    for nodes in [100, 1_000] {
+        let begun = Instant::now();
+        match sim::idle_cost(nodes, 3) {
+            Ok(cost) => println!(
+                "{nodes} members: {:.1} bytes, {:.2} messages, {:.2} inputs per member and second ({:.1} s to simulate)",
+                cost.bytes,
+                cost.messages,
+                cost.inputs,
+                begun.elapsed().as_secs_f64()
+            ),
+            Err(failure) => {
+                println!("{failure}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn run_one(seed: u64, narrate: bool) -> ExitCode {

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{self, Bug};
+
 /// Bits of a stamp that count events within one millisecond.
 const COUNTER_BITS: u32 = 16;
 
@@ -66,12 +68,15 @@ impl Clock {
     /// A counter that overflows borrows the next millisecond, so that order holds even when the wall clock stands still.
     pub fn issue(&mut self, wall_ms: u64) -> Hlc {
         self.last = Hlc::from_millis(wall_ms).max(Hlc(self.last.0.saturating_add(1)));
+        if planted::is(Bug::StampsFallBack) {
+            self.last = Hlc::from_millis(wall_ms);
+        }
         self.last
     }
 
     /// Takes note of a stamp made elsewhere. The caller has already checked it against the bound on drift.
     pub fn observe(&mut self, stamp: Hlc) {
-        self.last = self.last.max(stamp);
+        self.last = if planted::is(Bug::StampsUnobserved) { self.last } else { self.last.max(stamp) };
     }
 }
 

@@ -15,6 +15,7 @@ pub mod id;
 pub mod key;
 pub mod limits;
 pub mod log;
+pub mod planted;
 pub mod replica;
 pub mod scalar;
 pub mod sim;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::commit::{Batch, CommitBytes};
 use crate::id::Stream;
+use crate::planted::{self, Bug};
 
 /// Commits by stream.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +42,8 @@ pub enum Range {
 impl Log {
     /// Appends the commit at `seq`. A gap before it, as a repair leaves, forgets what was before the gap.
     pub fn push(&mut self, stream: Stream, seq: u64, commit: CommitBytes) {
-        if self.streams.get(&stream).is_some_and(|segment| segment.next() != seq) {
+        let gap = self.streams.get(&stream).is_some_and(|segment| segment.next() != seq);
+        if gap && !planted::is(Bug::LogBridgesGap) {
             self.forget_stream(&stream);
         }
         self.bytes += commit.len();
@@ -58,7 +60,7 @@ impl Log {
         }
         let Some(segment) = self.streams.get(stream).filter(|segment| segment.first <= from && from < segment.next())
         else {
-            return Range::Forgotten;
+            return if planted::is(Bug::LogDeniesForgetting) { Range::Nothing } else { Range::Forgotten };
         };
         let mut batch = Batch { stream: *stream, first: from, commits: Vec::new() };
         let mut bytes = 0;
@@ -69,6 +71,9 @@ impl Log {
             }
             bytes += commit.len();
             batch.commits.push(commit.clone());
+        }
+        if planted::is(Bug::LogSkipsCommit) && batch.commits.len() > 1 {
+            batch.commits.remove(1);
         }
         let whole = from + batch.commits.len() as u64 > through;
         Range::Batch { batch, whole }
@@ -88,7 +93,7 @@ impl Log {
 
     /// Drops oldest commits, from the longest stream first, until at most `limit` bytes are left.
     pub fn shrink_to(&mut self, limit: usize) {
-        while self.bytes > limit {
+        while self.bytes > limit && !planted::is(Bug::LogUnbounded) {
             let Some(segment) = self.streams.values_mut().max_by_key(|segment| segment.commits.len()) else { return };
             let Some(commit) = segment.commits.pop_front() else { return };
             segment.first += 1;

@@ -234,8 +234,8 @@ impl<'a> Sim<'a> {
         Ok(())
     }
 
-    const fn tick_ms(&self) -> u64 {
-        if self.now_ms < self.idle_until_ms { IDLE_TICK_MS } else { TICK_MS }
+    fn tick_ms(&self) -> u64 {
+        self.idle_until_ms.saturating_sub(self.now_ms).clamp(TICK_MS, IDLE_TICK_MS)
     }
 
     fn running(&self) -> Vec<usize> {

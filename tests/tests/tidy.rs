@@ -70,7 +70,7 @@ fn every_file_says_what_it_owns_and_stays_readable() {
 #[test]
 fn the_engine_depends_downwards_and_on_no_world() {
     const RANK: &[&[&str]] = &[
-        &["id", "hlc", "key", "scalar", "causal", "limits", "time"],
+        &["id", "hlc", "key", "scalar", "causal", "limits", "planted", "time"],
         &["crdt"],
         &["codec"],
         &["commit", "change"],

@@ -44,6 +44,8 @@ impl Sim<'_> {
             self.coverage.count("restored backups");
             if self.rng.chance(500) {
                 image.incarnation = self.unused_incarnation(index);
+            } else if self.rng.chance(600) {
+                self.lay_trap_at_rebirth();
             }
             self.replace_disk(index, image);
         }
@@ -121,8 +123,7 @@ impl Sim<'_> {
     /// A member goes away for long. After a while the others stop waiting for it, and forget what only it had to see.
     pub(super) fn leave(&mut self, index: usize) -> Result<(), String> {
         let present = self.nodes.iter().filter(|node| node.joined && !node.away).count();
-        let twins = self.bearers.get(&self.nodes[index].id).map_or(0, Vec::len) > 1;
-        if present < 3 || twins || !self.nodes[index].joined || self.nodes[index].away {
+        if present < 3 || self.is_shared(&self.nodes[index].id) || !self.nodes[index].joined || self.nodes[index].away {
             return Ok(());
         }
         self.crash(index, Kept::Any)?;

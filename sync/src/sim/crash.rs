@@ -96,6 +96,12 @@ impl Sim<'_> {
         self.trap = Some((point, if rare { passes % 2 } else { passes }));
     }
 
+    /// Lets the next crash wait for a new incarnation, which is rare.
+    pub(super) fn lay_trap_at_rebirth(&mut self) {
+        let points = [CrashPoint::BeforeRebirth, CrashPoint::DuringRebirth, CrashPoint::AfterRebirth];
+        self.trap = Some((points[self.rng.index(points.len())], 0));
+    }
+
     /// A node passes a point; true when its power went there.
     pub(super) fn reach(&mut self, index: usize, point: CrashPoint) -> Result<bool, String> {
         self.reach_keeping(index, point, Kept::Any)

@@ -36,7 +36,6 @@ pub(super) struct Ledger {
     /// What all commits together, whatever becomes of them, add to and take from each counter.
     totals: BTreeMap<Key, Sum>,
     durable: VersionVector,
-    latest: Hlc,
 }
 
 /// What is added to a counter and taken from it.
@@ -47,16 +46,16 @@ pub(super) struct Sum {
 }
 
 impl Ledger {
-    /// Notes a commit that was made.
+    /// Notes a commit that was made; returns its stamp.
     pub(super) fn note(
         &mut self,
         batch: &Batch,
         changes: Vec<(Key, Change)>,
         context: Option<VersionVector>,
-    ) -> Result<(), String> {
+    ) -> Result<Hlc, String> {
         let [bytes] = batch.commits.as_slice() else { return Err("a local commit persists as one".to_owned()) };
         let commit = Commit::decode(batch.stream, batch.first, bytes).map_err(|error| error.to_string())?;
-        let dot = commit.dot();
+        let (dot, hlc) = (commit.dot(), commit.hlc);
         if let Some(before) = self.made.get(&dot) {
             return Err(format!("dot {dot:?} means a second commit; durable before: {}", before.durable));
         }
@@ -70,7 +69,7 @@ impl Ledger {
             (total.up, total.down) = (total.up + sum.up, total.down + sum.down);
         }
         self.made.insert(dot, made);
-        Ok(())
+        Ok(hlc)
     }
 
     /// Notes that a commit is on its writer's disk.
@@ -82,7 +81,6 @@ impl Ledger {
                 return Err(format!("{dot:?} is stored with other bytes than it was made with"));
             }
             made.durable = true;
-            self.latest = self.latest.max(made.commit.hlc);
             self.durable.advance(batch.stream, seq);
         }
         Ok(())
@@ -138,9 +136,9 @@ impl Ledger {
         &self.durable
     }
 
-    /// The latest stamp of anything durable.
-    pub(super) const fn latest_stamp(&self) -> Hlc {
-        self.latest
+    /// The latest stamp of anything that is durable or may still become so.
+    pub(super) fn latest_stamp(&self) -> Hlc {
+        self.made.values().map(|made| made.commit.hlc).max().unwrap_or_default()
     }
 
     /// The streams with a durable stamp after `stamp`.

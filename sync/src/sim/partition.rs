@@ -113,8 +113,7 @@ impl Sim<'_> {
     /// One node notices that it cannot reach another; not while another host with the same key is still there.
     pub(super) fn part(&mut self, index: usize, other: usize) -> Result<(), String> {
         let id = self.nodes[other].id;
-        let bearers = self.bearers.get(&id).map_or(0, Vec::len);
-        if self.nodes[index].id == id || bearers > 1 {
+        if self.nodes[index].id == id || self.is_shared(&id) {
             return Ok(());
         }
         self.feed(index, Input::PeerDown(id))

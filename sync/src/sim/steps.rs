@@ -53,6 +53,8 @@ impl Sim<'_> {
             Next::Start { node } => self.start(node),
             Next::Cut { pairs } => self.cut(&pairs),
             Next::Mend { pairs } => self.mend(&pairs),
+            // Since the calm all clocks are right.
+            Next::Skew { .. } if self.calm => Ok(()),
             Next::Skew { node, skew_ms } => {
                 self.nodes[node].skew_ms = skew_ms;
                 Ok(())
@@ -131,7 +133,8 @@ impl Sim<'_> {
                     self.nodes[index].replica.as_ref().is_some_and(|replica| replica.me() == batch.stream.replica);
                 if own {
                     self.coverage.count("commits");
-                    self.ledger.note(&batch, asked.changes.to_vec(), context.cloned())?;
+                    let hlc = self.ledger.note(&batch, asked.changes.to_vec(), context.cloned())?;
+                    self.nodes[index].watch.check_stamp(hlc).map_err(|what| format!("node {index} {what}"))?;
                 }
                 self.write(index, Write::Append { token, batch });
                 Ok(())
@@ -182,7 +185,7 @@ impl Sim<'_> {
     }
 
     fn send(&mut self, from: usize, to: NodeId, message: &Message) -> Result<(), String> {
-        self.check_sent(from, message)?;
+        self.check_sent(from, to, message)?;
         let to = self.bearer(to, from)?;
         let bytes = message.encode();
         self.check_size(&bytes)?;
@@ -196,6 +199,11 @@ impl Sim<'_> {
             self.schedule(in_ms, Next::Deliver { from, to, bytes: bytes.clone() });
         }
         Ok(())
+    }
+
+    /// Whether several hosts bear this id.
+    pub(super) fn is_shared(&self, id: &NodeId) -> bool {
+        self.bearers.get(id).is_some_and(|bearers| bearers.len() > 1)
     }
 
     /// Who gets what is sent to `id`. Two hosts with one key both have connections, and either may be found at their ends.

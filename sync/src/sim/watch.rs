@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ledger::{Ledger, Sum};
 use crate::causal::VersionVector;
 use crate::crdt::{ContentHash, Value};
+use crate::hlc::Hlc;
 use crate::id::{Dot, Stream};
 use crate::key::{Key, Kind};
 use crate::replica::Replica;
@@ -18,6 +19,8 @@ pub(super) struct Watch {
     durable: VersionVector,
     /// What the durable commits do to each counter.
     definite: BTreeMap<Key, Sum>,
+    /// The latest stamp among what it has seen.
+    latest: Hlc,
     /// By number of the put: whether a commit that was seen removes it.
     gone: Vec<bool>,
     /// The size of what may only grow.
@@ -44,6 +47,7 @@ impl Watch {
             for dot in added(&self.seen, replica.seen()) {
                 let made = ledger.made.get(&dot).ok_or_else(|| format!("has applied {dot:?}, which nobody made"))?;
                 news.keys.extend(made.written().cloned());
+                self.latest = self.latest.max(made.commit.hlc);
                 for touched in &made.touched {
                     news.elements.insert(touched.element);
                     for put in &touched.removes {
@@ -69,6 +73,11 @@ impl Watch {
             }
         }
         Ok(news)
+    }
+
+    /// A commit that is made here is stamped later than all that was seen here before.
+    pub(super) fn check_stamp(&self, hlc: Hlc) -> Result<(), String> {
+        if hlc > self.latest { Ok(()) } else { Err(format!("stamps {hlc} after it has seen {}", self.latest)) }
     }
 
     /// Checks what the event has touched.
