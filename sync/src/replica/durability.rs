@@ -19,6 +19,8 @@ pub(super) struct Durability {
     fenced: bool,
     checkpoint_due: bool,
     checkpointed_ms: u64,
+    /// Bytes of commits since the last checkpoint: what a restart would have to apply.
+    logged_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -28,8 +30,9 @@ enum Pending {
 }
 
 impl Durability {
-    pub(super) fn starting_from(vector: VersionVector) -> Self {
-        Self { vector, ..Self::default() }
+    /// What is durable after a restart that had to apply `logged_bytes` of commits.
+    pub(super) fn starting_from(vector: VersionVector, logged_bytes: u64) -> Self {
+        Self { vector, logged_bytes, ..Self::default() }
     }
 
     pub(super) const fn vector(&self) -> &VersionVector {
@@ -70,6 +73,7 @@ impl Durability {
 
     pub(super) fn append(&mut self, batch: Batch) -> Output {
         let through = batch.first + batch.commits.len() as u64 - 1;
+        self.logged_bytes += batch.commits.iter().map(|commit| commit.len() as u64).sum::<u64>();
         let token = self.token(Pending::Append { stream: batch.stream, through });
         Output::Persist { token, batch }
     }
@@ -107,13 +111,15 @@ impl Replica {
 
     pub(super) fn checkpoint_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
         let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= self.config.checkpoint_ms;
+        let grown = self.durability.logged_bytes >= self.config.checkpoint_bytes;
         let dirty = self.state.dirty_len() > 0;
-        let due = self.durability.checkpoint_due || (dirty && elapsed);
+        let due = self.durability.checkpoint_due || (dirty && (elapsed || grown));
         if !due || self.durability.read_only || self.durability.is_checkpointing() {
             return;
         }
         self.durability.checkpoint_due = false;
         self.durability.checkpointed_ms = now.mono_ms;
+        self.durability.logged_bytes = 0;
         let vector = self.seen.clone();
         let token = self.durability.token(Pending::Checkpoint { vector: vector.clone() });
         self.repair.ahead.settle(&self.seen);
