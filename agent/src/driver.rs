@@ -94,6 +94,7 @@ impl Driver {
         self.requests.close();
         self.pass(Some(Request::Tick), None);
         while !self.backlog.is_empty() || self.view.read(|replica| replica.durable() != replica.seen()) {
+            self.store.flush();
             match self.store_events.next().await {
                 Some(event) => self.pass(None, Some(event)),
                 None => return,

@@ -1,15 +1,20 @@
 //! The durable side of an agent: log, checkpoint and metadata, behind one handle.
 //!
-//! Owns the database in the data directory and the thread that writes to it; decides neither what is written nor when it may
-//! be sent. Everything queued while a transaction is under way becomes the next one, so that many writers share a sync.
+//! Owns the log and the database in the data directory and the thread that writes to them; decides neither what is written nor
+//! when it may be sent. Everything queued while a write is under way becomes the next one, so that many writers share a sync.
 //! The invariant: what an event or an answer calls durable is there after a crash at any moment, and a failing disk delays
 //! what was admitted but never drops or reorders it.
 
+mod contents;
 mod disk;
 mod error;
 mod layout;
+mod log;
+mod meter;
+mod migrate;
 mod queue;
 mod recovery;
+mod runs;
 #[cfg(test)]
 mod sim_disk;
 mod stats;
@@ -20,21 +25,22 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::commit::Batch;
 use selvedge_sync::crdt::ObjectState;
 use selvedge_sync::id::{ReplicaId, Stream};
 use selvedge_sync::key::Key;
-use selvedge_sync::replica::{Ahead, Orphans};
+use selvedge_sync::replica::{Ahead, Fresh, Orphans};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use self::disk::{Disk, FileDisk};
 pub use self::error::{QueueFull, StoreError};
-use self::queue::{Job, Queue};
+use self::log::Folder;
+use self::queue::{Job, Patience, Queue, Urgency};
 pub use self::queue::{QUEUE_BYTES_MAX, QUEUE_CHECKPOINTS_MAX, QUEUE_JOBS_MAX};
+use self::recovery::Opened;
 use self::stats::Counters;
 pub use self::stats::StoreStats;
 use self::writer::Writer;
@@ -57,6 +63,10 @@ pub struct Recovered {
     /// Commits of our own that may have been seen by others are missing from our own log. The identity must get a new
     /// incarnation before anything is written, or a dot would be used twice. Stays true until that is durable.
     pub own_damaged: bool,
+    /// The checkpoint is damaged. Then `log` is all that is intact in the log, whatever it continues, and of the state nothing
+    /// else is given back: the owner makes a new incarnation durable with [`Store::rebirth`], and a [`Fresh`] that keeps what
+    /// it wants of this. Stays true until that is durable.
+    pub damaged: bool,
     /// What the objects have seen.
     pub checkpoint_vector: VersionVector,
     /// What the objects may show beyond that.
@@ -65,7 +75,7 @@ pub struct Recovered {
     pub orphans: Orphans,
     /// The objects of the checkpoint, in no particular order.
     pub objects: Vec<(Key, ObjectState)>,
-    /// At most one batch per stream. It ends at or above the checkpoint and begins at or below the first commit that the
+    /// At most one batch per stream, unless `damaged`. It ends at or above the checkpoint and begins at or below the first commit that the
     /// checkpoint lacks; what lies below is retained for peers that are behind.
     pub log: Vec<Batch>,
     /// Streams whose log was cut because a row was damaged or missing. What was cut has to be fetched from peers.
@@ -146,6 +156,7 @@ pub struct Pending(oneshot::Receiver<Result<(), StoreError>>);
 struct Shared {
     queue: Arc<Queue>,
     counters: Arc<Counters>,
+    damaged: Option<String>,
     thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
 }
 
@@ -154,30 +165,34 @@ impl Store {
     /// Reads the disk: not for an async task.
     ///
     /// # Errors
-    /// Another agent holds the directory, a newer release wrote it, it is damaged beyond what can be cut off, or the disk
-    /// fails.
+    /// Another agent holds the directory, a newer release wrote it, or the disk fails.
     pub fn open(dir: &Path) -> Result<(Self, StoreEvents, Recovered), StoreError> {
-        Self::open_on(Box::new(FileDisk::take(dir)?), writer::RETRY_EVERY)
+        Self::open_on(Arc::new(FileDisk::take(dir)?), log::SEGMENT_BYTES, writer::Patience::default())
     }
 
-    fn open_on(disk: Box<dyn Disk>, retry_every: Duration) -> Result<(Self, StoreEvents, Recovered), StoreError> {
+    fn open_on(
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+        patience: writer::Patience,
+    ) -> Result<(Self, StoreEvents, Recovered), StoreError> {
         let counters = Arc::new(Counters::default());
-        let database = writer::open_database(disk.as_ref(), &counters).map_err(recovery::opening_failed)?;
-        let recovered = recovery::recover(&database)?;
+        let folder = Folder { disk, meter: Arc::clone(&counters.meter), segment_bytes };
+        let Opened { database, log, recovered, damaged } = recovery::open(&folder, &counters)?;
         let queue = Arc::new(Queue::default());
         let writer = Writer {
             queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
-            disk,
+            folder,
             database: Some(database),
-            retry_every,
+            log,
+            patience,
         };
         let thread = std::thread::Builder::new()
             .name("selvedge-store".to_owned())
             .spawn(|| writer.run())
             .map_err(|error| StoreError::Failed(Box::new(error)))?;
         let events = StoreEvents { queue: Arc::clone(&queue) };
-        let shared = Shared { queue, counters, thread: Mutex::new(Some(thread)) };
+        let shared = Shared { queue, counters, damaged, thread: Mutex::new(Some(thread)) };
         Ok((Self { shared: Arc::new(shared) }, events, recovered))
     }
 
@@ -187,14 +202,32 @@ impl Store {
     /// # Errors
     /// The queue is full ([`QUEUE_JOBS_MAX`], [`QUEUE_BYTES_MAX`]) or the store is closed; the batches come back.
     pub fn append(&self, token: Token, batches: Vec<Batch>) -> Result<(), QueueFull<Vec<Batch>>> {
-        self.shared.queue.push(Job::Append { token, batches }).map_err(|job| match job {
+        self.push_append(token, batches, Urgency::Now)
+    }
+
+    /// As [`Store::append`], for commits that nobody here waits for: they may wait a quarter of a second for others to share a
+    /// sync with. Order is kept all the same: what is queued behind them waits for them, and takes them along.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn append_soon(&self, token: Token, batches: Vec<Batch>) -> Result<(), QueueFull<Vec<Batch>>> {
+        self.push_append(token, batches, Urgency::Soon)
+    }
+
+    /// Nothing waits any longer for others to share a sync with.
+    pub fn flush(&self) {
+        self.shared.queue.flush();
+    }
+
+    fn push_append(&self, token: Token, batches: Vec<Batch>, urgency: Urgency) -> Result<(), QueueFull<Vec<Batch>>> {
+        self.shared.queue.push(Job::Append { token, batches, urgency }).map_err(|job| match job {
             Job::Append { batches, .. } => QueueFull(batches),
             other => unreachable!("an append was queued, and {other:?} came back"),
         })
     }
 
-    /// Queues a checkpoint; [`StoreEvent::Checkpointed`] tells when it is durable. Does not block. It must not have seen
-    /// commits that were not queued before it.
+    /// Queues a checkpoint; [`StoreEvent::Checkpointed`] tells when it is durable. Does not block. It must have seen the
+    /// commits that were queued before it, but for those that are not wanted any more, and no others.
     ///
     /// # Errors
     /// The queue is full, a checkpoint is under way already ([`QUEUE_CHECKPOINTS_MAX`]), or the store is closed; the
@@ -212,8 +245,23 @@ impl Store {
     /// The queue is full or the store is closed.
     pub fn set_identity(&self, identity: Identity) -> Result<Pending, QueueFull<Identity>> {
         let (answer, pending) = oneshot::channel();
-        let job = Job::Identity { identity, answer: Some(answer) };
+        let job = Job::Identity { identity, fresh: None, answer: Some(answer), patience: Patience::None };
         self.shared.queue.push(job).map(|()| Pending(pending)).map_err(|_| QueueFull(identity))
+    }
+
+    /// Queues a new incarnation and, with `fresh`, a store that begins anew: objects, log, vector and all else that
+    /// checkpoints wrote go, in one transaction; named values stay. What was queued before goes too, what is queued after
+    /// stays. The answer comes when it is durable, however long the disk takes.
+    ///
+    /// # Errors
+    /// The queue is full or the store is closed; `fresh` comes back.
+    pub fn rebirth(&self, identity: Identity, fresh: Option<Fresh>) -> Result<Pending, QueueFull<Option<Fresh>>> {
+        let (answer, pending) = oneshot::channel();
+        let job = Job::Identity { identity, fresh, answer: Some(answer), patience: Patience::Endless };
+        self.shared.queue.push(job).map(|()| Pending(pending)).map_err(|job| match job {
+            Job::Identity { fresh, .. } => QueueFull(fresh),
+            other => unreachable!("a rebirth was queued, and {other:?} came back"),
+        })
     }
 
     /// Queues a value to be kept under `name`; `None` removes it. For a few small facts, not for data.
@@ -240,10 +288,13 @@ impl Store {
             commits: counters.commits.load(Ordering::Relaxed),
             bytes_written: counters.meter.written.load(Ordering::Relaxed),
             file_bytes: counters.meter.length.load(Ordering::Relaxed),
+            segments: counters.meter.segments.load(Ordering::Relaxed),
+            log_bytes: counters.meter.log_bytes.load(Ordering::Relaxed),
             last_latency_us: counters.last_latency_us.load(Ordering::Relaxed),
             queue_jobs: load.jobs,
             queue_bytes: load.bytes,
             failing: counters.failing(),
+            damaged: self.shared.damaged.clone(),
         }
     }
 

@@ -66,8 +66,13 @@ pub const LOG_COMMITS_KEPT: usize = 256;
 /// Request ids remembered to make a retried write harmless. The oldest is forgotten first.
 pub const REQUESTS_REMEMBERED: usize = 65_536;
 
-/// How often changed objects are written to the store, in milliseconds. Longer means less writing, shorter a quicker restart.
-pub const CHECKPOINT_MS: u64 = 5_000;
+/// Bytes of commits after which changed objects are written to the store. More means less writing, because an object that
+/// changed often is written once; fewer a quicker restart, because this is what it has to apply.
+pub const CHECKPOINT_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How long changed objects may go unwritten all the same, in milliseconds: so that the log of an agent with little to write is
+/// given up some day.
+pub const CHECKPOINT_MS: u64 = 15 * 60 * 1_000;
 
 /// How long a page of a repair may be awaited before the repair is given up and begun anew elsewhere, in milliseconds.
 pub const REPAIR_PATIENCE_MS: u64 = 5_000;

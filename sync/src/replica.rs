@@ -37,7 +37,8 @@ use crate::crdt::ContentHash;
 use crate::hlc::Clock;
 use crate::id::{NodeId, ReplicaId, Scope, Stream};
 use crate::limits::{
-    CHECKPOINT_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT, MAX_DRIFT_MS, PAGE_BYTES, REQUESTS_REMEMBERED, RETIRE_AFTER_MS,
+    CHECKPOINT_BYTES, CHECKPOINT_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT, MAX_DRIFT_MS, PAGE_BYTES, REQUESTS_REMEMBERED,
+    RETIRE_AFTER_MS,
 };
 use crate::log::Log;
 use crate::state::State;
@@ -57,7 +58,9 @@ pub struct Config {
     pub log_commits_kept: usize,
     /// Request ids remembered to make a retried write harmless.
     pub requests_remembered: usize,
-    /// How often changed objects are written to the store, in milliseconds.
+    /// Bytes of commits given to the store after which changed objects are written to it.
+    pub checkpoint_bytes: u64,
+    /// How long changed objects may go unwritten all the same, in milliseconds.
     pub checkpoint_ms: u64,
     /// How long a node that is no member any more has to be silent before its streams are closed, in milliseconds.
     pub retire_after_ms: u64,
@@ -71,6 +74,7 @@ impl Default for Config {
             log_bytes: LOG_BYTES_MAX,
             log_commits_kept: LOG_COMMITS_KEPT,
             requests_remembered: REQUESTS_REMEMBERED,
+            checkpoint_bytes: CHECKPOINT_BYTES,
             checkpoint_ms: CHECKPOINT_MS,
             retire_after_ms: RETIRE_AFTER_MS,
         }

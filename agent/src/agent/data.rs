@@ -1,8 +1,9 @@
 //! What is on disk when an agent starts: its key, its store, and the replica that comes out of both.
 
 use selvedge_sync::codec;
+use selvedge_sync::id::NodeId;
 use selvedge_sync::limits::MESSAGE_BYTES_MAX;
-use selvedge_sync::replica::{self, Recovery, Replica};
+use selvedge_sync::replica::{self, Fresh, Recovery, Replica};
 
 use super::AgentError;
 use super::identity::{self, NodeKey};
@@ -27,12 +28,13 @@ pub(super) struct Data {
 pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let data_dir = config.node.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&data_dir)).await;
-    let (store, store_events, recovered) = opened.map_err(|_| AgentError::Ended("opening the store"))??;
+    let (store, store_events, mut recovered) = opened.map_err(|_| AgentError::Ended("opening the store"))??;
     let key = identity::load_or_create(&config.node.data_dir)?;
     for cut in &recovered.cuts {
         tracing::error!(stream = %cut.stream.replica, from = cut.from, rows = cut.rows, "damaged log rows were cut; peers have them");
     }
-    let me = identity::replica(&key, &store, &recovered, &config.node.data_dir).await?;
+    let fresh = recovered.damaged.then(|| begin_anew(key.node(), &mut recovered));
+    let me = identity::replica(&key, &store, &recovered, fresh, &config.node.data_dir).await?;
     let life = identity::next_life(&store, &recovered).await?;
     let remembered = read_remembered(&recovered);
     let max_drift_ms = millis(config.state.max_drift);
@@ -48,6 +50,14 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let replica = Replica::recover(me, engine, recovery)?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
     Ok(Data { key, store, store_events, replica, remembered, life })
+}
+
+/// The checkpoint is damaged: the state comes back from peers. What we wrote may be nowhere but in our log, so all that it
+/// still holds of ours waits to be made again, unless some member turns out to have it.
+fn begin_anew(node: NodeId, recovered: &mut Recovered) -> Fresh {
+    let log = std::mem::take(&mut recovered.log);
+    recovered.orphans.doubtful.extend(log.into_iter().filter(|batch| batch.stream.replica.node == node));
+    Fresh { orphans: recovered.orphans.clone() }
 }
 
 /// Where members were to be found. Only a convenience: what cannot be read is left to the bootstrap addresses.

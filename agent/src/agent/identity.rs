@@ -7,9 +7,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId};
+use selvedge_sync::replica::Fresh;
 
 use super::AgentError;
 use crate::net::node_of_seed;
@@ -22,6 +23,9 @@ const KEY_FILE: &str = "node.key";
 /// The names under which the store keeps where this directory lies, and the number of the last life.
 const PLACE: &str = "place";
 const LIFE: &str = "life";
+
+/// How long a start waits for the disk to take a new identity.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the node's key cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -112,28 +116,39 @@ fn parse(text: &str) -> Option<[u8; 32]> {
 
 /// The replica to write as: the one that wrote here before, or a new incarnation where there is none, where part of what it
 /// wrote is gone, or where this is a copy of the directory that it wrote into. A copy cannot vouch for what the original has
-/// written since, and would give the same names to other commits.
+/// written since, and would give the same names to other commits. With `fresh`, the store begins anew with it.
 pub(super) async fn replica(
     key: &NodeKey,
     store: &Store,
     recovered: &Recovered,
+    fresh: Option<Fresh>,
     data_dir: &Path,
 ) -> Result<ReplicaId, AgentError> {
     let node = key.node();
     let place = place(data_dir);
     let same_place = recovered.meta.get(PLACE).is_some_and(|before| *before == place);
     let before = recovered.identity.map(|identity| identity.replica).filter(|replica| replica.node == node);
-    if let Some(before) = before.filter(|_| same_place && !recovered.own_damaged) {
+    if let Some(before) = before.filter(|_| same_place && !recovered.own_damaged && !recovered.damaged) {
         return Ok(before);
     }
     if before.is_some() {
         tracing::warn!("this data directory is a copy, or damaged; this agent writes as a new incarnation");
     }
-    let after = before.map_or(0, |before| before.incarnation.0.saturating_add(1));
+    let after = lives(recovered, node).max().map_or(0, |life| life.saturating_add(1));
     let replica = ReplicaId { node, incarnation: Incarnation(wall_ms().max(after)) };
-    store.set_identity(Identity { replica }).map_err(|_| full())?.durable().await?;
+    let pending = store.rebirth(Identity { replica }, fresh).map_err(|_| full())?;
+    tokio::time::timeout(DISK_PATIENCE, pending.durable()).await.map_err(|_| slow())??;
     store.set_meta(PLACE, Some(place)).map_err(|_| full())?.durable().await?;
     Ok(replica)
+}
+
+/// Every incarnation of this node that the store shows: whatever the clock says, none of them may be used again.
+fn lives(recovered: &Recovered, node: NodeId) -> impl Iterator<Item = u64> + '_ {
+    let orphans = recovered.orphans.certain.iter().chain(&recovered.orphans.doubtful);
+    let streams = orphans.chain(&recovered.log).map(|batch| batch.stream);
+    let streams = streams.chain(recovered.checkpoint_vector.iter().map(|(stream, _)| stream));
+    let replicas = streams.map(|stream| stream.replica).chain(recovered.identity.map(|identity| identity.replica));
+    replicas.filter(move |replica| replica.node == node).map(|replica| replica.incarnation.0)
 }
 
 /// The number of the life that begins: greater than all before it, and durable before anybody hears it.
@@ -153,6 +168,10 @@ fn place(data_dir: &Path) -> Vec<u8> {
     let number = file.as_ref().map_or((0, 0), |file| (file.dev(), file.ino()));
     let made = file.and_then(|file| file.created().ok()?.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     format!("{} {} {} {}", machine.trim(), number.0, number.1, made.as_nanos()).into_bytes()
+}
+
+fn slow() -> StoreError {
+    StoreError::Failing { reason: "it has not taken a new identity for some seconds".to_owned() }
 }
 
 fn full() -> StoreError {

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::commit::Batch;
-use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
-use selvedge_sync::replica::{Committed, Event, Message, Output};
+use selvedge_sync::id::{NodeId, ReplicaId, Stream};
+use selvedge_sync::replica::{Committed, Event, Fresh, Message, Output};
 use tokio::sync::oneshot;
 
 use super::handle::{Answer, Reply};
 use super::{Driver, DriverHandle};
 use crate::net::Lane;
-use crate::store::{Checkpoint, Identity, Store, Token};
+use crate::store::{Checkpoint, Identity, Pending, Store, Token};
 
 /// Callers whose answer is not known yet.
 #[derive(Debug, Default)]
@@ -57,6 +57,7 @@ pub(super) struct Backlog {
 enum Job {
     Append(Token, Vec<Batch>),
     Checkpoint(Box<Checkpoint>),
+    Rebirth(ReplicaId, Option<Fresh>),
 }
 
 impl Backlog {
@@ -64,20 +65,32 @@ impl Backlog {
         self.jobs.is_empty()
     }
 
-    /// Hands jobs to the store until it has no room.
-    fn flush(&mut self, store: &Store) {
+    /// Hands jobs to the store until it has no room. Commits of others wait a moment for ours: nobody here waits for them.
+    /// Returns the rebirths that were taken, of which somebody has to be told when they are durable.
+    fn flush(&mut self, store: &Store, node: NodeId) -> Vec<(ReplicaId, Pending)> {
+        let mut reborn = Vec::new();
         while let Some(job) = self.jobs.pop_front() {
             let back = match job {
                 Job::Append(token, batches) => {
-                    store.append(token, batches).err().map(|full| Job::Append(token, full.0))
+                    let ours = batches.iter().any(|batch| batch.stream.replica.node == node);
+                    let taken = if ours { store.append(token, batches) } else { store.append_soon(token, batches) };
+                    taken.err().map(|full| Job::Append(token, full.0))
                 }
                 Job::Checkpoint(checkpoint) => store.checkpoint(*checkpoint).err().map(|full| Job::Checkpoint(full.0)),
+                Job::Rebirth(replica, fresh) => match store.rebirth(Identity { replica }, fresh) {
+                    Ok(pending) => {
+                        reborn.push((replica, pending));
+                        None
+                    }
+                    Err(full) => Some(Job::Rebirth(replica, full.0)),
+                },
             };
             if let Some(job) = back {
                 self.jobs.push_front(job);
-                return;
+                break;
             }
         }
+        reborn
     }
 
     /// Appends of one pass become one job: its last token stands for all of them.
@@ -109,17 +122,24 @@ impl Driver {
                     let checkpoint = Checkpoint { token, vector, ahead, objects, orphans, log_first };
                     self.backlog.jobs.push_back(Job::Checkpoint(Box::new(checkpoint)));
                 }
+                Output::Rebirth { incarnation, fresh } => {
+                    let replica = ReplicaId { node: self.net.node(), incarnation };
+                    self.backlog.jobs.push_back(Job::Rebirth(replica, fresh));
+                }
                 other => rest.push(other),
             }
         }
-        self.backlog.flush(&self.store);
+        for (replica, pending) in self.backlog.flush(&self.store, self.net.node()) {
+            tokio::spawn(report_reborn(pending, self.itself.clone(), replica));
+        }
         for output in rest {
             match output {
                 Output::Committed { ticket, result } => self.waiting.answer(ticket, result),
                 Output::Send { to, message } => self.send(to, &message),
-                Output::Rebirth { incarnation, .. } => self.rebirth(incarnation),
                 Output::Event(event) => report(&event),
-                Output::Persist { .. } | Output::Checkpoint { .. } => unreachable!("the store's share was taken above"),
+                Output::Persist { .. } | Output::Checkpoint { .. } | Output::Rebirth { .. } => {
+                    unreachable!("the store's share was taken above")
+                }
             }
         }
     }
@@ -130,26 +150,13 @@ impl Driver {
             tracing::debug!(%to, %error, "a sync message was dropped");
         }
     }
-
-    /// Makes the new incarnation durable, however long the disk takes, and only then reports it.
-    fn rebirth(&self, incarnation: Incarnation) {
-        let (store, driver) = (self.store.clone(), self.itself.clone());
-        let replica = ReplicaId { node: self.net.node(), incarnation };
-        tokio::spawn(make_durable(store, driver, replica));
-    }
 }
 
-async fn make_durable(store: Store, driver: DriverHandle, replica: ReplicaId) {
-    loop {
-        let written = match store.set_identity(Identity { replica }) {
-            Ok(pending) => pending.durable().await.map_err(|error| error.to_string()),
-            Err(full) => Err(full.to_string()),
-        };
-        match written {
-            Ok(()) => return driver.reborn(replica.incarnation).await,
-            Err(error) => tracing::error!(%error, "the new incarnation is not durable yet; local writes wait for it"),
-        }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+/// Tells the driver of a new incarnation once it is durable, however long the disk takes.
+async fn report_reborn(pending: Pending, driver: DriverHandle, replica: ReplicaId) {
+    match pending.durable().await {
+        Ok(()) => driver.reborn(replica.incarnation).await,
+        Err(error) => tracing::error!(%error, "the new incarnation did not become durable"),
     }
 }
 

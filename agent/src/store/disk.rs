@@ -1,15 +1,13 @@
-//! Where the bytes of the database lie, and what is spent on them.
+//! Where the bytes of the store lie: one database file, and a folder of log segments beside it.
 //!
-//! Owns the data directory, its lock, and the meter around every read and write; knows neither tables nor jobs. The
-//! invariant: whoever holds a [`FileDisk`] is the only agent on that directory.
+//! Owns the data directory and its lock; knows neither tables nor frames. The invariants: whoever holds a [`FileDisk`] is the
+//! only agent on that directory, and a file that was created or renamed keeps its name through a power cut.
 
-use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -19,18 +17,55 @@ use super::error::StoreError;
 /// The database's name in the data directory.
 pub(super) const DATABASE_FILE: &str = "state.redb";
 
+/// The folder of the log's segments in the data directory.
+const LOG_FOLDER: &str = "log";
+
 /// The name of the file whose lock marks the data directory as taken.
 const LOCK_FILE: &str = "lock";
 
-/// Something that can hold a database. It is opened again after every failure, because the database does not go on after one.
-pub(super) trait Disk: Send + 'static {
-    /// Opens the storage, creating it when there is none.
+/// Something that can hold a database and log segments.
+pub(super) trait Disk: Send + Sync + 'static {
+    /// Opens the database's storage, creating it when there is none. It is opened again after every failure, because the
+    /// database does not go on after one.
     fn open(&self) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Gives the database another name, so that a new one can begin, and tells the name.
+    fn set_aside(&self) -> io::Result<String>;
+
+    /// The names of all segments.
+    fn segments(&self) -> io::Result<Vec<String>>;
+
+    /// A whole segment.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+
+    /// Makes an empty segment, whose name is durable.
+    fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>>;
+
+    /// Gives a segment another name, which is durable, to be written from its beginning. What it holds is left there: to
+    /// overwrite blocks that a file has costs a disk less than to give it new ones.
+    fn reuse(&self, from: &str, to: &str) -> io::Result<Box<dyn LogFile>>;
+
+    /// Gives a segment another name, which need not be durable.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a segment. It may come back with a power cut.
+    fn remove(&self, name: &str) -> io::Result<()>;
 }
 
-/// A file in a data directory that this process has locked.
+/// A segment to write to.
+pub(super) trait LogFile: Send {
+    /// Writes all of `data`.
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Makes durable what was written. After a failure nothing is known of what was written since the last success, and
+    /// trying again proves nothing: the system may have dropped the pages.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Files in a data directory that this process has locked.
 pub(super) struct FileDisk {
     dir: PathBuf,
+    log: PathBuf,
     _lock: File,
 }
 
@@ -62,7 +97,16 @@ impl FileDisk {
         if let Err(error) = note_holder(&mut lock) {
             tracing::debug!(%error, "could not write the process id into the lock file");
         }
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        Ok(Self { dir: dir.to_owned(), log: dir.join(LOG_FOLDER), _lock: lock })
+    }
+
+    /// The folder of segments, made when it is first written to: a directory of a newer release is to be left as it is.
+    fn log_folder(&self) -> io::Result<()> {
+        if !self.log.is_dir() {
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.log)?;
+            sync_folder(&self.dir)?;
+        }
+        Ok(())
     }
 }
 
@@ -73,10 +117,67 @@ impl Disk for FileDisk {
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         if file.metadata()?.len() == 0 {
             // The name of a new file is durable only once its directory is.
-            File::open(&self.dir)?.sync_all()?;
+            sync_folder(&self.dir)?;
         }
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }
+
+    fn set_aside(&self) -> io::Result<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let name = format!("{DATABASE_FILE}.damaged-{now}");
+        fs::rename(self.dir.join(DATABASE_FILE), self.dir.join(&name))?;
+        sync_folder(&self.dir)?;
+        Ok(name)
+    }
+
+    fn segments(&self) -> io::Result<Vec<String>> {
+        match fs::read_dir(&self.log) {
+            Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.log.join(name))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+        self.log_folder()?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.log.join(name))?;
+        sync_folder(&self.log)?;
+        Ok(Box::new(SegmentFile(file)))
+    }
+
+    fn reuse(&self, from: &str, to: &str) -> io::Result<Box<dyn LogFile>> {
+        fs::rename(self.log.join(from), self.log.join(to))?;
+        sync_folder(&self.log)?;
+        Ok(Box::new(SegmentFile(OpenOptions::new().write(true).open(self.log.join(to))?)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.log.join(from), self.log.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.log.join(name))
+    }
+}
+
+struct SegmentFile(File);
+
+impl LogFile for SegmentFile {
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn note_holder(lock: &mut File) -> io::Result<()> {
@@ -92,67 +193,4 @@ fn holder_of(lock: &mut File) -> Option<u32> {
     let mut text = String::new();
     lock.take(PID_DIGITS_MAX).read_to_string(&mut text).ok()?;
     text.parse().ok()
-}
-
-/// What the database has cost the disk since the store was opened.
-#[derive(Debug, Default)]
-pub(super) struct Meter {
-    /// Syncs to the disk.
-    pub(super) syncs: AtomicU64,
-    /// Bytes written, amplification included.
-    pub(super) written: AtomicU64,
-    /// Length of the database, in bytes.
-    pub(super) length: AtomicU64,
-}
-
-/// A storage that counts into a [`Meter`].
-pub(super) struct Metered {
-    inner: Box<dyn StorageBackend>,
-    meter: Arc<Meter>,
-}
-
-impl Metered {
-    /// Counts what goes through `inner`.
-    pub(super) fn new(inner: Box<dyn StorageBackend>, meter: Arc<Meter>) -> Self {
-        Self { inner, meter }
-    }
-}
-
-impl fmt::Debug for Metered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Metered").field(&self.inner).finish()
-    }
-}
-
-/// The database's own locks are left at their default, none: the lock on the directory stands before them.
-impl StorageBackend for Metered {
-    fn len(&self) -> io::Result<u64> {
-        let length = self.inner.len()?;
-        self.meter.length.store(length, Ordering::Relaxed);
-        Ok(length)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read(offset, out)
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.inner.set_len(length)?;
-        self.meter.length.store(length, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.meter.syncs.fetch_add(1, Ordering::Relaxed);
-        self.inner.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.meter.written.fetch_add(data.len() as u64, Ordering::Relaxed);
-        self.inner.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.inner.close()
-    }
 }

@@ -38,19 +38,11 @@ pub enum StoreError {
         /// The newest one that this release knows.
         known: u32,
     },
-    /// Something that the shared state rests on is damaged. Nothing was changed.
-    ///
-    /// To go on without it would be worse than to stop: what is missing here but covered by the version vector looks to
-    /// other members as if it had been removed on purpose.
-    #[error(
-        "the stored state is damaged ({what}); move {} away and start again: the agent then fetches the state from its peers",
-        file
-    )]
+    /// The database is damaged, and so is the one that was to stand in for it: the disk cannot be trusted.
+    #[error("the stored state is damaged ({what}), and so is what was written in its place")]
     Damaged {
         /// What is damaged.
         what: String,
-        /// The file to move away.
-        file: &'static str,
     },
     /// The disk or the database refuses to work. What was durable still is.
     #[error("the store failed")]

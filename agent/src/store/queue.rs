@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use selvedge_sync::commit::{Batch, CommitBytes};
 use tokio::sync::{Notify, oneshot};
 
 use super::error::StoreError;
-use super::{Checkpoint, Identity, StoreEvent, Token};
+use super::{Checkpoint, Fresh, Identity, StoreEvent, Token};
 
 /// Most jobs that are queued, being written, or done and not yet noticed: some seconds of a busy agent on a slow disk.
 pub const QUEUE_JOBS_MAX: usize = 4096;
@@ -22,25 +22,60 @@ pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most checkpoints among those jobs: a second one before the first is written would only repeat it.
 pub const QUEUE_CHECKPOINTS_MAX: usize = 1;
 
+/// How long commits that need not be durable at once may wait for others to share a sync with. A flash disk lives longer by
+/// it; peers hear a little later that we have them.
+pub(super) const SOON: Duration = Duration::from_millis(250);
+
 /// One thing to write.
 #[derive(Debug)]
 pub(super) enum Job {
     /// Commits for the log.
-    Append { token: Token, batches: Vec<Batch> },
+    Append { token: Token, batches: Vec<Batch>, urgency: Urgency },
     /// Objects that changed, and what the log need not keep any more.
     Checkpoint(Box<Checkpoint>),
-    /// Who we are.
-    Identity { identity: Identity, answer: Option<Answer> },
+    /// Who we are, and whether all else begins anew with it.
+    Identity { identity: Identity, fresh: Option<Fresh>, answer: Option<Answer>, patience: Patience },
     /// A named value; `None` removes it.
     Meta { name: String, value: Option<Vec<u8>>, answer: Option<Answer> },
+}
+
+/// When a job has to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// At once.
+    Now,
+    /// Within a moment, or together with whatever is written before that.
+    Soon,
+}
+
+/// What whoever waits for a job wants to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// That it is durable, however long that takes.
+    Endless,
+    /// That it is durable, or that the disk does not take it at present.
+    None,
 }
 
 /// Where the outcome of a job goes that somebody waits for.
 pub(super) type Answer = oneshot::Sender<Result<(), StoreError>>;
 
 impl Job {
+    /// Whether the job is for the log, and not for the database.
+    pub(super) const fn is_append(&self) -> bool {
+        matches!(self, Self::Append { .. })
+    }
+
+    /// The commits that the job brings.
+    pub(super) fn batches(&self) -> &[Batch] {
+        match self {
+            Self::Append { batches, .. } => batches,
+            Self::Checkpoint(_) | Self::Identity { .. } | Self::Meta { .. } => &[],
+        }
+    }
+
     /// Bytes of commits and values that the job holds.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Append { batches, .. } => {
                 batches.iter().flat_map(|batch| &batch.commits).map(CommitBytes::len).sum::<usize>()
@@ -55,6 +90,18 @@ impl Job {
         match self {
             Self::Identity { answer, .. } | Self::Meta { answer, .. } => answer.take(),
             Self::Append { .. } | Self::Checkpoint(_) => None,
+        }
+    }
+
+    /// Where it goes that the disk does not take the job at present; taken once.
+    fn take_impatient(&mut self) -> Option<Answer> {
+        if matches!(self, Self::Identity { patience: Patience::Endless, .. }) { None } else { self.take_answer() }
+    }
+
+    const fn urgency(&self) -> Urgency {
+        match self {
+            Self::Append { urgency, .. } => *urgency,
+            Self::Checkpoint(_) | Self::Identity { .. } | Self::Meta { .. } => Urgency::Now,
         }
     }
 
@@ -81,10 +128,20 @@ pub(super) struct Load {
 #[derive(Debug, Default)]
 struct Inner {
     waiting: VecDeque<Job>,
+    /// When what waits has to be written at the latest.
+    due: Option<Instant>,
     events: VecDeque<StoreEvent>,
     load: Load,
     closing: bool,
     finished: bool,
+}
+
+impl Inner {
+    /// What waits is written after `wait` at the latest.
+    fn hurry(&mut self, wait: Duration) {
+        let due = Instant::now() + wait;
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
+    }
 }
 
 /// The queue.
@@ -111,19 +168,38 @@ impl Queue {
         }
         inner.load =
             Load { jobs: load.jobs + 1, bytes: load.bytes + bytes, checkpoints: load.checkpoints + checkpoints };
+        // Lazy jobs must not fill the queue: what follows may be urgent.
+        let crowded = inner.load.jobs >= QUEUE_JOBS_MAX / 2 || inner.load.bytes >= QUEUE_BYTES_MAX / 2;
+        let wait = if job.urgency() == Urgency::Now || crowded { Duration::ZERO } else { SOON };
         inner.waiting.push_back(job);
+        inner.hurry(wait);
         drop(inner);
         self.work.notify_one();
         Ok(())
     }
 
-    /// Waits until there are jobs and takes them all; `None` when the store is closing and there are none.
+    /// What waits is written at once.
+    pub(super) fn flush(&self) {
+        let mut inner = self.lock();
+        if !inner.waiting.is_empty() {
+            inner.hurry(Duration::ZERO);
+        }
+        drop(inner);
+        self.work.notify_one();
+    }
+
+    /// Waits until there are jobs that are due and takes them all; `None` when the store is closing and there are none.
     pub(super) fn take(&self) -> Option<Vec<Job>> {
-        let inner = self.lock();
-        let mut inner = self
-            .work
-            .wait_while(inner, |inner| inner.waiting.is_empty() && !inner.closing)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
+        while !inner.closing {
+            let left = inner.due.map(|due| due.saturating_duration_since(Instant::now()));
+            inner = match left {
+                Some(Duration::ZERO) => break,
+                Some(left) => self.work.wait_timeout(inner, left).map_or_else(|e| e.into_inner().0, |(inner, _)| inner),
+                None => self.work.wait(inner).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        inner.due = None;
         let jobs: Vec<_> = inner.waiting.drain(..).collect();
         (!jobs.is_empty()).then_some(jobs)
     }
@@ -137,7 +213,7 @@ impl Queue {
     }
 
     /// Reports jobs as durable, in order, and answers whoever waits for one.
-    pub(super) fn done(&self, jobs: Vec<Job>) {
+    pub(super) fn done(&self, jobs: impl IntoIterator<Item = Job>) {
         let mut answers = Vec::new();
         let mut inner = self.lock();
         for mut job in jobs {
@@ -157,8 +233,8 @@ impl Queue {
     }
 
     /// Reports that writing fails. Those who wait for one of `jobs` are told; the jobs stay with the caller.
-    pub(super) fn failing(&self, reason: &str, jobs: &mut [Job]) {
-        for answer in jobs.iter_mut().filter_map(Job::take_answer) {
+    pub(super) fn failing(&self, reason: &str, jobs: &mut VecDeque<Job>) {
+        for answer in jobs.iter_mut().filter_map(Job::take_impatient) {
             answer.send(Err(StoreError::Failing { reason: reason.to_owned() })).unwrap_or_default();
         }
         self.lock().events.push_back(StoreEvent::Failed { reason: reason.to_owned() });

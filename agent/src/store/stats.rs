@@ -5,14 +5,14 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::disk::Meter;
+use super::meter::Meter;
 
 /// What the store has done since it was opened, and how it fares now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Transactions that became durable.
+    /// Writes that became durable: frames of the log and transactions of the database.
     pub transactions: u64,
-    /// Syncs to the disk. A transaction takes two: one for its content, one for the switch to it.
+    /// Syncs to the disk. A frame of the log takes one; a transaction two, one for its content, one for the switch to it.
     pub syncs: u64,
     /// Commits that became durable.
     pub commits: u64,
@@ -20,7 +20,11 @@ pub struct StoreStats {
     pub bytes_written: u64,
     /// Length of the database, in bytes.
     pub file_bytes: u64,
-    /// How long the last transaction took, in microseconds.
+    /// Segments of the log that may still be needed.
+    pub segments: u64,
+    /// Bytes of the log in those segments.
+    pub log_bytes: u64,
+    /// How long the last write took, its sync included, in microseconds.
     pub last_latency_us: u64,
     /// Jobs queued, being written, or done and not yet noticed by the owner.
     pub queue_jobs: usize,
@@ -28,6 +32,8 @@ pub struct StoreStats {
     pub queue_bytes: usize,
     /// Why writing fails at present.
     pub failing: Option<String>,
+    /// What of the checkpoint was found damaged when the store was opened.
+    pub damaged: Option<String>,
 }
 
 #[derive(Debug, Default)]

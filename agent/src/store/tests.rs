@@ -2,20 +2,31 @@
 
 mod damage;
 mod failure;
+mod measure;
+mod migration;
+mod power;
+mod rebirth;
+mod segments;
 
 use std::sync::Barrier;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use selvedge_sync::commit::{Commit, CommitBytes};
-use selvedge_sync::crdt::{CounterState, Op, Share};
+use selvedge_sync::crdt::Op;
 use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{Incarnation, NodeId};
+use selvedge_sync::scalar::Scalar;
 
+use super::disk::DATABASE_FILE;
 use super::sim_disk::SimDisk;
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
-const RETRY: Duration = Duration::from_millis(5);
+const PATIENCE: writer::Patience =
+    writer::Patience { retry_every: Duration::from_millis(2), closing: Duration::from_millis(5) };
+
+/// Small, so that a few commits fill one.
+const SEGMENT_BYTES: u64 = 2_000;
 
 type Opened = (Store, StoreEvents, Recovered);
 
@@ -28,7 +39,11 @@ fn on_each_disk(test: impl Fn(&dyn Fn() -> Opened)) {
 }
 
 fn open_sim(disk: &SimDisk) -> Opened {
-    Store::open_on(Box::new(disk.clone()), RETRY).expect("opens")
+    try_open_sim(disk).expect("opens")
+}
+
+fn try_open_sim(disk: &SimDisk) -> Result<Opened, StoreError> {
+    Store::open_on(Arc::new(disk.clone()), SEGMENT_BYTES, PATIENCE)
 }
 
 fn replica(node: u8) -> ReplicaId {
@@ -40,8 +55,9 @@ fn stream(node: u8) -> Stream {
 }
 
 fn commit(node: u8, seq: u64) -> CommitBytes {
-    let key = "gcounter/kills".parse().expect("a key");
-    Commit { stream: stream(node), seq, hlc: Hlc::from_millis(seq), request: None, ops: vec![(key, Op::GCounter(seq.into()))] }
+    let key = format!("gcounter/kills-{node}").parse().expect("a key");
+    let ops = vec![(key, Op::GCounter(seq.into()))];
+    Commit { stream: stream(node), seq, hlc: Hlc::from_millis(seq), request: None, ops }
         .encode()
 }
 
@@ -50,9 +66,8 @@ fn batch(node: u8, first: u64, count: u64) -> Batch {
 }
 
 fn object(name: &str, total: u64) -> (Key, ObjectState) {
-    let share = Share { replica: replica(1), seq: 1, up: total, down: 0 };
-    let counter = CounterState { shares: vec![share], deferred: Vec::new() };
-    (format!("gcounter/{name}").parse().expect("a key"), ObjectState::GCounter(counter))
+    let total = i64::try_from(total).expect("a small number");
+    (format!("gset/{name}").parse().expect("a key"), ObjectState::GSet(vec![Scalar::Int(total)]))
 }
 
 fn vector(node: u8, seq: u64) -> VersionVector {
@@ -69,6 +84,18 @@ fn next(events: &mut StoreEvents) -> StoreEvent {
         assert!(begun.elapsed() < SOON, "no event in time");
         std::thread::yield_now();
     }
+}
+
+/// A checkpoint that has seen `vector`, with these objects and nothing given up.
+fn checkpoint(token: Token, vector: VersionVector, objects: Vec<(Key, ObjectState)>) -> Checkpoint {
+    let objects = objects.into_iter().map(|(key, state)| (key, Some(state))).collect();
+    Checkpoint { token, vector, objects, ..Checkpoint::default() }
+}
+
+fn checkpoint_durably(store: &Store, events: &mut StoreEvents, checkpoint: Checkpoint) {
+    let token = checkpoint.token;
+    store.checkpoint(checkpoint).expect("the queue has room");
+    assert_eq!(next(events), StoreEvent::Checkpointed { token });
 }
 
 fn append_durably(store: &Store, events: &mut StoreEvents, token: Token, batches: Vec<Batch>) {

@@ -1,32 +1,53 @@
-//! The writer thread: all that is queued becomes one transaction, again and again.
+//! The writer thread: all that is queued is written together, again and again.
 //!
-//! Owns the open database and the retries; admits nothing and reads nothing back. The invariant: a job is reported as
-//! durable only after the sync of the transaction that holds it, and in the order in which it was queued.
+//! Owns the open database, the open log and the retries; admits nothing and reads nothing back. Commits go to the log, one sync
+//! for all that were queued; everything else is a transaction of the database, and rare. The invariant: a job is reported as
+//! durable only after the sync that covers it, and in the order in which it was queued.
 
+use std::collections::VecDeque;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability, WriteTransaction};
+use redb::{Database, Durability, ReadableTable, WriteTransaction};
 use selvedge_sync::codec;
-use selvedge_sync::commit::Batch;
+use serde::Serialize;
 
-use super::Checkpoint;
-use super::disk::{Disk, Metered};
+use super::disk::Disk;
 use super::error::StoreError;
-use super::layout::{self, FACT_AHEAD, FACT_IDENTITY, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS, LOG, META, OBJECTS};
+use super::layout::{
+    self, FACT_AHEAD, FACT_DAMAGED, FACT_IDENTITY, FACT_ORPHANS, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS, LogPlace, META,
+    OBJECTS,
+};
+use super::log::{Floors, Folder, Log};
+use super::meter::Metered;
 use super::queue::{Job, Queue};
+use super::recovery::put_place;
 use super::stats::Counters;
+use super::{Checkpoint, Fresh, Identity};
 
 /// Bytes of pages that the database may keep in memory: recovery reads everything once, and after it only the upper
 /// levels of the trees are read, so more would be taken from the guests for nothing.
 const PAGE_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
-/// How often a write that failed is tried again.
-pub(super) const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of commits above which what is queued is written in several pieces, so that the first need not wait for the last.
+const FRAME_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long closing waits for a disk that does not take writes.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// How patient the writer is with its disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// How often a write that failed is tried again.
+    pub(super) retry_every: Duration,
+    /// How long closing waits for a disk that does not take writes.
+    pub(super) closing: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { retry_every: Duration::from_secs(1), closing: Duration::from_secs(5) }
+    }
+}
 
 /// Opens the database on `disk`.
 pub(super) fn open_database(disk: &dyn Disk, counters: &Counters) -> Result<Database, redb::Error> {
@@ -46,10 +67,11 @@ pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error
 pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) counters: Arc<Counters>,
-    pub(super) disk: Box<dyn Disk>,
+    pub(super) folder: Folder,
     /// `None` after a failure: the database does not go on after one, but it can be opened again.
     pub(super) database: Option<Database>,
-    pub(super) retry_every: Duration,
+    pub(super) log: Log,
+    pub(super) patience: Patience,
 }
 
 /// Ends the events when the writer ends, however it does.
@@ -71,116 +93,190 @@ impl Writer {
         let _finish = Finish(Arc::clone(&self.queue));
         let mut writer = self;
         while let Some(jobs) = writer.queue.take() {
-            writer.write_at_last(jobs)?;
+            writer.write_at_last(jobs.into())?;
+        }
+        if let Err(error) = writer.log.close() {
+            tracing::debug!(%error, "the log could not be marked as closed in order");
         }
         Ok(())
     }
 
-    /// Writes `jobs` as one transaction, however often that takes.
-    fn write_at_last(&mut self, mut jobs: Vec<Job>) -> Result<(), StoreError> {
+    /// Writes `jobs` in order, piece by piece, however often that takes.
+    fn write_at_last(&mut self, mut jobs: VecDeque<Job>) -> Result<(), StoreError> {
         let mut closing_since = None;
-        while let Err(error) = self.write(&jobs) {
+        while !jobs.is_empty() {
+            let count = piece(&jobs);
+            let Err(error) = self.write(&jobs.make_contiguous()[..count]) else {
+                if self.counters.become_working() {
+                    tracing::info!("the store writes again; nothing that was queued is lost");
+                    self.queue.recovered();
+                }
+                self.queue.done(jobs.drain(..count));
+                continue;
+            };
             let reason = error.to_string();
             self.database = None;
             if self.counters.become_failing(&reason) {
                 tracing::error!(%reason, "the store cannot write; what is queued waits and is tried again");
                 self.queue.failing(&reason, &mut jobs);
             }
-            if self.queue.pause(self.retry_every).0 {
+            if self.queue.pause(self.patience.retry_every).0 {
                 let since = *closing_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= CLOSE_PATIENCE {
+                if since.elapsed() >= self.patience.closing {
                     return Err(StoreError::Unflushed { jobs: self.queue.load().jobs, reason });
                 }
-                std::thread::sleep(self.retry_every.min(CLOSE_PATIENCE / 10));
+                std::thread::sleep(self.patience.retry_every.min(self.patience.closing / 10));
             }
         }
-        if self.counters.become_working() {
-            tracing::info!("the store writes again; nothing that was queued is lost");
-            self.queue.recovered();
-        }
-        self.queue.done(jobs);
         Ok(())
     }
 
-    fn write(&mut self, jobs: &[Job]) -> Result<(), redb::Error> {
+    /// Writes jobs that are all appends, or none of them is.
+    fn write(&mut self, jobs: &[Job]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let begun = Instant::now();
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => open_database(self.disk.as_ref(), &self.counters)?,
-        };
-        let database = self.database.insert(database);
-        let transaction = begin(database)?;
-        let mut commits = 0;
-        for job in jobs {
-            match job {
-                Job::Append { batches, .. } => commits += append(&transaction, batches)?,
-                Job::Checkpoint(checkpoint) => write_checkpoint(&transaction, checkpoint)?,
-                Job::Identity { identity, .. } => {
-                    let mut facts = transaction.open_table(FACTS)?;
-                    let row = layout::seal("facts", FACT_IDENTITY.as_bytes(), &codec::encode(identity));
-                    facts.insert(FACT_IDENTITY, row.as_slice())?;
-                    facts.remove(FACT_OWN_DAMAGED)?;
-                }
-                Job::Meta { name, value, .. } => {
-                    let mut meta = transaction.open_table(META)?;
-                    match value {
-                        Some(value) => {
-                            let row = layout::seal("meta", name.as_bytes(), value);
-                            meta.insert(name.as_str(), row.as_slice())?;
-                        }
-                        None => {
-                            meta.remove(name.as_str())?;
-                        }
-                    }
-                }
-            }
+        let batches: Vec<_> = jobs.iter().flat_map(Job::batches).filter(|batch| !batch.commits.is_empty()).collect();
+        let commits: usize = batches.iter().map(|batch| batch.commits.len()).sum();
+        if !batches.is_empty() {
+            self.log.append(&batches)?;
+            self.counters.transactions.fetch_add(1, Ordering::Relaxed);
+            self.counters.commits.fetch_add(commits as u64, Ordering::Relaxed);
+        } else if !jobs.iter().all(Job::is_append) {
+            self.transact(jobs)?;
+            self.counters.transactions.fetch_add(1, Ordering::Relaxed);
         }
-        transaction.commit()?;
-        self.counters.transactions.fetch_add(1, Ordering::Relaxed);
-        self.counters.commits.fetch_add(commits, Ordering::Relaxed);
         let elapsed = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.counters.last_latency_us.store(elapsed, Ordering::Relaxed);
         Ok(())
     }
-}
 
-/// Puts commits into the log and tells how many they were.
-fn append(transaction: &WriteTransaction, batches: &[Batch]) -> Result<u64, redb::Error> {
-    let mut log = transaction.open_table(LOG)?;
-    let mut count = 0;
-    for batch in batches {
-        for (seq, commit) in (batch.first..).zip(&batch.commits) {
-            let key = layout::log_key(&batch.stream, seq);
-            log.insert(&key, layout::seal("log", &key, commit.as_bytes()).as_slice())?;
-            count += 1;
+    fn transact(&mut self, jobs: &[Job]) -> Result<(), redb::Error> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => open_database(self.folder.disk.as_ref(), &self.counters)?,
+        };
+        let database = self.database.insert(database);
+        let transaction = begin(database)?;
+        let mut anew: Option<Log> = None;
+        let mut given_up = Vec::new();
+        for job in jobs {
+            let log = anew.as_ref().unwrap_or(&self.log);
+            match job {
+                Job::Append { .. } => {}
+                Job::Checkpoint(checkpoint) => {
+                    let floors = log.floors_after(&checkpoint.log_first);
+                    write_checkpoint(&transaction, checkpoint, log.generation(), &floors)?;
+                    given_up.push((checkpoint, floors));
+                }
+                Job::Identity { identity, fresh, .. } => {
+                    if fresh.is_some() {
+                        anew = Some(Log::anew(&self.folder, log.generation())?);
+                        given_up.clear();
+                    }
+                    let generation = anew.as_ref().map(Log::generation);
+                    write_identity(&transaction, identity, fresh.as_ref().zip(generation))?;
+                }
+                Job::Meta { name, value, .. } => write_meta(&transaction, name, value.as_deref())?,
+            }
         }
+        transaction.commit()?;
+        if let Some(anew) = anew {
+            self.log = anew;
+            // What is not removed now is removed by the next start.
+            self.log.tidy().unwrap_or_else(|error| tracing::debug!(%error, "the old log was not removed"));
+        }
+        for (checkpoint, floors) in given_up {
+            self.log.give_up(&checkpoint.vector, floors);
+        }
+        Ok(())
     }
-    Ok(count)
 }
 
-fn write_checkpoint(transaction: &WriteTransaction, checkpoint: &Checkpoint) -> Result<(), redb::Error> {
+/// How many of the first jobs are written together: appends up to some bytes, or whatever goes into the database.
+fn piece(jobs: &VecDeque<Job>) -> usize {
+    let appends = jobs.front().is_some_and(Job::is_append);
+    let (mut count, mut bytes) = (0, 0);
+    for job in jobs.iter().take_while(|job| job.is_append() == appends) {
+        bytes += job.bytes();
+        if count > 0 && appends && bytes > FRAME_BYTES {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+fn write_checkpoint(
+    transaction: &WriteTransaction,
+    checkpoint: &Checkpoint,
+    generation: u64,
+    floors: &Floors,
+) -> Result<(), redb::Error> {
     let mut objects = transaction.open_table(OBJECTS)?;
     for (key, state) in &checkpoint.objects {
-        let key = codec::encode(key);
+        let key = layout::object_key(key);
         match state {
             Some(state) => {
-                let row = layout::seal("objects", &key, &codec::encode(state));
+                let row = layout::seal("objects", &key, &layout::encode_object(state));
                 objects.insert(key.as_slice(), row.as_slice())?;
             }
-            None => {
-                objects.remove(key.as_slice())?;
-            }
+            None => drop(objects.remove(key.as_slice())?),
         }
     }
-    let mut facts = transaction.open_table(FACTS)?;
-    let row = layout::seal("facts", FACT_VECTOR.as_bytes(), &codec::encode(&checkpoint.vector));
-    facts.insert(FACT_VECTOR, row.as_slice())?;
-    let row = layout::seal("facts", FACT_AHEAD.as_bytes(), &codec::encode(&checkpoint.ahead));
-    facts.insert(FACT_AHEAD, row.as_slice())?;
-    let mut log = transaction.open_table(LOG)?;
-    for (stream, first) in &checkpoint.log_first {
-        let (low, high) = (layout::log_key(stream, 0), layout::log_key(stream, *first));
-        log.retain_in::<&layout::LogKey, _>(&low..&high, |_, _| false)?;
+    put_fact(transaction, FACT_VECTOR, &checkpoint.vector)?;
+    put_fact(transaction, FACT_AHEAD, &checkpoint.ahead)?;
+    let orphans = &checkpoint.orphans;
+    if orphans.is_empty() {
+        transaction.open_table(FACTS)?.remove(FACT_ORPHANS)?;
+    } else {
+        put_fact(transaction, FACT_ORPHANS, orphans)?;
     }
+    let firsts = floors.firsts.iter().map(|(stream, first)| (*stream, *first)).collect();
+    let place = LogPlace { generation, covered: floors.covered, firsts };
+    put_place(&mut transaction.open_table(FACTS)?, &place)
+}
+
+/// Writes who we are; with `fresh`, the generation of the log that begins, everything else that a checkpoint wrote goes.
+fn write_identity(
+    transaction: &WriteTransaction,
+    identity: &Identity,
+    fresh: Option<(&Fresh, u64)>,
+) -> Result<(), redb::Error> {
+    put_fact(transaction, FACT_IDENTITY, identity)?;
+    transaction.open_table(FACTS)?.remove(FACT_OWN_DAMAGED)?;
+    let Some((fresh, generation)) = fresh else { return Ok(()) };
+    transaction.delete_table(OBJECTS)?;
+    transaction.open_table(OBJECTS)?;
+    let mut damaged = Vec::new();
+    let mut meta = transaction.open_table(META)?;
+    for row in meta.iter()? {
+        let (name, row) = row?;
+        if layout::unseal("meta", name.value().as_bytes(), row.value()).is_none() {
+            damaged.push(name.value().to_owned());
+        }
+    }
+    for name in damaged {
+        meta.remove(name.as_str())?;
+    }
+    let mut facts = transaction.open_table(FACTS)?;
+    for name in [FACT_VECTOR, FACT_AHEAD, FACT_ORPHANS, FACT_DAMAGED] {
+        facts.remove(name)?;
+    }
+    put_place(&mut facts, &LogPlace { generation, covered: 0, firsts: Vec::new() })?;
+    drop(facts);
+    if fresh.orphans.is_empty() { Ok(()) } else { put_fact(transaction, FACT_ORPHANS, &fresh.orphans) }
+}
+
+fn write_meta(transaction: &WriteTransaction, name: &str, value: Option<&[u8]>) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    match value {
+        Some(value) => drop(meta.insert(name, layout::seal("meta", name.as_bytes(), value).as_slice())?),
+        None => drop(meta.remove(name)?),
+    }
+    Ok(())
+}
+
+fn put_fact<T: Serialize>(transaction: &WriteTransaction, name: &str, fact: &T) -> Result<(), redb::Error> {
+    let row = layout::seal("facts", name.as_bytes(), &codec::encode(fact));
+    transaction.open_table(FACTS)?.insert(name, row.as_slice())?;
     Ok(())
 }

@@ -18,6 +18,8 @@ pub(super) struct Durability {
     read_only: bool,
     checkpoint_due: bool,
     checkpointed_ms: u64,
+    /// Bytes of commits since the last checkpoint: what a restart would have to apply.
+    logged_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -27,14 +29,15 @@ enum Pending {
 }
 
 impl Durability {
-    pub(super) fn starting_from(vector: VersionVector) -> Self {
-        Self { vector, ..Self::default() }
+    /// What is durable after a restart that had to apply `logged_bytes` of commits.
+    pub(super) fn starting_from(vector: VersionVector, logged_bytes: u64) -> Self {
+        Self { vector, logged_bytes, ..Self::default() }
     }
 
     /// The store has begun anew: what it was given before stands for nothing. Tokens go on counting.
     pub(super) fn begin_anew(&mut self) {
         self.pending.clear();
-        (self.vector, self.checkpoint_due) = (VersionVector::default(), false);
+        (self.vector, self.checkpoint_due, self.logged_bytes) = (VersionVector::default(), false, 0);
     }
 
     pub(super) const fn vector(&self) -> &VersionVector {
@@ -71,6 +74,7 @@ impl Durability {
 
     pub(super) fn append(&mut self, batch: Batch) -> Output {
         let through = batch.first + batch.commits.len() as u64 - 1;
+        self.logged_bytes += batch.commits.iter().map(|commit| commit.len() as u64).sum::<u64>();
         let token = self.token(Pending::Append { stream: batch.stream, through });
         Output::Persist { token, batch }
     }
@@ -109,13 +113,15 @@ impl Replica {
 
     pub(super) fn checkpoint_if_due(&mut self, now: Time, out: &mut Vec<Output>) {
         let elapsed = now.mono_ms.saturating_sub(self.durability.checkpointed_ms) >= self.config.checkpoint_ms;
+        let grown = self.durability.logged_bytes >= self.config.checkpoint_bytes;
         let dirty = self.state.dirty_len() > 0;
-        let due = self.durability.checkpoint_due || (dirty && elapsed);
+        let due = self.durability.checkpoint_due || (dirty && (elapsed || grown));
         if !due || self.durability.read_only || self.durability.is_checkpointing() || self.lineage.is_void() {
             return;
         }
         self.durability.checkpoint_due = false;
         self.durability.checkpointed_ms = now.mono_ms;
+        self.durability.logged_bytes = 0;
         let vector = self.seen.clone();
         let token = self.durability.token(Pending::Checkpoint { vector: vector.clone() });
         self.repair.ahead.settle(&self.seen);

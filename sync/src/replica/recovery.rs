@@ -76,15 +76,18 @@ impl Replica {
         replica.state.take_dirty();
         replica.seen = recovery.vector;
         replica.repair.ahead = recovery.ahead;
+        let mut applied_bytes = 0;
         for batch in recovery.log {
-            replica.replay(batch)?;
+            applied_bytes += replica.replay(batch)?;
         }
-        replica.durability = Durability::starting_from(replica.seen.clone());
+        replica.durability = Durability::starting_from(replica.seen.clone(), applied_bytes);
         replica.lineage = Lineage::with(recovery.orphans, replica.seen.seq(&replica.own_stream()));
         Ok(replica)
     }
 
-    fn replay(&mut self, batch: Batch) -> Result<(), RecoverError> {
+    /// Takes a batch of the log and tells how many bytes of it the checkpoint lacked.
+    fn replay(&mut self, batch: Batch) -> Result<u64, RecoverError> {
+        let mut applied_bytes = 0;
         for (seq, bytes) in (batch.first..).zip(batch.commits) {
             let dot = Dot { replica: batch.stream.replica, seq };
             let commit =
@@ -94,6 +97,7 @@ impl Replica {
                 return Err(RecoverError::Gap { dot, known });
             }
             if seq == known + 1 {
+                applied_bytes += bytes.len() as u64;
                 self.apply(commit, bytes);
                 continue;
             }
@@ -104,6 +108,6 @@ impl Replica {
             self.log.push(batch.stream, seq, bytes);
             self.log.shrink_to(self.config.log_bytes);
         }
-        Ok(())
+        Ok(applied_bytes)
     }
 }

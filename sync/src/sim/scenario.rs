@@ -55,6 +55,7 @@ impl Scenario {
             page_bytes: if small { 200 + rng.index(2000) } else { 1 << 20 },
             log_bytes: if small { 1500 + rng.index(20_000) } else { 1 << 20 },
             log_commits_kept: if small { rng.index(8) } else { 256 },
+            checkpoint_bytes: if small { 500 + rng.between(0, 20_000) } else { 1 << 20 },
             checkpoint_ms: rng.between(300, 5_000),
             ..Config::default()
         };

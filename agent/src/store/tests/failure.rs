@@ -57,7 +57,7 @@ fn bytes_and_checkpoints_in_the_queue_are_bounded() {
 
 #[test]
 fn a_failing_disk_delays_and_loses_nothing() {
-    for mood in [Mood::Full, Mood::SyncFails, Mood::Gone] {
+    for mood in [Mood::Full, Mood::Short, Mood::SyncFails, Mood::Gone] {
         let disk = SimDisk::default();
         let (store, mut events, _) = open_sim(&disk);
         append_durably(&store, &mut events, 1, vec![batch(1, 1, 1)]);

@@ -1,0 +1,168 @@
+//! Reading the log back: what is intact, what is damaged, and what never became durable.
+//!
+//! Owns the judgement over segments and frames; of the order within a stream it knows nothing. The rule that it stands on: a
+//! frame is written only after the one before it was synced. So a frame that cannot be read and is followed by another is
+//! damage, and one that is followed by nothing was never confirmed. Where writing failed, the next segment says with which
+//! frame it goes on, and what the one before holds from there on does not count.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use selvedge_sync::commit::CommitBytes;
+use selvedge_sync::id::Stream;
+
+use super::super::disk::Disk;
+use super::frame::{self, Entry, Frame, Salt};
+use super::{Segment, SegmentName};
+
+/// Commits by stream and sequence number; `None` stands for one that is there and damaged.
+pub(in crate::store) type Rows = BTreeMap<Stream, BTreeMap<u64, Option<CommitBytes>>>;
+
+/// What the checkpoint says of the log.
+#[derive(Clone, Debug, Default)]
+pub(in crate::store) struct Floors {
+    /// Frames below this one were written before the checkpoint, which therefore stands for all that is in them.
+    pub(in crate::store) covered: u64,
+    /// Below these sequence numbers, commits in those frames are not needed any more.
+    pub(in crate::store) firsts: BTreeMap<Stream, u64>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Found {
+    /// The commits.
+    pub(in crate::store) rows: Rows,
+    /// Frames above the checkpoint of which not even is known whose commits they held.
+    pub(in crate::store) lost: u64,
+    /// The segments, in order, without those that hold nothing.
+    pub(in crate::store) segments: Vec<Segment>,
+    /// The number of the frame that comes next.
+    pub(in crate::store) next_frame: u64,
+}
+
+/// Reads the segments `names`, all of one generation and in order. `streams` are those that the log may speak of without
+/// having named them in anything that is still intact.
+pub(in crate::store) fn scan(
+    disk: &dyn Disk,
+    names: &[SegmentName],
+    floors: &Floors,
+    streams: impl Iterator<Item = Stream>,
+) -> Found {
+    let known = streams.map(|stream| (frame::hash_of_stream(&stream), stream)).collect();
+    let mut scan = Scan { floors, known, found: Found::default() };
+    for (at, name) in names.iter().enumerate() {
+        let stop = names.get(at + 1).map(|next| next.first_frame);
+        scan.found.next_frame = scan.found.next_frame.max(name.first_frame);
+        match disk.read(&name.to_string()) {
+            Ok(bytes) => scan.segment(name, &bytes, stop),
+            Err(error) => {
+                tracing::error!(segment = %name, %error, "a segment of the log cannot be read");
+                scan.lose(name.first_frame..stop.unwrap_or(u64::MAX));
+            }
+        }
+    }
+    scan.found
+}
+
+struct Scan<'a> {
+    floors: &'a Floors,
+    known: BTreeMap<u64, Stream>,
+    found: Found,
+}
+
+impl Scan<'_> {
+    fn segment(&mut self, name: &SegmentName, bytes: &[u8], stop: Option<u64>) {
+        let salt = Salt::of(name.generation, name.number);
+        let number = |index: u32| name.first_frame.saturating_add(u64::from(index));
+        let mut segment = Segment { name: *name, bytes: 0, newest: BTreeMap::new() };
+        let (mut at, mut index, mut ended) = (0, 0, false);
+        while !ended && stop.is_none_or(|stop| number(index) < stop) {
+            let Some((begin, frame)) = next_frame(bytes, at, salt, index) else { break };
+            if stop.is_some_and(|stop| number(frame.index) >= stop) || (stop.is_none() && self.is_torn(&frame, bytes)) {
+                break;
+            }
+            if begin != at || frame.index != index {
+                self.lose(number(index)..number(frame.index).max(number(index) + 1));
+            }
+            let place = number(frame.index);
+            match frame.entries() {
+                Some(entries) => entries.into_iter().for_each(|entry| self.entry(&entry, place, &mut segment)),
+                None => self.lose(place..place + 1),
+            }
+            segment.bytes += (frame.end - begin) as u64;
+            (at, index, ended) = (frame.end, frame.index + 1, frame.is_end());
+        }
+        let reached = number(index);
+        match stop {
+            Some(stop) if reached < stop => self.lose(reached..stop),
+            Some(_) => {}
+            None if !ended && bytes.len() > at => {
+                tracing::info!(segment = %name, at, "the log was not closed in order; what follows here was never confirmed");
+            }
+            None => {}
+        }
+        self.found.next_frame = self.found.next_frame.max(stop.map_or(reached, |stop| stop.min(reached)));
+        if segment.bytes > 0 {
+            self.found.segments.push(segment);
+        }
+    }
+
+    /// Whether a frame of the last segment is only in part what was written, and nothing follows it.
+    fn is_torn(&self, frame: &Frame<'_>, bytes: &[u8]) -> bool {
+        let next = frame.index.saturating_add(1);
+        if frame::parse(bytes, frame.end, frame.salt, next).is_some() {
+            return false;
+        }
+        let mut named = self.known.clone();
+        let whole = frame.entries().is_some_and(|entries| {
+            entries.iter().all(|entry| {
+                let stream = entry.stream.or_else(|hash| named.get(&hash).copied().ok_or(hash));
+                stream.is_ok_and(|stream| {
+                    named.insert(frame::hash_of_stream(&stream), stream);
+                    entry.commits(&stream).is_some()
+                })
+            })
+        });
+        !whole && next_frame(bytes, frame.end, frame.salt, next).is_none()
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, place: u64, segment: &mut Segment) {
+        let Some(stream) = entry.stream.or_else(|hash| self.known.get(&hash).copied().ok_or(hash)).ok() else {
+            return self.lose(place..place + 1);
+        };
+        self.known.entry(frame::hash_of_stream(&stream)).or_insert(stream);
+        let commits = entry.commits(&stream);
+        let count = commits.as_ref().map_or(entry.count, |commits| commits.len() as u64);
+        let last = entry.first.saturating_add(count.saturating_sub(1));
+        let newest = segment.newest.entry(stream).or_insert(last);
+        *newest = last.max(*newest);
+        let floor = self.floors.firsts.get(&stream).filter(|_| place < self.floors.covered).copied().unwrap_or(0);
+        let rows = self.found.rows.entry(stream).or_default();
+        let mut commits = commits.into_iter().flatten();
+        for seq in (entry.first..=last).take_while(|_| count > 0) {
+            let commit = commits.next();
+            if seq < floor {
+                continue;
+            }
+            match commit {
+                Some(commit) => drop(rows.insert(seq, Some(commit))),
+                None => drop(rows.entry(seq).or_insert(None)),
+            }
+        }
+        if rows.is_empty() {
+            self.found.rows.remove(&stream);
+        }
+    }
+
+    /// Notes frames that cannot be read. Below the checkpoint they cost only history.
+    fn lose(&mut self, frames: Range<u64>) {
+        tracing::error!(from = frames.start, to = frames.end, "the log is damaged: these frames cannot be read");
+        let lost = frames.end.saturating_sub(frames.start.max(self.floors.covered));
+        self.found.lost = self.found.lost.saturating_add(lost);
+    }
+}
+
+/// The frame at `at`, or the next one behind what cannot be read.
+fn next_frame(bytes: &[u8], at: usize, salt: Salt, least: u32) -> Option<(usize, Frame<'_>)> {
+    (at..bytes.len()).find_map(|begin| Some((begin, frame::parse(bytes, begin, salt, least)?)))
+}

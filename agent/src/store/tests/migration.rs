@@ -1,0 +1,114 @@
+//! Data directories of format 1 open and lose nothing.
+
+use selvedge_sync::codec;
+
+use super::super::migrate::one_to_two::{LOG, LogKey, checksum};
+use super::*;
+
+/// Format 1 as it was written: the log in the database, rows under BLAKE3, objects under their keys in CBOR.
+fn write_format_1(disk: &SimDisk, tamper: impl Fn(&str, &[u8], &mut Vec<u8>)) {
+    let seal = |table: &str, key: &[u8], content: &[u8]| {
+        let mut row = [checksum(table, key, content).as_slice(), content].concat();
+        tamper(table, key, &mut row);
+        row
+    };
+    let database = writer::open_database(disk, &Counters::default()).expect("opens");
+    let transaction = writer::begin(&database).expect("begins");
+    {
+        let mut facts = transaction.open_table(layout::FACTS).expect("a table");
+        facts.insert("format", 1_u32.to_le_bytes().as_slice()).expect("writes");
+        for (name, content) in [
+            ("identity", codec::encode(&Identity { replica: replica(1) })),
+            ("vector", codec::encode(&vector(1, 2))),
+            ("ahead", codec::encode(&Ahead::default())),
+        ] {
+            facts.insert(name, seal("facts", name.as_bytes(), &content).as_slice()).expect("writes");
+        }
+        let mut meta = transaction.open_table(layout::META).expect("a table");
+        meta.insert("life", seal("meta", b"life", &[7]).as_slice()).expect("writes");
+        let mut log = transaction.open_table(LOG).expect("a table");
+        for (node, through) in [(1, 6), (2, 4)] {
+            for seq in 1..=through {
+                let key = log_key(&stream(node), seq);
+                log.insert(&key, seal("log", &key, commit(node, seq).as_bytes()).as_slice()).expect("writes");
+            }
+        }
+        let mut objects = transaction.open_table(layout::OBJECTS).expect("a table");
+        for (key, state) in [object("a", 1), object("b", 2)] {
+            let key = codec::encode(&key);
+            let row = seal("objects", &key, &codec::encode(&state));
+            objects.insert(key.as_slice(), row.as_slice()).expect("writes");
+        }
+    }
+    transaction.commit().expect("commits");
+}
+
+fn log_key(stream: &Stream, seq: u64) -> LogKey {
+    let mut key = [0; 52];
+    key[..4].copy_from_slice(&stream.scope.0.to_be_bytes());
+    key[4..36].copy_from_slice(&stream.replica.node.0);
+    key[36..44].copy_from_slice(&stream.replica.incarnation.0.to_be_bytes());
+    key[44..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+fn check_whole(recovered: &Recovered) {
+    assert!(!recovered.damaged && !recovered.own_damaged && recovered.cuts.is_empty());
+    assert_eq!(recovered.identity, Some(Identity { replica: replica(1) }));
+    assert_eq!(recovered.checkpoint_vector, vector(1, 2));
+    assert_eq!(recovered.objects, vec![object("a", 1), object("b", 2)]);
+    assert_eq!(recovered.log, vec![batch(1, 1, 6), batch(2, 1, 4)]);
+    assert_eq!(recovered.meta, BTreeMap::from([("life".to_owned(), vec![7])]));
+}
+
+#[test]
+fn format_1_opens_and_loses_nothing() {
+    let disk = SimDisk::default();
+    write_format_1(&disk, |_, _, _| {});
+    check_whole(&open_sim(&disk).2);
+    let (store, mut events, recovered) = open_sim(&disk);
+    check_whole(&recovered);
+    append_durably(&store, &mut events, 1, vec![batch(1, 7, 1)]);
+    store.close().expect("closes");
+    assert_eq!(open_sim(&disk).2.log, vec![batch(1, 1, 7), batch(2, 1, 4)]);
+}
+
+#[test]
+fn damage_in_format_1_stays_damage() {
+    let damaged = |which: &'static str, of: Vec<u8>| {
+        let disk = SimDisk::default();
+        write_format_1(&disk, move |table, key, row| {
+            if table == which && *key == of {
+                *row.last_mut().expect("not empty") ^= 1;
+            }
+        });
+        open_sim(&disk).2
+    };
+    assert!(damaged("objects", codec::encode(&object("a", 1).0)).damaged);
+    assert!(damaged("facts", b"vector".to_vec()).damaged);
+    let recovered = damaged("log", log_key(&stream(1), 6).to_vec());
+    assert!(recovered.own_damaged && !recovered.damaged, "the last of our commits");
+    assert_eq!(recovered.log, vec![batch(1, 1, 5), batch(2, 1, 4)]);
+    let recovered = damaged("log", log_key(&stream(2), 2).to_vec());
+    assert!(!recovered.own_damaged);
+    assert_eq!(recovered.log, vec![batch(1, 1, 6), batch(2, 1, 1)]);
+}
+
+#[test]
+fn a_power_cut_during_the_migration_loses_nothing() {
+    let whole = SimDisk::default();
+    write_format_1(&whole, |_, _, _| {});
+    let first = whole.operations() + 1;
+    open_sim(&whole).0.close().expect("closes");
+    for operation in first..=whole.operations() {
+        let disk = SimDisk::default();
+        write_format_1(&disk, |_, _, _| {});
+        disk.lose_power_at(operation);
+        if let Ok((store, _events, _)) = try_open_sim(&disk) {
+            store.close().unwrap_or_default();
+        }
+        for seed in 0..3 {
+            check_whole(&open_sim(&disk.after_power_cut(seed)).2);
+        }
+    }
+}
