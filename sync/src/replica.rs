@@ -14,6 +14,7 @@ mod peers;
 mod receive;
 mod recovery;
 mod repair;
+mod watch;
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,7 @@ pub use ahead::Ahead;
 pub use io::{Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output};
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
+pub use watch::{KeyPrefix, WatchError};
 
 use crate::causal::VersionVector;
 use crate::crdt::ContentHash;
@@ -78,6 +80,7 @@ pub struct Replica {
     peers: peers::Peers,
     repair: repair::RepairState,
     early: early::Early,
+    watches: watch::Watches,
     counters: Counters,
 }
 
@@ -97,6 +100,7 @@ impl Replica {
             peers: peers::Peers::default(),
             repair: repair::RepairState::default(),
             early: early::Early::default(),
+            watches: watch::Watches::default(),
             counters: Counters::default(),
             config,
         }
@@ -121,8 +125,11 @@ impl Replica {
                 self.checkpoint_if_due(now, &mut out);
             }
             Input::Reborn(incarnation) => self.handle_reborn(incarnation),
+            Input::Watch { id, prefix } => self.handle_watch(id, prefix, &mut out),
+            Input::Unwatch { id } => self.handle_unwatch(id),
             Input::Tick => self.handle_tick(now, &mut out),
         }
+        self.tell_changes(&mut out);
         out
     }
 

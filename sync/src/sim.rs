@@ -277,6 +277,7 @@ impl<'a> Sim<'a> {
                 Ok(())
             }
             Output::Event(event) => self.note_event(index, &event),
+            Output::Watching { .. } | Output::Changed { .. } => unreachable!("nobody watches"),
         }
     }
 
