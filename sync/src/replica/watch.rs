@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn a_prefix_is_the_beginning_of_a_key() {
-        for text in ["", "g", "gcounter", "gcounter/", "gcounter/ki", "lwwmap/player:42", "orset/a/b", "gset/selvedge:"] {
+        for text in ["", "g", "gcounter", "gcounter/", "gcounter/ki", "lwwmap/player:42", "orset/a/b", "gset/selvedge:"]
+        {
             assert_eq!(prefix(text).to_string(), text);
         }
         let check = |text: &str, expect: KeyError| assert_eq!(text.parse::<KeyPrefix>(), Err(expect), "{text}");
