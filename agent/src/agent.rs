@@ -11,6 +11,7 @@ mod deployments;
 mod figures;
 mod health;
 mod identity;
+mod listeners;
 mod logging;
 mod running;
 mod service;

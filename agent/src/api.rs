@@ -24,6 +24,8 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 pub use self::endpoint::{Endpoint, EndpointError};
 use self::guard::Guard;
 pub use self::listener::BindError;
@@ -71,9 +73,15 @@ impl Api {
 
     /// Answers requests until `shutdown` completes, then lets those in progress finish, for a bounded time.
     pub async fn serve<S: Service>(self, service: Arc<S>, shutdown: impl Future<Output = ()> + Send) {
-        let app = Arc::new(App::new(service));
+        let closing = CancellationToken::new();
+        let _closing_on_drop = closing.clone().drop_guard();
+        let app = Arc::new(App::new(service, closing.clone()));
         let over_tcp = router(Arc::clone(&app), Guard::for_tcp(self.credentials));
         let over_unix = router(app, Guard::for_unix());
+        let shutdown = async {
+            shutdown.await;
+            closing.cancel();
+        };
         server::serve(self.listeners, &over_tcp, &over_unix, shutdown).await;
     }
 }

@@ -17,6 +17,7 @@ mod run;
 mod state;
 mod tables;
 mod token;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -67,11 +68,11 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
 
 async fn ask(command: Command) -> Result<u8, CliError> {
     let done = match command {
-        Command::Status(args) => watch(&args, "/v1/status", |json| json, tables::status).await,
-        Command::Nodes(args) => watch(&args, "/v1/nodes", |json| json, tables::nodes).await,
-        Command::Peers(args) => watch(&args, "/v1/status", |json| json["peers"].clone(), tables::peers).await,
+        Command::Status(args) => picture(&args, "/v1/status", |json| json, tables::status).await,
+        Command::Nodes(args) => picture(&args, "/v1/nodes", |json| json, tables::nodes).await,
+        Command::Peers(args) => picture(&args, "/v1/status", |json| json["peers"].clone(), tables::peers).await,
         Command::Workloads(args) => {
-            watch(&args, "/v1/status", |json| json["workloads"].clone(), tables::workloads).await
+            picture(&args, "/v1/status", |json| json["workloads"].clone(), tables::workloads).await
         }
         Command::Deploy(args) => deploy::deploy(&args, &mut connect(&args.client)).await,
         Command::Undeploy(args) => deploy::undeploy(&args.name, args.client.json, &mut connect(&args.client)).await,
@@ -79,6 +80,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         Command::Explain(args) => explain(&args).await,
         Command::Get(args) => state::get(&args, &mut connect(&args.client)).await,
         Command::Put(args) => state::put(&args, &mut connect(&args.client)).await,
+        Command::Watch(args) => return watch::watch(&args, address(&args.client)).await,
         Command::Converged(args) => return state::converged(&args, &mut connect(&args.client)).await,
         Command::Run(_) | Command::Demo(_) | Command::CheckConfig(_) | Command::Version(_) => {
             unreachable!("these ask no agent and are dispatched before")
@@ -88,7 +90,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
 }
 
 /// Prints the document at `path` once, or every second: as a table for people, as `part` of it for scripts.
-async fn watch(
+async fn picture(
     args: &WatchArgs,
     path: &str,
     part: impl Fn(Value) -> Value,
@@ -101,9 +103,8 @@ async fn watch(
     }
     loop {
         // An agent that restarts is part of what one watches for.
-        let picture =
-            client.json(Ask::get(path)).await.map_or_else(|error| format!("error: {error}"), |json| show(&json));
-        output::redraw(&picture)?;
+        let text = client.json(Ask::get(path)).await.map_or_else(|error| format!("error: {error}"), |json| show(&json));
+        output::redraw(&text)?;
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
@@ -119,10 +120,13 @@ fn version(args: &VersionArgs) -> Result<(), CliError> {
     output::print_either(args.json, &json!({ "version": version }), |_| format!("selvedge {version}"))
 }
 
+fn address(args: &ClientArgs) -> ApiAddr {
+    args.api.clone().unwrap_or_else(ApiAddr::default_for_this_host)
+}
+
 fn connect(args: &ClientArgs) -> Client {
-    let addr = args.api.clone().unwrap_or_else(ApiAddr::default_for_this_host);
     let token = std::env::var(client::TOKEN_ENV).ok().filter(|token| !token.is_empty());
-    Client::new(addr, args.timeout.unwrap_or(client::PATIENCE_DEFAULT), token)
+    Client::new(address(args), args.timeout.unwrap_or(client::PATIENCE_DEFAULT), token)
 }
 
 fn one_thread() -> Result<Runtime, CliError> {

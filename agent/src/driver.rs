@@ -6,6 +6,7 @@
 
 mod carry;
 mod handle;
+mod listening;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 use self::carry::{Backlog, Waiting};
 pub use self::handle::{DriverError, DriverHandle, DriverStats};
 use self::handle::{Request, Stats};
+pub use self::listening::ListenError;
+use self::listening::Listening;
+use crate::events::Events;
 use crate::net::Net;
 use crate::store::{Store, StoreEvent, StoreEvents};
 use crate::view::{StateOwner, StateView};
@@ -48,12 +52,19 @@ pub struct Driver {
     stats: Arc<Stats>,
     waiting: Waiting,
     backlog: Backlog,
+    listening: Listening,
 }
 
 impl Driver {
     /// A driver and the handle to it. Nothing happens until [`Driver::run`].
     #[must_use]
-    pub fn new(owner: StateOwner, view: StateView, store: (Store, StoreEvents), net: Net) -> (Self, DriverHandle) {
+    pub fn new(
+        owner: StateOwner,
+        view: StateView,
+        store: (Store, StoreEvents),
+        net: Net,
+        events: Events,
+    ) -> (Self, DriverHandle) {
         let (sender, requests) = mpsc::channel(QUEUE_MAX);
         let (generation, changes) = watch::channel(0);
         let stats = Arc::new(Stats::default());
@@ -61,8 +72,21 @@ impl Driver {
         let handle = itself.clone();
         let (store, store_events) = store;
         let (waiting, backlog) = (Waiting::default(), Backlog::default());
-        let driver =
-            Self { owner, view, store, store_events, net, requests, itself, generation, stats, waiting, backlog };
+        let listening = Listening::new(events);
+        let driver = Self {
+            owner,
+            view,
+            store,
+            store_events,
+            net,
+            requests,
+            itself,
+            generation,
+            stats,
+            waiting,
+            backlog,
+            listening,
+        };
         (driver, handle)
     }
 
@@ -152,7 +176,14 @@ impl Driver {
             Request::PeerDown(node) => inputs.push(Input::PeerDown(node)),
             Request::Members(members) => inputs.push(Input::Members(members)),
             Request::Reborn(incarnation) => inputs.push(Input::Reborn(incarnation)),
-            Request::Tick => inputs.push(Input::Tick),
+            Request::Watch { id, prefix, reply } => {
+                self.listening.expect(id, reply);
+                inputs.push(Input::Watch { id, prefix });
+            }
+            Request::Tick => {
+                inputs.extend(self.listening.ended());
+                inputs.push(Input::Tick);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod driver;
+pub mod events;
 pub mod members;
 pub mod metrics;
 pub mod net;

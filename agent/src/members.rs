@@ -117,6 +117,11 @@ impl Members {
         self.known.iter().map(|(node, known)| self.member(node, known, now)).collect()
     }
 
+    /// Every member, with how it fares and what it last said of itself, in order of id.
+    pub fn each(&self, now: Time) -> impl Iterator<Item = (NodeId, Status, Option<&NodeRecord>)> {
+        self.known.iter().map(move |(node, known)| (*node, self.fares(node, known, now).0, known.record.as_ref()))
+    }
+
     /// One member.
     #[must_use]
     pub fn get(&self, node: &NodeId, now: Time) -> Option<Member> {
@@ -124,6 +129,12 @@ impl Members {
     }
 
     fn member(&self, node: &NodeId, known: &Known, now: Time) -> Member {
+        let (status, age_ms) = self.fares(node, known, now);
+        Member { node: *node, record: known.record.clone(), status, age_ms }
+    }
+
+    /// How a member fares, and for how long it has been silent, in milliseconds.
+    fn fares(&self, node: &NodeId, known: &Known, now: Time) -> (Status, u64) {
         let heard = known.record.as_ref().map(|_| known.counted_from_ms);
         let silent = heard.map_or(u64::MAX, |heard| now.mono_ms.saturating_sub(heard));
         let status = match silent {
@@ -132,7 +143,7 @@ impl Members {
             SUSPECT_AFTER_MS..LOST_AFTER_MS => Status::Suspect,
             LOST_AFTER_MS.. => Status::Lost,
         };
-        Member { node: *node, record: known.record.clone(), status, age_ms: silent }
+        (status, silent)
     }
 
     /// Every other member's id: those whose having seen a commit is awaited before it is forgotten.
@@ -166,4 +177,4 @@ impl Members {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

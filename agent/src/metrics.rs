@@ -72,6 +72,8 @@ pub struct Metrics {
     store_commits: Counter,
     net_bytes: Family<NetLabels, Counter>,
     drops: Family<ReasonLabel, Counter>,
+    events: Counter,
+    watchers: Whole,
     peers_connected: Whole,
     peer_round_trip: Family<PeerLabel, Fraction>,
     converged: Whole,
@@ -111,6 +113,8 @@ impl Metrics {
             store_commits: Counter::default(),
             net_bytes: Family::default(),
             drops: Family::default(),
+            events: Counter::default(),
+            watchers: Whole::default(),
             peers_connected: Whole::default(),
             peer_round_trip: Family::default(),
             converged: Whole::default(),
@@ -166,6 +170,16 @@ impl Metrics {
         set(&self.drops.get_or_create(&ReasonLabel { reason }), total);
     }
 
+    /// Tells how many events were recorded for those who watch.
+    pub fn events(&self, total: u64) {
+        set(&self.events, total);
+    }
+
+    /// Tells how many listen to events.
+    pub fn watchers(&self, count: u64) {
+        self.watchers.set(count);
+    }
+
     /// Tells how many members are connected.
     pub fn peers_connected(&self, count: u64) {
         self.peers_connected.set(count);
@@ -216,6 +230,8 @@ impl Metrics {
         registry.register("store_commits", "Commits that the store made durable", self.store_commits.clone());
         registry.register_with_unit("net", "Bytes moved, by lane", Unit::Bytes, self.net_bytes.clone());
         registry.register("drops", "What was dropped, by reason", self.drops.clone());
+        registry.register("events", "Events recorded for those who watch", self.events.clone());
+        registry.register("watchers", "Who listens to events", self.watchers.clone());
         registry.register("peers_connected", "Members connected", self.peers_connected.clone());
         let help = "Round trip to a member, as last measured";
         registry.register_with_unit("peer_round_trip", help, Unit::Seconds, self.peer_round_trip.clone());
@@ -252,6 +268,8 @@ mod tests {
         metrics.store_synced(1, 7);
         metrics.net_bytes("sync", Direction::Out, 100);
         metrics.dropped("hint_queue_full", 1);
+        metrics.events(8);
+        metrics.watchers(3);
         metrics.peers_connected(2);
         metrics.peer_round_trips(std::iter::once(("12D3".to_owned(), Duration::from_millis(5))));
         metrics.converged(true);
@@ -268,6 +286,8 @@ mod tests {
             "selvedge_store_commits_total 7",
             r#"selvedge_net_bytes_total{lane="sync",direction="out"} 100"#,
             r#"selvedge_drops_total{reason="hint_queue_full"} 1"#,
+            "selvedge_events_total 8",
+            "selvedge_watchers 3",
             "selvedge_peers_connected 2",
             r#"selvedge_peer_round_trip_seconds{peer="12D3"} 0.005"#,
             "selvedge_converged 1",

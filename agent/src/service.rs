@@ -8,6 +8,7 @@
 //! finished elsewhere, or has not begun.
 
 mod error;
+mod events;
 pub mod json;
 mod state;
 mod status;
@@ -23,6 +24,10 @@ use selvedge_sync::id::ReplicaId;
 use selvedge_sync::key::Key;
 
 pub use self::error::{Fault, ServiceError};
+pub use self::events::{
+    CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, MemberEvent, Notice, Notices, ParseEventIdError,
+    PlacementEvent,
+};
 pub use self::state::{
     CommitError, CommitOptions, Committed, Convergence, ConvergencePeer, KeyEntry, KeyPage, Progress, StateEntry,
 };
@@ -87,6 +92,10 @@ pub trait Service: Send + Sync + 'static {
         replica: ReplicaId,
         seq: u64,
     ) -> impl Future<Output = Result<Option<Progress>, ServiceError>> + Send;
+
+    /// What happens from now on, or since an event that the caller names. A commit that is made after this has answered is
+    /// told for certain.
+    fn events(&self, wanted: EventsWanted) -> impl Future<Output = Result<Notices, ServiceError>> + Send;
 
     /// Checks and stores a component. Storing one that is there already changes nothing and succeeds.
     fn put_artifact(&self, wasm: Bytes) -> impl Future<Output = Result<ArtifactInfo, ServiceError>> + Send;

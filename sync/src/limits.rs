@@ -126,6 +126,12 @@ pub const GAP_PATIENCE_MS: u64 = 40;
 /// What a kept batch, and each commit in it, counts for beyond its own bytes.
 pub const EARLY_OVERHEAD_BYTES: usize = 128;
 
+/// Prefixes that are watched at once. An agent watches one for each kind of listener that it has, and its API bounds those.
+pub const WATCHES_MAX: usize = 1024;
+
+/// Keys that one notice of a change names; more go into the next. Most commits touch a few, a page of a repair thousands.
+pub const KEYS_PER_CHANGE_MAX: usize = 1024;
+
 /// Content of one object, in bytes, above which nothing more is added to it: as one piece it must fit into one message of a
 /// repair, with room for what others add at the same time.
 pub const OBJECT_BYTES_MAX: u64 = 2 * 1024 * 1024;

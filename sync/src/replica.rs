@@ -20,6 +20,7 @@ mod recovery;
 mod reissue;
 mod repair;
 mod retire;
+mod watch;
 
 use std::collections::BTreeSet;
 
@@ -31,6 +32,7 @@ pub use io::{
 };
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
+pub use watch::{KeyPrefix, WatchError};
 
 use crate::causal::VersionVector;
 use crate::crdt::ContentHash;
@@ -99,6 +101,7 @@ pub struct Replica {
     early: early::Early,
     lineage: lineage::Lineage,
     retired: retire::Retired,
+    watches: watch::Watches,
     counters: Counters,
 }
 
@@ -120,6 +123,7 @@ impl Replica {
             early: early::Early::default(),
             lineage: lineage::Lineage::default(),
             retired: retire::Retired::default(),
+            watches: watch::Watches::default(),
             counters: Counters::default(),
             config,
         }
@@ -149,6 +153,8 @@ impl Replica {
                 self.checkpoint_if_due(now, &mut out);
             }
             Input::Reborn(incarnation) => self.handle_reborn(incarnation, now, &mut out),
+            Input::Watch { id, prefix } => self.handle_watch(id, prefix, &mut out),
+            Input::Unwatch { id } => self.handle_unwatch(id),
             Input::Tick => self.handle_tick(now, &mut out),
         }
         self.look_at_retired(now, &mut out);
@@ -158,6 +164,7 @@ impl Replica {
                 |output| !matches!(output, Output::Send { message, .. } if !matches!(message, Message::Recall { .. })),
             );
         }
+        self.tell_changes(&mut out);
         out
     }
 

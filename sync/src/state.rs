@@ -25,6 +25,8 @@ pub struct State {
     unsettled: BTreeSet<Key>,
     /// Objects that changed since they were last stored.
     dirty: BTreeSet<Key>,
+    /// Objects whose content changed since the last [`State::take_touched`]; `None` while nobody watches.
+    touched: Option<BTreeSet<Key>>,
 }
 
 impl State {
@@ -38,6 +40,7 @@ impl State {
             bytes: 0,
             unsettled: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            touched: None,
         }
     }
 
@@ -221,6 +224,16 @@ impl State {
         self.dirty.len()
     }
 
+    /// Whether to note which objects change, for those who watch.
+    pub(crate) fn collect_touched(&mut self, collect: bool) {
+        self.touched = if collect { Some(self.touched.take().unwrap_or_default()) } else { None };
+    }
+
+    /// The objects whose content changed since the last call. What the root does not cover is no change.
+    pub(crate) fn take_touched(&mut self) -> BTreeSet<Key> {
+        self.touched.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     fn touch(&mut self, key: Key, act: impl FnOnce(&mut Object)) {
         let object = self.objects.entry(key.clone()).or_insert_with(|| Object::new(&key));
         let before = *object.content();
@@ -232,6 +245,11 @@ impl State {
             self.unsettled.insert(key.clone());
         } else {
             self.unsettled.remove(&key);
+        }
+        if let Some(touched) = &mut self.touched
+            && before.hash() != after.hash()
+        {
+            touched.insert(key.clone());
         }
         self.dirty.insert(key);
     }

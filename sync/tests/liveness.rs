@@ -54,6 +54,7 @@ impl Pair {
                         }
                     }
                     Output::Rebirth { .. } | Output::Committed { .. } | Output::Event(_) => {}
+                    Output::Watching { .. } | Output::Changed { .. } => {}
                 }
             }
         }

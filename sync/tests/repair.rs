@@ -32,6 +32,7 @@ fn feed(replica: &mut Replica, input: Input, now: Time) -> Vec<Message> {
                 }
                 Output::Send { message, .. } => sent.push(message),
                 Output::Committed { .. } | Output::Rebirth { .. } | Output::Event(_) => {}
+                Output::Watching { .. } | Output::Changed { .. } => {}
             }
         }
     }

@@ -69,6 +69,7 @@ fn settle(replica: &mut Replica, input: Input) -> Vec<Message> {
                 Output::Rebirth { incarnation, .. } => inputs.push(Input::Reborn(incarnation)),
                 Output::Send { message, .. } => sent.push(message),
                 Output::Committed { .. } | Output::Event(_) => {}
+                Output::Watching { .. } | Output::Changed { .. } => {}
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::artifacts::Artifacts;
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::driver::{Driver, DriverHandle};
+use crate::events::{Events, Patience};
 use crate::members::Members;
 use crate::members::gossip::{Gossip, Heard, SharedMembers};
 use crate::metrics::Metrics;
@@ -57,6 +58,7 @@ struct Common {
     config: Config,
     view: StateView,
     driver: DriverHandle,
+    events: Events,
     store: Store,
     net: Net,
     members: SharedMembers,
@@ -84,9 +86,11 @@ pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets),
     .await?;
     let (owner, view) = share(data.replica);
     let store = data.store;
-    let (driver, handle) = Driver::new(owner, view.clone(), (store.clone(), data.store_events), net.clone());
+    let events = Events::new(data.life, Patience::default());
+    let (driver, handle) =
+        Driver::new(owner, view.clone(), (store.clone(), data.store_events), net.clone(), events.clone());
     let members = SharedMembers::new(Members::new(net.node(), data.remembered, view.now()));
-    let common = Common::new(config, view, handle, (store, net, members), data.life)?;
+    let common = Common::new(config, view, (handle, events), (store, net, members), data.life)?;
     let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
     Ok((common.parts(api, driver, heard_sender)?, Inlets { net: net_events, heard }))
 }
@@ -95,7 +99,7 @@ impl Common {
     fn new(
         config: Config,
         view: StateView,
-        driver: DriverHandle,
+        (driver, events): (DriverHandle, Events),
         (store, net, members): (Store, Net, SharedMembers),
         life: u64,
     ) -> Result<Self, AgentError> {
@@ -122,7 +126,22 @@ impl Common {
             store: store.clone(),
             progress: Arc::new(Mutex::new((0, Instant::now()))),
         };
-        Ok(Self { config, view, driver, store, net, members, wasm, artifacts, calls, workloads, health, metrics, life })
+        Ok(Self {
+            config,
+            view,
+            driver,
+            events,
+            store,
+            net,
+            members,
+            wasm,
+            artifacts,
+            calls,
+            workloads,
+            health,
+            metrics,
+            life,
+        })
     }
 
     fn parts(self, api: Api, driver: Driver, heard: mpsc::Sender<Heard>) -> Result<Parts, AgentError> {
@@ -143,6 +162,7 @@ impl Common {
             members: this.members,
             net: this.net,
             driver: this.driver,
+            events: this.events,
             store: this.store,
             view: this.view,
         };
@@ -156,6 +176,7 @@ impl Common {
             config: self.config,
             view: self.view,
             driver: self.driver,
+            events: self.events,
             store: self.store,
             net: self.net,
             members: self.members,

@@ -92,6 +92,13 @@ pub(super) fn render(service: &AgentService) -> String {
     let driver = service.driver.stats();
     metrics.dropped("message_undecodable", driver.undecodable);
     metrics.dropped("message_driver_busy", driver.dropped);
+    let events = service.events.stats();
+    metrics.watchers(events.listeners);
+    metrics.events(events.recorded);
+    metrics.dropped("event_listener_refused", events.refused);
+    metrics.dropped("event_listener_lagged", events.lagged);
+    metrics.dropped("event_listener_stalled", events.stalled);
+    metrics.dropped("event_value_too_large", events.values_left_out);
     let store = service.store.stats();
     metrics.store_synced(store.syncs, store.commits);
     let net = service.net.counters();

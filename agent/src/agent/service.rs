@@ -15,18 +15,20 @@ use serde_json::Value;
 use super::deployments::{self, unknown_workload};
 use super::figures;
 use super::health::Health;
+use super::listeners;
 use crate::artifacts::Artifacts;
 use crate::calls::{Calls, Terms};
 use crate::config::Config;
 use crate::driver::{DriverError, DriverHandle};
+use crate::events::Events;
 use crate::members::gossip::SharedMembers;
 use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
     ArtifactInfo, CallAnswer, CallOptions, ClusterStatus, CommitError, CommitOptions, Committed, Convergence,
-    ConvergencePeer, Health as HealthReport, KeyEntry, KeyPage, Location, Node, NodeState, NodeStatus, Peer, Progress,
-    Resources, Service, ServiceError, StateEntry, StateStatus, Status, Workload,
+    ConvergencePeer, EventsWanted, Health as HealthReport, KeyEntry, KeyPage, Location, Node, NodeState, NodeStatus,
+    Notices, Peer, Progress, Resources, Service, ServiceError, StateEntry, StateStatus, Status, Workload,
 };
 use crate::store::Store;
 use crate::view::StateView;
@@ -46,6 +48,7 @@ pub(super) struct AgentService {
     pub(super) started: Instant,
     pub(super) view: StateView,
     pub(super) driver: DriverHandle,
+    pub(super) events: Events,
     pub(super) store: Store,
     pub(super) net: Net,
     pub(super) members: SharedMembers,
@@ -221,6 +224,10 @@ impl Service for AgentService {
                 stable: progress.stable,
             }
         }))
+    }
+
+    async fn events(&self, wanted: EventsWanted) -> Result<Notices, ServiceError> {
+        listeners::listen(&self.events, &self.driver, wanted).await
     }
 
     async fn put_artifact(&self, wasm: Bytes) -> Result<ArtifactInfo, ServiceError> {

@@ -4,6 +4,7 @@
 //! service, and write the answer.
 
 mod commits;
+mod events;
 mod host;
 mod state;
 mod workloads;
@@ -14,6 +15,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
 use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::guard::{Guard, guard};
 use super::limits::{UPLOADS_MAX, WAITERS_MAX};
@@ -26,15 +28,21 @@ pub(super) struct App<S> {
     service: Arc<S>,
     uploads: Semaphore,
     waiters: Semaphore,
+    closing: CancellationToken,
 }
 
 impl<S: Service> App<S> {
-    pub(super) fn new(service: Arc<S>) -> Self {
-        Self { service, uploads: Semaphore::new(UPLOADS_MAX), waiters: Semaphore::new(WAITERS_MAX) }
+    pub(super) fn new(service: Arc<S>, closing: CancellationToken) -> Self {
+        Self { service, uploads: Semaphore::new(UPLOADS_MAX), waiters: Semaphore::new(WAITERS_MAX), closing }
     }
 
     pub(super) fn service(&self) -> &S {
         &self.service
+    }
+
+    /// Comes when the API is about to end.
+    fn closing(&self) -> WaitForCancellationFutureOwned {
+        self.closing.clone().cancelled_owned()
     }
 }
 
@@ -55,6 +63,7 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/v1/state/{*key}", get(state::read::<S>).post(state::write::<S>))
         .route("/v1/commits", post(commits::make::<S>))
         .route("/v1/commits/{replica}/{seq}", get(commits::progress::<S>))
+        .route("/v1/events", get(events::listen::<S>))
         .route("/v1/artifacts", put(workloads::put_artifact::<S>))
         .route("/v1/workloads", get(workloads::list::<S>))
         .route(

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod client;
+mod events;
 mod fake;
 mod good_input;
 mod page;
@@ -54,6 +55,11 @@ impl Served {
     /// Asks over TCP, with the token.
     async fn ask(&self, ask: Ask) -> Answer {
         client::send(&self.tcp, ask.or_header("authorization", &format!("Bearer {TOKEN}"))).await
+    }
+
+    /// Begins to listen over TCP.
+    async fn listen(&self, ask: Ask) -> client::Stream {
+        client::Stream::open(&self.tcp, ask).await
     }
 
     async fn stop(&mut self) {

@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Change one object of the shared state
     Put(PutArgs),
+    /// Print changes of the shared state as they happen
+    Watch(WatchPrefixArgs),
     /// Say whether all agents hold the same state
     Converged(ConvergedArgs),
     /// Check a configuration file
@@ -197,6 +199,23 @@ pub(crate) struct PutArgs {
     /// A word that makes repeating this command harmless
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Which objects to watch.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints one line for each object that changes, with its new value, until interrupted. A connection that breaks is taken up
+again where it broke; what could not be kept meanwhile is said on stderr, and with --json as {\"event\":\"reset\",…}.
+
+Examples:
+  selvedge watch gcounter/kills
+  selvedge watch lwwmap/player: --json
+  selvedge watch ''")]
+pub(crate) struct WatchPrefixArgs {
+    /// How the keys begin, as in gcounter/ki or lwwmap/; '' for all but the agent's own
+    pub(crate) prefix: String,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -154,19 +154,24 @@ impl Client {
     }
 
     fn explain(&self, ask: &Ask, error: ConnectionError) -> CliError {
-        let api = self.addr.to_string();
-        match error {
-            ConnectionError::Connect(_) | ConnectionError::ConnectTimeout => {
-                CliError::Unreachable { api, reason: error.to_string() }
-            }
-            ConnectionError::Request(_) => CliError::Usage(error.to_string()),
-            ConnectionError::Body(reason) => CliError::BadAnswer { what: what(ask), reason, api },
-            ConnectionError::Broken(reason) if ask.method == Method::GET => CliError::Unreachable { api, reason },
-            ConnectionError::Broken(reason) => CliError::Failed(format!(
-                "the connection to {api} broke during {}: {reason}\n  hint: whether it was done is unknown; look before you repeat it",
-                what(ask)
-            )),
+        explain(&self.addr, ask, error)
+    }
+}
+
+/// Why there is no answer, in the words of the CLI.
+pub(crate) fn explain(addr: &ApiAddr, ask: &Ask, error: ConnectionError) -> CliError {
+    let api = addr.to_string();
+    match error {
+        ConnectionError::Connect(_) | ConnectionError::ConnectTimeout => {
+            CliError::Unreachable { api, reason: error.to_string() }
         }
+        ConnectionError::Request(_) => CliError::Usage(error.to_string()),
+        ConnectionError::Body(reason) => CliError::BadAnswer { what: what(ask), reason, api },
+        ConnectionError::Broken(reason) if ask.method == Method::GET => CliError::Unreachable { api, reason },
+        ConnectionError::Broken(reason) => CliError::Failed(format!(
+            "the connection to {api} broke during {}: {reason}\n  hint: whether it was done is unknown; look before you repeat it",
+            what(ask)
+        )),
     }
 }
 

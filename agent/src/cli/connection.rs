@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request};
@@ -23,6 +24,9 @@ pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The commit that holds what a call wrote.
 const COMMIT_HEADER: &str = "selvedge-commit";
+
+/// What was heard last of a stream of events.
+const LAST_EVENT_ID: &str = "last-event-id";
 
 /// What to ask.
 #[derive(Clone, Debug)]
@@ -201,6 +205,32 @@ impl Connection {
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| ConnectionError::Body(error.to_string()))?.to_bytes();
         Ok(Answer { status: head.status.as_u16(), commit: header(&head.headers, COMMIT_HEADER), body })
+    }
+
+    /// Sends `ask` and returns the body of a success, to be read as it comes; a refusal is read whole. `last_id` is what was
+    /// heard last of the same stream.
+    ///
+    /// # Errors
+    /// The connection broke, or a refusal is too large.
+    pub(crate) async fn stream(
+        mut self,
+        ask: &Ask,
+        last_id: Option<&str>,
+    ) -> Result<Result<Incoming, Answer>, ConnectionError> {
+        let mut request = self.request(ask)?;
+        if let Some(id) = last_id {
+            let id =
+                id.parse().map_err(|_| ConnectionError::Request("an event has an id that is no text".to_owned()))?;
+            request.headers_mut().insert(LAST_EVENT_ID, id);
+        }
+        let broken = |error: hyper::Error| ConnectionError::Broken(chain(&error));
+        let (head, body) = self.sender.send_request(request).await.map_err(broken)?.into_parts();
+        if head.status.is_success() {
+            return Ok(Ok(body));
+        }
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| ConnectionError::Body(error.to_string()))?.to_bytes();
+        Ok(Err(Answer { status: head.status.as_u16(), commit: None, body }))
     }
 
     fn request(&self, ask: &Ask) -> Result<Request<Full<Bytes>>, ConnectionError> {

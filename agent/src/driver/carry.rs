@@ -137,11 +137,14 @@ impl Driver {
                 Output::Committed { ticket, result } => self.waiting.answer(ticket, result),
                 Output::Send { to, message } => self.send(to, &message),
                 Output::Event(event) => report(&event),
+                Output::Watching { watch, result } => self.listening.began(watch, result, &self.view),
+                Output::Changed { keys, dot, hlc, .. } => self.listening.note(keys, dot, hlc),
                 Output::Persist { .. } | Output::Checkpoint { .. } | Output::Rebirth { .. } => {
                     unreachable!("the store's share was taken above")
                 }
             }
         }
+        self.listening.tell(&self.view);
     }
 
     /// A message is a hint: what does not get through, anti-entropy brings. The network counts what it drops.

@@ -9,8 +9,11 @@ use selvedge_sync::change::Change;
 use selvedge_sync::commit::RequestId;
 use selvedge_sync::id::{Incarnation, NodeId};
 use selvedge_sync::key::Key;
-use selvedge_sync::replica::{CommitError, Committed};
+use selvedge_sync::replica::{CommitError, Committed, KeyPrefix, WatchError};
 use tokio::sync::{mpsc, oneshot, watch};
+
+use super::ListenError;
+use crate::events::Interest;
 
 /// How long a caller waits for its commit, and again for the disk, before it is told that the answer is not known. Both
 /// together are less than what the CLI waits, so that the answer with the commit's name gets through.
@@ -27,6 +30,7 @@ pub(super) enum Request {
     PeerDown(NodeId),
     Members(BTreeSet<NodeId>),
     Reborn(Incarnation),
+    Watch { id: u64, prefix: KeyPrefix, reply: oneshot::Sender<Result<(), WatchError>> },
     Tick,
 }
 
@@ -147,6 +151,21 @@ impl DriverHandle {
         if self.requests.try_send(Request::Members(members)).is_err() {
             tracing::debug!("the driver has no room to hear who the members are");
         }
+    }
+
+    /// Has the replica watch what a listener is interested in. Once this has answered, every change is recorded.
+    ///
+    /// # Errors
+    /// It is not watched; the listener may try again.
+    pub async fn watch(&self, interest: &Interest) -> Result<(), ListenError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Watch { id: interest.watch(), prefix: interest.prefix().clone(), reply };
+        self.requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ListenError::Busy,
+            mpsc::error::TrySendError::Closed(_) => ListenError::NoAnswer,
+        })?;
+        let answer = tokio::time::timeout(ANSWER_PATIENCE, answer).await;
+        Ok(answer.ok().and_then(Result::ok).ok_or(ListenError::NoAnswer)??)
     }
 
     pub(super) async fn reborn(&self, incarnation: Incarnation) {

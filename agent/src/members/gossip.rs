@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Members, NodeRecord, Remembered};
 use crate::driver::DriverHandle;
+use crate::events::{Events, Mesh};
 use crate::net::{Lane, Net};
 use crate::store::Store;
 use crate::view::StateView;
@@ -77,6 +78,8 @@ pub struct Gossip {
     pub net: Net,
     /// Is told who the members are.
     pub driver: DriverHandle,
+    /// Is told what happens to them.
+    pub events: Events,
     /// Keeps where they were to be found.
     pub store: Store,
     /// Tells the time.
@@ -98,6 +101,7 @@ impl Gossip {
         let mut beats = 0;
         let mut turn = None;
         let mut kept: Vec<Remembered> = Vec::new();
+        let mut mesh = Mesh::default();
         for member in self.members.with(|members| members.remember()) {
             self.net.learn(member.node, member.addresses);
         }
@@ -116,6 +120,7 @@ impl Gossip {
             let own = tokio::task::block_in_place(|| beacon(beats));
             let now = self.view.now();
             self.members.with(|members| members.take(own.clone(), own.node, now));
+            self.events.record(self.members.with(|members| mesh.look(members, now)));
             let peers: Vec<NodeId> = self.net.peers().into_iter().map(|link| link.node).collect();
             peers.iter().for_each(|peer| self.send(*peer, std::slice::from_ref(&own)));
             if regular {

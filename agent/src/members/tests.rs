@@ -13,7 +13,7 @@ fn at(ms: u64) -> Time {
     Time { wall_ms: 1_000_000 + ms, mono_ms: ms }
 }
 
-fn record(node: NodeId, life: u64, beat: u64) -> NodeRecord {
+pub(crate) fn record(node: NodeId, life: u64, beat: u64) -> NodeRecord {
     NodeRecord {
         node,
         life,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ahead, Ask};
+use super::{Ahead, Ask, KeyPrefix, WatchError};
 use crate::causal::VersionVector;
 use crate::change::{Change, ChangeError};
 use crate::codec::{self, DecodeError};
@@ -51,6 +51,18 @@ pub enum Input {
     StoreRecovered,
     /// The incarnation asked for by [`Output::Rebirth`] is durable.
     Reborn(Incarnation),
+    /// Somebody wants to hear of changes to keys that begin so; answered with [`Output::Watching`].
+    Watch {
+        /// The caller's name for the watch. One that there is already watches this prefix from now on.
+        id: u64,
+        /// What to watch.
+        prefix: KeyPrefix,
+    },
+    /// Nobody wants to hear of it any more.
+    Unwatch {
+        /// The name of the watch.
+        id: u64,
+    },
     /// Time has passed. Expected about every 50 milliseconds.
     Tick,
 }
@@ -85,6 +97,25 @@ pub enum Output {
         ticket: u64,
         /// The commit, applied and readable here; or why nothing was changed.
         result: Result<Committed, CommitError>,
+    },
+    /// The answer to [`Input::Watch`]. From here on every change is told.
+    Watching {
+        /// The name of the watch.
+        watch: u64,
+        /// Whether it has begun; if not, nothing was changed.
+        result: Result<(), WatchError>,
+    },
+    /// Objects under a watched prefix have changed; what they hold now can be read. A commit that changed very many is told in
+    /// several of these.
+    Changed {
+        /// The name of the watch.
+        watch: u64,
+        /// Which objects, in order.
+        keys: Vec<Key>,
+        /// The commit that changed them; `None` for a repair from state, which may bring many commits at once.
+        dot: Option<Dot>,
+        /// The commit's stamp; for a repair, the newest stamp known here.
+        hlc: Hlc,
     },
     /// Make a new incarnation durable, then report [`Input::Reborn`]: this data directory has forgotten commits of its own, or
     /// its past is not everybody's any more.

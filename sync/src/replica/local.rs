@@ -144,6 +144,7 @@ impl Replica {
         }
         self.seen.advance(stream, dot.seq);
         self.clock.observe(hlc);
+        self.note_changes(Some(dot), hlc);
         self.log.push(stream, dot.seq, bytes);
         self.log.shrink_to(self.config.log_bytes);
     }

@@ -2,12 +2,16 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::http::response::Parts;
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::Endpoint;
 
@@ -79,7 +83,57 @@ pub(super) async fn send(endpoint: &Endpoint, ask: Ask) -> Answer {
     }
 }
 
+/// An answer that does not end, and its connection.
+pub(super) struct Stream {
+    pub(super) status: u16,
+    headers: HeaderMap,
+    body: Incoming,
+    read: String,
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Stream {
+    /// Asks over TCP.
+    pub(super) async fn open(endpoint: &Endpoint, ask: Ask) -> Self {
+        let Endpoint::Tcp(address) = endpoint else { panic!("streams are read over TCP") };
+        let ask = ask.or_header("host", &address.to_string());
+        let stream = TcpStream::connect(address).await.expect("connected");
+        let (parts, body, connection) = begin(stream, ask).await;
+        let _connection = AbortOnDropHandle::new(connection);
+        Self { status: parts.status.as_u16(), headers: parts.headers, body, read: String::new(), _connection }
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    /// The lines up to the next empty one; `None` when the stream has ended.
+    pub(super) async fn block(&mut self) -> Option<String> {
+        loop {
+            if let Some((block, rest)) = self.read.split_once("\n\n") {
+                let block = block.to_owned();
+                self.read = rest.to_owned();
+                return Some(block);
+            }
+            let frame = self.body.frame().await?.expect("the stream ends in good order");
+            let data = frame.into_data().expect("no trailers");
+            self.read.push_str(std::str::from_utf8(&data).expect("text"));
+        }
+    }
+}
+
 async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ask: Ask) -> Answer {
+    let (parts, body, connection) = begin(stream, ask).await;
+    let text = body.collect().await.expect("a whole body").to_bytes();
+    connection.abort();
+    let text = String::from_utf8(text.to_vec()).expect("text");
+    Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+}
+
+async fn begin(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ask: Ask,
+) -> (Parts, Incoming, JoinHandle<()>) {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a connection");
     // A server that refuses a body early closes the connection; that is no failure of the test.
     let connection = tokio::spawn(async move { drop(connection.await) });
@@ -89,8 +143,5 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     }
     let response = sender.send_request(request.body(Full::new(ask.body)).expect("a request")).await.expect("an answer");
     let (parts, body) = response.into_parts();
-    let text = body.collect().await.expect("a whole body").to_bytes();
-    connection.abort();
-    let text = String::from_utf8(text.to_vec()).expect("text");
-    Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+    (parts, body, connection)
 }

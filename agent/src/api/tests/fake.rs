@@ -1,7 +1,7 @@
 //! A service in memory, just good enough for the routes: no replication, one workload, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,15 +9,23 @@ use selvedge_sync::change::{Change, ChangeError};
 use selvedge_sync::commit::RequestId;
 use selvedge_sync::crdt::Value;
 use selvedge_sync::hlc::Hlc;
-use selvedge_sync::id::{Incarnation, NodeId, ReplicaId};
+use selvedge_sync::id::{Dot, Incarnation, NodeId, ReplicaId};
 use selvedge_sync::key::Key;
+use selvedge_sync::replica::KeyPrefix;
 use serde_json::{Value as Json, json};
 
+use crate::events::{Events, Patience, TooManyListeners};
 use crate::service::*;
 
-#[derive(Default)]
 pub(super) struct Fake {
     inner: Mutex<Inner>,
+    pub(super) events: Events,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), events: Events::new(LIFE, Patience::default()) }
+    }
 }
 
 #[derive(Default)]
@@ -32,6 +40,8 @@ struct Inner {
 }
 
 pub(super) const NODE: NodeId = NodeId([7; 32]);
+/// Which life of the agent this is.
+pub(super) const LIFE: u64 = 5;
 pub(super) const OTHER: NodeId = NodeId([8; 32]);
 pub(super) const ME: ReplicaId = ReplicaId { node: NODE, incarnation: Incarnation(3) };
 /// Whoever waits for so long waits for ever.
@@ -197,10 +207,15 @@ impl Service for Fake {
         let commit = self.made();
         let mut inner = self.lock();
         inner.durable = options.durable;
+        let mut changed = Vec::new();
         for (key, change) in changes {
             let value = inner.values.entry(key.clone()).or_insert_with(|| json::empty(key.kind()));
             apply(value, change);
+            let value = Known::Value(Arc::new(value.clone()));
+            changed.push(KeyChange { bytes: 0, key, value });
         }
+        let dot = Some(Dot { replica: ME, seq: commit.seq });
+        self.events.record([Event::Commit(CommitEvent { changes: changed, dot, hlc: commit.hlc })]);
         if let Some(id) = options.request {
             inner.requests.insert(id, commit);
         }
@@ -210,6 +225,16 @@ impl Service for Fake {
     async fn progress(&self, replica: ReplicaId, seq: u64) -> Result<Option<Progress>, ServiceError> {
         let there = replica == ME && seq <= self.changes().0;
         Ok(there.then(|| Progress { durable: true, seen_by: vec![NODE], stable: false }))
+    }
+
+    async fn events(&self, wanted: EventsWanted) -> Result<Notices, ServiceError> {
+        let mesh = wanted.prefix.is_none();
+        let interest = self.events.interest(wanted.prefix.unwrap_or_else(KeyPrefix::everything));
+        let busy =
+            |error: TooManyListeners| ServiceError::new(Fault::Busy { retry_after_s: 1 }, "busy", error.to_string());
+        let interest = interest.map_err(busy)?;
+        self.events.began(interest.watch());
+        Ok(interest.listen(wanted.after.as_deref(), mesh))
     }
 
     async fn put_artifact(&self, wasm: Bytes) -> Result<ArtifactInfo, ServiceError> {

@@ -15,8 +15,7 @@ fn the_grammar_is_sound() {
 #[test]
 fn what_works_is_in_the_help_and_nothing_else() {
     let names: Vec<_> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    let expect =
-        "demo run status nodes peers workloads deploy undeploy call explain get put converged check-config version";
+    let expect = "demo run status nodes peers workloads deploy undeploy call explain get put watch converged check-config version";
     assert_eq!(names.join(" "), expect);
 }
 
@@ -36,6 +35,7 @@ fn good_lines_are_taken() {
     check("converged --wait 10s --json");
     check("check-config /etc/selvedge.toml");
     check("demo --agents 16 --seconds 1 --rate 10 --json --keep");
+    check("watch gcounter/ki --json");
     check("version --json");
 }
 
@@ -49,6 +49,7 @@ fn bad_lines_are_wrong_usage() {
     check("status --api ftp", ErrorKind::ValueValidation);
     check("status --timeout soon", ErrorKind::ValueValidation);
     check("status --watch --json", ErrorKind::ArgumentConflict);
+    check("watch", ErrorKind::MissingRequiredArgument);
     check("deploy a.wasm", ErrorKind::MissingRequiredArgument);
     check("deploy a.wasm --name a --replicas 2 --everywhere", ErrorKind::ArgumentConflict);
     check("put gcounter/kills", ErrorKind::MissingRequiredArgument);

@@ -1,0 +1,265 @@
+//! What happens on this agent, told to whoever listens.
+//!
+//! Owns the bus: the last events in order, who listens, and which prefixes the replica is to watch for them. Decides nothing
+//! about state; the driver records commits, the gossip members and placements. The invariants: recording never waits for a
+//! listener; a listener hears every event that it asked for, in order and once, or is told that it missed some.
+
+mod feed;
+mod interests;
+mod mesh;
+mod ring;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use selvedge_sync::replica::KeyPrefix;
+use tokio::sync::watch;
+
+use self::interests::Interests;
+pub use self::mesh::Mesh;
+use self::ring::Ring;
+use crate::service::{CommitEvent, Event, EventId, Notice, Notices};
+
+/// Listeners at once. Each costs a task and a connection, and looks at every event that is recorded.
+const LISTENERS_MAX: usize = 64;
+
+/// How long a prefix stays watched after its last listener has gone: whoever comes back within it has missed nothing.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Silence after which a listener is told how far it has heard, so that connections stay open and ids stay young.
+    pub keep_alive: Duration,
+    /// How long a listener may take nothing before it is dropped.
+    pub stalled: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { keep_alive: Duration::from_secs(15), stalled: Duration::from_secs(30) }
+    }
+}
+
+/// The bus. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Events {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    life: u64,
+    patience: Patience,
+    bus: Mutex<Bus>,
+    /// Where the next event goes; changes whenever one was recorded.
+    head: watch::Sender<u64>,
+    listeners: AtomicUsize,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Bus {
+    ring: Ring,
+    interests: Interests,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    recorded: AtomicU64,
+    refused: AtomicU64,
+    lagged: AtomicU64,
+    stalled: AtomicU64,
+    values_left_out: AtomicU64,
+}
+
+/// What the bus counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventStats {
+    /// Who listens now.
+    pub listeners: u64,
+    /// Events recorded.
+    pub recorded: u64,
+    /// Listeners turned away, because there were enough.
+    pub refused: u64,
+    /// Listeners dropped because they fell behind the events that are kept.
+    pub lagged: u64,
+    /// Listeners dropped because they took nothing for [`Patience::stalled`].
+    pub stalled: u64,
+    /// Values left out of events because they are too large.
+    pub values_left_out: u64,
+}
+
+/// There are [`LISTENERS_MAX`] listeners already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{LISTENERS_MAX} listeners hear events already")]
+pub struct TooManyListeners;
+
+/// Somebody who wants to hear of changes under a prefix. While it lives, the prefix stays watched.
+#[derive(Debug)]
+pub struct Interest {
+    events: Events,
+    prefix: KeyPrefix,
+    watch: u64,
+}
+
+impl Events {
+    /// A bus of this life of the agent.
+    #[must_use]
+    pub fn new(life: u64, patience: Patience) -> Self {
+        let bus = Mutex::default();
+        let (listeners, counts) = (AtomicUsize::new(0), Counts::default());
+        let shared = Shared { life, patience, bus, head: watch::channel(ring::FIRST).0, listeners, counts };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Announces a listener. Before it hears anything, the replica has to watch [`Interest::prefix`] under the name
+    /// [`Interest::watch`], and the bus has to be told by [`Events::began`].
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn interest(&self, prefix: KeyPrefix) -> Result<Interest, TooManyListeners> {
+        let room = |count| (count < LISTENERS_MAX).then_some(count + 1);
+        if self.shared.listeners.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).is_err() {
+            self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(TooManyListeners);
+        }
+        let watch = self.bus().interests.join(&prefix);
+        Ok(Interest { events: self.clone(), prefix, watch })
+    }
+
+    /// The replica watches from here on: what it tells is recorded after everything that has been recorded so far.
+    pub fn began(&self, watch: u64) {
+        let mut bus = self.bus();
+        let Bus { ring, interests } = &mut *bus;
+        interests.began(watch, || ring.skip());
+    }
+
+    /// Records what happened.
+    pub fn record(&self, events: impl IntoIterator<Item = Event>) {
+        let mut bus = self.bus();
+        let before = bus.ring.next();
+        events.into_iter().for_each(|event| bus.ring.push(event));
+        let next = bus.ring.next();
+        drop(bus);
+        if next > before {
+            self.shared.counts.recorded.fetch_add(next - before, Ordering::Relaxed);
+            self.shared.head.send_replace(next);
+        }
+    }
+
+    /// Counts values that were too large for an event.
+    pub fn count_left_out(&self, values: u64) {
+        self.shared.counts.values_left_out.fetch_add(values, Ordering::Relaxed);
+    }
+
+    /// Watches that nobody needs any more.
+    #[must_use]
+    pub fn take_ended(&self) -> Vec<u64> {
+        self.bus().interests.take_ended(Instant::now())
+    }
+
+    /// What the bus counts.
+    #[must_use]
+    pub fn stats(&self) -> EventStats {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let counts = &self.shared.counts;
+        EventStats {
+            listeners: self.shared.listeners.load(Ordering::Relaxed) as u64,
+            recorded: of(&counts.recorded),
+            refused: of(&counts.refused),
+            lagged: of(&counts.lagged),
+            stalled: of(&counts.stalled),
+            values_left_out: of(&counts.values_left_out),
+        }
+    }
+
+    fn bus(&self) -> MutexGuard<'_, Bus> {
+        self.shared.bus.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn id(&self, position: u64) -> EventId {
+        EventId { life: self.shared.life, position }
+    }
+}
+
+impl Interest {
+    /// What is to be watched.
+    #[must_use]
+    pub const fn prefix(&self) -> &KeyPrefix {
+        &self.prefix
+    }
+
+    /// The name of the watch.
+    #[must_use]
+    pub const fn watch(&self) -> u64 {
+        self.watch
+    }
+
+    /// Begins to listen: to what happens from now on, or to what happened after the event named `after`. With `mesh`, to
+    /// members and placements too.
+    #[must_use]
+    pub fn listen(self, after: Option<&str>, mesh: bool) -> Notices {
+        let shared = Arc::clone(&self.events.shared);
+        // Subscribed before the position is taken, so that nothing is recorded in between unnoticed.
+        let head = shared.head.subscribe();
+        let (position, missed) = self.position(after);
+        let opening =
+            Notice { id: self.events.id(position - 1), event: missed.map(|reason| Arc::new(Event::Reset { reason })) };
+        feed::start(feed::Listener { interest: self, mesh, position, head }, opening)
+    }
+
+    /// Where to begin, and what to say if that is not where the caller has left off.
+    fn position(&self, after: Option<&str>) -> (u64, Option<&'static str>) {
+        let bus = self.events.bus();
+        let now = bus.ring.next();
+        let Some(after) = after else { return (now, None) };
+        let resumed = match after.parse::<EventId>() {
+            Err(_) => Err("the id is none of this agent's: read what there is now"),
+            Ok(id) if id.life != self.events.shared.life => {
+                Err("the agent has restarted since: read what there is now")
+            }
+            Ok(id) if id.position >= now => Err("the id names an event that has not happened: read what there is now"),
+            Ok(id) => {
+                let wanted = id.position + 1;
+                let watched = bus.interests.since(&self.prefix).is_some_and(|since| since <= wanted);
+                let kept = wanted >= bus.ring.first();
+                if watched && kept {
+                    Ok(wanted)
+                } else {
+                    Err("the events since then are not kept: read what there is now")
+                }
+            }
+        };
+        match resumed {
+            Ok(position) => (position, None),
+            Err(reason) => (now, Some(reason)),
+        }
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.events.bus().interests.leave(&self.prefix, Instant::now());
+        self.events.shared.listeners.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The part of an event that somebody wants to hear who watches `prefix`.
+fn wanted(event: &Arc<Event>, prefix: &KeyPrefix, mesh: bool) -> Option<Arc<Event>> {
+    let commit = match &**event {
+        Event::Commit(commit) => commit,
+        Event::Member(_) | Event::Placement(_) => return mesh.then(|| Arc::clone(event)),
+        Event::Reset { .. } | Event::Lagged { .. } => unreachable!("these are for one listener and never recorded"),
+    };
+    let covered = commit.changes.iter().filter(|change| prefix.covers(&change.key)).count();
+    if covered == commit.changes.len() {
+        return Some(Arc::clone(event));
+    }
+    let changes: Vec<_> = commit.changes.iter().filter(|change| prefix.covers(&change.key)).cloned().collect();
+    (covered > 0).then(|| Arc::new(Event::Commit(CommitEvent { changes, ..*commit })))
+}
+
+#[cfg(test)]
+mod tests;

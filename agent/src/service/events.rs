@@ -1,0 +1,230 @@
+//! Documents about what happens: commits that were applied, members that come and go, workloads that start and stop.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use selvedge_sync::crdt::Value;
+use selvedge_sync::hlc::Hlc;
+use selvedge_sync::id::{Dot, NodeId};
+use selvedge_sync::key::Key;
+use selvedge_sync::replica::KeyPrefix;
+use serde::ser::{SerializeMap, SerializeStruct};
+use serde::{Serialize, Serializer};
+
+use super::json::JsonValue;
+
+/// What a listener wants to hear.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventsWanted {
+    /// Commits that change keys under this prefix, and nothing else; without it, everything that happens.
+    pub prefix: Option<KeyPrefix>,
+    /// The id of the last event that was heard, as the caller gives it.
+    pub after: Option<String>,
+}
+
+/// Notices for one listener, in order. Ends when the listener is too slow.
+pub type Notices = BoxStream<'static, Notice>;
+
+/// What a listener is told: an event, or only how far it has heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// Whoever comes back with this id misses nothing, unless it is told so.
+    pub id: EventId,
+    /// What happened; `None` when nothing did for a while.
+    pub event: Option<Arc<Event>>,
+}
+
+/// The name of an event: which life of the agent, and its position within it. Written `LIFE-POSITION`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventId {
+    /// Which life of the agent: another one knows nothing of what this one told.
+    pub life: u64,
+    /// Counts up by one.
+    pub position: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// A commit was applied here, or a repair from state changed objects.
+    Commit(CommitEvent),
+    /// A member came, went, or fell silent.
+    Member(MemberEvent),
+    /// A workload started, became ready, failed or stopped on some member.
+    Placement(PlacementEvent),
+    /// The listener has missed something; what there is now it has to read.
+    Reset {
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// The listener was too slow and is told no more. It may come back with the id that it heard last.
+    Lagged {
+        /// How many events it did not hear.
+        missed: u64,
+    },
+}
+
+/// Objects that a commit changed, with what they hold now. A commit of very many keys makes several events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitEvent {
+    /// What changed, in order of key.
+    pub changes: Vec<KeyChange>,
+    /// The commit; `None` when a repair from state brought it, with whatever else was missing.
+    pub dot: Option<Dot>,
+    /// When it was made; for a repair, the newest stamp known here.
+    pub hlc: Hlc,
+}
+
+/// One object that changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyChange {
+    /// Which.
+    pub key: Key,
+    /// What it held when the event was recorded: all that this host had applied by then.
+    pub value: Known,
+    /// About how many bytes both occupy.
+    pub bytes: usize,
+}
+
+/// What is known of a value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known {
+    /// It is this.
+    Value(Arc<Value>),
+    /// Nobody has written the object, or it has been emptied and forgotten. JSON: `null`.
+    Nothing,
+    /// It is too large to be carried by an event and has to be read. JSON: absent.
+    TooLarge,
+}
+
+/// A member that came, went, or fell silent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemberEvent {
+    /// Who.
+    pub node: NodeId,
+    /// Its name for people, as far as it is known.
+    pub name: String,
+    /// `alive`, `suspect`, `dead` or `retired`.
+    pub status: &'static str,
+}
+
+/// A workload on one member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlacementEvent {
+    /// Which workload.
+    pub workload: String,
+    /// Where.
+    pub node: NodeId,
+    /// The digest of what runs there.
+    pub digest: String,
+    /// `starting`, `ready`, `stopping`, `failed` or `gone`.
+    pub phase: &'static str,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Event {
+    /// The kind of event in one word, as listeners know it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Commit(_) => "commit",
+            Self::Member(_) => "member",
+            Self::Placement(_) => "placement",
+            Self::Reset { .. } => "reset",
+            Self::Lagged { .. } => "lagged",
+        }
+    }
+}
+
+impl Serialize for CommitEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("CommitEvent", 5)?;
+        fields.serialize_field("keys", &self.changes.iter().map(|change| &change.key).collect::<Vec<_>>())?;
+        fields.serialize_field("values", &Values(&self.changes))?;
+        fields.serialize_field("replica", &self.dot.map(|dot| dot.replica.to_string()))?;
+        fields.serialize_field("seq", &self.dot.map(|dot| dot.seq))?;
+        fields.serialize_field("hlc", &self.hlc.to_string())?;
+        fields.end()
+    }
+}
+
+/// Values by key, without those that are too large.
+struct Values<'a>(&'a [KeyChange]);
+
+impl Serialize for Values<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for KeyChange { key, value, .. } in self.0 {
+            match value {
+                Known::Value(value) => map.serialize_entry(key, &JsonValue(value))?,
+                Known::Nothing => map.serialize_entry(key, &())?,
+                Known::TooLarge => {}
+            }
+        }
+        map.end()
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.life, self.position)
+    }
+}
+
+/// Text that is no id of an event of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no id of an event")]
+pub struct ParseEventIdError;
+
+impl FromStr for EventId {
+    type Err = ParseEventIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseEventIdError> {
+        let (life, position) = text.split_once('-').ok_or(ParseEventIdError)?;
+        let number = |text: &str| text.parse().map_err(|_| ParseEventIdError);
+        Ok(Self { life: number(life)?, position: number(position)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_sync::id::{Incarnation, ReplicaId};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_shows_its_keys_and_what_they_hold() {
+        let key = |text: &str| text.parse::<Key>().expect("a key");
+        let change = |text: &str, value| KeyChange { key: key(text), value, bytes: 0 };
+        let changes = vec![
+            change("gcounter/kills", Known::Value(Arc::new(Value::Counter(5)))),
+            change("gset/large", Known::TooLarge),
+            change("orset/gone", Known::Nothing),
+        ];
+        let replica = ReplicaId { node: NodeId([7; 32]), incarnation: Incarnation(3) };
+        let commit = CommitEvent { changes, dot: Some(Dot { replica, seq: 9 }), hlc: Hlc::from_millis(1_000) };
+        let expect = json!({
+            "keys": ["gcounter/kills", "gset/large", "orset/gone"],
+            "values": {"gcounter/kills": 5, "orset/gone": null},
+            "replica": replica.to_string(), "seq": 9, "hlc": "1000.0",
+        });
+        assert_eq!(serde_json::to_value(Event::Commit(commit.clone())).expect("JSON"), expect);
+        let repair = serde_json::to_value(CommitEvent { dot: None, ..commit }).expect("JSON");
+        assert!(repair["replica"].is_null() && repair["seq"].is_null(), "{repair}");
+    }
+
+    #[test]
+    fn ids_survive_their_own_text() {
+        let id = EventId { life: 3, position: u64::MAX };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for other in ["", "3", "3-", "-3", "3-x", "3-4-5", "99999999999999999999-1"] {
+            assert_eq!(other.parse::<EventId>(), Err(ParseEventIdError), "{other}");
+        }
+    }
+}
