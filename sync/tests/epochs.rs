@@ -48,7 +48,11 @@ impl Disk {
                     self.recovery.orphans = fresh.orphans.clone();
                 }
             }
-            Output::Send { .. } | Output::Committed { .. } | Output::Event(_) => {}
+            Output::Send { .. }
+            | Output::Committed { .. }
+            | Output::Event(_)
+            | Output::Watching { .. }
+            | Output::Changed { .. } => {}
         }
     }
 
@@ -125,6 +129,7 @@ impl Mesh {
                     }
                     Output::Committed { result, .. } => drop(result.expect("is taken")),
                     Output::Event(event) => self.events.push((index, event)),
+                    Output::Watching { .. } | Output::Changed { .. } => {}
                 }
             }
         }

@@ -57,7 +57,11 @@ fn repair(receiver: &mut Replica, giver: &mut Replica) -> Cost {
                     inputs.push((to_receiver, Input::Persisted { token }));
                     continue;
                 }
-                Output::Committed { .. } | Output::Rebirth { .. } | Output::Event(_) => continue,
+                Output::Committed { .. }
+                | Output::Rebirth { .. }
+                | Output::Event(_)
+                | Output::Watching { .. }
+                | Output::Changed { .. } => continue,
             };
             match &message {
                 Message::StateRequest { .. } => {

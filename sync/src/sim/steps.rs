@@ -114,6 +114,7 @@ impl Sim<'_> {
             (_, Output::Send { message: Message::StateRequest { .. }, .. }) => Some(CrashPoint::BetweenPages),
             (_, Output::Event(Event::RepairDone { .. })) => Some(CrashPoint::AfterRepair),
             (_, Output::Send { .. } | Output::Committed { .. } | Output::Event(_)) => None,
+            (_, Output::Watching { .. } | Output::Changed { .. }) => None,
         }
     }
 
@@ -155,6 +156,7 @@ impl Sim<'_> {
                 Ok(())
             }
             Output::Event(event) => self.note_event(index, &event),
+            Output::Watching { .. } | Output::Changed { .. } => Ok(()),
         }
     }
 
@@ -234,6 +236,8 @@ impl Kind {
             | Output::Checkpoint { .. }
             | Output::Committed { .. }
             | Output::Rebirth { .. }
+            | Output::Watching { .. }
+            | Output::Changed { .. }
             | Output::Event(_) => Self::Other,
         }
     }
