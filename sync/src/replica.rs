@@ -184,8 +184,8 @@ impl Replica {
             Message::Recalled { known, batch } => self.handle_recalled(from, known, batch, now, out),
             Message::Forgotten => self.handle_forgotten(from, now, out),
             Message::StateRequest { asks } => self.handle_state_request(from, &asks, out),
-            Message::StatePage { seen, ahead, to, last, equal, objects } => {
-                self.handle_state_page(from, repair::Page { seen, ahead, to, last, equal, objects }, now, out);
+            Message::StatePage { seen, ahead, latest, to, last, equal, objects } => {
+                self.handle_state_page(from, repair::Page { seen, ahead, latest, to, last, equal, objects }, now, out);
             }
         }
     }

@@ -49,6 +49,7 @@ impl Replica {
         let message = Message::StatePage {
             seen: self.seen.clone(),
             ahead: self.repair.ahead.at(asks[0].start).0.cloned().unwrap_or_default(),
+            latest: self.clock.last(),
             to: Ask::digest(asks),
             last,
             equal: answer.equal.bytes,

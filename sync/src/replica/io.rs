@@ -233,7 +233,7 @@ pub enum Message {
         #[serde(rename = "e")]
         exact: bool,
         /// The last that the sender has of the receiver's own stream.
-        #[serde(rename = "t")]
+        #[serde(rename = "t", default)]
         tip: Option<Tip>,
     },
     /// What the sender has seen; an answer with what it misses is expected.
@@ -252,7 +252,7 @@ pub enum Message {
         #[serde(rename = "a")]
         answer: bool,
         /// The last that the sender has of the receiver's own stream.
-        #[serde(rename = "t")]
+        #[serde(rename = "t", default)]
         tip: Option<Tip>,
     },
     /// What have you of this stream of mine, from here on? I may have forgotten what I wrote.
@@ -294,6 +294,9 @@ pub enum Message {
         /// What the ranges show beyond that, because the sender is being repaired itself. Nearly always empty.
         #[serde(rename = "h")]
         ahead: VersionVector,
+        /// The newest stamp among the commits that the sender had seen: objects do not keep the stamps of all of them.
+        #[serde(rename = "k")]
+        latest: Hlc,
         /// [`Ask::digest`] of what this answers.
         #[serde(rename = "t")]
         to: u64,

@@ -13,6 +13,7 @@ use super::plan::{Plan, Said};
 use super::{Ahead, Event, Message, Output, RepairEnd, RepairProgress, Replica, SCOPE};
 use crate::causal::VersionVector;
 use crate::crdt::{Context, ObjectState};
+use crate::hlc::Hlc;
 use crate::id::NodeId;
 use crate::key::Key;
 use crate::limits::{AHEAD_RANGES_MAX, REPAIR_EMPTY_PAGES_MAX, REPAIR_PATIENCE_MS, REQUEST_PATIENCE_MS};
@@ -49,6 +50,7 @@ struct Repair {
 pub(super) struct Page {
     pub(super) seen: VersionVector,
     pub(super) ahead: VersionVector,
+    pub(super) latest: Hlc,
     pub(super) to: u64,
     pub(super) last: u64,
     pub(super) equal: Vec<u8>,
@@ -61,6 +63,7 @@ struct Answer {
     ahead: VersionVector,
     /// Both together: what its ranges show.
     shown: VersionVector,
+    latest: Hlc,
     last: u64,
     equal: Bits,
     objects: Vec<(u64, Key, ObjectState)>,
@@ -77,7 +80,8 @@ impl Page {
             && objects.iter().all(|(position, ..)| *position <= self.last && plan.wants(*position))
             && objects.is_sorted_by(|before, after| (before.0, &before.1) < (after.0, &after.1))
             && shown.iter().all(|(stream, _)| stream.scope == SCOPE);
-        sound.then_some(Answer { seen: self.seen, ahead: self.ahead, shown, last: self.last, equal, objects })
+        let Self { seen, ahead, latest, last, .. } = self;
+        sound.then_some(Answer { seen, ahead, shown, latest, last, equal, objects })
     }
 }
 
@@ -239,14 +243,16 @@ impl Replica {
             ObjectState::GCounter(_) | ObjectState::PnCounter(..) | ObjectState::GSet(_) | ObjectState::OrSet(_) => &[],
         });
         let stamps = entries.flat_map(|(_, entries)| entries).map(|entry| (entry.value.0, entry.dot));
-        let Some((hlc, dot)) = stamps.max() else { return true };
-        let ahead_ms = hlc.millis().saturating_sub(now.wall_ms);
-        if ahead_ms > self.config.max_drift_ms {
+        let ahead_ms = |hlc: Hlc| hlc.millis().saturating_sub(now.wall_ms);
+        if let Some((hlc, dot)) = stamps.max().filter(|(hlc, _)| ahead_ms(*hlc) > self.config.max_drift_ms) {
             self.counters.held += 1;
-            out.push(Output::Event(Event::Held { dot, ahead_ms }));
+            out.push(Output::Event(Event::Held { dot, ahead_ms: ahead_ms(hlc) }));
             return false;
         }
-        self.clock.observe(hlc);
+        // A stamp that is in no object decides nothing any more: one from too far ahead is not worth waiting for.
+        if ahead_ms(answer.latest) <= self.config.max_drift_ms {
+            self.clock.observe(answer.latest);
+        }
         true
     }
 
