@@ -3,6 +3,7 @@
 //! Owns a network, disks, clocks and clients that misbehave, and the reference that says what must come out. It contains no
 //! rule of the engine. The invariant: the same seed and scenario give the same trace, event by event.
 
+mod again;
 mod amnesia;
 mod checks;
 mod clients;

@@ -48,10 +48,31 @@ impl Sim<'_> {
                 self.lay_trap_at_rebirth();
             }
             self.replace_disk(index, image);
+            self.allow_fork(index);
         }
         let in_ms = self.rng.between(1, 1_000);
         self.schedule(in_ms, Next::Start { node: index });
         Ok(())
+    }
+
+    /// A snapshot of a whole machine comes back cut off from everybody, and clients write to it. Only while everybody else knows
+    /// more of its stream than it will: a peer that lags behind it would take the second meaning of a name for the first.
+    fn allow_fork(&mut self, index: usize) {
+        let own = Stream::global(self.nodes[index].writer());
+        if !self.scenario.forks || self.nodes[index].forgot.is_none_or(|(stream, _)| stream != own) {
+            return;
+        }
+        let others = self.nodes.iter().enumerate().filter(|(other, node)| *other != index && node.joined);
+        let known = others.map(|(_, node)| node.disk.image.seq(&own)).min().unwrap_or(0);
+        if known <= self.nodes[index].disk.image.seq(&own) + 1 {
+            return;
+        }
+        self.coverage.count("snapshots that write");
+        self.nodes[index].fork_below = Some(known);
+        let pairs: Vec<_> = (0..self.nodes.len()).flat_map(|other| [(index, other), (other, index)]).collect();
+        let for_ms = self.rng.between(1_000, 3_000);
+        pairs.iter().for_each(|(from, to)| self.net.cut(*from, *to));
+        self.schedule(for_ms, Next::Mend { pairs });
     }
 
     /// A disk is lost; the node comes back with an empty one and a new incarnation.
@@ -77,6 +98,7 @@ impl Sim<'_> {
         let lost: Vec<_> = written.into_iter().filter(forgotten).collect();
         let node = &mut self.nodes[index];
         node.forgot = lost.iter().find(|lost| again(lost)).or(lost.last()).copied();
+        node.fork_below = None;
         node.disk.image = image;
         node.reported = crate::causal::VersionVector::default();
     }
@@ -95,7 +117,7 @@ impl Sim<'_> {
                 .as_ref()
                 .is_some_and(|replica| replica.me() != stream.replica && replica.durable().seq(&stream) >= seq)
             {
-                node.forgot = None;
+                (node.forgot, node.fork_below) = (None, None);
             }
         }
     }
@@ -131,7 +153,7 @@ impl Sim<'_> {
         self.coverage.count("members that left");
         let dropped_ms = self.rng.between(200, 2_000);
         self.schedule(dropped_ms, Next::Dropped { node: index });
-        let in_ms = dropped_ms + self.rng.between(500, 6_000);
+        let in_ms = dropped_ms + self.rng.between(500, self.scenario.away_ms.max(500));
         self.schedule(in_ms, Next::Start { node: index });
         Ok(())
     }

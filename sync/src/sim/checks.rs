@@ -27,6 +27,9 @@ impl Sim<'_> {
     }
 
     fn check_node(&mut self, index: usize) -> Result<(), String> {
+        if self.nodes[index].is_forked() {
+            return Ok(());
+        }
         let Node { replica, watch, .. } = &mut self.nodes[index];
         let Some(replica) = replica.as_ref() else { return Ok(()) };
         let news = watch.follow(replica, &self.ledger)?;
@@ -96,6 +99,9 @@ impl Sim<'_> {
             }
             _ => Ok(()),
         };
+        if self.nodes[from].is_forked() {
+            return Ok(());
+        }
         // What is meant for one of two hosts with one key may come to the other, and begin something there at any time.
         let shared = [to, self.nodes[from].id].iter().any(|id| self.is_shared(id));
         if self.quiet && !shared && !matches!(message, Message::Digest { .. }) {
@@ -170,6 +176,7 @@ impl Sim<'_> {
 
     /// All hold every durable commit, and read exactly what follows from it.
     pub(super) fn check_expected(&mut self) -> Result<(), String> {
+        self.ledger.check_made_again()?;
         let durable = self.ledger.durable();
         for index in 0..self.nodes.len() {
             let Some(replica) = &self.nodes[index].replica else { return Err("a node is down".to_owned()) };

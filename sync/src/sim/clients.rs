@@ -1,13 +1,13 @@
 //! Clients: they ask some node for something, one by one or in bursts, and repeat themselves, at the same node or another.
 
 use super::steps::Asked;
+use super::watch::holds;
 use super::{Sim, workload};
 use crate::change::Change;
 use crate::commit::RequestId;
-use crate::id::{Dot, Stream};
+use crate::id::Dot;
 use crate::key::Key;
-use crate::log::Range;
-use crate::replica::{Committed, Input, Replica};
+use crate::replica::{Committed, Input};
 
 /// Of a thousand times that a client comes, how often it brings a burst.
 const BURST_PERMILLE: u64 = 15;
@@ -77,7 +77,7 @@ impl Sim<'_> {
 
     /// What holds of every answer: a repeated request has one commit, and it is that request's own.
     pub(super) fn committed(&mut self, node: usize, committed: Committed, asked: Asked<'_>) -> Result<(), String> {
-        let Some(request) = asked.request else { return Ok(()) };
+        let Some(request) = asked.request.filter(|_| !self.nodes[node].is_forked()) else { return Ok(()) };
         if committed.repeated {
             self.coverage.count("repeated requests");
         }
@@ -92,11 +92,4 @@ impl Sim<'_> {
         self.answered.push(Answered { request, changes, node, life, dot });
         Ok(())
     }
-}
-
-/// Whether the log of a replica holds a commit.
-fn holds(replica: &Replica, dot: &Dot) -> bool {
-    let stream = Stream::global(dot.replica);
-    replica.seen().seq(&stream) >= dot.seq
-        && matches!(replica.log().range(&stream, dot.seq, dot.seq, usize::MAX), Range::Batch { .. })
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::again::Fork;
 use super::elements::{Elements, Touched};
 use crate::causal::VersionVector;
 use crate::change::Change;
@@ -36,6 +37,8 @@ pub(super) struct Ledger {
     /// What all commits together, whatever becomes of them, add to and take from each counter.
     totals: BTreeMap<Key, Sum>,
     durable: VersionVector,
+    /// What snapshots wrote under names that were taken.
+    pub(super) forks: Vec<Fork>,
 }
 
 /// What is added to a counter and taken from it.
@@ -74,6 +77,9 @@ impl Ledger {
 
     /// Notes that a commit is on its writer's disk.
     pub(super) fn note_durable(&mut self, batch: &Batch) -> Result<(), String> {
+        if self.fork_is_durable(batch) {
+            return Ok(());
+        }
         for (seq, bytes) in (batch.first..).zip(&batch.commits) {
             let dot = Dot { replica: batch.stream.replica, seq };
             let made = self.made.get_mut(&dot).ok_or_else(|| format!("nobody made {dot:?}, yet it is stored"))?;
@@ -90,16 +96,25 @@ impl Ledger {
     pub(super) fn forget_lost(&mut self, replica: ReplicaId, seq: u64) {
         let after = Dot { replica, seq: seq.saturating_add(1) }..=Dot { replica, seq: u64::MAX };
         let lost: Vec<Dot> = self.made.range(after).filter(|(_, made)| !made.durable).map(|(dot, _)| *dot).collect();
-        for dot in lost {
-            let Some(made) = self.made.remove(&dot) else { continue };
-            self.elements.forget(&made.commit, &made.touched);
-            for key in made.keys() {
-                self.by_key.entry(key).or_default().retain(|of| *of != dot);
-            }
-            for (key, sum) in made.sums() {
-                let total = self.totals.entry(key).or_default();
-                (total.up, total.down) = (total.up - sum.up, total.down - sum.down);
-            }
+        lost.iter().for_each(|dot| self.remove(dot));
+    }
+
+    /// Forgets a durable commit that nobody else has, because its writer makes it again under another name.
+    pub(super) fn withdraw(&mut self, dot: &Dot) {
+        self.remove(dot);
+        let durable = self.made.iter().filter(|(_, made)| made.durable);
+        self.durable = durable.map(|(dot, _)| (Stream::global(dot.replica), dot.seq)).collect();
+    }
+
+    fn remove(&mut self, dot: &Dot) {
+        let Some(made) = self.made.remove(dot) else { return };
+        self.elements.forget(&made.commit, &made.touched);
+        for key in made.keys() {
+            self.by_key.entry(key).or_default().retain(|of| of != dot);
+        }
+        for (key, sum) in made.sums() {
+            let total = self.totals.entry(key).or_default();
+            (total.up, total.down) = (total.up - sum.up, total.down - sum.down);
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Node {
     pub(super) backup: Option<Image>,
     /// Whether it is the copy of another node's data directory, and bears that node's id.
     pub(super) is_copy: bool,
+    /// Set while it may write although it forgot: it may not come to this commit of its stream, which everybody else knows.
+    pub(super) fork_below: Option<u64>,
     /// Whether it has gone for long.
     pub(super) away: bool,
     /// Whether the others have stopped waiting for it.
@@ -53,6 +55,7 @@ impl Node {
             forgot: None,
             backup: None,
             is_copy: false,
+            fork_below: None,
             away: false,
             dropped: false,
             slow_until_ms: 0,
@@ -74,8 +77,20 @@ impl Node {
 
     /// Whether clients are let in.
     pub(super) fn takes_writes(&self) -> bool {
-        let forgetful = |replica: &Replica| self.forgot.is_some_and(|(stream, _)| stream.replica == replica.me());
-        self.replica.as_ref().is_some_and(|replica| !forgetful(replica))
+        let next = |replica: &Replica| replica.seen().seq(&Stream::global(replica.me())) + 1;
+        let may_fork = |replica: &Replica| self.fork_below.is_some_and(|below| next(replica) < below);
+        self.replica.as_ref().is_some_and(|replica| !self.is_forgetful() || may_fork(replica))
+    }
+
+    /// Whether it would give names to commits that mean others elsewhere.
+    pub(super) fn is_forgetful(&self) -> bool {
+        let writer = self.replica.as_ref().map_or(self.writer(), Replica::me);
+        self.forgot.is_some_and(|(stream, _)| stream.replica == writer)
+    }
+
+    /// Whether it may have written such commits: what it shows is then nothing to go by.
+    pub(super) fn is_forked(&self) -> bool {
+        self.fork_below.is_some() && self.is_forgetful()
     }
 
     /// Starts the process from what is on the disk.

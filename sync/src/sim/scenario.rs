@@ -39,6 +39,11 @@ pub struct Scenario {
     pub far_clocks: bool,
     /// Whether data directories are copied and the copies started.
     pub copies: bool,
+    /// Whether a restored snapshot of a whole machine takes writes before it meets a peer. Needs an engine that makes such
+    /// commits again under a new incarnation.
+    pub forks: bool,
+    /// The longest that a member stays away after the others have dropped it, in milliseconds.
+    pub away_ms: u64,
     /// Whether the last lines of the trace are kept as text for whoever reads a failure.
     pub narrate: bool,
 }
@@ -76,6 +81,8 @@ impl Scenario {
             members: if large_sets { rng.between(500, 3_000) } else { FEW },
             far_clocks: rng.chance(250),
             copies: rng.chance(200),
+            forks: false,
+            away_ms: 6_000,
             narrate: false,
         }
     }
@@ -99,6 +106,8 @@ impl Scenario {
             members: FEW,
             far_clocks: false,
             copies: false,
+            forks: false,
+            away_ms: 6_000,
             narrate: false,
         }
     }

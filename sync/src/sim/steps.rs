@@ -1,11 +1,12 @@
 //! One event after the other: what is scheduled happens, replicas are fed, and what they answer is carried out.
 
+use super::again::is_known_elsewhere;
 use super::disk::Write;
 use super::{CrashPoint, Next, Sim};
 use crate::causal::VersionVector;
 use crate::change::Change;
-use crate::commit::RequestId;
-use crate::id::NodeId;
+use crate::commit::{Batch, RequestId};
+use crate::id::{Dot, NodeId};
 use crate::key::Key;
 use crate::replica::{Event, Input, Message, Output, RepairEnd};
 
@@ -134,8 +135,7 @@ impl Sim<'_> {
                     self.nodes[index].replica.as_ref().is_some_and(|replica| replica.me() == batch.stream.replica);
                 if own {
                     self.coverage.count("commits");
-                    let hlc = self.ledger.note(&batch, asked.changes.to_vec(), context.cloned())?;
-                    self.nodes[index].watch.check_stamp(hlc).map_err(|what| format!("node {index} {what}"))?;
+                    self.note_own(index, &batch, asked, context)?;
                 }
                 self.write(index, Write::Append { token, batch });
                 Ok(())
@@ -158,6 +158,28 @@ impl Sim<'_> {
             Output::Event(event) => self.note_event(index, &event),
             Output::Watching { .. } | Output::Changed { .. } => Ok(()),
         }
+    }
+
+    /// A commit of its own: what a client asked for, or one of its own past that is made again.
+    fn note_own(
+        &mut self,
+        index: usize,
+        batch: &Batch,
+        asked: Asked<'_>,
+        context: Option<&VersionVector>,
+    ) -> Result<(), String> {
+        if self.nodes[index].is_forked() {
+            self.coverage.count("commits of snapshots");
+            return self.ledger.note_fork(batch, asked.changes.to_vec());
+        }
+        let nodes = &self.nodes;
+        let known = |dot: &Dot| is_known_elsewhere(nodes, index, dot);
+        if asked.changes.is_empty() && self.ledger.note_again(batch, known)?.is_some() {
+            self.coverage.count("commits made again");
+            return Ok(());
+        }
+        let stamp = self.ledger.note(batch, asked.changes.to_vec(), context.cloned())?;
+        self.nodes[index].watch.check_stamp(stamp).map_err(|what| format!("node {index} {what}"))
     }
 
     fn note_event(&mut self, index: usize, event: &Event) -> Result<(), String> {

@@ -9,6 +9,7 @@ use crate::crdt::{ContentHash, Value};
 use crate::hlc::Hlc;
 use crate::id::{Dot, Stream};
 use crate::key::{Key, Kind};
+use crate::log::Range;
 use crate::replica::Replica;
 use crate::scalar::Scalar;
 
@@ -19,7 +20,8 @@ pub(super) struct Watch {
     durable: VersionVector,
     /// What the durable commits do to each counter.
     definite: BTreeMap<Key, Sum>,
-    /// The latest stamp among what it has seen.
+    /// The latest stamp among what it has seen commit by commit. Of what a page of state or a checkpoint brought, the stamps
+    /// are not all known.
     latest: Hlc,
     /// By number of the put: whether a commit that was seen removes it.
     gone: Vec<bool>,
@@ -47,7 +49,9 @@ impl Watch {
             for dot in added(&self.seen, replica.seen()) {
                 let made = ledger.made.get(&dot).ok_or_else(|| format!("has applied {dot:?}, which nobody made"))?;
                 news.keys.extend(made.written().cloned());
-                self.latest = self.latest.max(made.commit.hlc);
+                if holds(replica, &dot) {
+                    self.latest = self.latest.max(made.commit.hlc);
+                }
                 for touched in &made.touched {
                     news.elements.insert(touched.element);
                     for put in &touched.removes {
@@ -147,6 +151,13 @@ impl Watch {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Whether the log of a replica holds a commit.
+pub(super) fn holds(replica: &Replica, dot: &Dot) -> bool {
+    let stream = Stream::global(dot.replica);
+    replica.seen().seq(&stream) >= dot.seq
+        && matches!(replica.log().range(&stream, dot.seq, dot.seq, usize::MAX), Range::Batch { .. })
 }
 
 /// The commits by which the later vector goes beyond the earlier.
