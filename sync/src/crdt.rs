@@ -7,15 +7,18 @@
 mod content;
 mod counter;
 mod dot_map;
+mod field;
 mod grow_set;
+mod hashing;
 mod object;
 mod op;
 mod state;
 
-pub use content::{Content, ContentHash, ItemBytes};
+pub use content::{Content, ContentHash};
 pub use counter::{Counter, CounterState, Share};
-pub use dot_map::{Context, DotMap, DotMapState, Entry, Item};
+pub use dot_map::{Context, DotMapState, Entry};
 pub use grow_set::GrowSet;
+pub use hashing::Seeded;
 pub use object::{Object, Value};
 pub use op::{Assign, Op, OpError, Raise, Stamped};
 pub use state::ObjectState;

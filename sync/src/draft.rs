@@ -71,8 +71,11 @@ impl<'a, S: ReadState + ?Sized> Draft<'a, S> {
     pub fn change(&mut self, key: &Key, change: Change) -> Result<(), ChangeError> {
         change.validate(key)?;
         let base = self.base;
-        let folded = self.folded.get(key).cloned().unwrap_or_else(|| Folded::empty(key.kind()));
-        let folded = folded.with(change, || base.own_totals(key))?;
+        if let Some(folded) = self.folded.get_mut(key) {
+            return folded.add(change, || base.own_totals(key));
+        }
+        let mut folded = Folded::empty(key.kind());
+        folded.add(change, || base.own_totals(key))?;
         self.folded.insert(key.clone(), folded);
         Ok(())
     }
@@ -164,12 +167,13 @@ impl Folded {
         }
     }
 
-    fn with(mut self, change: Change, own_totals: impl Fn() -> (u64, u64)) -> Result<Self, ChangeError> {
+    /// Adds a change; one that overflows changes nothing.
+    fn add(&mut self, change: Change, own_totals: impl Fn() -> (u64, u64)) -> Result<(), ChangeError> {
         let raise = |pending: u64, by: u64, own: u64| {
             let total = pending.checked_add(by).and_then(|sum| own.checked_add(sum));
             total.filter(|total| *total <= COUNTER_TOTAL_MAX).map(|total| total - own).ok_or(ChangeError::Overflow)
         };
-        match (&mut self, change) {
+        match (self, change) {
             (Self::Counter { up, .. }, Change::Increment(by)) => *up = raise(*up, by, own_totals().0)?,
             (Self::Counter { down, .. }, Change::Decrement(by)) => *down = raise(*down, by, own_totals().1)?,
             (Self::Grow(added), Change::Add(members)) => added.extend(members),
@@ -183,7 +187,7 @@ impl Folded {
             }
             (folded, change) => unreachable!("`{}` was validated for {folded:?}", change.name()),
         }
-        Ok(self)
+        Ok(())
     }
 
     fn into_changes(self) -> impl Iterator<Item = Change> {

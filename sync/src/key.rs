@@ -53,11 +53,14 @@ impl fmt::Display for Kind {
 }
 
 /// The name of one replicated object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    kind: Kind,
-    name: Arc<str>,
-}
+///
+/// One piece of memory, shared by all copies: a letter for the type, then the name. Keys are everywhere, and order by type and
+/// then by name, as that text does.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<str>);
+
+/// What stands for each type in memory, in the order of [`Kind::ALL`].
+const LETTERS: [u8; 5] = *b"01234";
 
 /// Why a text is no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,20 +92,36 @@ impl Key {
             "" => Err(KeyError::EmptyName),
             long if long.len() > NAME_BYTES_MAX => Err(KeyError::LongName(long.len())),
             odd if odd.chars().any(char::is_control) => Err(KeyError::ControlCharacter),
-            name => Ok(Self { kind, name: name.into() }),
+            name => Ok(Self::joined(kind, name)),
         }
+    }
+
+    fn joined(kind: Kind, name: &str) -> Self {
+        let mut text = [0; NAME_BYTES_MAX + 1];
+        let (head, tail) = text.split_at_mut(1);
+        head[0] = LETTERS[kind as usize];
+        let tail = &mut tail[..name.len()];
+        tail.copy_from_slice(name.as_bytes());
+        let length = tail.len() + 1;
+        Self(std::str::from_utf8(&text[..length]).expect("a letter and a text").into())
     }
 
     /// The type of the object.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
-        self.kind
+    pub fn kind(&self) -> Kind {
+        match self.0.as_bytes()[0] {
+            b'0' => Kind::GCounter,
+            b'1' => Kind::PnCounter,
+            b'2' => Kind::GSet,
+            b'3' => Kind::OrSet,
+            _ => Kind::LwwMap,
+        }
     }
 
     /// The name within the type.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0[1..]
     }
 
     /// Where the key lies in the space of 64-bit positions, the same on every host. Repair compares states by ranges of
@@ -110,8 +129,8 @@ impl Key {
     #[must_use]
     pub fn position(&self) -> u64 {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&[self.kind as u8]);
-        hasher.update(self.name.as_bytes());
+        hasher.update(&[self.kind() as u8]);
+        hasher.update(self.name().as_bytes());
         let mut position = [0; 8];
         position.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
         u64::from_be_bytes(position)
@@ -120,7 +139,7 @@ impl Key {
     /// Whether the key belongs to the agent itself.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        self.name.starts_with(RESERVED_PREFIX)
+        self.name().starts_with(RESERVED_PREFIX)
     }
 }
 
@@ -146,7 +165,13 @@ impl FromStr for Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind, self.name)
+        write!(f, "{}/{}", self.kind(), self.name())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({self})")
     }
 }
 
@@ -155,7 +180,7 @@ impl Serialize for Key {
         if serializer.is_human_readable() {
             return serializer.collect_str(self);
         }
-        (self.kind as u8, &*self.name).serialize(serializer)
+        (self.kind() as u8, self.name()).serialize(serializer)
     }
 }
 
@@ -180,6 +205,15 @@ mod tests {
         for text in ["gcounter/kills", "pncounter/hp:42", "gset/seen", "orset/online", "lwwmap/player:42/inventory"] {
             assert_eq!(text.parse::<Key>().map(|key| key.to_string()), Ok(text.to_owned()));
         }
+    }
+
+    #[test]
+    fn keys_order_by_type_and_then_by_name() {
+        let keys = Kind::ALL.into_iter().flat_map(|kind| ["a", "aa", "b", "é"].map(|name| (kind, name)));
+        let keys: Vec<Key> = keys.map(|(kind, name)| Key::new(kind, name).expect("a key")).collect();
+        assert!(keys.is_sorted());
+        assert!(keys.iter().all(|key| Key::new(key.kind(), key.name()).as_ref() == Ok(key)));
+        assert_eq!(size_of::<Key>(), 16);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The replicated state: objects by key, and the root that sums them up.
 //!
 //! Turns a draft into operations, applies operations, merges objects of other hosts. Knows no peers and no log. The invariant:
-//! `root` is the sum of the content of all objects, whatever order they changed in.
+//! `root` is the sum of the content of all objects, whatever order they changed in; and nothing that leaves depends on a hash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
+
 use crate::causal::VersionVector;
-use crate::crdt::{Assign, ContentHash, Context, Object, ObjectState, Op, Raise, Value};
+use crate::crdt::{Assign, ContentHash, Context, Counter, Object, ObjectState, Op, Raise, Seeded, Value};
 use crate::draft::{Folded, ReadState};
 use crate::hlc::Hlc;
 use crate::id::{Dot, ReplicaId, Stream};
@@ -18,28 +20,53 @@ use crate::scalar::Scalar;
 #[derive(Clone, Debug)]
 pub struct State {
     me: ReplicaId,
-    objects: BTreeMap<Key, Object>,
+    seed: Seeded,
+    /// In the order in which they came, which says nothing. What leaves the state is in order of key.
+    objects: IndexMap<Key, Slot, Seeded>,
+    order: BTreeSet<Key>,
     root: ContentHash,
     bytes: u64,
-    /// Objects that hold deferred dots or nothing at all: what [`State::settle`] looks at.
-    unsettled: BTreeSet<Key>,
-    /// Objects that changed since they were last stored.
-    dirty: BTreeSet<Key>,
+    /// Objects that hold deferred dots or nothing at all, or did when they were last looked at: what [`State::settle`] looks at.
+    unsettled: Vec<Key>,
+    /// Objects that changed since they were last stored. One that was forgotten may be named twice.
+    dirty: Vec<Key>,
     /// Objects whose content changed since the last [`State::take_touched`]; `None` while nobody watches.
     touched: Option<BTreeSet<Key>>,
 }
 
+/// An object, and which lists of keys name it.
+#[derive(Clone, Debug)]
+struct Slot {
+    object: Object,
+    unsettled: bool,
+    dirty: bool,
+}
+
+impl Slot {
+    fn needs_settling(&self) -> bool {
+        self.object.garbage() > 0 || self.object.is_forgettable()
+    }
+}
+
 impl State {
-    /// An empty state, read on behalf of the replica `me`.
+    /// An empty state, read on behalf of the replica `me`, whose tables are hashed by a seed that everybody knows.
     #[must_use]
-    pub const fn new(me: ReplicaId) -> Self {
+    pub fn new(me: ReplicaId) -> Self {
+        Self::seeded(me, Seeded::default())
+    }
+
+    /// As [`State::new`], with a seed that nobody who chooses keys and members should know. Nothing else depends on it.
+    #[must_use]
+    pub fn seeded(me: ReplicaId, seed: Seeded) -> Self {
         Self {
             me,
-            objects: BTreeMap::new(),
+            seed,
+            objects: IndexMap::with_hasher(seed),
+            order: BTreeSet::new(),
             root: ContentHash::ZERO,
             bytes: 0,
-            unsettled: BTreeSet::new(),
-            dirty: BTreeSet::new(),
+            unsettled: Vec::new(),
+            dirty: Vec::new(),
             touched: None,
         }
     }
@@ -76,25 +103,27 @@ impl State {
     /// How many dots and empty objects are kept only until every member has seen what made them so.
     #[must_use]
     pub fn garbage(&self) -> usize {
-        self.unsettled.iter().filter_map(|key| self.objects.get(key)).map(|object| object.garbage().max(1)).sum()
+        let unsettled = self.unsettled.iter().filter_map(|key| self.objects.get(key));
+        unsettled.filter(|slot| slot.needs_settling()).map(|slot| slot.object.garbage().max(1)).sum()
     }
 
     /// An object; `None` when nobody has written it.
     #[must_use]
     pub fn object(&self, key: &Key) -> Option<&Object> {
-        self.objects.get(key)
+        self.objects.get(key).map(|slot| &slot.object)
     }
 
     /// What a reader sees of an object; `None` when nobody has written it.
     #[must_use]
     pub fn value(&self, key: &Key) -> Option<Value> {
-        self.objects.get(key).map(Object::value)
+        self.object(key).map(Object::value)
     }
 
     /// Objects in order of key, beginning after `after`.
     pub fn objects_after<'a>(&'a self, after: Option<&'a Key>) -> impl Iterator<Item = (&'a Key, &'a Object)> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.objects.range((after.map_or(Unbounded, Excluded), Unbounded))
+        let keys = self.order.range((after.map_or(Unbounded, Excluded), Unbounded));
+        keys.filter_map(|key| Some((key, self.object(key)?)))
     }
 
     /// Turns folded changes into the operations of the commit named by `dot`. What changes nothing is left out.
@@ -103,7 +132,7 @@ impl State {
     }
 
     fn operation(&self, key: &Key, folded: Folded, dot: &Dot) -> Option<Op> {
-        let object = self.objects.get(key);
+        let object = self.object(key);
         let op = match folded {
             Folded::Counter { up, down } => {
                 let (own_up, own_down) = object.map_or((0, 0), |object| object.totals(&dot.replica));
@@ -148,7 +177,7 @@ impl State {
     /// take over the same entries at the same time: what two take over counts twice.
     #[must_use]
     pub fn fold_of(&self, key: &Key, retired: &BTreeSet<ReplicaId>, seen: &VersionVector, me: ReplicaId) -> Option<Op> {
-        let counter = self.objects.get(key)?.as_counter()?;
+        let counter = self.object(key)?.as_counter()?;
         let (mut up, mut down) = counter.totals(&me);
         let mut from = Vec::new();
         for share in counter.shares().iter().filter(|share| share.replica != me && retired.contains(&share.replica)) {
@@ -165,16 +194,12 @@ impl State {
         (!from.is_empty()).then_some(Op::Fold { up, down, from })
     }
 
-    /// The counters that hold entries of any of `replicas`, in order of key. Looks at every counter, and at nothing else.
+    /// The counters that hold shares of any of `replicas`, in order of key. Looks at every counter, which come first among keys,
+    /// and at nothing else.
     pub fn counters_holding<'a>(&'a self, replicas: &'a BTreeSet<ReplicaId>) -> impl Iterator<Item = &'a Key> {
-        let holds = |object: &Object| {
-            object
-                .as_counter()
-                .is_some_and(|counter| counter.shares().iter().any(|share| replicas.contains(&share.replica)))
-        };
-        let counters =
-            self.objects.iter().take_while(|(key, _)| matches!(key.kind(), Kind::GCounter | Kind::PnCounter));
-        counters.filter(move |(_, object)| holds(object)).map(|(key, _)| key)
+        let counters = self.objects_after(None).map_while(|(key, object)| Some((key, object.as_counter()?)));
+        let held = move |counter: &Counter| counter.shares().iter().any(|share| replicas.contains(&share.replica));
+        counters.filter(move |(_, counter)| held(counter)).map(|(key, _)| key)
     }
 
     /// Applies one operation of the commit named by `dot`, stamped `hlc`. It has been validated.
@@ -189,38 +214,69 @@ impl State {
 
     /// Forgets deferred dots that `context` has come to cover.
     pub fn settle(&mut self, context: Context<'_>) {
-        for key in self.unsettled.iter().cloned().collect::<Vec<_>>() {
-            if self.objects.get(&key).is_some_and(|object| object.garbage() > 0) {
-                self.touch(key, |object| object.settle(context));
+        let mut unsettled = std::mem::take(&mut self.unsettled);
+        unsettled.retain(|key| {
+            let Some(slot) = self.objects.get_mut(key) else { return false };
+            let before = slot.object.garbage();
+            if before > 0 {
+                slot.object.settle(context);
             }
-        }
+            if slot.object.garbage() < before && !slot.dirty {
+                slot.dirty = true;
+                self.dirty.push(key.clone());
+            }
+            slot.unsettled = slot.needs_settling();
+            slot.unsettled
+        });
+        self.unsettled = unsettled;
     }
 
     /// Forgets objects that hold nothing any more. Right when every member has seen what emptied them.
     pub fn forget_empty(&mut self) {
-        for key in self.unsettled.iter().cloned().collect::<Vec<_>>() {
-            if self.objects.get(&key).is_some_and(Object::is_forgettable) {
-                self.objects.remove(&key);
-                self.unsettled.remove(&key);
-                self.dirty.insert(key);
+        let mut unsettled = std::mem::take(&mut self.unsettled);
+        unsettled.retain(|key| {
+            let Some(slot) = self.objects.get(key) else { return false };
+            if !slot.object.is_forgettable() {
+                return true;
             }
-        }
+            if !slot.dirty {
+                self.dirty.push(key.clone());
+            }
+            self.objects.swap_remove(key);
+            self.order.remove(key);
+            false
+        });
+        self.unsettled = unsettled;
     }
 
-    /// The objects that changed since the last call, for the store; `None` stands for an object that was forgotten.
+    /// The objects that changed since the last call, in order of key, for the store; `None` stands for one that was forgotten.
     pub fn take_dirty(&mut self) -> Vec<(Key, Option<ObjectState>)> {
-        let dirty = std::mem::take(&mut self.dirty);
-        dirty.into_iter().map(|key| (key.clone(), self.objects.get(&key).map(Object::state))).collect()
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        let take = |key: Key| {
+            let state = self.objects.get_mut(&key).map(|slot| {
+                slot.dirty = false;
+                slot.object.state()
+            });
+            (key, state)
+        };
+        dirty.into_iter().map(take).collect()
     }
 
     /// Puts back what [`State::take_dirty`] gave, because storing it failed.
     pub fn mark_dirty(&mut self, keys: impl IntoIterator<Item = Key>) {
-        self.dirty.extend(keys);
+        for key in keys {
+            let known = self.objects.get_mut(&key).is_some_and(|slot| std::mem::replace(&mut slot.dirty, true));
+            if !known {
+                self.dirty.push(key);
+            }
+        }
     }
 
-    /// How many objects wait to be stored.
+    /// How many objects wait to be stored, or a few more.
     #[must_use]
-    pub fn dirty_len(&self) -> usize {
+    pub const fn dirty_len(&self) -> usize {
         self.dirty.len()
     }
 
@@ -234,24 +290,54 @@ impl State {
         self.touched.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// Takes what a store held, into a state that is still empty. It has been validated. Nothing of it counts as changed.
+    pub fn restore(&mut self, objects: Vec<(Key, ObjectState)>) {
+        let nothing = VersionVector::default();
+        let context = Context::of(&nothing);
+        self.objects.reserve(objects.len());
+        for (key, state) in objects {
+            let mut object = Object::seeded(&key, self.seed);
+            object.merge(state, context, context);
+            self.root = self.root.plus(object.content().hash());
+            self.bytes = self.bytes.saturating_add(object.content().bytes());
+            let mut slot = Slot { object, unsettled: false, dirty: false };
+            if slot.needs_settling() {
+                slot.unsettled = true;
+                self.unsettled.push(key.clone());
+            }
+            self.objects.insert(key, slot);
+        }
+        // Built at once, the order is packed, and costs no more than sorting what is nearly sorted.
+        self.order = self.objects.keys().cloned().collect();
+    }
+
     fn touch(&mut self, key: Key, act: impl FnOnce(&mut Object)) {
-        let object = self.objects.entry(key.clone()).or_insert_with(|| Object::new(&key));
-        let before = *object.content();
-        act(object);
-        let after = object.content();
+        let index = self.objects.get_index_of(&key).unwrap_or_else(|| self.insert(key));
+        let Some((key, slot)) = self.objects.get_index_mut(index) else { return };
+        let before = *slot.object.content();
+        act(&mut slot.object);
+        let after = slot.object.content();
         self.root = self.root.minus(before.hash()).plus(after.hash());
         self.bytes = self.bytes.saturating_sub(before.bytes()).saturating_add(after.bytes());
-        if object.garbage() > 0 || object.is_forgettable() {
-            self.unsettled.insert(key.clone());
-        } else {
-            self.unsettled.remove(&key);
+        if !slot.unsettled && slot.needs_settling() {
+            slot.unsettled = true;
+            self.unsettled.push(key.clone());
         }
         if let Some(touched) = &mut self.touched
             && before.hash() != after.hash()
         {
             touched.insert(key.clone());
         }
-        self.dirty.insert(key);
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push(key.clone());
+        }
+    }
+
+    fn insert(&mut self, key: Key) -> usize {
+        let slot = Slot { object: Object::seeded(&key, self.seed), unsettled: false, dirty: false };
+        self.order.insert(key.clone());
+        self.objects.insert_full(key, slot).0
     }
 }
 
@@ -264,11 +350,11 @@ impl ReadState for State {
     }
 
     fn own_totals(&self, key: &Key) -> (u64, u64) {
-        self.objects.get(key).map_or((0, 0), |object| object.totals(&self.me))
+        self.object(key).map_or((0, 0), |object| object.totals(&self.me))
     }
 
     fn contains(&self, key: &Key, member: &Scalar) -> bool {
-        self.objects.get(key).is_some_and(|object| object.contains(member))
+        self.object(key).is_some_and(|object| object.contains(member))
     }
 
     fn members(&self, key: &Key) -> Option<Vec<Scalar>> {
@@ -279,7 +365,7 @@ impl ReadState for State {
     }
 
     fn field(&self, key: &Key, field: &str) -> Option<Scalar> {
-        self.objects.get(key).and_then(|object| object.field(field)).cloned()
+        self.object(key).and_then(|object| object.field(field)).cloned()
     }
 
     fn fields(&self, key: &Key) -> Option<BTreeMap<String, Scalar>> {
@@ -293,7 +379,7 @@ impl ReadState for State {
 impl State {
     /// All objects, in an order that means nothing: for sums over all of them.
     pub(crate) fn objects(&self) -> impl Iterator<Item = (&Key, &Object)> {
-        self.objects.iter()
+        self.objects.iter().map(|(key, slot)| (key, &slot.object))
     }
 
     /// Removes of `key` what another host, which has seen `theirs`, does not hold any more: it holds nothing of that name.

@@ -128,7 +128,7 @@ impl Content {
 const ITEM_INLINE_BYTES: usize = 232;
 
 /// The bytes of one item, gathered for hashing at once: that is much faster than hashing piece by piece.
-pub struct ItemBytes {
+pub(super) struct ItemBytes {
     inline: [u8; ITEM_INLINE_BYTES],
     len: usize,
     /// Everything, once it does not fit inline any more.
@@ -142,8 +142,9 @@ impl Default for ItemBytes {
 }
 
 impl ItemBytes {
-    /// Appends bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
+    /// Appends bytes. Inlined, so that what has a length known beforehand is a move or two.
+    #[inline]
+    pub(super) fn update(&mut self, bytes: &[u8]) {
         if self.spilled.is_empty() {
             if let Some(room) = self.inline.get_mut(self.len..self.len + bytes.len()) {
                 room.copy_from_slice(bytes);

@@ -9,11 +9,14 @@
 //! Source: Bieniusa et al., "An optimized conflict-free replicated set", 2012, with the per-set clock replaced by the stream's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::content::{Content, ItemBytes};
-use super::op::Assign;
+use super::hashing::Seeded;
 use crate::causal::VersionVector;
 use crate::id::{Dot, Scope};
 
@@ -56,23 +59,133 @@ pub struct Entry<V> {
 }
 
 /// How members and values feed the content hash.
-pub trait Item {
+pub(super) trait Item {
     /// Bytes beyond a machine word or two.
     fn weight(&self) -> usize;
     /// Feeds the item to a hash, unambiguously.
     fn feed(&self, item: &mut ItemBytes);
 }
 
+/// What members are: how they are kept, and how they are stored and sent.
+pub(super) trait Member: Ord + Hash + Clone + Item {
+    /// Stored and sent.
+    type Plain;
+    fn plain(&self) -> Self::Plain;
+    fn of_plain(plain: &Self::Plain) -> Self;
+}
+
+/// Live dots of one member, in order. Nearly always one.
+type Entries<V> = SmallVec<[Entry<V>; 1]>;
+
 /// Members with their live dots.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DotMap<K, V> {
-    members: BTreeMap<K, Vec<Entry<V>>>,
-    deferred: BTreeMap<K, BTreeSet<Dot>>,
+#[derive(Clone, Debug)]
+#[expect(clippy::box_collection, reason = "nearly always absent, and one pointer is less than an empty map")]
+pub(super) struct DotMap<K, V> {
+    members: Members<K, V>,
+    deferred: Option<Box<BTreeMap<K, BTreeSet<Dot>>>>,
+}
+
+/// A table costs memory of its own; a hundred thousand maps of one field should not.
+#[derive(Clone, Debug)]
+enum Members<K, V> {
+    Empty,
+    One(K, Entries<V>),
+    Many(Box<IndexMap<K, Entries<V>, Seeded>>),
+}
+
+/// An assignment as a map of dots takes it.
+pub(super) struct Write<'a, K, V> {
+    pub(super) member: K,
+    pub(super) value: Option<V>,
+    pub(super) over: &'a [Dot],
+    pub(super) dot: Dot,
+}
+
+/// What an object lends for a change: its content, to be kept in step, and the seed of its tables.
+pub(super) struct Books<'a> {
+    pub(super) content: &'a mut Content,
+    pub(super) seed: Seeded,
 }
 
 impl<K, V> Default for DotMap<K, V> {
     fn default() -> Self {
-        Self { members: BTreeMap::new(), deferred: BTreeMap::new() }
+        Self { members: Members::Empty, deferred: None }
+    }
+}
+
+impl<K: Member, V: Clone + PartialEq> PartialEq for DotMap<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(member, entries): (&K, &Entries<V>)| other.members.get(member) == Some(entries);
+        self.members.len() == other.members.len() && self.members.iter().all(same) && self.deferred == other.deferred
+    }
+}
+
+impl<K: Member, V: Clone + Eq> Eq for DotMap<K, V> {}
+
+impl<K: Eq + Hash, V> Members<K, V> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::One(..) => 1,
+            Self::Many(table) => table.len(),
+        }
+    }
+
+    fn get(&self, member: &K) -> Option<&Entries<V>> {
+        match self {
+            Self::One(only, entries) if only == member => Some(entries),
+            Self::Empty | Self::One(..) => None,
+            Self::Many(table) => table.get(member),
+        }
+    }
+
+    fn get_mut(&mut self, member: &K) -> Option<&mut Entries<V>> {
+        match self {
+            Self::One(only, entries) if only == member => Some(entries),
+            Self::Empty | Self::One(..) => None,
+            Self::Many(table) => table.get_mut(member),
+        }
+    }
+
+    /// In an order that says nothing: it depends on what came when.
+    fn iter(&self) -> impl Iterator<Item = (&K, &Entries<V>)> {
+        let (one, many) = match self {
+            Self::Empty => (None, None),
+            Self::One(only, entries) => (Some((only, entries)), None),
+            Self::Many(table) => (None, Some(table.iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// Adds a member that is not there yet.
+    fn insert(&mut self, member: K, entries: Entries<V>, seed: Seeded) {
+        *self = match std::mem::replace(self, Self::Empty) {
+            Self::Empty => Self::One(member, entries),
+            Self::One(only, its) => {
+                let mut table = IndexMap::with_hasher(seed);
+                table.extend([(only, its), (member, entries)]);
+                Self::Many(Box::new(table))
+            }
+            Self::Many(mut table) => {
+                table.insert(member, entries);
+                Self::Many(table)
+            }
+        };
+    }
+
+    fn remove(&mut self, member: &K) {
+        match self {
+            Self::Empty => {}
+            Self::One(..) => *self = Self::Empty,
+            Self::Many(table) => {
+                table.swap_remove(member);
+                if table.is_empty() {
+                    *self = Self::Empty;
+                } else if table.capacity() / 8 > table.len() {
+                    table.shrink_to(table.len() * 2);
+                }
+            }
+        }
     }
 }
 
@@ -87,28 +200,32 @@ pub struct DotMapState<K, V> {
     pub deferred: Vec<(K, Vec<Dot>)>,
 }
 
-impl<K: Ord + Clone + Item, V: Clone + Item> DotMap<K, V> {
+impl<K: Member, V: Clone + Item> DotMap<K, V> {
     /// The live dots of a member; `None` when it is not there.
-    #[must_use]
-    pub fn entries(&self, member: &K) -> Option<&[Entry<V>]> {
-        self.members.get(member).map(Vec::as_slice)
+    pub(super) fn entries(&self, member: &K) -> Option<&[Entry<V>]> {
+        self.members.get(member).map(SmallVec::as_slice)
     }
 
-    /// Every member with its live dots, in order of member.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &[Entry<V>])> {
+    /// Every member with its live dots, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &[Entry<V>])> {
         self.members.iter().map(|(member, entries)| (member, entries.as_slice()))
     }
 
+    /// Every member with its live dots, in order of member.
+    pub(super) fn sorted(&self) -> Vec<(&K, &[Entry<V>])> {
+        let mut sorted: Vec<_> = self.iter().collect();
+        sorted.sort_unstable_by_key(|(member, _)| *member);
+        sorted
+    }
+
     /// Whether no member is there.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.len() == 0
     }
 
     /// How many dots wait for the add that they remove.
-    #[must_use]
-    pub fn deferred_dots(&self) -> usize {
-        self.deferred.values().map(BTreeSet::len).sum()
+    pub(super) fn deferred_dots(&self) -> usize {
+        self.deferred.iter().flat_map(|deferred| deferred.values()).map(BTreeSet::len).sum()
     }
 
     /// The dots that an assignment of `member` by the writer of `dot` has to name: those of other writers. The writer's own
@@ -118,116 +235,188 @@ impl<K: Ord + Clone + Item, V: Clone + Item> DotMap<K, V> {
         entries.map(|entry| entry.dot).filter(|observed| observed.replica != dot.replica).collect()
     }
 
-    /// Applies one assignment of the commit named by `dot`. `value` makes the value of an entry from what was assigned.
-    pub(super) fn assign(&mut self, assign: Assign<K, V>, dot: Dot, context: Context<'_>, content: &mut Content) {
-        let Assign { member, value, over } = assign;
-        for observed in &over {
-            self.drop_dot(&member, |entry| entry.dot == *observed, content);
-            if !context.covers(observed) {
-                self.deferred.entry(member.clone()).or_default().insert(*observed);
+    /// Applies one assignment of the commit named by its dot.
+    pub(super) fn assign(&mut self, write: Write<'_, K, V>, context: Context<'_>, books: &mut Books<'_>) {
+        let Write { member, value, over, dot } = write;
+        for observed in over.iter().filter(|observed| !context.covers(observed)) {
+            self.defer(&member, *observed);
+        }
+        // The commit that a removal was waiting for has come: from now on the vector covers its dot.
+        let removed = self.undefer(&member, &dot);
+        let value = value.filter(|_| !removed);
+        let superseded = |entry: &Entry<V>| {
+            (entry.dot.replica == dot.replica && entry.dot.seq < dot.seq) || over.contains(&entry.dot)
+        };
+        if let Some(entries) = self.members.get_mut(&member) {
+            match (entries.as_mut_slice(), value) {
+                // By far the most frequent case: a writer writes once more what nobody else wrote since.
+                ([entry], Some(value)) if superseded(entry) => {
+                    count_out(&member, entry, books);
+                    *entry = Entry { dot, value };
+                    count_in(&member, entry, books);
+                    return;
+                }
+                (_, value) => {
+                    drop_where(&member, entries, superseded, books);
+                    if let Some(value) = value {
+                        place(&member, entries, Entry { dot, value }, books);
+                    }
+                }
             }
+            if entries.is_empty() {
+                self.members.remove(&member);
+            }
+        } else if let Some(value) = value {
+            self.insert_new(member, Entry { dot, value }, books);
         }
-        self.drop_dot(&member, |entry| entry.dot.replica == dot.replica && entry.dot.seq < dot.seq, content);
-        if let Some(value) = value {
-            self.insert(member.clone(), Entry { dot, value }, content);
-        }
-        self.undefer(&member, &dot);
     }
 
     /// Merges the state of another host that has seen `theirs`, into this one that has seen `ours`.
     pub(super) fn merge(
         &mut self,
-        state: DotMapState<K, V>,
+        state: DotMapState<K::Plain, V>,
         theirs: Context<'_>,
         ours: Context<'_>,
-        content: &mut Content,
+        books: &mut Books<'_>,
     ) {
-        let their_members: BTreeMap<K, Vec<Entry<V>>> = state.members.into_iter().collect();
+        if !self.is_empty() {
+            self.drop_absent(&state, theirs, books);
+        }
+        for (member, dots) in state.deferred {
+            let member = K::of_plain(&member);
+            for dot in dots {
+                self.drop_dot(&member, |entry| entry.dot == dot, books);
+                if !ours.covers(&dot) {
+                    self.defer(&member, dot);
+                }
+            }
+        }
+        for (member, entries) in state.members {
+            let member = K::of_plain(&member);
+            for entry in entries.into_iter().filter(|entry| !ours.covers(&entry.dot)) {
+                self.insert(&member, entry, books);
+            }
+        }
+    }
+
+    /// Drops what the other host has seen and does not hold any more.
+    fn drop_absent(&mut self, state: &DotMapState<K::Plain, V>, theirs: Context<'_>, books: &mut Books<'_>) {
+        let there: BTreeMap<K, &[Entry<V>]> =
+            state.members.iter().map(|(member, entries)| (K::of_plain(member), entries.as_slice())).collect();
         let missing = |member: &K, dot: &Dot| {
-            !their_members.get(member).is_some_and(|entries| entries.iter().any(|entry| entry.dot == *dot))
+            !there.get(member).is_some_and(|entries| entries.iter().any(|entry| entry.dot == *dot))
         };
         let mut gone = Vec::new();
-        for (member, entries) in &self.members {
+        for (member, entries) in self.members.iter() {
             let removed = |entry: &&Entry<V>| theirs.covers(&entry.dot) && missing(member, &entry.dot);
             gone.extend(entries.iter().filter(removed).map(|entry| (member.clone(), entry.dot)));
         }
         for (member, dot) in gone {
-            self.drop_dot(&member, |entry| entry.dot == dot, content);
-        }
-        for (member, dots) in state.deferred {
-            for dot in dots {
-                self.drop_dot(&member, |entry| entry.dot == dot, content);
-                if !ours.covers(&dot) {
-                    self.deferred.entry(member.clone()).or_default().insert(dot);
-                }
-            }
-        }
-        for (member, entries) in their_members {
-            for entry in entries.into_iter().filter(|entry| !ours.covers(&entry.dot)) {
-                self.insert(member.clone(), entry, content);
-            }
+            self.drop_dot(&member, |entry| entry.dot == dot, books);
         }
     }
 
     /// Forgets deferred dots that the vector has come to cover: their adds are in what was seen, or never come again.
     pub(super) fn settle(&mut self, context: Context<'_>) {
-        self.deferred.retain(|_, dots| {
+        let Some(deferred) = &mut self.deferred else { return };
+        deferred.retain(|_, dots| {
             dots.retain(|dot| !context.covers(dot));
             !dots.is_empty()
         });
+        if deferred.is_empty() {
+            self.deferred = None;
+        }
     }
 
-    pub(super) fn state(&self) -> DotMapState<K, V> {
+    pub(super) fn state(&self) -> DotMapState<K::Plain, V> {
+        let members = self.sorted().into_iter().map(|(member, entries)| (member.plain(), entries.to_vec()));
+        let deferred = self.deferred.iter().flat_map(|deferred| deferred.iter());
         DotMapState {
-            members: self.members.iter().map(|(member, entries)| (member.clone(), entries.clone())).collect(),
-            deferred: self
-                .deferred
-                .iter()
-                .map(|(member, dots)| (member.clone(), dots.iter().copied().collect()))
-                .collect(),
+            members: members.collect(),
+            deferred: deferred.map(|(member, dots)| (member.plain(), dots.iter().copied().collect())).collect(),
         }
     }
 
     /// Inserts an entry, unless it was removed before it came or its writer has since written the member again.
-    fn insert(&mut self, member: K, entry: Entry<V>, content: &mut Content) {
-        if self.deferred.get(&member).is_some_and(|dots| dots.contains(&entry.dot)) {
+    fn insert(&mut self, member: &K, entry: Entry<V>, books: &mut Books<'_>) {
+        let deferred = self.deferred.as_ref().and_then(|deferred| deferred.get(member));
+        if deferred.is_some_and(|dots| dots.contains(&entry.dot)) {
             return;
         }
-        let same_writer = |other: &Entry<V>| other.dot.replica == entry.dot.replica;
-        let newer = |other: &Entry<V>| same_writer(other) && other.dot.seq >= entry.dot.seq;
-        if self.members.get(&member).is_some_and(|entries| entries.iter().any(newer)) {
+        let Some(entries) = self.members.get_mut(member) else {
+            self.insert_new(member.clone(), entry, books);
             return;
-        }
-        self.drop_dot(&member, same_writer, content);
-        content.insert(member.weight() + entry.value.weight(), |item| feed_entry(&member, &entry, item));
-        let entries = self.members.entry(member).or_default();
-        let place = entries.partition_point(|other| other.dot < entry.dot);
-        entries.insert(place, entry);
+        };
+        let dot = entry.dot;
+        let older = |other: &Entry<V>| other.dot.replica == dot.replica && other.dot.seq < dot.seq;
+        drop_where(member, entries, older, books);
+        place(member, entries, entry, books);
     }
 
-    /// The commit that a removal was waiting for has come: from now on the vector covers its dot.
-    fn undefer(&mut self, member: &K, dot: &Dot) {
-        if let Some(dots) = self.deferred.get_mut(member)
-            && dots.remove(dot)
-            && dots.is_empty()
-        {
-            self.deferred.remove(member);
-        }
+    /// Inserts the entry of a member that is not there.
+    fn insert_new(&mut self, member: K, entry: Entry<V>, books: &mut Books<'_>) {
+        count_in(&member, &entry, books);
+        self.members.insert(member, SmallVec::from_buf([entry]), books.seed);
     }
 
-    fn drop_dot(&mut self, member: &K, gone: impl Fn(&Entry<V>) -> bool, content: &mut Content) {
+    fn defer(&mut self, member: &K, dot: Dot) {
+        self.deferred.get_or_insert_default().entry(member.clone()).or_default().insert(dot);
+    }
+
+    /// Strikes a dot from those that wait; returns whether it did.
+    fn undefer(&mut self, member: &K, dot: &Dot) -> bool {
+        let Some(deferred) = &mut self.deferred else { return false };
+        let Some(dots) = deferred.get_mut(member) else { return false };
+        let removed = dots.remove(dot);
+        if dots.is_empty() {
+            deferred.remove(member);
+        }
+        if deferred.is_empty() {
+            self.deferred = None;
+        }
+        removed
+    }
+
+    fn drop_dot(&mut self, member: &K, gone: impl Fn(&Entry<V>) -> bool, books: &mut Books<'_>) {
         let Some(entries) = self.members.get_mut(member) else { return };
-        entries.retain(|entry| {
-            let gone = gone(entry);
-            if gone {
-                content.remove(member.weight() + entry.value.weight(), |item| feed_entry(member, entry, item));
-            }
-            !gone
-        });
+        drop_where(member, entries, gone, books);
         if entries.is_empty() {
             self.members.remove(member);
         }
     }
+}
+
+fn drop_where<K: Item, V: Item>(
+    member: &K,
+    entries: &mut Entries<V>,
+    gone: impl Fn(&Entry<V>) -> bool,
+    books: &mut Books<'_>,
+) {
+    entries.retain(|entry| {
+        let gone = gone(entry);
+        if gone {
+            count_out(member, entry, books);
+        }
+        !gone
+    });
+}
+
+/// Puts an entry where it belongs, unless its writer has written the member since, or it is there.
+fn place<K: Item, V: Item>(member: &K, entries: &mut Entries<V>, entry: Entry<V>, books: &mut Books<'_>) {
+    if entries.iter().any(|other| other.dot.replica == entry.dot.replica && other.dot.seq >= entry.dot.seq) {
+        return;
+    }
+    count_in(member, &entry, books);
+    let place = entries.partition_point(|other| other.dot < entry.dot);
+    entries.insert(place, entry);
+}
+
+fn count_in<K: Item, V: Item>(member: &K, entry: &Entry<V>, books: &mut Books<'_>) {
+    books.content.insert(member.weight() + entry.value.weight(), |item| feed_entry(member, entry, item));
+}
+
+fn count_out<K: Item, V: Item>(member: &K, entry: &Entry<V>, books: &mut Books<'_>) {
+    books.content.remove(member.weight() + entry.value.weight(), |item| feed_entry(member, entry, item));
 }
 
 fn feed_entry<K: Item, V: Item>(member: &K, entry: &Entry<V>, item: &mut ItemBytes) {

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 
 use super::content::{Content, ItemBytes};
 use super::counter::Counter;
-use super::dot_map::{Context, DotMap, Entry, Item};
+use super::dot_map::{Books, Context, DotMap, Entry, Item, Member, Write};
+use super::field::Field;
 use super::grow_set::GrowSet;
-use super::op::{Assign, Op, Stamped};
+use super::hashing::Seeded;
+use super::op::{Op, Stamped};
 use super::state::ObjectState;
 use crate::hlc::Hlc;
 use crate::id::{Dot, ReplicaId};
@@ -16,11 +18,21 @@ use crate::key::{Key, Kind};
 use crate::scalar::Scalar;
 
 /// One object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Object {
     data: Data,
     content: Content,
+    /// Of the tables within; equal objects may differ in it.
+    seed: Seeded,
 }
+
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        self.content == other.content && self.data == other.data
+    }
+}
+
+impl Eq for Object {}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Data {
@@ -28,7 +40,7 @@ enum Data {
     PnCounter(Counter),
     GSet(GrowSet),
     OrSet(DotMap<Scalar, ()>),
-    LwwMap(DotMap<String, Stamped>),
+    LwwMap(DotMap<Field, Stamped>),
 }
 
 /// What a reader sees of an object.
@@ -46,6 +58,12 @@ impl Object {
     /// An object named `key` that nobody has written yet.
     #[must_use]
     pub fn new(key: &Key) -> Self {
+        Self::seeded(key, Seeded::default())
+    }
+
+    /// As [`Object::new`], with tables hashed by `seed`.
+    #[must_use]
+    pub fn seeded(key: &Key, seed: Seeded) -> Self {
         let data = match key.kind() {
             Kind::GCounter => Data::GCounter(Counter::default()),
             Kind::PnCounter => Data::PnCounter(Counter::default()),
@@ -53,7 +71,7 @@ impl Object {
             Kind::OrSet => Data::OrSet(DotMap::default()),
             Kind::LwwMap => Data::LwwMap(DotMap::default()),
         };
-        Self { data, content: Content::of(key) }
+        Self { data, content: Content::of(key), seed }
     }
 
     /// The running hash and weight of what the object holds.
@@ -73,12 +91,17 @@ impl Object {
             }
             (Data::GSet(set), Op::GSet(members)) => members.into_iter().for_each(|member| set.add(member, content)),
             (Data::OrSet(set), Op::OrSet(assigns)) => {
-                assigns.into_iter().for_each(|assign| set.assign(assign, dot, context, content));
+                let mut books = Books { content, seed: self.seed };
+                for assign in assigns {
+                    let write = Write { member: assign.member, value: assign.value, over: &assign.over, dot };
+                    set.assign(write, context, &mut books);
+                }
             }
             (Data::LwwMap(map), Op::LwwMap(assigns)) => {
-                for Assign { member, value, over } in assigns {
-                    let value = value.map(|value| (hlc, value));
-                    map.assign(Assign { member, value, over }, dot, context, content);
+                let mut books = Books { content, seed: self.seed };
+                for assign in assigns {
+                    let (member, value) = (Field::from(assign.member.as_str()), assign.value.map(|value| (hlc, value)));
+                    map.assign(Write { member, value, over: &assign.over, dot }, context, &mut books);
                 }
             }
             (data, op) => unreachable!("{op:?} was validated for a {}", data.kind()),
@@ -94,8 +117,12 @@ impl Object {
             (Data::GSet(set), ObjectState::GSet(members)) => {
                 members.into_iter().for_each(|member| set.add(member, content));
             }
-            (Data::OrSet(set), ObjectState::OrSet(state)) => set.merge(state, theirs, ours, content),
-            (Data::LwwMap(map), ObjectState::LwwMap(state)) => map.merge(state, theirs, ours, content),
+            (Data::OrSet(set), ObjectState::OrSet(state)) => {
+                set.merge(state, theirs, ours, &mut Books { content, seed: self.seed });
+            }
+            (Data::LwwMap(map), ObjectState::LwwMap(state)) => {
+                map.merge(state, theirs, ours, &mut Books { content, seed: self.seed });
+            }
             (data, state) => unreachable!("a state of {:?} was validated for {:?}", state.kind(), data.kind()),
         }
     }
@@ -149,10 +176,10 @@ impl Object {
         match &self.data {
             Data::GCounter(counter) | Data::PnCounter(counter) => Value::Counter(counter.value()),
             Data::GSet(set) => Value::Set(set.members().iter().cloned().collect()),
-            Data::OrSet(set) => Value::Set(set.iter().map(|(member, _)| member.clone()).collect()),
+            Data::OrSet(set) => Value::Set(set.sorted().into_iter().map(|(member, _)| member.clone()).collect()),
             Data::LwwMap(map) => {
                 let field =
-                    |(name, entries): (&String, &[Entry<Stamped>])| Some((name.clone(), winner(entries)?.clone()));
+                    |(name, entries): (&Field, &[Entry<Stamped>])| Some((name.plain(), winner(entries)?.clone()));
                 Value::Map(map.iter().filter_map(field).collect())
             }
         }
@@ -172,7 +199,7 @@ impl Object {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Scalar> {
         match &self.data {
-            Data::LwwMap(map) => map.entries(&name.to_owned()).and_then(winner),
+            Data::LwwMap(map) => map.entries(&Field::from(name)).and_then(winner),
             Data::GCounter(_) | Data::PnCounter(_) | Data::GSet(_) | Data::OrSet(_) => None,
         }
     }
@@ -225,7 +252,7 @@ impl Object {
     /// The live dots of other writers that an assignment of this map field by `dot`'s writer supersedes.
     #[must_use]
     pub fn observed_field(&self, field: &str, dot: &Dot) -> Vec<Dot> {
-        if let Data::LwwMap(map) = &self.data { map.observed(&field.to_owned(), dot) } else { Vec::new() }
+        if let Data::LwwMap(map) = &self.data { map.observed(&Field::from(field), dot) } else { Vec::new() }
     }
 }
 
@@ -256,14 +283,38 @@ impl Item for Scalar {
     }
 }
 
-impl Item for String {
+impl Member for Scalar {
+    type Plain = Self;
+
+    fn plain(&self) -> Self {
+        self.clone()
+    }
+
+    fn of_plain(plain: &Self) -> Self {
+        plain.clone()
+    }
+}
+
+impl Item for Field {
     fn weight(&self) -> usize {
-        self.len()
+        self.bytes().len()
     }
 
     fn feed(&self, item: &mut ItemBytes) {
-        item.update(&(self.len() as u64).to_le_bytes());
-        item.update(self.as_bytes());
+        item.update(&(self.bytes().len() as u64).to_le_bytes());
+        item.update(self.bytes());
+    }
+}
+
+impl Member for Field {
+    type Plain = String;
+
+    fn plain(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn of_plain(plain: &String) -> Self {
+        Self::from(plain.as_str())
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Ahead, Config, Orphans, Replica, durability::Durability, lineage::Li
 use crate::causal::VersionVector;
 use crate::codec::DecodeError;
 use crate::commit::{Batch, Commit};
-use crate::crdt::{Context, ObjectState, OpError};
+use crate::crdt::{ObjectState, OpError};
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
 
@@ -59,21 +59,19 @@ impl Replica {
     /// The store holds what no store of ours holds; nothing was taken from it.
     pub fn recover(me: ReplicaId, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
         let mut replica = Self::new(me, config);
-        let nothing = VersionVector::default();
-        let context = Context::of(&nothing);
-        for (key, mut object) in recovery.objects {
+        let mut objects = recovery.objects;
+        for (key, object) in &mut objects {
             object.name_unknown(|replica| {
                 let stream = Stream::global(*replica);
-                recovery.ahead.of(&key).map_or(0, |ahead| ahead.seq(&stream)).max(recovery.vector.seq(&stream))
+                recovery.ahead.of(key).map_or(0, |ahead| ahead.seq(&stream)).max(recovery.vector.seq(&stream))
             });
             object.validate(key.kind()).map_err(|source| RecoverError::Object { key: key.clone(), source })?;
-            if let ObjectState::LwwMap(map) = &object {
+            if let ObjectState::LwwMap(map) = object {
                 let stamps = map.members.iter().flat_map(|(_, entries)| entries).map(|entry| entry.value.0);
                 stamps.for_each(|stamp| replica.clock.observe(stamp));
             }
-            replica.state.merge(key, object, context, context);
         }
-        replica.state.take_dirty();
+        replica.state.restore(objects);
         replica.seen = recovery.vector;
         replica.repair.ahead = recovery.ahead;
         let mut applied_bytes = 0;
