@@ -105,8 +105,8 @@ async fn whoever_has_missed_something_is_told_so() {
     let events = bus();
     let kept = listen(&events, "gset/", None);
     events.record([commit(&["gset/a"])]);
-    // Another life, no id, an id of the future, and a prefix that nobody watched when it happened.
-    for (text, after) in [("gset/", "2-1"), ("gset/", "x"), ("gset/", "3-9999"), ("gcounter/", "3-1")] {
+    // A prefix that nobody watched before, although nothing was recorded since; another life, no id, an id of the future.
+    for (text, after) in [("gcounter/", "3-2"), ("gset/", "2-1"), ("gset/", "x"), ("gset/", "3-9999")] {
         let mut notices = listen(&events, text, Some(after));
         let (id, told) = next(&mut notices).await.expect("an opening");
         assert_eq!(told, "reset", "{text} after {after}");

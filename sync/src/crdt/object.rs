@@ -233,14 +233,17 @@ impl Object {
     #[must_use]
     pub fn dots_of_field(&self, field: &str) -> Vec<Dot> {
         let Data::LwwMap(map) = &self.data else { return Vec::new() };
-        map.entries(&field.to_owned()).into_iter().flatten().map(|entry| entry.dot).collect()
+        map.entries(&Field::from(field)).into_iter().flatten().map(|entry| entry.dot).collect()
     }
 
-    /// The members of a set with observed-remove, each with its live dots; nothing for other types.
+    /// The members of a set with observed-remove, in order, each with its live dots; nothing for other types.
     #[must_use]
     pub fn members_with_dots(&self) -> Vec<(Scalar, Vec<Dot>)> {
         let Data::OrSet(set) = &self.data else { return Vec::new() };
-        set.iter().map(|(member, entries)| (member.clone(), entries.iter().map(|entry| entry.dot).collect())).collect()
+        let dots = |entries: &[Entry<()>]| entries.iter().map(|entry| entry.dot).collect();
+        let mut members: Vec<_> = set.iter().map(|(member, entries)| (member.clone(), dots(entries))).collect();
+        members.sort();
+        members
     }
 
     /// The live dots of other writers that an assignment of this set member by `dot`'s writer supersedes.
