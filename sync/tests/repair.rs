@@ -2,6 +2,7 @@
 
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::change::Change;
+use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
 use selvedge_sync::key::{Key, Kind};
 use selvedge_sync::log::Range;
@@ -149,7 +150,15 @@ fn an_answer_that_shows_less_than_the_first_ends_the_repair() {
     let mut to = Ask::digest(&asks(&begin(&mut receiver, &Replica::new(id(1), Config::default()), at(0))));
     let mut receive = |seq: u64, last: u64, receiver: &mut Replica| {
         let (seen, ahead) = ([(stream, seq)].into_iter().collect(), VersionVector::default());
-        let message = Message::StatePage { seen, ahead, to, last, equal: Vec::new(), objects: Vec::new() };
+        let message = Message::StatePage {
+            seen,
+            ahead,
+            latest: Hlc::default(),
+            to,
+            last,
+            equal: Vec::new(),
+            objects: Vec::new(),
+        };
         let outputs = receiver.handle(Input::Receive { from: id(1).node, message }, at(0));
         for output in &outputs {
             if let Output::Send { message: Message::StateRequest { asks }, .. } = output {
@@ -381,6 +390,7 @@ fn unsound_questions_and_answers_are_refused() {
             panic!("it answers")
         };
         let stray = Message::StatePage {
+            latest: Hlc::default(),
             seen: seen.clone(),
             ahead: ahead.clone(),
             to: to ^ 1,
@@ -393,7 +403,7 @@ fn unsound_questions_and_answers_are_refused() {
         let mut keys = Vec::new();
         damage(&mut last, &mut equal, &mut keys);
         let objects = keys.into_iter().map(|key| (key, object.clone())).collect();
-        let message = Message::StatePage { seen, ahead, to, last, equal, objects };
+        let message = Message::StatePage { seen, ahead, latest: Hlc::default(), to, last, equal, objects };
         let outputs = receiver.handle(Input::Receive { from: id(1).node, message }, at(0));
         let why = RepairEnd::Unsound;
         assert!(outputs.contains(&Output::Event(Event::RepairAbandoned { from: id(1).node, why })), "damage {index}");

@@ -236,6 +236,7 @@ fn numbers_at_the_edge_do_not_overflow() {
             let page = Message::StatePage {
                 seen: seen.clone(),
                 ahead: vector(stream, edge / 2),
+                latest: Hlc::from_millis(edge),
                 to: 0,
                 last: u64::MAX,
                 equal: vec![255],
@@ -304,6 +305,7 @@ fn stamps_from_the_far_future_wait_in_commits_and_in_pages() {
     let page = Message::StatePage {
         seen: vector(stream, 1),
         ahead: VersionVector::default(),
+        latest: far,
         to: Ask::digest(&[Ask { start: 0, last: u64::MAX, shift: None, words: Vec::new() }]),
         last: u64::MAX,
         equal: Vec::new(),

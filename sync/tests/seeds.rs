@@ -19,7 +19,7 @@ fn operation(rng: &mut Rng) -> (Key, Op) {
     let put = rng.chance(550);
     let key = |kind| Key::new(kind, &format!("k{name}")).expect("a key");
     match rng.between(0, 3) {
-        0 => (key(Kind::GCounter), Op::GCounter(rng.between(0, 1_000))),
+        0 => (key(Kind::GCounter), Op::GCounter(rng.between(0, 1_000).into())),
         1 => {
             let member = Scalar::from(format!("member {member}").as_str());
             (key(Kind::OrSet), Op::OrSet(vec![Assign { member, value: put.then_some(()), over: Vec::new() }]))
