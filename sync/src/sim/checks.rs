@@ -211,7 +211,11 @@ impl Sim<'_> {
             let Some(replica) = &node.replica else { continue };
             self.coverage.add(replica.counters());
             if replica.state().garbage() > 0 {
-                return Err(format!("node {index} keeps {} things that all have forgotten", replica.state().garbage()));
+                return Err(format!(
+                    "node {index} keeps {} things that all have forgotten; what it knows to be everywhere is {}what it has seen",
+                    replica.state().garbage(),
+                    if replica.stable() == *replica.seen() { "" } else { "less than " }
+                ));
             }
             let kept = replica.seen().len() * self.scenario.config.log_commits_kept.max(1);
             if replica.log().commits() > kept {
