@@ -124,6 +124,23 @@ impl Key {
         &self.0[1..]
     }
 
+    /// The key as a row of a store is named: a letter for the type, then the name. These bytes sort as keys do.
+    #[must_use]
+    pub fn row(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The key whose row is named so.
+    ///
+    /// # Errors
+    /// The bytes name no key.
+    pub fn from_row(row: &[u8]) -> Result<Self, KeyError> {
+        let unknown = || KeyError::UnknownKind(String::from_utf8_lossy(row).chars().take(40).collect());
+        let (letter, name) = row.split_first().ok_or_else(unknown)?;
+        let place = LETTERS.iter().position(|known| known == letter).ok_or_else(unknown)?;
+        Self::new(Kind::ALL[place], std::str::from_utf8(name).map_err(|_| unknown())?)
+    }
+
     /// Where the key lies in the space of 64-bit positions, the same on every host. Repair compares states by ranges of
     /// positions: keys with a common prefix would crowd in order of name, and positions are spread evenly.
     #[must_use]
@@ -213,6 +230,11 @@ mod tests {
         let keys: Vec<Key> = keys.map(|(kind, name)| Key::new(kind, name).expect("a key")).collect();
         assert!(keys.is_sorted());
         assert!(keys.iter().all(|key| Key::new(key.kind(), key.name()).as_ref() == Ok(key)));
+        assert!(keys.is_sorted_by_key(|key| key.row().to_vec()));
+        assert!(keys.iter().all(|key| Key::from_row(key.row()).as_ref() == Ok(key)));
+        for bad in [&b""[..], b"0", b"5a", b"0\xff", b"0a\n", &[1, 0x82, 0, 0x61, 0x61]] {
+            assert!(Key::from_row(bad).is_err(), "{bad:?}");
+        }
         assert_eq!(size_of::<Key>(), 16);
     }
 

@@ -204,11 +204,13 @@ impl State {
 
     /// Applies one operation of the commit named by `dot`, stamped `hlc`. It has been validated.
     pub fn apply(&mut self, key: Key, op: Op, dot: Dot, hlc: Hlc, context: Context<'_>) {
+        let context = Context { seed: self.seed, ..context };
         self.touch(key, |object| object.apply(op, dot, hlc, context));
     }
 
     /// Merges an object as another host holds it, which has seen `theirs`. It has been validated.
     pub fn merge(&mut self, key: Key, state: ObjectState, theirs: Context<'_>, ours: Context<'_>) {
+        let ours = Context { seed: self.seed, ..ours };
         self.touch(key, |object| object.merge(state, theirs, ours));
     }
 
@@ -293,10 +295,10 @@ impl State {
     /// Takes what a store held, into a state that is still empty. It has been validated. Nothing of it counts as changed.
     pub fn restore(&mut self, objects: Vec<(Key, ObjectState)>) {
         let nothing = VersionVector::default();
-        let context = Context::of(&nothing);
+        let context = Context { seed: self.seed, ..Context::of(&nothing) };
         self.objects.reserve(objects.len());
         for (key, state) in objects {
-            let mut object = Object::seeded(&key, self.seed);
+            let mut object = Object::new(&key);
             object.merge(state, context, context);
             self.root = self.root.plus(object.content().hash());
             self.bytes = self.bytes.saturating_add(object.content().bytes());
@@ -335,7 +337,7 @@ impl State {
     }
 
     fn insert(&mut self, key: Key) -> usize {
-        let slot = Slot { object: Object::seeded(&key, self.seed), unsettled: false, dirty: false };
+        let slot = Slot { object: Object::new(&key), unsettled: false, dirty: false };
         self.order.insert(key.clone());
         self.objects.insert_full(key, slot).0
     }

@@ -29,13 +29,15 @@ pub struct Context<'a> {
     pub seen: &'a VersionVector,
     /// What this object has seen beyond that.
     pub ahead: Option<&'a VersionVector>,
+    /// The seed of tables that come to be. Says nothing about what was seen; a state lends its own to what it changes.
+    pub seed: Seeded,
 }
 
 impl<'a> Context<'a> {
     /// The context of an object of everybody's that has seen exactly `seen`.
     #[must_use]
     pub const fn of(seen: &'a VersionVector) -> Self {
-        Self { scope: Scope::GLOBAL, seen, ahead: None }
+        Self { scope: Scope::GLOBAL, seen, ahead: None, seed: Seeded(0) }
     }
 }
 
@@ -99,12 +101,6 @@ pub(super) struct Write<'a, K, V> {
     pub(super) value: Option<V>,
     pub(super) over: &'a [Dot],
     pub(super) dot: Dot,
-}
-
-/// What an object lends for a change: its content, to be kept in step, and the seed of its tables.
-pub(super) struct Books<'a> {
-    pub(super) content: &'a mut Content,
-    pub(super) seed: Seeded,
 }
 
 impl<K, V> Default for DotMap<K, V> {
@@ -236,7 +232,7 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
     }
 
     /// Applies one assignment of the commit named by its dot.
-    pub(super) fn assign(&mut self, write: Write<'_, K, V>, context: Context<'_>, books: &mut Books<'_>) {
+    pub(super) fn assign(&mut self, write: Write<'_, K, V>, context: Context<'_>, content: &mut Content) {
         let Write { member, value, over, dot } = write;
         for observed in over.iter().filter(|observed| !context.covers(observed)) {
             self.defer(&member, *observed);
@@ -251,15 +247,15 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
             match (entries.as_mut_slice(), value) {
                 // By far the most frequent case: a writer writes once more what nobody else wrote since.
                 ([entry], Some(value)) if superseded(entry) => {
-                    count_out(&member, entry, books);
+                    count_out(&member, entry, content);
                     *entry = Entry { dot, value };
-                    count_in(&member, entry, books);
+                    count_in(&member, entry, content);
                     return;
                 }
                 (_, value) => {
-                    drop_where(&member, entries, superseded, books);
+                    drop_where(&member, entries, superseded, content);
                     if let Some(value) = value {
-                        place(&member, entries, Entry { dot, value }, books);
+                        place(&member, entries, Entry { dot, value }, content);
                     }
                 }
             }
@@ -267,7 +263,7 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
                 self.members.remove(&member);
             }
         } else if let Some(value) = value {
-            self.insert_new(member, Entry { dot, value }, books);
+            self.insert_new(member, Entry { dot, value }, context.seed, content);
         }
     }
 
@@ -277,15 +273,15 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
         state: DotMapState<K::Plain, V>,
         theirs: Context<'_>,
         ours: Context<'_>,
-        books: &mut Books<'_>,
+        content: &mut Content,
     ) {
         if !self.is_empty() {
-            self.drop_absent(&state, theirs, books);
+            self.drop_absent(&state, theirs, content);
         }
         for (member, dots) in state.deferred {
             let member = K::of_plain(&member);
             for dot in dots {
-                self.drop_dot(&member, |entry| entry.dot == dot, books);
+                self.drop_dot(&member, |entry| entry.dot == dot, content);
                 if !ours.covers(&dot) {
                     self.defer(&member, dot);
                 }
@@ -294,13 +290,13 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
         for (member, entries) in state.members {
             let member = K::of_plain(&member);
             for entry in entries.into_iter().filter(|entry| !ours.covers(&entry.dot)) {
-                self.insert(&member, entry, books);
+                self.insert(&member, entry, ours.seed, content);
             }
         }
     }
 
     /// Drops what the other host has seen and does not hold any more.
-    fn drop_absent(&mut self, state: &DotMapState<K::Plain, V>, theirs: Context<'_>, books: &mut Books<'_>) {
+    fn drop_absent(&mut self, state: &DotMapState<K::Plain, V>, theirs: Context<'_>, content: &mut Content) {
         let there: BTreeMap<K, &[Entry<V>]> =
             state.members.iter().map(|(member, entries)| (K::of_plain(member), entries.as_slice())).collect();
         let missing = |member: &K, dot: &Dot| {
@@ -312,7 +308,7 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
             gone.extend(entries.iter().filter(removed).map(|entry| (member.clone(), entry.dot)));
         }
         for (member, dot) in gone {
-            self.drop_dot(&member, |entry| entry.dot == dot, books);
+            self.drop_dot(&member, |entry| entry.dot == dot, content);
         }
     }
 
@@ -338,25 +334,25 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
     }
 
     /// Inserts an entry, unless it was removed before it came or its writer has since written the member again.
-    fn insert(&mut self, member: &K, entry: Entry<V>, books: &mut Books<'_>) {
+    fn insert(&mut self, member: &K, entry: Entry<V>, seed: Seeded, content: &mut Content) {
         let deferred = self.deferred.as_ref().and_then(|deferred| deferred.get(member));
         if deferred.is_some_and(|dots| dots.contains(&entry.dot)) {
             return;
         }
         let Some(entries) = self.members.get_mut(member) else {
-            self.insert_new(member.clone(), entry, books);
+            self.insert_new(member.clone(), entry, seed, content);
             return;
         };
         let dot = entry.dot;
         let older = |other: &Entry<V>| other.dot.replica == dot.replica && other.dot.seq < dot.seq;
-        drop_where(member, entries, older, books);
-        place(member, entries, entry, books);
+        drop_where(member, entries, older, content);
+        place(member, entries, entry, content);
     }
 
     /// Inserts the entry of a member that is not there.
-    fn insert_new(&mut self, member: K, entry: Entry<V>, books: &mut Books<'_>) {
-        count_in(&member, &entry, books);
-        self.members.insert(member, SmallVec::from_buf([entry]), books.seed);
+    fn insert_new(&mut self, member: K, entry: Entry<V>, seed: Seeded, content: &mut Content) {
+        count_in(&member, &entry, content);
+        self.members.insert(member, SmallVec::from_buf([entry]), seed);
     }
 
     fn defer(&mut self, member: &K, dot: Dot) {
@@ -377,9 +373,9 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
         removed
     }
 
-    fn drop_dot(&mut self, member: &K, gone: impl Fn(&Entry<V>) -> bool, books: &mut Books<'_>) {
+    fn drop_dot(&mut self, member: &K, gone: impl Fn(&Entry<V>) -> bool, content: &mut Content) {
         let Some(entries) = self.members.get_mut(member) else { return };
-        drop_where(member, entries, gone, books);
+        drop_where(member, entries, gone, content);
         if entries.is_empty() {
             self.members.remove(member);
         }
@@ -390,33 +386,33 @@ fn drop_where<K: Item, V: Item>(
     member: &K,
     entries: &mut Entries<V>,
     gone: impl Fn(&Entry<V>) -> bool,
-    books: &mut Books<'_>,
+    content: &mut Content,
 ) {
     entries.retain(|entry| {
         let gone = gone(entry);
         if gone {
-            count_out(member, entry, books);
+            count_out(member, entry, content);
         }
         !gone
     });
 }
 
 /// Puts an entry where it belongs, unless its writer has written the member since, or it is there.
-fn place<K: Item, V: Item>(member: &K, entries: &mut Entries<V>, entry: Entry<V>, books: &mut Books<'_>) {
+fn place<K: Item, V: Item>(member: &K, entries: &mut Entries<V>, entry: Entry<V>, content: &mut Content) {
     if entries.iter().any(|other| other.dot.replica == entry.dot.replica && other.dot.seq >= entry.dot.seq) {
         return;
     }
-    count_in(member, &entry, books);
+    count_in(member, &entry, content);
     let place = entries.partition_point(|other| other.dot < entry.dot);
     entries.insert(place, entry);
 }
 
-fn count_in<K: Item, V: Item>(member: &K, entry: &Entry<V>, books: &mut Books<'_>) {
-    books.content.insert(member.weight() + entry.value.weight(), |item| feed_entry(member, entry, item));
+fn count_in<K: Item, V: Item>(member: &K, entry: &Entry<V>, content: &mut Content) {
+    content.insert(member.weight() + entry.value.weight(), |item| feed_entry(member, entry, item));
 }
 
-fn count_out<K: Item, V: Item>(member: &K, entry: &Entry<V>, books: &mut Books<'_>) {
-    books.content.remove(member.weight() + entry.value.weight(), |item| feed_entry(member, entry, item));
+fn count_out<K: Item, V: Item>(member: &K, entry: &Entry<V>, content: &mut Content) {
+    content.remove(member.weight() + entry.value.weight(), |item| feed_entry(member, entry, item));
 }
 
 fn feed_entry<K: Item, V: Item>(member: &K, entry: &Entry<V>, item: &mut ItemBytes) {

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 
 use super::content::{Content, ItemBytes};
 use super::counter::Counter;
-use super::dot_map::{Books, Context, DotMap, Entry, Item, Member, Write};
+use super::dot_map::{Context, DotMap, Entry, Item, Member, Write};
 use super::field::Field;
 use super::grow_set::GrowSet;
-use super::hashing::Seeded;
 use super::op::{Op, Stamped};
 use super::state::ObjectState;
 use crate::hlc::Hlc;
@@ -18,21 +17,11 @@ use crate::key::{Key, Kind};
 use crate::scalar::Scalar;
 
 /// One object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     data: Data,
     content: Content,
-    /// Of the tables within; equal objects may differ in it.
-    seed: Seeded,
 }
-
-impl PartialEq for Object {
-    fn eq(&self, other: &Self) -> bool {
-        self.content == other.content && self.data == other.data
-    }
-}
-
-impl Eq for Object {}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Data {
@@ -58,12 +47,6 @@ impl Object {
     /// An object named `key` that nobody has written yet.
     #[must_use]
     pub fn new(key: &Key) -> Self {
-        Self::seeded(key, Seeded::default())
-    }
-
-    /// As [`Object::new`], with tables hashed by `seed`.
-    #[must_use]
-    pub fn seeded(key: &Key, seed: Seeded) -> Self {
         let data = match key.kind() {
             Kind::GCounter => Data::GCounter(Counter::default()),
             Kind::PnCounter => Data::PnCounter(Counter::default()),
@@ -71,7 +54,7 @@ impl Object {
             Kind::OrSet => Data::OrSet(DotMap::default()),
             Kind::LwwMap => Data::LwwMap(DotMap::default()),
         };
-        Self { data, content: Content::of(key), seed }
+        Self { data, content: Content::of(key) }
     }
 
     /// The running hash and weight of what the object holds.
@@ -91,17 +74,15 @@ impl Object {
             }
             (Data::GSet(set), Op::GSet(members)) => members.into_iter().for_each(|member| set.add(member, content)),
             (Data::OrSet(set), Op::OrSet(assigns)) => {
-                let mut books = Books { content, seed: self.seed };
                 for assign in assigns {
                     let write = Write { member: assign.member, value: assign.value, over: &assign.over, dot };
-                    set.assign(write, context, &mut books);
+                    set.assign(write, context, content);
                 }
             }
             (Data::LwwMap(map), Op::LwwMap(assigns)) => {
-                let mut books = Books { content, seed: self.seed };
                 for assign in assigns {
                     let (member, value) = (Field::from(assign.member.as_str()), assign.value.map(|value| (hlc, value)));
-                    map.assign(Write { member, value, over: &assign.over, dot }, context, &mut books);
+                    map.assign(Write { member, value, over: &assign.over, dot }, context, content);
                 }
             }
             (data, op) => unreachable!("{op:?} was validated for a {}", data.kind()),
@@ -118,10 +99,10 @@ impl Object {
                 members.into_iter().for_each(|member| set.add(member, content));
             }
             (Data::OrSet(set), ObjectState::OrSet(state)) => {
-                set.merge(state, theirs, ours, &mut Books { content, seed: self.seed });
+                set.merge(state, theirs, ours, content);
             }
             (Data::LwwMap(map), ObjectState::LwwMap(state)) => {
-                map.merge(state, theirs, ours, &mut Books { content, seed: self.seed });
+                map.merge(state, theirs, ours, content);
             }
             (data, state) => unreachable!("a state of {:?} was validated for {:?}", state.kind(), data.kind()),
         }
