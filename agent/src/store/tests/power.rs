@@ -134,6 +134,9 @@ fn a_disk_that_failed_and_works_again_is_not_trusted_with_what_it_failed_to_take
             disk.become_mood(Mood::Works);
             (told.queued, told.durable) = (after + 1, after);
             assert!(settle(&mut events, &mut told, |told| told.checkpoint == 99), "{mood:?}");
+            let segments = disk.names().into_iter().filter(|name| name.ends_with(".log"));
+            let begun_with = segments.map(|name| name.contains(&format!("-{after:016x}.log"))).next_back();
+            assert_eq!(begun_with, Some(true), "{mood:?}: the frame that failed went into a segment of its own");
             append_durably(&store, &mut events, after + 2, vec![large(1, after + 2)]);
             for seed in 0..4 {
                 let recovered = open_sim(&disk.after_power_cut(seed)).2;
