@@ -23,7 +23,7 @@ mod decoders;
 mod samples;
 
 use decoders::still_works;
-use samples::{NOW, key, messages, node, replica, replica_id, settle, small};
+use samples::{NOW, key, messages, node, replica, replica_id, settle};
 
 const MUTATIONS: u64 = if cfg!(debug_assertions) { 3_000 } else { 60_000 };
 
