@@ -3,8 +3,9 @@
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::change::Change;
 use selvedge_sync::codec;
-use selvedge_sync::commit::Batch;
+use selvedge_sync::commit::{Batch, Commit};
 use selvedge_sync::crdt::{ContentHash, ObjectState};
+use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
 use selvedge_sync::key::{Key, Kind};
 use selvedge_sync::log::Range;
@@ -131,7 +132,15 @@ pub fn of(decoder: &str) -> Vec<Vec<u8>> {
     let source = replica(9);
     let messages = || messages().iter().map(Message::encode).collect::<Vec<_>>();
     match decoder {
-        "commit" => batch(&source, 1).commits.iter().map(|commit| commit.as_bytes().to_vec()).collect(),
+        "commit" => {
+            let mut commits: Vec<_> =
+                batch(&source, 1).commits.iter().map(|commit| commit.as_bytes().to_vec()).collect();
+            // The least that is a commit: from long samples, shortening rarely gets there.
+            let stream = Stream::global(source.me());
+            let empty = Commit { stream, seq: 1, hlc: Hlc::from_millis(NOW.wall_ms), request: None, ops: Vec::new() };
+            commits.push(empty.encode().as_bytes().to_vec());
+            commits
+        }
         "batch" => vec![codec::encode(&batch(&source, 1)), codec::encode(&batch(&source, 3))],
         "message" => messages(),
         "object" => objects(&source).iter().map(codec::encode).collect(),
@@ -175,7 +184,7 @@ fn values() -> Vec<Vec<u8>> {
         Scalar::Bytes(vec![0xff; 40]),
     ];
     let mut encoded: Vec<_> = scalars.iter().map(codec::encode).collect();
-    encoded.push(codec::encode(&selvedge_sync::hlc::Hlc::from_millis(NOW.wall_ms)));
+    encoded.push(codec::encode(&Hlc::from_millis(NOW.wall_ms)));
     encoded.push(codec::encode(&key(Kind::OrSet, "online")));
     encoded.push(codec::encode(&selvedge_sync::id::Dot { replica: replica_id(3), seq: 77 }));
     encoded
