@@ -31,7 +31,7 @@ const ROUNDS: usize = 31;
 /// Operations measured at once: long against the clock's grain, short against the machine's moods.
 const OPS: usize = 1_000;
 /// Writers whose dots the members carry, in turn.
-const WRITERS: u64 = 3;
+const WRITERS: usize = 3;
 const KEYS: usize = 100_000;
 /// The most that the cost may grow, as the exponent of its growth with the size.
 const FLAT: f64 = 0.05;
@@ -58,14 +58,14 @@ struct Step {
 /// Members with their live dots, and the steps that lead on from there: what a writer knows.
 struct Workload {
     live: Vec<(usize, (u64, u64))>,
-    heads: [u64; WRITERS as usize],
+    heads: [u64; WRITERS],
     next_member: usize,
     rng: Rng,
 }
 
 impl Workload {
     fn new() -> Self {
-        Self { live: Vec::new(), heads: [0; WRITERS as usize], next_member: 0, rng: Rng::new(3) }
+        Self { live: Vec::new(), heads: [0; WRITERS], next_member: 0, rng: Rng::new(3) }
     }
 
     fn dot(&mut self) -> (u64, u64) {

@@ -159,7 +159,7 @@ impl Crowd {
         for output in outputs {
             match output {
                 Output::Persist { token, .. } | Output::Checkpoint { token, .. } => {
-                    self.give(at, Input::Persisted { token })
+                    self.give(at, Input::Persisted { token });
                 }
                 Output::Send { to, message } => self.send(at, to, message),
                 _ => {}
