@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::sample::Spread;
 
-/// What the issue of the day asks of a figure.
+/// What is asked of a figure.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Goal {
