@@ -35,7 +35,7 @@ pub use recovery::{RecoverError, Recovery};
 pub use watch::{KeyPrefix, WatchError};
 
 use crate::causal::VersionVector;
-use crate::crdt::ContentHash;
+use crate::crdt::{ContentHash, Seeded};
 use crate::hlc::Clock;
 use crate::id::{NodeId, ReplicaId, Scope, Stream};
 use crate::limits::{
@@ -66,6 +66,8 @@ pub struct Config {
     pub checkpoint_ms: u64,
     /// How long a node that is no member any more has to be silent before its streams are closed, in milliseconds.
     pub retire_after_ms: u64,
+    /// Seeds the tables of keys and members. Nobody who chooses names should know it; nothing that comes out depends on it.
+    pub hash_seed: u64,
 }
 
 impl Default for Config {
@@ -79,6 +81,7 @@ impl Default for Config {
             checkpoint_bytes: CHECKPOINT_BYTES,
             checkpoint_ms: CHECKPOINT_MS,
             retire_after_ms: RETIRE_AFTER_MS,
+            hash_seed: 0,
         }
     }
 }
@@ -111,7 +114,7 @@ impl Replica {
     pub fn new(me: ReplicaId, config: Config) -> Self {
         Self {
             me,
-            state: State::new(me),
+            state: State::seeded(me, Seeded(config.hash_seed)),
             clock: Clock::default(),
             seen: VersionVector::default(),
             log: Log::default(),

@@ -4,107 +4,28 @@
 //! replica. Hostile content may be taken for true, as members are trusted; it may not crash anybody.
 
 use selvedge_sync::causal::VersionVector;
-use selvedge_sync::change::Change;
 use selvedge_sync::codec;
-use selvedge_sync::commit::{Batch, Commit, CommitBytes};
+use selvedge_sync::commit::{Batch, Commit};
 use selvedge_sync::crdt::{Assign, ContentHash, CounterState, DotMapState, Entry, ObjectState, Op, Share};
 use selvedge_sync::hlc::Hlc;
-use selvedge_sync::id::{Dot, Incarnation, NodeId, ReplicaId, Scope, Stream};
-use selvedge_sync::key::{Key, Kind};
-use selvedge_sync::replica::{Ask, Config, Event, Input, Message, Output, Recovery, Replica, Tip};
+use selvedge_sync::id::{Dot, Incarnation, ReplicaId, Scope, Stream};
+use selvedge_sync::key::Kind;
+use selvedge_sync::replica::{Ask, Config, Event, Input, Message, Output, Replica, Tip};
 use selvedge_sync::scalar::{Float, Scalar};
 use selvedge_sync::sim::Rng;
 use selvedge_sync::time::Time;
 
+#[expect(unreachable_pub, reason = "shared with the fuzz targets, a library, where it is not")]
+#[path = "../fuzz/src/decoders.rs"]
+mod decoders;
+#[expect(unreachable_pub, reason = "as above")]
+#[path = "../fuzz/src/samples.rs"]
+mod samples;
+
+use decoders::still_works;
+use samples::{NOW, key, messages, node, replica, replica_id, settle};
+
 const MUTATIONS: u64 = if cfg!(debug_assertions) { 3_000 } else { 60_000 };
-const NOW: Time = Time { wall_ms: 1_800_000_000_000, mono_ms: 50_000 };
-
-fn node(byte: u8) -> NodeId {
-    NodeId([byte; 32])
-}
-
-fn replica_id(byte: u8) -> ReplicaId {
-    ReplicaId { node: node(byte), incarnation: Incarnation(1) }
-}
-
-fn key(kind: Kind, name: &str) -> Key {
-    Key::new(kind, name).expect("a key")
-}
-
-fn small() -> Config {
-    Config { page_bytes: 400, log_bytes: 4_000, log_commits_kept: 2, ..Config::default() }
-}
-
-/// A replica with a peer, and some content of every type.
-fn replica(byte: u8) -> Replica {
-    let mut replica = Replica::new(replica_id(byte), small());
-    replica.handle(Input::PeerUp(node(9)), NOW);
-    for round in 0..4 {
-        let changes = vec![
-            (key(Kind::GCounter, "c"), Change::Increment(3)),
-            (key(Kind::PnCounter, "p"), Change::Decrement(3)),
-            (key(Kind::GSet, "g"), Change::Add(vec![Scalar::Int(round), Scalar::Float(Float(0.5)), Scalar::Null])),
-            (key(Kind::OrSet, "o"), Change::Add(vec![Scalar::from("x"), Scalar::Bytes(vec![1, 2, 3])])),
-            (key(Kind::OrSet, "o"), Change::Remove(vec![Scalar::Int(round)])),
-            (
-                key(Kind::LwwMap, "m"),
-                Change::Put(vec![("f".to_owned(), Scalar::Bool(true)), (format!("f{round}"), Scalar::Int(-1))]),
-            ),
-        ];
-        settle(&mut replica, Input::Commit { ticket: 1, changes, request: None });
-    }
-    replica
-}
-
-/// Feeds an input and reports at once everything durable that it leads to; returns what would be sent.
-fn settle(replica: &mut Replica, input: Input) -> Vec<Message> {
-    let mut sent = Vec::new();
-    let mut inputs = vec![input];
-    while let Some(input) = inputs.pop() {
-        for output in replica.handle(input, NOW) {
-            match output {
-                Output::Persist { token, .. } | Output::Checkpoint { token, .. } => {
-                    inputs.push(Input::Persisted { token });
-                }
-                Output::Rebirth { incarnation, .. } => inputs.push(Input::Reborn(incarnation)),
-                Output::Send { message, .. } => sent.push(message),
-                Output::Committed { .. } | Output::Event(_) => {}
-                Output::Watching { .. } | Output::Changed { .. } => {}
-            }
-        }
-    }
-    sent
-}
-
-/// One message of every kind, as another replica would send it.
-fn messages() -> Vec<Message> {
-    let mut other = replica(9);
-    let ask = |message: Message| Input::Receive { from: node(1), message };
-    let nothing = Message::Vector {
-        seen: VersionVector::default(),
-        behind: Vec::new(),
-        tip: None,
-        root: ContentHash::ZERO,
-        answer: true,
-    };
-    let everything =
-        |shift, words| Message::StateRequest { asks: vec![Ask { start: 0, last: u64::MAX, shift, words }] };
-    let mut messages = vec![Message::Forgotten, everything(None, Vec::new())];
-    messages.extend(settle(&mut other, Input::PeerUp(node(1))));
-    messages.extend(settle(&mut other, ask(nothing)));
-    messages.extend(settle(
-        &mut other,
-        ask(Message::Digest { root: ContentHash::ZERO, vector: [0; 16], durable: true, exact: true, tip: None }),
-    ));
-    messages.extend(settle(&mut other, ask(everything(None, vec![1, 2]))));
-    messages.extend(settle(&mut other, ask(everything(Some(61), vec![0; 8]))));
-    messages.extend(settle(&mut replica(1), Input::Receive { from: node(9), message: Message::Forgotten }));
-    let commits = other.log().range(&Stream::global(other.me()), 3, 4, usize::MAX);
-    if let selvedge_sync::log::Range::Batch { batch, .. } = commits {
-        messages.push(Message::Commits { batches: vec![batch], more: true });
-    }
-    messages
-}
 
 fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
     for _ in 0..rng.between(1, 4) {
@@ -127,14 +48,6 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
             _ => bytes[at] = [0x00, 0x17, 0x18, 0x1b, 0x3b, 0x5f, 0x7f, 0x9f, 0xbf, 0xf6, 0xfb, 0xff][rng.index(12)],
         }
     }
-}
-
-/// The replica still takes a write, answers a peer and restarts nothing.
-fn still_works(replica: &mut Replica) {
-    let changes = vec![(key(Kind::GSet, "alive"), Change::Add(vec![Scalar::Int(1)]))];
-    let outputs = replica.handle(Input::Commit { ticket: 7, changes, request: None }, NOW);
-    assert!(outputs.iter().any(|output| matches!(output, Output::Committed { ticket: 7, .. })));
-    replica.handle(Input::Tick, NOW);
 }
 
 #[test]
@@ -160,43 +73,36 @@ fn mutated_messages_crash_nobody() {
     assert!(decoded > MUTATIONS / 20, "mutation is mild enough to get past the decoder: {decoded}");
 }
 
+/// The list of the fuzz targets, without a fuzzer. How much of what is mutated still decodes says how deep mutation reaches.
 #[test]
-fn mutated_commits_and_states_crash_nobody() {
-    let mut rng = Rng::new(5);
-    let source = replica(9);
-    let states: Vec<(Key, ObjectState)> =
-        source.state().objects_after(None).map(|(key, object)| (key.clone(), object.state())).collect();
-    let stream = Stream::global(source.me());
-    let selvedge_sync::log::Range::Batch { batch, .. } = source.log().range(&stream, 1, 4, usize::MAX) else {
-        panic!("the log holds the commits")
-    };
-    let mut taken = 0;
-    for _ in 0..MUTATIONS {
-        let mut bytes = batch.commits[rng.index(batch.commits.len())].as_bytes().to_vec();
-        mutate(&mut bytes, &mut rng);
-        let bytes = CommitBytes::from_bytes(&bytes);
-        let mut victim = Replica::new(replica_id(1), small());
-        if Commit::decode(stream, 1, &bytes).is_ok() {
-            taken += 1;
-            let batch = Batch { stream, first: 1, commits: vec![bytes] };
-            settle(
-                &mut victim,
-                Input::Receive { from: node(9), message: Message::Commits { batches: vec![batch], more: false } },
-            );
-            still_works(&mut victim);
+fn mutated_bytes_crash_no_decoder() {
+    for (name, decoder) in decoders::ALL {
+        let originals = samples::of(name);
+        assert!(
+            originals.iter().all(|original| decoder(original)),
+            "the samples for `{name}` are accepted as they are"
+        );
+        let mut rng = Rng::new(5);
+        let mut taken = 0;
+        for _ in 0..MUTATIONS / 2 {
+            let mut bytes = originals[rng.index(originals.len())].clone();
+            mutate(&mut bytes, &mut rng);
+            taken += u64::from(decoder(&bytes));
         }
-        let (key, state) = &states[rng.index(states.len())];
-        let mut bytes = if rng.chance(500) { codec::encode(state) } else { state.to_row() };
-        mutate(&mut bytes, &mut rng);
-        if let Ok(state) = ObjectState::from_row(&bytes) {
-            let recovery = Recovery { objects: vec![(key.clone(), state)], ..Recovery::default() };
-            if let Ok(mut recovered) = Replica::recover(replica_id(1), small(), recovery) {
-                taken += 1;
-                still_works(&mut recovered);
-            }
-        }
+        assert!(taken > MUTATIONS / 200, "mutation is mild enough to get past the decoder `{name}`: {taken}");
     }
-    assert!(taken > MUTATIONS / 20, "mutation is mild enough to get past the decoder: {taken}");
+}
+
+/// Every decoder has its target, and every target its decoder.
+#[test]
+fn the_fuzz_targets_are_the_decoders() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
+    let files = std::fs::read_dir(folder).expect("there are targets").map(|entry| entry.expect("an entry").path());
+    let mut targets: Vec<_> = files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+    let mut decoders = decoders::ALL.map(|(name, _)| name);
+    targets.sort();
+    decoders.sort_unstable();
+    assert_eq!(targets, decoders);
 }
 
 /// A message as its bytes would bring it; `None` when the decoder refuses it.

@@ -46,7 +46,8 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
         log: recovered.log,
     };
     let retire_after_ms = millis(config.state.retire_after);
-    let engine = replica::Config { max_drift_ms, retire_after_ms, ..replica::Config::default() };
+    let hash_seed = getrandom::u64().map_err(identity::IdentityError::from)?;
+    let engine = replica::Config { max_drift_ms, retire_after_ms, hash_seed, ..replica::Config::default() };
     let replica = Replica::recover(me, engine, recovery)?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
     Ok(Data { key, store, store_events, replica, remembered, life })

@@ -60,7 +60,8 @@ impl Health {
         self.view.read(|replica| {
             let mut reasons = Vec::new();
             if replica.is_fenced() {
-                reasons.push("local writes wait: members know other commits of this node than it does itself".to_owned());
+                reasons
+                    .push("local writes wait: members know other commits of this node than it does itself".to_owned());
             }
             let orphans = replica.orphans();
             let waiting: usize = orphans.certain.iter().chain(&orphans.doubtful).map(|batch| batch.commits.len()).sum();

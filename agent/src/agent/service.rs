@@ -182,7 +182,12 @@ impl Service for AgentService {
         let mut last = after.cloned();
         loop {
             let seen: Vec<Key> = self.view.read(|replica| {
-                replica.readable().objects_after(last.as_ref()).take(KEYS_PER_LOOK).map(|(key, _)| key.clone()).collect()
+                replica
+                    .readable()
+                    .objects_after(last.as_ref())
+                    .take(KEYS_PER_LOOK)
+                    .map(|(key, _)| key.clone())
+                    .collect()
             });
             let finished = seen.len() < KEYS_PER_LOOK;
             last = seen.last().cloned();

@@ -103,12 +103,12 @@ pub(super) fn parse_object_key(bytes: &[u8]) -> Option<Key> {
 
 /// An object as the content of its row.
 pub(super) fn encode_object(state: &ObjectState) -> Vec<u8> {
-    codec::encode(state)
+    state.to_row()
 }
 
 /// The object that a row holds.
 pub(super) fn decode_object(content: &[u8]) -> Result<ObjectState, DecodeError> {
-    codec::decode(content, ROW_BYTES_MAX)
+    ObjectState::from_row(content)
 }
 
 #[cfg(test)]

@@ -57,8 +57,7 @@ fn stream(node: u8) -> Stream {
 fn commit(node: u8, seq: u64) -> CommitBytes {
     let key = format!("gcounter/kills-{node}").parse().expect("a key");
     let ops = vec![(key, Op::GCounter(seq.into()))];
-    Commit { stream: stream(node), seq, hlc: Hlc::from_millis(seq), request: None, ops }
-        .encode()
+    Commit { stream: stream(node), seq, hlc: Hlc::from_millis(seq), request: None, ops }.encode()
 }
 
 fn batch(node: u8, first: u64, count: u64) -> Batch {

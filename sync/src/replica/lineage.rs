@@ -16,6 +16,7 @@ use super::repair::RepairState;
 use super::{Event, Fresh, Message, Orphans, Output, Replica, SCOPE, Tip};
 use crate::causal::VersionVector;
 use crate::commit::{Batch, Commit, RequestId};
+use crate::crdt::Seeded;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::limits::{RECALL_PATIENCE_MS, REQUEST_PATIENCE_MS, SEQ_MAX};
 use crate::log::{Log, Range};
@@ -231,7 +232,7 @@ impl Replica {
 
     /// The store holds nothing but the orphans now, and so do we. What readers saw, they go on seeing until it is repaired.
     fn start_from_nothing(&mut self, orphans: Orphans, now: Time, out: &mut Vec<Output>) {
-        let before = std::mem::replace(&mut self.state, State::new(self.me));
+        let before = std::mem::replace(&mut self.state, State::seeded(self.me, Seeded(self.config.hash_seed)));
         self.requests.forget(&requests_of(&orphans.certain));
         out.push(Output::Event(Event::BegunAnew { orphans: count(&orphans.certain) + count(&orphans.doubtful) }));
         self.seen = VersionVector::default();

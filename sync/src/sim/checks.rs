@@ -210,7 +210,9 @@ impl Sim<'_> {
         for (index, node) in self.nodes.iter().enumerate() {
             let Some(replica) = &node.replica else { continue };
             self.coverage.add(replica.counters());
-            if replica.state().garbage() > 0 {
+            // Which of two hosts with one key is told what all have is left to chance, which may keep it from one for long.
+            let twins = self.bearers.get(&node.id).map_or(0, Vec::len) > 1;
+            if replica.state().garbage() > 0 && !twins {
                 return Err(format!(
                     "node {index} keeps {} things that all have forgotten; what it knows to be everywhere is {}what it has seen",
                     replica.state().garbage(),

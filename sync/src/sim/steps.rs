@@ -236,8 +236,6 @@ impl Sim<'_> {
         match bearers.as_slice() {
             [one] if *one == from => Err(format!("node {from} sends to itself")),
             [one] => Ok(*one),
-            // Once nothing goes wrong any more, both are found in turn: chance alone could keep a digest from one for ever.
-            several if self.calm => Ok(several[usize::try_from(self.now_ms / 100).unwrap_or(0) % several.len()]),
             several => Ok(several[self.rng.index(several.len())]),
         }
     }

@@ -1,0 +1,6 @@
+//! Feeds whatever the fuzzer finds to `decoders::message`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    selvedge_fuzz::decoders::message(bytes);
+});
