@@ -5,7 +5,7 @@
 //! for speed (xxh3, 128 bits): whoever can write into the data directory can do as he likes anyway.
 
 use redb::TableDefinition;
-use selvedge_sync::codec::{self, DecodeError};
+use selvedge_sync::codec::DecodeError;
 use selvedge_sync::crdt::ObjectState;
 use selvedge_sync::id::Stream;
 use selvedge_sync::key::{Key, Kind};
