@@ -175,7 +175,10 @@ impl Driver {
             Request::PeerUp(node) => inputs.push(Input::PeerUp(node)),
             Request::PeerDown(node) => inputs.push(Input::PeerDown(node)),
             Request::Members(members) => inputs.push(Input::Members(members)),
-            Request::Reborn(incarnation) => inputs.push(Input::Reborn(incarnation)),
+            Request::Reborn(incarnation) => {
+                self.waiting.answer_before(incarnation);
+                inputs.push(Input::Reborn(incarnation));
+            }
             Request::Watch { id, prefix, reply } => {
                 self.listening.expect(id, reply);
                 inputs.push(Input::Watch { id, prefix });

@@ -37,8 +37,20 @@ impl Waiting {
         drop(reply.applied.send(result));
     }
 
+    /// A new incarnation is durable, and with it, for the store keeps order, every commit of those before it: as a commit, or as
+    /// one that is to be made again.
+    pub(super) fn answer_before(&mut self, incarnation: Incarnation) {
+        let earlier = |(stream, _): &&(Stream, u64)| stream.replica.incarnation != incarnation;
+        let done: Vec<_> = self.durable.keys().filter(earlier).copied().collect();
+        self.tell(done);
+    }
+
     pub(super) fn answer_durable(&mut self, durable: &VersionVector) {
         let done: Vec<_> = self.durable.keys().filter(|(stream, seq)| durable.seq(stream) >= *seq).copied().collect();
+        self.tell(done);
+    }
+
+    fn tell(&mut self, done: Vec<(Stream, u64)>) {
         for waiter in done.iter().filter_map(|commit| self.durable.remove(commit)).flatten() {
             if waiter.send(()).is_err() {
                 tracing::debug!("the caller of a commit that is now durable has gone");

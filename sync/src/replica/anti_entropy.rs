@@ -64,8 +64,10 @@ impl Replica {
     /// Sends a digest to the peer whose turn it is.
     fn send_turn(&mut self, out: &mut Vec<Output>) {
         let connected = &self.peers.connected;
-        let after = |turn: NodeId| connected.range((Excluded(turn), Unbounded)).next();
-        let Some(node) = self.peers.turn.and_then(after).or(connected.first()).copied() else { return };
+        // The first turn is that of the next node after us: not all who start together begin with the same.
+        let turn = self.peers.turn.unwrap_or(self.me.node);
+        let next = connected.range((Excluded(turn), Unbounded)).next();
+        let Some(node) = next.or(connected.first()).copied() else { return };
         self.peers.turn = Some(node);
         self.send_digest(node, out);
     }
@@ -187,6 +189,13 @@ impl Replica {
         let peer = self.peers.known.get(&to);
         let on_its_way = peer.and_then(|peer| peer.pushed).filter(|_| casually);
         let on_its_way = on_its_way.filter(|(_, at)| now.mono_ms.saturating_sub(*at) < REQUEST_PATIENCE_MS);
+        let recently = |(at, _): &(u64, [u8; 16])| now.mono_ms.saturating_sub(*at) < REQUEST_PATIENCE_MS;
+        let answered = peer.and_then(|peer| peer.answered).filter(recently);
+        if answered.is_some_and(|(_, vector)| vector == theirs.digest()) {
+            // Both found out at the same moment that they differ, and asked: all that this question is about is on its way.
+            return;
+        }
+        let mut withheld = on_its_way.is_some();
         let mut streams: Vec<_> = self.durable().iter().collect();
         if let Some(served) = peer.and_then(|peer| peer.served) {
             let begun = streams.partition_point(|(stream, _)| *stream <= served);
@@ -196,8 +205,12 @@ impl Replica {
         let mut budget = self.config.page_bytes;
         let mut more = false;
         // A peer that only says what it has may be ahead of its own words; its own commits it surely has, or will ask for.
-        for (stream, through) in streams.into_iter().filter(|(stream, _)| !(casually && stream.replica.node == to)) {
+        for (stream, through) in streams {
             let mut has = theirs.seq(&stream);
+            if casually && stream.replica.node == to {
+                withheld |= has < through;
+                continue;
+            }
             if stream == own
                 && let Some((pushed, _)) = on_its_way
             {
@@ -222,6 +235,7 @@ impl Replica {
         }
         if let Some(peer) = self.peers.known.get_mut(&to) {
             peer.served = batches.last().map(|batch| batch.stream).filter(|_| more);
+            peer.answered = (!withheld && !batches.is_empty()).then(|| (now.mono_ms, theirs.digest()));
         }
         if !batches.is_empty() {
             out.push(Output::Send { to, message: Message::Commits { batches, more } });

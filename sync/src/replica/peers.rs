@@ -42,6 +42,8 @@ pub(super) struct Peer {
     pub(super) pushed: Option<(u64, u64)>,
     /// The stream with which the last page of missing commits ended, when there was more.
     pub(super) served: Option<Stream>,
+    /// When it was last sent all that it missed, as far as a page goes, and the digest of what it had then.
+    pub(super) answered: Option<(u64, [u8; 16])>,
 }
 
 /// What an operator sees of a peer.
@@ -78,7 +80,7 @@ impl Replica {
     pub(super) fn handle_peer_up(&mut self, node: NodeId, out: &mut Vec<Output>) {
         let peer = self.peers.known.entry(node).or_default();
         peer.connected = true;
-        (peer.asked_ms, peer.pushed, peer.served) = (None, None, None);
+        (peer.asked_ms, peer.pushed, peer.served, peer.answered) = (None, None, None, None);
         self.peers.connected.insert(node);
         self.send_digest(node, out);
     }
