@@ -88,6 +88,7 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.dropped("commit_held", counters.held);
         metrics.dropped("commit_deferred", counters.deferred);
         metrics.dropped("commit_closed", counters.closed);
+        metrics.dropped("repair_abandoned", counters.repairs_abandoned);
     });
     let driver = service.driver.stats();
     metrics.dropped("message_undecodable", driver.undecodable);

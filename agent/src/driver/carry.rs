@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::commit::Batch;
-use selvedge_sync::id::{NodeId, ReplicaId, Stream};
+use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
 use selvedge_sync::replica::{Committed, Event, Fresh, Message, Output};
 use tokio::sync::oneshot;
 
