@@ -29,6 +29,7 @@ use std::thread::JoinHandle;
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::commit::Batch;
 use selvedge_sync::crdt::ObjectState;
+use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{ReplicaId, Stream};
 use selvedge_sync::key::Key;
 use selvedge_sync::replica::{Ahead, Fresh, Orphans};
@@ -71,6 +72,8 @@ pub struct Recovered {
     pub checkpoint_vector: VersionVector,
     /// What the objects may show beyond that.
     pub ahead: Ahead,
+    /// The newest stamp that the last checkpoint knew.
+    pub latest: Hlc,
     /// Commits of earlier incarnations that wait to be made again.
     pub orphans: Orphans,
     /// The objects of the checkpoint, in no particular order.
@@ -104,6 +107,8 @@ pub struct Checkpoint {
     pub vector: VersionVector,
     /// What the objects show beyond that, because a repair is under way.
     pub ahead: Ahead,
+    /// The newest stamp issued or observed.
+    pub latest: Hlc,
     /// Commits of earlier incarnations that wait to be made again. Replaces what the last checkpoint said.
     pub orphans: Orphans,
     /// The objects; `None` stands for one that was forgotten.

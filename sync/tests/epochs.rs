@@ -29,6 +29,7 @@ impl Disk {
             Output::Checkpoint { checkpoint, .. } => {
                 self.recovery.vector.merge(&checkpoint.vector);
                 self.recovery.ahead = checkpoint.ahead.clone();
+                self.recovery.latest = checkpoint.latest;
                 self.recovery.orphans = checkpoint.orphans.clone();
                 for (key, object) in &checkpoint.objects {
                     match object {

@@ -41,6 +41,7 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let recovery = Recovery {
         vector: recovered.checkpoint_vector,
         ahead: recovered.ahead,
+        latest: recovered.latest,
         orphans: recovered.orphans,
         objects: recovered.objects,
         log: recovered.log,

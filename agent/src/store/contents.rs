@@ -10,6 +10,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefi
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::codec;
 use selvedge_sync::crdt::ObjectState;
+use selvedge_sync::hlc::Hlc;
 use selvedge_sync::key::Key;
 use selvedge_sync::replica::{Ahead, Orphans};
 use serde::de::DeserializeOwned;
@@ -17,8 +18,8 @@ use serde::de::DeserializeOwned;
 use super::Identity;
 use super::error::StoreError;
 use super::layout::{
-    self, FACT_AHEAD, FACT_DAMAGED, FACT_FORMAT, FACT_IDENTITY, FACT_LOG, FACT_ORPHANS, FACT_OWN_DAMAGED, FACT_VECTOR,
-    FACTS, LogPlace, META, OBJECTS, ROW_BYTES_MAX,
+    self, FACT_AHEAD, FACT_DAMAGED, FACT_FORMAT, FACT_IDENTITY, FACT_LATEST, FACT_LOG, FACT_ORPHANS, FACT_OWN_DAMAGED,
+    FACT_VECTOR, FACTS, LogPlace, META, OBJECTS, ROW_BYTES_MAX,
 };
 
 /// What a disk says of a block that it cannot read: `EIO`.
@@ -30,6 +31,7 @@ pub(super) struct Contents {
     pub(super) identity: Option<Identity>,
     pub(super) vector: VersionVector,
     pub(super) ahead: Ahead,
+    pub(super) latest: Hlc,
     pub(super) orphans: Orphans,
     pub(super) place: Option<LogPlace>,
     pub(super) own_damaged: bool,
@@ -50,6 +52,7 @@ pub(super) fn read(database: &Database) -> Result<Contents, StoreError> {
     contents.identity = read_fact(&transaction, FACT_IDENTITY, damage)?;
     contents.vector = read_fact(&transaction, FACT_VECTOR, damage)?.unwrap_or_default();
     contents.ahead = read_fact(&transaction, FACT_AHEAD, damage)?.unwrap_or_default();
+    contents.latest = read_fact(&transaction, FACT_LATEST, damage)?.unwrap_or_default();
     contents.orphans = read_fact(&transaction, FACT_ORPHANS, damage)?.unwrap_or_default();
     contents.place = read_fact(&transaction, FACT_LOG, damage)?;
     contents.own_damaged = fact_row(&transaction, FACT_OWN_DAMAGED)?.is_some();

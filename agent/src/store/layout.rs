@@ -39,6 +39,9 @@ pub(super) const FACT_AHEAD: &str = "ahead";
 /// Commits of earlier incarnations that wait to be made again; absent when there are none.
 pub(super) const FACT_ORPHANS: &str = "orphans";
 
+/// The newest stamp issued or observed.
+pub(super) const FACT_LATEST: &str = "latest";
+
 /// The name of a [`LogPlace`] among the facts.
 pub(super) const FACT_LOG: &str = "log";
 

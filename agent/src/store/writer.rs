@@ -17,8 +17,8 @@ use serde::Serialize;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::layout::{
-    self, FACT_AHEAD, FACT_DAMAGED, FACT_IDENTITY, FACT_ORPHANS, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS, LogPlace, META,
-    OBJECTS,
+    self, FACT_AHEAD, FACT_DAMAGED, FACT_IDENTITY, FACT_LATEST, FACT_ORPHANS, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS,
+    LogPlace, META, OBJECTS,
 };
 use super::log::{Floors, Folder, Log};
 use super::meter::Metered;
@@ -224,6 +224,7 @@ fn write_checkpoint(
     }
     put_fact(transaction, FACT_VECTOR, &checkpoint.vector)?;
     put_fact(transaction, FACT_AHEAD, &checkpoint.ahead)?;
+    put_fact(transaction, FACT_LATEST, &checkpoint.latest)?;
     let orphans = &checkpoint.orphans;
     if orphans.is_empty() {
         transaction.open_table(FACTS)?.remove(FACT_ORPHANS)?;

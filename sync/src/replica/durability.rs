@@ -131,6 +131,7 @@ impl Replica {
             vector,
             ahead,
             objects,
+            latest: self.clock.last(),
             orphans: self.lineage.orphans().clone(),
             log_first: self.log.firsts(),
         };

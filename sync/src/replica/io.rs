@@ -164,6 +164,8 @@ pub struct Checkpoint {
     pub ahead: Ahead,
     /// Objects that changed since the last checkpoint; `None` for one that was forgotten.
     pub objects: Vec<(Key, Option<ObjectState>)>,
+    /// The newest stamp issued or observed: no restart may fall behind it.
+    pub latest: Hlc,
     /// Commits of earlier incarnations of ours that wait to be made again. Replaces what was stored before; nearly always empty.
     /// [`Recovery::orphans`](super::Recovery::orphans) is to be what was last given, here or with [`Fresh`].
     pub orphans: Orphans,

@@ -5,6 +5,7 @@ use crate::causal::VersionVector;
 use crate::codec::DecodeError;
 use crate::commit::{Batch, Commit};
 use crate::crdt::{ObjectState, OpError};
+use crate::hlc::Hlc;
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
 
@@ -15,6 +16,8 @@ pub struct Recovery {
     pub vector: VersionVector,
     /// What the objects may show beyond that; see [`Checkpoint::ahead`](super::Checkpoint::ahead).
     pub ahead: Ahead,
+    /// The newest stamp that the last checkpoint knew.
+    pub latest: Hlc,
     /// Commits of earlier incarnations that are to be made again; see [`Checkpoint::orphans`](super::Checkpoint::orphans).
     pub orphans: Orphans,
     /// The objects of the checkpoint.
@@ -72,6 +75,7 @@ impl Replica {
             }
         }
         replica.state.restore(objects);
+        replica.clock.observe(recovery.latest);
         replica.seen = recovery.vector;
         replica.repair.ahead = recovery.ahead;
         let mut applied_bytes = 0;

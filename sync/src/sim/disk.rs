@@ -10,6 +10,7 @@ use crate::causal::VersionVector;
 use crate::codec;
 use crate::commit::{Batch, CommitBytes};
 use crate::crdt::ObjectState;
+use crate::hlc::Hlc;
 use crate::id::{Incarnation, Stream};
 use crate::key::Key;
 use crate::replica::{Ahead, Checkpoint, Fresh, Orphans, Recovery};
@@ -24,6 +25,7 @@ pub(super) struct Image {
     vector: VersionVector,
     ahead: Ahead,
     orphans: Orphans,
+    latest: Hlc,
     objects: BTreeMap<Key, Vec<u8>>,
     log: BTreeMap<(Stream, u64), CommitBytes>,
 }
@@ -59,8 +61,8 @@ pub(super) struct Disk {
 
 impl Image {
     pub(super) fn blank(incarnation: Incarnation) -> Self {
-        let (vector, ahead, orphans, objects, log) = Default::default();
-        Self { incarnation, vector, ahead, orphans, objects, log }
+        let (vector, ahead, orphans, latest, objects, log) = Default::default();
+        Self { incarnation, vector, ahead, orphans, latest, objects, log }
     }
 
     /// The same content on behalf of another incarnation.
@@ -79,6 +81,7 @@ impl Image {
                 self.vector.merge(&checkpoint.vector);
                 self.ahead.clone_from(&checkpoint.ahead);
                 self.orphans.clone_from(&checkpoint.orphans);
+                self.latest = checkpoint.latest;
                 for (key, object) in &checkpoint.objects {
                     match object {
                         Some(object) => self.objects.insert(key.clone(), codec::encode(object)),
@@ -120,6 +123,7 @@ impl Image {
             vector: self.vector.clone(),
             ahead: self.ahead.clone(),
             orphans: self.orphans.clone(),
+            latest: self.latest,
             objects,
             log,
         })

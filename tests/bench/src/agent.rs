@@ -128,6 +128,7 @@ pub(crate) fn recovery(recovered: Recovered) -> Recovery {
     Recovery {
         vector: recovered.checkpoint_vector,
         ahead: recovered.ahead,
+        latest: recovered.latest,
         orphans: recovered.orphans,
         objects: recovered.objects,
         log: recovered.log,
@@ -136,6 +137,6 @@ pub(crate) fn recovery(recovered: Recovered) -> Recovery {
 
 /// What the driver makes of a checkpoint of the replica's.
 fn stored(token: u64, checkpoint: replica::Checkpoint) -> Checkpoint {
-    let replica::Checkpoint { vector, ahead, objects, orphans, log_first } = checkpoint;
-    Checkpoint { token, vector, ahead, orphans, objects, log_first }
+    let replica::Checkpoint { vector, ahead, objects, latest, orphans, log_first } = checkpoint;
+    Checkpoint { token, vector, ahead, latest, orphans, objects, log_first }
 }
