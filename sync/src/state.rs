@@ -3,9 +3,14 @@
 //! Turns a draft into operations, applies operations, merges objects of other hosts. Knows no peers and no log. The invariant:
 //! `root` is the sum of the content of all objects, whatever order they changed in; and nothing that leaves depends on a hash.
 
+mod leaves;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
+
+use leaves::Leaves;
+pub(crate) use leaves::{Range, mark, mix};
 
 use crate::causal::VersionVector;
 use crate::crdt::{Assign, ContentHash, Context, Counter, Object, ObjectState, Op, Raise, Seeded, Value};
@@ -24,6 +29,7 @@ pub struct State {
     /// In the order in which they came, which says nothing. What leaves the state is in order of key.
     objects: IndexMap<Key, Slot, Seeded>,
     order: BTreeSet<Key>,
+    leaves: Leaves,
     root: ContentHash,
     bytes: u64,
     /// Objects that hold deferred dots or nothing at all, or did when they were last looked at: what [`State::settle`] looks at.
@@ -38,13 +44,15 @@ pub struct State {
 #[derive(Clone, Debug)]
 struct Slot {
     object: Object,
+    /// The next object of the leaf.
+    next: u32,
     unsettled: bool,
     dirty: bool,
 }
 
 impl Slot {
-    fn needs_settling(&self) -> bool {
-        self.object.garbage() > 0 || self.object.is_forgettable()
+    const fn new(object: Object) -> Self {
+        Self { object, next: leaves::NONE, unsettled: false, dirty: false }
     }
 }
 
@@ -63,6 +71,7 @@ impl State {
             seed,
             objects: IndexMap::with_hasher(seed),
             order: BTreeSet::new(),
+            leaves: Leaves::default(),
             root: ContentHash::ZERO,
             bytes: 0,
             unsettled: Vec::new(),
@@ -104,7 +113,7 @@ impl State {
     #[must_use]
     pub fn garbage(&self) -> usize {
         let unsettled = self.unsettled.iter().filter_map(|key| self.objects.get(key));
-        unsettled.filter(|slot| slot.needs_settling()).map(|slot| slot.object.garbage().max(1)).sum()
+        unsettled.filter(|slot| slot.object.needs_settling()).map(|slot| slot.object.garbage().max(1)).sum()
     }
 
     /// An object; `None` when nobody has written it.
@@ -222,12 +231,14 @@ impl State {
             let before = slot.object.garbage();
             if before > 0 {
                 slot.object.settle(context);
+                let position = slot.object.content().position();
+                self.leaves.change(position, None, leaves::settled_mark(&slot.object));
             }
             if slot.object.garbage() < before && !slot.dirty {
                 slot.dirty = true;
                 self.dirty.push(key.clone());
             }
-            slot.unsettled = slot.needs_settling();
+            slot.unsettled = slot.object.needs_settling();
             slot.unsettled
         });
         self.unsettled = unsettled;
@@ -236,19 +247,25 @@ impl State {
     /// Forgets objects that hold nothing any more. Right when every member has seen what emptied them.
     pub fn forget_empty(&mut self) {
         let mut unsettled = std::mem::take(&mut self.unsettled);
+        // Names can be chosen so that they crowd in one leaf. Building all leaves anew costs as many steps as there are objects.
+        let (mut steps, mut is_linked) = (self.objects.len(), true);
         unsettled.retain(|key| {
-            let Some(slot) = self.objects.get(key) else { return false };
+            let Some((index, _, slot)) = self.objects.get_full(key) else { return false };
             if !slot.object.is_forgettable() {
                 return true;
             }
             if !slot.dirty {
                 self.dirty.push(key.clone());
             }
-            self.objects.swap_remove(key);
+            is_linked = is_linked && self.leaves.swap_remove(&mut self.objects, index, &mut steps);
+            self.objects.swap_remove_index(index);
             self.order.remove(key);
             false
         });
         self.unsettled = unsettled;
+        if !is_linked || self.leaves.is_sparse(self.objects.len()) {
+            self.leaves.rebuild(&mut self.objects);
+        }
     }
 
     /// The objects that changed since the last call, in order of key, for the store; `None` stands for one that was forgotten.
@@ -302,8 +319,8 @@ impl State {
             object.merge(state, context, context);
             self.root = self.root.plus(object.content().hash());
             self.bytes = self.bytes.saturating_add(object.content().bytes());
-            let mut slot = Slot { object, unsettled: false, dirty: false };
-            if slot.needs_settling() {
+            let mut slot = Slot::new(object);
+            if slot.object.needs_settling() {
                 slot.unsettled = true;
                 self.unsettled.push(key.clone());
             }
@@ -311,17 +328,20 @@ impl State {
         }
         // Built at once, the order is packed, and costs no more than sorting what is nearly sorted.
         self.order = self.objects.keys().cloned().collect();
+        self.leaves.rebuild(&mut self.objects);
     }
 
     fn touch(&mut self, key: Key, act: impl FnOnce(&mut Object)) {
         let index = self.objects.get_index_of(&key).unwrap_or_else(|| self.insert(key));
         let Some((key, slot)) = self.objects.get_index_mut(index) else { return };
-        let before = *slot.object.content();
+        let (before, mark_before) = (*slot.object.content(), leaves::settled_mark(&slot.object));
         act(&mut slot.object);
-        let after = slot.object.content();
+        let (after, needs_settling) = (slot.object.content(), slot.object.needs_settling());
+        let mark_after = (!needs_settling).then(|| mark(&slot.object));
+        self.leaves.change(after.position(), mark_before, mark_after);
         self.root = self.root.minus(before.hash()).plus(after.hash());
         self.bytes = self.bytes.saturating_sub(before.bytes()).saturating_add(after.bytes());
-        if !slot.unsettled && slot.needs_settling() {
+        if !slot.unsettled && needs_settling {
             slot.unsettled = true;
             self.unsettled.push(key.clone());
         }
@@ -337,9 +357,11 @@ impl State {
     }
 
     fn insert(&mut self, key: Key) -> usize {
-        let slot = Slot { object: Object::new(&key), unsettled: false, dirty: false };
+        let slot = Slot::new(Object::new(&key));
         self.order.insert(key.clone());
-        self.objects.insert_full(key, slot).0
+        let index = self.objects.insert_full(key, slot).0;
+        self.leaves.insert(&mut self.objects, index);
+        index
     }
 }
 
@@ -379,9 +401,20 @@ impl ReadState for State {
 }
 
 impl State {
-    /// All objects, in an order that means nothing: for sums over all of them.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = (&Key, &Object)> {
-        self.objects.iter().map(|(key, slot)| (key, &slot.object))
+    /// Small ranges that cover those from `start` to `last`, in order of position.
+    pub(crate) fn ranges(&self, start: u64, last: u64) -> impl Iterator<Item = Range> {
+        self.leaves.ranges(start, last)
+    }
+
+    /// The objects of one of [`State::ranges`], in an order that means nothing.
+    pub(crate) fn objects_of(&self, range: &Range) -> impl Iterator<Item = (&Key, &Object)> {
+        leaves::chain(&self.objects, range)
+    }
+
+    /// The objects that need settling, in an order that means nothing: those that the sums of [`State::ranges`] leave out.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = (&Key, &Object)> {
+        let unsettled = self.unsettled.iter().filter_map(|key| Some((key, self.object(key)?)));
+        unsettled.filter(|(_, object)| object.needs_settling())
     }
 
     /// Removes of `key` what another host, which has seen `theirs`, does not hold any more: it holds nothing of that name.

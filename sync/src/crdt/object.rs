@@ -139,6 +139,12 @@ impl Object {
         }
     }
 
+    /// Whether the object keeps something only until every member has seen what made it so.
+    #[must_use]
+    pub fn needs_settling(&self) -> bool {
+        self.garbage() > 0 || self.is_forgettable()
+    }
+
     /// The object for storing and sending.
     #[must_use]
     pub fn state(&self) -> ObjectState {

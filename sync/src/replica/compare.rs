@@ -1,4 +1,4 @@
-//! Comparing two states by ranges of position: what is asked, and the one scan over the objects that asking and answering take.
+//! Comparing two states by ranges of position: what is asked, and what a state holds of it, which asking and answering take.
 //!
 //! A range is told either by the sums of its parts or by the hash of each object in it. Both cover dots and values (by the
 //! content hash) and deferred dots, which the content hash leaves out: an object passed over as equal must not hide a removal
@@ -10,7 +10,7 @@ use crate::codec;
 use crate::crdt::{Object, ObjectState};
 use crate::key::Key;
 use crate::limits::{REPAIR_ASKS_MAX, REPAIR_WORDS_MAX};
-use crate::state::State;
+use crate::state::{State, mark, mix};
 
 /// A question about one range of [`Key::position`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,13 @@ impl Ask {
         })
     }
 
+    /// The part, of those told by sums, that these positions lie in; `None` when they do not lie in a single one.
+    pub(super) fn part_of(&self, start: u64, last: u64) -> Option<u64> {
+        let shift = self.shift?;
+        let part = start.checked_sub(self.start)? >> shift;
+        (last <= self.last && (last - self.start) >> shift == part).then_some(part)
+    }
+
     /// The index of the question about `position`, if there is one.
     pub(super) fn about(asks: &[Self], position: u64) -> Option<usize> {
         let index = asks.partition_point(|ask| ask.start <= position).checked_sub(1)?;
@@ -102,7 +109,8 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Looks through all objects once; keeps at most about `items_max` of those told one by one, the first ones.
+    /// Looks at what is asked about; keeps at most about `items_max` of the objects told one by one, the first ones. Parts
+    /// beyond the cut are not summed.
     pub(super) fn of(state: &'a State, asks: &[Ask], items_max: usize) -> Self {
         let mut firsts = Vec::with_capacity(asks.len());
         let mut parts = 0;
@@ -111,24 +119,58 @@ impl<'a> Survey<'a> {
             parts += usize::try_from(ask.count()).unwrap_or(usize::MAX);
         }
         let mut survey = Self { sums: vec![Sum::default(); parts], firsts, items: Vec::new(), cut: None };
-        for (key, object) in state.objects().filter(|(_, object)| !object.is_forgettable()) {
-            let position = object.content().position();
-            let Some(index) = Ask::about(asks, position) else { continue };
-            let Some(shift) = asks[index].shift else {
-                if survey.cut.is_none_or(|cut| position < cut) {
-                    survey.items.push(Item { position, hash: hash(position, object), key, object });
-                    survey.shrink_to(items_max);
+        // The first position that has not been looked at.
+        let mut next = Some(0);
+        'asks: for (index, ask) in asks.iter().enumerate() {
+            for range in state.ranges(ask.start, ask.last) {
+                if next.is_none_or(|next| range.start < next) {
+                    // Another question is about a part of the same range: its objects have been looked at for both.
+                    continue;
                 }
-                continue;
-            };
-            let part = usize::try_from((position - asks[index].start) >> shift).unwrap_or(usize::MAX);
-            if let Some(sum) = survey.sums.get_mut(survey.firsts[index].saturating_add(part)) {
-                sum.sum = sum.sum.wrapping_add(hash(position, object));
-                sum.count += 1;
+                next = range.last.checked_add(1);
+                if let Some(part) = ask.part_of(range.start, range.last) {
+                    survey.add(index, part, range.sum, u64::from(range.count));
+                    continue;
+                }
+                state.objects_of(&range).for_each(|(key, object)| survey.look_at(asks, key, object, items_max));
+                if survey.cut.is_some() || survey.items.len() > items_max {
+                    survey.cut = survey.cut.or(next);
+                    break 'asks;
+                }
+            }
+        }
+        for (_, object) in state.unsettled().filter(|(_, object)| !object.is_forgettable()) {
+            let position = object.content().position();
+            if let Some(index) = Ask::about(asks, position)
+                && let Some(part) = asks[index].part_of(position, position)
+            {
+                survey.add(index, part, hash(object), 1);
             }
         }
         survey.items.sort_unstable_by_key(|item| (item.position, item.key));
         survey
+    }
+
+    /// Counts an object where it is told one by one, or in a sum of settled ones.
+    fn look_at(&mut self, asks: &[Ask], key: &'a Key, object: &'a Object, items_max: usize) {
+        let position = object.content().position();
+        let Some(index) = Ask::about(asks, position) else { return };
+        if let Some(part) = asks[index].part_of(position, position) {
+            if !object.needs_settling() {
+                self.add(index, part, mark(object), 1);
+            }
+        } else if !object.is_forgettable() && self.cut.is_none_or(|cut| position < cut) {
+            self.items.push(Item { position, hash: hash(object), key, object });
+            self.shrink_to(items_max);
+        }
+    }
+
+    fn add(&mut self, index: usize, part: u64, sum: u64, count: u64) {
+        let part = usize::try_from(part).unwrap_or(usize::MAX);
+        if let Some(of) = self.sums.get_mut(self.firsts[index].saturating_add(part)) {
+            of.sum = of.sum.wrapping_add(sum);
+            of.count += count;
+        }
     }
 
     /// Keeps the first `items_max` of twice as many, so that a page of a large state costs the memory of a page.
@@ -157,8 +199,8 @@ impl<'a> Survey<'a> {
 }
 
 /// What the two sides compare of one object.
-fn hash(position: u64, object: &Object) -> u64 {
-    let hash = mix(mix(position) ^ object.content().hash().word());
+fn hash(object: &Object) -> u64 {
+    let hash = mark(object);
     if object.garbage() == 0 {
         return hash;
     }
@@ -175,14 +217,6 @@ fn hash(position: u64, object: &Object) -> u64 {
         ObjectState::GCounter(_) | ObjectState::PnCounter(..) | ObjectState::GSet(_) => 0,
     };
     mix(hash ^ deferred)
-}
-
-/// Spreads what sums must not cancel out. Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-const fn mix(word: u64) -> u64 {
-    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 fn first_word(hash: &blake3::Hash) -> u64 {
@@ -244,7 +278,7 @@ mod tests {
 
     #[test]
     fn an_object_lies_where_its_key_says() {
-        for (key, object) in state(0..50).objects() {
+        for (key, object) in state(0..50).objects_after(None) {
             assert_eq!(object.content().position(), key.position());
         }
     }
