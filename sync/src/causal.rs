@@ -63,12 +63,27 @@ impl VersionVector {
     /// The same but for `stream`, of which only what is up to `seq` is left.
     #[must_use]
     pub fn with_only(&self, stream: &Stream, seq: u64) -> Self {
-        if self.seq(stream) <= seq {
-            return self.clone();
+        self.lowered([(*stream, seq)])
+    }
+
+    /// The same but for the streams named, of which only what is up to the numbers beside them is left.
+    #[must_use]
+    pub fn lowered(&self, to: impl IntoIterator<Item = (Stream, u64)>) -> Self {
+        let mut lowered = self.clone();
+        for (stream, seq) in to {
+            let before = lowered.seq(&stream);
+            if before > seq {
+                let sum = lowered.sum.wrapping_sub(entry_hash(&stream, before));
+                lowered.sum = sum.wrapping_add(entry_hash(&stream, seq));
+                let dots = &mut Arc::make_mut(&mut lowered.clock).dots;
+                if seq == 0 {
+                    dots.remove(&stream);
+                } else {
+                    dots.insert(stream, seq);
+                }
+            }
         }
-        let mut capped: Self = self.iter().filter(|(other, _)| other != stream).collect();
-        capped.advance(*stream, seq);
-        capped
+        lowered
     }
 
     /// Whether the commit named by `dot` in `scope` has been seen.

@@ -107,15 +107,15 @@ pub const FORGET_MS: u64 = 1_000;
 /// host that is mended the next morning has missed nothing.
 pub const RETIRE_AFTER_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// How long a writer that doubts its own memory waits for a peer that remembers, in milliseconds. Local writes wait meanwhile.
-pub const RECALL_PATIENCE_MS: u64 = 5_000;
-
 /// How long after its start a replica with commits that perhaps nobody else has waits before it believes that it has heard of
 /// all members, in milliseconds.
 pub const ORPHANS_GRACE_MS: u64 = 10_000;
 
-/// Counters whose share of retired writers one commit takes over. It fits a commit with room to spare.
+/// Counters whose shares of retired writers one commit takes over.
 pub const FOLDS_PER_COMMIT: usize = 256;
+
+/// Shares of retired writers that one commit takes over. Each is named in some fifty bytes; one counter more than that fits too.
+pub const FOLD_DOTS_PER_COMMIT: usize = 4096;
 
 /// Bytes of commits that overtook their predecessors and are kept until those arrive: a few pages.
 pub const EARLY_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -147,6 +147,7 @@ impl Replica {
             Input::Members(members) => {
                 self.members = members.into_iter().filter(|node| *node != self.me.node).collect();
                 self.peers.moved = true;
+                self.note_members();
             }
             Input::Persisted { token } => self.handle_persisted(token, now, &mut out),
             Input::StoreFailed => self.durability.become_read_only(),
@@ -184,7 +185,9 @@ impl Replica {
                 self.handle_vector(from, anti_entropy::Heard { seen, behind, root, tip }, answer, now, out);
             }
             Message::Recall { incarnation, from: first } => self.handle_recall(from, incarnation, first, out),
-            Message::Recalled { known, batch } => self.handle_recalled(from, known, batch, now, out),
+            Message::Recalled { incarnation, known, batch } => {
+                self.handle_recalled(from, (incarnation, known), batch, now, out);
+            }
             Message::Forgotten => self.handle_forgotten(from, now, out),
             Message::StateRequest { asks } => self.handle_state_request(from, &asks, out),
             Message::StatePage { seen, ahead, latest, to, last, equal, objects } => {
@@ -220,7 +223,7 @@ impl Replica {
     /// Whether local writes are refused until it is known what our own stream means elsewhere.
     #[must_use]
     pub const fn is_fenced(&self) -> bool {
-        self.lineage.is_fenced()
+        self.lineage.holds_writes()
     }
 
     /// The hash of all live content: equal on replicas that have seen the same commits.

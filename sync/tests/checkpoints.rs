@@ -3,7 +3,7 @@
 use selvedge_sync::change::Change;
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId};
 use selvedge_sync::key::{Key, Kind};
-use selvedge_sync::replica::{Config, Input, Output, Recovery, Replica};
+use selvedge_sync::replica::{Config, Input, Orphans, Output, Recovery, Replica};
 use selvedge_sync::time::Time;
 
 const WALL_MS: u64 = 1_800_000_000_000;
@@ -84,7 +84,9 @@ fn what_a_restart_had_to_apply_counts() {
     let log: Vec<_> = (0..20).map(|_| write(&mut replica, at(0))).collect();
     let applied: u64 = log.iter().map(|batch| batch.commits[0].len() as u64).sum();
     assert!(applied < CHECKPOINT_BYTES, "{applied}");
-    let recovery = Recovery { log, ..Recovery::default() };
+    // The store knows already that nobody has confirmed what was written.
+    let orphans = Orphans { unconfirmed_after: Some(0), ..Orphans::default() };
+    let recovery = Recovery { log, orphans, ..Recovery::default() };
     let mut replica = Replica::recover(me(), config(), recovery).expect("recovers");
     let bytes = bytes_until_checkpoint(&mut replica, at(0));
     assert!((CHECKPOINT_BYTES..CHECKPOINT_BYTES + 100).contains(&(applied + bytes)), "{applied} and {bytes}");

@@ -353,7 +353,7 @@ fn orphans_of(mesh: &Mesh) -> Orphans {
     let mine = Stream::global(mesh.replica(1).me());
     let again = mesh.disks[1].recovery.log.iter().filter(|batch| batch.stream == mine);
     let commits: Vec<_> = again.flat_map(|batch| batch.commits.clone()).collect();
-    Orphans { certain: vec![Batch { stream: old, first: 4, commits }], doubtful: Vec::new() }
+    Orphans { certain: vec![Batch { stream: old, first: 4, commits }], doubtful: Vec::new(), unconfirmed_after: None }
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn a_store_that_lost_its_objects_gives_back_what_only_its_log_had() {
     let own = Stream::global(mesh.replica(1).me());
     let log: Vec<Batch> = mesh.disks[1].recovery.log.iter().filter(|batch| batch.stream == own).cloned().collect();
     let mut disk = Disk { incarnation: 9, ..Disk::default() };
-    disk.recovery.orphans = Orphans { certain: Vec::new(), doubtful: log };
+    disk.recovery.orphans = Orphans { certain: Vec::new(), doubtful: log, unconfirmed_after: None };
     mesh.restart(1, Some(disk));
     mesh.members(&[1], &[0, 1, 2]);
     mesh.connect(&[0, 1]);

@@ -60,8 +60,10 @@ impl Health {
         self.view.read(|replica| {
             let mut reasons = Vec::new();
             if replica.is_fenced() {
-                reasons
-                    .push("local writes wait: members know other commits of this node than it does itself".to_owned());
+                reasons.push(
+                    "local writes wait: this node has lost track of its own past and asks the members for it"
+                        .to_owned(),
+                );
             }
             let orphans = replica.orphans();
             let waiting: usize = orphans.certain.iter().chain(&orphans.doubtful).map(|batch| batch.commits.len()).sum();

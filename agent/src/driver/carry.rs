@@ -192,8 +192,12 @@ fn report(event: &Event) {
         Event::Retired { replica, through } => {
             tracing::warn!(%replica, through, "a writer was silent for too long; its stream is closed");
         }
-        Event::BegunAnew { orphans } => {
-            tracing::error!(orphans, "this node's past is not everybody's: its state comes back from the members");
+        Event::BegunAnew { orphans, missing } => {
+            tracing::error!(
+                orphans,
+                missing,
+                "this node's past is not everybody's: its state comes back from the members"
+            );
         }
         Event::MadeAgain { commits } => tracing::warn!(commits, "commits of an earlier life were made again"),
         Event::RepairAbandoned { from, why } => {

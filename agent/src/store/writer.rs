@@ -226,7 +226,7 @@ fn write_checkpoint(
     put_fact(transaction, FACT_AHEAD, &checkpoint.ahead)?;
     put_fact(transaction, FACT_LATEST, &checkpoint.latest)?;
     let orphans = &checkpoint.orphans;
-    if orphans.is_empty() {
+    if orphans.says_nothing() {
         transaction.open_table(FACTS)?.remove(FACT_ORPHANS)?;
     } else {
         put_fact(transaction, FACT_ORPHANS, orphans)?;
@@ -264,7 +264,7 @@ fn write_identity(
     }
     put_place(&mut facts, &LogPlace { generation, covered: 0, firsts: Vec::new() })?;
     drop(facts);
-    if fresh.orphans.is_empty() { Ok(()) } else { put_fact(transaction, FACT_ORPHANS, &fresh.orphans) }
+    if fresh.orphans.says_nothing() { Ok(()) } else { put_fact(transaction, FACT_ORPHANS, &fresh.orphans) }
 }
 
 fn write_meta(transaction: &WriteTransaction, name: &str, value: Option<&[u8]>) -> Result<(), redb::Error> {

@@ -107,7 +107,7 @@ pub fn messages() -> Vec<Message> {
     messages.extend(settle(&mut other, ask(everything(None, vec![1, 2]))));
     messages.extend(settle(&mut other, ask(everything(Some(61), vec![0; 8]))));
     messages.extend(settle(&mut replica(1), Input::Receive { from: node(9), message: Message::Forgotten }));
-    messages.push(Message::Recalled { known: 4, batch: Some(batch(&other, 3)) });
+    messages.push(Message::Recalled { incarnation: Incarnation(1), known: 4, batch: Some(batch(&other, 3)) });
     messages.push(Message::Commits { batches: vec![batch(&other, 3)], more: true });
     messages
 }
@@ -163,7 +163,7 @@ pub fn of(decoder: &str) -> Vec<Vec<u8>> {
             let whole: Parts = (
                 VersionVector::default(),
                 Ahead::default(),
-                Orphans { certain: vec![batch(&source, 3)], doubtful: Vec::new() },
+                Orphans { certain: vec![batch(&source, 3)], doubtful: Vec::new(), unconfirmed_after: None },
                 Vec::new(),
                 vec![batch(&source, 1)],
             );

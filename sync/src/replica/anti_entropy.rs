@@ -116,12 +116,9 @@ impl Replica {
     pub(super) fn handle_vector(&mut self, from: NodeId, heard: Heard, answer: bool, now: Time, out: &mut Vec<Output>) {
         self.check_memory(from, &heard.seen, now, out);
         self.check_tip(from, heard.tip, now, out);
-        let mut durable = heard.seen.clone();
-        for (stream, seq) in &heard.behind {
-            durable = durable.with_only(stream, *seq);
-        }
+        let durable = heard.seen.lowered(heard.behind);
         // What lies beyond the end of a closed stream does not exist for us: neither is it missing here.
-        let seen = self.retired.cap(heard.seen);
+        let seen = self.retired.cap(&heard.seen);
         let missing = self.seen.missing_from(&seen) > 0;
         let peer = self.peers.known.entry(from).or_default();
         peer.heard_ms = Some(now.mono_ms);

@@ -132,7 +132,7 @@ impl Replica {
             ahead,
             objects,
             latest: self.clock.last(),
-            orphans: self.lineage.orphans().clone(),
+            orphans: self.lineage.to_store(),
             log_first: self.log.firsts(),
         };
         out.push(Output::Checkpoint { token, checkpoint });

@@ -144,6 +144,10 @@ pub struct Orphans {
     pub certain: Vec<Batch>,
     /// Nobody has these, unless some member turns out to.
     pub doubtful: Vec<Batch>,
+    /// Our own commits after this one were made since anybody last confirmed that our stream is the one that it knows; `None`
+    /// when somebody has since this process began.
+    #[serde(default)]
+    pub unconfirmed_after: Option<u64>,
 }
 
 impl Orphans {
@@ -151,6 +155,12 @@ impl Orphans {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.certain.is_empty() && self.doubtful.is_empty()
+    }
+
+    /// Whether there is nothing worth remembering.
+    #[must_use]
+    pub const fn says_nothing(&self) -> bool {
+        self.is_empty() && self.unconfirmed_after.is_none()
     }
 }
 
@@ -270,7 +280,10 @@ pub enum Message {
     /// The answer to a recall.
     #[serde(rename = "l")]
     Recalled {
-        /// How far the answerer has seen the stream.
+        /// Which stream of the asker this is about.
+        #[serde(rename = "i")]
+        incarnation: Incarnation,
+        /// How much of the stream the answerer has durable.
         #[serde(rename = "k")]
         known: u64,
         /// What it retains of what was asked for, from the beginning and as much as fits a page.
@@ -395,6 +408,8 @@ pub enum Event {
     BegunAnew {
         /// How many commits wait to be made again.
         orphans: u64,
+        /// How many more would have to be, but are not retained any more.
+        missing: u64,
     },
     /// Commits of an earlier incarnation of ours, which nobody else has, were made again.
     MadeAgain {

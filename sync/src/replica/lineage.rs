@@ -18,7 +18,7 @@ use crate::causal::VersionVector;
 use crate::commit::{Batch, Commit, RequestId};
 use crate::crdt::Seeded;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
-use crate::limits::{RECALL_PATIENCE_MS, REQUEST_PATIENCE_MS, SEQ_MAX};
+use crate::limits::{REQUEST_PATIENCE_MS, SEQ_MAX};
 use crate::log::{Log, Range};
 use crate::state::State;
 use crate::time::Time;
@@ -27,8 +27,12 @@ use crate::time::Time;
 pub(super) struct Lineage {
     fence: Option<Fence>,
     orphans: Orphans,
-    /// How far our own stream had got when this process began: what follows was written in this life.
-    began_at: u64,
+    /// What a peer must have seen to say how far the others have got: as much as whoever made us begin anew.
+    informed: VersionVector,
+    /// Whether anybody has confirmed since this process began that our stream is the one that it knows.
+    confirmed: bool,
+    /// Whether the store does not know yet that this life is in doubt.
+    unsaid: bool,
     /// When this replica began, or began anew.
     pub(super) began_ms: u64,
     /// What peers had seen when we first heard them since then.
@@ -37,24 +41,41 @@ pub(super) struct Lineage {
     required: Option<Dot>,
     /// What readers see until the repair is done.
     before: Option<Box<State>>,
+    /// How many commits would have to be made again, but are not retained any more.
+    missing: u64,
 }
 
 /// Why local writes wait.
 #[derive(Debug)]
 enum Fence {
-    /// A peer was asked what it has of our stream.
-    Recalling { peer: NodeId, next: u64, asked_ms: u64, since_ms: u64 },
+    /// A peer was asked what it has of our stream. Before `next`, it has the same.
+    Recalling { peer: NodeId, next: u64, asked_ms: u64 },
     /// The store was asked for a new incarnation; `Some` when it begins anew.
     Reborn(Option<Orphans>),
 }
 
 impl Lineage {
-    pub(super) fn with(orphans: Orphans, began_at: u64) -> Self {
-        Self { orphans, began_at, ..Self::default() }
+    /// What was left by a life that ended with our stream at `own`. Unless that life was confirmed, what it wrote without is
+    /// still in doubt; and from here on, what this one writes is.
+    pub(super) fn with(mut orphans: Orphans, own: u64) -> Self {
+        let unsaid = orphans.unconfirmed_after.is_none();
+        orphans.unconfirmed_after.get_or_insert(own);
+        Self { orphans, unsaid, ..Self::default() }
+    }
+
+    /// Whether the store has yet to learn from which commit on this life is in doubt: it has to before the first of them counts.
+    pub(super) fn has_to_say(&mut self) -> bool {
+        std::mem::take(&mut self.unsaid) && !self.confirmed
     }
 
     pub(super) const fn is_fenced(&self) -> bool {
         self.fence.is_some()
+    }
+
+    /// Whether local writes wait: until it is known what our stream means, and until what we had is back, for a draft over less
+    /// than readers see would do other things than its writer meant.
+    pub(super) const fn holds_writes(&self) -> bool {
+        self.fence.is_some() || self.before.is_some()
     }
 
     /// Whether the store was asked to begin anew and has not said that it did.
@@ -68,6 +89,12 @@ impl Lineage {
 
     pub(super) const fn orphans(&self) -> &Orphans {
         &self.orphans
+    }
+
+    /// What the store is to remember: of a life that was confirmed, the next need not doubt what it wrote.
+    pub(super) fn to_store(&self) -> Orphans {
+        let unconfirmed_after = self.orphans.unconfirmed_after.filter(|_| !self.confirmed);
+        Orphans { unconfirmed_after, ..self.orphans.clone() }
     }
 
     pub(super) fn take_orphans(&mut self, pick: impl FnOnce(&mut Orphans) -> &mut Vec<Batch>) -> Vec<Batch> {
@@ -93,12 +120,25 @@ impl Replica {
         }
     }
 
-    /// A peer's last commit of our stream is not the one that we made: this is a snapshot that has written since.
+    /// A peer's last commit of our stream is the one that we made; or it is not, and this is a snapshot that has written since.
     pub(super) fn check_tip(&mut self, peer: NodeId, tip: Option<Tip>, now: Time, out: &mut Vec<Output>) {
         let Some(tip) = tip.filter(|tip| tip.0 == self.me.incarnation) else { return };
-        let ours = self.log.get(&self.own_stream(), tip.1).map(|bytes| Tip::of(tip.0, tip.1, bytes));
-        if ours.is_some_and(|ours| ours != tip) {
-            self.doubt(peer, tip.1, now, out);
+        match self.log.get(&self.own_stream(), tip.1).map(|bytes| Tip::of(tip.0, tip.1, bytes) == tip) {
+            Some(true) => self.confirm(tip.1),
+            Some(false) => self.doubt(peer, tip.1, now, out),
+            None => {}
+        }
+    }
+
+    /// Our stream is known elsewhere as we know it, up to and including `seq`.
+    fn confirm(&mut self, seq: u64) {
+        if self.lineage.is_fenced() {
+            return;
+        }
+        let after = &mut self.lineage.orphans.unconfirmed_after;
+        *after = Some(after.unwrap_or(0).max(seq));
+        if !std::mem::replace(&mut self.lineage.confirmed, true) {
+            self.durability.want_checkpoint();
         }
     }
 
@@ -108,71 +148,84 @@ impl Replica {
         }
         let own = self.own_stream();
         out.push(Output::Event(Event::Amnesia { peer, known, own: self.seen.seq(&own) }));
+        self.lineage.informed = self.peers.known.get(&peer).map(|peer| peer.seen.clone()).unwrap_or_default();
         let Some((next, _)) = self.log.retained(&own) else { return self.conclude(None, now, out) };
-        let (asked_ms, since_ms) = (now.mono_ms, now.mono_ms);
-        self.lineage.fence = Some(Fence::Recalling { peer, next, asked_ms, since_ms });
+        self.lineage.fence = Some(Fence::Recalling { peer, next, asked_ms: now.mono_ms });
         out.push(Output::Send { to: peer, message: Message::Recall { incarnation: self.me.incarnation, from: next } });
     }
 
     /// Tells a peer what we have of its stream.
     pub(super) fn handle_recall(&self, from: NodeId, incarnation: Incarnation, first: u64, out: &mut Vec<Output>) {
         let stream = Stream { scope: SCOPE, replica: ReplicaId { node: from, incarnation } };
+        let known = self.durable().seq(&stream);
         let begin = self.log.retained(&stream).map_or(first, |(retained, _)| first.max(retained));
-        let batch = match self.log.range(&stream, begin, self.durable().seq(&stream), self.config.page_bytes) {
+        let batch = match self.log.range(&stream, begin, known, self.config.page_bytes) {
             Range::Batch { batch, .. } => Some(batch),
             Range::Nothing | Range::Forgotten => None,
         };
-        out.push(Output::Send { to: from, message: Message::Recalled { known: self.seen.seq(&stream), batch } });
+        out.push(Output::Send { to: from, message: Message::Recalled { incarnation, known, batch } });
     }
 
     /// Compares what a peer has of our stream with what we have: from the first difference on, it is two streams.
     pub(super) fn handle_recalled(
         &mut self,
         from: NodeId,
-        known: u64,
+        (incarnation, known): (Incarnation, u64),
         batch: Option<Batch>,
         now: Time,
         out: &mut Vec<Output>,
     ) {
         let own = self.own_stream();
-        let Some(Fence::Recalling { peer, next, asked_ms, .. }) = &mut self.lineage.fence else { return };
         let last = self.seen.seq(&own);
-        let Some(batch) = batch.filter(|batch| batch.stream == own && (*next..=SEQ_MAX).contains(&batch.first)) else {
-            if *peer == from {
-                self.conclude(Some(self.lineage.began_at + 1), now, out);
+        let Some(Fence::Recalling { peer, next: asked, .. }) = self.lineage.fence else { return };
+        if (peer, self.me.incarnation) != (from, incarnation) {
+            return;
+        }
+        let sound = |batch: &Batch| batch.stream == own && (asked..=SEQ_MAX).contains(&batch.first);
+        let Some(batch) = batch.filter(sound) else {
+            if known < asked && asked <= last {
+                // All that it has is the same, but the doubt is not explained: what it has seen is not durable there yet.
+                return;
             }
-            return;
+            let first = asked.max(self.unconfirmed());
+            return self.conclude((first <= last).then_some(first), now, out);
         };
-        if *peer != from {
-            return;
-        }
-        if batch.first > last {
-            return self.conclude(Some(self.lineage.began_at + 1), now, out);
-        }
+        // What it does not retain any more was compared by nobody, unless what follows is the same.
+        let first = if batch.first > asked { asked.max(self.unconfirmed()) } else { asked };
+        let mut next = batch.first;
         for (seq, bytes) in (batch.first..=last).zip(&batch.commits) {
             if self.log.get(&own, seq).is_some_and(|ours| ours != bytes) {
-                return self.conclude(Some(seq), now, out);
+                let different = if seq == batch.first { first.min(seq) } else { seq };
+                return self.conclude(Some(different), now, out);
             }
-            *next = seq + 1;
+            next = seq + 1;
         }
-        if *next > last || *next > known || batch.commits.is_empty() {
+        if batch.first > last {
+            return self.conclude((first <= last).then_some(first), now, out);
+        }
+        if next > last {
             // All that both have is the same. What only the peer has was written before we forgot it.
             return self.conclude(None, now, out);
         }
-        *asked_ms = now.mono_ms;
-        let message = Message::Recall { incarnation: self.me.incarnation, from: *next };
+        self.lineage.fence = Some(Fence::Recalling { peer: from, next, asked_ms: now.mono_ms });
+        let message = Message::Recall { incarnation: self.me.incarnation, from: next };
         out.push(Output::Send { to: from, message });
     }
 
-    /// Asks again, and decides without an answer when none comes: what this process wrote was written under used names.
+    /// The first of our commits that nobody has confirmed.
+    fn unconfirmed(&self) -> u64 {
+        self.lineage.orphans.unconfirmed_after.map_or(1, |after| after + 1)
+    }
+
+    /// Asks again as long as the peer is there. When it goes without an answer, local writes go on: the next that is met asks
+    /// the same question, and nothing is lost by then.
     pub(super) fn continue_lineage(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.lineage.before.is_some() && self.lineage.has_caught_up(&self.seen) {
             self.lineage.before = None;
         }
-        let Some(Fence::Recalling { peer, next, asked_ms, since_ms }) = &mut self.lineage.fence else { return };
-        if now.mono_ms.saturating_sub(*since_ms) >= RECALL_PATIENCE_MS {
-            let began_at = self.lineage.began_at;
-            self.conclude(Some(began_at + 1), now, out);
+        let Some(Fence::Recalling { peer, next, asked_ms }) = &mut self.lineage.fence else { return };
+        if !self.peers.connected.contains(peer) {
+            self.lineage.fence = None;
         } else if now.mono_ms.saturating_sub(*asked_ms) >= REQUEST_PATIENCE_MS {
             *asked_ms = now.mono_ms;
             let message = Message::Recall { incarnation: self.me.incarnation, from: *next };
@@ -182,29 +235,43 @@ impl Replica {
 
     /// Ends the doubt: our commits from `first` on are nobody's but ours.
     fn conclude(&mut self, first: Option<u64>, now: Time, out: &mut Vec<Output>) {
-        let orphans = first.map_or_else(Vec::new, |first| self.own_from(first));
-        if orphans.is_empty() {
-            self.rebirth(None, now, out);
-        } else {
-            self.begin_anew(orphans, None, now, out);
+        match first {
+            None => self.rebirth(None, now, out),
+            Some(first) => {
+                let certain = self.retained_from(self.own_stream(), first);
+                self.begin_anew(Orphans { certain, ..Orphans::default() }, first, None, now, out);
+            }
         }
     }
 
-    /// Our own commits from `first` on, as far as they are retained.
-    pub(super) fn own_from(&self, first: u64) -> Vec<Batch> {
-        let own = self.own_stream();
-        let Some((retained, last)) = self.log.retained(&own) else { return Vec::new() };
-        match self.log.range(&own, first.max(retained), last, usize::MAX) {
+    /// The commits of a stream from `first` on, as far as they are retained.
+    pub(super) fn retained_from(&self, stream: Stream, first: u64) -> Vec<Batch> {
+        let Some((retained, last)) = self.log.retained(&stream) else { return Vec::new() };
+        match self.log.range(&stream, first.max(retained), last, usize::MAX) {
             Range::Batch { batch, .. } => vec![batch],
             Range::Nothing | Range::Forgotten => Vec::new(),
         }
     }
 
-    /// Asks the store to forget everything but `orphans`, and what waits to be made again already.
-    pub(super) fn begin_anew(&mut self, orphans: Vec<Batch>, required: Option<Dot>, now: Time, out: &mut Vec<Output>) {
-        let mut all = self.lineage.orphans.clone();
-        all.certain.extend(orphans);
+    /// Asks the store to forget everything but what is to be made again: `orphans`, of our own stream from `first` on, and what
+    /// waits already.
+    pub(super) fn begin_anew(
+        &mut self,
+        orphans: Orphans,
+        first: u64,
+        required: Option<Dot>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let own = self.seen.seq(&self.own_stream());
+        let wanted = (own + 1).saturating_sub(first);
+        let missing = wanted.saturating_sub(count(&orphans.certain) + count(&orphans.doubtful));
+        let mut all = std::mem::take(&mut self.lineage.orphans);
+        all.certain.extend(orphans.certain);
+        all.doubtful.extend(orphans.doubtful);
+        all.unconfirmed_after = None;
         self.lineage.required = required;
+        self.lineage.missing = missing;
         self.rebirth(Some(all), now, out);
     }
 
@@ -220,12 +287,13 @@ impl Replica {
 
     pub(super) fn handle_reborn(&mut self, incarnation: Incarnation, now: Time, out: &mut Vec<Output>) {
         self.me.incarnation = incarnation;
+        self.retired.forget();
         self.peers.known.values_mut().for_each(|peer| peer.pushed = None);
         match self.lineage.fence.take() {
             Some(Fence::Reborn(Some(orphans))) => self.start_from_nothing(orphans, now, out),
             Some(Fence::Reborn(None) | Fence::Recalling { .. }) | None => {
                 self.state.become_replica(self.me);
-                self.lineage.began_at = 0;
+                (self.lineage.orphans.unconfirmed_after, self.lineage.confirmed) = (Some(0), false);
             }
         }
     }
@@ -234,7 +302,10 @@ impl Replica {
     fn start_from_nothing(&mut self, orphans: Orphans, now: Time, out: &mut Vec<Output>) {
         let before = std::mem::replace(&mut self.state, State::seeded(self.me, Seeded(self.config.hash_seed)));
         self.requests.forget(&requests_of(&orphans.certain));
-        out.push(Output::Event(Event::BegunAnew { orphans: count(&orphans.certain) + count(&orphans.doubtful) }));
+        out.push(Output::Event(Event::BegunAnew {
+            orphans: count(&orphans.certain) + count(&orphans.doubtful),
+            missing: self.lineage.missing,
+        }));
         self.seen = VersionVector::default();
         self.log = Log::default();
         self.early = Early::default();
@@ -249,7 +320,8 @@ impl Replica {
 
     /// Notes what a peer had seen when it was first heard since we began, as long as anything waits for that.
     pub(super) fn note_goal(&mut self, peer: NodeId, seen: VersionVector) {
-        if self.lineage.is_waiting() && self.is_informed(&seen) {
+        let enough = !seen.is_empty() && seen.includes(&self.lineage.informed);
+        if self.lineage.is_waiting() && enough && self.is_informed(&seen) {
             self.lineage.goals.entry(peer).or_insert(seen);
         }
     }

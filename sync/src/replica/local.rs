@@ -75,7 +75,7 @@ impl Replica {
         if self.durability.is_read_only() {
             return Err(CommitError::ReadOnly);
         }
-        if self.lineage.is_fenced() {
+        if self.lineage.holds_writes() {
             return Err(CommitError::Fenced);
         }
         let (commit, bytes) = self.prepare(changes, request, now)?;
@@ -86,6 +86,9 @@ impl Replica {
 
     /// Applies a commit of ours, and gives it to the store.
     pub(super) fn append(&mut self, commit: Commit, bytes: CommitBytes, out: &mut Vec<Output>) {
+        if self.lineage.has_to_say() {
+            self.durability.want_checkpoint();
+        }
         let batch = Batch { stream: commit.stream, first: commit.seq, commits: vec![bytes.clone()] };
         self.counters.commits_local += 1;
         self.apply(commit, bytes);

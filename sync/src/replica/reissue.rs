@@ -47,7 +47,9 @@ impl Replica {
     fn has_heard_all(&self, now: Time) -> bool {
         let goals = &self.lineage.goals;
         let reached = |member| goals.get(member).is_some_and(|goal| self.seen.includes(goal));
-        now.mono_ms.saturating_sub(self.lineage.began_ms) >= ORPHANS_GRACE_MS && self.members.iter().all(reached)
+        let waited = now.mono_ms.saturating_sub(self.lineage.began_ms) >= ORPHANS_GRACE_MS;
+        // A list without members says nothing: at the start it is not known yet who belongs to it.
+        waited && !self.members.is_empty() && self.members.iter().all(reached)
     }
 
     /// The commits of a batch that nobody had.

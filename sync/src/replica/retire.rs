@@ -9,13 +9,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Event, Output, Replica, SCOPE};
+use super::{Event, Orphans, Output, Replica, SCOPE};
 use crate::causal::VersionVector;
 use crate::commit::Commit;
 use crate::crdt::{Assign, ContentHash, Op};
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::key::{Key, Kind, RESERVED_PREFIX};
-use crate::limits::{COMMIT_BYTES_MAX, FOLDS_PER_COMMIT, FORGET_MS, MEMBERS_PER_OP_MAX, SEQ_MAX};
+use crate::limits::{COMMIT_BYTES_MAX, FOLD_DOTS_PER_COMMIT, FOLDS_PER_COMMIT, FORGET_MS, MEMBERS_PER_OP_MAX, SEQ_MAX};
 use crate::scalar::Scalar;
 use crate::time::Time;
 
@@ -37,6 +37,8 @@ pub(super) struct Retired {
     /// Streams of earlier lives of members: how far they had got when they were last seen to grow, and when that was.
     quiet: BTreeMap<Stream, (u64, u64)>,
     looked_ms: u64,
+    /// The greatest number of members that we ever belonged to, less those whose streams were closed since.
+    most_members: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +52,7 @@ impl Default for Retired {
     fn default() -> Self {
         let key = Key::new(Kind::OrSet, &format!("{RESERVED_PREFIX}retired")).expect("a sound name");
         let (closed, folded, quiet) = Default::default();
-        Self { key, read: None, stale: true, closed, folded, quiet, looked_ms: 0 }
+        Self { key, read: None, stale: true, closed, folded, quiet, looked_ms: 0, most_members: 0 }
     }
 }
 
@@ -62,6 +64,12 @@ impl Retired {
     /// The state was changed otherwise than by one commit.
     pub(super) const fn look_again(&mut self) {
         self.stale = true;
+    }
+
+    /// Draws all consequences anew, for a new incarnation.
+    pub(super) fn forget(&mut self) {
+        (self.read, self.stale) = (None, true);
+        self.closed.clear();
     }
 
     /// Notes that a commit touches `key`.
@@ -80,11 +88,9 @@ impl Retired {
     }
 
     /// A vector without what lies beyond the ends of closed streams.
-    pub(super) fn cap(&self, mut vector: VersionVector) -> VersionVector {
-        for (replica, closed) in &self.closed {
-            vector = vector.with_only(&Stream { scope: SCOPE, replica: *replica }, closed.through);
-        }
-        vector
+    pub(super) fn cap(&self, vector: &VersionVector) -> VersionVector {
+        let ends = self.closed.iter();
+        vector.lowered(ends.map(|(replica, closed)| (Stream { scope: SCOPE, replica: *replica }, closed.through)))
     }
 
     /// Whether somebody who has seen `vector` has taken commits that do not count.
@@ -132,12 +138,31 @@ impl Replica {
         for (replica, closed) in news {
             self.retired.folded.remove(&replica);
             out.push(Output::Event(Event::Retired { replica, through: closed.through }));
-            if replica == self.me && !self.lineage.is_fenced() {
-                // We were away for too long. Whatever we have that the others have not, they do not take under its old name.
-                let orphans = self.own_from(closed.through + 1);
-                self.begin_anew(orphans, closed.by.first().copied(), now, out);
+            if !self.members.contains(&replica.node) && replica.node != self.me.node {
+                self.retired.most_members = self.retired.most_members.saturating_sub(1);
+            }
+            let stream = Stream { scope: SCOPE, replica };
+            let has_more = self.seen.seq(&stream) > closed.through;
+            if (replica == self.me || has_more) && !self.lineage.is_fenced() {
+                self.leave_epoch(stream, &closed, now, out);
             }
         }
+    }
+
+    /// We were away for too long, or have taken what does not count: what we hold cannot be told from what everybody holds. So
+    /// we begin anew. What we wrote beyond the end of our stream the others do not take under its old name; what they may have
+    /// of a stream of ours that goes on is found out when all have been heard.
+    fn leave_epoch(&mut self, stream: Stream, closed: &Closed, now: Time, out: &mut Vec<Output>) {
+        let own = self.own_stream();
+        let mut orphans = Orphans::default();
+        if stream.replica.node == self.me.node {
+            orphans.certain = self.retained_from(stream, closed.through + 1);
+        }
+        if stream != own {
+            orphans.doubtful = self.retained_from(own, 1);
+        }
+        let first = if stream == own { closed.through + 1 } else { self.seen.seq(&own) + 1 };
+        self.begin_anew(orphans, first, closed.by.first().copied(), now, out);
     }
 
     /// About once a second: closes whom nobody waits for any more, and takes over the shares of those who were closed.
@@ -165,11 +190,8 @@ impl Replica {
     fn to_retire(&mut self, now: Time) -> Vec<(ReplicaId, u64)> {
         let mut writers: BTreeMap<NodeId, Vec<(Stream, u64)>> = BTreeMap::new();
         for (stream, seq) in self.seen.iter().filter(|(stream, seq)| self.retired.end_of(stream) != *seq) {
-            if self.retired.end_of(&stream) == SEQ_MAX {
+            if self.retired.is_open(&stream) {
                 writers.entry(stream.replica.node).or_default().push((stream, seq));
-            } else if seq > self.retired.end_of(&stream) {
-                // A member of the epoch had more of the stream than whoever closed it knew: that counts too.
-                return vec![(stream.replica, seq)];
             }
         }
         let silent = |node: &NodeId| {
@@ -210,9 +232,11 @@ impl Replica {
     fn is_majority_without(&self, gone: &BTreeSet<NodeId>, writers: &BTreeMap<NodeId, Vec<(Stream, u64)>>) -> bool {
         let staying: BTreeSet<NodeId> = self.members.iter().copied().chain([self.me.node]).collect();
         let epoch: BTreeSet<NodeId> = staying.iter().chain(writers.keys()).chain(gone).copied().collect();
-        let half = 2 * staying.len() == epoch.len() && staying.first() == epoch.first();
+        // Who never wrote is no writer, but was a member all the same.
+        let size = epoch.len().max(self.retired.most_members);
+        let half = 2 * staying.len() == size && epoch.len() == size && staying.first() == epoch.first();
         let all_here = self.members.iter().all(|node| self.peers.connected.contains(node));
-        (2 * staying.len() > epoch.len() || half) && all_here && staying.first() == Some(&self.me.node)
+        (2 * staying.len() > size || half) && all_here && staying.first() == Some(&self.me.node)
     }
 
     /// Whether all members have exactly this much of a stream, durably.
@@ -231,11 +255,22 @@ impl Replica {
         if due.is_empty() {
             return;
         }
-        let keys: Vec<Key> = self.state.counters_holding(&due).take(FOLDS_PER_COMMIT).cloned().collect();
-        let fold = |key: &Key| Some((key.clone(), self.state.fold_of(key, &due, &self.seen, self.me)?));
-        let ops: Vec<_> = keys.iter().filter_map(fold).collect();
+        let mut dots = 0;
+        let mut ops = Vec::new();
+        let mut holding = false;
+        for key in self.state.counters_holding(&due) {
+            holding = true;
+            let Some(op) = self.state.fold_of(key, &due, &self.seen, self.me) else { continue };
+            dots += if let Op::Fold { from, .. } = &op { from.len() } else { 0 };
+            if ops.len() == FOLDS_PER_COMMIT || (dots > FOLD_DOTS_PER_COMMIT && !ops.is_empty()) {
+                break;
+            }
+            ops.push((key.clone(), op));
+        }
         if ops.is_empty() {
-            self.retired.folded.extend(due);
+            if !holding {
+                self.retired.folded.extend(due);
+            }
             return;
         }
         self.commit_own(ops, now, out);
@@ -256,6 +291,11 @@ impl Replica {
             }
         }
         None
+    }
+
+    /// Notes how many members there are, ourselves among them.
+    pub(super) fn note_members(&mut self) {
+        self.retired.most_members = self.retired.most_members.max(self.members.len() + 1);
     }
 
     /// Whether every member knows that a writer was closed and has exactly what counts of it, and we know of all who closed it.

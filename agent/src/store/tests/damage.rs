@@ -169,7 +169,7 @@ fn checkpointed(open: &dyn Fn() -> Opened) {
     store.set_identity(Identity { replica: replica(1) }).expect("room").wait().expect("durable");
     store.set_meta("life", Some(vec![7])).expect("room").wait().expect("durable");
     append_durably(&store, &mut events, 1, vec![batch(1, 1, 3), batch(2, 1, 3)]);
-    let orphans = Orphans { certain: vec![batch(9, 1, 1)], doubtful: Vec::new() };
+    let orphans = Orphans { certain: vec![batch(9, 1, 1)], doubtful: Vec::new(), unconfirmed_after: None };
     let written = checkpoint(2, vector(1, 2), vec![object("a", 1), object("b", 2)]);
     checkpoint_durably(&store, &mut events, Checkpoint { orphans, ..written });
     store.close().expect("closes");
@@ -190,7 +190,7 @@ fn check_begins_anew(open: &dyn Fn() -> Opened, identity: Option<Identity>, orph
     let (store, mut events, recovered) = open();
     let reborn = Identity { replica: ReplicaId { incarnation: Incarnation(8), ..replica(1) } };
     let own = recovered.log.into_iter().filter(|batch| batch.stream.replica.node == replica(1).node).collect();
-    let orphans = Orphans { certain: recovered.orphans.certain, doubtful: own };
+    let orphans = Orphans { certain: recovered.orphans.certain, doubtful: own, unconfirmed_after: None };
     let fresh = Fresh { orphans: orphans.clone() };
     store.rebirth(reborn, Some(fresh)).expect("room").wait().expect("durable");
     let after = Batch { stream: Stream::global(reborn.replica), ..batch(1, 1, 2) };

@@ -8,7 +8,9 @@ fn reborn() -> Identity {
 }
 
 fn fresh() -> Fresh {
-    Fresh { orphans: Orphans { certain: vec![batch(1, 3, 1)], doubtful: vec![batch(1, 1, 2)] } }
+    Fresh {
+        orphans: Orphans { certain: vec![batch(1, 3, 1)], doubtful: vec![batch(1, 1, 2)], unconfirmed_after: None },
+    }
 }
 
 /// A store with a past: an identity, a value, objects, a log.
