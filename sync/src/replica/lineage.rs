@@ -20,6 +20,7 @@ use crate::crdt::Seeded;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::limits::{RECALL_PATIENCE_MS, REQUEST_PATIENCE_MS, SEQ_MAX};
 use crate::log::{Log, Range};
+use crate::planted::{self, Bug};
 use crate::state::State;
 use crate::time::Time;
 
@@ -150,7 +151,8 @@ impl Replica {
             return self.conclude(Some(self.lineage.began_at + 1), now, out);
         }
         for (seq, bytes) in (batch.first..=last).zip(&batch.commits) {
-            if self.log.get(&own, seq).is_some_and(|ours| ours != bytes) {
+            let differs = self.log.get(&own, seq).is_some_and(|ours| ours != bytes);
+            if differs && !planted::is(Bug::ForkUnnoticed) {
                 return self.conclude(Some(seq), now, out);
             }
             *next = seq + 1;
@@ -182,7 +184,7 @@ impl Replica {
 
     /// Ends the doubt: our commits from `first` on are nobody's but ours.
     fn conclude(&mut self, first: Option<u64>, now: Time, out: &mut Vec<Output>) {
-        let orphans = first.map_or_else(Vec::new, |first| self.own_from(first));
+        let orphans = first.map_or_else(Vec::new, |first| self.written_from(self.own_stream(), first));
         if orphans.is_empty() {
             self.rebirth(None, now, out);
         } else {
@@ -190,9 +192,8 @@ impl Replica {
         }
     }
 
-    /// Our own commits from `first` on, as far as they are retained.
-    pub(super) fn own_from(&self, first: u64) -> Vec<Batch> {
-        let own = self.own_stream();
+    /// The commits of a stream of ours from `first` on, as far as they are retained.
+    pub(super) fn written_from(&self, own: Stream, first: u64) -> Vec<Batch> {
         let Some((retained, last)) = self.log.retained(&own) else { return Vec::new() };
         match self.log.range(&own, first.max(retained), last, usize::MAX) {
             Range::Batch { batch, .. } => vec![batch],
@@ -203,7 +204,9 @@ impl Replica {
     /// Asks the store to forget everything but `orphans`, and what waits to be made again already.
     pub(super) fn begin_anew(&mut self, orphans: Vec<Batch>, required: Option<Dot>, now: Time, out: &mut Vec<Output>) {
         let mut all = self.lineage.orphans.clone();
-        all.certain.extend(orphans);
+        // What is beyond the end of a closed stream may yet have reached a member that had not heard of the closing.
+        let doubtful = required.is_some();
+        if doubtful { &mut all.doubtful } else { &mut all.certain }.extend(orphans);
         self.lineage.required = required;
         self.rebirth(Some(all), now, out);
     }
@@ -219,7 +222,7 @@ impl Replica {
     }
 
     pub(super) fn handle_reborn(&mut self, incarnation: Incarnation, now: Time, out: &mut Vec<Output>) {
-        self.me.incarnation = incarnation;
+        self.me.incarnation = if planted::is(Bug::RebirthKeepsName) { self.me.incarnation } else { incarnation };
         self.peers.known.values_mut().for_each(|peer| peer.pushed = None);
         match self.lineage.fence.take() {
             Some(Fence::Reborn(Some(orphans))) => self.start_from_nothing(orphans, now, out),
@@ -279,8 +282,8 @@ fn requests_of(batches: &[Batch]) -> BTreeSet<RequestId> {
 }
 
 impl Requests {
-    /// Whether the request was answered by a commit that is here.
-    pub(super) fn knows(&self, request: &RequestId) -> bool {
-        self.answer(request).is_some()
+    /// Whether the request was answered by another commit than the one named `old`.
+    pub(super) fn knows_otherwise(&self, request: &RequestId, old: &Dot) -> bool {
+        self.answer(request).is_some_and(|answer| answer.dot != *old)
     }
 }

@@ -7,6 +7,7 @@ use crate::commit::{Batch, Commit};
 use crate::crdt::{ObjectState, OpError};
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
+use crate::planted::{self, Bug};
 
 /// What the store gave back.
 #[derive(Clone, Debug, Default)]
@@ -95,12 +96,15 @@ impl Replica {
                 return Err(RecoverError::Gap { dot, known });
             }
             if seq == known + 1 {
+                if planted::is(Bug::RecoveryForgetsTail) {
+                    break;
+                }
                 applied_bytes += bytes.len() as u64;
                 self.apply(commit, bytes);
                 continue;
             }
             self.clock.observe(commit.hlc);
-            if let Some(request) = commit.request {
+            if let Some(request) = commit.request.filter(|_| !planted::is(Bug::RequestsForgotten)) {
                 self.requests.remember(request, dot, commit.hlc);
             }
             self.log.push(batch.stream, seq, bytes);
