@@ -43,6 +43,7 @@ use crate::limits::{
     RETIRE_AFTER_MS,
 };
 use crate::log::Log;
+use crate::planted::{self, Bug};
 use crate::state::State;
 use crate::time::Time;
 
@@ -275,6 +276,9 @@ impl Replica {
     /// What we tell others that we have: of our own stream only what is durable, for the rest would be a promise.
     fn offered(&self) -> VersionVector {
         let own = self.own_stream();
+        if planted::is(Bug::OfferedTooEarly) {
+            return self.seen.clone();
+        }
         self.seen.with_only(&own, self.durable().seq(&own))
     }
 

@@ -20,6 +20,7 @@ mod node;
 mod partition;
 mod reference;
 mod report;
+mod retire;
 mod rng;
 mod scenario;
 mod steps;
@@ -38,7 +39,7 @@ pub use rng::Rng;
 pub use scenario::Scenario;
 
 use crate::crdt::ContentHash;
-use crate::id::{Incarnation, NodeId};
+use crate::id::{Incarnation, NodeId, ReplicaId};
 use clients::Answered;
 use ledger::Ledger;
 use net::Net;
@@ -108,6 +109,8 @@ struct Sim<'a> {
     bearers: BTreeMap<NodeId, Vec<usize>>,
     net: Net,
     ledger: Ledger,
+    /// The ends of closed streams, as far as anybody knows.
+    ends: BTreeMap<ReplicaId, u64>,
     /// The root of every vector that was ever exact anywhere.
     roots: BTreeMap<[u8; 16], ContentHash>,
     answered: Vec<Answered>,
@@ -156,14 +159,14 @@ impl<'a> Sim<'a> {
         let nodes: Vec<Node> = (0..scenario.nodes).map(node).collect();
         Self {
             scenario,
-            rng,
             now_ms: 0,
             scheduled: BTreeMap::new(),
             ticket: 0,
             bearers: nodes.iter().enumerate().map(|(index, node)| (node.id, vec![index])).collect(),
+            net: Net::of(nodes.len(), scenario, &mut rng),
             nodes,
-            net: Net::default(),
             ledger: Ledger::default(),
+            ends: BTreeMap::new(),
             roots: BTreeMap::new(),
             answered: Vec::new(),
             trap: None,
@@ -176,6 +179,7 @@ impl<'a> Sim<'a> {
             coverage: Coverage::default(),
             trace: Trace::default(),
             narration: VecDeque::new(),
+            rng,
         }
     }
 
@@ -188,13 +192,9 @@ impl<'a> Sim<'a> {
         self.become_calm()?;
         self.await_latest_stamp()?;
         let calm_ms = self.now_ms;
-        while !self.is_converged() {
-            if self.now_ms > calm_ms + CONVERGE_MS {
-                return Err(format!("not converged {CONVERGE_MS} ms after the storm: {}", self.differences()));
-            }
-            self.run_until(self.now_ms + 100)?;
-        }
+        self.await_convergence(calm_ms)?;
         let converged_ms = self.now_ms - calm_ms;
+        self.await_retirement()?;
         self.check_expected()?;
         // Stragglers of the storm are answered; only then does silence mean something.
         self.run_until((calm_ms + net::STRAGGLER_MS).max(self.now_ms) + WATCH_MS / 2)?;
@@ -203,6 +203,16 @@ impl<'a> Sim<'a> {
         self.run_until(self.now_ms + WATCH_MS + round_ms)?;
         self.check_end()?;
         Ok(converged_ms)
+    }
+
+    pub(super) fn await_convergence(&mut self, since_ms: u64) -> Result<(), String> {
+        while !self.is_converged() {
+            if self.now_ms > since_ms + CONVERGE_MS {
+                return Err(format!("not converged {CONVERGE_MS} ms after the storm: {}", self.differences()));
+            }
+            self.run_until(self.now_ms + 100)?;
+        }
+        Ok(())
     }
 
     /// Starts whoever is there from the beginning, and schedules the rest.

@@ -19,6 +19,7 @@ use crate::hlc::Hlc;
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::{Key, Kind};
 use crate::limits::{COUNTER_TOTAL_MAX, DOTS_PER_ASSIGN_MAX};
+use crate::planted::{self, Bug};
 use crate::scalar::Scalar;
 
 /// All objects of one scope.
@@ -146,6 +147,7 @@ impl State {
             Folded::Counter { up, down } => {
                 let (own_up, own_down) = object.map_or((0, 0), |object| object.totals(&dot.replica));
                 match key.kind() {
+                    Kind::GCounter if planted::is(Bug::StepsNotTotals) => Op::GCounter(Raise { total: up, step: up }),
                     Kind::GCounter => Op::GCounter(Raise { total: own_up + up, step: up }),
                     Kind::PnCounter | Kind::GSet | Kind::OrSet | Kind::LwwMap => Op::PnCounter(
                         Raise { total: own_up + up, step: up },

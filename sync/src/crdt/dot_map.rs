@@ -19,6 +19,7 @@ use super::content::{Content, ItemBytes};
 use super::hashing::Seeded;
 use crate::causal::VersionVector;
 use crate::id::{Dot, Scope};
+use crate::planted::{self, Bug};
 
 /// What has been seen, in the scope that an object lives in.
 #[derive(Clone, Copy, Debug)]
@@ -241,7 +242,8 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
         let removed = self.undefer(&member, &dot);
         let value = value.filter(|_| !removed);
         let superseded = |entry: &Entry<V>| {
-            (entry.dot.replica == dot.replica && entry.dot.seq < dot.seq) || over.contains(&entry.dot)
+            let own = entry.dot.replica == dot.replica && entry.dot.seq < dot.seq && !planted::is(Bug::OwnOlderStays);
+            own || over.contains(&entry.dot)
         };
         if let Some(entries) = self.members.get_mut(&member) {
             match (entries.as_mut_slice(), value) {
@@ -275,7 +277,7 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
         ours: Context<'_>,
         content: &mut Content,
     ) {
-        if !self.is_empty() {
+        if !self.is_empty() && !planted::is(Bug::RemovalsUnmerged) {
             self.drop_absent(&state, theirs, content);
         }
         for (member, dots) in state.deferred {
@@ -356,6 +358,9 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
     }
 
     fn defer(&mut self, member: &K, dot: Dot) {
+        if planted::is(Bug::RemovalsDoNotWait) {
+            return;
+        }
         self.deferred.get_or_insert_default().entry(member.clone()).or_default().insert(dot);
     }
 

@@ -12,6 +12,7 @@ use crate::crdt::ContentHash;
 use crate::id::{NodeId, Stream};
 use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, REQUEST_PATIENCE_MS};
 use crate::log::Range;
+use crate::planted::{self, Bug};
 use crate::time::Time;
 
 /// What a digest says.
@@ -99,7 +100,8 @@ impl Replica {
             return;
         }
         if digest.durable && peer.durable != offered {
-            peer.durable.merge(&offered);
+            // Not only what it has come to have: a peer that began anew may have less of a closed stream than it once said.
+            peer.durable.clone_from(&offered);
             self.peers.moved = true;
         }
         peer.seen.clone_from(&offered);
@@ -204,7 +206,7 @@ impl Replica {
         // A peer that only says what it has may be ahead of its own words; its own commits it surely has, or will ask for.
         for (stream, through) in streams {
             let mut has = theirs.seq(&stream);
-            if casually && stream.replica.node == to {
+            if casually && stream.replica.node == to && !planted::is(Bug::SentBack) {
                 withheld |= has < through;
                 continue;
             }

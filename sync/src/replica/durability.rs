@@ -8,6 +8,7 @@ use super::{Checkpoint, Output, Replica};
 use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::id::Stream;
+use crate::planted::{self, Bug};
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -48,8 +49,11 @@ impl Durability {
         self.read_only
     }
 
-    pub(super) const fn become_read_only(&mut self) {
+    pub(super) fn become_read_only(&mut self) {
         self.read_only = true;
+        if planted::is(Bug::FailureCountsAsStored) {
+            self.settle(self.next_token);
+        }
     }
 
     pub(super) const fn become_writable(&mut self) {
@@ -68,14 +72,17 @@ impl Durability {
 
     /// Whether a repair has ended whose checkpoint the store has not been given yet. The commits of others that follow stand on
     /// it, and must not be stored before it: after a crash in between, the log would begin in the air.
-    pub(super) const fn owes_checkpoint(&self) -> bool {
-        self.checkpoint_due
+    pub(super) fn owes_checkpoint(&self) -> bool {
+        self.checkpoint_due && !planted::is(Bug::CheckpointAfterLog)
     }
 
     pub(super) fn append(&mut self, batch: Batch) -> Output {
         let through = batch.first + batch.commits.len() as u64 - 1;
         self.logged_bytes += batch.commits.iter().map(|commit| commit.len() as u64).sum::<u64>();
         let token = self.token(Pending::Append { stream: batch.stream, through });
+        if planted::is(Bug::StoredAtOnce) {
+            self.settle(token);
+        }
         Output::Persist { token, batch }
     }
 
@@ -125,8 +132,11 @@ impl Replica {
         let vector = self.seen.clone();
         let token = self.durability.token(Pending::Checkpoint { vector: vector.clone() });
         self.repair.ahead.settle(&self.seen);
-        let ahead = self.repair.ahead.clone();
-        let objects = self.state.take_dirty();
+        let ahead = if planted::is(Bug::AheadUnstored) { super::Ahead::default() } else { self.repair.ahead.clone() };
+        let mut objects = self.state.take_dirty();
+        if planted::is(Bug::CheckpointLosesObject) && objects.len() > 1 {
+            objects.remove(0);
+        }
         let checkpoint = Checkpoint {
             vector,
             ahead,

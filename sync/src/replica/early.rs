@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::retire::Retired;
 use super::{Output, Replica};
 use crate::causal::VersionVector;
 use crate::commit::Batch;
@@ -44,9 +45,11 @@ impl Early {
         Some(batch)
     }
 
-    /// Drops what has been seen by another way.
-    fn settle(&mut self, seen: &VersionVector) {
-        self.batches.retain(|(stream, first), batch| first + batch.commits.len() as u64 > seen.seq(stream) + 1);
+    /// Drops what has been seen by another way, and what lies beyond the end of a closed stream: its predecessors never come.
+    fn settle(&mut self, seen: &VersionVector, retired: &Retired) {
+        let is_new =
+            |stream: &Stream, first: u64, batch: &Batch| first + batch.commits.len() as u64 > seen.seq(stream) + 1;
+        self.batches.retain(|(stream, first), batch| is_new(stream, *first, batch) && *first <= retired.end_of(stream));
         self.bytes = self.batches.values().map(weight).sum();
         if self.batches.is_empty() {
             self.gap = None;
@@ -57,7 +60,7 @@ impl Early {
 impl Replica {
     /// Asks for what is still missing although it has had its time to arrive.
     pub(super) fn ask_for_gaps(&mut self, now: Time, out: &mut Vec<Output>) {
-        self.early.settle(&self.seen);
+        self.early.settle(&self.seen, &self.retired);
         if let Some((since, from)) = self.early.gap
             && now.mono_ms.saturating_sub(since) >= GAP_PATIENCE_MS
         {

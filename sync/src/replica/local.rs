@@ -11,6 +11,7 @@ use crate::hlc::Hlc;
 use crate::id::Dot;
 use crate::key::Key;
 use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX, OBJECT_BYTES_MAX};
+use crate::planted::{self, Bug};
 use crate::time::Time;
 
 /// The ids of recent requests, wherever they were made, with the commits that answered them.
@@ -113,7 +114,8 @@ impl Replica {
             return Err(CommitError::TooLarge("too many keys"));
         }
         let stream = self.own_stream();
-        let dot = Dot { replica: self.me, seq: self.seen.seq(&stream) + 1 };
+        let known = if planted::is(Bug::DotReused) { self.durable() } else { &self.seen };
+        let dot = Dot { replica: self.me, seq: known.seq(&stream) + 1 };
         let ops = self.state.operations(draft.into_folded(), &dot);
         for (index, (key, op)) in ops.iter().enumerate() {
             if op.validate(key.kind(), &dot).is_err() {
@@ -135,13 +137,16 @@ impl Replica {
     /// Applies a commit that is the next of its stream and was checked.
     pub(super) fn apply(&mut self, commit: Commit, bytes: CommitBytes) {
         let (stream, dot, hlc) = (commit.stream, commit.dot(), commit.hlc);
-        if let Some(request) = commit.request {
+        if let Some(request) = commit.request.filter(|_| dot.replica == self.me || !planted::is(Bug::RequestsOfOthers))
+        {
             self.requests.remember(request, dot, hlc);
         }
-        for (key, op) in commit.ops {
+        let whole = commit.ops.len() < 2 || !planted::is(Bug::HalfOfCommit);
+        let count = commit.ops.len() - usize::from(!whole);
+        for (key, op) in commit.ops.into_iter().take(count) {
             self.retired.note(&key);
             let context = Context { ahead: self.repair.ahead.of(&key), ..Context::of(&self.seen) };
-            if !context.covers(&dot) {
+            if planted::is(Bug::ShownTwice) || !context.covers(&dot) {
                 self.state.apply(key, op, dot, hlc, context);
             }
         }

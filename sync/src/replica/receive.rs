@@ -4,6 +4,7 @@ use super::{Event, Output, Replica};
 use crate::commit::{Batch, Commit};
 use crate::id::{Dot, NodeId};
 use crate::limits::SEQ_MAX;
+use crate::planted::{self, Bug};
 use crate::time::Time;
 
 impl Replica {
@@ -42,6 +43,7 @@ impl Replica {
         let batch = self.within_epoch(batch);
         let count = batch.commits.len() as u64;
         let next = self.seen.seq(&stream) + 1;
+        let next = if planted::is(Bug::GapsApplied) { next.max(batch.first) } else { next };
         let sound = |end: &u64| batch.first > 0 && *end <= SEQ_MAX && stream.scope == super::SCOPE;
         let Some(end) = batch.first.checked_add(count).filter(sound) else {
             self.reject(
@@ -82,6 +84,10 @@ impl Replica {
         }
         if !applied.commits.is_empty() {
             self.counters.commits_remote += applied.commits.len() as u64;
+            if planted::is(Bug::PassedOn) {
+                let message = |_: &NodeId| super::Message::Commits { batches: vec![applied.clone()], more: false };
+                out.extend(self.peers.connected.iter().map(|to| Output::Send { to: *to, message: message(to) }));
+            }
             out.push(self.durability.append(applied));
         }
         false
@@ -89,7 +95,8 @@ impl Replica {
 
     /// A batch without what lies beyond the end of its stream, should that be closed.
     fn within_epoch(&mut self, mut batch: Batch) -> Batch {
-        let room = self.retired.end_of(&batch.stream).saturating_add(1).saturating_sub(batch.first);
+        let room = if planted::is(Bug::EndOfStreamIgnored) { SEQ_MAX } else { self.retired.end_of(&batch.stream) };
+        let room = room.saturating_add(1).saturating_sub(batch.first);
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         if batch.commits.len() > room {
             self.counters.closed += (batch.commits.len() - room) as u64;
@@ -117,7 +124,7 @@ impl Replica {
             }
         };
         let ahead_ms = commit.hlc.millis().saturating_sub(now.wall_ms);
-        if ahead_ms > self.config.max_drift_ms {
+        if ahead_ms > self.config.max_drift_ms && !planted::is(Bug::FutureAccepted) {
             self.counters.held += 1;
             out.push(Output::Event(Event::Held { dot, ahead_ms }));
             return None;

@@ -8,6 +8,7 @@ use crate::crdt::{ObjectState, OpError};
 use crate::hlc::Hlc;
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
+use crate::planted::{self, Bug};
 
 /// What the store gave back.
 #[derive(Clone, Debug, Default)]
@@ -99,12 +100,15 @@ impl Replica {
                 return Err(RecoverError::Gap { dot, known });
             }
             if seq == known + 1 {
+                if planted::is(Bug::RecoveryForgetsTail) {
+                    break;
+                }
                 applied_bytes += bytes.len() as u64;
                 self.apply(commit, bytes);
                 continue;
             }
             self.clock.observe(commit.hlc);
-            if let Some(request) = commit.request {
+            if let Some(request) = commit.request.filter(|_| !planted::is(Bug::RequestsForgotten)) {
                 self.requests.remember(request, dot, commit.hlc);
             }
             self.log.push(batch.stream, seq, bytes);

@@ -13,6 +13,7 @@ use crate::crdt::{Assign, Op};
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
 use crate::limits::{COMMIT_BYTES_MAX, COUNTER_TOTAL_MAX, ORPHANS_GRACE_MS};
+use crate::planted::{self, Bug};
 use crate::time::Time;
 
 /// An orphan while it is made again.
@@ -76,7 +77,7 @@ impl Replica {
                 continue;
             };
             let request = commit.request.unwrap_or_else(|| request_of(&old));
-            if self.requests.knows(&request) {
+            if self.requests.knows_otherwise(&request, &old) && !planted::is(Bug::MadeAgainTwice) {
                 continue;
             }
             let new = Dot { replica: self.me, seq: self.seen.seq(&stream) + 1 };
@@ -84,9 +85,10 @@ impl Replica {
             let ops =
                 commit.ops.into_iter().filter_map(|(key, op)| Some((key.clone(), self.op_again(&key, op, &again)?)));
             let ops: Vec<(Key, Op)> = ops.filter(|(key, op)| op.validate(key.kind(), &new).is_ok()).collect();
-            let made = Commit { stream, seq: new.seq, hlc: commit.hlc, request: Some(request), ops };
+            let hlc = if planted::is(Bug::MadeAgainLater) { self.clock.issue(now.wall_ms) } else { commit.hlc };
+            let made = Commit { stream, seq: new.seq, hlc, request: Some(request), ops };
             let bytes = made.encode();
-            if made.ops.is_empty() || bytes.len() > COMMIT_BYTES_MAX {
+            if planted::is(Bug::NeverMadeAgain) || made.ops.is_empty() || bytes.len() > COMMIT_BYTES_MAX {
                 continue;
             }
             self.append(made, bytes, out);

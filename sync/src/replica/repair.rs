@@ -17,6 +17,7 @@ use crate::hlc::Hlc;
 use crate::id::NodeId;
 use crate::key::Key;
 use crate::limits::{AHEAD_RANGES_MAX, REPAIR_EMPTY_PAGES_MAX, REPAIR_PATIENCE_MS, REQUEST_PATIENCE_MS};
+use crate::planted::{self, Bug};
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -180,7 +181,8 @@ impl Replica {
         if repair.plan.digest != page.to {
             return;
         }
-        if repair.target.as_ref().is_some_and(|target| !page.seen.includes(target)) {
+        let regressed = repair.target.as_ref().is_some_and(|target| !page.seen.includes(target));
+        if regressed && !planted::is(Bug::GiverMayRegress) {
             // The giver restarted and lost what was not durable there.
             self.abandon_repair(RepairEnd::Regressed, out);
             return;
@@ -210,6 +212,9 @@ impl Replica {
         (repair.asked_ms, repair.advanced_ms, repair.waits) = (now.mono_ms, now.mono_ms, false);
         let target = repair.target.get_or_insert_with(|| answer.seen.clone()).clone();
         self.take_answer(&mut repair.plan, answer);
+        if planted::is(Bug::VectorTooEarly) {
+            self.seen.merge(&target);
+        }
         let (is_done, is_idle) = (repair.plan.is_done(), repair.empty > REPAIR_EMPTY_PAGES_MAX);
         self.repair.current = Some(repair);
         if is_done {
@@ -244,13 +249,14 @@ impl Replica {
         });
         let stamps = entries.flat_map(|(_, entries)| entries).map(|entry| (entry.value.0, entry.dot));
         let ahead_ms = |hlc: Hlc| hlc.millis().saturating_sub(now.wall_ms);
-        if let Some((hlc, dot)) = stamps.max().filter(|(hlc, _)| ahead_ms(*hlc) > self.config.max_drift_ms) {
+        let max_drift_ms = if planted::is(Bug::FutureInPages) { u64::MAX } else { self.config.max_drift_ms };
+        if let Some((hlc, dot)) = stamps.max().filter(|(hlc, _)| ahead_ms(*hlc) > max_drift_ms) {
             self.counters.held += 1;
             out.push(Output::Event(Event::Held { dot, ahead_ms: ahead_ms(hlc) }));
             return false;
         }
         // A stamp that is in no object decides nothing any more: one from too far ahead is not worth waiting for.
-        if ahead_ms(answer.latest) <= self.config.max_drift_ms {
+        if ahead_ms(answer.latest) <= max_drift_ms {
             self.clock.observe(answer.latest);
         }
         true
@@ -264,11 +270,11 @@ impl Replica {
         let theirs = Context { ahead: Some(&answer.ahead), ..Context::of(&answer.seen) };
         let (seen, ahead) = (&self.seen, &self.repair.ahead);
         let ours = |key: &Key| Context { ahead: ahead.of(key), ..Context::of(seen) };
-        for key in verdict.absent {
+        for key in verdict.absent.into_iter().filter(|_| !planted::is(Bug::AbsenceIgnored)) {
             let ours = ours(&key);
             self.state.merge_absence(key, theirs, ours);
         }
-        for (position, key, object) in answer.objects {
+        for (position, key, object) in answer.objects.into_iter().skip(usize::from(planted::is(Bug::PageLosesObject))) {
             if !verdict.changed.contains(&position) {
                 let ours = ours(&key);
                 self.state.merge(key, object, theirs, ours);

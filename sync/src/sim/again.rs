@@ -1,12 +1,15 @@
 //! Commits that are made again under another name: those of a snapshot that wrote before it knew that it was one, and those of
 //! a member that was away until its stream was closed. Each counts once.
 
+use std::collections::BTreeMap;
+
 use super::Node;
 use super::ledger::{Ledger, Made};
 use crate::change::Change;
 use crate::commit::{Batch, Commit};
+use crate::crdt::Op;
 use crate::hlc::Hlc;
-use crate::id::{Dot, Stream};
+use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
 
 /// A commit under a name that means another elsewhere.
@@ -38,8 +41,11 @@ impl Ledger {
     pub(super) fn note_again(&mut self, batch: &Batch, known: impl Fn(&Dot) -> bool) -> Result<Option<Hlc>, String> {
         let commit = read(batch)?;
         let dot = commit.dot();
+        // One that had no request id has one from now on.
         let same = |of: &Commit| {
-            of.stream.replica.node == dot.replica.node && (of.request, of.hlc) == (commit.request, commit.hlc)
+            of.stream.replica.node == dot.replica.node
+                && of.hlc == commit.hlc
+                && (of.request.is_none() || of.request == commit.request)
         };
         if let Some(fork) = self.forks.iter_mut().find(|fork| same(&fork.commit)) {
             if std::mem::replace(&mut fork.again, true) {
@@ -61,17 +67,45 @@ impl Ledger {
 
     /// Every durable commit of a snapshot was made again by the end.
     pub(super) fn check_made_again(&self) -> Result<(), String> {
-        match self.forks.iter().find(|fork| fork.durable && !fork.again) {
+        // A request that was repeated to the snapshot is answered by the commit that it forgot.
+        let repeated =
+            |of: &Commit| of.request.is_some() && self.made.values().any(|made| made.commit.request == of.request);
+        let open = |fork: &&Fork| !fork.again && means_something(&fork.commit) && !repeated(&fork.commit);
+        match self.forks.iter().filter(|fork| fork.durable).find(open) {
             Some(fork) => Err(format!("{:?} of a snapshot was durable, and was never made again", fork.commit.dot())),
             None => Ok(()),
         }
     }
 }
 
-/// Whether the disk of any other host holds a commit.
-pub(super) fn is_known_elsewhere(nodes: &[Node], index: usize, dot: &Dot) -> bool {
+impl Ledger {
+    /// Forgets what lies beyond the ends of closed streams and was not made again because it could mean nothing any more.
+    pub(super) fn withdraw_pointless(&mut self, ends: &BTreeMap<ReplicaId, u64>) {
+        let beyond = |made: &&Made| ends.get(&made.commit.stream.replica).is_some_and(|end| made.commit.seq > *end);
+        let repeated = |of: &Commit| {
+            let others = self.made.values().filter(|made| made.commit.dot() != of.dot());
+            of.request.is_some() && others.filter(|made| !beyond(made)).any(|made| made.commit.request == of.request)
+        };
+        let is_pointless = |made: &&Made| !means_something(&made.commit) || repeated(&made.commit);
+        let pointless = self.made.values().filter(beyond).filter(is_pointless);
+        let dots: Vec<Dot> = pointless.map(|made| made.commit.dot()).collect();
+        dots.iter().for_each(|dot| self.withdraw(dot));
+    }
+}
+
+/// Whether a commit cannot have lost its meaning, whatever came to be meanwhile: what adds to a counter or a set that only grows.
+/// What it did to an element may have been done otherwise, and a closing or a taking over is not done again.
+fn means_something(commit: &Commit) -> bool {
+    commit.ops.iter().any(|(_, op)| matches!(op, Op::GCounter(_) | Op::PnCounter(..) | Op::GSet(_)))
+}
+
+/// Whether the disk of any other host that takes part holds a commit.
+pub(super) fn is_known_elsewhere(nodes: &[Node], ends: &BTreeMap<ReplicaId, u64>, index: usize, dot: &Dot) -> bool {
     let stream = Stream::global(dot.replica);
-    nodes.iter().any(|node| node.id != nodes[index].id && node.disk.image.seq(&stream) >= dot.seq)
+    // Who is away, or has to begin anew, does not count: what it has goes with it.
+    let counts = |node: &&Node| !node.away && !node.dropped && !ends.contains_key(&node.writer());
+    let others = nodes.iter().filter(|node| node.id != nodes[index].id).filter(counts);
+    others.into_iter().any(|node| node.disk.image.seq(&stream) >= dot.seq)
 }
 
 fn read(batch: &Batch) -> Result<Commit, String> {

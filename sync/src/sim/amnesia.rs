@@ -98,7 +98,7 @@ impl Sim<'_> {
         let lost: Vec<_> = written.into_iter().filter(forgotten).collect();
         let node = &mut self.nodes[index];
         node.forgot = lost.iter().find(|lost| again(lost)).or(lost.last()).copied();
-        node.fork_below = None;
+        (node.fork_below, node.has_forgotten) = (None, true);
         node.disk.image = image;
         node.reported = crate::causal::VersionVector::default();
     }
@@ -159,7 +159,7 @@ impl Sim<'_> {
     }
 
     pub(super) fn drop_member(&mut self, index: usize) -> Result<(), String> {
-        if !self.nodes[index].away {
+        if !self.nodes[index].away || self.nodes[index].dropped {
             return Ok(());
         }
         self.nodes[index].dropped = true;

@@ -121,9 +121,13 @@ impl Sim<'_> {
         self.calm = true;
         self.trap = None;
         self.net.become_calm();
+        let absent: Vec<usize> = (0..self.nodes.len()).filter(|index| self.stays_away(*index)).collect();
         for index in 0..self.nodes.len() {
             let skew = self.nodes[index].skew_ms;
             self.nodes[index].skew_ms = skew.clamp(-100, 100);
+            if absent.contains(&index) {
+                continue;
+            }
             self.start(index)?;
             self.store_recovers(index)?;
         }
@@ -132,6 +136,6 @@ impl Sim<'_> {
                 self.meet(index, other)?;
             }
         }
-        Ok(())
+        self.await_absent(&absent)
     }
 }

@@ -12,14 +12,29 @@ const STRAGGLERS_PERMILLE: u64 = 15;
 /// How late a straggler may be, in milliseconds: longer than every patience of the engine.
 pub(super) const STRAGGLER_MS: u64 = 7_000;
 
+/// How long a message takes, at most, in a slow direction, in milliseconds.
+const SLOW_MS: u64 = 4_000;
+
 /// The network.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Net {
     cut: BTreeSet<(usize, usize)>,
+    slow: BTreeSet<(usize, usize)>,
     calm: bool,
 }
 
 impl Net {
+    /// A network of so many nodes, of which some directions are slow.
+    pub(super) fn of(nodes: usize, scenario: &Scenario, rng: &mut Rng) -> Self {
+        let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
+        let slow = if scenario.slow_permille == 0 {
+            BTreeSet::new()
+        } else {
+            pairs.filter(|_| rng.chance(scenario.slow_permille)).collect()
+        };
+        Self { slow, ..Self::default() }
+    }
+
     /// From now on every message arrives once, soon.
     pub(super) fn become_calm(&mut self) {
         self.cut.clear();
@@ -49,6 +64,7 @@ impl Net {
         let copies = if rng.chance(scenario.duplicate_permille) { 2 } else { 1 };
         let mut delay = || match rng.chance(STRAGGLERS_PERMILLE) {
             true => rng.between(1, STRAGGLER_MS),
+            false if self.slow.contains(&(from, to)) => rng.between(500, SLOW_MS),
             false => rng.between(1, scenario.delay_ms),
         };
         (0..copies).map(|_| delay()).collect()

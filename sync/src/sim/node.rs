@@ -26,6 +26,8 @@ pub(super) struct Node {
     /// Set while it does not know that its disk was replaced by an older one: the stream that it forgot, and how far that
     /// had got. Clients do not write here until it knows: what is written before is the known limit of detection by peers.
     pub(super) forgot: Option<(Stream, u64)>,
+    /// Whether it ever forgot anything durable.
+    pub(super) has_forgotten: bool,
     pub(super) backup: Option<Image>,
     /// Whether it is the copy of another node's data directory, and bears that node's id.
     pub(super) is_copy: bool,
@@ -53,6 +55,7 @@ impl Node {
             started_ms: 0,
             joined: false,
             forgot: None,
+            has_forgotten: false,
             backup: None,
             is_copy: false,
             fork_below: None,
@@ -100,9 +103,10 @@ impl Node {
         if !replica.seen().includes(&self.reported) {
             return Err(format!("a restart knows {:?}; durable was {:?}", replica.seen(), self.reported));
         }
+        self.watch = Watch::of(&replica);
         self.replica = Some(replica);
         self.life += 1;
-        (self.started_ms, self.watch) = (now_ms, Watch::default());
+        self.started_ms = now_ms;
         Ok(())
     }
 }

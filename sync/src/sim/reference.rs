@@ -63,6 +63,19 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Whether somebody who has seen this has seen shares of a counter taken over, and not yet the commits that made them.
+    pub(super) fn is_folded_early(&self, key: &Key, seen: &VersionVector) -> bool {
+        let dots = self.by_key.get(key).into_iter().flatten().filter(|dot| seen.covers(Scope::GLOBAL, dot));
+        let ops =
+            dots.filter_map(|dot| self.made.get(dot)).flat_map(|made| &made.commit.ops).filter(|(of, _)| of == key);
+        ops.into_iter().any(|(_, op)| match op {
+            Op::Fold { from, .. } => from.iter().any(|folded| !seen.covers(Scope::GLOBAL, folded)),
+            Op::GCounter(_) | Op::PnCounter(..) | Op::GSet(_) | Op::OrSet(_) | Op::LwwMap(_) => false,
+        })
+    }
+}
+
 /// Whether everything that the writers of these commits had seen is among what was seen.
 fn is_closed(within: &[&Made], seen: &VersionVector) -> bool {
     within.iter().all(|made| made.context.as_ref().is_none_or(|context| seen.includes(context)))

@@ -7,7 +7,7 @@ use super::{CrashPoint, Shape};
 use crate::replica::Counters;
 
 /// What every long campaign has to have gone through, beside all crash points and all shapes of partition.
-const EXPECTED: [&str; 30] = [
+const EXPECTED: [&str; 36] = [
     "commits",
     "bursts",
     "repeated requests",
@@ -25,6 +25,12 @@ const EXPECTED: [&str; 30] = [
     "members that left",
     "members dropped",
     "members that came back",
+    "snapshots that write",
+    "commits of snapshots",
+    "commits made again",
+    "retirements noticed",
+    "replicas begun anew",
+    "streams closed",
     "clock jumps of hours",
     "commits held for hours",
     "streams that wait alone",

@@ -4,6 +4,7 @@
 
 use super::rng::Rng;
 use super::workload::FEW;
+use crate::limits::RETIRE_AFTER_MS;
 use crate::replica::Config;
 
 /// The knobs of one run.
@@ -23,6 +24,8 @@ pub struct Scenario {
     pub duplicate_permille: u64,
     /// The longest ordinary delay of a message, in milliseconds.
     pub delay_ms: u64,
+    /// Of a thousand directions between two nodes, how many are slow by seconds: what goes round is faster there.
+    pub slow_permille: u64,
     /// The longest time that the disk takes for a group of writes, in milliseconds.
     pub disk_ms: u64,
     /// How far a clock may be off at the beginning, in milliseconds.
@@ -39,8 +42,7 @@ pub struct Scenario {
     pub far_clocks: bool,
     /// Whether data directories are copied and the copies started.
     pub copies: bool,
-    /// Whether a restored snapshot of a whole machine takes writes before it meets a peer. Needs an engine that makes such
-    /// commits again under a new incarnation.
+    /// Whether a restored snapshot of a whole machine takes writes before it meets a peer.
     pub forks: bool,
     /// The longest that a member stays away after the others have dropped it, in milliseconds.
     pub away_ms: u64,
@@ -55,13 +57,21 @@ impl Scenario {
         let mut rng = Rng::new(seed.wrapping_mul(31));
         let nodes = 2 + rng.index(5);
         let large_sets = rng.chance(40);
-        let small = !large_sets && rng.chance(700);
+        // Many keys, little log and slow directions: repairs of many pages, with removals that overtake their adds meanwhile.
+        let wide = !large_sets && rng.chance(150);
+        let small = wide || (!large_sets && rng.chance(700));
+        let copies = rng.chance(200);
+        // Two hosts that share a key would close each other's streams, one life after the other.
+        // Nor are they retired where logs are short: whoever is repaired from a member that was away too long, before it hears of
+        // that, shows commits beyond the end of a stream, which nobody will ever make whole.
+        let retires = !copies && !small && rng.chance(700);
         let config = Config {
             page_bytes: if small { 200 + rng.index(2000) } else { 1 << 20 },
-            log_bytes: if small { 1500 + rng.index(20_000) } else { 1 << 20 },
+            log_bytes: if small { 1500 + rng.index(if wide { 2_000 } else { 20_000 }) } else { 1 << 20 },
             log_commits_kept: if small { rng.index(8) } else { 256 },
             checkpoint_bytes: if small { 500 + rng.between(0, 20_000) } else { 1 << 20 },
             checkpoint_ms: rng.between(300, 5_000),
+            retire_after_ms: if retires { rng.between(500, 3_000) } else { RETIRE_AFTER_MS },
             ..Config::default()
         };
         Self {
@@ -72,19 +82,26 @@ impl Scenario {
             loss_permille: if rng.chance(300) { 0 } else { rng.between(0, 200) },
             duplicate_permille: rng.between(0, 100),
             delay_ms: rng.between(2, 150),
+            slow_permille: if wide { 350 } else { 0 },
             // Now and then a disk so slow that whole repairs pass while it writes.
             disk_ms: if rng.chance(150) { 1_500 } else { rng.between(1, 120) },
             skew_ms: rng.between(0, 200),
             fault_ms: if rng.chance(100) { 0 } else { rng.between(150, 1_500) },
             client_ms: rng.between(10, 120),
-            names: rng.between(1, 6),
+            names: if wide { rng.between(30, 200) } else { rng.between(1, 6) },
             members: if large_sets { rng.between(500, 3_000) } else { FEW },
             far_clocks: rng.chance(250),
-            copies: rng.chance(200),
-            forks: false,
+            copies,
+            forks: rng.chance(500),
             away_ms: 6_000,
             narrate: false,
         }
+    }
+
+    /// Whether members that stay away are retired within the run.
+    #[must_use]
+    pub(super) const fn retires(&self) -> bool {
+        self.config.retire_after_ms < RETIRE_AFTER_MS
     }
 
     /// `nodes` of them under mild conditions: for questions of scale.
@@ -98,6 +115,7 @@ impl Scenario {
             loss_permille: 5,
             duplicate_permille: 5,
             delay_ms: 40,
+            slow_permille: 0,
             disk_ms: 10,
             skew_ms: 50,
             fault_ms: 0,

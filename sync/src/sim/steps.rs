@@ -82,6 +82,8 @@ impl Sim<'_> {
             }
             self.narration.push_back(format!("{} node {index} <- {input:?}", self.now_ms));
         }
+        let cause = Cause::of(&input);
+        let anew = matches!(input, Input::Reborn(_));
         let context = (!asked.changes.is_empty() && replica.is_settled()).then(|| replica.seen().clone());
         let mut before = None;
         for output in replica.handle(input, time) {
@@ -92,8 +94,13 @@ impl Sim<'_> {
             {
                 return Ok(());
             }
+            cause.check(&output).map_err(|what| format!("node {index} {what}"))?;
+            if anew && matches!(output, Output::Event(Event::BegunAnew { .. })) {
+                self.begin_to_watch(index);
+            }
             self.carry_out(index, output, asked, context.as_ref())?;
         }
+        self.check_clock(index, matches!(cause, Cause::Says(_) | Cause::Pushes | Cause::Sends))?;
         self.check_after(index)
     }
 
@@ -172,8 +179,8 @@ impl Sim<'_> {
             self.coverage.count("commits of snapshots");
             return self.ledger.note_fork(batch, asked.changes.to_vec());
         }
-        let nodes = &self.nodes;
-        let known = |dot: &Dot| is_known_elsewhere(nodes, index, dot);
+        let (nodes, ends) = (&self.nodes, &self.ends);
+        let known = |dot: &Dot| is_known_elsewhere(nodes, ends, index, dot);
         if asked.changes.is_empty() && self.ledger.note_again(batch, known)?.is_some() {
             self.coverage.count("commits made again");
             return Ok(());
@@ -200,11 +207,17 @@ impl Sim<'_> {
                 self.note_held(*dot, *ahead_ms);
                 Ok(())
             }
-            Event::RepairBegun { .. }
-            | Event::RepairAbandoned { .. }
-            | Event::Retired { .. }
-            | Event::BegunAnew { .. }
-            | Event::MadeAgain { .. } => Ok(()),
+            Event::Retired { replica, through } => {
+                let end = self.ends.entry(*replica).or_insert(*through);
+                *end = (*end).max(*through);
+                self.coverage.count("retirements noticed");
+                Ok(())
+            }
+            Event::BegunAnew { .. } => {
+                self.coverage.count("replicas begun anew");
+                Ok(())
+            }
+            Event::RepairBegun { .. } | Event::RepairAbandoned { .. } | Event::MadeAgain { .. } => Ok(()),
         }
     }
 
@@ -237,6 +250,42 @@ impl Sim<'_> {
             [one] if *one == from => Err(format!("node {from} sends to itself")),
             [one] => Ok(*one),
             several => Ok(several[self.rng.index(several.len())]),
+        }
+    }
+}
+
+/// What an answer follows from, as far as it says what the answer may be.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// A peer said what it has, and did not ask for anything.
+    Says(NodeId),
+    /// A peer sent commits.
+    Pushes,
+    /// A peer sent something else.
+    Sends,
+    /// No peer did anything.
+    Other,
+}
+
+impl Cause {
+    const fn of(input: &Input) -> Self {
+        match input {
+            Input::Receive { from, message: Message::Vector { answer: true, .. } } => Self::Says(*from),
+            Input::Receive { message: Message::Commits { .. }, .. } => Self::Pushes,
+            Input::Receive { .. } => Self::Sends,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether an answer may be sent: nobody gets unasked what it wrote itself, and what was pushed is not pushed on.
+    fn check(self, output: &Output) -> Result<(), String> {
+        let Output::Send { to, message: Message::Commits { batches, .. } } = output else { return Ok(()) };
+        match self {
+            Self::Says(from) if from == *to && batches.iter().any(|batch| batch.stream.replica.node == *to) => {
+                Err(format!("sends {to:?} what it wrote itself"))
+            }
+            Self::Pushes => Err(format!("passes on to {to:?} what was pushed")),
+            Self::Says(_) | Self::Sends | Self::Other => Ok(()),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Writes on their way to the disk of a node, and the reports that follow.
 
 use super::disk::Write;
+use super::watch::Watch;
 use super::{CrashPoint, Next, Sim};
+use crate::causal::VersionVector;
 use crate::replica::Input;
 
 /// How long a group of writes takes, at most, while the disk is slow, in milliseconds.
@@ -73,13 +75,27 @@ impl Sim<'_> {
         last.map_or(Ok(()), |token| self.feed(index, Input::Persisted { token }))
     }
 
+    /// A replica holds nothing of what it held before: what it has seen begins anew.
+    pub(super) fn begin_to_watch(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if let Some(replica) = &node.replica {
+            node.watch = Watch::of(replica);
+        }
+    }
+
     /// Notes what has reached the disk of its writer.
     pub(super) fn note_durable(&mut self, index: usize, done: &[Write]) -> Result<(), String> {
         for write in done {
-            if let Write::Append { batch, .. } = write
-                && batch.stream.replica.node == self.nodes[index].id
-            {
-                self.ledger.note_durable(batch)?;
+            match write {
+                Write::Append { batch, .. } if batch.stream.replica.node == self.nodes[index].id => {
+                    self.ledger.note_durable(batch)?;
+                }
+                Write::Rebirth { fresh: Some(_), .. } => {
+                    self.coverage.count("stores begun anew");
+                    let node = &mut self.nodes[index];
+                    (node.reported, node.has_forgotten) = (VersionVector::default(), true);
+                }
+                Write::Append { .. } | Write::Checkpoint { .. } | Write::Rebirth { .. } => {}
             }
         }
         Ok(())

@@ -23,6 +23,8 @@ pub(super) struct Watch {
     /// The latest stamp among what it has seen commit by commit. Of what a page of state or a checkpoint brought, the stamps
     /// are not all known.
     latest: Hlc,
+    /// What the clock said after the last event.
+    clock: Hlc,
     /// By number of the put: whether a commit that was seen removes it.
     gone: Vec<bool>,
     /// The size of what may only grow.
@@ -39,6 +41,20 @@ pub(super) struct News {
 }
 
 impl Watch {
+    /// Of a node that begins, or begins anew.
+    pub(super) fn of(replica: &Replica) -> Self {
+        Self { clock: replica.clock().last(), ..Self::default() }
+    }
+
+    /// What a peer sent drags no clock further ahead of the wall than commits may be.
+    pub(super) fn check_clock(&mut self, replica: &Replica, most_ms: u64, is_received: bool) -> Result<(), String> {
+        let before = std::mem::replace(&mut self.clock, replica.clock().last());
+        if is_received && self.clock > before && self.clock.millis() > most_ms.max(before.millis() + 1) {
+            return Err(format!("drags its clock from {before} to {} although {most_ms} is the most", self.clock));
+        }
+        Ok(())
+    }
+
     /// Takes note of what the node has come to see.
     pub(super) fn follow(&mut self, replica: &Replica, ledger: &Ledger) -> Result<News, String> {
         let mut news = News::default();
