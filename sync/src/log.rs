@@ -91,10 +91,18 @@ impl Log {
         }
     }
 
-    /// Drops oldest commits, from the longest stream first, until at most `limit` bytes are left.
-    pub fn shrink_to(&mut self, limit: usize) {
+    /// Drops oldest commits, from the longest stream first, until at most `limit` bytes are left. Of the stream of `kept`, what
+    /// follows the commit of that number goes last: nobody else may have it.
+    pub fn shrink_to(&mut self, limit: usize, kept: (&Stream, u64)) {
         while self.bytes > limit && !planted::is(Bug::LogUnbounded) {
-            let Some(segment) = self.streams.values_mut().max_by_key(|segment| segment.commits.len()) else { return };
+            let spare = |(stream, segment): &(&Stream, &mut Segment)| {
+                let all = segment.commits.len() as u64;
+                let droppable =
+                    if *stream == kept.0 { all.min((kept.1 + 1).saturating_sub(segment.first)) } else { all };
+                (droppable, all)
+            };
+            let longest = self.streams.iter_mut().max_by_key(spare);
+            let Some((_, segment)) = longest else { return };
             let Some(commit) = segment.commits.pop_front() else { return };
             segment.first += 1;
             self.bytes -= commit.len();
@@ -194,9 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_else_may_have_goes_last() {
+        let mut log = log(1..=10);
+        let other = Stream::global(ReplicaId { node: NodeId([9; 32]), incarnation: Incarnation(1) });
+        (1..=3).for_each(|seq| log.push(other, seq, CommitBytes::from_bytes(&[0; 10])));
+        log.shrink_to(80, (&stream(), 2));
+        assert_eq!(log.retained(&stream()), Some((3, 10)));
+        assert_eq!(log.retained(&other), None);
+        log.shrink_to(30, (&stream(), 2));
+        assert_eq!(log.retained(&stream()), Some((8, 10)));
+    }
+
+    #[test]
     fn shrinking_keeps_the_newest() {
         let mut log = log(1..=10);
-        log.shrink_to(35);
+        log.shrink_to(35, (&Stream::global(ReplicaId { node: NodeId([9; 32]), incarnation: Incarnation(1) }), 0));
         assert_eq!((log.firsts(), log.bytes()), (vec![(stream(), 8)], 30));
     }
 }

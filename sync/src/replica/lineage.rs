@@ -64,6 +64,11 @@ impl Lineage {
         Self { orphans, unsaid, ..Self::default() }
     }
 
+    /// How far our own stream is known elsewhere, as far as we know.
+    pub(super) fn confirmed_through(&self) -> u64 {
+        self.orphans.unconfirmed_after.unwrap_or(0)
+    }
+
     /// Whether the store has yet to learn from which commit on this life is in doubt: it has to before the first of them counts.
     pub(super) fn has_to_say(&mut self) -> bool {
         std::mem::take(&mut self.unsaid) && !self.confirmed

@@ -154,6 +154,6 @@ impl Replica {
         self.clock.observe(hlc);
         self.note_changes(Some(dot), hlc);
         self.log.push(stream, dot.seq, bytes);
-        self.log.shrink_to(self.config.log_bytes);
+        self.log.shrink_to(self.config.log_bytes, (&self.own_stream(), self.lineage.confirmed_through()));
     }
 }

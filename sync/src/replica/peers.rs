@@ -143,7 +143,11 @@ impl Replica {
         let stable = self.stable();
         // The last commit of every stream stays: it is the tip by which a writer that forgot finds out.
         let keep = self.config.log_commits_kept.max(1);
-        let droppable = |stream: &Stream, seq: u64, kept: usize| kept > keep && seq <= stable.seq(stream);
+        // What others count of our stream while we are in doubt about it may be other commits than ours.
+        let doubted = self.lineage.is_fenced().then(|| self.own_stream());
+        let droppable = |stream: &Stream, seq: u64, kept: usize| {
+            kept > keep && seq <= stable.seq(stream) && Some(*stream) != doubted
+        };
         self.log.forget_while(droppable);
         self.state.settle(crate::crdt::Context::of(&self.seen));
         self.repair.ahead.settle(&self.seen);

@@ -112,7 +112,7 @@ impl Replica {
                 self.requests.remember(request, dot, commit.hlc);
             }
             self.log.push(batch.stream, seq, bytes);
-            self.log.shrink_to(self.config.log_bytes);
+            self.log.shrink_to(self.config.log_bytes, (&self.own_stream(), self.lineage.confirmed_through()));
         }
         Ok(applied_bytes)
     }

@@ -27,6 +27,16 @@ impl Sim<'_> {
     }
 
     pub(super) fn back_up(&mut self, index: usize) {
+        // What was under way to others when the copy was taken cannot be told later from what was written since: a known limit.
+        let unconfirmed = |replica: &crate::replica::Replica| {
+            let own = replica.seen().seq(&Stream::global(replica.me()));
+            replica.orphans().unconfirmed_after.is_some_and(|after| after < own)
+        };
+        let own = Stream::global(self.nodes[index].writer());
+        let doubted = self.nodes[index].disk.image.doubts(&own);
+        if self.scenario.forks && (doubted || self.nodes[index].replica.as_ref().is_none_or(unconfirmed)) {
+            return;
+        }
         self.nodes[index].backup = Some(self.nodes[index].disk.image.clone());
     }
 

@@ -129,6 +129,11 @@ impl Image {
         })
     }
 
+    /// Whether a life that began with this image would doubt commits of its own `stream` that others may have confirmed since.
+    pub(super) fn doubts(&self, stream: &Stream) -> bool {
+        self.orphans.unconfirmed_after.is_some_and(|after| after < self.seq(stream))
+    }
+
     /// What the image has of `stream`, in the checkpoint or in the log.
     pub(super) fn seq(&self, stream: &Stream) -> u64 {
         let logged = self.log.range((*stream, 0)..=(*stream, u64::MAX)).next_back().map_or(0, |((_, seq), _)| *seq);
