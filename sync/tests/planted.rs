@@ -6,6 +6,7 @@
     clippy::disallowed_types,
     reason = "bugs are looked for on as many threads as there are cores; each run is pure"
 )]
+#![expect(clippy::print_stdout, reason = "whoever watches sees rows as they are found")]
 #![expect(clippy::disallowed_methods, reason = "the environment may ask for the table to be written, which is a file")]
 
 use std::num::NonZero;
@@ -143,7 +144,7 @@ fn every_planted_bug_is_found() {
     let rows = rows(&table);
     let named = |bug: Bug| rows.iter().find(|row| row[0] == format!("{bug:?}")).and_then(|row| row[2].parse().ok());
     let found = look_for(&bugs, &|bug| named(bug).filter(|_| !write), seeds);
-    let _ = std::panic::take_hook();
+    drop(std::panic::take_hook());
     let new: Vec<String> = bugs.iter().zip(&found).map(|(bug, found)| row(*bug, found.as_ref())).collect();
     if write && only.is_empty() {
         let first = table.find("| `").expect("a row");
