@@ -127,6 +127,7 @@ impl VersionVector {
     }
 
     /// The streams of `node` in `scope`, in order of incarnation.
+    #[must_use]
     pub fn of_node(&self, scope: Scope, node: NodeId) -> impl DoubleEndedIterator<Item = (Stream, u64)> + '_ {
         let stream = |incarnation| Stream { scope, replica: ReplicaId { node, incarnation: Incarnation(incarnation) } };
         self.clock.dots.range(stream(0)..=stream(u64::MAX)).map(|(stream, seq)| (*stream, *seq))

@@ -290,6 +290,12 @@ impl Replica {
         self.seen.seq(&own) == self.durable().seq(&own) && self.is_settled()
     }
 
+    /// Whether a repair has put content here that shows more of `stream` than our vector.
+    #[must_use]
+    pub fn shows_more_of(&self, stream: &Stream) -> bool {
+        self.repair.ahead.most_of(stream) > self.seen.seq(stream)
+    }
+
     /// Whether no repair has put content here that our vector does not cover yet.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -77,14 +77,6 @@ fn many_nodes_converge_within_seconds() {
     assert!(report.converged_ms <= 5_000, "{report:?}");
 }
 
-#[test]
-fn snapshots_that_write_lose_nothing() {
-    for seed in 0..if cfg!(debug_assertions) { 50 } else { 500 } {
-        let scenario = Scenario { forks: true, ..Scenario::drawn_from(seed) };
-        sim::run(seed, &scenario).unwrap_or_else(|failure| panic!("{failure}"));
-    }
-}
-
 /// An idle mesh costs each member the same, however many there are. The campaign's `--idle` shows it for 100 and 1,000.
 #[test]
 fn an_idle_member_costs_the_same_in_a_mesh_ten_times_as_large() {

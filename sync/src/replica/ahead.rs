@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::causal::VersionVector;
+use crate::id::Stream;
 use crate::key::Key;
 
 /// Vectors by range of [`Key::position`]: each holds from its own position to the next. Ranges of one repair share vectors.
@@ -53,6 +54,11 @@ impl Ahead {
         let here = self.steps.range(..=position).next_back().map(|(_, vector)| &**vector);
         let next = position.checked_add(1).and_then(|after| self.steps.range(after..).next());
         (here, next.map_or(u64::MAX, |(next, _)| next - 1))
+    }
+
+    /// How much of `stream` any object shows.
+    pub(super) fn most_of(&self, stream: &Stream) -> u64 {
+        self.steps.values().map(|vector| vector.seq(stream)).max().unwrap_or(0)
     }
 
     /// Whether `seen` includes everything that any object shows.

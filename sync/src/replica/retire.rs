@@ -175,7 +175,7 @@ impl Replica {
         if self.lineage.is_fenced() || self.durability.is_read_only() || self.durability.owes_checkpoint() {
             return;
         }
-        let entries: Vec<Scalar> = self.to_retire(now).into_iter().map(entry).collect();
+        let entries: Vec<Scalar> = self.due_for_retirement(now).into_iter().map(entry).collect();
         if !entries.is_empty() {
             let assign = |member| Assign { member, value: Some(()), over: Vec::new() };
             let ops = vec![(self.retired.key.clone(), Op::OrSet(entries.into_iter().map(assign).collect()))];
@@ -187,7 +187,7 @@ impl Replica {
     }
 
     /// The streams to close now, with their last commits that count.
-    fn to_retire(&mut self, now: Time) -> Vec<(ReplicaId, u64)> {
+    fn due_for_retirement(&mut self, now: Time) -> Vec<(ReplicaId, u64)> {
         let mut writers: BTreeMap<NodeId, Vec<(Stream, u64)>> = BTreeMap::new();
         for (stream, seq) in self.seen.iter().filter(|(stream, seq)| self.retired.end_of(stream) != *seq) {
             if self.retired.is_open(&stream) {

@@ -69,6 +69,9 @@ impl Sim<'_> {
         node.away = false;
         if is_back {
             self.coverage.count("members that came back");
+            if self.scenario.retires() && !self.calm && self.rng.chance(300) {
+                self.lay_trap_at_rebirth();
+            }
         }
         for of in if is_new || is_back { self.running() } else { vec![index] } {
             self.feed(of, Input::Members(self.members()))?;

@@ -92,7 +92,7 @@ impl Scenario {
             members: if large_sets { rng.between(500, 3_000) } else { FEW },
             far_clocks: rng.chance(250),
             copies,
-            forks: rng.chance(500),
+            forks: rng.chance(500) && !copies,
             away_ms: 6_000,
             narrate: false,
         }
