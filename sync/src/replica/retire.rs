@@ -148,7 +148,8 @@ impl Replica {
             if replica == self.me || has_more {
                 required = required.or(closed.by.first().copied());
                 if replica.node == self.me.node {
-                    orphans.certain.extend(self.retained_from(stream, closed.through + 1));
+                    // A member may have taken them before it heard of the closing; it will have begun anew once all are heard.
+                    orphans.doubtful.extend(self.retained_from(stream, closed.through + 1));
                 }
             }
         }
@@ -158,7 +159,7 @@ impl Replica {
             // stream of ours that goes on is found out when all have been heard.
             let own = self.own_stream();
             if self.retired.is_open(&own) {
-                orphans.doubtful = self.retained_from(own, 1);
+                orphans.doubtful.extend(self.retained_from(own, 1));
             }
             let first = self.retired.end_of(&own).min(self.seen.seq(&own)) + 1;
             self.begin_anew(orphans, first, required, now, out);
