@@ -26,6 +26,7 @@ const DIRECTLY: &[(Bug, &str)] = &[
     (Bug::WaitingUnhashed, "not found: takes a removal that still waits on one side only, when its range is compared"),
     (Bug::CheckpointAfterLog, "not found: takes a crash while a checkpoint of a repair waits for an earlier one"),
     (Bug::FoldedTooEarly, "not found: takes two members that close a stream at the same time"),
+    (Bug::ForkUnnoticed, "not found: snapshots that write have become rare in the seeds that are tried"),
     (Bug::MadeAgainTwice, "not found: takes a crash between the new commit and the checkpoint that strikes the old"),
 ];
 
