@@ -186,7 +186,7 @@ impl<K: Eq + Hash, V> Members<K, V> {
     }
 }
 
-/// A [`DotMap`] as it is stored and sent.
+/// A dot map as it is stored and sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DotMapState<K, V> {
     /// Members with their live dots, in order of member.
