@@ -91,7 +91,7 @@ pub struct EventStats {
     pub values_left_out: u64,
 }
 
-/// There are [`LISTENERS_MAX`] listeners already.
+/// There are `LISTENERS_MAX` listeners already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{LISTENERS_MAX} listeners hear events already")]
 pub struct TooManyListeners;
