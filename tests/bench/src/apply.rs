@@ -233,7 +233,7 @@ impl Many {
         let mut op = |key: &Key| {
             total += 1;
             if key.kind() == Kind::GCounter {
-                return Op::GCounter(total);
+                return Op::GCounter(total.into());
             }
             let value = Some(value(&mut self.rng));
             Op::LwwMap(vec![Assign { member: "state".to_owned(), value, over: Vec::new() }])
