@@ -38,6 +38,8 @@ pub(super) struct Retired {
     /// Streams of earlier lives of members: how far they had got when they were last seen to grow, and when that was.
     quiet: BTreeMap<Stream, (u64, u64)>,
     looked_ms: u64,
+    /// How many streams there were when none of them could be one to close. `None`: that is not known any more.
+    unsuspected: Option<usize>,
     /// The greatest number of members that we ever belonged to, less those whose streams were closed since.
     most_members: usize,
 }
@@ -53,7 +55,7 @@ impl Default for Retired {
     fn default() -> Self {
         let key = Key::new(Kind::OrSet, &format!("{RESERVED_PREFIX}retired")).expect("a sound name");
         let (closed, folded, quiet) = Default::default();
-        Self { key, read: None, stale: true, closed, folded, quiet, looked_ms: 0, most_members: 0 }
+        Self { key, read: None, stale: true, closed, folded, quiet, looked_ms: 0, unsuspected: None, most_members: 0 }
     }
 }
 
@@ -64,12 +66,13 @@ impl Retired {
 
     /// The state was changed otherwise than by one commit.
     pub(super) const fn look_again(&mut self) {
-        self.stale = true;
+        (self.stale, self.unsuspected) = (true, None);
     }
 
     /// Draws all consequences anew, for a new incarnation.
     pub(super) fn forget(&mut self) {
-        (self.read, self.stale) = (None, true);
+        self.look_again();
+        self.read = None;
         self.closed.clear();
     }
 
@@ -124,7 +127,7 @@ impl Replica {
         if hash == self.retired.read {
             return;
         }
-        self.retired.read = hash;
+        (self.retired.read, self.retired.unsuspected) = (hash, None);
         let before = std::mem::take(&mut self.retired.closed);
         for (entry, dots) in
             self.state.object(&self.retired.key).map_or_else(Vec::new, |table| table.members_with_dots())
@@ -172,7 +175,7 @@ impl Replica {
             return;
         }
         self.retired.looked_ms = now.mono_ms;
-        self.retired.look_again();
+        self.retired.stale = true;
         if self.lineage.is_fenced() || self.durability.is_read_only() || self.durability.owes_checkpoint() {
             return;
         }
@@ -189,6 +192,10 @@ impl Replica {
 
     /// The streams to close now, with their last commits that count.
     fn due_for_retirement(&mut self, now: Time) -> Vec<(ReplicaId, u64)> {
+        // While everybody who writes is a member under one name, nobody is counted again and again.
+        if self.retired.unsuspected == Some(self.seen.len()) {
+            return Vec::new();
+        }
         let mut writers: BTreeMap<NodeId, Vec<(Stream, u64)>> = BTreeMap::new();
         for (stream, seq) in self.seen.iter().filter(|(stream, seq)| self.retired.end_of(stream) != *seq) {
             if self.retired.is_open(&stream) {
@@ -200,6 +207,14 @@ impl Replica {
             let gone = *node != self.me.node && !self.members.contains(node) && !self.peers.connected.contains(node);
             gone && now.mono_ms.saturating_sub(heard) >= self.config.retire_after_ms
         };
+        let suspect = |(node, streams): (&NodeId, &Vec<(Stream, u64)>)| {
+            streams.len() > 1 || (*node != self.me.node && !self.members.contains(node))
+        };
+        if !writers.iter().any(suspect) {
+            self.retired.unsuspected = Some(self.seen.len());
+            self.retired.quiet.clear();
+            return Vec::new();
+        }
         let gone: BTreeSet<NodeId> = writers.keys().copied().filter(silent).collect();
         let old_lives = self.old_lives(&writers, now);
         if (gone.is_empty() && old_lives.is_empty()) || !self.is_majority_without(&gone, &writers) {
@@ -296,6 +311,7 @@ impl Replica {
 
     /// Notes how many members there are, ourselves among them.
     pub(super) fn note_members(&mut self) {
+        self.retired.unsuspected = None;
         self.retired.most_members = self.retired.most_members.max(self.members.len() + 1);
     }
 
