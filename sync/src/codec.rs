@@ -1,8 +1,9 @@
-//! The envelope around everything that leaves memory: one version byte, then CBOR.
+//! The envelope around everything that leaves memory: one version byte, then CBOR; a message's may be packed.
 //!
 //! Owns framing, limits and the refusal of what is malformed; the shapes belong to their types. Bytes from outside cannot
 //! panic here: size, depth and trailing bytes are checked, and CBOR that does not match its type is an error.
 
+mod packed;
 mod row;
 
 use serde::Serialize;
@@ -10,6 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::crdt::OpError;
 use crate::limits::DECODE_DEPTH_MAX;
+
+pub use packed::{pack, unpack};
 
 /// The version that this release writes.
 pub const FORMAT_VERSION: u8 = 2;

@@ -30,6 +30,9 @@ pub const PAGE_BYTES: usize = 1024 * 1024;
 /// Largest encoded message, in bytes: a page, the one item that overflows it, and the vectors beside them.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Shortest message that is packed, in bytes: in a shorter one hardly anything recurs, and calls wait for it.
+pub const PACK_FROM_BYTES: usize = 256;
+
 /// Most streams in one version vector that a peer may send: members times incarnations, with room to spare.
 pub const STREAMS_MAX: usize = 65_536;
 

@@ -91,7 +91,7 @@ impl Service for AgentService {
     fn status(&self) -> Status {
         let members = self.all_members();
         let alive = members.iter().filter(|member| member.status == MemberStatus::Alive).count();
-        let (me, state) = self.view.read(|replica| {
+        let (me, epoch, state) = self.view.read(|replica| {
             let state = replica.state();
             let status = StateStatus {
                 root: replica.root().to_string(),
@@ -100,7 +100,7 @@ impl Service for AgentService {
                 bytes: state.bytes(),
                 garbage: state.garbage() as u64,
             };
-            (replica.me(), status)
+            (replica.me(), replica.epoch(), status)
         });
         Status {
             node: NodeStatus {
@@ -111,7 +111,7 @@ impl Service for AgentService {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.elapsed().as_secs(),
             },
-            cluster: ClusterStatus { id: self.cluster.clone(), members: members.len(), alive },
+            cluster: ClusterStatus { id: self.cluster.clone(), members: members.len(), alive, epoch },
             state,
             peers: self.peers(&members),
             workloads: figures::statuses(&self.workloads, &self.calls, &members),

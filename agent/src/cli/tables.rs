@@ -28,7 +28,7 @@ pub(crate) fn status(json: &Value) -> String {
     let uptime = json.pointer("/node/uptime_s").and_then(Value::as_u64);
     let uptime = uptime.map(|s| humantime::format_duration(std::time::Duration::from_secs(s)).to_string());
     let mut text = format!(
-        "node       {} ({}), region {}, incarnation {}\nversion    {}, up {}\ncluster    {}, {} of {} members alive\nstate      root {}, {} keys, {} commits, {} bytes\nhealth     {health}\n",
+        "node       {} ({}), region {}, incarnation {}\nversion    {}, up {}\ncluster    {}, {} of {} members alive, epoch {}\nstate      root {}, {} keys, {} commits, {} bytes\nhealth     {health}\n",
         at("/node/name"),
         at("/node/id"),
         at("/node/region"),
@@ -38,6 +38,7 @@ pub(crate) fn status(json: &Value) -> String {
         at("/cluster/id"),
         at("/cluster/alive"),
         at("/cluster/members"),
+        at("/cluster/epoch"),
         short(&at("/state/root"), ROOT_CHARS),
         at("/state/keys"),
         at("/state/commits"),

@@ -48,6 +48,8 @@ pub struct ClusterStatus {
     pub members: usize,
     /// How many of them are alive.
     pub alive: usize,
+    /// The membership epoch: how many lives of members that stayed away or began anew were closed so far.
+    pub epoch: u64,
 }
 
 /// The shared state, as this host holds it.

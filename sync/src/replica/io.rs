@@ -345,7 +345,7 @@ impl Message {
     /// The bytes of the message on the wire.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        codec::encode(self)
+        codec::pack(codec::encode(self))
     }
 
     /// Reads a message. Commits within it are checked when they are applied.
@@ -353,7 +353,7 @@ impl Message {
     /// # Errors
     /// The bytes are malformed, too many or of another version, or an object breaks a bound.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let message = codec::decode(bytes, MESSAGE_BYTES_MAX)?;
+        let message = codec::decode(&codec::unpack(bytes, MESSAGE_BYTES_MAX)?, MESSAGE_BYTES_MAX)?;
         if let Self::StatePage { objects, .. } = &message {
             for (key, object) in objects {
                 object.validate(key.kind())?;
