@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
+use selvedge_sync::codec;
 use selvedge_sync::id::NodeId;
 use selvedge_sync::replica::{Input, Message, Output, Replica};
 use selvedge_sync::time::Time;
@@ -21,6 +22,8 @@ pub(crate) const TICK_MS: u64 = 50;
 pub(crate) struct Sent {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+    /// Bytes before packing.
+    plain: u64,
 }
 
 /// A message under way.
@@ -114,6 +117,7 @@ impl Mesh {
         let sent = self.sent.entry(kind.clone()).or_default();
         sent.messages += 1;
         sent.bytes += bytes.len() as u64;
+        sent.plain += codec::encode(message).len() as u64;
         let hops = self.kinds.entry(kind).or_default();
         *hops = hop.max(*hops);
         let to = self.nodes.iter().position(|node| *node == to).expect("a message to one of us");
@@ -175,6 +179,11 @@ impl Mesh {
     /// All bytes that were sent.
     pub(crate) fn bytes(&self) -> u64 {
         self.sent.values().map(|sent| sent.bytes).sum()
+    }
+
+    /// The same before packing.
+    pub(crate) fn plain_bytes(&self) -> u64 {
+        self.sent.values().map(|sent| sent.plain).sum()
     }
 
     /// What was sent, by kind, as text.

@@ -1,7 +1,8 @@
 //! Repair without shared history: a thousand of 100,000 keys differ, and the giver's log does not reach back.
 //!
 //! Ours: messages are pumped between two replicas until they agree; all bytes but those of the differing objects count as
-//! overhead, requests and vectors included, and all time in `handle`, `encode` and `decode`, merging included. The peers
+//! overhead, requests and vectors included, before messages are packed (what that saves of them cannot be told from what it saves
+//! of the objects; it is told beside), and all time in `handle`, `encode` and `decode`, merging included. The peers
 //! reconcile sets of ids, a hash of key and content, held ready on both sides: 32 bytes for negentropy, which knows no other
 //! size, and 8 for riblt. Their bytes are those of reconciliation alone and, told beside, with the request for the ids that
 //! it found missing; their time is that of reconciliation alone.
@@ -130,7 +131,7 @@ fn repaired(giver: &Held, receiver: &Held) -> Result<(Cost, String)> {
     let objects = object_bytes(&mesh.replicas[0], &mesh.replicas[1]);
     mesh.connect();
     mesh.run_until(agree);
-    let overhead = usize::try_from(mesh.bytes())?.saturating_sub(objects);
+    let overhead = usize::try_from(mesh.plain_bytes())?.saturating_sub(objects);
     let cost = Cost {
         bytes: overhead,
         bytes_asked: overhead,
@@ -141,7 +142,7 @@ fn repaired(giver: &Held, receiver: &Held) -> Result<(Cost, String)> {
     Ok((cost, format!("{}; {objects} B of them are the objects", mesh.told())))
 }
 
-/// The size on the wire of the giver's objects that the receiver does not hold so.
+/// The size before packing of the giver's objects that the receiver does not hold so.
 fn object_bytes(giver: &Replica, receiver: &Replica) -> usize {
     let differs = |key: &Key, state: &ObjectState| {
         receiver.state().object(key).map(|object| object.state()).as_ref() != Some(state)
