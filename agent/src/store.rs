@@ -12,8 +12,10 @@ mod layout;
 mod log;
 mod meter;
 mod migrate;
+mod objects;
 mod queue;
 mod recovery;
+mod rows;
 mod runs;
 #[cfg(test)]
 mod sim_disk;
@@ -32,7 +34,7 @@ use selvedge_sync::crdt::ObjectState;
 use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{ReplicaId, Stream};
 use selvedge_sync::key::Key;
-use selvedge_sync::replica::{Ahead, Fresh, Orphans};
+use selvedge_sync::replica::{self, Ahead, Fresh, Orphans, Recovery};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -74,7 +76,7 @@ pub struct Recovered {
     pub ahead: Ahead,
     /// The newest stamp that the last checkpoint knew.
     pub latest: Hlc,
-    /// Commits of earlier incarnations that wait to be made again.
+    /// Commits of earlier incarnations that wait to be made again, those of ours that lie intact behind damage among them.
     pub orphans: Orphans,
     /// The objects of the checkpoint, in no particular order.
     pub objects: Vec<(Key, ObjectState)>,
@@ -115,6 +117,33 @@ pub struct Checkpoint {
     pub objects: Vec<(Key, Option<ObjectState>)>,
     /// Commits of a stream below this sequence number may go.
     pub log_first: Vec<(Stream, u64)>,
+}
+
+impl Recovered {
+    /// What a replica that writes as `me` goes on with.
+    #[must_use]
+    pub fn into_recovery(self, me: ReplicaId) -> Recovery {
+        let same_life = self.identity.is_some_and(|identity| identity.replica == me);
+        // How far a stream was confirmed says nothing of the next life's.
+        let unconfirmed_after = self.orphans.unconfirmed_after.filter(|_| same_life);
+        Recovery {
+            vector: self.checkpoint_vector,
+            ahead: self.ahead,
+            latest: self.latest,
+            orphans: Orphans { unconfirmed_after, ..self.orphans },
+            objects: self.objects,
+            log: self.log,
+        }
+    }
+}
+
+impl Checkpoint {
+    /// What a replica asks to be stored.
+    #[must_use]
+    pub fn of(token: Token, checkpoint: replica::Checkpoint) -> Self {
+        let replica::Checkpoint { vector, ahead, objects, latest, orphans, log_first } = checkpoint;
+        Self { token, vector, ahead, latest, orphans, objects, log_first }
+    }
 }
 
 /// What the writer thread reports.

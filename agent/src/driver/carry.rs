@@ -130,10 +130,7 @@ impl Driver {
             match output {
                 Output::Persist { token, batch } => self.backlog.append(token, batch),
                 Output::Checkpoint { token, checkpoint } => {
-                    let selvedge_sync::replica::Checkpoint { vector, ahead, objects, latest, orphans, log_first } =
-                        checkpoint;
-                    let checkpoint = Checkpoint { token, vector, ahead, objects, latest, orphans, log_first };
-                    self.backlog.jobs.push_back(Job::Checkpoint(Box::new(checkpoint)));
+                    self.backlog.jobs.push_back(Job::Checkpoint(Box::new(Checkpoint::of(token, checkpoint))));
                 }
                 Output::Rebirth { incarnation, fresh } => {
                     let replica = ReplicaId { node: self.net.node(), incarnation };
