@@ -98,7 +98,7 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_hangs_ends_the_start_with_an_error() {
         let (wake, hangs) = mpsc::channel::<()>();
-        let hung = within(Duration::from_millis(20), "reading it back", move || drop(hangs.recv())).await;
+        let hung = within(Duration::from_millis(20), "reading it back", move || hangs.recv()).await;
         let error = hung.expect_err("it hangs").to_string();
         assert!(error.contains("hangs") && error.contains("reading it back"), "{error}");
         drop(wake);

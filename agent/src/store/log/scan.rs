@@ -94,7 +94,7 @@ impl Scan<'_> {
             let place = number(frame.index);
             match frame.entries() {
                 Some(entries) => {
-                    entries.into_iter().for_each(|entry| self.entry(&entry, place, &mut segment, &mut names))
+                    entries.into_iter().for_each(|entry| self.entry(&entry, place, &mut segment, &mut names));
                 }
                 None => self.lose(place..place + 1),
             }
