@@ -88,17 +88,18 @@ impl NodeId {
 }
 
 impl NodeId {
-    /// The first bytes, which order keys that differ there: nearly all, because keys look random.
-    fn head(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    /// The bytes as numbers that order as they do.
+    fn words(&self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks::<8>();
+        [0, 1, 2, 3].map(|at| u64::from_be_bytes(words[at]))
     }
 }
 
 impl Ord for NodeId {
-    /// The order of the bytes. Vectors are searched by it with each commit, so that it is worth a shortcut.
+    /// The order of the bytes. Vectors are searched by it with each commit, so that it goes by words.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.head().cmp(&other.head()).then_with(|| self.0.cmp(&other.0))
+        let ([a, b, c, d], [e, f, g, h]) = (self.words(), other.words());
+        a.cmp(&e).then_with(|| b.cmp(&f)).then_with(|| c.cmp(&g)).then_with(|| d.cmp(&h))
     }
 }
 
@@ -170,7 +171,8 @@ mod tests {
             bytes[place] = byte;
             NodeId(bytes)
         };
-        let nodes: Vec<NodeId> = (0..32).flat_map(|place| [0, 0x7f, 0x81, 0xff].map(|byte| node(place, byte))).collect();
+        let nodes: Vec<NodeId> =
+            (0..32).flat_map(|place| [0, 0x7f, 0x81, 0xff].map(|byte| node(place, byte))).collect();
         for (one, other) in nodes.iter().flat_map(|one| nodes.iter().map(move |other| (one, other))) {
             assert_eq!(one.cmp(other), one.0.cmp(&other.0), "{:?} {:?}", one.0, other.0);
         }
