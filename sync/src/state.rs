@@ -13,6 +13,7 @@ use leaves::Leaves;
 pub(crate) use leaves::{Range, mark, mix};
 
 use crate::causal::VersionVector;
+use crate::codec::ObjectRow;
 use crate::crdt::{Assign, ContentHash, Context, Counter, Object, ObjectState, Op, Raise, Seeded, Value, Writers};
 use crate::draft::{Folded, ReadState};
 use crate::hlc::Hlc;
@@ -278,16 +279,16 @@ impl State {
     }
 
     /// The objects that changed since the last call, in order of key, for the store; `None` stands for one that was forgotten.
-    pub fn take_dirty(&mut self) -> Vec<(Key, Option<ObjectState>)> {
+    pub fn take_dirty(&mut self) -> Vec<(Key, Option<ObjectRow>)> {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
         let take = |key: Key| {
-            let state = self.objects.get_mut(&key).map(|slot| {
+            let row = self.objects.get_mut(&key).map(|slot| {
                 slot.dirty = false;
-                slot.object.state()
+                ObjectRow::from(&slot.object.state())
             });
-            (key, state)
+            (key, row)
         };
         dirty.into_iter().map(take).collect()
     }

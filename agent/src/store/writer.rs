@@ -212,11 +212,11 @@ fn write_checkpoint(
     floors: &Floors,
 ) -> Result<(), redb::Error> {
     let mut objects = transaction.open_table(OBJECTS)?;
-    for (key, state) in &checkpoint.objects {
+    for (key, row) in &checkpoint.objects {
         let key = layout::object_key(key);
-        match state {
-            Some(state) => {
-                let row = layout::seal("objects", &key, &layout::encode_object(state));
+        match row {
+            Some(row) => {
+                let row = layout::seal("objects", &key, row.as_bytes());
                 objects.insert(key.as_slice(), row.as_slice())?;
             }
             None => drop(objects.remove(key.as_slice())?),

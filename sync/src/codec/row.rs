@@ -5,6 +5,7 @@
 //! the bytes are, reading them ends in an object or in an error, and takes memory in proportion to them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::{DecodeError, decode};
 use crate::crdt::{CounterState, DotMapState, Entry, ObjectState, Share, Stamped};
@@ -19,6 +20,38 @@ const ROW_FORMAT: u8 = 0x81;
 const REPLICA_BYTES: usize = 40;
 const SEVEN_BITS: u64 = 0x7f;
 const MORE: u8 = 0x80;
+
+/// An object as a row of a store, without slack: what waits to be stored is many objects at once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ObjectRow(Box<[u8]>);
+
+impl ObjectRow {
+    /// The bytes of the row.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The object that the row holds.
+    ///
+    /// # Errors
+    /// None for a row that was made here.
+    pub fn state(&self) -> Result<ObjectState, DecodeError> {
+        ObjectState::from_row(&self.0)
+    }
+}
+
+impl From<&ObjectState> for ObjectRow {
+    fn from(state: &ObjectState) -> Self {
+        Self(state.to_row().into())
+    }
+}
+
+impl fmt::Debug for ObjectRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state().fmt(f)
+    }
+}
 
 impl ObjectState {
     /// The object as a row of a store.
