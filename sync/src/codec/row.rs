@@ -114,11 +114,11 @@ struct Writer {
 impl Writer {
     fn finish(self, kind: Kind) -> Vec<u8> {
         let mut head = Self::default();
-        head.body.reserve_exact(8 + self.replicas.len() * REPLICA_BYTES + self.body.len());
+        head.body.reserve_exact(16 + self.replicas.len() * REPLICA_BYTES);
         head.body.extend([ROW_FORMAT, kind as u8]);
         head.list(&self.replicas, |head, replica| head.body.extend(replica.to_bytes()));
-        head.body.extend(self.body);
-        head.body
+        // Without slack, because many rows wait together.
+        [head.body, self.body].concat()
     }
 
     fn number(&mut self, mut number: u64) {
@@ -140,8 +140,11 @@ impl Writer {
     }
 
     fn dot(&mut self, dot: &Dot) {
-        // Most objects have one writer.
-        let place = if self.replicas.first() == Some(&dot.replica) {
+        // Most objects have one writer, which needs no index.
+        let place = if self.replicas.first().is_none_or(|first| *first == dot.replica) {
+            if self.replicas.is_empty() {
+                self.replicas.push(dot.replica);
+            }
             0
         } else {
             let next = self.replicas.len() as u64;
