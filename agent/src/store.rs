@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use selvedge_sync::causal::VersionVector;
+use selvedge_sync::codec::ObjectRow;
 use selvedge_sync::commit::Batch;
 use selvedge_sync::crdt::ObjectState;
 use selvedge_sync::hlc::Hlc;
@@ -114,7 +115,7 @@ pub struct Checkpoint {
     /// Commits of earlier incarnations that wait to be made again. Replaces what the last checkpoint said.
     pub orphans: Orphans,
     /// The objects; `None` stands for one that was forgotten.
-    pub objects: Vec<(Key, Option<ObjectState>)>,
+    pub objects: Vec<(Key, Option<ObjectRow>)>,
     /// Commits of a stream below this sequence number may go.
     pub log_first: Vec<(Stream, u64)>,
 }

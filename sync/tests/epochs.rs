@@ -31,9 +31,9 @@ impl Disk {
                 self.recovery.ahead = checkpoint.ahead.clone();
                 self.recovery.latest = checkpoint.latest;
                 self.recovery.orphans = checkpoint.orphans.clone();
-                for (key, object) in &checkpoint.objects {
-                    match object {
-                        Some(object) => drop(self.objects.insert(key.clone(), object.clone())),
+                for (key, row) in &checkpoint.objects {
+                    match row {
+                        Some(row) => drop(self.objects.insert(key.clone(), row.state().expect("a row"))),
                         None => drop(self.objects.remove(key)),
                     }
                 }

@@ -5,8 +5,7 @@
 //! comes back in an older form, is noticed while everything is read anyway.
 
 use redb::{ReadableTable, WriteTransaction};
-use selvedge_sync::codec;
-use selvedge_sync::crdt::ObjectState;
+use selvedge_sync::codec::{self, ObjectRow};
 use selvedge_sync::key::Key;
 use serde::{Deserialize, Serialize};
 
@@ -92,13 +91,13 @@ impl<'t> Rows<'t> {
     }
 
     /// Writes objects; `None` stands for one that was forgotten.
-    pub(super) fn put_objects(&mut self, objects: &[(Key, Option<ObjectState>)]) -> Result<(), redb::Error> {
+    pub(super) fn put_objects(&mut self, objects: &[(Key, Option<ObjectRow>)]) -> Result<(), redb::Error> {
         let mut table = self.transaction.open_table(OBJECTS)?;
-        for (key, state) in objects {
+        for (key, row) in objects {
             let key = layout::object_key(key);
-            let before = match state {
-                Some(state) => {
-                    let row = layout::seal("objects", &key, &layout::encode_object(state));
+            let before = match row {
+                Some(row) => {
+                    let row = layout::seal("objects", &key, row.as_bytes());
                     self.tally.objects.add(&row);
                     table.insert(key.as_slice(), row.as_slice())?
                 }

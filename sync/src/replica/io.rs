@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ahead, Ask, KeyPrefix, WatchError};
 use crate::causal::VersionVector;
 use crate::change::{Change, ChangeError};
+use crate::codec::ObjectRow;
 use crate::codec::{self, DecodeError};
 use crate::commit::{Batch, CommitBytes, RequestId};
 use crate::crdt::{ContentHash, ObjectState};
@@ -173,7 +174,7 @@ pub struct Checkpoint {
     /// [`Recovery::ahead`](super::Recovery::ahead) is to be what the last checkpoint said.
     pub ahead: Ahead,
     /// Objects that changed since the last checkpoint; `None` for one that was forgotten.
-    pub objects: Vec<(Key, Option<ObjectState>)>,
+    pub objects: Vec<(Key, Option<ObjectRow>)>,
     /// The newest stamp issued or observed: no restart may fall behind it.
     pub latest: Hlc,
     /// Commits of earlier incarnations of ours that wait to be made again. Replaces what was stored before; nearly always empty.

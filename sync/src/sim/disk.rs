@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::rng::Rng;
 use crate::causal::VersionVector;
-use crate::codec;
 use crate::commit::{Batch, CommitBytes};
 use crate::crdt::ObjectState;
 use crate::hlc::Hlc;
@@ -82,9 +81,9 @@ impl Image {
                 self.ahead.clone_from(&checkpoint.ahead);
                 self.orphans.clone_from(&checkpoint.orphans);
                 self.latest = checkpoint.latest;
-                for (key, object) in &checkpoint.objects {
-                    match object {
-                        Some(object) => self.objects.insert(key.clone(), codec::encode(object)),
+                for (key, row) in &checkpoint.objects {
+                    match row {
+                        Some(row) => self.objects.insert(key.clone(), row.as_bytes().to_vec()),
                         None => self.objects.remove(key),
                     };
                 }
@@ -115,7 +114,7 @@ impl Image {
             }
         }
         let decode = |(key, bytes): (&Key, &Vec<u8>)| {
-            let object: ObjectState = codec::decode(bytes, usize::MAX).map_err(|error| format!("{key}: {error}"))?;
+            let object = ObjectState::from_row(bytes).map_err(|error| format!("{key}: {error}"))?;
             Ok((key.clone(), object))
         };
         let objects = self.objects.iter().map(decode).collect::<Result<_, String>>()?;
