@@ -221,7 +221,8 @@ impl Replica {
         self.lineage.orphans()
     }
 
-    /// Whether local writes are refused until it is known what our own stream means elsewhere.
+    /// Whether local writes are refused: until it is known what our own stream means elsewhere, and after this replica began anew
+    /// until its state is back, as long as readers are shown what it had before ([`Replica::readable`]).
     #[must_use]
     pub const fn is_fenced(&self) -> bool {
         self.lineage.holds_writes()

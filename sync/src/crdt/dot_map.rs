@@ -197,7 +197,7 @@ pub struct DotMapState<K, V> {
     pub deferred: Vec<(K, Vec<Dot>)>,
 }
 
-impl<K: Member, V: Clone + Item> DotMap<K, V> {
+impl<K: Member, V: Clone + Item + Ord> DotMap<K, V> {
     /// The live dots of a member; `None` when it is not there.
     pub(super) fn entries(&self, member: &K) -> Option<&[Entry<V>]> {
         self.members.get(member).map(SmallVec::as_slice)
@@ -291,8 +291,12 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
         }
         for (member, entries) in state.members {
             let member = K::of_plain(&member);
-            for entry in entries.into_iter().filter(|entry| !ours.covers(&entry.dot)) {
-                self.insert(&member, entry, ours.seed, content);
+            for entry in entries {
+                if ours.covers(&entry.dot) {
+                    self.agree(&member, entry, content);
+                } else {
+                    self.insert(&member, entry, ours.seed, content);
+                }
             }
         }
     }
@@ -349,6 +353,17 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
         let older = |other: &Entry<V>| other.dot.replica == dot.replica && other.dot.seq < dot.seq;
         drop_where(member, entries, older, content);
         place(member, entries, entry, content);
+    }
+
+    /// One name can mean two puts, when a snapshot of a whole machine wrote and somebody who lagged took it for the first: the
+    /// greater stays, at both, or they would repair each other for ever.
+    fn agree(&mut self, member: &K, entry: Entry<V>, content: &mut Content) {
+        let lesser = |held: &&mut Entry<V>| held.dot == entry.dot && held.value < entry.value;
+        if let Some(held) = self.members.get_mut(member).and_then(|held| held.iter_mut().find(lesser)) {
+            count_out(member, held, content);
+            *held = entry;
+            count_in(member, held, content);
+        }
     }
 
     /// Inserts the entry of a member that is not there.

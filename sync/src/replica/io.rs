@@ -176,9 +176,9 @@ pub struct Checkpoint {
     pub objects: Vec<(Key, Option<ObjectState>)>,
     /// The newest stamp issued or observed: no restart may fall behind it.
     pub latest: Hlc,
-    /// Commits of earlier incarnations of ours that wait to be made again. Replaces what was stored before; nearly always empty.
-    /// [`Recovery::orphans`](super::Recovery::orphans) is to be what was last given, here or with [`Fresh`].
-    pub orphans: Orphans,
+    /// Commits of earlier incarnations of ours that wait to be made again, when they are others than the store holds: they replace
+    /// those. [`Recovery::orphans`](super::Recovery::orphans) is to be what was last given, here or with [`Fresh`].
+    pub orphans: Option<Orphans>,
     /// The log below these sequence numbers is not needed any more.
     pub log_first: Vec<(Stream, u64)>,
 }
@@ -416,6 +416,13 @@ pub enum Event {
         /// How many.
         commits: u64,
     },
+    /// A commit of an earlier incarnation of ours, which nobody else has, cannot be made again, and is lost as a whole.
+    NotMadeAgain {
+        /// What it was called.
+        dot: Dot,
+        /// Why not.
+        reason: String,
+    },
     /// A repair from state was given up; what it brought stays, and the next begins with another giver, if there is one.
     RepairAbandoned {
         /// The giver.
@@ -493,4 +500,8 @@ pub struct Counters {
     pub closed: u64,
     /// Commits of an earlier incarnation that were made again.
     pub made_again: u64,
+    /// Commits of an earlier incarnation that could not be made again; each was told by [`Event::NotMadeAgain`].
+    pub not_made_again: u64,
+    /// Closings and takings over that were too large for one commit, and were not made. Always 0.
+    pub own_too_large: u64,
 }
