@@ -28,8 +28,9 @@ pub use ahead::Ahead;
 pub use compare::Ask;
 pub use io::{
     Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output, RepairEnd,
-    RepairProgress, Tip,
+    RepairProgress,
 };
+pub use lineage::Tip;
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
 pub use watch::{KeyPrefix, WatchError};

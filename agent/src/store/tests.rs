@@ -88,7 +88,7 @@ fn next(events: &mut StoreEvents) -> StoreEvent {
 /// A checkpoint that has seen `vector`, with these objects and nothing given up.
 fn checkpoint(token: Token, vector: VersionVector, objects: Vec<(Key, ObjectState)>) -> Checkpoint {
     let objects = objects.into_iter().map(|(key, state)| (key, Some(state))).collect();
-    Checkpoint { token, vector, objects, ..Checkpoint::default() }
+    Checkpoint { token, vector, objects, orphans: Some(Orphans::default()), ..Checkpoint::default() }
 }
 
 fn checkpoint_durably(store: &Store, events: &mut StoreEvents, checkpoint: Checkpoint) {
@@ -129,7 +129,7 @@ fn what_was_written_is_recovered() {
             vector: vector(1, 4),
             ahead: Ahead::default(),
             latest: Hlc::default(),
-            orphans: Orphans::default(),
+            orphans: Some(Orphans::default()),
             objects,
             log_first: vec![(stream(1), 3)],
         };
@@ -151,7 +151,7 @@ fn what_was_written_is_recovered() {
             vector: vector(1, 7),
             ahead: Ahead::default(),
             latest: Hlc::default(),
-            orphans: Orphans::default(),
+            orphans: Some(Orphans::default()),
             objects,
             log_first: vec![(stream(2), u64::MAX)],
         };
@@ -177,7 +177,7 @@ fn a_checkpoint_replaces_and_forgets() {
                     vector: vector(1, 3),
                     ahead: Ahead::default(),
                     latest: Hlc::default(),
-                    orphans: Orphans::default(),
+                    orphans: Some(Orphans::default()),
                     objects,
                     log_first,
                 })

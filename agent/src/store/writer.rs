@@ -225,11 +225,12 @@ fn write_checkpoint(
     put_fact(transaction, FACT_VECTOR, &checkpoint.vector)?;
     put_fact(transaction, FACT_AHEAD, &checkpoint.ahead)?;
     put_fact(transaction, FACT_LATEST, &checkpoint.latest)?;
-    let orphans = &checkpoint.orphans;
-    if orphans.says_nothing() {
-        transaction.open_table(FACTS)?.remove(FACT_ORPHANS)?;
-    } else {
-        put_fact(transaction, FACT_ORPHANS, orphans)?;
+    match &checkpoint.orphans {
+        None => {}
+        Some(orphans) if orphans.says_nothing() => {
+            transaction.open_table(FACTS)?.remove(FACT_ORPHANS)?;
+        }
+        Some(orphans) => put_fact(transaction, FACT_ORPHANS, orphans)?,
     }
     let firsts = floors.firsts.iter().map(|(stream, first)| (*stream, *first)).collect();
     let place = LogPlace { generation, covered: floors.covered, firsts };

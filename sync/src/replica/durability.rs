@@ -147,7 +147,7 @@ impl Replica {
             ahead,
             objects,
             latest: self.clock.last(),
-            orphans: self.lineage.to_store(),
+            orphans: self.lineage.take_news(),
             log_first: self.log.firsts(),
         };
         out.push(Output::Checkpoint { token, checkpoint });

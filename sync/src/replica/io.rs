@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ahead, Ask, KeyPrefix, WatchError};
+use super::{Ahead, Ask, KeyPrefix, Tip, WatchError};
 use crate::causal::VersionVector;
 use crate::change::{Change, ChangeError};
 use crate::codec::{self, DecodeError};
-use crate::commit::{Batch, CommitBytes, RequestId};
+use crate::commit::{Batch, RequestId};
 use crate::crdt::{ContentHash, ObjectState};
 use crate::hlc::Hlc;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
@@ -328,19 +328,6 @@ pub enum Message {
     },
 }
 
-/// The last commit that a replica has of the receiver's own stream, so that a writer finds out at the first contact when its
-/// stream means something else here: a restored snapshot may have written under names that were used before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tip(pub Incarnation, pub u64, pub u64);
-
-impl Tip {
-    /// The tip that `bytes`, the commit at `seq` of a node's life `incarnation`, makes.
-    #[must_use]
-    pub fn of(incarnation: Incarnation, seq: u64, bytes: &CommitBytes) -> Self {
-        Self(incarnation, seq, xxhash_rust::xxh3::xxh3_64(bytes.as_bytes()))
-    }
-}
-
 impl Message {
     /// The bytes of the message on the wire.
     #[must_use]
@@ -502,6 +489,4 @@ pub struct Counters {
     pub made_again: u64,
     /// Commits of an earlier incarnation that could not be made again; each was told by [`Event::NotMadeAgain`].
     pub not_made_again: u64,
-    /// Closings and takings over that were too large for one commit, and were not made. Always 0.
-    pub own_too_large: u64,
 }

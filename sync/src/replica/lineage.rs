@@ -10,12 +10,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::early::Early;
 use super::local::Requests;
 use super::repair::RepairState;
-use super::{Event, Fresh, Message, Orphans, Output, Replica, SCOPE, Tip};
+use super::{Event, Fresh, Message, Orphans, Output, Replica, SCOPE};
 use crate::causal::VersionVector;
-use crate::commit::{Batch, Commit, RequestId};
+use crate::commit::{Batch, Commit, CommitBytes, RequestId};
 use crate::crdt::Seeded;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::limits::{REQUEST_PATIENCE_MS, SEQ_MAX};
@@ -23,6 +25,19 @@ use crate::log::{Log, Range};
 use crate::planted::{self, Bug};
 use crate::state::State;
 use crate::time::Time;
+
+/// The last commit that a replica has of the receiver's own stream, so that a writer finds out at the first contact when its
+/// stream means something else here: a restored snapshot may have written under names that were used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip(pub Incarnation, pub u64, pub u64);
+
+impl Tip {
+    /// The tip that `bytes`, the commit at `seq` of a node's life `incarnation`, makes.
+    #[must_use]
+    pub fn of(incarnation: Incarnation, seq: u64, bytes: &CommitBytes) -> Self {
+        Self(incarnation, seq, xxhash_rust::xxh3::xxh3_64(bytes.as_bytes()))
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Lineage {
@@ -140,7 +155,7 @@ impl Lineage {
 
     /// What the store is to remember, when that is something new: of a life that was confirmed, the next need not doubt what it
     /// wrote.
-    pub(super) fn to_store(&mut self) -> Option<Orphans> {
+    pub(super) fn take_news(&mut self) -> Option<Orphans> {
         let unconfirmed_after = self.orphans.unconfirmed_after.filter(|_| !self.confirmed);
         let now = Summary { unconfirmed_after, ..Summary::of(&self.orphans) };
         let before = std::mem::replace(&mut self.given, now);

@@ -1,9 +1,9 @@
 //! Making commits again: those of an earlier incarnation of ours that nobody else has.
 //!
 //! An orphan keeps its stamp and its request id, so that it wins over exactly what it won over when it was made, and is made
-//! again once however often a crash interrupts. It is made again whole, or not at all, and then an event names it. What it observed then it supersedes now, and nothing else. Certain orphans
-//! wait until we have caught up with somebody; doubtful ones until every member has been heard, and are dropped when one of
-//! them has them.
+//! again once however often a crash interrupts. It is made again whole, or not at all, and then an event names it. What it
+//! observed then it supersedes now, and nothing else. Certain orphans wait until we have caught up with somebody; doubtful
+//! ones until every member has been heard, and are dropped when one of them has them.
 
 use std::collections::BTreeSet;
 

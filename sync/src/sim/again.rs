@@ -49,7 +49,11 @@ impl Ledger {
 
     /// Notes a commit that no client asked for, when it is an earlier one of the same node made again: the same request and
     /// stamp under a new name. Returns its stamp; `None` when it is nothing of the kind.
-    pub(super) fn note_again(&mut self, batch: &Batch, known: impl Fn(&Dot) -> Elsewhere) -> Result<Option<Hlc>, String> {
+    pub(super) fn note_again(
+        &mut self,
+        batch: &Batch,
+        known: impl Fn(&Dot) -> Elsewhere,
+    ) -> Result<Option<Hlc>, String> {
         let commit = read(batch)?;
         let dot = commit.dot();
         let same = |of: &Commit| is_again(of, &commit);

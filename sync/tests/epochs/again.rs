@@ -71,8 +71,7 @@ fn who_cannot_tell_is_not_the_last_to_be_asked() {
     let (seen, root) = (mesh.replica(1).seen().iter().map(more).collect(), mesh.replica(1).root());
     let tell = |mesh: &mut Mesh, from: usize, message: Message| {
         let now = mesh.time();
-        let outputs =
-            mesh.nodes[1].as_mut().expect("runs").handle(Input::Receive { from: node(from), message }, now);
+        let outputs = mesh.nodes[1].as_mut().expect("runs").handle(Input::Receive { from: node(from), message }, now);
         outputs.into_iter().find_map(|output| match output {
             Output::Send { to, message: Message::Recall { from, .. } } => Some(Ok((to, from))),
             Output::Rebirth { fresh, .. } => Some(Err(fresh)),
@@ -221,7 +220,8 @@ fn a_name_that_means_two_puts_is_settled_once() {
     mesh.pass(2_000);
     mesh.connect(&[0, 1, 2]);
     mesh.pass(10_000);
-    let diverged = |mesh: &Mesh| mesh.events.iter().filter(|(_, event)| matches!(event, Event::Diverged { .. })).count();
+    let diverged =
+        |mesh: &Mesh| mesh.events.iter().filter(|(_, event)| matches!(event, Event::Diverged { .. })).count();
     let settled = diverged(&mesh);
     assert!(settled > 0, "{:?}", mesh.events);
     mesh.pass(60_000);
