@@ -112,8 +112,8 @@ pub struct Checkpoint {
     pub ahead: Ahead,
     /// The newest stamp issued or observed.
     pub latest: Hlc,
-    /// Commits of earlier incarnations that wait to be made again. Replaces what the last checkpoint said.
-    pub orphans: Orphans,
+    /// Commits of earlier incarnations that wait to be made again, when they are others than the store holds: they replace those.
+    pub orphans: Option<Orphans>,
     /// The objects; `None` stands for one that was forgotten.
     pub objects: Vec<(Key, Option<ObjectRow>)>,
     /// Commits of a stream below this sequence number may go.

@@ -197,6 +197,9 @@ fn report(event: &Event) {
             );
         }
         Event::MadeAgain { commits } => tracing::warn!(commits, "commits of an earlier life were made again"),
+        Event::NotMadeAgain { dot, reason } => {
+            tracing::error!(replica = %dot.replica, seq = dot.seq, reason, "a commit of an earlier life cannot be made again; it is lost");
+        }
         Event::RepairAbandoned { from, why } => {
             tracing::warn!(%from, ?why, "repair from state was given up; another giver is tried next");
         }

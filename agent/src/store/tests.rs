@@ -94,7 +94,7 @@ fn row(name: &str, total: u64) -> (Key, Option<ObjectRow>) {
 /// A checkpoint that has seen `vector`, with these objects and nothing given up.
 fn checkpoint(token: Token, vector: VersionVector, objects: Vec<(Key, ObjectState)>) -> Checkpoint {
     let objects = objects.into_iter().map(|(key, state)| (key, Some(ObjectRow::from(&state)))).collect();
-    Checkpoint { token, vector, objects, ..Checkpoint::default() }
+    Checkpoint { token, vector, objects, orphans: Some(Orphans::default()), ..Checkpoint::default() }
 }
 
 fn checkpoint_durably(store: &Store, events: &mut StoreEvents, checkpoint: Checkpoint) {
@@ -135,7 +135,7 @@ fn what_was_written_is_recovered() {
             vector: vector(1, 4),
             ahead: Ahead::default(),
             latest: Hlc::default(),
-            orphans: Orphans::default(),
+            orphans: Some(Orphans::default()),
             objects,
             log_first: vec![(stream(1), 3)],
         };
@@ -157,7 +157,7 @@ fn what_was_written_is_recovered() {
             vector: vector(1, 7),
             ahead: Ahead::default(),
             latest: Hlc::default(),
-            orphans: Orphans::default(),
+            orphans: Some(Orphans::default()),
             objects,
             log_first: vec![(stream(2), u64::MAX)],
         };
@@ -181,7 +181,7 @@ fn a_checkpoint_replaces_and_forgets() {
                     vector: vector(1, 3),
                     ahead: Ahead::default(),
                     latest: Hlc::default(),
-                    orphans: Orphans::default(),
+                    orphans: Some(Orphans::default()),
                     objects,
                     log_first,
                 })

@@ -215,7 +215,9 @@ fn write_checkpoint(
     rows.put(FACT_VECTOR, &checkpoint.vector)?;
     rows.put(FACT_AHEAD, &checkpoint.ahead)?;
     rows.put(FACT_LATEST, &checkpoint.latest)?;
-    put_orphans(rows, &checkpoint.orphans)?;
+    if let Some(orphans) = &checkpoint.orphans {
+        put_orphans(rows, orphans)?;
+    }
     let firsts = floors.firsts.iter().map(|(stream, first)| (*stream, *first)).collect();
     rows.put(FACT_LOG, &LogPlace { generation, covered: floors.covered, firsts })
 }

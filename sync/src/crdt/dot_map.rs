@@ -79,7 +79,7 @@ pub(super) trait Item {
 /// What members and values are: how they are kept, and how they are stored and sent.
 pub(super) trait Kept: Clone + Eq + Item {
     /// Stored and sent.
-    type Plain;
+    type Plain: Ord;
     fn plain(&self) -> Self::Plain;
     fn of_plain(plain: Self::Plain) -> Self;
 }
@@ -227,18 +227,19 @@ impl<K: Member, V: Kept> DotMap<K, V> {
         for (member, entries) in state.members {
             let member = K::of_plain(member);
             let deferred = self.deferred.as_ref().and_then(|deferred| deferred.get(&member));
-            // Unless it was removed before it came, or its writer has since written the member again.
             let removed = |dot: &Dot| deferred.is_some_and(|dots| dots.contains(dot));
-            let mut new =
-                entries.into_iter().filter(|entry| !ours.covers(&entry.dot) && !removed(&entry.dot)).peekable();
-            if new.peek().is_none() {
-                continue;
-            }
-            self.members.change(member, ours.lent(), |member, entries, known| {
-                for Entry { dot, value } in new {
-                    drop_where(member, entries, |entry| entry.precedes(&dot), content);
-                    let live = || Live { writer: known.writer(&dot.replica), seq: dot.seq, value: V::of_plain(value) };
-                    place(member, entries, dot, live, content);
+            self.members.change(member, ours.lent(), |member, held, known| {
+                for entry in entries {
+                    if ours.covers(&entry.dot) {
+                        agree(member, held, entry, content);
+                    } else if !removed(&entry.dot) {
+                        // Unless it was removed before it came, or its writer has since written the member again.
+                        let Entry { dot, value } = entry;
+                        drop_where(member, held, |entry| entry.precedes(&dot), content);
+                        let live =
+                            || Live { writer: known.writer(&dot.replica), seq: dot.seq, value: V::of_plain(value) };
+                        place(member, held, dot, live, content);
+                    }
                 }
             });
         }
@@ -354,6 +355,17 @@ fn place<K: Item, V: Item>(
     }
     let place = entries.partition_point(|other| other.dot() < dot);
     entries.insert(place, live);
+}
+
+/// One name can mean two puts, when a snapshot of a whole machine wrote and somebody who lagged took it for the first: the
+/// greater stays, at both, or they would repair each other for ever.
+fn agree<K: Item, V: Kept>(member: &K, entries: &mut Entries<V>, other: Entry<V::Plain>, content: &mut Content) {
+    let Some(held) = entries.iter_mut().find(|held| held.is(&other.dot)) else { return };
+    if held.value.plain() < other.value {
+        count_out(member, held, content);
+        held.value = V::of_plain(other.value);
+        count_in(member, held, content);
+    }
 }
 
 fn count_in<K: Item, V: Item>(member: &K, entry: &Live<V>, content: &mut Content) {

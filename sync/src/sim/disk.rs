@@ -79,7 +79,9 @@ impl Image {
             Write::Checkpoint { checkpoint, .. } => {
                 self.vector.merge(&checkpoint.vector);
                 self.ahead.clone_from(&checkpoint.ahead);
-                self.orphans.clone_from(&checkpoint.orphans);
+                if let Some(orphans) = &checkpoint.orphans {
+                    self.orphans.clone_from(orphans);
+                }
                 self.latest = checkpoint.latest;
                 for (key, row) in &checkpoint.objects {
                     match row {
@@ -128,9 +130,11 @@ impl Image {
         })
     }
 
-    /// Whether a life that began with this image would doubt commits of its own `stream` that others may have confirmed since.
-    pub(super) fn doubts(&self, stream: &Stream) -> bool {
-        self.orphans.unconfirmed_after.is_some_and(|after| after < self.seq(stream))
+    /// The commits of its own `stream` that a life that began with this image would doubt, although others may know them since:
+    /// after the first number, up to the second.
+    pub(super) fn doubts(&self, stream: &Stream) -> Option<(u64, u64)> {
+        let (after, last) = (self.orphans.unconfirmed_after?, self.seq(stream));
+        (after < last).then_some((after, last))
     }
 
     /// What the image has of `stream`, in the checkpoint or in the log.

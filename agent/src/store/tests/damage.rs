@@ -211,7 +211,7 @@ fn checkpointed(open: &dyn Fn() -> Opened) {
     append_durably(&store, &mut events, 1, vec![batch(1, 1, 3), batch(2, 1, 3)]);
     let orphans = Orphans { certain: vec![batch(9, 1, 1)], doubtful: Vec::new(), unconfirmed_after: None };
     let written = checkpoint(2, vector(1, 2), vec![object("a", 1), object("b", 2)]);
-    checkpoint_durably(&store, &mut events, Checkpoint { orphans, ..written });
+    checkpoint_durably(&store, &mut events, Checkpoint { orphans: Some(orphans), ..written });
     store.close().expect("closes");
 }
 
