@@ -2,8 +2,9 @@
 //!
 //! No I/O, no clock, no threads, no randomness of its own: time, identity and bytes are arguments, effects are returned as
 //! data. The one door is [`replica::Replica::handle`]. Modules depend downwards only:
-//! `sim` → `replica` → `{state, draft, change, commit, codec, log}` → `crdt` → `{id, hlc, key, scalar, causal, limits}`.
+//! `sim` → `replica` → `{state, draft, change, commit, codec, log, broadcast}` → `crdt` → `{id, hlc, key, scalar, causal, limits}`.
 
+pub mod broadcast;
 pub mod causal;
 pub mod change;
 pub mod codec;

@@ -138,3 +138,67 @@ pub const KEYS_PER_CHANGE_MAX: usize = 1024;
 /// Content of one object, in bytes, above which nothing more is added to it: as one piece it must fit into one message of a
 /// repair, with room for what others add at the same time.
 pub const OBJECT_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// Most members that a commit is pushed to straight by its writer. Above, it goes by the broadcast tree: 32 copies of a small
+/// commit are still one burst of a few packets, 600 are a queue.
+pub const STRAIGHT_MEMBERS_MAX: usize = 32;
+
+/// Most neighbours in the overlay of the broadcast tree. Seven or eight are usual among 600 members; whoever is chosen by more
+/// than this many is under attack, or in a mesh of millions.
+pub const NEIGHBOURS_MAX: usize = 32;
+
+/// Streams that one announcement names; the rest go into the next one. About ten kilobytes before packing.
+pub const NEWS_PER_ANNOUNCE: usize = 256;
+
+/// Streams that wait to be announced to one neighbour, so 32,768 in all. Beyond, anti-entropy tells.
+pub const NEWS_WAITING_MAX: usize = 1_024;
+
+/// Streams that have been announced to us and are missing. Beyond, anti-entropy brings them.
+pub const WANTED_MAX: usize = 1_024;
+
+/// Missing streams for which one neighbour's word is the first: one that invents streams leaves room for what others say.
+pub const WANTED_PER_NEIGHBOUR: usize = 256;
+
+/// Commits of one stream above which a gap is not the tree's business: who is that far behind is helped page by page, and by
+/// one member only.
+pub const WANTED_COMMITS_MAX: u64 = 1_024;
+
+/// Neighbours remembered as having something that is missing: as many as there usually are.
+pub const WANTED_SOURCES_MAX: usize = 8;
+
+/// How often something missing is asked for before it is left to anti-entropy. At one loss in ten, a question with its answer
+/// fails once in five times, and twelve in a row once in hundreds of millions.
+pub const GRAFTS_MAX: u32 = 12;
+
+/// Streams of which the tree remembers how they last came. Beyond, the one that was silent for longest is forgotten.
+pub const RECENT_STREAMS_MAX: usize = 4_096;
+
+/// How long after its last commit a stream counts as recent and is announced to new neighbours, in milliseconds: longer than
+/// a connection takes to be made again.
+pub const RECENT_MS: u64 = 10_000;
+
+/// How often a neighbour is sent an announcement at most, in milliseconds: twice the tick, so that under load news is folded.
+pub const ANNOUNCE_MS: u64 = 100;
+
+/// How long something may be missing after the neighbour that should have pushed it says that it has it, in milliseconds:
+/// as long as frames overtake each other.
+pub const LOST_PATIENCE_MS: u64 = GAP_PATIENCE_MS;
+
+/// How long something announced may be missing before a neighbour outside the tree is asked for it, in milliseconds: so long that
+/// whoever is nearer to where it was lost has usually got it.
+pub const GRAFT_PATIENCE_MS: u64 = 300;
+
+/// How long the answer to a graft may take before another neighbour is asked, in milliseconds: a round trip around the world.
+pub const GRAFT_RETRY_MS: u64 = 300;
+
+/// How long a push from outside the tree is taken for the answer to a question, in milliseconds.
+pub const ANSWER_MS: u64 = 2 * GRAFT_RETRY_MS;
+
+/// How long after its last commit a stream is the one whose repeats decide what is pruned, in milliseconds.
+pub const VOICE_MS: u64 = 2_000;
+
+/// Links by which a path has to be shorter before it is tried in place of the present one. Less than two may be chance.
+pub const SHORTCUT_HOPS: u8 = 2;
+
+/// How often one link is tried as a shortcut, in milliseconds. Each try that fails costs a repeat.
+pub const SHORTCUT_MS: u64 = 30_000;

@@ -74,7 +74,7 @@ fn the_engine_depends_downwards_and_on_no_world() {
         &["crdt"],
         &["codec"],
         &["commit", "change"],
-        &["draft", "log"],
+        &["draft", "log", "broadcast"],
         &["state"],
         &["replica"],
         &["sim"],

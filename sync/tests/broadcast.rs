@@ -1,0 +1,504 @@
+//! The broadcast tree, simulated: what it costs, how soon news is everywhere, and that it mends itself without anti-entropy.
+
+#[path = "broadcast/mesh.rs"]
+mod mesh;
+
+use std::collections::BTreeSet;
+
+use mesh::{Mesh, Network, node, stream};
+use selvedge_sync::broadcast::{Action, Event, News, Tree, Want};
+use selvedge_sync::causal::VersionVector;
+use selvedge_sync::limits::{
+    GRAFT_PATIENCE_MS, GRAFTS_MAX, NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, SHORTCUT_MS, STRAIGHT_MEMBERS_MAX,
+    WANTED_COMMITS_MAX, WANTED_PER_NEIGHBOUR,
+};
+use selvedge_sync::time::Time;
+
+/// Members of the large meshes; fewer without optimisation.
+const MANY: usize = if cfg!(debug_assertions) { 150 } else { 600 };
+
+/// Long enough for everything that was asked for to come, and for what failed to be asked for again.
+const SETTLE_MS: u64 = 5_000;
+
+fn at(mono_ms: u64) -> Time {
+    Time { wall_ms: 1_800_000_000_000, mono_ms }
+}
+
+/// Lets time pass until everybody has everything; how many have not when it never happens.
+fn settle(mesh: &mut Mesh) -> usize {
+    for _ in 0..SETTLE_MS / mesh::TICK_MS {
+        if mesh.behind().is_empty() {
+            return 0;
+        }
+        mesh.run(mesh::TICK_MS);
+    }
+    mesh.behind().len()
+}
+
+/// Copies of a commit that a member received, on average.
+fn copies(mesh: &Mesh) -> f64 {
+    mesh.totals.copies as f64 / mesh.totals.applied as f64
+}
+
+/// What a run cost; times in mean delays of a link.
+fn report(what: &str, count: usize, mesh: &Mesh, ms: u64) {
+    let totals = &mesh.totals;
+    let delay = (mesh.network.delay_ms.0 + mesh.network.delay_ms.1) as f64 / 2.0;
+    let each = |number: u64| number as f64 / count as f64 / (ms as f64 / 1_000.0);
+    let late = |permille| Mesh::quantile(&totals.latency_ms, permille) as f64 / delay;
+    let hops = |permille| Mesh::quantile(&totals.hops, permille);
+    let (_, links) = mesh.links(false);
+    println!(
+        "{what}: {count} members, {} applied, copies {:.3}, delays p50 {:.1} p99 {:.1} max {:.1}, hops p50 {} p99 {}, \
+         per member and second: {:.1} announcements of {:.1} news, {:.2} grafts, {:.2} prunes; {:.1} links (max {})",
+        totals.applied,
+        copies(mesh),
+        late(500),
+        late(990),
+        late(1_000),
+        hops(500),
+        hops(990),
+        each(totals.announcements),
+        totals.news as f64 / totals.announcements.max(1) as f64,
+        each(totals.grafts),
+        each(totals.prunes),
+        links.iter().sum::<usize>() as f64 / links.len() as f64,
+        links.iter().max().copied().unwrap_or(0),
+    );
+}
+
+/// Several write at once while the network loses so many messages in a thousand.
+fn under_loss(count: usize, loss_permille: u64, seed: u64) -> Mesh {
+    let mut mesh = Mesh::new(count, seed, Network::losing(loss_permille));
+    mesh.run(500);
+    mesh.write_for(&[0, 1, count / 2, count - 1], 4, 20_000);
+    assert_eq!(settle(&mut mesh), 0, "members that miss commits at {loss_permille} in a thousand lost");
+    report(&format!("loss {loss_permille} in 1000, seed {seed}"), count, &mesh, mesh.now_ms);
+    mesh
+}
+
+#[test]
+fn up_to_32_members_get_each_commit_once_from_its_writer() {
+    let mut mesh = Mesh::new(STRAIGHT_MEMBERS_MAX, 1, Network::losing(0));
+    mesh.write_for(&[0, 5, 31], 10, 5_000);
+    assert_eq!(settle(&mut mesh), 0);
+    report("straight", STRAIGHT_MEMBERS_MAX, &mesh, mesh.now_ms);
+    assert_eq!(mesh.totals.copies, mesh.totals.applied);
+    assert_eq!((mesh.totals.announcements, mesh.totals.grafts, mesh.totals.prunes), (0, 0, 0));
+    assert_eq!(Mesh::quantile(&mesh.totals.hops, 1_000), 1);
+}
+
+#[test]
+fn one_member_more_and_the_writer_sends_to_its_neighbours_only() {
+    let mut mesh = Mesh::new(STRAIGHT_MEMBERS_MAX + 1, 1, Network::losing(0));
+    mesh.run(500);
+    mesh.write_for(&[0], 10, 5_000);
+    assert_eq!(settle(&mut mesh), 0);
+    let (writer, _) = mesh.tree(0).neighbours();
+    assert!(writer.len() < 12, "{} are pushed to", writer.len());
+    assert!(Mesh::quantile(&mesh.totals.hops, 1_000) > 1);
+    assert!(copies(&mesh) < 1.2, "{}", copies(&mesh));
+}
+
+#[test]
+fn without_loss_the_links_become_a_tree() {
+    let mut mesh = under_loss(MANY, 0, 1);
+    let (connected, eager) = mesh.links(true);
+    let ends: usize = eager.iter().sum();
+    assert!(connected && ends == 2 * (MANY - 1), "{ends} ends of eager links among {MANY} members");
+    let before = mesh.totals.clone();
+    mesh.write_for(&[0, 1, MANY / 2, MANY - 1], 4, 5_000);
+    assert_eq!(settle(&mut mesh), 0);
+    // A grown tree brings every commit to everybody exactly once.
+    assert_eq!(mesh.totals.copies - before.copies, mesh.totals.applied - before.applied);
+    assert_eq!(mesh.totals.grafts, before.grafts);
+}
+
+#[test]
+fn two_in_a_hundred_lost_cost_few_repeats_and_no_commit() {
+    for seed in 1..=3 {
+        let mesh = under_loss(MANY, 20, seed);
+        assert!(copies(&mesh) <= 1.3, "{} copies", copies(&mesh));
+        assert!(Mesh::quantile(&mesh.totals.latency_ms, 500) <= 10 * 20, "half take more than ten delays");
+        assert!(Mesh::quantile(&mesh.totals.latency_ms, 990) <= 30 * 20, "one in a hundred takes more than thirty");
+    }
+}
+
+#[test]
+fn one_in_ten_lost_costs_more_repeats_and_no_commit() {
+    let mesh = under_loss(MANY, 100, 1);
+    assert!(copies(&mesh) <= 2.0, "{} copies", copies(&mesh));
+}
+
+#[test]
+fn delays_that_vary_thirtyfold_cost_repeats_only() {
+    let network = Network { loss_permille: 20, delay_ms: (5, 60), slow_permille: 20 };
+    let mut mesh = Mesh::new(200, 4, network);
+    mesh.run(1_000);
+    mesh.write_for(&[3, 77, 140], 5, 20_000);
+    assert_eq!(settle(&mut mesh), 0);
+    report("delays vary", 200, &mesh, mesh.now_ms);
+    assert!(copies(&mesh) <= 2.0, "{} copies", copies(&mesh));
+}
+
+#[test]
+fn everybody_may_write() {
+    let mut mesh = Mesh::new(200, 5, Network::losing(20));
+    mesh.run(500);
+    let writers: Vec<usize> = (0..200).collect();
+    mesh.write_for(&writers, 1, 6_000);
+    assert_eq!(settle(&mut mesh), 0);
+    report("all write", 200, &mesh, mesh.now_ms);
+    assert!(copies(&mesh) <= 1.6, "{} copies", copies(&mesh));
+}
+
+#[test]
+fn members_crash_return_and_join_while_others_write() {
+    let count = 200;
+    let mut mesh = Mesh::new(count, 6, Network::losing(20));
+    mesh.run(500);
+    let writers = [0, 50, 199];
+    for round in 0..8 {
+        let gone: Vec<usize> = (0..10).map(|each| 1 + (round * 23 + each * 17) % 190).filter(|at| *at != 50).collect();
+        gone.iter().for_each(|at| mesh.crash(*at));
+        // Nobody knows yet: those below a silent member have to find another way.
+        mesh.write_for(&writers, 5, 1_500);
+        gone.iter().for_each(|at| mesh.notice(*at));
+        mesh.write_for(&writers, 5, 1_500);
+        mesh.join();
+        gone.iter().for_each(|at| mesh.restart(*at));
+        mesh.write_for(&writers, 5, 1_000);
+    }
+    assert_eq!(settle(&mut mesh), 0);
+    report("crashes and joiners", count + 8, &mesh, mesh.now_ms);
+    assert!(copies(&mesh) <= 2.0, "{} copies", copies(&mesh));
+}
+
+#[test]
+fn halves_that_lost_each_other_bring_each_other_up_to_date() {
+    let mut mesh = Mesh::new(200, 7, Network::losing(20));
+    mesh.run(500);
+    mesh.write_for(&[0, 199], 5, 3_000);
+    mesh.cut(|at| u8::from(at >= 100));
+    mesh.write_for(&[0, 199], 5, 1_000);
+    mesh.notice_cut();
+    mesh.write_for(&[0, 199], 5, 4_000);
+    assert_eq!(mesh.behind().len(), 200, "both halves miss what the other wrote");
+    mesh.cut(|_| 0);
+    mesh.notice_all();
+    // Nobody writes any more: that something is missing has to be told by whoever is a neighbour again.
+    assert_eq!(settle(&mut mesh), 0);
+    report("halves", 200, &mesh, mesh.now_ms);
+}
+
+#[test]
+fn a_cut_that_nobody_noticed_is_mended_by_the_next_commit() {
+    let mut mesh = Mesh::new(200, 8, Network::losing(20));
+    mesh.run(500);
+    mesh.write_for(&[0, 199], 5, 3_000);
+    mesh.cut(|at| u8::from(at % 3 == 0));
+    mesh.write_for(&[0, 199], 5, 2_000);
+    mesh.cut(|_| 0);
+    mesh.write_for(&[0, 199], 5, 2_000);
+    assert_eq!(settle(&mut mesh), 0);
+    report("a cut unnoticed", 200, &mesh, mesh.now_ms);
+}
+
+#[test]
+fn members_that_count_differently_reach_each_other() {
+    let mut mesh = Mesh::new(STRAIGHT_MEMBERS_MAX, 9, Network::losing(0));
+    // Half of them write by the tree, the others straight.
+    mesh.recount(|at| if at % 2 == 0 { STRAIGHT_MEMBERS_MAX } else { STRAIGHT_MEMBERS_MAX + 8 });
+    mesh.run(500);
+    mesh.write_for(&[0, 1, 2, 3], 5, 3_000);
+    assert_eq!(settle(&mut mesh), 0);
+    assert!(mesh.totals.hops[&1] > mesh.totals.applied / 2 && mesh.totals.hops.len() > 1, "{:?}", mesh.totals.hops);
+    assert!(copies(&mesh) < 1.2, "{}", copies(&mesh));
+}
+
+#[test]
+fn a_seed_means_the_same_run() {
+    let run = |seed| {
+        let mut mesh = Mesh::new(60, seed, Network::losing(50));
+        mesh.write_for(&[0, 30], 10, 3_000);
+        (mesh.trace, mesh.totals.clone())
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1).0, run(2).0);
+}
+
+#[test]
+fn the_overlay_connects_everybody_and_stays_small_as_members_come_and_go() {
+    for (count, seeds) in [(STRAIGHT_MEMBERS_MAX + 1, 40), (100, 30), (300, 5)] {
+        for seed in 0..seeds {
+            let mut mesh = Mesh::new(count, 1_000 + seed, Network::losing(0));
+            mesh.run(200);
+            let (connected, links) = mesh.links(false);
+            assert!(connected, "{count} members, seed {seed}");
+            assert!(links.iter().all(|links| (4..=20).contains(links)), "{links:?}");
+            // Both ends of a link weigh it alike, so often both choose it.
+            assert!(links.iter().sum::<usize>() < 7 * count, "{links:?}");
+            // A fifth goes at once.
+            let gone: Vec<usize> = (0..count / 5).map(|each| each * 5).collect();
+            gone.iter().for_each(|at| mesh.crash(*at));
+            gone.iter().for_each(|at| mesh.notice(*at));
+            mesh.run(200);
+            assert!(mesh.links(false).0, "{count} members without a fifth, seed {seed}");
+            gone.iter().for_each(|at| mesh.restart(*at));
+            (0..count / 10).for_each(|_| mesh.join());
+            mesh.run(200);
+            let (connected, links) = mesh.links(false);
+            assert!(connected && links.iter().all(|links| (4..=20).contains(links)), "seed {seed}: {links:?}");
+        }
+    }
+}
+
+/// A tree with 40 peers, after it has chosen its neighbours.
+fn alone() -> (Tree, VersionVector) {
+    let (mut tree, seen) = (Tree::new(node(0), 1), VersionVector::default());
+    (1..=40).for_each(|peer| assert!(tree.handle(Event::PeerUp(node(peer)), &seen, at(0)).is_empty()));
+    let chosen = tree.handle(Event::Tick, &seen, at(0));
+    assert!(chosen.len() >= 4 && chosen.iter().all(|action| matches!(action, Action::Link { up: true, .. })));
+    (tree, seen)
+}
+
+#[test]
+fn what_a_neighbour_of_the_tree_lost_on_the_way_is_asked_from_it_first() {
+    let (mut tree, mut seen) = alone();
+    let (_, links) = tree.neighbours();
+    let (lazy, eager) = (links[0], links[1]);
+    assert!(tree.handle(Event::Pruned { from: lazy }, &seen, at(0)).is_empty());
+    seen.advance(stream(30), 7);
+    let news = vec![News { stream: stream(30), through: 9, hops: 2 }];
+    tree.handle(Event::Announced { from: lazy, news: news.clone() }, &seen, at(100));
+    tree.handle(Event::Announced { from: eager, news }, &seen, at(110));
+    assert!(tree.handle(Event::Tick, &seen, at(120)).is_empty(), "it may still be on its way");
+    let want = Want { stream: stream(30), after: 7, through: 9 };
+    let graft = |to| vec![Action::Graft { to, wants: vec![want], join: true }];
+    assert_eq!(tree.handle(Event::Tick, &seen, at(150)), graft(eager));
+    assert!(!tree.neighbours().0.contains(&lazy));
+    assert!(tree.handle(Event::Tick, &seen, at(200)).is_empty(), "the answer may still be on its way");
+    assert_eq!(tree.handle(Event::Tick, &seen, at(500)), graft(lazy));
+    assert!(tree.neighbours().0.contains(&lazy), "the link has become one of the tree");
+    seen.advance(stream(30), 9);
+    assert!(tree.handle(Event::Tick, &seen, at(2_000)).is_empty());
+    assert_eq!(tree.waiting().1, 0);
+}
+
+#[test]
+fn one_loss_changes_no_tree_and_a_second_in_a_row_does() {
+    let (mut tree, mut seen) = alone();
+    let (_, links) = tree.neighbours();
+    let (lazy, parent) = (links[0], links[1]);
+    tree.handle(Event::Pruned { from: lazy }, &seen, at(0));
+    seen.advance(stream(30), 1);
+    let fresh = |from, seq| Event::Fresh { from, stream: stream(30), first: seq, through: seq, hops: Some(3) };
+    tree.handle(fresh(parent, 1), &seen, at(50));
+    for (seq, join, now) in [(2, false, 1_000), (3, true, 2_000)] {
+        let news = |stream| vec![News { stream, through: seq, hops: 2 }];
+        tree.handle(Event::Announced { from: lazy, news: news(stream(30)) }, &seen, at(now));
+        // The parent lives, and misses it as well.
+        seen.advance(stream(31), seq);
+        tree.handle(Event::Announced { from: parent, news: news(stream(31)) }, &seen, at(now + 10));
+        let want = Want { stream: stream(30), after: seq - 1, through: seq };
+        let out = tree.handle(Event::Tick, &seen, at(now + GRAFT_PATIENCE_MS));
+        assert_eq!(out.first(), Some(&Action::Graft { to: lazy, wants: vec![want], join }));
+        seen.advance(stream(30), seq);
+        let out = tree.handle(fresh(lazy, seq), &seen, at(now + GRAFT_PATIENCE_MS + 40));
+        let pushed = |to| out.iter().any(|action| matches!(action, Action::Push { to: told, .. } if *told == to));
+        assert!(pushed(parent) && !pushed(lazy), "{out:?}");
+        assert_eq!(tree.neighbours().0.contains(&lazy), join);
+    }
+}
+
+#[test]
+fn nobody_is_sent_what_it_said_that_it_has() {
+    let (mut tree, mut seen) = alone();
+    let (_, links) = tree.neighbours();
+    let news = vec![News { stream: stream(30), through: 2, hops: 2 }];
+    tree.handle(Event::Announced { from: links[1], news }, &seen, at(100));
+    let mut told = |seq: u64| {
+        seen.advance(stream(30), seq);
+        let fresh = Event::Fresh { from: links[0], stream: stream(30), first: seq, through: seq, hops: Some(3) };
+        let mut out = tree.handle(fresh, &seen, at(110 * seq));
+        out.extend(tree.handle(Event::Tick, &seen, at(110 * seq)));
+        let to = |action: &Action| match action {
+            Action::Push { to, .. } | Action::Announce { to, .. } => *to,
+            other => panic!("{other:?}"),
+        };
+        out.iter().map(to).collect::<Vec<_>>()
+    };
+    assert!(!told(2).contains(&links[1]));
+    let next = told(3);
+    assert_eq!(next.iter().filter(|to| **to == links[1]).count(), 2, "pushed to and announced to: {next:?}");
+    assert!(!next.contains(&links[0]));
+}
+
+#[test]
+fn more_news_than_fits_is_told_in_turns() {
+    let (mut tree, mut seen) = alone();
+    let from = tree.neighbours().1[0];
+    let write = |tree: &mut Tree, seen: &mut VersionVector, now, seq| {
+        for writer in 100..100 + 2 * NEWS_PER_ANNOUNCE {
+            seen.advance(stream(writer), seq);
+            let fresh = Event::Fresh { from, stream: stream(writer), first: seq, through: seq, hops: Some(2) };
+            tree.handle(fresh, seen, at(now));
+        }
+    };
+    let mut told = BTreeSet::new();
+    for round in 1..=3 {
+        // Each round everybody has written again before the rest was told.
+        write(&mut tree, &mut seen, round * 200, round);
+        for action in tree.handle(Event::Tick, &seen, at(round * 200)) {
+            let Action::Announce { news, .. } = action else { panic!("{action:?}") };
+            assert!(news.len() <= NEWS_PER_ANNOUNCE && news.is_sorted_by_key(|news| news.stream));
+            told.extend(news.iter().map(|news| news.stream));
+        }
+    }
+    assert_eq!(told.len(), 2 * NEWS_PER_ANNOUNCE);
+}
+
+#[test]
+fn a_choice_that_was_never_heard_of_is_told_again() {
+    let (mut tree, seen) = alone();
+    let (_, links) = tree.neighbours();
+    let stranger = (1..=40).map(node).find(|peer| !links.contains(peer)).expect("not all are neighbours");
+    let push = Event::Duplicate { from: stranger, stream: stream(30), through: 0, hops: Some(2) };
+    assert_eq!(tree.handle(push, &seen, at(50)), vec![Action::Link { to: stranger, up: false }]);
+    // The same from the other side: whoever chose says so again, whoever did not forgets the link.
+    let told = |tree: &mut Tree, from| tree.handle(Event::Linked { from, up: false }, &seen, at(60));
+    assert_eq!(told(&mut tree, links[0]), vec![Action::Link { to: links[0], up: true }]);
+    assert!(tree.handle(Event::Linked { from: stranger, up: true }, &seen, at(70)).is_empty());
+    assert!(tree.neighbours().1.contains(&stranger));
+    assert!(told(&mut tree, stranger).is_empty());
+    assert!(!tree.neighbours().1.contains(&stranger));
+}
+
+#[test]
+fn a_link_outside_the_tree_waits_until_the_tree_has_had_its_time() {
+    let (mut tree, seen) = alone();
+    let (_, links) = tree.neighbours();
+    tree.handle(Event::Pruned { from: links[0] }, &seen, at(0));
+    let news = vec![News { stream: stream(30), through: 1, hops: 2 }];
+    tree.handle(Event::Announced { from: links[0], news }, &seen, at(100));
+    assert!(tree.handle(Event::Tick, &seen, at(99 + GRAFT_PATIENCE_MS)).is_empty());
+    assert_eq!(tree.handle(Event::Tick, &seen, at(100 + GRAFT_PATIENCE_MS)).len(), 1);
+}
+
+#[test]
+fn what_came_too_early_is_not_asked_for_again_unless_it_was_dropped() {
+    let (mut tree, mut seen) = alone();
+    let from = tree.neighbours().1[0];
+    seen.advance(stream(30), 3);
+    tree.handle(Event::Early { from, stream: stream(30), first: 6, hops: Some(2) }, &seen, at(100));
+    let news = vec![News { stream: stream(30), through: 8, hops: 2 }];
+    tree.handle(Event::Announced { from, news }, &seen, at(110));
+    let want = |through| {
+        vec![Action::Graft { to: from, wants: vec![Want { stream: stream(30), after: 3, through }], join: true }]
+    };
+    assert_eq!(tree.handle(Event::Tick, &seen, at(150)), want(5));
+    assert_eq!(tree.handle(Event::Tick, &seen, at(500)), want(8));
+}
+
+#[test]
+fn repeats_prune_by_the_voice_of_one_stream_alone() {
+    let (mut tree, mut seen) = alone();
+    let (_, links) = tree.neighbours();
+    for (writer, from) in [(20, links[0]), (30, links[1])] {
+        seen.advance(stream(writer), 1);
+        let fresh = Event::Fresh { from, stream: stream(writer), first: 1, through: 1, hops: Some(3) };
+        tree.handle(fresh, &seen, at(100));
+    }
+    let repeat = |writer| Event::Duplicate { from: links[2], stream: stream(writer), through: 1, hops: Some(3) };
+    assert!(tree.handle(repeat(30), &seen, at(120)).is_empty());
+    assert_eq!(tree.handle(repeat(20), &seen, at(120)), vec![Action::Prune { to: links[2] }]);
+    assert!(!tree.neighbours().0.contains(&links[2]));
+    // When the first is silent, the other one takes its place.
+    tree.handle(
+        Event::Fresh { from: links[1], stream: stream(30), first: 2, through: 2, hops: Some(3) },
+        &seen,
+        at(2_500),
+    );
+    tree.handle(Event::Tick, &seen, at(2_600));
+    let repeat = Event::Duplicate { from: links[0], stream: stream(30), through: 2, hops: Some(3) };
+    assert_eq!(tree.handle(repeat, &seen, at(2_650)), vec![Action::Prune { to: links[0] }]);
+}
+
+#[test]
+fn a_much_shorter_path_is_tried_but_not_again_and_again() {
+    let (mut tree, mut seen) = alone();
+    let (_, links) = tree.neighbours();
+    tree.handle(Event::Pruned { from: links[1] }, &seen, at(0));
+    let heard = |tree: &mut Tree, seen: &mut VersionVector, through, hops, now| {
+        seen.advance(stream(30), through);
+        let fresh = Event::Fresh { from: links[0], stream: stream(30), first: through, through, hops: Some(8) };
+        tree.handle(fresh, seen, at(now));
+        let news = vec![News { stream: stream(30), through, hops }];
+        tree.handle(Event::Announced { from: links[1], news }, seen, at(now))
+    };
+    assert!(heard(&mut tree, &mut seen, 1, 6, 100).is_empty(), "one link less is no reason");
+    let graft = vec![Action::Graft { to: links[1], wants: Vec::new(), join: true }];
+    assert_eq!(heard(&mut tree, &mut seen, 2, 5, 200), graft);
+    tree.handle(Event::Pruned { from: links[1] }, &seen, at(300));
+    assert!(heard(&mut tree, &mut seen, 3, 5, 1_000).is_empty(), "it has just been tried");
+    assert_eq!(heard(&mut tree, &mut seen, 4, 5, 200 + SHORTCUT_MS), graft);
+}
+
+#[test]
+fn a_neighbour_that_invents_streams_fills_its_own_share() {
+    let (mut tree, seen) = alone();
+    let (_, links) = tree.neighbours();
+    let invented = |from: usize| (from..).map(|writer| News { stream: stream(1_000 + writer), through: 5, hops: 1 });
+    for round in 0..100 {
+        let news = invented(round * NEWS_PER_ANNOUNCE).take(4 * NEWS_PER_ANNOUNCE).collect();
+        tree.handle(Event::Announced { from: links[0], news }, &seen, at(100));
+    }
+    assert_eq!(tree.waiting().1, WANTED_PER_NEIGHBOUR);
+    let news = vec![News { stream: stream(30), through: 1, hops: 1 }];
+    tree.handle(Event::Announced { from: links[1], news }, &seen, at(100));
+    assert_eq!(tree.waiting().1, WANTED_PER_NEIGHBOUR + 1, "what others say has room");
+    assert!(tree.counters().wants_dropped > 0);
+    let mut asked = 0;
+    for tick in 0..400 {
+        for action in tree.handle(Event::Tick, &seen, at(200 + tick * 50)) {
+            let Action::Graft { wants, .. } = action else { panic!("{action:?}") };
+            assert!(wants.len() <= NEWS_PER_ANNOUNCE);
+            asked += wants.len();
+        }
+    }
+    assert_eq!(asked, (WANTED_PER_NEIGHBOUR + 1) * GRAFTS_MAX as usize);
+    assert_eq!(tree.waiting().1, 0, "nobody has it: it is given up");
+}
+
+#[test]
+fn numbers_at_the_end_of_their_range_do_no_harm() {
+    let (mut tree, seen) = alone();
+    let (_, links) = tree.neighbours();
+    let from = links[0];
+    let stream = stream(30);
+    let want = Want { stream, after: u64::MAX, through: u64::MAX };
+    assert!(tree.handle(Event::Grafted { from, wants: vec![want; 1_000], join: true }, &seen, at(u64::MAX)).is_empty());
+    let news = News { stream, through: u64::MAX, hops: u8::MAX };
+    tree.handle(Event::Announced { from, news: vec![news; 1_000] }, &seen, at(u64::MAX));
+    tree.handle(Event::Early { from, stream, first: u64::MAX, hops: Some(u8::MAX) }, &seen, at(u64::MAX));
+    assert_eq!(tree.waiting().1, 0);
+    assert!(tree.counters().far_behind > 0, "{WANTED_COMMITS_MAX} commits are the most that the tree asks for");
+    tree.handle(Event::Early { from, stream, first: 0, hops: Some(0) }, &seen, at(0));
+    tree.handle(Event::Fresh { from, stream, first: 0, through: 0, hops: Some(u8::MAX) }, &seen, at(0));
+    tree.handle(Event::Tick, &seen, at(u64::MAX));
+}
+
+#[test]
+fn whoever_chooses_us_beyond_the_bound_is_refused() {
+    let (mut tree, seen) = (Tree::new(node(0), 1), VersionVector::default());
+    for peer in 1..=100 {
+        tree.handle(Event::PeerUp(node(peer)), &seen, at(0));
+        tree.handle(Event::Linked { from: node(peer), up: true }, &seen, at(0));
+    }
+    assert_eq!(tree.neighbours().1.len(), NEIGHBOURS_MAX);
+    assert_eq!(tree.counters().links_refused, 100 - NEIGHBOURS_MAX as u64);
+    assert!(
+        tree.handle(Event::Linked { from: node(500), up: true }, &seen, at(0)).is_empty(),
+        "nobody of that name is here"
+    );
+}
