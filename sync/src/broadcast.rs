@@ -23,8 +23,8 @@ use self::wanted::{Question, Told, Wanted};
 use crate::causal::VersionVector;
 use crate::id::{NodeId, Stream};
 use crate::limits::{
-    ANNOUNCE_MS, NEWS_PER_ANNOUNCE, RECENT_MS, RECENT_STREAMS_MAX, SHORTCUT_HOPS, SHORTCUT_MS, STRAIGHT_MEMBERS_MAX,
-    VOICE_MS, WANTED_COMMITS_MAX,
+    ANNOUNCE_MS, GIVEN_COMMITS_MAX, NEWS_PER_ANNOUNCE, RECENT_MS, RECENT_STREAMS_MAX, SHORTCUT_HOPS, SHORTCUT_MS,
+    STRAIGHT_MEMBERS_MAX, VOICE_MS, WANTED_COMMITS_MAX,
 };
 use crate::time::Time;
 
@@ -214,12 +214,16 @@ impl Tree {
         }
     }
 
-    /// Leaves the tree's link to a peer whose push came later than another's.
+    /// Leaves the tree's link to a peer whose push came later than another's, if that came by the tree too: a repeat of what
+    /// anti-entropy brought, or an answer from outside, or the same peer, says nothing against the link.
     fn prune(&mut self, from: NodeId, stream: Stream, now_ms: u64, out: &mut Vec<Action>) {
+        let first = self.recent.get(&stream).and_then(|recent| recent.from).filter(|first| *first != from);
+        let first = first.and_then(|first| self.neighbours.get(&first));
+        let is_repeat = self.voice == Some(stream) && first.is_some_and(|first| first.eager);
         let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
         // A push along a link that is lazy here: the prune was lost, unless it is the answer to a question.
         let is_stray = !neighbour.eager && !neighbour.is_asked(now_ms);
-        if is_stray || (neighbour.eager && self.voice == Some(stream)) {
+        if is_stray || (neighbour.eager && is_repeat) {
             neighbour.eager = false;
             self.counters.pruned += 1;
             out.push(Action::Prune { to: from });
@@ -283,16 +287,22 @@ impl Tree {
         seen: &VersionVector,
         out: &mut Vec<Action>,
     ) {
-        match self.neighbours.get_mut(&from) {
-            Some(neighbour) => neighbour.eager |= join,
-            None => {
-                self.disown(from, out);
-                return;
-            }
-        }
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            self.disown(from, out);
+            return;
+        };
+        neighbour.eager |= join;
         for Want { stream, after, through } in wants.into_iter().take(NEWS_PER_ANNOUNCE) {
-            let through = through.min(seen.seq(&stream)).min(after.saturating_add(WANTED_COMMITS_MAX));
-            if through > after && stream.replica.node != from {
+            if stream.replica.node == from {
+                continue;
+            }
+            let left = GIVEN_COMMITS_MAX.saturating_sub(neighbour.given).min(WANTED_COMMITS_MAX);
+            if left == 0 {
+                self.counters.grafts_refused += 1;
+            }
+            let through = through.min(seen.seq(&stream)).min(after.saturating_add(left));
+            if through > after {
+                neighbour.given += through - after;
                 let hops = self.recent.get(&stream).map_or(u8::MAX, |recent| recent.hops).saturating_add(1);
                 self.counters.pushed += 1;
                 out.push(Action::Push { to: from, stream, first: after + 1, through, hops: Some(hops) });
@@ -302,6 +312,7 @@ impl Tree {
 
     fn handle_tick(&mut self, seen: &VersionVector, now_ms: u64, out: &mut Vec<Action>) {
         self.choose_if_moved(out);
+        self.neighbours.values_mut().for_each(|neighbour| neighbour.given = 0);
         if now_ms.saturating_sub(self.expired_ms) >= ANNOUNCE_MS {
             self.expired_ms = now_ms;
             self.recent.retain(|_, recent| now_ms.saturating_sub(recent.at_ms) < RECENT_MS);

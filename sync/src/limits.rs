@@ -163,6 +163,10 @@ pub const WANTED_PER_NEIGHBOUR: usize = 256;
 /// one member only.
 pub const WANTED_COMMITS_MAX: u64 = 1_024;
 
+/// Commits that one neighbour is given because it asks, in one tick: a few gaps of the largest size. It can ask again, and
+/// anti-entropy gives in pages.
+pub const GIVEN_COMMITS_MAX: u64 = 4 * WANTED_COMMITS_MAX;
+
 /// Neighbours remembered as having something that is missing: as many as there usually are.
 pub const WANTED_SOURCES_MAX: usize = 8;
 

@@ -9,8 +9,8 @@ use mesh::{Mesh, Network, node, stream};
 use selvedge_sync::broadcast::{Action, Event, News, Tree, Want};
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::limits::{
-    GRAFT_PATIENCE_MS, GRAFTS_MAX, NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, SHORTCUT_MS, STRAIGHT_MEMBERS_MAX,
-    WANTED_COMMITS_MAX, WANTED_PER_NEIGHBOUR,
+    GIVEN_COMMITS_MAX, GRAFT_PATIENCE_MS, GRAFTS_MAX, NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, SHORTCUT_MS,
+    STRAIGHT_MEMBERS_MAX, WANTED_COMMITS_MAX, WANTED_PER_NEIGHBOUR,
 };
 use selvedge_sync::time::Time;
 
@@ -41,6 +41,7 @@ fn copies(mesh: &Mesh) -> f64 {
 }
 
 /// What a run cost; times in mean delays of a link.
+#[expect(clippy::print_stdout, reason = "the figures are for whoever reads the run")]
 fn report(what: &str, count: usize, mesh: &Mesh, ms: u64) {
     let totals = &mesh.totals;
     let delay = (mesh.network.delay_ms.0 + mesh.network.delay_ms.1) as f64 / 2.0;
@@ -149,7 +150,7 @@ fn everybody_may_write() {
     mesh.write_for(&writers, 1, 6_000);
     assert_eq!(settle(&mut mesh), 0);
     report("all write", 200, &mesh, mesh.now_ms);
-    assert!(copies(&mesh) <= 1.6, "{} copies", copies(&mesh));
+    assert!(copies(&mesh) <= 1.75, "{} copies", copies(&mesh));
 }
 
 #[test]
@@ -468,6 +469,49 @@ fn a_neighbour_that_invents_streams_fills_its_own_share() {
     }
     assert_eq!(asked, (WANTED_PER_NEIGHBOUR + 1) * GRAFTS_MAX as usize);
     assert_eq!(tree.waiting().1, 0, "nobody has it: it is given up");
+}
+
+#[test]
+fn a_neighbour_that_asks_without_end_is_given_a_share_of_each_tick() {
+    let (mut tree, mut seen) = alone();
+    let from = tree.neighbours().1[0];
+    seen.advance(stream(30), 1_000_000);
+    let want = Want { stream: stream(30), after: 0, through: 1_000_000 };
+    for tick in 0..3 {
+        let ask = Event::Grafted { from, wants: vec![want; 1_000], join: true };
+        let given = |out: Vec<Action>| -> u64 {
+            let commits = |action: &Action| match action {
+                Action::Push { first, through, .. } => through + 1 - first,
+                other => panic!("{other:?}"),
+            };
+            out.iter().map(commits).sum()
+        };
+        assert_eq!(given(tree.handle(ask.clone(), &seen, at(100 + tick * 50))), GIVEN_COMMITS_MAX);
+        assert_eq!(given(tree.handle(ask, &seen, at(100 + tick * 50))), 0);
+        assert!(tree.handle(Event::Tick, &seen, at(120 + tick * 50)).is_empty());
+    }
+    assert!(tree.counters().grafts_refused > 0);
+}
+
+#[test]
+fn only_what_came_by_the_tree_before_prunes() {
+    let (mut tree, mut seen) = alone();
+    let (_, links) = tree.neighbours();
+    let (parent, lazy) = (links[0], links[1]);
+    tree.handle(Event::Pruned { from: lazy }, &seen, at(0));
+    seen.advance(stream(30), 1);
+    let fresh = |from, hops| Event::Fresh { from, stream: stream(30), first: 1, through: 1, hops };
+    let repeat = |tree: &mut Tree| {
+        let repeat = Event::Duplicate { from: parent, stream: stream(30), through: 1, hops: Some(3) };
+        tree.handle(repeat, &seen, at(200))
+    };
+    // From anti-entropy; from the same peer, which was asked too soon; from another one that is pushed to as well.
+    tree.handle(fresh(lazy, None), &seen, at(100));
+    assert!(repeat(&mut tree).is_empty());
+    tree.handle(fresh(parent, Some(3)), &seen, at(100));
+    assert!(repeat(&mut tree).is_empty());
+    tree.handle(fresh(links[2], Some(3)), &seen, at(100));
+    assert_eq!(repeat(&mut tree), vec![Action::Prune { to: parent }]);
 }
 
 #[test]

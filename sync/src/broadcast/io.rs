@@ -179,6 +179,8 @@ pub struct Counters {
     pub far_behind: u64,
     /// Missing commits that nobody brought although they were asked for again and again.
     pub given_up: u64,
+    /// Questions that were not answered because the neighbour had just asked for very much.
+    pub grafts_refused: u64,
     /// Neighbours refused because there were too many.
     pub links_refused: u64,
 }

@@ -28,6 +28,8 @@ pub(super) struct Neighbour {
     pub(super) heard_ms: u64,
     /// When it was last asked for something although it is outside the tree, and was left there.
     pub(super) asked_ms: Option<u64>,
+    /// Commits that it was given because it asked, since the last tick.
+    pub(super) given: u64,
     /// What it is known to have. Whatever is forgotten here is sent once more than it had to be.
     known: BTreeMap<Stream, u64>,
     /// What it will be told: up to where, and how far from the writer that is.
