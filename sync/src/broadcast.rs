@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::io::{Action, Counters, Event, News, Want};
 use self::overlay::Neighbour;
-use self::wanted::{Question, Told, Wanted};
+use self::wanted::{Told, Wanted};
 use crate::causal::VersionVector;
 use crate::id::{NodeId, Stream};
 use crate::limits::{
@@ -90,7 +90,7 @@ impl Tree {
             Event::PeerDown(node) => self.handle_down(node),
             Event::Made { stream, first, through } => self.handle_made(stream, first, through, now_ms, &mut out),
             Event::Fresh { from, stream, first, through, hops } => {
-                self.heard(from, stream, through, hops.is_some(), now_ms, &mut out);
+                self.heard(from, stream, through, hops.is_some(), &mut out);
                 let Some(hops) = hops else {
                     // Whoever came to it by another way than the tree has neighbours that may miss it too, or may not.
                     self.note(None, News { stream, through, hops: u8::MAX }, now_ms);
@@ -99,26 +99,25 @@ impl Tree {
                     }
                     return out;
                 };
-                // A push along a link that is lazy here: it has been grafted there, unless it is the answer to a question.
                 if let Some(neighbour) = self.neighbours.get_mut(&from) {
-                    neighbour.eager |= !neighbour.is_asked(now_ms);
+                    neighbour.eager = true;
                 }
                 self.spread(Some(from), News { stream, through, hops }, first, now_ms, &mut out);
             }
             Event::Duplicate { from, stream, through, hops } => {
-                self.heard(from, stream, through, hops.is_some(), now_ms, &mut out);
+                self.heard(from, stream, through, hops.is_some(), &mut out);
                 if hops.is_some() {
-                    self.prune(from, stream, now_ms, &mut out);
+                    self.prune(from, stream, &mut out);
                 }
             }
             Event::Early { from, stream, first, hops } => {
-                self.heard(from, stream, first, hops.is_some(), now_ms, &mut out);
+                self.heard(from, stream, first, hops.is_some(), &mut out);
                 if hops.is_some() {
                     self.miss(from, stream, first.saturating_sub(1), Some(first), seen.seq(&stream), now_ms);
                 }
             }
             Event::Announced { from, news } => self.handle_announced(from, news, seen, now_ms, &mut out),
-            Event::Grafted { from, wants, join } => self.handle_grafted(from, wants, join, seen, &mut out),
+            Event::Grafted { from, wants } => self.handle_grafted(from, wants, seen, &mut out),
             Event::Pruned { from } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&from) {
                     neighbour.eager = false;
@@ -206,24 +205,23 @@ impl Tree {
     }
 
     /// A peer has this: it need not be told. If it is no neighbour but behaves like one, it is told that.
-    fn heard(&mut self, from: NodeId, stream: Stream, through: u64, is_tree: bool, now_ms: u64, out: &mut Vec<Action>) {
+    fn heard(&mut self, from: NodeId, stream: Stream, through: u64, is_tree: bool, out: &mut Vec<Action>) {
         match self.neighbours.get_mut(&from) {
-            Some(neighbour) => neighbour.hear(stream, through, now_ms),
+            Some(neighbour) => neighbour.hear(stream, through),
             None if is_tree => self.disown(from, out),
             None => {}
         }
     }
 
     /// Leaves the tree's link to a peer whose push came later than another's, if that came by the tree too: a repeat of what
-    /// anti-entropy brought, or an answer from outside, or the same peer, says nothing against the link.
-    fn prune(&mut self, from: NodeId, stream: Stream, now_ms: u64, out: &mut Vec<Action>) {
+    /// anti-entropy brought, or of what the same peer did, says nothing against the link.
+    fn prune(&mut self, from: NodeId, stream: Stream, out: &mut Vec<Action>) {
         let first = self.recent.get(&stream).and_then(|recent| recent.from).filter(|first| *first != from);
         let first = first.and_then(|first| self.neighbours.get(&first));
         let is_repeat = self.voice == Some(stream) && first.is_some_and(|first| first.eager);
         let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
-        // A push along a link that is lazy here: the prune was lost, unless it is the answer to a question.
-        let is_stray = !neighbour.eager && !neighbour.is_asked(now_ms);
-        if is_stray || (neighbour.eager && is_repeat) {
+        // A push along a link that is lazy here: the prune was lost.
+        if is_repeat || !neighbour.eager {
             neighbour.eager = false;
             self.counters.pruned += 1;
             out.push(Action::Prune { to: from });
@@ -243,7 +241,7 @@ impl Tree {
             return;
         }
         for News { stream, through, hops } in news.into_iter().take(NEWS_PER_ANNOUNCE) {
-            self.heard(from, stream, through, false, now_ms, out);
+            self.heard(from, stream, through, false, out);
             let has = seen.seq(&stream);
             if through > has {
                 self.miss(from, stream, through, None, has, now_ms);
@@ -275,23 +273,16 @@ impl Tree {
             (neighbour.eager, neighbour.tried_ms) = (true, Some(now_ms));
             self.counters.shortcuts += 1;
             self.counters.grafted += 1;
-            out.push(Action::Graft { to: from, wants: Vec::new(), join: true });
+            out.push(Action::Graft { to: from, wants: Vec::new() });
         }
     }
 
-    fn handle_grafted(
-        &mut self,
-        from: NodeId,
-        wants: Vec<Want>,
-        join: bool,
-        seen: &VersionVector,
-        out: &mut Vec<Action>,
-    ) {
+    fn handle_grafted(&mut self, from: NodeId, wants: Vec<Want>, seen: &VersionVector, out: &mut Vec<Action>) {
         let Some(neighbour) = self.neighbours.get_mut(&from) else {
             self.disown(from, out);
             return;
         };
-        neighbour.eager |= join;
+        neighbour.eager = true;
         for Want { stream, after, through } in wants.into_iter().take(NEWS_PER_ANNOUNCE) {
             if stream.replica.node == from {
                 continue;
@@ -327,38 +318,21 @@ impl Tree {
         }
     }
 
-    /// Asks for what is missing.
+    /// Asks for what is missing. Whoever is asked is of the tree from now on, if it was not before.
     fn ask(&mut self, seen: &VersionVector, now_ms: u64, out: &mut Vec<Action>) {
         let neighbours = &self.neighbours;
         let is_eager = |node: &NodeId| neighbours.get(node).map(|neighbour| neighbour.eager);
-        let (questions, given_up) = self.wanted.due(seen, is_eager, now_ms);
+        let (grafts, given_up) = self.wanted.due(seen, is_eager, now_ms);
         self.counters.given_up += given_up;
-        let mut grafts: BTreeMap<NodeId, (Vec<Want>, bool)> = BTreeMap::new();
-        for Question { to, want, since_ms, again } in questions {
-            let join = is_eager(&to) == Some(true) || again || !self.is_fed(&want.stream, since_ms);
-            let graft = grafts.entry(to).or_default();
-            graft.0.push(want);
-            graft.1 |= join;
-        }
-        for (to, (wants, join)) in grafts {
+        for (to, wants) in grafts {
             if let Some(neighbour) = self.neighbours.get_mut(&to) {
-                neighbour.eager |= join;
-                neighbour.asked_ms = (!join).then_some(now_ms);
+                neighbour.eager = true;
             }
             for wants in wants.chunks(NEWS_PER_ANNOUNCE) {
                 self.counters.grafted += 1;
-                out.push(Action::Graft { to, wants: wants.to_vec(), join });
+                out.push(Action::Graft { to, wants: wants.to_vec() });
             }
         }
-    }
-
-    /// Whether the tree seems whole towards the writer of a stream although something of it has been missing since then: who
-    /// brought the last commit is still pushed to and heard, and misses it as well, or its push was lost. What comes outside the tree
-    /// twice in a row shows that it is not.
-    fn is_fed(&self, stream: &Stream, since_ms: u64) -> bool {
-        let from = self.recent.get(stream).and_then(|recent| recent.from);
-        let neighbour = from.and_then(|from| self.neighbours.get(&from));
-        neighbour.is_some_and(|neighbour| neighbour.eager && neighbour.heard_ms > since_ms)
     }
 
     fn announce(&mut self, now_ms: u64, out: &mut Vec<Action>) {

@@ -195,9 +195,6 @@ pub const GRAFT_PATIENCE_MS: u64 = 300;
 /// How long the answer to a graft may take before another neighbour is asked, in milliseconds: a round trip around the world.
 pub const GRAFT_RETRY_MS: u64 = 300;
 
-/// How long a push from outside the tree is taken for the answer to a question, in milliseconds.
-pub const ANSWER_MS: u64 = 2 * GRAFT_RETRY_MS;
-
 /// How long after its last commit a stream is the one whose repeats decide what is pruned, in milliseconds.
 pub const VOICE_MS: u64 = 2_000;
 

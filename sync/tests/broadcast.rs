@@ -9,7 +9,7 @@ use mesh::{Mesh, Network, node, stream};
 use selvedge_sync::broadcast::{Action, Event, News, Tree, Want};
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::limits::{
-    GIVEN_COMMITS_MAX, GRAFT_PATIENCE_MS, GRAFTS_MAX, NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, SHORTCUT_MS,
+    GIVEN_COMMITS_MAX, GRAFT_PATIENCE_MS, GRAFTS_MAX, LOST_PATIENCE_MS, NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, SHORTCUT_MS,
     STRAIGHT_MEMBERS_MAX, WANTED_COMMITS_MAX, WANTED_PER_NEIGHBOUR,
 };
 use selvedge_sync::time::Time;
@@ -275,7 +275,7 @@ fn what_a_neighbour_of_the_tree_lost_on_the_way_is_asked_from_it_first() {
     tree.handle(Event::Announced { from: eager, news }, &seen, at(110));
     assert!(tree.handle(Event::Tick, &seen, at(120)).is_empty(), "it may still be on its way");
     let want = Want { stream: stream(30), after: 7, through: 9 };
-    let graft = |to| vec![Action::Graft { to, wants: vec![want], join: true }];
+    let graft = |to| vec![Action::Graft { to, wants: vec![want] }];
     assert_eq!(tree.handle(Event::Tick, &seen, at(150)), graft(eager));
     assert!(!tree.neighbours().0.contains(&lazy));
     assert!(tree.handle(Event::Tick, &seen, at(200)).is_empty(), "the answer may still be on its way");
@@ -287,29 +287,20 @@ fn what_a_neighbour_of_the_tree_lost_on_the_way_is_asked_from_it_first() {
 }
 
 #[test]
-fn one_loss_changes_no_tree_and_a_second_in_a_row_does() {
+fn what_is_announced_while_something_is_missing_has_its_own_time() {
     let (mut tree, mut seen) = alone();
-    let (_, links) = tree.neighbours();
-    let (lazy, parent) = (links[0], links[1]);
-    tree.handle(Event::Pruned { from: lazy }, &seen, at(0));
-    seen.advance(stream(30), 1);
-    let fresh = |from, seq| Event::Fresh { from, stream: stream(30), first: seq, through: seq, hops: Some(3) };
-    tree.handle(fresh(parent, 1), &seen, at(50));
-    for (seq, join, now) in [(2, false, 1_000), (3, true, 2_000)] {
-        let news = |stream| vec![News { stream, through: seq, hops: 2 }];
-        tree.handle(Event::Announced { from: lazy, news: news(stream(30)) }, &seen, at(now));
-        // The parent lives, and misses it as well.
-        seen.advance(stream(31), seq);
-        tree.handle(Event::Announced { from: parent, news: news(stream(31)) }, &seen, at(now + 10));
-        let want = Want { stream: stream(30), after: seq - 1, through: seq };
-        let out = tree.handle(Event::Tick, &seen, at(now + GRAFT_PATIENCE_MS));
-        assert_eq!(out.first(), Some(&Action::Graft { to: lazy, wants: vec![want], join }));
-        seen.advance(stream(30), seq);
-        let out = tree.handle(fresh(lazy, seq), &seen, at(now + GRAFT_PATIENCE_MS + 40));
-        let pushed = |to| out.iter().any(|action| matches!(action, Action::Push { to: told, .. } if *told == to));
-        assert!(pushed(parent) && !pushed(lazy), "{out:?}");
-        assert_eq!(tree.neighbours().0.contains(&lazy), join);
-    }
+    let from = tree.neighbours().1[0];
+    let news = |through| Event::Announced { from, news: vec![News { stream: stream(30), through, hops: 2 }] };
+    tree.handle(news(5), &seen, at(100));
+    tree.handle(news(6), &seen, at(100 + LOST_PATIENCE_MS / 2));
+    seen.advance(stream(30), 5);
+    assert!(
+        tree.handle(Event::Tick, &seen, at(100 + LOST_PATIENCE_MS)).is_empty(),
+        "what was announced first has come"
+    );
+    let want = Want { stream: stream(30), after: 5, through: 6 };
+    let graft = vec![Action::Graft { to: from, wants: vec![want] }];
+    assert_eq!(tree.handle(Event::Tick, &seen, at(100 + LOST_PATIENCE_MS * 3 / 2)), graft);
 }
 
 #[test]
@@ -394,9 +385,7 @@ fn what_came_too_early_is_not_asked_for_again_unless_it_was_dropped() {
     tree.handle(Event::Early { from, stream: stream(30), first: 6, hops: Some(2) }, &seen, at(100));
     let news = vec![News { stream: stream(30), through: 8, hops: 2 }];
     tree.handle(Event::Announced { from, news }, &seen, at(110));
-    let want = |through| {
-        vec![Action::Graft { to: from, wants: vec![Want { stream: stream(30), after: 3, through }], join: true }]
-    };
+    let want = |through| vec![Action::Graft { to: from, wants: vec![Want { stream: stream(30), after: 3, through }] }];
     assert_eq!(tree.handle(Event::Tick, &seen, at(150)), want(5));
     assert_eq!(tree.handle(Event::Tick, &seen, at(500)), want(8));
 }
@@ -438,7 +427,7 @@ fn a_much_shorter_path_is_tried_but_not_again_and_again() {
         tree.handle(Event::Announced { from: links[1], news }, seen, at(now))
     };
     assert!(heard(&mut tree, &mut seen, 1, 6, 100).is_empty(), "one link less is no reason");
-    let graft = vec![Action::Graft { to: links[1], wants: Vec::new(), join: true }];
+    let graft = vec![Action::Graft { to: links[1], wants: Vec::new() }];
     assert_eq!(heard(&mut tree, &mut seen, 2, 5, 200), graft);
     tree.handle(Event::Pruned { from: links[1] }, &seen, at(300));
     assert!(heard(&mut tree, &mut seen, 3, 5, 1_000).is_empty(), "it has just been tried");
@@ -478,7 +467,7 @@ fn a_neighbour_that_asks_without_end_is_given_a_share_of_each_tick() {
     seen.advance(stream(30), 1_000_000);
     let want = Want { stream: stream(30), after: 0, through: 1_000_000 };
     for tick in 0..3 {
-        let ask = Event::Grafted { from, wants: vec![want; 1_000], join: true };
+        let ask = Event::Grafted { from, wants: vec![want; 1_000] };
         let given = |out: Vec<Action>| -> u64 {
             let commits = |action: &Action| match action {
                 Action::Push { first, through, .. } => through + 1 - first,
@@ -521,7 +510,7 @@ fn numbers_at_the_end_of_their_range_do_no_harm() {
     let from = links[0];
     let stream = stream(30);
     let want = Want { stream, after: u64::MAX, through: u64::MAX };
-    assert!(tree.handle(Event::Grafted { from, wants: vec![want; 1_000], join: true }, &seen, at(u64::MAX)).is_empty());
+    assert!(tree.handle(Event::Grafted { from, wants: vec![want; 1_000] }, &seen, at(u64::MAX)).is_empty());
     let news = News { stream, through: u64::MAX, hops: u8::MAX };
     tree.handle(Event::Announced { from, news: vec![news; 1_000] }, &seen, at(u64::MAX));
     tree.handle(Event::Early { from, stream, first: u64::MAX, hops: Some(u8::MAX) }, &seen, at(u64::MAX));

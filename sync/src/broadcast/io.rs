@@ -70,8 +70,6 @@ pub enum Event {
         from: NodeId,
         /// What it misses.
         wants: Vec<Want>,
-        /// Whether it wants to be pushed to.
-        join: bool,
     },
     /// See [`Action::Prune`].
     Pruned {
@@ -118,14 +116,12 @@ pub enum Action {
         /// To whom.
         to: NodeId,
     },
-    /// Ask for what is missing, or to be pushed to, or for both.
+    /// Ask to be pushed to, and for what is missing.
     Graft {
         /// To whom.
         to: NodeId,
         /// In order of stream; may be empty.
         wants: Vec<Want>,
-        /// Whether to be pushed to from now on. Else the receiver stays what it is: a lost packet is no broken tree.
-        join: bool,
     },
     /// Say whether we have chosen the receiver as a neighbour.
     Link {

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Action, News, Tree};
 use crate::id::{NodeId, Stream};
-use crate::limits::{ANSWER_MS, NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, NEWS_WAITING_MAX, STRAIGHT_MEMBERS_MAX};
+use crate::limits::{NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, NEWS_WAITING_MAX, STRAIGHT_MEMBERS_MAX};
 
 /// One end of a link.
 #[derive(Debug, Default)]
@@ -24,10 +24,6 @@ pub(super) struct Neighbour {
     pub(super) eager: bool,
     /// When it was last tried as a shortcut.
     pub(super) tried_ms: Option<u64>,
-    /// When it was last heard.
-    pub(super) heard_ms: u64,
-    /// When it was last asked for something although it is outside the tree, and was left there.
-    pub(super) asked_ms: Option<u64>,
     /// Commits that it was given because it asked, since the last tick.
     pub(super) given: u64,
     /// What it is known to have. Whatever is forgotten here is sent once more than it had to be.
@@ -43,11 +39,6 @@ impl Neighbour {
         self.waiting.len()
     }
 
-    /// Whether an answer of it may be on its way although it is outside the tree.
-    pub(super) fn is_asked(&self, now_ms: u64) -> bool {
-        self.asked_ms.is_some_and(|asked| now_ms.saturating_sub(asked) < ANSWER_MS)
-    }
-
     /// Notes what to tell; false when there is no room.
     pub(super) fn announce(&mut self, stream: Stream, through: u64, hops: u8) -> bool {
         let room = self.waiting.len() < NEWS_WAITING_MAX || self.waiting.contains_key(&stream);
@@ -58,8 +49,7 @@ impl Neighbour {
     }
 
     /// It has this: it need not be told.
-    pub(super) fn hear(&mut self, stream: Stream, through: u64, now_ms: u64) {
-        self.heard_ms = now_ms;
+    pub(super) fn hear(&mut self, stream: Stream, through: u64) {
         if self.known.len() < NEWS_WAITING_MAX || self.known.contains_key(&stream) {
             let known = self.known.entry(stream).or_default();
             *known = through.max(*known);

@@ -1,7 +1,8 @@
 //! What is missing: who has it, and when to ask.
 //!
 //! Each stream has one entry, whose clock is that of the oldest commit missing. The neighbour that ought to have pushed is
-//! asked first and soon, for then only a packet was lost and the tree is whole; another one is asked when that does not help. The invariant: at most [`WANTED_MAX`] entries, each asked for at most [`GRAFTS_MAX`] times.
+//! asked first and soon, for then only a packet was lost and the tree is whole; another one is asked when that does not help,
+//! and so comes into the tree. The invariant: at most [`WANTED_MAX`] entries, each asked for at most [`GRAFTS_MAX`] times.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +19,9 @@ use crate::limits::{
 struct Missing {
     /// The clock runs for the commits up to this one.
     target: u64,
-    since_ms: u64,
     due_ms: u64,
     /// The last that anybody spoke of, and its own clock.
     latest: u64,
-    latest_since_ms: u64,
     latest_due_ms: u64,
     /// The first that has come too early and waits here for those before.
     early: Option<u64>,
@@ -43,17 +42,6 @@ pub(super) struct Told {
     pub(super) early: Option<u64>,
 }
 
-/// Whom to ask for what.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Question {
-    pub(super) to: NodeId,
-    pub(super) want: Want,
-    /// Since when it has been missing.
-    pub(super) since_ms: u64,
-    /// Whether it was asked for before, in vain.
-    pub(super) again: bool,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     streams: BTreeMap<Stream, Missing>,
@@ -63,8 +51,7 @@ impl Missing {
     /// Whether anything is missing when we have what is up to `has`. When that is what the clock ran for, the rest has its own.
     fn go_on(&mut self, has: u64) -> bool {
         if self.target <= has && self.latest > has {
-            (self.target, self.asked) = (self.latest, 0);
-            (self.since_ms, self.due_ms) = (self.latest_since_ms, self.latest_due_ms);
+            (self.target, self.due_ms, self.asked) = (self.latest, self.latest_due_ms, 0);
         }
         self.target > has
     }
@@ -85,8 +72,7 @@ impl Wanted {
         }
         if let Some(missing) = self.streams.get_mut(&stream) {
             if through > missing.latest {
-                missing.latest = through;
-                (missing.latest_since_ms, missing.latest_due_ms) = (now_ms, due_ms);
+                (missing.latest, missing.latest_due_ms) = (through, due_ms);
             }
             missing.early = missing.early.filter(|first| *first > has + 1).into_iter().chain(early).min();
             if missing.asked == 0 {
@@ -103,10 +89,8 @@ impl Wanted {
         }
         let missing = Missing {
             target: through,
-            since_ms: now_ms,
             due_ms,
             latest: through,
-            latest_since_ms: now_ms,
             latest_due_ms: due_ms,
             early,
             asked: 0,
@@ -130,8 +114,8 @@ impl Wanted {
         seen: &VersionVector,
         is_eager: impl Fn(&NodeId) -> Option<bool>,
         now_ms: u64,
-    ) -> (Vec<Question>, u64) {
-        let mut questions = Vec::new();
+    ) -> (BTreeMap<NodeId, Vec<Want>>, u64) {
+        let mut asks: BTreeMap<NodeId, Vec<Want>> = BTreeMap::new();
         let mut given_up = 0;
         self.streams.retain(|stream, missing| {
             let has = seen.seq(stream);
@@ -153,11 +137,11 @@ impl Wanted {
             let early = missing.early.filter(|first| *first > has + 1 && missing.asked == 0);
             let through = early.map_or(missing.latest, |first| missing.latest.min(first - 1));
             let want = Want { stream: *stream, after: has, through };
-            questions.push(Question { to: *to, want, since_ms: missing.since_ms, again: missing.asked > 0 });
+            asks.entry(*to).or_default().push(want);
             missing.asked += 1;
             missing.due_ms = now_ms.saturating_add(GRAFT_RETRY_MS);
             true
         });
-        (questions, given_up)
+        (asks, given_up)
     }
 }

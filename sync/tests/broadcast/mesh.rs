@@ -32,7 +32,7 @@ enum Message {
     Push { stream: Stream, first: u64, through: u64, hops: Option<u8> },
     Announce(Vec<News>),
     Prune,
-    Graft(Vec<Want>, bool),
+    Graft(Vec<Want>),
     Link(bool),
 }
 
@@ -288,7 +288,7 @@ impl Mesh {
             Message::Push { stream, first, through, hops } => self.take(from, to, stream, (first, through), hops),
             Message::Announce(news) => self.handle(to, Event::Announced { from: sender, news }),
             Message::Prune => self.handle(to, Event::Pruned { from: sender }),
-            Message::Graft(wants, join) => self.handle(to, Event::Grafted { from: sender, wants, join }),
+            Message::Graft(wants) => self.handle(to, Event::Grafted { from: sender, wants }),
             Message::Link(up) => self.handle(to, Event::Linked { from: sender, up }),
         }
     }
@@ -350,9 +350,9 @@ impl Mesh {
                 self.totals.prunes += 1;
                 (to, Message::Prune)
             }
-            Action::Graft { to, wants, join } => {
+            Action::Graft { to, wants } => {
                 self.totals.grafts += 1;
-                (to, Message::Graft(wants, join))
+                (to, Message::Graft(wants))
             }
             Action::Link { to, up } => {
                 self.totals.links += 1;
@@ -364,9 +364,7 @@ impl Mesh {
             Message::Push { first, through, hops, .. } => [1, *first, *through, hops.map_or(0, u64::from)],
             Message::Announce(news) => [2, news.len() as u64, news.iter().map(|news| news.through).sum(), 0],
             Message::Prune => [3, 0, 0, 0],
-            Message::Graft(wants, join) => {
-                [4, wants.len() as u64, wants.iter().map(|want| want.through).sum(), u64::from(*join)]
-            }
+            Message::Graft(wants) => [4, wants.len() as u64, wants.iter().map(|want| want.through).sum(), 0],
             Message::Link(up) => [5, u64::from(*up), 0, 0],
         };
         for word in [self.now_ms, from as u64, to as u64].into_iter().chain(what) {
