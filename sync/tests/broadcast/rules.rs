@@ -228,6 +228,7 @@ fn a_neighbour_that_asks_without_end_is_given_a_share_of_each_tick() {
     let from = tree.neighbours().1[0];
     seen.advance(stream(30), 1_000_000);
     let want = Want { stream: stream(30), after: 0, through: 1_000_000 };
+    tree.handle(Event::Pruned { from }, &seen, at(0));
     for tick in 0..3 {
         let ask = Event::Grafted { from, wants: vec![want; 1_000] };
         let given = |out: Vec<Action>| -> u64 {
@@ -242,6 +243,7 @@ fn a_neighbour_that_asks_without_end_is_given_a_share_of_each_tick() {
         assert!(tree.handle(Event::Tick, &seen, at(120 + tick * 50)).is_empty());
     }
     assert!(tree.counters().grafts_refused > 0);
+    assert!(tree.neighbours().0.contains(&from), "whoever asks is pushed to from then on");
 }
 
 #[test]
