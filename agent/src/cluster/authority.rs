@@ -1,0 +1,43 @@
+//! An authority: a key that signs certificates, and endorses its successors.
+
+use std::fmt;
+
+use ed25519_dalek::SigningKey;
+
+use super::trust::{ENDORSEMENT, Endorsed};
+use super::{AuthorityId, Certificate, Claims, Signed, Span, certificate};
+
+/// The key pair of an authority. Never printed.
+pub struct Authority(SigningKey);
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authority({})", self.id())
+    }
+}
+
+impl Authority {
+    /// The authority whose secret is `seed`.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// Its public key.
+    #[must_use]
+    pub fn id(&self) -> AuthorityId {
+        AuthorityId(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs what a certificate says.
+    #[must_use]
+    pub fn certify(&self, claims: &Claims) -> Certificate {
+        Certificate(Signed::make(certificate::PURPOSE, claims, &self.0))
+    }
+
+    /// Says that `authority` may sign for `cluster` during `span`. The first authority of a cluster endorses itself.
+    #[must_use]
+    pub fn endorse(&self, cluster: AuthorityId, authority: AuthorityId, span: Span) -> Signed {
+        Signed::make(ENDORSEMENT, &Endorsed { cluster, authority, span }, &self.0)
+    }
+}
