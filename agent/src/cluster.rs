@@ -9,6 +9,7 @@ mod authority;
 mod certificate;
 mod folder;
 mod invitation;
+mod join;
 mod signed;
 mod trust;
 
@@ -16,6 +17,7 @@ pub use authority::Authority;
 pub use certificate::{Certificate, Claims, ROLE_AUTHORITY, ROLE_MEMBER};
 pub use folder::{Folder, FolderError};
 pub use invitation::{Denied, Invitation, Invitations, Terms, Token, TokenError};
+pub use join::{Answer, Desk, JoinError, Joining, Question};
 pub use signed::{AuthorityId, Signed};
 pub use trust::{Refusal, Span, Trust};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use ed25519_dalek::SigningKey;
 
 use super::trust::{ENDORSEMENT, Endorsed};
-use super::{AuthorityId, Certificate, Claims, Signed, Span, certificate};
+use super::{AuthorityId, Certificate, Claims, Signed, Span, Trust, certificate};
 
 /// The key pair of an authority. Never printed.
 pub struct Authority(SigningKey);
@@ -35,9 +35,19 @@ impl Authority {
         Certificate(Signed::make(certificate::PURPOSE, claims, &self.0))
     }
 
-    /// Says that `authority` may sign for `cluster` during `span`. The first authority of a cluster endorses itself.
+    /// Begins a cluster: this authority endorses itself, and names the cluster for people.
+    #[must_use]
+    pub fn found(&self, name: &str, span: Span) -> Trust {
+        let own = self.id();
+        let endorsed = Endorsed { cluster: own, authority: own, span, name: name.to_owned() };
+        let mut trust = Trust::of(own);
+        trust.learn([&Signed::make(ENDORSEMENT, &endorsed, &self.0)]);
+        trust
+    }
+
+    /// Says that `authority` may sign for `cluster` during `span`.
     #[must_use]
     pub fn endorse(&self, cluster: AuthorityId, authority: AuthorityId, span: Span) -> Signed {
-        Signed::make(ENDORSEMENT, &Endorsed { cluster, authority, span }, &self.0)
+        Signed::make(ENDORSEMENT, &Endorsed { cluster, authority, span, name: String::new() }, &self.0)
     }
 }

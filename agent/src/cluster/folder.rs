@@ -175,8 +175,7 @@ mod tests {
     fn member(seed: u8) -> (Authority, Trust, Certificate) {
         let authority = Authority::from_seed(&[seed; 32]);
         let cluster = authority.id();
-        let mut trust = Trust::of(cluster);
-        trust.add(&authority.endorse(cluster, cluster, Span { from: 0, to: 9 })).expect("the first");
+        let trust = authority.found("games", Span { from: 0, to: 9 });
         let (name, region, roles) = ("a".to_owned(), "eu".to_owned(), BTreeSet::new());
         let claims = Claims { cluster, node: NodeId([1; 32]), name, region, roles, not_before: 0, not_after: 9 };
         let certificate = authority.certify(&claims);

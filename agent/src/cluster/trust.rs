@@ -38,7 +38,7 @@ impl Span {
 }
 
 /// An endorsement: `authority` may sign for `cluster` during `span`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Endorsed {
     #[serde(rename = "c")]
     pub(super) cluster: AuthorityId,
@@ -46,6 +46,9 @@ pub(super) struct Endorsed {
     pub(super) authority: AuthorityId,
     #[serde(rename = "s")]
     pub(super) span: Span,
+    /// The cluster's name for people; what the first authority says of itself counts.
+    #[serde(rename = "n")]
+    pub(super) name: String,
 }
 
 /// Why somebody is not taken for a member.
@@ -108,6 +111,7 @@ pub enum EndorsementError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     cluster: AuthorityId,
+    name: String,
     authorities: BTreeMap<AuthorityId, Span>,
     /// What they are known by, to be handed on.
     endorsements: BTreeSet<Signed>,
@@ -117,13 +121,19 @@ impl Trust {
     /// What is known of a cluster by its name alone: nobody may sign yet, and only the first authority may endorse itself.
     #[must_use]
     pub const fn of(cluster: AuthorityId) -> Self {
-        Self { cluster, authorities: BTreeMap::new(), endorsements: BTreeSet::new() }
+        Self { cluster, name: String::new(), authorities: BTreeMap::new(), endorsements: BTreeSet::new() }
     }
 
     /// The cluster's name.
     #[must_use]
     pub const fn cluster(&self) -> AuthorityId {
         self.cluster
+    }
+
+    /// The cluster's name for people; empty before the first authority is known.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// What the authorities are known by.
@@ -159,7 +169,7 @@ impl Trust {
             return Ok(false);
         }
         let signer = endorsement.signer();
-        let Endorsed { cluster, authority, span } = endorsement.open(ENDORSEMENT)?;
+        let Endorsed { cluster, authority, span, name } = endorsement.open(ENDORSEMENT)?;
         if cluster != self.cluster {
             return Err(EndorsementError::Foreign(cluster));
         }
@@ -170,6 +180,9 @@ impl Trust {
         }
         if self.endorsements.len() >= AUTHORITIES_MAX {
             return Err(EndorsementError::TooMany);
+        }
+        if first {
+            self.name = name;
         }
         let known = self.authorities.entry(authority).or_insert(span);
         (known.from, known.to) = (known.from.min(span.from), known.to.max(span.to));
@@ -231,8 +244,8 @@ mod tests {
 
     fn trust() -> (Authority, Trust) {
         let first = authority(1);
-        let mut trust = Trust::of(first.id());
-        assert_eq!(trust.add(&first.endorse(first.id(), first.id(), span(0, 1_000))), Ok(true));
+        let trust = first.found("games", span(0, 1_000));
+        assert_eq!((trust.cluster(), trust.name(), trust.ends()), (first.id(), "games", Some(1_000)));
         (first, trust)
     }
 
@@ -291,10 +304,10 @@ mod tests {
         // Whoever was away gets the whole chain, in any order.
         let third = authority(3);
         let last = second.endorse(first.id(), third.id(), span(1_500, 4_000));
-        let own = first.endorse(first.id(), first.id(), span(0, 1_000));
+        let own = trust.endorsements().find(|own| own.signer() == first.id() && **own != next).expect("its own");
         let mut late = Trust::of(first.id());
-        late.learn([&last, &next, &own]);
-        assert_eq!(late.ends(), Some(4_000));
+        late.learn([&last, &next, own]);
+        assert_eq!((late.ends(), late.name()), (Some(4_000), "games"));
     }
 
     #[test]
