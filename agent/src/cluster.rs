@@ -10,14 +10,16 @@ mod certificate;
 mod folder;
 mod invitation;
 mod join;
+mod revocation;
 mod signed;
 mod trust;
 
 pub use authority::Authority;
-pub use certificate::{Certificate, Claims, ROLE_AUTHORITY, ROLE_MEMBER};
+pub use certificate::{Certificate, Claims, Papers, ROLE_AUTHORITY, ROLE_MEMBER};
 pub use folder::{Folder, FolderError};
-pub use invitation::{Denied, Invitation, Invitations, Terms, Token, TokenError};
-pub use join::{Answer, Desk, JoinError, Joining, Question};
+pub use invitation::{Denied, Invitation, Invitations, TOKEN_ADDRESSES_MAX, Terms, Token, TokenError};
+pub use join::{Answer, BACKDATED_S, Desk, JoinError, Joining, Question};
+pub use revocation::Revocation;
 pub use signed::{AuthorityId, Signed};
 pub use trust::{Refusal, Span, Trust};
 

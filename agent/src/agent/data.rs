@@ -7,6 +7,7 @@ use selvedge_sync::replica::{self, Fresh, Recovery, Replica};
 
 use super::AgentError;
 use super::identity::{self, NodeKey};
+use super::office::INVITATIONS;
 use crate::config::Config;
 use crate::members::Remembered;
 use crate::members::gossip::REMEMBERED;
@@ -20,6 +21,8 @@ pub(super) struct Data {
     pub(super) store_events: StoreEvents,
     pub(super) replica: Replica,
     pub(super) remembered: Vec<Remembered>,
+    /// Invitations that an authority on this host has made, as the store kept them.
+    pub(super) invitations: Option<Vec<u8>>,
     /// Which life of this agent begins.
     pub(super) life: u64,
 }
@@ -37,6 +40,7 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let me = identity::replica(&key, &store, &recovered, fresh, &config.node.data_dir).await?;
     let life = identity::next_life(&store, &recovered).await?;
     let remembered = read_remembered(&recovered);
+    let invitations = recovered.meta.remove(INVITATIONS);
     let max_drift_ms = millis(config.state.max_drift);
     let recovery = Recovery {
         vector: recovered.checkpoint_vector,
@@ -51,7 +55,7 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let engine = replica::Config { max_drift_ms, retire_after_ms, hash_seed, ..replica::Config::default() };
     let replica = Replica::recover(me, engine, recovery)?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
-    Ok(Data { key, store, store_events, replica, remembered, life })
+    Ok(Data { key, store, store_events, replica, remembered, invitations, life })
 }
 
 /// The checkpoint is damaged: the state comes back from peers. What we wrote may be nowhere but in our log, so all that it

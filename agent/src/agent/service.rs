@@ -16,6 +16,8 @@ use super::deployments::{self, unknown_workload};
 use super::figures;
 use super::health::Health;
 use super::listeners;
+use super::membership::Membership;
+use super::papers;
 use crate::artifacts::Artifacts;
 use crate::calls::{Calls, Terms};
 use crate::config::Config;
@@ -26,9 +28,10 @@ use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
-    ArtifactInfo, CallAnswer, CallOptions, ClusterStatus, CommitError, CommitOptions, Committed, Convergence,
-    ConvergencePeer, EventsWanted, Health as HealthReport, KeyEntry, KeyPage, Location, Node, NodeState, NodeStatus,
-    Notices, Peer, Progress, Resources, Service, ServiceError, StateEntry, StateStatus, Status, Workload,
+    ArtifactInfo, CallAnswer, CallOptions, Cluster, ClusterStatus, CommitError, CommitOptions, Committed, Convergence,
+    ConvergencePeer, EventsWanted, Health as HealthReport, InviteWanted, Invited, KeyEntry, KeyPage, Location, Node,
+    NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Service, ServiceError, StateEntry, StateStatus,
+    Status, Workload,
 };
 use crate::store::Store;
 use crate::view::StateView;
@@ -58,6 +61,7 @@ pub(super) struct AgentService {
     pub(super) calls: Calls,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) membership: Option<Membership>,
 }
 
 impl AgentService {
@@ -151,6 +155,18 @@ impl Service for AgentService {
             lag_commits: view.root.map(|_| view.lag_commits),
         };
         Convergence { converged, root: root.to_string(), peers: known.into_iter().map(peer).collect() }
+    }
+
+    fn cluster(&self) -> Option<Cluster> {
+        self.membership.as_ref().map(papers::cluster)
+    }
+
+    async fn invite(&self, wanted: InviteWanted) -> Result<Invited, ServiceError> {
+        papers::invite(self, wanted).await
+    }
+
+    async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
+        papers::revoke(self, node).await
     }
 
     fn workloads(&self) -> Vec<Workload> {

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use ed25519_dalek::SigningKey;
+use selvedge_sync::id::NodeId;
 
+use super::revocation::{self, Revoked};
 use super::trust::{ENDORSEMENT, Endorsed};
-use super::{AuthorityId, Certificate, Claims, Signed, Span, Trust, certificate};
+use super::{AuthorityId, Certificate, Claims, Revocation, Signed, Span, Trust, UnixSeconds, certificate};
 
 /// The key pair of an authority. Never printed.
 pub struct Authority(SigningKey);
@@ -43,6 +45,12 @@ impl Authority {
         let mut trust = Trust::of(own);
         trust.learn([&Signed::make(ENDORSEMENT, &endorsed, &self.0)]);
         trust
+    }
+
+    /// Says that the key of `node` is to be believed no more, for ever.
+    #[must_use]
+    pub fn revoke(&self, cluster: AuthorityId, node: NodeId, at: UnixSeconds) -> Revocation {
+        Revocation(Signed::make(revocation::PURPOSE, &Revoked { cluster, node, at }, &self.0))
     }
 
     /// Says that `authority` may sign for `cluster` during `span`.

@@ -15,8 +15,8 @@ use super::{AuthorityId, Signed, UnixSeconds};
 /// What separates certificates from everything else that an authority signs.
 pub(super) const PURPOSE: &str = "selvedge certificate 1";
 
-/// The longest certificate, in bytes. It is read from strangers.
-pub const CERTIFICATE_BYTES_MAX: usize = 2_560;
+/// The longest papers, in bytes. They are read from strangers.
+pub(super) const PAPERS_BYTES_MAX: usize = 4_096;
 
 /// May take part: gossip, replicate, run workloads.
 pub const ROLE_MEMBER: &str = "member";
@@ -55,20 +55,6 @@ pub struct Claims {
 pub struct Certificate(pub(super) Signed);
 
 impl Certificate {
-    /// The bytes that go over a connection or into a file.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        codec::encode(self)
-    }
-
-    /// Reads a certificate; nothing in it has been judged.
-    ///
-    /// # Errors
-    /// The bytes are malformed or too many.
-    pub fn decode(bytes: &[u8]) -> Result<Self, codec::DecodeError> {
-        codec::decode(bytes, CERTIFICATE_BYTES_MAX)
-    }
-
     /// What it says, if the signature belongs to it. Whether its signer may say so is another question.
     pub(super) fn claims(&self) -> Result<Claims, Unsound> {
         self.0.open(PURPOSE)
@@ -78,5 +64,33 @@ impl Certificate {
     #[must_use]
     pub const fn signer(&self) -> AuthorityId {
         self.0.signer()
+    }
+}
+
+/// What a member shows: its certificate, and by what the authority that signed it is known. Whoever knows the cluster's name can
+/// judge them, however long it was away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Papers {
+    /// The endorsements, from the first authority on.
+    #[serde(rename = "e")]
+    pub endorsements: Vec<Signed>,
+    /// The certificate.
+    #[serde(rename = "c")]
+    pub certificate: Certificate,
+}
+
+impl Papers {
+    /// The bytes that go over a connection.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads papers; nothing in them has been judged.
+    ///
+    /// # Errors
+    /// The bytes are malformed or too many.
+    pub fn decode(bytes: &[u8]) -> Result<Self, codec::DecodeError> {
+        codec::decode(bytes, PAPERS_BYTES_MAX)
     }
 }

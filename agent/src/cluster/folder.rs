@@ -17,6 +17,7 @@ use super::{Authority, AuthorityId, Certificate, Signed, Trust};
 const CERTIFICATE_FILE: &str = "certificate";
 const TRUST_FILE: &str = "authorities";
 const AUTHORITY_FILE: &str = "authority.key";
+const CONTACTS_FILE: &str = "contacts";
 
 /// Longest file of ours, in bytes.
 const FILE_BYTES_MAX: usize = 64 * 1024;
@@ -109,7 +110,23 @@ impl Folder {
     /// # Errors
     /// The disk refuses; what was stored before is still there.
     pub fn keep_certificate(&self, certificate: &Certificate) -> Result<(), FolderError> {
-        self.write(CERTIFICATE_FILE, &certificate.encode())
+        self.write(CERTIFICATE_FILE, &codec::encode(certificate))
+    }
+
+    /// Where members are to be found, as the token said; empty where nobody joined.
+    ///
+    /// # Errors
+    /// The file is damaged or cannot be read.
+    pub fn contacts(&self) -> Result<Vec<String>, FolderError> {
+        Ok(self.read(CONTACTS_FILE, false)?.unwrap_or_default())
+    }
+
+    /// Stores where members are to be found.
+    ///
+    /// # Errors
+    /// The disk refuses; what was stored before is still there.
+    pub fn keep_contacts(&self, addresses: &[String]) -> Result<(), FolderError> {
+        self.write(CONTACTS_FILE, &codec::encode(&addresses))
     }
 
     /// The authority whose key lies here, if one does.

@@ -26,16 +26,16 @@ const TOKEN_CHARS_MAX: usize = 2_048;
 const CHECK_BYTES: usize = 4;
 
 /// Addresses in a token; a joiner tries them one after the other.
-const ADDRESSES_MAX: usize = 8;
+pub const TOKEN_ADDRESSES_MAX: usize = 8;
 
 /// Invitations that are kept at a time, used ones included until they expire.
 const INVITATIONS_MAX: usize = 1_000;
 
 /// Length of a token's name, which is no secret.
-pub const TOKEN_ID_BYTES: usize = 8;
+pub(super) const TOKEN_ID_BYTES: usize = 8;
 
 /// Length of a token's secret.
-pub const TOKEN_SECRET_BYTES: usize = 16;
+pub(super) const TOKEN_SECRET_BYTES: usize = 16;
 
 /// What is handed to whoever shall join. Printed only by [`Token::reveal`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,10 @@ pub struct Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").field("cluster", &self.cluster).field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Token")
+            .field("cluster", &self.cluster)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +98,7 @@ impl FromStr for Token {
             return Err(TokenError::Damaged);
         }
         let token: Self = codec::decode(bytes, TOKEN_CHARS_MAX).map_err(|_| TokenError::Damaged)?;
-        if (1..=ADDRESSES_MAX).contains(&token.addresses.len()) { Ok(token) } else { Err(TokenError::Damaged) }
+        if (1..=TOKEN_ADDRESSES_MAX).contains(&token.addresses.len()) { Ok(token) } else { Err(TokenError::Damaged) }
     }
 }
 
@@ -182,7 +185,8 @@ impl Invitations {
     ) -> Result<Terms, Denied> {
         let hash = hash(secret);
         // Hashes compare in constant time.
-        let sound = |invitation: &&mut Invitation| invitation.id == *id && hash == blake3::Hash::from_bytes(invitation.hash);
+        let sound =
+            |invitation: &&mut Invitation| invitation.id == *id && hash == blake3::Hash::from_bytes(invitation.hash);
         let invitation = self.0.iter_mut().find(sound).ok_or(Denied::Unknown)?;
         if now > invitation.terms.not_after {
             return Err(Denied::Expired);

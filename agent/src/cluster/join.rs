@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::invitation::{TOKEN_ID_BYTES, TOKEN_SECRET_BYTES};
 use super::{
-    Authority, Certificate, Claims, Denied, Invitations, ROLE_AUTHORITY, ROLE_MEMBER, Refusal, Signed, Token, Trust,
+    Authority, Certificate, Claims, Denied, Invitations, Papers, ROLE_AUTHORITY, ROLE_MEMBER, Refusal, Token, Trust,
     UnixSeconds,
 };
 
@@ -59,12 +59,9 @@ pub enum Answer {
     /// Who we are.
     #[serde(rename = "w")]
     Welcome {
-        /// What the authorities of the cluster are known by.
-        #[serde(rename = "e")]
-        endorsements: Vec<Signed>,
-        /// That we are a member and may answer for one of them.
-        #[serde(rename = "c")]
-        certificate: Box<Certificate>,
+        /// That we are a member and hold an authority's key.
+        #[serde(rename = "p")]
+        papers: Box<Papers>,
     },
     /// You are a member.
     #[serde(rename = "a")]
@@ -130,12 +127,13 @@ impl Joining {
     ) -> Result<Option<Vec<u8>>, JoinError> {
         let id = self.token.id;
         let Some(bytes) = answer else { return Ok(Some(codec::encode(&Question::Introduce { id }))) };
-        let answer = codec::decode(bytes, MESSAGE_BYTES_MAX).map_err(|error| JoinError::Malformed(error.to_string()))?;
+        let answer =
+            codec::decode(bytes, MESSAGE_BYTES_MAX).map_err(|error| JoinError::Malformed(error.to_string()))?;
         match answer {
-            Answer::Welcome { endorsements, certificate } => {
-                self.trust.learn(&endorsements);
-                let nobody = BTreeSet::new();
-                let claims = self.trust.judge(&certificate, authority, &nobody, now).map_err(JoinError::FalseMember)?;
+            Answer::Welcome { papers } => {
+                self.trust.learn(&papers.endorsements);
+                let judged = self.trust.judge(&papers.certificate, authority, &BTreeSet::new(), now);
+                let claims = judged.map_err(JoinError::FalseMember)?;
                 if !claims.roles.contains(ROLE_AUTHORITY) {
                     return Err(JoinError::NoAuthority);
                 }
@@ -160,35 +158,33 @@ impl Joining {
     }
 }
 
-/// The side that admits: an authority with its own certificate, and how long those that it signs hold.
+/// The side that admits: an authority, and how long the certificates that it signs hold.
 #[derive(Debug)]
 pub struct Desk {
     /// Signs.
     pub authority: Authority,
-    /// What is shown to those who were invited.
-    pub certificate: Certificate,
     /// How long certificates hold, in seconds.
     pub lifetime_s: u64,
 }
 
 impl Desk {
-    /// Answers a joiner; `None` for a stranger. Where the answer admits somebody, `invitations` has to be durable before it is sent.
+    /// Answers a joiner for a member who knows `trust` and has the certificate `own`; `None` for a stranger. Where the answer admits somebody, `invitations` has to be durable before it is sent.
     pub fn answer(
         &self,
         question: &[u8],
         node: NodeId,
-        trust: &Trust,
+        (trust, own): (&Trust, &Certificate),
         invitations: &mut Invitations,
         now: UnixSeconds,
     ) -> Option<Answer> {
         match codec::decode(question, MESSAGE_BYTES_MAX).ok()? {
-            Question::Introduce { id } => invitations.awaits(&id, now).then(|| Answer::Welcome {
-                endorsements: trust.endorsements().cloned().collect(),
-                certificate: Box::new(self.certificate.clone()),
-            }),
+            Question::Introduce { id } => {
+                invitations.awaits(&id, now).then(|| Answer::Welcome { papers: Box::new(trust.papers(own)) })
+            }
             Question::Claim { id, secret, name, region } => {
                 if !(is_sound(&name) && is_sound(&region)) {
-                    let reason = format!("a name and a region have 1 to {NAME_BYTES_MAX} bytes and no control characters");
+                    let reason =
+                        format!("a name and a region have 1 to {NAME_BYTES_MAX} bytes and no control characters");
                     return invitations.awaits(&id, now).then_some(Answer::Denied { reason });
                 }
                 match invitations.claim(&id, &secret, node, now) {
@@ -234,7 +230,7 @@ mod tests {
     const JOINER: NodeId = NodeId([2; 32]);
     const NOW: u64 = 10_000;
 
-    fn desk(seed: u8, roles: &[&str]) -> (Desk, Trust) {
+    fn desk(seed: u8, roles: &[&str]) -> (Desk, Trust, Certificate) {
         let authority = Authority::from_seed(&[seed; 32]);
         let trust = authority.found("games", Span { from: 0, to: 1 << 40 });
         let claims = Claims {
@@ -247,7 +243,7 @@ mod tests {
             not_after: 1 << 40,
         };
         let certificate = authority.certify(&claims);
-        (Desk { authority, certificate, lifetime_s: 1_000 }, trust)
+        (Desk { authority, lifetime_s: 1_000 }, trust, certificate)
     }
 
     fn token(cluster: AuthorityId) -> Token {
@@ -261,13 +257,13 @@ mod tests {
     /// Carries questions and answers to and fro until there is nothing more to ask.
     fn meet(
         joining: &mut Joining,
-        (desk, trust): &(Desk, Trust),
+        (desk, trust, own): &(Desk, Trust, Certificate),
         invitations: &mut Invitations,
     ) -> Result<usize, JoinError> {
         let (mut answer, mut asked) = (None, 0);
         while let Some(question) = joining.next(AT_DESK, answer.as_deref(), NOW)? {
             asked += 1;
-            let answered = desk.answer(&question, JOINER, trust, invitations, NOW);
+            let answered = desk.answer(&question, JOINER, (trust, own), invitations, NOW);
             answer = Some(codec::encode(&answered.ok_or(JoinError::Denied("nobody answers".into()))?));
         }
         Ok(asked)
@@ -304,10 +300,11 @@ mod tests {
         let error = meet(&mut joining(token.clone()), &false_desk, &mut invitations).expect_err("is refused");
         assert!(matches!(error, JoinError::FalseMember(Refusal::Stranger(_))), "{error}");
         // Nor is one that shows what it has seen of the real one.
-        let replayed = (Desk { certificate: real.0.certificate, ..false_desk.0 }, real.1);
+        let replayed = (false_desk.0, real.1, real.2);
         let mut joining = joining(token);
         let question = joining.next(NodeId([9; 32]), None, NOW).expect("asks").expect("asks");
-        let answer = replayed.0.answer(&question, JOINER, &replayed.1, &mut invitations, NOW).expect("answers");
+        let answer =
+            replayed.0.answer(&question, JOINER, (&replayed.1, &replayed.2), &mut invitations, NOW).expect("answers");
         let error = joining.next(NodeId([9; 32]), Some(&codec::encode(&answer)), NOW).expect_err("is refused");
         assert!(matches!(error, JoinError::FalseMember(Refusal::OtherNode(AT_DESK))), "{error}");
         assert!(invitations.iter().all(|invitation| invitation.used_by.is_none()));
@@ -322,7 +319,7 @@ mod tests {
 
     #[test]
     fn strangers_and_guessers_hear_nothing() {
-        let (desk, trust) = desk(1, &[ROLE_AUTHORITY]);
+        let (desk, trust, own) = desk(1, &[ROLE_AUTHORITY]);
         let token = token(trust.cluster());
         let mut invitations = invited(&token, None);
         let claim = |id, secret, name: &str| Question::Claim { id, secret, name: name.into(), region: "eu".into() };
@@ -333,10 +330,13 @@ mod tests {
             b"nonsense".to_vec(),
             vec![],
         ] {
-            assert_eq!(desk.answer(&silent, JOINER, &trust, &mut invitations, NOW), None);
+            assert_eq!(desk.answer(&silent, JOINER, (&trust, &own), &mut invitations, NOW), None);
         }
         let unnamed = codec::encode(&claim(token.id, token.secret, "a\nb"));
-        assert!(matches!(desk.answer(&unnamed, JOINER, &trust, &mut invitations, NOW), Some(Answer::Denied { .. })));
+        assert!(matches!(
+            desk.answer(&unnamed, JOINER, (&trust, &own), &mut invitations, NOW),
+            Some(Answer::Denied { .. })
+        ));
         assert!(invitations.iter().all(|invitation| invitation.used_by.is_none()), "it can still be used");
     }
 
@@ -353,7 +353,7 @@ mod tests {
             name: "thief".into(),
             region: "eu".into(),
         });
-        let answer = at.0.answer(&other, NodeId([7; 32]), &at.1, &mut invitations, NOW);
+        let answer = at.0.answer(&other, NodeId([7; 32]), (&at.1, &at.2), &mut invitations, NOW);
         assert_eq!(answer, Some(Answer::Denied { reason: Denied::Used.to_string() }));
     }
 }

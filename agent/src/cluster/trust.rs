@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
+use super::revocation::{self, Revoked};
 use super::signed::Unsound;
-use super::{AuthorityId, Certificate, Claims, Signed, UnixSeconds};
+use super::{AuthorityId, Certificate, Claims, Papers, Revocation, Signed, UnixSeconds};
 
 /// What separates endorsements from everything else that an authority signs.
 pub(super) const ENDORSEMENT: &str = "selvedge endorsement 1";
 
-/// Most authorities that are kept: one rotation a year for a lifetime.
-const AUTHORITIES_MAX: usize = 64;
+/// Most endorsements that are kept, and shown: they have to fit into the papers of every member.
+const AUTHORITIES_MAX: usize = 12;
 
 /// A stretch of time, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +142,11 @@ impl Trust {
         self.endorsements.iter()
     }
 
+    /// Who may sign, and when.
+    pub fn authorities(&self) -> impl Iterator<Item = (AuthorityId, Span)> + '_ {
+        self.authorities.iter().map(|(authority, span)| (*authority, *span))
+    }
+
     /// When the last authority's time ends; `None` when there is none.
     #[must_use]
     pub fn ends(&self) -> Option<UnixSeconds> {
@@ -169,6 +175,10 @@ impl Trust {
             return Ok(false);
         }
         let signer = endorsement.signer();
+        // Who names no authority gets no work out of us.
+        if signer != self.cluster && !self.authorities.contains_key(&signer) {
+            return Err(EndorsementError::Stranger(signer));
+        }
         let Endorsed { cluster, authority, span, name } = endorsement.open(ENDORSEMENT)?;
         if cluster != self.cluster {
             return Err(EndorsementError::Foreign(cluster));
@@ -190,6 +200,45 @@ impl Trust {
         Ok(true)
     }
 
+    /// What somebody shows who has this certificate.
+    #[must_use]
+    pub fn papers(&self, certificate: &Certificate) -> Papers {
+        Papers { endorsements: self.endorsements.iter().cloned().collect(), certificate: certificate.clone() }
+    }
+
+    /// Whom a revocation is about, if it counts: signed by an authority of this cluster, at whatever time.
+    #[must_use]
+    pub fn revoked(&self, revocation: &Revocation) -> Option<NodeId> {
+        let signed = &revocation.0;
+        let Revoked { cluster, node, at: _ } =
+            self.authorities.get(&signed.signer()).and_then(|_| signed.open(revocation::PURPOSE).ok())?;
+        (cluster == self.cluster).then_some(node)
+    }
+
+    /// What a certificate says, whoever bears it; `None` where it is not to be believed.
+    #[must_use]
+    pub fn subject(&self, certificate: &Certificate) -> Option<Claims> {
+        let claims = certificate.claims().ok()?;
+        self.read(certificate, claims.node).ok()
+    }
+
+    /// What a certificate says of the bearer of `node`'s key, whether it still holds or not.
+    ///
+    /// # Errors
+    /// It is unsound, about somebody else, of another cluster, or signed by nobody who may.
+    pub fn read(&self, certificate: &Certificate, node: NodeId) -> Result<Claims, Refusal> {
+        let signer = certificate.signer();
+        // Who names no authority gets no work out of us: only signatures of those are verified.
+        if !self.authorities.contains_key(&signer) {
+            return Err(Refusal::Stranger(signer));
+        }
+        let claims = certificate.claims()?;
+        if claims.cluster != self.cluster {
+            return Err(Refusal::Foreign(claims.cluster));
+        }
+        if claims.node == node { Ok(claims) } else { Err(Refusal::OtherNode(claims.node)) }
+    }
+
     /// Judges the certificate that the bearer of `node`'s key shows at `now`.
     ///
     /// # Errors
@@ -202,19 +251,11 @@ impl Trust {
         now: UnixSeconds,
     ) -> Result<Claims, Refusal> {
         let signer = certificate.signer();
-        // Who names no authority gets no work out of us: only signatures of those are verified.
-        let Some(span) = self.authorities.get(&signer) else { return Err(Refusal::Stranger(signer)) };
-        let claims = certificate.claims()?;
-        if claims.cluster != self.cluster {
-            return Err(Refusal::Foreign(claims.cluster));
-        }
-        if claims.node != node {
-            return Err(Refusal::OtherNode(claims.node));
-        }
+        let claims = self.read(certificate, node)?;
         if revoked.contains(&node) {
             return Err(Refusal::Revoked);
         }
-        if !span.holds(now) {
+        if self.authorities.get(&signer).is_none_or(|span| !span.holds(now)) {
             return Err(Refusal::AuthorityOutOfTime(signer));
         }
         if now < claims.not_before {
@@ -251,7 +292,15 @@ mod tests {
 
     fn claims(cluster: AuthorityId) -> Claims {
         let roles = BTreeSet::from([ROLE_MEMBER.to_owned()]);
-        Claims { cluster, node: NODE, name: "edge-1".into(), region: "eu".into(), roles, not_before: 100, not_after: 200 }
+        Claims {
+            cluster,
+            node: NODE,
+            name: "edge-1".into(),
+            region: "eu".into(),
+            roles,
+            not_before: 100,
+            not_after: 200,
+        }
     }
 
     fn judged(trust: &Trust, certificate: &Certificate, now: u64) -> Result<Claims, Refusal> {
@@ -262,7 +311,8 @@ mod tests {
     fn a_member_is_believed_in_its_time() {
         let (first, trust) = trust();
         let certificate = first.certify(&claims(first.id()));
-        let certificate = Certificate::decode(&certificate.encode()).expect("decodes");
+        let papers = trust.papers(&certificate);
+        assert_eq!(Papers::decode(&papers.encode()).expect("decodes"), papers);
         assert_eq!(judged(&trust, &certificate, 150), Ok(claims(first.id())));
         assert_eq!(judged(&trust, &certificate, 99), Err(Refusal::NotYet { from: 100, now: 99 }));
         assert_eq!(judged(&trust, &certificate, 201), Err(Refusal::Expired { to: 200, now: 201 }));
@@ -318,11 +368,23 @@ mod tests {
         assert_eq!(trust.add(&usurped), Err(EndorsementError::Stranger(second.id())));
         let too_late = first.endorse(first.id(), second.id(), span(1_001, 9_000));
         assert_eq!(trust.add(&too_late), Err(EndorsementError::Stranger(first.id())), "after its own time");
-        let elsewhere = second.endorse(second.id(), second.id(), span(0, 9_000));
+        let elsewhere = first.endorse(second.id(), second.id(), span(0, 900));
         assert_eq!(trust.add(&elsewhere), Err(EndorsementError::Foreign(second.id())));
         let backwards = first.endorse(first.id(), third.id(), span(9, 8));
         assert_eq!(trust.add(&backwards), Err(EndorsementError::Stranger(first.id())));
         assert_eq!(trust.endorsements().count(), 1);
+    }
+
+    #[test]
+    fn only_an_authority_revokes() {
+        let (first, trust) = trust();
+        let revocation = first.revoke(first.id(), NODE, 5);
+        assert_eq!(trust.revoked(&Revocation::decode(&revocation.encode()).expect("decodes")), Some(NODE));
+        let stranger = authority(2);
+        assert_eq!(trust.revoked(&stranger.revoke(first.id(), NODE, 5)), None, "signed by a stranger");
+        assert_eq!(trust.revoked(&first.revoke(stranger.id(), NODE, 5)), None, "of another cluster");
+        let other = Revocation(first.certify(&claims(first.id())).0);
+        assert_eq!(trust.revoked(&other), None, "a certificate is no revocation");
     }
 
     #[test]
@@ -332,5 +394,7 @@ mod tests {
             drop(trust.add(&first.endorse(first.id(), authority(seed).id(), span(5, 6))));
         }
         assert_eq!(trust.endorsements().count(), AUTHORITIES_MAX);
+        let papers = trust.papers(&first.certify(&claims(first.id())));
+        assert!(papers.encode().len() <= crate::cluster::certificate::PAPERS_BYTES_MAX, "{}", papers.encode().len());
     }
 }

@@ -150,9 +150,7 @@ impl Gate {
         let exchange = async {
             say(&mut stream, PURPOSE_MEMBER, &self.admission.credentials()).await?;
             match hear(&mut stream, CREDENTIALS_BYTES_MAX).await? {
-                (WELCOME, credentials) => {
-                    self.admission.judge(listener, &credentials).map_err(GateError::NoMember)
-                }
+                (WELCOME, credentials) => self.admission.judge(listener, &credentials).map_err(GateError::NoMember),
                 (REFUSED, why) => Err(GateError::TurnedAway(Why(String::from_utf8_lossy(&why).into_owned()))),
                 _ => Err(GateError::Foreign),
             }

@@ -111,6 +111,20 @@ impl Service for Fake {
         }
     }
 
+    fn cluster(&self) -> Option<Cluster> {
+        None
+    }
+
+    async fn invite(&self, wanted: InviteWanted) -> Result<Invited, ServiceError> {
+        let expires = format!("in {} s", wanted.ttl_s);
+        Ok(Invited { token: "selvedge-join-x".into(), expires, addresses: vec!["127.0.0.1:7412".into()] })
+    }
+
+    async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
+        let node = node.parse().map_err(|_| ServiceError::not_found("unknown_node", "member", node).at("node"))?;
+        Ok(Revoked { node, commit: self.made() })
+    }
+
     fn nodes(&self) -> Vec<Node> {
         let node = |id, name: &str, status, load| Node {
             id,
