@@ -36,8 +36,8 @@ pub const REGION_DEFAULT: &str = "default";
 pub const CLUSTER_DEFAULT: &str = "development";
 /// How long a certificate holds, in milliseconds: 90 days, renewed in the last third.
 pub const LIFETIME_MS_DEFAULT: u64 = 90 * 24 * 3_600_000;
-/// Shortest such time, in milliseconds: half a minute, of which a third is left for the renewal.
-pub const LIFETIME_MS_MIN: u64 = 30_000;
+/// Shortest such time, in milliseconds: 12 seconds, of which four are left for the renewal.
+pub const LIFETIME_MS_MIN: u64 = 12_000;
 /// Longest such time, in milliseconds: two years.
 pub const LIFETIME_MS_MAX: u64 = 2 * 365 * 24 * 3_600_000;
 

@@ -184,7 +184,6 @@ impl Common {
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
         let service = Arc::new(AgentService {
-            cluster: self.config.cluster.name.clone(),
             started: Instant::now(),
             config: self.config,
             view: self.view,

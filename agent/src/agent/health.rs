@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::standing::{Standing, now_s};
+use super::vetting::lifetime;
 use crate::cluster::{Claims, UnixSeconds};
 use crate::driver::DriverHandle;
 use crate::net::Net;
@@ -38,7 +39,7 @@ pub(super) struct Health {
 
 /// What is to be said of a certificate that comes to its end: well after its renewal was due, which is in the last third.
 fn expiry(own: &Claims, now: UnixSeconds) -> Option<String> {
-    let (lifetime, left) = (own.not_after.saturating_sub(own.not_before), own.not_after.saturating_sub(now));
+    let (lifetime, left) = (lifetime(own), own.not_after.saturating_sub(now));
     let left_for_people = humantime::format_duration(Duration::from_secs(left));
     if now > own.not_after {
         Some(

@@ -12,9 +12,10 @@ use super::service::AgentService;
 use super::standing::now_s;
 use super::vetting::revocations_key;
 use crate::cluster::{TOKEN_ADDRESSES_MAX, UnixSeconds};
+use crate::config::CLUSTER_DEFAULT;
 use crate::service::{
-    AuthorityEntry, CertificateEntry, Cluster, CommitError, CommitOptions, Fault, InviteWanted, Invited, Revoked,
-    Service, ServiceError,
+    AuthorityEntry, CertificateEntry, Cluster, ClusterStatus, CommitError, CommitOptions, Fault, InviteWanted, Invited,
+    Revoked, Service, ServiceError,
 };
 
 /// The cluster and this agent's papers.
@@ -40,6 +41,24 @@ pub(super) fn cluster(membership: &Membership) -> Cluster {
             seconds_left: own.not_after.saturating_sub(now_s()),
         },
         revoked: membership.standing.revoked(),
+    }
+}
+
+/// The cluster at one look.
+pub(super) fn status(membership: Option<&Membership>, (members, alive): (usize, usize), epoch: u64) -> ClusterStatus {
+    let Some(Membership { standing, .. }) = membership else {
+        let (id, name) = (CLUSTER_DEFAULT.to_owned(), CLUSTER_DEFAULT.to_owned());
+        return ClusterStatus { id, name, certificate_seconds_left: None, revoked: 0, members, alive, epoch };
+    };
+    let trust = standing.trust();
+    ClusterStatus {
+        id: trust.cluster().to_string(),
+        name: trust.name().to_owned(),
+        certificate_seconds_left: Some(standing.own().not_after.saturating_sub(now_s())),
+        revoked: standing.revoked(),
+        members,
+        alive,
+        epoch,
     }
 }
 

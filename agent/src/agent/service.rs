@@ -28,7 +28,7 @@ use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
-    ArtifactInfo, CallAnswer, CallOptions, Cluster, ClusterStatus, CommitError, CommitOptions, Committed, Convergence,
+    ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence,
     ConvergencePeer, EventsWanted, Health as HealthReport, InviteWanted, Invited, KeyEntry, KeyPage, Location, Node,
     NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Service, ServiceError, StateEntry, StateStatus,
     Status, Workload,
@@ -47,7 +47,6 @@ const CONVERGENCE_LOOK: Duration = Duration::from_millis(20);
 /// Everything that the API's answers come from.
 pub(super) struct AgentService {
     pub(super) config: Config,
-    pub(super) cluster: String,
     pub(super) started: Instant,
     pub(super) view: StateView,
     pub(super) driver: DriverHandle,
@@ -115,7 +114,7 @@ impl Service for AgentService {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.elapsed().as_secs(),
             },
-            cluster: ClusterStatus { id: self.cluster.clone(), members: members.len(), alive, epoch },
+            cluster: papers::status(self.membership.as_ref(), (members.len(), alive), epoch),
             state,
             peers: self.peers(&members),
             workloads: figures::statuses(&self.workloads, &self.calls, &members),

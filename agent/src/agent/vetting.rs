@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::office::Office;
 use super::standing::{Standing, now_s};
-use crate::cluster::{Folder, Papers, ROLE_AUTHORITY, Revocation, UnixSeconds};
+use crate::cluster::{BACKDATED_S, Claims, Folder, Papers, ROLE_AUTHORITY, Revocation, UnixSeconds};
 use crate::net::{Lane, Net};
 use crate::view::StateView;
 
@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The longest that an authority may take to renew.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait after a renewal that failed, in seconds: nobody is in a hurry with a third of the lifetime left.
-const RENEWAL_PAUSE_S: u64 = 30;
+/// The longest pause after a renewal that failed, in seconds: nobody is in a hurry with a third of the lifetime left.
+const RENEWAL_PAUSE_MAX_S: u64 = 30;
 
 /// What a member asks an authority on the members' lane.
 const RENEW: &[u8] = b"renew";
@@ -52,9 +52,14 @@ pub(super) fn take_revocations(standing: &Standing, replica: &Replica, read: &mu
     standing.revoke(&members.iter().filter_map(revocation).collect::<Vec<_>>());
 }
 
-/// When a certificate that holds from `from` to `to` is to be renewed: in the last third of its time.
-pub(super) const fn renewal_due(from: UnixSeconds, to: UnixSeconds) -> UnixSeconds {
-    to.saturating_sub(to.saturating_sub(from) / 3)
+/// How long a certificate holds from the moment at which it was signed.
+pub(super) fn lifetime(claims: &Claims) -> u64 {
+    claims.not_after.saturating_sub(claims.not_before.saturating_add(BACKDATED_S))
+}
+
+/// When a certificate is to be renewed: in the last third of its time.
+fn renewal_due(claims: &Claims) -> UnixSeconds {
+    claims.not_after.saturating_sub(lifetime(claims) / 3)
 }
 
 /// The loop and what it needs.
@@ -81,7 +86,8 @@ impl Vetting {
             let now = now_s();
             self.standing.fallen(now).into_iter().for_each(|node| self.net.expel(node));
             let own = self.standing.own();
-            if now >= renewal_due(own.not_before, own.not_after) && now >= asked + RENEWAL_PAUSE_S {
+            let pause = (lifetime(&own) / 10).clamp(1, RENEWAL_PAUSE_MAX_S);
+            if now >= renewal_due(&own) && now >= asked + pause {
                 asked = now;
                 self.renew().await;
             }
@@ -137,12 +143,22 @@ pub(super) fn answer(office: Option<&Office>, from: NodeId, question: &[u8]) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::cluster::AuthorityId;
 
     #[test]
     fn renewal_is_due_in_the_last_third() {
-        assert_eq!(renewal_due(0, 90), 60);
-        assert_eq!(renewal_due(100, 100), 100);
-        assert_eq!(renewal_due(u64::MAX, 0), 0, "a certificate that never holds is due at once");
+        let check = |not_before, not_after, due| {
+            let (name, region, roles) = (String::new(), String::new(), BTreeSet::new());
+            let (cluster, node) = (AuthorityId([1; 32]), NodeId([1; 32]));
+            let claims = Claims { cluster, node, name, region, roles, not_before, not_after };
+            assert_eq!(renewal_due(&claims), due);
+        };
+        check(1_000, 1_000 + BACKDATED_S + 90, 1_000 + BACKDATED_S + 60);
+        check(1_000, 1_000, 1_000);
+        // One that never holds is due at its end, whenever that was.
+        check(u64::MAX, 0, 0);
     }
 }

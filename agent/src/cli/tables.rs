@@ -35,7 +35,7 @@ pub(crate) fn status(json: &Value) -> String {
         at("/node/incarnation"),
         at("/node/version"),
         uptime.as_deref().unwrap_or(UNKNOWN),
-        at("/cluster/id"),
+        at("/cluster/name"),
         at("/cluster/alive"),
         at("/cluster/members"),
         at("/cluster/epoch"),

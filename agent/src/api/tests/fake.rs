@@ -86,7 +86,15 @@ impl Service for Fake {
                 version: "0.1.0".into(),
                 uptime_s: 3_725,
             },
-            cluster: ClusterStatus { id: "c1".into(), members: 3, alive: 2, epoch: 0 },
+            cluster: ClusterStatus {
+                id: "c1".into(),
+                name: "games".into(),
+                certificate_seconds_left: Some(86_400),
+                revoked: 1,
+                members: 3,
+                alive: 2,
+                epoch: 0,
+            },
             state: StateStatus { root: "ab".repeat(32), keys: 1_234, commits: 98_765, bytes: 2_345_678, garbage: 12 },
             peers: vec![
                 Peer {

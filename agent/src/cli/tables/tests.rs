@@ -5,7 +5,7 @@ use super::*;
 fn document() -> Value {
     json!({
         "node": {"id": "12D3KooWAAAAAAAA", "name": "edge-1", "region": "eu", "incarnation": 1, "version": "0.1.0", "uptime_s": 65},
-        "cluster": {"id": "c", "members": 2, "alive": 2, "epoch": 1},
+        "cluster": {"id": "c", "name": "games", "members": 2, "alive": 2, "epoch": 1},
         "state": {"root": "00112233445566778899", "keys": 3, "commits": 9, "bytes": 100, "garbage": 0},
         "peers": [{"node": "12D3KooWBBBBBBBB", "name": "edge-2", "rtt_ms": 1.2345, "root_equal": false, "lag_commits": 4,
                    "last_sync_ms": null}],
