@@ -12,8 +12,10 @@ mod layout;
 mod log;
 mod meter;
 mod migrate;
+mod objects;
 mod queue;
 mod recovery;
+mod rows;
 mod runs;
 #[cfg(test)]
 mod sim_disk;
@@ -27,12 +29,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use selvedge_sync::causal::VersionVector;
+use selvedge_sync::codec::ObjectRow;
 use selvedge_sync::commit::Batch;
 use selvedge_sync::crdt::ObjectState;
 use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{ReplicaId, Stream};
 use selvedge_sync::key::Key;
-use selvedge_sync::replica::{Ahead, Fresh, Orphans};
+use selvedge_sync::replica::{self, Ahead, Fresh, Orphans, Recovery};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -74,7 +77,7 @@ pub struct Recovered {
     pub ahead: Ahead,
     /// The newest stamp that the last checkpoint knew.
     pub latest: Hlc,
-    /// Commits of earlier incarnations that wait to be made again.
+    /// Commits of earlier incarnations that wait to be made again, those of ours that lie intact behind damage among them.
     pub orphans: Orphans,
     /// The objects of the checkpoint, in no particular order.
     pub objects: Vec<(Key, ObjectState)>,
@@ -109,12 +112,39 @@ pub struct Checkpoint {
     pub ahead: Ahead,
     /// The newest stamp issued or observed.
     pub latest: Hlc,
-    /// Commits of earlier incarnations that wait to be made again. Replaces what the last checkpoint said.
-    pub orphans: Orphans,
+    /// Commits of earlier incarnations that wait to be made again, when they are others than the store holds: they replace those.
+    pub orphans: Option<Orphans>,
     /// The objects; `None` stands for one that was forgotten.
-    pub objects: Vec<(Key, Option<ObjectState>)>,
+    pub objects: Vec<(Key, Option<ObjectRow>)>,
     /// Commits of a stream below this sequence number may go.
     pub log_first: Vec<(Stream, u64)>,
+}
+
+impl Recovered {
+    /// What a replica that writes as `me` goes on with.
+    #[must_use]
+    pub fn into_recovery(self, me: ReplicaId) -> Recovery {
+        let same_life = self.identity.is_some_and(|identity| identity.replica == me);
+        // How far a stream was confirmed says nothing of the next life's.
+        let unconfirmed_after = self.orphans.unconfirmed_after.filter(|_| same_life);
+        Recovery {
+            vector: self.checkpoint_vector,
+            ahead: self.ahead,
+            latest: self.latest,
+            orphans: Orphans { unconfirmed_after, ..self.orphans },
+            objects: self.objects,
+            log: self.log,
+        }
+    }
+}
+
+impl Checkpoint {
+    /// What a replica asks to be stored.
+    #[must_use]
+    pub fn of(token: Token, checkpoint: replica::Checkpoint) -> Self {
+        let replica::Checkpoint { vector, ahead, objects, latest, orphans, log_first } = checkpoint;
+        Self { token, vector, ahead, latest, orphans, objects, log_first }
+    }
 }
 
 /// What the writer thread reports.

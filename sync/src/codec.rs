@@ -6,6 +6,7 @@
 mod packed;
 mod row;
 
+pub use row::ObjectRow;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -4,15 +4,18 @@
 //! change and not its size, or because a defect there diverges. Knows objects one at a time: no keys beyond a salt, no commits.
 //! The invariant: hosts that applied the same operations, in any order that keeps each writer's order, hold the same content.
 
+mod compact;
 mod content;
 mod counter;
 mod dot_map;
 mod field;
 mod grow_set;
 mod hashing;
+mod members;
 mod object;
 mod op;
 mod state;
+mod writer;
 
 pub use content::{Content, ContentHash};
 pub use counter::{Counter, CounterState, Share};
@@ -22,3 +25,4 @@ pub use hashing::Seeded;
 pub use object::{Object, Value};
 pub use op::{Assign, Op, OpError, Raise, Stamped};
 pub use state::ObjectState;
+pub(crate) use writer::Writers;

@@ -5,6 +5,7 @@
 
 mod wire;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
 /// A host of the mesh: its ed25519 public key. Shown as the libp2p peer id (`12D3Koo…`) of the same key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeId(pub [u8; 32]);
 
 /// One life of a node's data directory. It changes only when the directory can no longer vouch for its own past.
@@ -86,6 +87,28 @@ impl NodeId {
     }
 }
 
+impl NodeId {
+    /// The bytes as numbers that order as they do.
+    fn words(&self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks::<8>();
+        [0, 1, 2, 3].map(|at| u64::from_be_bytes(words[at]))
+    }
+}
+
+impl Ord for NodeId {
+    /// The order of the bytes. Vectors are searched by it with each commit, so that it goes by words.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let ([a, b, c, d], [e, f, g, h]) = (self.words(), other.words());
+        a.cmp(&e).then_with(|| b.cmp(&f)).then_with(|| c.cmp(&g)).then_with(|| d.cmp(&h))
+    }
+}
+
+impl PartialOrd for NodeId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&bs58::encode(self.peer_id_bytes()).into_string())
@@ -139,6 +162,20 @@ mod tests {
         assert_eq!(node.to_string().parse(), Ok(node));
         let replica = ReplicaId { node, incarnation: Incarnation(42) };
         assert_eq!(replica.to_string().parse(), Ok(replica));
+    }
+
+    #[test]
+    fn nodes_order_as_their_bytes_do() {
+        let node = |place: usize, byte| {
+            let mut bytes = [0x80; 32];
+            bytes[place] = byte;
+            NodeId(bytes)
+        };
+        let nodes: Vec<NodeId> =
+            (0..32).flat_map(|place| [0, 0x7f, 0x81, 0xff].map(|byte| node(place, byte))).collect();
+        for (one, other) in nodes.iter().flat_map(|one| nodes.iter().map(move |other| (one, other))) {
+            assert_eq!(one.cmp(other), one.0.cmp(&other.0), "{:?} {:?}", one.0, other.0);
+        }
     }
 
     #[test]

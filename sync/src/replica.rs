@@ -28,8 +28,9 @@ pub use ahead::Ahead;
 pub use compare::Ask;
 pub use io::{
     Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output, RepairEnd,
-    RepairProgress, Tip,
+    RepairProgress,
 };
+pub use lineage::Tip;
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
 pub use watch::{KeyPrefix, WatchError};
@@ -221,7 +222,8 @@ impl Replica {
         self.lineage.orphans()
     }
 
-    /// Whether local writes are refused until it is known what our own stream means elsewhere.
+    /// Whether local writes are refused: until it is known what our own stream means elsewhere, and after this replica began anew
+    /// until its state is back, as long as readers are shown what it had before ([`Replica::readable`]).
     #[must_use]
     pub const fn is_fenced(&self) -> bool {
         self.lineage.holds_writes()

@@ -83,20 +83,41 @@ impl Scalar {
 
     /// Feeds the value to a hash, unambiguously: a tag, a length where it varies, the bytes.
     pub(crate) fn feed(&self, mut update: impl FnMut(&[u8])) {
-        let mut tagged = |tag: u8, bytes: &[u8]| {
-            update(&[tag]);
-            update(&(bytes.len() as u64).to_le_bytes());
-            update(bytes);
-        };
         match self {
-            Self::Null => tagged(0, &[]),
-            Self::Bool(value) => tagged(1, &[u8::from(*value)]),
-            Self::Int(value) => tagged(2, &value.to_le_bytes()),
-            Self::Float(value) => tagged(3, &value.0.to_bits().to_le_bytes()),
-            Self::Text(text) => tagged(4, text.as_bytes()),
-            Self::Bytes(bytes) => tagged(5, bytes),
+            Self::Null => update(&tagged(0, 0)),
+            Self::Bool(value) => {
+                update(&tagged(1, 1));
+                update(&[u8::from(*value)]);
+            }
+            Self::Int(value) => {
+                update(&tagged(2, 8));
+                update(&value.to_le_bytes());
+            }
+            Self::Float(value) => {
+                update(&tagged(3, 8));
+                update(&value.0.to_bits().to_le_bytes());
+            }
+            Self::Text(text) => {
+                update(&Self::head(true, text.len()));
+                update(text.as_bytes());
+            }
+            Self::Bytes(bytes) => {
+                update(&Self::head(false, bytes.len()));
+                update(bytes);
+            }
         }
     }
+
+    /// What [`Scalar::feed`] feeds before the bytes of a text or a byte string.
+    pub(crate) fn head(is_text: bool, len: usize) -> [u8; 9] {
+        tagged(if is_text { 4 } else { 5 }, len)
+    }
+}
+
+/// A tag, and the length of what follows.
+fn tagged(tag: u8, len: usize) -> [u8; 9] {
+    let [a, b, c, d, e, f, g, h] = (len as u64).to_le_bytes();
+    [tag, a, b, c, d, e, f, g, h]
 }
 
 impl From<&str> for Scalar {

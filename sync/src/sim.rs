@@ -107,6 +107,8 @@ struct Sim<'a> {
     nodes: Vec<Node>,
     /// Which nodes bear an id: more than one, when a data directory was copied.
     bearers: BTreeMap<NodeId, Vec<usize>>,
+    /// At whom of several bearers a node's connection to their id ends, and until when.
+    found: BTreeMap<(usize, NodeId), (u64, usize)>,
     net: Net,
     ledger: Ledger,
     /// The ends of closed streams, as far as anybody knows.
@@ -163,6 +165,7 @@ impl<'a> Sim<'a> {
             scheduled: BTreeMap::new(),
             ticket: 0,
             bearers: nodes.iter().enumerate().map(|(index, node)| (node.id, vec![index])).collect(),
+            found: BTreeMap::new(),
             net: Net::of(nodes.len(), scenario, &mut rng),
             nodes,
             ledger: Ledger::default(),

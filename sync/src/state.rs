@@ -13,7 +13,8 @@ use leaves::Leaves;
 pub(crate) use leaves::{Range, mark, mix};
 
 use crate::causal::VersionVector;
-use crate::crdt::{Assign, ContentHash, Context, Counter, Object, ObjectState, Op, Raise, Seeded, Value};
+use crate::codec::ObjectRow;
+use crate::crdt::{Assign, ContentHash, Context, Counter, Object, ObjectState, Op, Raise, Seeded, Value, Writers};
 use crate::draft::{Folded, ReadState};
 use crate::hlc::Hlc;
 use crate::id::{Dot, ReplicaId, Stream};
@@ -31,6 +32,8 @@ pub struct State {
     objects: IndexMap<Key, Slot, Seeded>,
     order: BTreeSet<Key>,
     leaves: Leaves,
+    /// Those that wrote what is there: each is named once.
+    writers: Writers,
     root: ContentHash,
     bytes: u64,
     /// Objects that hold deferred dots or nothing at all, or did when they were last looked at: what [`State::settle`] looks at.
@@ -73,6 +76,7 @@ impl State {
             objects: IndexMap::with_hasher(seed),
             order: BTreeSet::new(),
             leaves: Leaves::default(),
+            writers: Writers::default(),
             root: ContentHash::ZERO,
             bytes: 0,
             unsettled: Vec::new(),
@@ -215,14 +219,18 @@ impl State {
 
     /// Applies one operation of the commit named by `dot`, stamped `hlc`. It has been validated.
     pub fn apply(&mut self, key: Key, op: Op, dot: Dot, hlc: Hlc, context: Context<'_>) {
-        let context = Context { seed: self.seed, ..context };
-        self.touch(key, |object| object.apply(op, dot, hlc, context));
+        self.writers.note(&dot.replica);
+        self.touch(key, |object, seed, writers| {
+            object.apply(op, dot, hlc, Context { seed, writers: Some(writers), ..context });
+        });
     }
 
     /// Merges an object as another host holds it, which has seen `theirs`. It has been validated.
     pub fn merge(&mut self, key: Key, state: ObjectState, theirs: Context<'_>, ours: Context<'_>) {
-        let ours = Context { seed: self.seed, ..ours };
-        self.touch(key, |object| object.merge(state, theirs, ours));
+        state.replicas().for_each(|replica| self.writers.note(replica));
+        self.touch(key, |object, seed, writers| {
+            object.merge(state, theirs, Context { seed, writers: Some(writers), ..ours });
+        });
     }
 
     /// Forgets deferred dots that `context` has come to cover.
@@ -271,16 +279,16 @@ impl State {
     }
 
     /// The objects that changed since the last call, in order of key, for the store; `None` stands for one that was forgotten.
-    pub fn take_dirty(&mut self) -> Vec<(Key, Option<ObjectState>)> {
+    pub fn take_dirty(&mut self) -> Vec<(Key, Option<ObjectRow>)> {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
         let take = |key: Key| {
-            let state = self.objects.get_mut(&key).map(|slot| {
+            let row = self.objects.get_mut(&key).map(|slot| {
                 slot.dirty = false;
-                slot.object.state()
+                ObjectRow::from(&slot.object.state())
             });
-            (key, state)
+            (key, row)
         };
         dirty.into_iter().map(take).collect()
     }
@@ -314,9 +322,10 @@ impl State {
     /// Takes what a store held, into a state that is still empty. It has been validated. Nothing of it counts as changed.
     pub fn restore(&mut self, objects: Vec<(Key, ObjectState)>) {
         let nothing = VersionVector::default();
-        let context = Context { seed: self.seed, ..Context::of(&nothing) };
         self.objects.reserve(objects.len());
         for (key, state) in objects {
+            state.replicas().for_each(|replica| self.writers.note(replica));
+            let context = Context { seed: self.seed, writers: Some(&self.writers), ..Context::of(&nothing) };
             let mut object = Object::new(&key);
             object.merge(state, context, context);
             self.root = self.root.plus(object.content().hash());
@@ -333,11 +342,11 @@ impl State {
         self.leaves.rebuild(&mut self.objects);
     }
 
-    fn touch(&mut self, key: Key, act: impl FnOnce(&mut Object)) {
+    fn touch(&mut self, key: Key, act: impl FnOnce(&mut Object, Seeded, &Writers)) {
         let index = self.objects.get_index_of(&key).unwrap_or_else(|| self.insert(key));
         let Some((key, slot)) = self.objects.get_index_mut(index) else { return };
         let (before, mark_before) = (*slot.object.content(), leaves::settled_mark(&slot.object));
-        act(&mut slot.object);
+        act(&mut slot.object, self.seed, &self.writers);
         let (after, needs_settling) = (slot.object.content(), slot.object.needs_settling());
         let mark_after = (!needs_settling).then(|| mark(&slot.object));
         self.leaves.change(after.position(), mark_before, mark_after);
@@ -391,7 +400,7 @@ impl ReadState for State {
     }
 
     fn field(&self, key: &Key, field: &str) -> Option<Scalar> {
-        self.object(key).and_then(|object| object.field(field)).cloned()
+        self.object(key).and_then(|object| object.field(field))
     }
 
     fn fields(&self, key: &Key) -> Option<BTreeMap<String, Scalar>> {

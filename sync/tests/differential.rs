@@ -281,7 +281,7 @@ fn lww_field() {
                 references[index].merge(reference);
             }
             let expect = references[index].marker.1.map(|_| Scalar::Int(references[index].val));
-            assert_eq!(ours[index].0.field("f").cloned(), expect, "seed {seed} step {step}");
+            assert_eq!(ours[index].0.field("f"), expect, "seed {seed} step {step}");
         }
     }
 }

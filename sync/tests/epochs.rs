@@ -11,6 +11,9 @@ use selvedge_sync::replica::{Config, Event, Input, Orphans, Output, Recovery, Re
 use selvedge_sync::scalar::Scalar;
 use selvedge_sync::time::Time;
 
+#[path = "epochs/again.rs"]
+mod again;
+
 const WALL_MS: u64 = 1_800_000_000_000;
 const RETIRE_MS: u64 = 60_000;
 
@@ -20,6 +23,9 @@ struct Disk {
     incarnation: u64,
     recovery: Recovery,
     objects: BTreeMap<Key, ObjectState>,
+    /// How many checkpoints were written, and how many of them with what waits to be made again.
+    checkpoints: usize,
+    orphans_written: usize,
 }
 
 impl Disk {
@@ -30,10 +36,14 @@ impl Disk {
                 self.recovery.vector.merge(&checkpoint.vector);
                 self.recovery.ahead = checkpoint.ahead.clone();
                 self.recovery.latest = checkpoint.latest;
-                self.recovery.orphans = checkpoint.orphans.clone();
-                for (key, object) in &checkpoint.objects {
-                    match object {
-                        Some(object) => drop(self.objects.insert(key.clone(), object.clone())),
+                self.checkpoints += 1;
+                if let Some(orphans) = &checkpoint.orphans {
+                    self.orphans_written += 1;
+                    self.recovery.orphans = orphans.clone();
+                }
+                for (key, row) in &checkpoint.objects {
+                    match row {
+                        Some(row) => drop(self.objects.insert(key.clone(), row.state().expect("a row"))),
                         None => drop(self.objects.remove(key)),
                     }
                 }
@@ -68,6 +78,7 @@ struct Mesh {
     disks: Vec<Disk>,
     connected: BTreeSet<(usize, usize)>,
     now_ms: u64,
+    requests_remembered: usize,
     events: Vec<(usize, Event)>,
 }
 
@@ -82,14 +93,17 @@ fn key(text: &str) -> Key {
 impl Mesh {
     fn of(count: usize) -> Self {
         let (nodes, disks) = ((0..count).map(|_| None).collect(), vec![Disk::default(); count]);
-        let mut mesh = Self { nodes, disks, connected: BTreeSet::new(), now_ms: 0, events: Vec::new() };
+        let (connected, events, requests_remembered) = (BTreeSet::new(), Vec::new(), 65_536);
+        let mut mesh = Self { nodes, disks, connected, now_ms: 0, requests_remembered, events };
         (0..count).for_each(|index| mesh.start(index));
         mesh
     }
 
     fn start(&mut self, index: usize) {
         let me = ReplicaId { node: node(index), incarnation: Incarnation(self.disks[index].incarnation) };
-        let config = Config { retire_after_ms: RETIRE_MS, log_commits_kept: 64, ..Config::default() };
+        let requests_remembered = self.requests_remembered;
+        let config =
+            Config { retire_after_ms: RETIRE_MS, log_commits_kept: 64, requests_remembered, ..Config::default() };
         let replica = Replica::recover(me, config, self.disks[index].recovery()).expect("recovers");
         self.nodes[index] = Some(replica);
     }

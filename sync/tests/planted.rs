@@ -24,6 +24,10 @@ const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/planted-bugs.m
 const DIRECTLY: &[(Bug, &str)] = &[
     (Bug::EqualUnshown, "not found: takes a removal that overtakes its add between two pages of one repair"),
     (Bug::WaitingUnhashed, "not found: takes a removal that still waits on one side only, when its range is compared"),
+    (
+        Bug::GiverMayRegress,
+        "not found: takes a giver that a crash between two pages has robbed of what the first showed",
+    ),
     (Bug::CheckpointAfterLog, "not found: takes a crash while a checkpoint of a repair waits for an earlier one"),
     (Bug::FoldedTooEarly, "not found: takes two members that close a stream at the same time"),
     (Bug::ForkUnnoticed, "not found: snapshots that write have become rare in the seeds that are tried"),

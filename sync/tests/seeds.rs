@@ -62,7 +62,7 @@ fn seeds_and_tables_show_in_nothing() {
         for (key, state) in dirty {
             forgotten += u64::from(state.is_none());
             match state {
-                Some(state) => drop(stored.insert(key, state)),
+                Some(row) => drop(stored.insert(key, row.state().expect("a row"))),
                 None => drop(stored.remove(&key)),
             }
         }

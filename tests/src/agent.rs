@@ -242,6 +242,27 @@ impl Agent {
         serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", output.stdout))
     }
 
+    /// Adds `name-0`, `name-1` and so on to the set `orset/names`, counts each in `gcounter/count`, and returns when all is durable.
+    ///
+    /// # Panics
+    /// The agent does not take a write.
+    pub fn write_names(&self, name: &str, count: u64) {
+        for number in 0..count {
+            let member = format!("{name}-{number}");
+            for put in [["orset/names", "add", &member], ["gcounter/count", "increment", "1"]] {
+                let output = self.cli(&["put", put[0], put[1], put[2], "--durable"]);
+                assert_eq!(output.code, 0, "{}{}", output.stdout, output.stderr);
+            }
+        }
+    }
+
+    /// How many names [`Agent::write_names`] counted, and how many there are.
+    #[must_use]
+    pub fn names(&self) -> (Option<u64>, Option<usize>) {
+        let count = self.value("gcounter/count").and_then(|count| count.as_u64());
+        (count, self.value("orset/names").and_then(|names| names.as_array().map(Vec::len)))
+    }
+
     /// The value of a key; `None` when nobody wrote it.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<Value> {

@@ -1,9 +1,13 @@
 //! What is on disk when an agent starts: its key, its store, and the replica that comes out of both.
 
+use std::thread;
+use std::time::Duration;
+
 use selvedge_sync::codec;
 use selvedge_sync::id::NodeId;
 use selvedge_sync::limits::MESSAGE_BYTES_MAX;
-use selvedge_sync::replica::{self, Fresh, Recovery, Replica};
+use selvedge_sync::replica::{self, Fresh, Orphans, Replica};
+use tokio::sync::oneshot;
 
 use super::AgentError;
 use super::identity::{self, NodeKey};
@@ -11,8 +15,12 @@ use super::office::INVITATIONS;
 use crate::config::Config;
 use crate::members::Remembered;
 use crate::members::gossip::REMEMBERED;
-use crate::store::{Recovered, Store, StoreEvents};
+use crate::store::{Recovered, Store, StoreError, StoreEvents};
 use crate::view::millis;
+
+/// How long a start waits for the disk to give back what is there, before it says that the disk hangs: a gigabyte from a slow
+/// card takes less.
+const DISK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What was opened.
 pub(super) struct Data {
@@ -30,9 +38,8 @@ pub(super) struct Data {
 /// Opens the data directory, and gives the replica an identity that is durable before it is used.
 pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let data_dir = config.node.data_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || Store::open(&data_dir)).await;
-    let (store, store_events, mut recovered) = opened.map_err(|_| AgentError::Ended("opening the store"))??;
-    let key = identity::load_or_create(&config.node.data_dir)?;
+    let read = move || -> Result<_, AgentError> { Ok((Store::open(&data_dir)?, identity::load_or_create(&data_dir)?)) };
+    let ((store, store_events, mut recovered), key) = within(DISK_PATIENCE, "reading it back", read).await??;
     for cut in &recovered.cuts {
         tracing::error!(stream = %cut.stream.replica, from = cut.from, rows = cut.rows, "damaged log rows were cut; peers have them");
     }
@@ -42,18 +49,10 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let remembered = read_remembered(&recovered);
     let invitations = recovered.meta.remove(INVITATIONS);
     let max_drift_ms = millis(config.state.max_drift);
-    let recovery = Recovery {
-        vector: recovered.checkpoint_vector,
-        ahead: recovered.ahead,
-        latest: recovered.latest,
-        orphans: recovered.orphans,
-        objects: recovered.objects,
-        log: recovered.log,
-    };
     let retire_after_ms = millis(config.state.retire_after);
     let hash_seed = getrandom::u64().map_err(identity::IdentityError::from)?;
     let engine = replica::Config { max_drift_ms, retire_after_ms, hash_seed, ..replica::Config::default() };
-    let replica = Replica::recover(me, engine, recovery)?;
+    let replica = Replica::recover(me, engine, recovered.into_recovery(me))?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
     Ok(Data { key, store, store_events, replica, remembered, invitations, life })
 }
@@ -63,7 +62,26 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
 fn begin_anew(node: NodeId, recovered: &mut Recovered) -> Fresh {
     let log = std::mem::take(&mut recovered.log);
     recovered.orphans.doubtful.extend(log.into_iter().filter(|batch| batch.stream.replica.node == node));
-    Fresh { orphans: recovered.orphans.clone() }
+    // How far the last life was confirmed says nothing of the next.
+    Fresh { orphans: Orphans { unconfirmed_after: None, ..recovered.orphans.clone() } }
+}
+
+/// Runs what reads the disk, and gives up waiting for it after `patience`. On a thread of its own: a disk that hangs holds it, and
+/// the runtime would wait for one of its own for ever.
+async fn within<T: Send + 'static>(
+    patience: Duration,
+    what: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, AgentError> {
+    let (done, result) = oneshot::channel();
+    // Whoever has stopped waiting does not need the result.
+    let work = move || drop(done.send(work()));
+    let spawned = thread::Builder::new().name("selvedge-open".to_owned()).spawn(work);
+    spawned.map_err(|error| AgentError::Store(StoreError::Failed(Box::new(error))))?;
+    match tokio::time::timeout(patience, result).await {
+        Ok(result) => result.map_err(|_| AgentError::Ended("opening the store")),
+        Err(_) => Err(StoreError::Hangs { what, seconds: patience.as_secs() }.into()),
+    }
 }
 
 /// Where members were to be found. Only a convenience: what cannot be read is left to the bootstrap addresses.
@@ -73,4 +91,21 @@ fn read_remembered(recovered: &Recovered) -> Vec<Remembered> {
         tracing::warn!(%error, "where members were to be found cannot be read");
         Vec::new()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_ends_the_start_with_an_error() {
+        let (wake, hangs) = mpsc::channel::<()>();
+        let hung = within(Duration::from_millis(20), "reading it back", move || hangs.recv()).await;
+        let error = hung.expect_err("it hangs").to_string();
+        assert!(error.contains("hangs") && error.contains("reading it back"), "{error}");
+        drop(wake);
+        assert_eq!(within(Duration::from_secs(20), "reading it back", || 7).await.expect("it works"), 7);
+    }
 }

@@ -14,7 +14,7 @@ use selvedge_sync::replica::Fresh;
 
 use super::AgentError;
 use crate::net::node_of_seed;
-use crate::store::{Identity, Recovered, Store, StoreError};
+use crate::store::{Identity, Pending, Recovered, Store, StoreError};
 use crate::view::wall_ms;
 
 /// The file in the data directory that holds the seed of the node's ed25519 key, in 64 hexadecimal digits.
@@ -24,7 +24,7 @@ const KEY_FILE: &str = "node.key";
 const PLACE: &str = "place";
 const LIFE: &str = "life";
 
-/// How long a start waits for the disk to take a new identity.
+/// How long a start waits for the disk to take each of the few things that have to be durable before it goes on.
 const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the node's key cannot be used. Nothing was changed.
@@ -137,8 +137,8 @@ pub(super) async fn replica(
     let after = lives(recovered, node).max().map_or(0, |life| life.saturating_add(1));
     let replica = ReplicaId { node, incarnation: Incarnation(wall_ms().max(after)) };
     let pending = store.rebirth(Identity { replica }, fresh).map_err(|_| full())?;
-    tokio::time::timeout(DISK_PATIENCE, pending.durable()).await.map_err(|_| slow())??;
-    store.set_meta(PLACE, Some(place)).map_err(|_| full())?.durable().await?;
+    durable(pending, "taking a new identity").await?;
+    durable(store.set_meta(PLACE, Some(place)).map_err(|_| full())?, "taking where it lies").await?;
     Ok(replica)
 }
 
@@ -156,7 +156,8 @@ pub(super) async fn next_life(store: &Store, recovered: &Recovered) -> Result<u6
     let before =
         recovered.meta.get(LIFE).and_then(|bytes| bytes.as_slice().try_into().ok()).map_or(0, u64::from_le_bytes);
     let life = wall_ms().max(before.saturating_add(1));
-    store.set_meta(LIFE, Some(life.to_le_bytes().to_vec())).map_err(|_| full())?.durable().await?;
+    let pending = store.set_meta(LIFE, Some(life.to_le_bytes().to_vec())).map_err(|_| full())?;
+    durable(pending, "taking the number of this life").await?;
     Ok(life)
 }
 
@@ -170,8 +171,10 @@ fn place(data_dir: &Path) -> Vec<u8> {
     format!("{} {} {} {}", machine.trim(), number.0, number.1, made.as_nanos()).into_bytes()
 }
 
-fn slow() -> StoreError {
-    StoreError::Failing { reason: "it has not taken a new identity for some seconds".to_owned() }
+/// Waits for a write, but not for ever.
+async fn durable(pending: Pending, what: &'static str) -> Result<(), StoreError> {
+    let hangs = |_| StoreError::Hangs { what, seconds: DISK_PATIENCE.as_secs() };
+    tokio::time::timeout(DISK_PATIENCE, pending.durable()).await.map_err(hangs)?
 }
 
 fn full() -> StoreError {

@@ -130,10 +130,7 @@ impl Driver {
             match output {
                 Output::Persist { token, batch } => self.backlog.append(token, batch),
                 Output::Checkpoint { token, checkpoint } => {
-                    let selvedge_sync::replica::Checkpoint { vector, ahead, objects, latest, orphans, log_first } =
-                        checkpoint;
-                    let checkpoint = Checkpoint { token, vector, ahead, objects, latest, orphans, log_first };
-                    self.backlog.jobs.push_back(Job::Checkpoint(Box::new(checkpoint)));
+                    self.backlog.jobs.push_back(Job::Checkpoint(Box::new(Checkpoint::of(token, checkpoint))));
                 }
                 Output::Rebirth { incarnation, fresh } => {
                     let replica = ReplicaId { node: self.net.node(), incarnation };
@@ -200,6 +197,9 @@ fn report(event: &Event) {
             );
         }
         Event::MadeAgain { commits } => tracing::warn!(commits, "commits of an earlier life were made again"),
+        Event::NotMadeAgain { dot, reason } => {
+            tracing::error!(replica = %dot.replica, seq = dot.seq, reason, "a commit of an earlier life cannot be made again; it is lost");
+        }
         Event::RepairAbandoned { from, why } => {
             tracing::warn!(%from, ?why, "repair from state was given up; another giver is tried next");
         }

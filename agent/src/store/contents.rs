@@ -1,10 +1,12 @@
-//! Reading the database back, row by row, and noting what is damaged.
+//! Reading the database back, and noting what is damaged.
 //!
-//! Owns the reading of facts, named values and objects; judges nothing. The invariant: nothing is returned whose checksum does
+//! Owns the reading of facts and named values, and puts the `objects` to them; judges nothing. The invariant: nothing is returned whose checksum does
 //! not hold.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use selvedge_sync::causal::VersionVector;
@@ -19,8 +21,10 @@ use super::Identity;
 use super::error::StoreError;
 use super::layout::{
     self, FACT_AHEAD, FACT_DAMAGED, FACT_FORMAT, FACT_IDENTITY, FACT_LATEST, FACT_LOG, FACT_ORPHANS, FACT_OWN_DAMAGED,
-    FACT_VECTOR, FACTS, LogPlace, META, OBJECTS, ROW_BYTES_MAX,
+    FACT_TALLY, FACT_VECTOR, FACTS, LogPlace, META, ROW_BYTES_MAX,
 };
+use super::objects;
+use super::rows::Tally;
 
 /// What a disk says of a block that it cannot read: `EIO`.
 const UNREADABLE: i32 = 5;
@@ -46,28 +50,54 @@ pub(super) struct Contents {
 /// # Errors
 /// The database itself cannot be read.
 pub(super) fn read(database: &Database) -> Result<Contents, StoreError> {
-    let transaction = database.begin_read().map_err(reading_failed)?;
-    let mut contents = Contents::default();
-    let damage = &mut contents.damage;
-    contents.identity = read_fact(&transaction, FACT_IDENTITY, damage)?;
-    contents.vector = read_fact(&transaction, FACT_VECTOR, damage)?.unwrap_or_default();
-    contents.ahead = read_fact(&transaction, FACT_AHEAD, damage)?.unwrap_or_default();
-    contents.latest = read_fact(&transaction, FACT_LATEST, damage)?.unwrap_or_default();
-    contents.orphans = read_fact(&transaction, FACT_ORPHANS, damage)?.unwrap_or_default();
-    contents.place = read_fact(&transaction, FACT_LOG, damage)?;
-    contents.own_damaged = fact_row(&transaction, FACT_OWN_DAMAGED)?.is_some();
-    if let Some(what) = fact_row(&transaction, FACT_DAMAGED)? {
-        damage.push(String::from_utf8_lossy(&what).into_owned());
+    let transaction = guarded(|| database.begin_read().map_err(reading_failed))?;
+    let (facts, meta) = guarded(|| Ok((rows_of(&transaction, FACTS)?, rows_of(&transaction, META)?)))?;
+    let objects::Found { objects, mut damage, mut tally } = objects::read(&transaction)?;
+    for (name, row) in &facts {
+        tally.count_fact(name, row);
+    }
+    let mut facts = Facts { rows: facts, damage: Vec::new() };
+    let mut contents = Contents {
+        identity: facts.read(FACT_IDENTITY),
+        vector: facts.read(FACT_VECTOR).unwrap_or_default(),
+        ahead: facts.read(FACT_AHEAD).unwrap_or_default(),
+        latest: facts.read(FACT_LATEST).unwrap_or_default(),
+        orphans: facts.read(FACT_ORPHANS).unwrap_or_default(),
+        place: facts.read(FACT_LOG),
+        own_damaged: facts.rows.contains_key(FACT_OWN_DAMAGED),
+        objects,
+        meta: whole_meta(meta),
+        damage: Vec::new(),
+    };
+    let noted: Option<Tally> = facts.read(FACT_TALLY);
+    damage.append(&mut facts.damage);
+    if let Some(what) = facts.rows.get(FACT_DAMAGED) {
+        damage.push(String::from_utf8_lossy(what).into_owned());
     } else if contents.place.is_none() {
         damage.push("where the log begins is not known".to_owned());
+    } else if damage.is_empty() && noted != Some(tally) {
+        damage.push(format!("rows are missing or out of date: {noted:?} were written, {tally:?} are there"));
     }
-    contents.meta = read_meta(&transaction)?;
-    contents.objects = read_objects(&transaction, damage)?;
+    contents.damage = damage;
     Ok(contents)
+}
+
+/// Does what the database is asked to do. It panics over some kinds of damage, so that a panic here is damage; everywhere else it
+/// is a mistake of ours, and nothing is set aside for it.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let message = |panic: &(dyn Any + Send)| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("the database panicked").to_owned()
+    };
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(damaged(message(panic.as_ref()))))
 }
 
 /// The format's version; `None` in a new database.
 pub(super) fn format(database: &Database) -> Result<Option<u32>, StoreError> {
+    guarded(|| read_format(database))
+}
+
+fn read_format(database: &Database) -> Result<Option<u32>, StoreError> {
     let transaction = database.begin_read().map_err(reading_failed)?;
     let facts = match transaction.open_table(FACTS) {
         Ok(facts) => facts,
@@ -104,54 +134,43 @@ fn is_damage(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(UNREADABLE)
 }
 
-fn fact_row(transaction: &ReadTransaction, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let facts = transaction.open_table(FACTS).map_err(reading_failed)?;
-    let row = facts.get(name).map_err(reading_failed)?;
-    Ok(row.map(|row| row.value().to_vec()))
+/// Facts as they were found, and those of them that turned out to be damaged.
+struct Facts {
+    rows: BTreeMap<String, Vec<u8>>,
+    damage: Vec<String>,
 }
 
-fn read_fact<T: DeserializeOwned>(
-    transaction: &ReadTransaction,
-    name: &str,
-    damage: &mut Vec<String>,
-) -> Result<Option<T>, StoreError> {
-    let Some(row) = fact_row(transaction, name)? else { return Ok(None) };
-    let content = layout::unseal("facts", name.as_bytes(), &row);
-    let fact = content.and_then(|content| codec::decode(content, ROW_BYTES_MAX).ok());
-    if fact.is_none() {
-        damage.push(format!("the fact `{name}`"));
+impl Facts {
+    fn read<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
+        let row = self.rows.get(name)?;
+        let content = layout::unseal("facts", name.as_bytes(), row);
+        let fact = content.and_then(|content| codec::decode(content, ROW_BYTES_MAX).ok());
+        if fact.is_none() {
+            self.damage.push(format!("the fact `{name}`"));
+        }
+        fact
     }
-    Ok(fact)
+}
+
+fn rows_of(
+    transaction: &ReadTransaction,
+    table: TableDefinition<'_, &'static str, &'static [u8]>,
+) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+    let mut rows = BTreeMap::new();
+    for_each_row(transaction, table, |name, row| drop(rows.insert(name.to_owned(), row.to_vec())))?;
+    Ok(rows)
 }
 
 /// A damaged value counts as missing: each of them can be had again.
-fn read_meta(transaction: &ReadTransaction) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-    let mut meta = BTreeMap::new();
-    for_each_row(transaction, META, |name, row| match layout::unseal("meta", name.as_bytes(), row) {
-        Some(value) => drop(meta.insert(name.to_owned(), value.to_vec())),
-        None => tracing::error!(name, "a named value is damaged and counts as missing"),
-    })?;
-    Ok(meta)
-}
-
-fn read_objects(
-    transaction: &ReadTransaction,
-    damage: &mut Vec<String>,
-) -> Result<Vec<(Key, ObjectState)>, StoreError> {
-    let mut objects = Vec::new();
-    for_each_row(transaction, OBJECTS, |key, row| match read_object(key, row) {
-        Ok(object) => objects.push(object),
-        Err(what) => damage.push(what),
-    })?;
-    Ok(objects)
-}
-
-fn read_object(bytes: &[u8], row: &[u8]) -> Result<(Key, ObjectState), String> {
-    let key = layout::parse_object_key(bytes).ok_or("the key of an object")?;
-    let content = layout::unseal("objects", bytes, row).ok_or_else(|| format!("the object {key}"))?;
-    let state = layout::decode_object(content).map_err(|error| format!("the object {key}: {error}"))?;
-    state.validate(key.kind()).map_err(|error| format!("the object {key}: {error}"))?;
-    Ok((key, state))
+fn whole_meta(rows: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let whole = |(name, row): (String, Vec<u8>)| {
+        let value = layout::unseal("meta", name.as_bytes(), &row).map(<[u8]>::to_vec);
+        if value.is_none() {
+            tracing::error!(name, "a named value is damaged and counts as missing");
+        }
+        Some((name, value?))
+    };
+    rows.into_iter().filter_map(whole).collect()
 }
 
 /// Calls `act` with key and value of each row, in order.

@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::StorageBackend;
@@ -66,6 +67,8 @@ pub(super) trait LogFile: Send {
 pub(super) struct FileDisk {
     dir: PathBuf,
     log: PathBuf,
+    /// Whether the folder of segments is known to be there after a power cut.
+    log_is_durable: AtomicBool,
     _lock: File,
 }
 
@@ -97,17 +100,28 @@ impl FileDisk {
         if let Err(error) = note_holder(&mut lock) {
             tracing::debug!(%error, "could not write the process id into the lock file");
         }
-        Ok(Self { dir: dir.to_owned(), log: dir.join(LOG_FOLDER), _lock: lock })
+        Ok(Self { dir: dir.to_owned(), log: dir.join(LOG_FOLDER), log_is_durable: AtomicBool::new(false), _lock: lock })
     }
 
     /// The folder of segments, made when it is first written to: a directory of a newer release is to be left as it is.
     fn log_folder(&self) -> io::Result<()> {
-        if !self.log.is_dir() {
-            DirBuilder::new().recursive(true).mode(0o700).create(&self.log)?;
-            sync_folder(&self.dir)?;
-        }
-        Ok(())
+        let make = || DirBuilder::new().recursive(true).mode(0o700).create(&self.log);
+        make_durably(&self.log_is_durable, make, || sync_folder(&self.dir))
     }
+}
+
+/// Makes something once, and again if making it durable failed: that it is there proves nothing then.
+fn make_durably(
+    is_durable: &AtomicBool,
+    make: impl FnOnce() -> io::Result<()>,
+    sync: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    if !is_durable.load(Ordering::Relaxed) {
+        make()?;
+        sync()?;
+        is_durable.store(true, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 impl Disk for FileDisk {
@@ -193,4 +207,23 @@ fn holder_of(lock: &mut File) -> Option<u32> {
     let mut text = String::new();
     lock.take(PID_DIGITS_MAX).read_to_string(&mut text).ok()?;
     text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_and_not_synced_is_synced_by_the_next_attempt() {
+        let (is_durable, mut syncs) = (AtomicBool::new(false), 0);
+        make_durably(&is_durable, || Ok(()), || Err(io::ErrorKind::Other.into())).expect_err("the sync fails");
+        for _ in 0..2 {
+            let sync = || {
+                syncs += 1;
+                Ok(())
+            };
+            make_durably(&is_durable, || Ok(()), sync).expect("works");
+        }
+        assert_eq!(syncs, 1, "once, and not for ever");
+    }
 }

@@ -53,6 +53,14 @@ pub enum StoreError {
         /// What the disk said.
         reason: String,
     },
+    /// The disk neither does what it is asked nor refuses. What was durable still is.
+    #[error("the disk of the data directory hangs: {what} has taken more than {seconds} seconds")]
+    Hangs {
+        /// What it was asked for.
+        what: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The store was closed while the disk did not take writes. What was not acknowledged as durable may be lost.
     #[error("{jobs} writes were not durable when the store was closed: {reason}")]
     Unflushed {

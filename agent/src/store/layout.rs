@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 /// The format that this release writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Facts about the store itself, by name.
 pub(super) const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
@@ -44,6 +44,9 @@ pub(super) const FACT_LATEST: &str = "latest";
 
 /// The name of a [`LogPlace`] among the facts.
 pub(super) const FACT_LOG: &str = "log";
+
+/// The name of the tally among the facts: which rows there are.
+pub(super) const FACT_TALLY: &str = "tally";
 
 /// Present among the facts from the moment our own stream is found damaged until there is a new identity, so that a crash
 /// between the two does not forget it.

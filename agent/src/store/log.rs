@@ -5,12 +5,13 @@
 //! because what became of the pages that it was given is not known.
 
 mod frame;
+mod frame_two;
+mod name;
+mod page;
 mod scan;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::io;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,6 +20,9 @@ use selvedge_sync::commit::Batch;
 use selvedge_sync::id::Stream;
 
 use self::frame::{Known, Salt};
+use self::name::Shape;
+pub(super) use self::name::{SegmentName, segments};
+use self::page::{PAGE_BYTES, place_of};
 pub(super) use self::scan::{Floors, Found, Rows, scan};
 use super::disk::{Disk, LogFile};
 use super::meter::Meter;
@@ -35,42 +39,6 @@ const SPARES_MAX: usize = 4;
 
 /// How a spare segment's name ends.
 const SPARE: &str = ".spare";
-
-/// A segment's name says what it holds, so that nothing has to be read, and nothing can be damaged, to know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SegmentName {
-    /// Which beginning of the log it belongs to. Those of another are not the log any more, or not yet.
-    pub(super) generation: u64,
-    /// Its place in the order in which segments were begun.
-    pub(super) number: u64,
-    /// The number of its first frame, counted from the beginning of the generation.
-    pub(super) first_frame: u64,
-}
-
-impl fmt::Display for SegmentName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{:016x}-{:016x}.log", self.generation, self.number, self.first_frame)
-    }
-}
-
-impl FromStr for SegmentName {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let text = text.strip_suffix(".log").ok_or(())?;
-        let numbers: Vec<u64> =
-            text.split('-').map(|part| u64::from_str_radix(part, 16)).collect::<Result<_, _>>().map_err(|_| ())?;
-        let [generation, number, first_frame] = numbers[..] else { return Err(()) };
-        Ok(Self { generation, number, first_frame })
-    }
-}
-
-/// The segments that are there, in order.
-pub(super) fn segments(disk: &dyn Disk) -> io::Result<Vec<SegmentName>> {
-    let mut names: Vec<SegmentName> = disk.segments()?.iter().filter_map(|name| name.parse().ok()).collect();
-    names.sort_unstable();
-    Ok(names)
-}
 
 /// A segment that holds what may still be needed.
 #[derive(Clone, Debug)]
@@ -99,6 +67,9 @@ pub(super) struct Log {
     next_frame: u64,
     live: VecDeque<Segment>,
     spares: Vec<String>,
+    /// Segments that could not be made or removed on a failing disk, and hold nothing: no other is begun before they are gone,
+    /// or each attempt would leave one.
+    strays: Vec<String>,
     open: Option<Open>,
     floors: Floors,
     buffer: Vec<u8>,
@@ -109,6 +80,8 @@ struct Open {
     file: Box<dyn LogFile>,
     salt: Salt,
     at: u64,
+    /// How far pages were written whole.
+    filled: u64,
     index: u32,
     known: Known,
 }
@@ -122,9 +95,9 @@ impl Log {
             folder.disk.segments()?.iter().filter_map(|name| name.trim_end_matches(SPARE).parse().ok()).collect();
         let generation = names.iter().map(|name| name.generation).fold(after, u64::max).saturating_add(1);
         let next_number = names.iter().map(|name| name.number.saturating_add(1)).max().unwrap_or(0);
-        let (live, spares, open, floors, buffer) = Default::default();
+        let (live, spares, strays, open, floors, buffer) = Default::default();
         let folder = folder.clone();
-        Ok(Self { folder, generation, next_number, next_frame: 0, live, spares, open, floors, buffer })
+        Ok(Self { folder, generation, next_number, next_frame: 0, live, spares, strays, open, floors, buffer })
     }
 
     /// The log of this generation, going on after what was `found` in it.
@@ -253,10 +226,19 @@ impl Log {
             return Err(io::Error::other("no segment is open"));
         };
         self.buffer.clear();
-        let encoded = frame::encode(&mut self.buffer, open.salt, open.index, batches, &mut open.known);
+        frame::encode(&mut self.buffer, open.salt, open.index, batches, &mut open.known);
         let length = self.buffer.len() as u64;
-        let written = encoded.and_then(|()| open.file.write(open.at, &self.buffer)).and_then(|()| {
-            self.folder.meter.written.fetch_add(length, Ordering::Relaxed);
+        let place = place_of(open.at, length);
+        let end = place + length;
+        if end > open.filled {
+            // A page is written whole whatever is in it. A file that ends with a page need not be told its new length with each
+            // frame, and whoever skips the rest of a page does not touch it again.
+            open.filled = end.next_multiple_of(PAGE_BYTES);
+            let rest = usize::try_from(open.filled - end).map_err(io::Error::other)?;
+            self.buffer.resize(self.buffer.len() + rest, 0);
+        }
+        let written = open.file.write(place, &self.buffer).and_then(|()| {
+            self.folder.meter.written.fetch_add(self.buffer.len() as u64, Ordering::Relaxed);
             self.folder.meter.syncs.fetch_add(1, Ordering::Relaxed);
             open.file.sync()
         });
@@ -264,7 +246,7 @@ impl Log {
             self.abandon();
             return Err(error);
         }
-        open.at += length;
+        open.at = end;
         open.index += 1;
         segment.bytes += length;
         self.next_frame += 1;
@@ -273,15 +255,22 @@ impl Log {
 
     fn begin(&mut self) -> io::Result<()> {
         self.open = None;
-        let name = SegmentName { generation: self.generation, number: self.next_number, first_frame: self.next_frame };
+        self.remove_strays()?;
+        let shape = Shape::Three;
+        let (generation, number, first_frame) = (self.generation, self.next_number, self.next_frame);
+        let name = SegmentName { generation, number, first_frame, shape };
         self.next_number += 1;
-        let file = match self.spares.pop() {
-            Some(spare) => self.folder.disk.reuse(&spare, &name.to_string())?,
-            None => self.folder.disk.create(&name.to_string())?,
+        let (disk, text) = (&self.folder.disk, name.to_string());
+        let spare = self.spares.pop();
+        let file = match &spare {
+            Some(spare) => disk.reuse(spare, &text),
+            None => disk.create(&text),
         };
-        let salt = Salt::of(name.generation, name.number);
+        // Of what failed it is not known how far it came, nor under which name the file is now.
+        let file = file.inspect_err(|_| self.strays.extend(spare.into_iter().chain([text])))?;
+        let salt = Salt::of(shape, generation, number);
         self.live.push_back(Segment { name, bytes: 0, newest: BTreeMap::new() });
-        self.open = Some(Open { file, salt, at: 0, index: 0, known: Known::new() });
+        self.open = Some(Open { file, salt, at: 0, filled: 0, index: 0, known: Known::new() });
         Ok(())
     }
 
@@ -289,8 +278,20 @@ impl Log {
     fn abandon(&mut self) {
         self.open = None;
         if let Some(segment) = self.live.pop_back_if(|segment| segment.bytes == 0) {
-            self.remove(&segment.name.to_string());
+            self.strays.push(segment.name.to_string());
+            self.remove_strays()
+                .unwrap_or_else(|error| tracing::debug!(%error, "a segment of the log was not removed"));
         }
+    }
+
+    fn remove_strays(&mut self) -> io::Result<()> {
+        while let Some(stray) = self.strays.last() {
+            match self.folder.disk.remove(stray) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => drop(self.strays.pop()),
+            }
+        }
+        Ok(())
     }
 
     /// Keeps a segment to be used again, if there is room for it and it is of the usual size.
@@ -317,4 +318,15 @@ impl Log {
         self.folder.meter.segments.store(self.live.len() as u64, Ordering::Relaxed);
         self.folder.meter.log_bytes.store(self.live.iter().map(|segment| segment.bytes).sum(), Ordering::Relaxed);
     }
+}
+
+/// The name and the bytes of a segment as format 2 wrote it.
+#[cfg(test)]
+pub(super) fn segment_two(generation: u64, number: u64, first_frame: u64, frames: &[Vec<Batch>]) -> (String, Vec<u8>) {
+    let shape = Shape::Two;
+    let (salt, mut known, mut bytes) = (Salt::of(shape, generation, number), Default::default(), Vec::new());
+    for (index, batches) in (0..).zip(frames) {
+        bytes.extend(frame_two::encode(salt, index, batches, &mut known));
+    }
+    (SegmentName { generation, number, first_frame, shape }.to_string(), bytes)
 }

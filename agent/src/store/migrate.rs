@@ -3,7 +3,8 @@
 //! Owns the layouts of earlier formats and the steps between them. The invariants: a step is one transaction, whose last act
 //! is the new number, so that a crash finds the old data or the new; it loses nothing, and what is damaged stays damaged.
 
-pub(super) mod one_to_two;
+pub(super) mod one_to_three;
+mod two_to_three;
 
 use redb::Database;
 
@@ -25,7 +26,8 @@ struct Step {
     run: fn(&Ground<'_>) -> Result<(), StoreError>,
 }
 
-const STEPS: &[Step] = &[Step { from: 1, to: 2, run: one_to_two::run }];
+const STEPS: &[Step] =
+    &[Step { from: 1, to: 3, run: one_to_three::run }, Step { from: 2, to: 3, run: two_to_three::run }];
 
 /// Takes the database from the format `found` to the present one.
 ///

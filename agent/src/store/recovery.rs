@@ -4,23 +4,20 @@
 //! the same; what the checkpoint lost cannot be cut off, because what is missing there but covered by the version vector looks
 //! to other members as if it had been removed on purpose. Then nothing of it is given out, and the owner begins anew.
 
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::Database;
-use selvedge_sync::codec;
 use selvedge_sync::id::Stream;
 
-use super::contents::{self, Contents, damaged, opening_failed};
+use super::contents::{self, Contents, guarded, opening_failed};
 use super::error::StoreError;
-use super::layout::{
-    self, FACT_DAMAGED, FACT_FORMAT, FACT_LOG, FACT_OWN_DAMAGED, FACTS, FORMAT, LogPlace, META, OBJECTS,
-};
+use super::layout::{FACT_DAMAGED, FACT_FORMAT, FACT_LOG, FACT_OWN_DAMAGED, FACTS, FORMAT, LogPlace, META, OBJECTS};
 use super::log::{self, Floors, Folder, Found, Log, SegmentName};
+use super::rows::Rows;
+use super::runs::{self, Runs};
 use super::stats::Counters;
-use super::{Cut, Recovered, migrate, runs, writer};
+use super::{Cut, Orphans, Recovered, migrate, writer};
 
 /// What was damaged is named one by one up to here.
 const DAMAGE_NAMED_MAX: usize = 20;
@@ -39,9 +36,7 @@ pub(super) struct Opened {
 /// # Errors
 /// The format is newer, or the disk fails.
 pub(super) fn open(folder: &Folder, counters: &Counters) -> Result<Opened, StoreError> {
-    // The database panics over some kinds of damage.
-    let opened = catch_unwind(AssertUnwindSafe(|| open_once(folder, counters, None)));
-    let what = match opened.unwrap_or_else(|panic| Err(damaged(message(panic.as_ref())))) {
+    let what = match open_once(folder, counters, None) {
         Err(StoreError::Damaged { what }) => what,
         opened => return opened,
     };
@@ -55,7 +50,7 @@ pub(super) fn open(folder: &Folder, counters: &Counters) -> Result<Opened, Store
 }
 
 fn open_once(folder: &Folder, counters: &Counters, lost: Option<&str>) -> Result<Opened, StoreError> {
-    let database = writer::open_database(folder.disk.as_ref(), counters).map_err(opening_failed)?;
+    let database = guarded(|| writer::open_database(folder.disk.as_ref(), counters).map_err(opening_failed))?;
     match contents::format(&database)? {
         None => prepare(&database, folder, lost)?,
         Some(found) if found > FORMAT => return Err(StoreError::Newer { found, known: FORMAT }),
@@ -74,33 +69,25 @@ fn prepare(database: &Database, folder: &Folder, lost: Option<&str>) -> Result<(
     let lost = lost.or((!segments.is_empty()).then_some("the log lies beside no database"));
     let write = || -> Result<(), redb::Error> {
         let transaction = writer::begin(database)?;
-        {
-            let mut facts = transaction.open_table(FACTS)?;
-            facts.insert(FACT_FORMAT, FORMAT.to_le_bytes().as_slice())?;
-            match lost {
-                Some(lost) => drop(facts.insert(FACT_DAMAGED, lost.as_bytes())?),
-                None => put_place(&mut facts, &LogPlace { generation: 1, covered: 0, firsts: Vec::new() })?,
-            }
-            transaction.open_table(META)?;
-            transaction.open_table(OBJECTS)?;
+        transaction.open_table(META)?;
+        transaction.open_table(OBJECTS)?;
+        transaction.open_table(FACTS)?.insert(FACT_FORMAT, FORMAT.to_le_bytes().as_slice())?;
+        let mut rows = Rows::of(&transaction)?;
+        match lost {
+            Some(lost) => drop(transaction.open_table(FACTS)?.insert(FACT_DAMAGED, lost.as_bytes())?),
+            None => rows.put(FACT_LOG, &LogPlace { generation: 1, covered: 0, firsts: Vec::new() })?,
         }
+        rows.finish()?;
         Ok(transaction.commit()?)
     };
-    write().map_err(StoreError::failed)
-}
-
-/// Writes which part of the log folder is the log.
-pub(super) fn put_place(facts: &mut redb::Table<'_, &str, &[u8]>, place: &LogPlace) -> Result<(), redb::Error> {
-    let row = layout::seal("facts", FACT_LOG.as_bytes(), &codec::encode(place));
-    facts.insert(FACT_LOG, row.as_slice())?;
-    Ok(())
+    guarded(|| write().map_err(StoreError::failed))
 }
 
 /// The checkpoint is whole: the log goes on from it.
 fn continue_log(
     database: Database,
     folder: &Folder,
-    contents: Contents,
+    mut contents: Contents,
     place: LogPlace,
 ) -> Result<Opened, StoreError> {
     let floors = Floors { covered: place.covered, firsts: place.firsts.into_iter().collect() };
@@ -112,10 +99,13 @@ fn continue_log(
         found.lost += 1;
     }
     let own = contents.identity.map(|identity| identity.replica);
-    let (log, cuts) = runs::continuing(std::mem::take(&mut found.rows), &contents.vector);
+    let Runs { log, cuts, mut behind } = runs::continuing(std::mem::take(&mut found.rows), &contents.vector);
     for Cut { stream, from, rows } in &cuts {
         tracing::error!(replica = %stream.replica, from, rows, "the log is damaged here and was cut; peers have what is missing");
     }
+    // Of our own it may be that nobody else has them: they are made again unless some member turns out to.
+    behind.retain(|batch| own.is_some_and(|own| own.node == batch.stream.replica.node));
+    contents.orphans.doubtful.append(&mut behind);
     // Of a frame that cannot be read it is not known whose commits it held: they may have been ours.
     let own_cut = own.is_some() && (found.lost > 0 || cuts.iter().any(|cut| Some(cut.stream.replica) == own));
     let anew = || Log::anew(folder, place.generation).map_err(failed);
@@ -124,7 +114,8 @@ fn continue_log(
     } else {
         let mut writable = anew()?;
         writable.append_all(&log).map_err(failed)?;
-        replace_log(&database, &writable, own_cut).map_err(StoreError::failed)?;
+        let replace = || replace_log(&database, &writable, own_cut, &contents.orphans).map_err(StoreError::failed);
+        guarded(replace)?;
         writable
     };
     writable.tidy().map_err(failed)?;
@@ -184,23 +175,18 @@ fn streams(contents: &Contents) -> impl Iterator<Item = Stream> + '_ {
     contents.vector.iter().map(|(stream, _)| stream).chain(own)
 }
 
-fn replace_log(database: &Database, log: &Log, own_cut: bool) -> Result<(), redb::Error> {
+fn replace_log(database: &Database, log: &Log, own_cut: bool, orphans: &Orphans) -> Result<(), redb::Error> {
     let transaction = writer::begin(database)?;
-    {
-        let mut facts = transaction.open_table(FACTS)?;
-        put_place(&mut facts, &LogPlace { generation: log.generation(), covered: 0, firsts: Vec::new() })?;
-        if own_cut {
-            facts.insert(FACT_OWN_DAMAGED, [].as_slice())?;
-        }
+    let mut rows = Rows::of(&transaction)?;
+    rows.put(FACT_LOG, &LogPlace { generation: log.generation(), covered: 0, firsts: Vec::new() })?;
+    writer::put_orphans(&mut rows, orphans)?;
+    if own_cut {
+        transaction.open_table(FACTS)?.insert(FACT_OWN_DAMAGED, [].as_slice())?;
     }
+    rows.finish()?;
     Ok(transaction.commit()?)
 }
 
 pub(super) fn failed(error: std::io::Error) -> StoreError {
     StoreError::Failed(Box::new(error))
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("the database panicked").to_owned()
 }

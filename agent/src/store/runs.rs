@@ -12,15 +12,28 @@ use selvedge_sync::id::Stream;
 use super::Cut;
 use super::log::Rows;
 
-/// The log of each stream above and below the checkpoint, and where it had to be cut.
-pub(super) fn continuing(rows: Rows, vector: &VersionVector) -> (Vec<Batch>, Vec<Cut>) {
-    let (mut log, mut cuts) = (Vec::new(), Vec::new());
+/// What was found, stream by stream.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    /// The log above and below the checkpoint.
+    pub(super) log: Vec<Batch>,
+    /// Where it had to be cut.
+    pub(super) cuts: Vec<Cut>,
+    /// What is intact behind the cuts.
+    pub(super) behind: Vec<Batch>,
+}
+
+/// What continues the checkpoint, and what does not.
+pub(super) fn continuing(rows: Rows, vector: &VersionVector) -> Runs {
+    let (mut runs, mut behind) = (Runs::default(), Rows::new());
     for (stream, rows) in rows {
-        let (run, cut) = StreamScan::over(stream, vector.seq(&stream), rows);
-        log.extend(run);
-        cuts.extend(cut);
+        let scan = StreamScan::over(stream, vector.seq(&stream), rows);
+        runs.log.extend(Some(scan.run).filter(|run| !run.commits.is_empty()));
+        runs.cuts.extend(scan.cut);
+        behind.insert(stream, scan.behind);
     }
-    (log, cuts)
+    runs.behind = intact(behind);
+    runs
 }
 
 /// All that is intact, whatever it continues.
@@ -49,19 +62,21 @@ struct StreamScan {
     /// The commits that are kept, so far.
     run: Batch,
     cut: Option<Cut>,
+    /// What follows the cut.
+    behind: BTreeMap<u64, Option<CommitBytes>>,
 }
 
 impl StreamScan {
-    fn over(stream: Stream, checkpoint: u64, rows: BTreeMap<u64, Option<CommitBytes>>) -> (Option<Batch>, Option<Cut>) {
+    fn over(stream: Stream, checkpoint: u64, rows: BTreeMap<u64, Option<CommitBytes>>) -> Self {
         let run = Batch { stream, first: 0, commits: Vec::new() };
-        let mut scan = Self { checkpoint, run, cut: None };
+        let mut scan = Self { checkpoint, run, cut: None, behind: BTreeMap::new() };
         for (seq, commit) in rows {
             scan.row(seq, commit);
         }
         if scan.next() <= checkpoint {
             scan.run.commits.clear();
         }
-        (Some(scan.run).filter(|run| !run.commits.is_empty()), scan.cut)
+        scan
     }
 
     /// The number that continues the run, or the checkpoint where there is no run.
@@ -75,6 +90,7 @@ impl StreamScan {
     fn row(&mut self, seq: u64, commit: Option<CommitBytes>) {
         if let Some(cut) = &mut self.cut {
             cut.rows += 1;
+            self.behind.insert(seq, commit);
             return;
         }
         let continues = !self.run.commits.is_empty() && seq == self.next();
@@ -87,9 +103,10 @@ impl StreamScan {
                 self.run.commits.push(commit);
             }
             None if seq <= self.checkpoint => self.run.commits.clear(),
-            Some(_) | None => {
+            other => {
                 let from = self.next().max(self.checkpoint.saturating_add(1));
                 self.cut = Some(Cut { stream: self.run.stream, from, rows: 1 });
+                self.behind.insert(seq, other);
             }
         }
     }
@@ -107,8 +124,12 @@ mod tests {
             .iter()
             .map(|(seq, intact)| (*seq, intact.then(|| CommitBytes::from_bytes(&seq.to_le_bytes()))))
             .collect();
-        let (run, found_cut) = StreamScan::over(stream, checkpoint, found);
-        assert_eq!(run.as_ref().map(|run| (run.first, run.commits.len())), kept, "kept of {rows:?}");
+        let runs = continuing(Rows::from([(stream, found)]), &[(stream, checkpoint)].into_iter().collect());
+        let (run, found_cut) = (runs.log.first(), runs.cuts.first());
+        let intact = |from: u64| rows.iter().filter(|(seq, intact)| *intact && *seq >= from).count();
+        let behind: usize = runs.behind.iter().map(|batch| batch.commits.len()).sum();
+        assert_eq!(behind, cut.map_or(0, |(from, _)| intact(from)), "behind the cut of {rows:?}");
+        assert_eq!(run.map(|run| (run.first, run.commits.len())), kept, "kept of {rows:?}");
         if let Some(run) = run {
             let numbers: Vec<_> = run.commits.iter().map(|commit| commit.as_bytes().to_vec()).collect();
             assert!((run.first..).map(|seq| seq.to_le_bytes().to_vec()).zip(&numbers).all(|(a, b)| a == *b));

@@ -26,8 +26,15 @@ pub(super) enum Mood {
     Short,
     /// Every sync fails, as on a dying disk, and drops what was written: to sync again would succeed and prove nothing.
     SyncFails,
+    /// Nothing is synced, not even the name of a file that was just made, and nothing can be removed.
+    Stuck,
     /// Everything fails.
     Gone,
+}
+
+/// What a disk says that does not sync.
+fn unsynced<T>() -> io::Result<T> {
+    Err(io::Error::other("the disk does not sync"))
 }
 
 #[derive(Clone, Debug, Default)]
@@ -147,6 +154,13 @@ impl SimDisk {
         file.synced = file.seen.clone();
     }
 
+    /// Makes durable all that was written, behind the store's back.
+    pub(super) fn settle(&self) {
+        for file in self.contents().files.values_mut() {
+            (file.synced, file.since) = (file.seen.clone(), Vec::new());
+        }
+    }
+
     /// Removes a file behind the store's back, for certain.
     pub(super) fn lose(&self, name: &str) {
         self.contents().files.remove(name).expect("the file is there");
@@ -169,7 +183,7 @@ impl SimDisk {
             contents.mood = Mood::Gone;
         }
         match contents.mood {
-            Mood::Works | Mood::SyncFails | Mood::Short => Ok(contents),
+            Mood::Works | Mood::SyncFails | Mood::Stuck | Mood::Short => Ok(contents),
             Mood::Full => Err(io::ErrorKind::StorageFull.into()),
             Mood::Gone => Err(io::Error::other("the disk is gone")),
         }
@@ -220,7 +234,7 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         contents.files.insert(name.to_owned(), SimFile::default());
-        Ok(Box::new(self.handle(name)))
+        if contents.mood == Mood::Stuck { unsynced() } else { Ok(Box::new(self.handle(name))) }
     }
 
     fn reuse(&self, from: &str, to: &str) -> io::Result<Box<dyn LogFile>> {
@@ -228,7 +242,7 @@ impl Disk for SimDisk {
         let file = contents.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         contents.removed.remove(from);
         contents.files.insert(to.to_owned(), file);
-        Ok(Box::new(self.handle(to)))
+        if contents.mood == Mood::Stuck { unsynced() } else { Ok(Box::new(self.handle(to))) }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -239,7 +253,8 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        Self::take(&mut *self.operate()?, name).map(drop)
+        let mut contents = self.operate()?;
+        if contents.mood == Mood::Stuck { unsynced() } else { Self::take(&mut contents, name).map(drop) }
     }
 }
 
@@ -255,12 +270,12 @@ impl SimHandle {
 
     fn make_durable(&self) -> io::Result<()> {
         let mut contents = self.disk.operate()?;
-        let fails = contents.mood == Mood::SyncFails;
+        let fails = matches!(contents.mood, Mood::SyncFails | Mood::Stuck);
         let file = contents.files.get_mut(&self.name).ok_or(io::ErrorKind::NotFound)?;
         if fails {
             // As the page cache does it: what was written still reads back, is clean now, and is not on the disk.
             file.since.clear();
-            return Err(io::Error::other("the disk does not sync"));
+            return unsynced();
         }
         for change in std::mem::take(&mut file.since) {
             match change {

@@ -85,10 +85,16 @@ fn next(events: &mut StoreEvents) -> StoreEvent {
     }
 }
 
+/// As a checkpoint holds it.
+fn row(name: &str, total: u64) -> (Key, Option<ObjectRow>) {
+    let (key, state) = object(name, total);
+    (key, Some(ObjectRow::from(&state)))
+}
+
 /// A checkpoint that has seen `vector`, with these objects and nothing given up.
 fn checkpoint(token: Token, vector: VersionVector, objects: Vec<(Key, ObjectState)>) -> Checkpoint {
-    let objects = objects.into_iter().map(|(key, state)| (key, Some(state))).collect();
-    Checkpoint { token, vector, objects, ..Checkpoint::default() }
+    let objects = objects.into_iter().map(|(key, state)| (key, Some(ObjectRow::from(&state)))).collect();
+    Checkpoint { token, vector, objects, orphans: Some(Orphans::default()), ..Checkpoint::default() }
 }
 
 fn checkpoint_durably(store: &Store, events: &mut StoreEvents, checkpoint: Checkpoint) {
@@ -123,13 +129,13 @@ fn what_was_written_is_recovered() {
         store.set_meta("gone", None).expect("room").wait().expect("durable");
         append_durably(&store, &mut events, 1, vec![batch(1, 1, 5), batch(2, 1, 3)]);
         append_durably(&store, &mut events, 2, vec![batch(1, 6, 2)]);
-        let objects = vec![object("a", 1), object("b", 2)].into_iter().map(|(key, state)| (key, Some(state))).collect();
+        let objects = vec![row("a", 1), row("b", 2)];
         let checkpoint = Checkpoint {
             token: 3,
             vector: vector(1, 4),
             ahead: Ahead::default(),
             latest: Hlc::default(),
-            orphans: Orphans::default(),
+            orphans: Some(Orphans::default()),
             objects,
             log_first: vec![(stream(1), 3)],
         };
@@ -145,13 +151,13 @@ fn what_was_written_is_recovered() {
         assert_eq!(recovered.objects, vec![object("a", 1), object("b", 2)]);
         assert!(recovered.cuts.is_empty() && !recovered.own_damaged);
 
-        let objects = vec![(object("a", 0).0, None), (object("b", 0).0, Some(object("b", 9).1))];
+        let objects = vec![(object("a", 0).0, None), row("b", 9)];
         let checkpoint = Checkpoint {
             token: 4,
             vector: vector(1, 7),
             ahead: Ahead::default(),
             latest: Hlc::default(),
-            orphans: Orphans::default(),
+            orphans: Some(Orphans::default()),
             objects,
             log_first: vec![(stream(2), u64::MAX)],
         };
@@ -166,10 +172,8 @@ fn a_checkpoint_replaces_and_forgets() {
     on_each_disk(|open| {
         let (store, mut events, _) = open();
         append_durably(&store, &mut events, 1, vec![batch(1, 1, 3), batch(2, 1, 3)]);
-        for (token, objects) in [
-            (2, vec![(object("a", 0).0, Some(object("a", 1).1)), (object("b", 0).0, Some(object("b", 2).1))]),
-            (3, vec![(object("a", 0).0, None), (object("b", 0).0, Some(object("b", 9).1))]),
-        ] {
+        for (token, objects) in [(2, vec![row("a", 1), row("b", 2)]), (3, vec![(object("a", 0).0, None), row("b", 9)])]
+        {
             let log_first = vec![(stream(2), u64::MAX), (stream(1), 4)];
             store
                 .checkpoint(Checkpoint {
@@ -177,7 +181,7 @@ fn a_checkpoint_replaces_and_forgets() {
                     vector: vector(1, 3),
                     ahead: Ahead::default(),
                     latest: Hlc::default(),
-                    orphans: Orphans::default(),
+                    orphans: Some(Orphans::default()),
                     objects,
                     log_first,
                 })

@@ -10,22 +10,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability, ReadableTable, WriteTransaction};
-use selvedge_sync::codec;
-use serde::Serialize;
+use redb::{Database, Durability, WriteTransaction};
 
 use super::disk::Disk;
 use super::error::StoreError;
 use super::layout::{
-    self, FACT_AHEAD, FACT_DAMAGED, FACT_IDENTITY, FACT_LATEST, FACT_ORPHANS, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS,
-    LogPlace, META, OBJECTS,
+    FACT_AHEAD, FACT_DAMAGED, FACT_IDENTITY, FACT_LATEST, FACT_LOG, FACT_ORPHANS, FACT_OWN_DAMAGED, FACT_VECTOR,
+    LogPlace,
 };
 use super::log::{Floors, Folder, Log};
 use super::meter::Metered;
 use super::queue::{Job, Queue};
-use super::recovery::put_place;
+use super::rows::Rows;
 use super::stats::Counters;
-use super::{Checkpoint, Fresh, Identity};
+use super::{Checkpoint, Fresh, Identity, Orphans};
 
 /// Bytes of pages that the database may keep in memory: recovery reads everything once, and after it only the upper
 /// levels of the trees are read, so more would be taken from the guests for nothing.
@@ -156,6 +154,7 @@ impl Writer {
         };
         let database = self.database.insert(database);
         let transaction = begin(database)?;
+        let mut rows = Rows::of(&transaction)?;
         let mut anew: Option<Log> = None;
         let mut given_up = Vec::new();
         for job in jobs {
@@ -164,7 +163,7 @@ impl Writer {
                 Job::Append { .. } => {}
                 Job::Checkpoint(checkpoint) => {
                     let floors = log.floors_after(&checkpoint.log_first);
-                    write_checkpoint(&transaction, checkpoint, log.generation(), &floors)?;
+                    write_checkpoint(&mut rows, checkpoint, log.generation(), &floors)?;
                     given_up.push((checkpoint, floors));
                 }
                 Job::Identity { identity, fresh, .. } => {
@@ -173,11 +172,12 @@ impl Writer {
                         given_up.clear();
                     }
                     let generation = anew.as_ref().map(Log::generation);
-                    write_identity(&transaction, identity, fresh.as_ref().zip(generation))?;
+                    write_identity(&mut rows, identity, fresh.as_ref().zip(generation))?;
                 }
-                Job::Meta { name, value, .. } => write_meta(&transaction, name, value.as_deref())?,
+                Job::Meta { name, value, .. } => rows.put_meta(name, value.as_deref())?,
             }
         }
+        rows.finish()?;
         transaction.commit()?;
         if let Some(anew) = anew {
             self.log = anew;
@@ -206,78 +206,37 @@ fn piece(jobs: &VecDeque<Job>) -> usize {
 }
 
 fn write_checkpoint(
-    transaction: &WriteTransaction,
+    rows: &mut Rows<'_>,
     checkpoint: &Checkpoint,
     generation: u64,
     floors: &Floors,
 ) -> Result<(), redb::Error> {
-    let mut objects = transaction.open_table(OBJECTS)?;
-    for (key, state) in &checkpoint.objects {
-        let key = layout::object_key(key);
-        match state {
-            Some(state) => {
-                let row = layout::seal("objects", &key, &layout::encode_object(state));
-                objects.insert(key.as_slice(), row.as_slice())?;
-            }
-            None => drop(objects.remove(key.as_slice())?),
-        }
-    }
-    put_fact(transaction, FACT_VECTOR, &checkpoint.vector)?;
-    put_fact(transaction, FACT_AHEAD, &checkpoint.ahead)?;
-    put_fact(transaction, FACT_LATEST, &checkpoint.latest)?;
-    let orphans = &checkpoint.orphans;
-    if orphans.says_nothing() {
-        transaction.open_table(FACTS)?.remove(FACT_ORPHANS)?;
-    } else {
-        put_fact(transaction, FACT_ORPHANS, orphans)?;
+    rows.put_objects(&checkpoint.objects)?;
+    rows.put(FACT_VECTOR, &checkpoint.vector)?;
+    rows.put(FACT_AHEAD, &checkpoint.ahead)?;
+    rows.put(FACT_LATEST, &checkpoint.latest)?;
+    if let Some(orphans) = &checkpoint.orphans {
+        put_orphans(rows, orphans)?;
     }
     let firsts = floors.firsts.iter().map(|(stream, first)| (*stream, *first)).collect();
-    let place = LogPlace { generation, covered: floors.covered, firsts };
-    put_place(&mut transaction.open_table(FACTS)?, &place)
+    rows.put(FACT_LOG, &LogPlace { generation, covered: floors.covered, firsts })
 }
 
 /// Writes who we are; with `fresh`, the generation of the log that begins, everything else that a checkpoint wrote goes.
-fn write_identity(
-    transaction: &WriteTransaction,
-    identity: &Identity,
-    fresh: Option<(&Fresh, u64)>,
-) -> Result<(), redb::Error> {
-    put_fact(transaction, FACT_IDENTITY, identity)?;
-    transaction.open_table(FACTS)?.remove(FACT_OWN_DAMAGED)?;
+fn write_identity(rows: &mut Rows<'_>, identity: &Identity, fresh: Option<(&Fresh, u64)>) -> Result<(), redb::Error> {
+    rows.put(FACT_IDENTITY, identity)?;
+    rows.remove(FACT_OWN_DAMAGED)?;
     let Some((fresh, generation)) = fresh else { return Ok(()) };
-    transaction.delete_table(OBJECTS)?;
-    transaction.open_table(OBJECTS)?;
-    let mut damaged = Vec::new();
-    let mut meta = transaction.open_table(META)?;
-    for row in meta.iter()? {
-        let (name, row) = row?;
-        if layout::unseal("meta", name.value().as_bytes(), row.value()).is_none() {
-            damaged.push(name.value().to_owned());
-        }
+    rows.clear_objects()?;
+    rows.tidy_meta()?;
+    for name in [FACT_VECTOR, FACT_AHEAD, FACT_DAMAGED] {
+        rows.remove(name)?;
     }
-    for name in damaged {
-        meta.remove(name.as_str())?;
-    }
-    let mut facts = transaction.open_table(FACTS)?;
-    for name in [FACT_VECTOR, FACT_AHEAD, FACT_ORPHANS, FACT_DAMAGED] {
-        facts.remove(name)?;
-    }
-    put_place(&mut facts, &LogPlace { generation, covered: 0, firsts: Vec::new() })?;
-    drop(facts);
-    if fresh.orphans.says_nothing() { Ok(()) } else { put_fact(transaction, FACT_ORPHANS, &fresh.orphans) }
+    rows.put(FACT_LOG, &LogPlace { generation, covered: 0, firsts: Vec::new() })?;
+    put_orphans(rows, &fresh.orphans)
 }
 
-fn write_meta(transaction: &WriteTransaction, name: &str, value: Option<&[u8]>) -> Result<(), redb::Error> {
-    let mut meta = transaction.open_table(META)?;
-    match value {
-        Some(value) => drop(meta.insert(name, layout::seal("meta", name.as_bytes(), value).as_slice())?),
-        None => drop(meta.remove(name)?),
-    }
-    Ok(())
-}
-
-fn put_fact<T: Serialize>(transaction: &WriteTransaction, name: &str, fact: &T) -> Result<(), redb::Error> {
-    let row = layout::seal("facts", name.as_bytes(), &codec::encode(fact));
-    transaction.open_table(FACTS)?.insert(name, row.as_slice())?;
-    Ok(())
+/// Writes which commits wait to be made again.
+pub(super) fn put_orphans(rows: &mut Rows<'_>, orphans: &Orphans) -> Result<(), redb::Error> {
+    if orphans.says_nothing() { rows.remove(FACT_ORPHANS) } else { rows.put(FACT_ORPHANS, orphans) }
 }

@@ -5,6 +5,7 @@
 //! the bytes are, reading them ends in an object or in an error, and takes memory in proportion to them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::{DecodeError, decode};
 use crate::crdt::{CounterState, DotMapState, Entry, ObjectState, Share, Stamped};
@@ -19,6 +20,38 @@ const ROW_FORMAT: u8 = 0x81;
 const REPLICA_BYTES: usize = 40;
 const SEVEN_BITS: u64 = 0x7f;
 const MORE: u8 = 0x80;
+
+/// An object as a row of a store, without slack: what waits to be stored is many objects at once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ObjectRow(Box<[u8]>);
+
+impl ObjectRow {
+    /// The bytes of the row.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The object that the row holds.
+    ///
+    /// # Errors
+    /// None for a row that was made here.
+    pub fn state(&self) -> Result<ObjectState, DecodeError> {
+        ObjectState::from_row(&self.0)
+    }
+}
+
+impl From<&ObjectState> for ObjectRow {
+    fn from(state: &ObjectState) -> Self {
+        Self(state.to_row().into())
+    }
+}
+
+impl fmt::Debug for ObjectRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state().fmt(f)
+    }
+}
 
 impl ObjectState {
     /// The object as a row of a store.
@@ -81,11 +114,11 @@ struct Writer {
 impl Writer {
     fn finish(self, kind: Kind) -> Vec<u8> {
         let mut head = Self::default();
-        head.body.reserve_exact(8 + self.replicas.len() * REPLICA_BYTES + self.body.len());
+        head.body.reserve_exact(16 + self.replicas.len() * REPLICA_BYTES);
         head.body.extend([ROW_FORMAT, kind as u8]);
         head.list(&self.replicas, |head, replica| head.body.extend(replica.to_bytes()));
-        head.body.extend(self.body);
-        head.body
+        // Without slack, because many rows wait together.
+        [head.body, self.body].concat()
     }
 
     fn number(&mut self, mut number: u64) {
@@ -107,8 +140,11 @@ impl Writer {
     }
 
     fn dot(&mut self, dot: &Dot) {
-        // Most objects have one writer.
-        let place = if self.replicas.first() == Some(&dot.replica) {
+        // Most objects have one writer, which needs no index.
+        let place = if self.replicas.first().is_none_or(|first| *first == dot.replica) {
+            if self.replicas.is_empty() {
+                self.replicas.push(dot.replica);
+            }
             0
         } else {
             let next = self.replicas.len() as u64;

@@ -159,7 +159,19 @@ impl ItemBytes {
         self.spilled.extend_from_slice(bytes);
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// Appends the first `len` bytes of what has a fixed size: a copy of that size is cheaper than one that has to look.
+    #[inline]
+    pub(super) fn update_short<const SIZE: usize>(&mut self, bytes: &[u8; SIZE], len: usize) {
+        match self.inline.get_mut(self.len..self.len + SIZE) {
+            Some(room) if self.spilled.is_empty() => {
+                room.copy_from_slice(bytes);
+                self.len += len;
+            }
+            Some(_) | None => self.update(&bytes[..len]),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
         if self.spilled.is_empty() { &self.inline[..self.len] } else { &self.spilled }
     }
 }
@@ -184,6 +196,14 @@ mod tests {
             let mut item = ItemBytes::default();
             pieces.iter().for_each(|piece| item.update(&vec![7; *piece]));
             assert_eq!(item.bytes(), vec![7; pieces.iter().sum()], "{pieces:?}");
+        }
+        for before in [0, 100, 210, 211, 212, 231, 232, 300] {
+            let mut item = ItemBytes::default();
+            item.update(&vec![7; before]);
+            item.update_short(&[7; 21], 20);
+            item.update_short(&[7; 21], 0);
+            item.update(&[7]);
+            assert_eq!(item.bytes(), vec![7; before + 21], "{before}");
         }
     }
 }

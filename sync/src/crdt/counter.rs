@@ -33,12 +33,13 @@ pub struct Share {
 }
 
 /// A counter of either type. One that only grows has nothing in `down`.
+#[expect(clippy::box_collection, reason = "nearly always absent, and one pointer is less than an empty map")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counter {
     /// In order of replica. Most counters have one writer.
     shares: SmallVec<[Share; 1]>,
     /// Up to which of its commits a writer was folded away, where those have not been seen yet.
-    deferred: BTreeMap<ReplicaId, u64>,
+    deferred: Option<Box<BTreeMap<ReplicaId, u64>>>,
 }
 
 /// A [`Counter`] as it is stored and sent.
@@ -93,14 +94,14 @@ impl Counter {
     /// How many folds wait for what they fold.
     #[must_use]
     pub fn deferred_dots(&self) -> usize {
-        self.deferred.len()
+        self.deferred.as_ref().map_or(0, |deferred| deferred.len())
     }
 
     /// Raises the writer's totals; its commit is the next of its stream.
     pub(super) fn raise(&mut self, dot: Dot, up: u64, down: u64, content: &mut Content) {
-        if let Some(through) = self.deferred.get(&dot.replica).copied() {
+        if let Some(through) = self.folded_through(&dot.replica) {
             if through <= dot.seq {
-                self.deferred.remove(&dot.replica);
+                self.keep_deferred(|replica, _| *replica != dot.replica);
             }
             if through >= dot.seq {
                 return;
@@ -141,7 +142,7 @@ impl Counter {
         });
         state.deferred.iter().for_each(|dot| self.fold_away(dot, ours, content));
         for share in there.into_values() {
-            let deferred = self.deferred.get(&share.replica).is_some_and(|through| *through >= share.seq);
+            let deferred = self.folded_through(&share.replica).is_some_and(|through| through >= share.seq);
             let folded = self.place(&share.replica).is_err_and(|_| share.is_covered(ours));
             if !deferred && !folded {
                 self.join(share, content);
@@ -151,12 +152,26 @@ impl Counter {
 
     /// Forgets deferred folds whose commits have all been seen.
     pub(super) fn settle(&mut self, context: Context<'_>) {
-        self.deferred.retain(|replica, seq| !context.covers(&Dot { replica: *replica, seq: *seq }));
+        self.keep_deferred(|replica, seq| !context.covers(&Dot { replica: *replica, seq }));
     }
 
     pub(super) fn state(&self) -> CounterState {
         let dot = |(replica, seq): (&ReplicaId, &u64)| Dot { replica: *replica, seq: *seq };
-        CounterState { shares: self.shares.to_vec(), deferred: self.deferred.iter().map(dot).collect() }
+        let deferred = self.deferred.iter().flat_map(|deferred| deferred.iter());
+        CounterState { shares: self.shares.to_vec(), deferred: deferred.map(dot).collect() }
+    }
+
+    fn folded_through(&self, replica: &ReplicaId) -> Option<u64> {
+        self.deferred.as_ref().and_then(|deferred| deferred.get(replica).copied())
+    }
+
+    fn keep_deferred(&mut self, keep: impl Fn(&ReplicaId, u64) -> bool) {
+        if let Some(deferred) = &mut self.deferred {
+            deferred.retain(|replica, seq| keep(replica, *seq));
+            if deferred.is_empty() {
+                self.deferred = None;
+            }
+        }
     }
 
     fn place(&self, replica: &ReplicaId) -> Result<usize, usize> {
@@ -191,7 +206,7 @@ impl Counter {
             content.remove(0, |item| share.feed(item));
         }
         if !context.covers(dot) {
-            let through = self.deferred.entry(dot.replica).or_default();
+            let through = self.deferred.get_or_insert_default().entry(dot.replica).or_default();
             *through = dot.seq.max(*through);
         }
     }

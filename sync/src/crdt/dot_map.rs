@@ -11,14 +11,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::content::{Content, ItemBytes};
 use super::hashing::Seeded;
+use super::members::{Entries, Lent, Members};
+use super::writer::{Live, Writers};
 use crate::causal::VersionVector;
-use crate::id::{Dot, Scope};
+use crate::id::{Dot, ReplicaId, Scope};
 use crate::planted::{self, Bug};
 
 /// What has been seen, in the scope that an object lives in.
@@ -32,17 +33,23 @@ pub struct Context<'a> {
     pub ahead: Option<&'a VersionVector>,
     /// The seed of tables that come to be. Says nothing about what was seen; a state lends its own to what it changes.
     pub seed: Seeded,
+    /// The writers whose names entries that come to be share. Says nothing about what was seen either.
+    pub(crate) writers: Option<&'a Writers>,
 }
 
 impl<'a> Context<'a> {
     /// The context of an object of everybody's that has seen exactly `seen`.
     #[must_use]
     pub const fn of(seen: &'a VersionVector) -> Self {
-        Self { scope: Scope::GLOBAL, seen, ahead: None, seed: Seeded(0) }
+        Self { scope: Scope::GLOBAL, seen, ahead: None, seed: Seeded(0), writers: None }
     }
 }
 
 impl Context<'_> {
+    fn lent(&self) -> Lent<'_> {
+        Lent { seed: self.seed, writers: self.writers }
+    }
+
     /// Whether the commit named by `dot` is among what was seen.
     #[must_use]
     pub fn covers(&self, dot: &Dot) -> bool {
@@ -69,16 +76,19 @@ pub(super) trait Item {
     fn feed(&self, item: &mut ItemBytes);
 }
 
-/// What members are: how they are kept, and how they are stored and sent.
-pub(super) trait Member: Ord + Hash + Clone + Item {
+/// What members and values are: how they are kept, and how they are stored and sent.
+pub(super) trait Kept: Clone + Eq + Item {
     /// Stored and sent.
-    type Plain;
+    type Plain: Ord;
     fn plain(&self) -> Self::Plain;
-    fn of_plain(plain: &Self::Plain) -> Self;
+    fn of_plain(plain: Self::Plain) -> Self;
 }
 
-/// Live dots of one member, in order. Nearly always one.
-type Entries<V> = SmallVec<[Entry<V>; 1]>;
+/// What members are.
+pub(super) trait Member: Ord + Hash + Kept {
+    /// The member that stands for `plain`, which stays where it is.
+    fn of_ref(plain: &Self::Plain) -> Self;
+}
 
 /// Members with their live dots.
 #[derive(Clone, Debug)]
@@ -86,14 +96,6 @@ type Entries<V> = SmallVec<[Entry<V>; 1]>;
 pub(super) struct DotMap<K, V> {
     members: Members<K, V>,
     deferred: Option<Box<BTreeMap<K, BTreeSet<Dot>>>>,
-}
-
-/// A table costs memory of its own; a hundred thousand maps of one field should not.
-#[derive(Clone, Debug)]
-enum Members<K, V> {
-    Empty,
-    One(K, Entries<V>),
-    Many(Box<IndexMap<K, Entries<V>, Seeded>>),
 }
 
 /// An assignment as a map of dots takes it.
@@ -110,81 +112,14 @@ impl<K, V> Default for DotMap<K, V> {
     }
 }
 
-impl<K: Member, V: Clone + PartialEq> PartialEq for DotMap<K, V> {
+impl<K: Member, V: Kept> PartialEq for DotMap<K, V> {
     fn eq(&self, other: &Self) -> bool {
         let same = |(member, entries): (&K, &Entries<V>)| other.members.get(member) == Some(entries);
         self.members.len() == other.members.len() && self.members.iter().all(same) && self.deferred == other.deferred
     }
 }
 
-impl<K: Member, V: Clone + Eq> Eq for DotMap<K, V> {}
-
-impl<K: Eq + Hash, V> Members<K, V> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Empty => 0,
-            Self::One(..) => 1,
-            Self::Many(table) => table.len(),
-        }
-    }
-
-    fn get(&self, member: &K) -> Option<&Entries<V>> {
-        match self {
-            Self::One(only, entries) if only == member => Some(entries),
-            Self::Empty | Self::One(..) => None,
-            Self::Many(table) => table.get(member),
-        }
-    }
-
-    fn get_mut(&mut self, member: &K) -> Option<&mut Entries<V>> {
-        match self {
-            Self::One(only, entries) if only == member => Some(entries),
-            Self::Empty | Self::One(..) => None,
-            Self::Many(table) => table.get_mut(member),
-        }
-    }
-
-    /// In an order that says nothing: it depends on what came when.
-    fn iter(&self) -> impl Iterator<Item = (&K, &Entries<V>)> {
-        let (one, many) = match self {
-            Self::Empty => (None, None),
-            Self::One(only, entries) => (Some((only, entries)), None),
-            Self::Many(table) => (None, Some(table.iter())),
-        };
-        one.into_iter().chain(many.into_iter().flatten())
-    }
-
-    /// Adds a member that is not there yet.
-    fn insert(&mut self, member: K, entries: Entries<V>, seed: Seeded) {
-        *self = match std::mem::replace(self, Self::Empty) {
-            Self::Empty => Self::One(member, entries),
-            Self::One(only, its) => {
-                let mut table = IndexMap::with_hasher(seed);
-                table.extend([(only, its), (member, entries)]);
-                Self::Many(Box::new(table))
-            }
-            Self::Many(mut table) => {
-                table.insert(member, entries);
-                Self::Many(table)
-            }
-        };
-    }
-
-    fn remove(&mut self, member: &K) {
-        match self {
-            Self::Empty => {}
-            Self::One(..) => *self = Self::Empty,
-            Self::Many(table) => {
-                table.swap_remove(member);
-                if table.is_empty() {
-                    *self = Self::Empty;
-                } else if table.capacity() / 8 > table.len() {
-                    table.shrink_to(table.len() * 2);
-                }
-            }
-        }
-    }
-}
+impl<K: Member, V: Kept> Eq for DotMap<K, V> {}
 
 /// A dot map as it is stored and sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,19 +132,19 @@ pub struct DotMapState<K, V> {
     pub deferred: Vec<(K, Vec<Dot>)>,
 }
 
-impl<K: Member, V: Clone + Item> DotMap<K, V> {
+impl<K: Member, V: Kept> DotMap<K, V> {
     /// The live dots of a member; `None` when it is not there.
-    pub(super) fn entries(&self, member: &K) -> Option<&[Entry<V>]> {
+    pub(super) fn entries(&self, member: &K) -> Option<&[Live<V>]> {
         self.members.get(member).map(SmallVec::as_slice)
     }
 
     /// Every member with its live dots, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &[Entry<V>])> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &[Live<V>])> {
         self.members.iter().map(|(member, entries)| (member, entries.as_slice()))
     }
 
     /// Every member with its live dots, in order of member.
-    pub(super) fn sorted(&self) -> Vec<(&K, &[Entry<V>])> {
+    pub(super) fn sorted(&self) -> Vec<(&K, &[Live<V>])> {
         let mut sorted: Vec<_> = self.iter().collect();
         sorted.sort_unstable_by_key(|(member, _)| *member);
         sorted
@@ -229,7 +164,7 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
     /// earlier dots go without saying.
     pub(super) fn observed(&self, member: &K, dot: &Dot) -> Vec<Dot> {
         let entries = self.members.get(member).into_iter().flatten();
-        entries.map(|entry| entry.dot).filter(|observed| observed.replica != dot.replica).collect()
+        entries.map(Live::dot).filter(|observed| observed.replica != dot.replica).collect()
     }
 
     /// Applies one assignment of the commit named by its dot.
@@ -241,38 +176,38 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
         // The commit that a removal was waiting for has come: from now on the vector covers its dot.
         let removed = self.undefer(&member, &dot);
         let value = value.filter(|_| !removed);
-        let superseded = |entry: &Entry<V>| {
-            let own = entry.dot.replica == dot.replica && entry.dot.seq < dot.seq && !planted::is(Bug::OwnOlderStays);
-            own || over.contains(&entry.dot)
+        let superseded = |entry: &Live<V>| {
+            (entry.precedes(&dot) && !planted::is(Bug::OwnOlderStays)) || over.iter().any(|observed| entry.is(observed))
         };
-        if let Some(entries) = self.members.get_mut(&member) {
-            match (entries.as_mut_slice(), value) {
-                // By far the most frequent case: a writer writes once more what nobody else wrote since.
-                ([entry], Some(value)) if superseded(entry) => {
-                    count_out(&member, entry, content);
-                    *entry = Entry { dot, value };
-                    count_in(&member, entry, content);
-                    return;
+        self.members.change(member, context.lent(), |member, entries, known| match (entries.as_mut_slice(), value) {
+            // By far the most frequent case: a writer writes once more what nobody else wrote since.
+            ([entry], Some(value)) if superseded(entry) => {
+                count_out(member, entry, content);
+                if !entry.writer.is(&dot.replica) {
+                    entry.writer = known.writer(&dot.replica);
                 }
-                (_, value) => {
-                    drop_where(&member, entries, superseded, content);
-                    if let Some(value) = value {
-                        place(&member, entries, Entry { dot, value }, content);
-                    }
+                (entry.seq, entry.value) = (dot.seq, value);
+                count_in(member, entry, content);
+            }
+            (_, value) => {
+                drop_where(member, entries, superseded, content);
+                if let Some(value) = value {
+                    place(
+                        member,
+                        entries,
+                        dot,
+                        || Live { writer: known.writer(&dot.replica), seq: dot.seq, value },
+                        content,
+                    );
                 }
             }
-            if entries.is_empty() {
-                self.members.remove(&member);
-            }
-        } else if let Some(value) = value {
-            self.insert_new(member, Entry { dot, value }, context.seed, content);
-        }
+        });
     }
 
     /// Merges the state of another host that has seen `theirs`, into this one that has seen `ours`.
     pub(super) fn merge(
         &mut self,
-        state: DotMapState<K::Plain, V>,
+        state: DotMapState<K::Plain, V::Plain>,
         theirs: Context<'_>,
         ours: Context<'_>,
         content: &mut Content,
@@ -281,36 +216,49 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
             self.drop_absent(&state, theirs, content);
         }
         for (member, dots) in state.deferred {
-            let member = K::of_plain(&member);
+            let member = K::of_plain(member);
             for dot in dots {
-                self.drop_dot(&member, |entry| entry.dot == dot, content);
+                self.drop_dot(&member, dot, content);
                 if !ours.covers(&dot) {
                     self.defer(&member, dot);
                 }
             }
         }
         for (member, entries) in state.members {
-            let member = K::of_plain(&member);
-            for entry in entries.into_iter().filter(|entry| !ours.covers(&entry.dot)) {
-                self.insert(&member, entry, ours.seed, content);
-            }
+            let member = K::of_plain(member);
+            let deferred = self.deferred.as_ref().and_then(|deferred| deferred.get(&member));
+            let removed = |dot: &Dot| deferred.is_some_and(|dots| dots.contains(dot));
+            self.members.change(member, ours.lent(), |member, held, known| {
+                for entry in entries {
+                    if ours.covers(&entry.dot) {
+                        agree(member, held, entry, content);
+                    } else if !removed(&entry.dot) {
+                        // Unless it was removed before it came, or its writer has since written the member again.
+                        let Entry { dot, value } = entry;
+                        drop_where(member, held, |entry| entry.precedes(&dot), content);
+                        let live =
+                            || Live { writer: known.writer(&dot.replica), seq: dot.seq, value: V::of_plain(value) };
+                        place(member, held, dot, live, content);
+                    }
+                }
+            });
         }
     }
 
     /// Drops what the other host has seen and does not hold any more.
-    fn drop_absent(&mut self, state: &DotMapState<K::Plain, V>, theirs: Context<'_>, content: &mut Content) {
-        let there: BTreeMap<K, &[Entry<V>]> =
-            state.members.iter().map(|(member, entries)| (K::of_plain(member), entries.as_slice())).collect();
+    fn drop_absent(&mut self, state: &DotMapState<K::Plain, V::Plain>, theirs: Context<'_>, content: &mut Content) {
+        let there: BTreeMap<K, &[Entry<V::Plain>]> =
+            state.members.iter().map(|(member, entries)| (K::of_ref(member), entries.as_slice())).collect();
         let missing = |member: &K, dot: &Dot| {
             !there.get(member).is_some_and(|entries| entries.iter().any(|entry| entry.dot == *dot))
         };
         let mut gone = Vec::new();
         for (member, entries) in self.members.iter() {
-            let removed = |entry: &&Entry<V>| theirs.covers(&entry.dot) && missing(member, &entry.dot);
-            gone.extend(entries.iter().filter(removed).map(|entry| (member.clone(), entry.dot)));
+            let removed = |dot: &Dot| theirs.covers(dot) && missing(member, dot);
+            gone.extend(entries.iter().map(Live::dot).filter(removed).map(|dot| (member.clone(), dot)));
         }
         for (member, dot) in gone {
-            self.drop_dot(&member, |entry| entry.dot == dot, content);
+            self.drop_dot(&member, dot, content);
         }
     }
 
@@ -326,35 +274,14 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
         }
     }
 
-    pub(super) fn state(&self) -> DotMapState<K::Plain, V> {
-        let members = self.sorted().into_iter().map(|(member, entries)| (member.plain(), entries.to_vec()));
+    pub(super) fn state(&self) -> DotMapState<K::Plain, V::Plain> {
+        let plain = |entries: &[Live<V>]| entries.iter().map(|entry| entry.entry(V::plain)).collect();
+        let members = self.sorted().into_iter().map(|(member, entries)| (member.plain(), plain(entries)));
         let deferred = self.deferred.iter().flat_map(|deferred| deferred.iter());
         DotMapState {
             members: members.collect(),
             deferred: deferred.map(|(member, dots)| (member.plain(), dots.iter().copied().collect())).collect(),
         }
-    }
-
-    /// Inserts an entry, unless it was removed before it came or its writer has since written the member again.
-    fn insert(&mut self, member: &K, entry: Entry<V>, seed: Seeded, content: &mut Content) {
-        let deferred = self.deferred.as_ref().and_then(|deferred| deferred.get(member));
-        if deferred.is_some_and(|dots| dots.contains(&entry.dot)) {
-            return;
-        }
-        let Some(entries) = self.members.get_mut(member) else {
-            self.insert_new(member.clone(), entry, seed, content);
-            return;
-        };
-        let dot = entry.dot;
-        let older = |other: &Entry<V>| other.dot.replica == dot.replica && other.dot.seq < dot.seq;
-        drop_where(member, entries, older, content);
-        place(member, entries, entry, content);
-    }
-
-    /// Inserts the entry of a member that is not there.
-    fn insert_new(&mut self, member: K, entry: Entry<V>, seed: Seeded, content: &mut Content) {
-        count_in(&member, &entry, content);
-        self.members.insert(member, SmallVec::from_buf([entry]), seed);
     }
 
     fn defer(&mut self, member: &K, dot: Dot) {
@@ -378,11 +305,11 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
         removed
     }
 
-    fn drop_dot(&mut self, member: &K, gone: impl Fn(&Entry<V>) -> bool, content: &mut Content) {
-        let Some(entries) = self.members.get_mut(member) else { return };
-        drop_where(member, entries, gone, content);
-        if entries.is_empty() {
-            self.members.remove(member);
+    fn drop_dot(&mut self, member: &K, dot: Dot, content: &mut Content) {
+        if self.members.get(member).is_some() {
+            self.members.change(member.clone(), Lent::default(), |member, entries, _| {
+                drop_where(member, entries, |entry| entry.is(&dot), content);
+            });
         }
     }
 }
@@ -390,9 +317,16 @@ impl<K: Member, V: Clone + Item> DotMap<K, V> {
 fn drop_where<K: Item, V: Item>(
     member: &K,
     entries: &mut Entries<V>,
-    gone: impl Fn(&Entry<V>) -> bool,
+    gone: impl Fn(&Live<V>) -> bool,
     content: &mut Content,
 ) {
+    if let [entry] = entries.as_slice() {
+        if gone(entry) {
+            count_out(member, entry, content);
+            entries.clear();
+        }
+        return;
+    }
     entries.retain(|entry| {
         let gone = gone(entry);
         if gone {
@@ -402,28 +336,51 @@ fn drop_where<K: Item, V: Item>(
     });
 }
 
-/// Puts an entry where it belongs, unless its writer has written the member since, or it is there.
-fn place<K: Item, V: Item>(member: &K, entries: &mut Entries<V>, entry: Entry<V>, content: &mut Content) {
-    if entries.iter().any(|other| other.dot.replica == entry.dot.replica && other.dot.seq >= entry.dot.seq) {
+/// Puts the entry of `dot` where it belongs, unless its writer has written the member since, or it is there.
+fn place<K: Item, V: Item>(
+    member: &K,
+    entries: &mut Entries<V>,
+    dot: Dot,
+    live: impl FnOnce() -> Live<V>,
+    content: &mut Content,
+) {
+    if entries.iter().any(|other| other.seq >= dot.seq && other.writer.is(&dot.replica)) {
         return;
     }
-    count_in(member, &entry, content);
-    let place = entries.partition_point(|other| other.dot < entry.dot);
-    entries.insert(place, entry);
+    let live = live();
+    count_in(member, &live, content);
+    if entries.is_empty() {
+        entries.push(live);
+        return;
+    }
+    let place = entries.partition_point(|other| other.dot() < dot);
+    entries.insert(place, live);
 }
 
-fn count_in<K: Item, V: Item>(member: &K, entry: &Entry<V>, content: &mut Content) {
+/// One name can mean two puts, when a snapshot of a whole machine wrote and somebody who lagged took it for the first: the
+/// greater stays, at both, or they would repair each other for ever.
+fn agree<K: Item, V: Kept>(member: &K, entries: &mut Entries<V>, other: Entry<V::Plain>, content: &mut Content) {
+    let Some(held) = entries.iter_mut().find(|held| held.is(&other.dot)) else { return };
+    if held.value.plain() < other.value {
+        count_out(member, held, content);
+        held.value = V::of_plain(other.value);
+        count_in(member, held, content);
+    }
+}
+
+fn count_in<K: Item, V: Item>(member: &K, entry: &Live<V>, content: &mut Content) {
     content.insert(member.weight() + entry.value.weight(), |item| feed_entry(member, entry, item));
 }
 
-fn count_out<K: Item, V: Item>(member: &K, entry: &Entry<V>, content: &mut Content) {
+fn count_out<K: Item, V: Item>(member: &K, entry: &Live<V>, content: &mut Content) {
     content.remove(member.weight() + entry.value.weight(), |item| feed_entry(member, entry, item));
 }
 
-fn feed_entry<K: Item, V: Item>(member: &K, entry: &Entry<V>, item: &mut ItemBytes) {
+fn feed_entry<K: Item, V: Item>(member: &K, entry: &Live<V>, item: &mut ItemBytes) {
     member.feed(item);
-    item.update(&entry.dot.replica.node.0);
-    item.update(&entry.dot.replica.incarnation.0.to_le_bytes());
-    item.update(&entry.dot.seq.to_le_bytes());
+    let ReplicaId { node, incarnation } = entry.writer.replica();
+    item.update(&node.0);
+    item.update(&incarnation.0.to_le_bytes());
+    item.update(&entry.seq.to_le_bytes());
     entry.value.feed(item);
 }

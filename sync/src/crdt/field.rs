@@ -4,6 +4,8 @@
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
+use super::content::ItemBytes;
+
 /// What fits beside the length where a pointer and a length would be.
 const SHORT_BYTES_MAX: usize = 22;
 
@@ -22,6 +24,15 @@ impl Field {
         match &self.0 {
             Repr::Short { len, bytes } => &bytes[..usize::from(*len)],
             Repr::Long(name) => name.as_bytes(),
+        }
+    }
+
+    /// Its length and its bytes.
+    pub(super) fn feed(&self, item: &mut ItemBytes) {
+        item.update(&(self.bytes().len() as u64).to_le_bytes());
+        match &self.0 {
+            Repr::Short { len, bytes } => item.update_short(bytes, usize::from(*len)),
+            Repr::Long(name) => item.update(name.as_bytes()),
         }
     }
 

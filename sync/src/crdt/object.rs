@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 
+use super::compact::Compact;
 use super::content::{Content, ItemBytes};
 use super::counter::Counter;
-use super::dot_map::{Context, DotMap, Entry, Item, Member, Write};
+use super::dot_map::{Context, DotMap, Item, Kept, Member, Write};
 use super::field::Field;
 use super::grow_set::GrowSet;
 use super::op::{Op, Stamped};
 use super::state::ObjectState;
+use super::writer::Live;
 use crate::hlc::Hlc;
 use crate::id::{Dot, ReplicaId};
 use crate::key::{Key, Kind};
@@ -29,8 +31,8 @@ enum Data {
     GCounter(Counter),
     PnCounter(Counter),
     GSet(GrowSet),
-    OrSet(DotMap<Scalar, ()>),
-    LwwMap(DotMap<Field, Stamped>),
+    OrSet(DotMap<Compact, ()>),
+    LwwMap(DotMap<Field, (Hlc, Compact)>),
 }
 
 /// What a reader sees of an object.
@@ -76,13 +78,15 @@ impl Object {
             (Data::GSet(set), Op::GSet(members)) => members.into_iter().for_each(|member| set.add(member, content)),
             (Data::OrSet(set), Op::OrSet(assigns)) => {
                 for assign in assigns {
-                    let write = Write { member: assign.member, value: assign.value, over: &assign.over, dot };
+                    let member = Compact::from(assign.member);
+                    let write = Write { member, value: assign.value, over: &assign.over, dot };
                     set.assign(write, context, content);
                 }
             }
             (Data::LwwMap(map), Op::LwwMap(assigns)) => {
                 for assign in assigns {
-                    let (member, value) = (Field::from(assign.member.as_str()), assign.value.map(|value| (hlc, value)));
+                    let member = Field::from(assign.member.as_str());
+                    let value = assign.value.map(|value| (hlc, Compact::from(value)));
                     map.assign(Write { member, value, over: &assign.over, dot }, context, content);
                 }
             }
@@ -164,11 +168,10 @@ impl Object {
         match &self.data {
             Data::GCounter(counter) | Data::PnCounter(counter) => Value::Counter(counter.value()),
             Data::GSet(set) => Value::Set(set.members().iter().cloned().collect()),
-            Data::OrSet(set) => Value::Set(set.sorted().into_iter().map(|(member, _)| member.clone()).collect()),
+            Data::OrSet(set) => Value::Set(set.sorted().into_iter().map(|(member, _)| member.scalar()).collect()),
             Data::LwwMap(map) => {
-                let field =
-                    |(name, entries): (&Field, &[Entry<Stamped>])| Some((name.plain(), winner(entries)?.clone()));
-                Value::Map(map.iter().filter_map(field).collect())
+                let fields = map.iter().filter_map(|(name, entries)| Some((name.plain(), winner(entries)?.scalar())));
+                Value::Map(fields.collect())
             }
         }
     }
@@ -178,16 +181,16 @@ impl Object {
     pub fn contains(&self, member: &Scalar) -> bool {
         match &self.data {
             Data::GSet(set) => set.members().contains(member),
-            Data::OrSet(set) => set.entries(member).is_some(),
+            Data::OrSet(set) => set.entries(&member.into()).is_some(),
             Data::GCounter(_) | Data::PnCounter(_) | Data::LwwMap(_) => false,
         }
     }
 
     /// The value of a map's field; `None` when it is not there or the object is no map.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&Scalar> {
+    pub fn field(&self, name: &str) -> Option<Scalar> {
         match &self.data {
-            Data::LwwMap(map) => map.entries(&Field::from(name)).and_then(winner),
+            Data::LwwMap(map) => map.entries(&Field::from(name)).and_then(winner).map(Compact::scalar),
             Data::GCounter(_) | Data::PnCounter(_) | Data::GSet(_) | Data::OrSet(_) => None,
         }
     }
@@ -214,30 +217,28 @@ impl Object {
     #[must_use]
     pub fn dots_of_member(&self, member: &Scalar) -> Vec<Dot> {
         let Data::OrSet(set) = &self.data else { return Vec::new() };
-        set.entries(member).into_iter().flatten().map(|entry| entry.dot).collect()
+        set.entries(&member.into()).into_iter().flatten().map(Live::dot).collect()
     }
 
     /// The live dots of a map's field.
     #[must_use]
     pub fn dots_of_field(&self, field: &str) -> Vec<Dot> {
         let Data::LwwMap(map) = &self.data else { return Vec::new() };
-        map.entries(&Field::from(field)).into_iter().flatten().map(|entry| entry.dot).collect()
+        map.entries(&Field::from(field)).into_iter().flatten().map(Live::dot).collect()
     }
 
     /// The members of a set with observed-remove, in order, each with its live dots; nothing for other types.
     #[must_use]
     pub fn members_with_dots(&self) -> Vec<(Scalar, Vec<Dot>)> {
         let Data::OrSet(set) = &self.data else { return Vec::new() };
-        let dots = |entries: &[Entry<()>]| entries.iter().map(|entry| entry.dot).collect();
-        let mut members: Vec<_> = set.iter().map(|(member, entries)| (member.clone(), dots(entries))).collect();
-        members.sort();
-        members
+        let dots = |entries: &[Live<()>]| entries.iter().map(Live::dot).collect();
+        set.sorted().into_iter().map(|(member, entries)| (member.scalar(), dots(entries))).collect()
     }
 
     /// The live dots of other writers that an assignment of this set member by `dot`'s writer supersedes.
     #[must_use]
     pub fn observed_member(&self, member: &Scalar, dot: &Dot) -> Vec<Dot> {
-        if let Data::OrSet(set) = &self.data { set.observed(member, dot) } else { Vec::new() }
+        if let Data::OrSet(set) = &self.data { set.observed(&member.into(), dot) } else { Vec::new() }
     }
 
     /// The live dots of other writers that an assignment of this map field by `dot`'s writer supersedes.
@@ -260,30 +261,36 @@ impl Data {
 }
 
 /// The entry that a reader sees among concurrent ones: the greatest stamp, then the greatest writer.
-fn winner(entries: &[Entry<Stamped>]) -> Option<&Scalar> {
-    let stamp = |entry: &Entry<Stamped>| if planted::is(Bug::LastComerWins) { Hlc::default() } else { entry.value.0 };
-    entries.iter().max_by_key(|entry| (stamp(entry), entry.dot)).map(|entry| &entry.value.1)
+fn winner(entries: &[Live<(Hlc, Compact)>]) -> Option<&Compact> {
+    let stamp = |(hlc, _): &(Hlc, Compact)| if planted::is(Bug::LastComerWins) { Hlc::default() } else { *hlc };
+    entries.iter().max_by_key(|entry| (stamp(&entry.value), entry.dot())).map(|entry| &entry.value.1)
 }
 
-impl Item for Scalar {
+impl Item for Compact {
     fn weight(&self) -> usize {
         Self::weight(self)
     }
 
     fn feed(&self, item: &mut ItemBytes) {
-        Self::feed(self, |bytes| item.update(bytes));
+        Self::feed(self, item);
     }
 }
 
-impl Member for Scalar {
-    type Plain = Self;
+impl Kept for Compact {
+    type Plain = Scalar;
 
-    fn plain(&self) -> Self {
-        self.clone()
+    fn plain(&self) -> Scalar {
+        self.scalar()
     }
 
-    fn of_plain(plain: &Self) -> Self {
-        plain.clone()
+    fn of_plain(plain: Scalar) -> Self {
+        Self::from(plain)
+    }
+}
+
+impl Member for Compact {
+    fn of_ref(plain: &Scalar) -> Self {
+        Self::from(plain)
     }
 }
 
@@ -293,19 +300,24 @@ impl Item for Field {
     }
 
     fn feed(&self, item: &mut ItemBytes) {
-        item.update(&(self.bytes().len() as u64).to_le_bytes());
-        item.update(self.bytes());
+        Self::feed(self, item);
     }
 }
 
-impl Member for Field {
+impl Kept for Field {
     type Plain = String;
 
     fn plain(&self) -> String {
         self.name().to_owned()
     }
 
-    fn of_plain(plain: &String) -> Self {
+    fn of_plain(plain: String) -> Self {
+        Self::from(plain.as_str())
+    }
+}
+
+impl Member for Field {
+    fn of_ref(plain: &String) -> Self {
         Self::from(plain.as_str())
     }
 }
@@ -318,7 +330,15 @@ impl Item for () {
     fn feed(&self, _: &mut ItemBytes) {}
 }
 
-impl Item for Stamped {
+impl Kept for () {
+    type Plain = ();
+
+    fn plain(&self) {}
+
+    fn of_plain((): ()) {}
+}
+
+impl Item for (Hlc, Compact) {
     fn weight(&self) -> usize {
         self.1.weight()
     }
@@ -326,5 +346,17 @@ impl Item for Stamped {
     fn feed(&self, item: &mut ItemBytes) {
         item.update(&self.0.0.to_le_bytes());
         Item::feed(&self.1, item);
+    }
+}
+
+impl Kept for (Hlc, Compact) {
+    type Plain = Stamped;
+
+    fn plain(&self) -> Stamped {
+        (self.0, self.1.scalar())
+    }
+
+    fn of_plain((hlc, value): Stamped) -> Self {
+        (hlc, Compact::from(value))
     }
 }

@@ -81,6 +81,17 @@ impl ObjectState {
         }
     }
 
+    /// Those whose entries a set or a map holds, as often as it does: whose names are worth sharing.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = &ReplicaId> {
+        let (set, map) = match self {
+            Self::OrSet(state) => (state.members.as_slice(), &[][..]),
+            Self::LwwMap(state) => (&[][..], state.members.as_slice()),
+            Self::GCounter(_) | Self::PnCounter(_) | Self::GSet(_) => (&[][..], &[][..]),
+        };
+        let of_set = set.iter().flat_map(|(_, entries)| entries).map(|entry| &entry.dot.replica);
+        of_set.chain(map.iter().flat_map(|(_, entries)| entries).map(|entry| &entry.dot.replica))
+    }
+
     /// Checks everything that merging relies on.
     ///
     /// # Errors

@@ -126,8 +126,13 @@ impl Replica {
         if !due || self.durability.read_only || self.durability.is_checkpointing() || self.lineage.is_void() {
             return;
         }
-        self.durability.checkpoint_due = false;
         self.durability.checkpointed_ms = now.mono_ms;
+        self.checkpoint(out);
+    }
+
+    /// Gives the store what has changed since the last time.
+    pub(super) fn checkpoint(&mut self, out: &mut Vec<Output>) {
+        self.durability.checkpoint_due = false;
         self.durability.logged_bytes = 0;
         let vector = self.seen.clone();
         let token = self.durability.token(Pending::Checkpoint { vector: vector.clone() });
@@ -142,7 +147,7 @@ impl Replica {
             ahead,
             objects,
             latest: self.clock.last(),
-            orphans: self.lineage.to_store(),
+            orphans: self.lineage.take_news(),
             log_first: self.log.firsts(),
         };
         out.push(Output::Checkpoint { token, checkpoint });

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ahead, Ask, KeyPrefix, WatchError};
+use super::{Ahead, Ask, KeyPrefix, Tip, WatchError};
 use crate::causal::VersionVector;
 use crate::change::{Change, ChangeError};
+use crate::codec::ObjectRow;
 use crate::codec::{self, DecodeError};
-use crate::commit::{Batch, CommitBytes, RequestId};
+use crate::commit::{Batch, RequestId};
 use crate::crdt::{ContentHash, ObjectState};
 use crate::hlc::Hlc;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
@@ -173,12 +174,12 @@ pub struct Checkpoint {
     /// [`Recovery::ahead`](super::Recovery::ahead) is to be what the last checkpoint said.
     pub ahead: Ahead,
     /// Objects that changed since the last checkpoint; `None` for one that was forgotten.
-    pub objects: Vec<(Key, Option<ObjectState>)>,
+    pub objects: Vec<(Key, Option<ObjectRow>)>,
     /// The newest stamp issued or observed: no restart may fall behind it.
     pub latest: Hlc,
-    /// Commits of earlier incarnations of ours that wait to be made again. Replaces what was stored before; nearly always empty.
-    /// [`Recovery::orphans`](super::Recovery::orphans) is to be what was last given, here or with [`Fresh`].
-    pub orphans: Orphans,
+    /// Commits of earlier incarnations of ours that wait to be made again, when they are others than the store holds: they replace
+    /// those. [`Recovery::orphans`](super::Recovery::orphans) is to be what was last given, here or with [`Fresh`].
+    pub orphans: Option<Orphans>,
     /// The log below these sequence numbers is not needed any more.
     pub log_first: Vec<(Stream, u64)>,
 }
@@ -328,19 +329,6 @@ pub enum Message {
     },
 }
 
-/// The last commit that a replica has of the receiver's own stream, so that a writer finds out at the first contact when its
-/// stream means something else here: a restored snapshot may have written under names that were used before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tip(pub Incarnation, pub u64, pub u64);
-
-impl Tip {
-    /// The tip that `bytes`, the commit at `seq` of a node's life `incarnation`, makes.
-    #[must_use]
-    pub fn of(incarnation: Incarnation, seq: u64, bytes: &CommitBytes) -> Self {
-        Self(incarnation, seq, xxhash_rust::xxh3::xxh3_64(bytes.as_bytes()))
-    }
-}
-
 impl Message {
     /// The bytes of the message on the wire.
     #[must_use]
@@ -415,6 +403,13 @@ pub enum Event {
     MadeAgain {
         /// How many.
         commits: u64,
+    },
+    /// A commit of an earlier incarnation of ours, which nobody else has, cannot be made again, and is lost as a whole.
+    NotMadeAgain {
+        /// What it was called.
+        dot: Dot,
+        /// Why not.
+        reason: String,
     },
     /// A repair from state was given up; what it brought stays, and the next begins with another giver, if there is one.
     RepairAbandoned {
@@ -493,4 +488,6 @@ pub struct Counters {
     pub closed: u64,
     /// Commits of an earlier incarnation that were made again.
     pub made_again: u64,
+    /// Commits of an earlier incarnation that could not be made again; each was told by [`Event::NotMadeAgain`].
+    pub not_made_again: u64,
 }

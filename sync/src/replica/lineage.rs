@@ -10,12 +10,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::early::Early;
 use super::local::Requests;
 use super::repair::RepairState;
-use super::{Event, Fresh, Message, Orphans, Output, Replica, SCOPE, Tip};
+use super::{Event, Fresh, Message, Orphans, Output, Replica, SCOPE};
 use crate::causal::VersionVector;
-use crate::commit::{Batch, Commit, RequestId};
+use crate::commit::{Batch, Commit, CommitBytes, RequestId};
 use crate::crdt::Seeded;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::limits::{REQUEST_PATIENCE_MS, SEQ_MAX};
@@ -24,13 +26,29 @@ use crate::planted::{self, Bug};
 use crate::state::State;
 use crate::time::Time;
 
+/// The last commit that a replica has of the receiver's own stream, so that a writer finds out at the first contact when its
+/// stream means something else here: a restored snapshot may have written under names that were used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip(pub Incarnation, pub u64, pub u64);
+
+impl Tip {
+    /// The tip that `bytes`, the commit at `seq` of a node's life `incarnation`, makes.
+    #[must_use]
+    pub fn of(incarnation: Incarnation, seq: u64, bytes: &CommitBytes) -> Self {
+        Self(incarnation, seq, xxhash_rust::xxh3::xxh3_64(bytes.as_bytes()))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Lineage {
     fence: Option<Fence>,
     orphans: Orphans,
     /// What a peer must have seen to say how far the others have got: as much as whoever made us begin anew.
     informed: VersionVector,
-    /// Whether anybody has confirmed since this process began that our stream is the one that it knows.
+    /// How far our stream had got when this life began.
+    start: u64,
+    /// Whether anybody has shown to know a commit of this life: then nobody who can be met knows another under its name. That
+    /// somebody knows what was there before says nothing, for it may lag behind, or have said so long ago.
     confirmed: bool,
     /// Whether the store does not know yet that this life is in doubt.
     unsaid: bool,
@@ -44,24 +62,62 @@ pub(super) struct Lineage {
     before: Option<Box<State>>,
     /// How many commits would have to be made again, but are not retained any more.
     missing: u64,
+    /// What the store was last given of the orphans.
+    given: Summary,
+    /// The requests of commits that the log holds beyond the last checkpoint: orphans that were made again before the crash, and
+    /// that no checkpoint has struck off.
+    made_again: BTreeSet<RequestId>,
+}
+
+/// Which orphans there are: they are only ever taken all at once, so their number tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Summary {
+    certain: u64,
+    doubtful: u64,
+    unconfirmed_after: Option<u64>,
+}
+
+impl Summary {
+    fn of(orphans: &Orphans) -> Self {
+        let Orphans { certain, doubtful, unconfirmed_after } = orphans;
+        Self { certain: count(certain), doubtful: count(doubtful), unconfirmed_after: *unconfirmed_after }
+    }
 }
 
 /// Why local writes wait.
 #[derive(Debug)]
 enum Fence {
-    /// A peer was asked what it has of our stream. Before `next`, it has the same.
-    Recalling { peer: NodeId, next: u64, asked_ms: u64 },
+    /// A peer was asked what it has of our stream.
+    Recalling(Recall),
     /// The store was asked for a new incarnation; `Some` when it begins anew.
     Reborn(Option<Orphans>),
+}
+
+/// A question about our stream, from one peer to the next until one retains what tells.
+#[derive(Debug)]
+struct Recall {
+    peer: NodeId,
+    /// Before this commit, others have the same.
+    next: u64,
+    /// From this commit on at the latest, others have another.
+    fork: u64,
+    asked_ms: u64,
+    /// Peers that could not tell.
+    vague: BTreeSet<NodeId>,
 }
 
 impl Lineage {
     /// What was left by a life that ended with our stream at `own`. Unless that life was confirmed, what it wrote without is
     /// still in doubt; and from here on, what this one writes is.
-    pub(super) fn with(mut orphans: Orphans, own: u64) -> Self {
-        let unsaid = orphans.unconfirmed_after.is_none();
+    pub(super) fn with(mut orphans: Orphans, own: u64, made_again: BTreeSet<RequestId>) -> Self {
+        let (unsaid, given) = (orphans.unconfirmed_after.is_none(), Summary::of(&orphans));
         orphans.unconfirmed_after.get_or_insert(own);
-        Self { orphans, unsaid, ..Self::default() }
+        Self { orphans, start: own, unsaid, given, made_again, ..Self::default() }
+    }
+
+    /// Whether an orphan with this request was made again before the crash that this life began after.
+    pub(super) fn was_made_again(&self, request: &RequestId) -> bool {
+        self.made_again.contains(request)
     }
 
     /// How far our own stream is known elsewhere, as far as we know.
@@ -97,19 +153,17 @@ impl Lineage {
         &self.orphans
     }
 
-    /// What the store is to remember: of a life that was confirmed, the next need not doubt what it wrote.
-    pub(super) fn to_store(&self) -> Orphans {
+    /// What the store is to remember, when that is something new: of a life that was confirmed, the next need not doubt what it
+    /// wrote.
+    pub(super) fn take_news(&mut self) -> Option<Orphans> {
         let unconfirmed_after = self.orphans.unconfirmed_after.filter(|_| !self.confirmed);
-        Orphans { unconfirmed_after, ..self.orphans.clone() }
+        let now = Summary { unconfirmed_after, ..Summary::of(&self.orphans) };
+        let before = std::mem::replace(&mut self.given, now);
+        (before != now).then(|| Orphans { unconfirmed_after, ..self.orphans.clone() })
     }
 
     pub(super) fn take_orphans(&mut self, pick: impl FnOnce(&mut Orphans) -> &mut Vec<Batch>) -> Vec<Batch> {
         std::mem::take(pick(&mut self.orphans))
-    }
-
-    /// Whether what somebody had seen when we began anew is here by now.
-    pub(super) fn has_caught_up(&self, seen: &VersionVector) -> bool {
-        self.goals.values().any(|goal| seen.includes(goal))
     }
 
     fn is_waiting(&self) -> bool {
@@ -143,7 +197,7 @@ impl Replica {
         }
         let after = &mut self.lineage.orphans.unconfirmed_after;
         *after = Some(after.unwrap_or(0).max(seq));
-        if !std::mem::replace(&mut self.lineage.confirmed, true) {
+        if seq > self.lineage.start && !std::mem::replace(&mut self.lineage.confirmed, true) {
             self.durability.want_checkpoint();
         }
     }
@@ -156,8 +210,13 @@ impl Replica {
         out.push(Output::Event(Event::Amnesia { peer, known, own: self.seen.seq(&own) }));
         self.lineage.informed = self.peers.known.get(&peer).map(|peer| peer.seen.clone()).unwrap_or_default();
         let Some((next, _)) = self.log.retained(&own) else { return self.conclude(None, now, out) };
-        self.lineage.fence = Some(Fence::Recalling { peer, next, asked_ms: now.mono_ms });
-        out.push(Output::Send { to: peer, message: Message::Recall { incarnation: self.me.incarnation, from: next } });
+        self.recall(Recall { peer, next, fork: u64::MAX, asked_ms: now.mono_ms, vague: BTreeSet::new() }, out);
+    }
+
+    fn recall(&mut self, recall: Recall, out: &mut Vec<Output>) {
+        let message = Message::Recall { incarnation: self.me.incarnation, from: recall.next };
+        out.push(Output::Send { to: recall.peer, message });
+        self.lineage.fence = Some(Fence::Recalling(recall));
     }
 
     /// Tells a peer what we have of its stream.
@@ -183,40 +242,56 @@ impl Replica {
     ) {
         let own = self.own_stream();
         let last = self.seen.seq(&own);
-        let Some(Fence::Recalling { peer, next: asked, .. }) = self.lineage.fence else { return };
-        if (peer, self.me.incarnation) != (from, incarnation) {
+        let this_one = |recall: &Recall| recall.peer == from && self.me.incarnation == incarnation;
+        let Some(Fence::Recalling(recall)) = &mut self.lineage.fence else { return };
+        if !this_one(recall) {
             return;
         }
+        let asked = recall.next;
         let sound = |batch: &Batch| batch.stream == own && (asked..=SEQ_MAX).contains(&batch.first);
         let Some(batch) = batch.filter(sound) else {
-            if known < asked && asked <= last {
-                // All that it has is the same, but the doubt is not explained: what it has seen is not durable there yet.
-                return;
+            // All that it has may be the same, and the doubt not explained: what it has seen is not durable there yet.
+            if known >= asked || asked > last || !recall.vague.is_empty() {
+                self.ask_another(now, out);
             }
-            let first = asked.max(self.unconfirmed());
-            return self.conclude((first <= last).then_some(first), now, out);
+            return;
         };
-        // What it does not retain any more was compared by nobody, unless what follows is the same.
-        let first = if batch.first > asked { asked.max(self.unconfirmed()) } else { asked };
-        let mut next = batch.first;
         for (seq, bytes) in (batch.first..=last).zip(&batch.commits) {
             let differs = self.log.get(&own, seq).is_some_and(|ours| ours != bytes);
             if differs && !planted::is(Bug::ForkUnnoticed) {
-                let different = if seq == batch.first { first.min(seq) } else { seq };
-                return self.conclude(Some(different), now, out);
+                recall.fork = recall.fork.min(seq);
+                if seq > batch.first || batch.first == asked {
+                    return self.conclude(Some(seq), now, out);
+                }
+                // What this peer does not retain any more was compared by nobody.
+                return self.ask_another(now, out);
             }
-            next = seq + 1;
+            recall.next = seq + 1;
         }
         if batch.first > last {
-            return self.conclude((first <= last).then_some(first), now, out);
+            return self.ask_another(now, out);
         }
-        if next > last {
+        if recall.next > last {
             // All that both have is the same. What only the peer has was written before we forgot it.
             return self.conclude(None, now, out);
         }
-        self.lineage.fence = Some(Fence::Recalling { peer: from, next, asked_ms: now.mono_ms });
-        let message = Message::Recall { incarnation: self.me.incarnation, from: next };
+        let next = recall.next;
+        recall.asked_ms = now.mono_ms;
+        let message = Message::Recall { incarnation, from: next };
         out.push(Output::Send { to: from, message });
+    }
+
+    /// Asks the next peer the same. When none can tell, what nobody has confirmed is ours alone.
+    fn ask_another(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Some(Fence::Recalling(mut recall)) = self.lineage.fence.take() else { return };
+        recall.vague.insert(recall.peer);
+        if let Some(peer) = self.peers.connected.iter().find(|peer| !recall.vague.contains(*peer)) {
+            (recall.peer, recall.asked_ms) = (*peer, now.mono_ms);
+            return self.recall(recall, out);
+        }
+        let first = recall.next.max(self.unconfirmed()).min(recall.fork);
+        let last = self.seen.seq(&self.own_stream());
+        self.conclude((first <= last).then_some(first), now, out);
     }
 
     /// The first of our commits that nobody has confirmed.
@@ -227,16 +302,21 @@ impl Replica {
     /// Asks again as long as the peer is there. When it goes without an answer, local writes go on: the next that is met asks
     /// the same question, and nothing is lost by then.
     pub(super) fn continue_lineage(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.lineage.before.is_some() && self.lineage.has_caught_up(&self.seen) {
+        if self.lineage.before.is_some() && self.has_caught_up() {
             self.lineage.before = None;
         }
-        let Some(Fence::Recalling { peer, next, asked_ms }) = &mut self.lineage.fence else { return };
-        if !self.peers.connected.contains(peer) {
+        let Some(Fence::Recalling(recall)) = &mut self.lineage.fence else { return };
+        let is_there = self.peers.connected.contains(&recall.peer);
+        let waited = now.mono_ms.saturating_sub(recall.asked_ms) >= REQUEST_PATIENCE_MS;
+        if recall.vague.is_empty() && !is_there {
             self.lineage.fence = None;
-        } else if now.mono_ms.saturating_sub(*asked_ms) >= REQUEST_PATIENCE_MS {
-            *asked_ms = now.mono_ms;
-            let message = Message::Recall { incarnation: self.me.incarnation, from: *next };
-            out.push(Output::Send { to: *peer, message });
+        } else if recall.vague.is_empty() && waited {
+            recall.asked_ms = now.mono_ms;
+            let message = Message::Recall { incarnation: self.me.incarnation, from: recall.next };
+            out.push(Output::Send { to: recall.peer, message });
+        } else if !is_there || waited {
+            // The one whose word began the doubt has answered; nobody else has to.
+            self.ask_another(now, out);
         }
     }
 
@@ -287,7 +367,10 @@ impl Replica {
         let vectors = self.peers.known.values().map(|peer| &peer.seen).chain([&self.seen]);
         let lives = vectors.filter_map(|vector| vector.of_node(SCOPE, self.me.node).next_back());
         let last = lives.map(|(stream, _)| stream.replica.incarnation).fold(self.me.incarnation, Incarnation::max);
-        let incarnation = Incarnation(now.wall_ms.max(last.0.saturating_add(1)));
+        // Where the clock is behind, two hosts with one key would both take the next number, but for what tells them apart.
+        let apart = blake3::hash(&[self.me.incarnation.0.to_le_bytes(), now.mono_ms.to_le_bytes()].concat());
+        let apart = u64::from(u16::from_le_bytes([apart.as_bytes()[0], apart.as_bytes()[1]]));
+        let incarnation = Incarnation(now.wall_ms.max(last.0.saturating_add(1 + apart)));
         self.lineage.fence = Some(Fence::Reborn(fresh.clone()));
         out.push(Output::Rebirth { incarnation, fresh: fresh.map(|orphans| Fresh { orphans }) });
     }
@@ -298,9 +381,10 @@ impl Replica {
         self.peers.known.values_mut().for_each(|peer| peer.pushed = None);
         match self.lineage.fence.take() {
             Some(Fence::Reborn(Some(orphans))) => self.start_from_nothing(orphans, now, out),
-            Some(Fence::Reborn(None) | Fence::Recalling { .. }) | None => {
+            Some(Fence::Reborn(None) | Fence::Recalling(_)) | None => {
                 self.state.become_replica(self.me);
-                (self.lineage.orphans.unconfirmed_after, self.lineage.confirmed) = (Some(0), false);
+                self.lineage.orphans.unconfirmed_after = Some(0);
+                (self.lineage.start, self.lineage.confirmed) = (0, false);
             }
         }
     }
@@ -319,9 +403,9 @@ impl Replica {
         self.repair = RepairState::default();
         self.durability.begin_anew();
         self.retired.look_again();
-        let required = self.lineage.required.take();
-        self.lineage =
-            Lineage { orphans, required, before: Some(before.into()), began_ms: now.mono_ms, ..Lineage::default() };
+        let (required, given) = (self.lineage.required.take(), Summary::of(&orphans));
+        let (before, began_ms) = (Some(before.into()), now.mono_ms);
+        self.lineage = Lineage { orphans, required, given, before, began_ms, ..Lineage::default() };
         self.peers.connected.clone().into_iter().for_each(|node| self.send_digest(node, out));
     }
 
@@ -331,6 +415,16 @@ impl Replica {
         if self.lineage.is_waiting() && enough && self.is_informed(&seen) {
             self.lineage.goals.entry(peer).or_insert(seen);
         }
+    }
+
+    /// Whether what somebody had seen when we began anew is here by now.
+    pub(super) fn has_caught_up(&self) -> bool {
+        self.lineage.goals.values().any(|goal| self.has_reached(goal))
+    }
+
+    /// Whether all of this is here that counts: who told of it may not have heard yet that a stream was closed.
+    pub(super) fn has_reached(&self, goal: &VersionVector) -> bool {
+        self.seen.includes(&self.retired.cap(goal))
     }
 
     /// Whether whoever has seen this has heard of what made us begin anew.
@@ -351,7 +445,7 @@ fn count(batches: &[Batch]) -> u64 {
     batches.iter().map(|batch| batch.commits.len() as u64).sum()
 }
 
-fn requests_of(batches: &[Batch]) -> BTreeSet<RequestId> {
+pub(super) fn requests_of(batches: &[Batch]) -> BTreeSet<RequestId> {
     let commits = batches.iter().flat_map(|batch| (batch.first..).zip(&batch.commits).map(|of| (batch.stream, of)));
     let request = |(stream, (seq, bytes))| Commit::decode(stream, seq, bytes).ok()?.request;
     commits.filter_map(request).collect()

@@ -88,7 +88,8 @@ impl Replica {
     /// Applies a commit of ours, and gives it to the store.
     pub(super) fn append(&mut self, commit: Commit, bytes: CommitBytes, out: &mut Vec<Output>) {
         if self.lineage.has_to_say() {
-            self.durability.want_checkpoint();
+            // Before the commit, or after a crash in between nobody would know that it is in doubt.
+            self.checkpoint(out);
         }
         let batch = Batch { stream: commit.stream, first: commit.seq, commits: vec![bytes.clone()] };
         self.counters.commits_local += 1;

@@ -149,7 +149,8 @@ impl Replica {
             kept > keep && seq <= stable.seq(stream) && Some(*stream) != doubted
         };
         self.log.forget_while(droppable);
-        self.state.settle(crate::crdt::Context::of(&self.seen));
+        let settled = if stable == self.seen { self.retired.beyond(&self.seen) } else { self.seen.clone() };
+        self.state.settle(crate::crdt::Context::of(&settled));
         self.repair.ahead.settle(&self.seen);
         if stable == self.seen {
             self.state.forget_empty();

@@ -1,6 +1,9 @@
 //! A replica with a past: objects from the checkpoint, then the log on top.
 
-use super::{Ahead, Config, Orphans, Replica, durability::Durability, lineage::Lineage};
+use std::collections::BTreeSet;
+
+use super::lineage::{Lineage, requests_of};
+use super::{Ahead, Config, Orphans, Replica, durability::Durability};
 use crate::causal::VersionVector;
 use crate::codec::DecodeError;
 use crate::commit::{Batch, Commit};
@@ -79,12 +82,17 @@ impl Replica {
         replica.clock.observe(recovery.latest);
         replica.seen = recovery.vector;
         replica.repair.ahead = recovery.ahead;
-        let mut applied_bytes = 0;
+        let (mut applied_bytes, mut made_again) = (0, BTreeSet::new());
+        let own = replica.own_stream();
+        let stored = replica.seen.seq(&own);
         for batch in recovery.log {
+            if batch.stream == own && !recovery.orphans.is_empty() {
+                made_again.extend(requests_of(&[after(&batch, stored)]));
+            }
             applied_bytes += replica.replay(batch)?;
         }
         replica.durability = Durability::starting_from(replica.seen.clone(), applied_bytes);
-        replica.lineage = Lineage::with(recovery.orphans, replica.seen.seq(&replica.own_stream()));
+        replica.lineage = Lineage::with(recovery.orphans, replica.seen.seq(&own), made_again);
         Ok(replica)
     }
 
@@ -116,4 +124,11 @@ impl Replica {
         }
         Ok(applied_bytes)
     }
+}
+
+/// What follows `seq` in a batch.
+fn after(batch: &Batch, seq: u64) -> Batch {
+    let skip = (seq + 1).saturating_sub(batch.first);
+    let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(batch.commits.len());
+    Batch { first: batch.first + skip as u64, commits: batch.commits[skip..].to_vec(), ..*batch }
 }

@@ -1,18 +1,18 @@
 //! Making commits again: those of an earlier incarnation of ours that nobody else has.
 //!
 //! An orphan keeps its stamp and its request id, so that it wins over exactly what it won over when it was made, and is made
-//! again once however often a crash interrupts. What it observed then it supersedes now, and nothing else. Certain orphans
-//! wait until we have caught up with somebody; doubtful ones until every member has been heard, and are dropped when one of
-//! them has them.
+//! again once however often a crash interrupts. It is made again whole, or not at all, and then an event names it. What it
+//! observed then it supersedes now, and nothing else. Certain orphans wait until we have caught up with somebody; doubtful
+//! ones until every member has been heard, and are dropped when one of them has them.
 
 use std::collections::BTreeSet;
 
 use super::{Event, Output, Replica};
-use crate::commit::{Batch, Commit, RequestId};
+use crate::commit::{Batch, Commit, CommitBytes, RequestId};
 use crate::crdt::{Assign, Op};
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
-use crate::limits::{COMMIT_BYTES_MAX, COUNTER_TOTAL_MAX, ORPHANS_GRACE_MS};
+use crate::limits::{COMMIT_BYTES_MAX, ORPHANS_GRACE_MS};
 use crate::planted::{self, Bug};
 use crate::time::Time;
 
@@ -33,7 +33,7 @@ impl Replica {
         if self.lineage.orphans().is_empty() || self.lineage.is_fenced() || self.durability.is_read_only() {
             return;
         }
-        if !self.lineage.orphans().certain.is_empty() && self.lineage.has_caught_up(&self.seen) {
+        if !self.lineage.orphans().certain.is_empty() && self.has_caught_up() {
             let orphans = self.lineage.take_orphans(|orphans| &mut orphans.certain);
             self.make_again(&orphans, now, out);
         }
@@ -47,7 +47,7 @@ impl Replica {
     /// Whether every member has been heard since we began, and all that it had is here.
     fn has_heard_all(&self, now: Time) -> bool {
         let goals = &self.lineage.goals;
-        let reached = |member| goals.get(member).is_some_and(|goal| self.seen.includes(goal));
+        let reached = |member| goals.get(member).is_some_and(|goal| self.has_reached(goal));
         let waited = now.mono_ms.saturating_sub(self.lineage.began_ms) >= ORPHANS_GRACE_MS;
         // A list without members says nothing: at the start it is not known yet who belongs to it.
         waited && !self.members.is_empty() && self.members.iter().all(reached)
@@ -71,33 +71,58 @@ impl Replica {
         let own_before = self.seen.seq(&self.own_stream());
         let mut commits = 0;
         for (old, bytes) in batches.iter().flat_map(dots) {
-            let stream = self.own_stream();
-            // What our own store gave back decodes; should it not, there is nothing that could be made of it.
-            let Ok(commit) = Commit::decode(Stream { replica: old.replica, ..stream }, old.seq, &bytes) else {
-                continue;
-            };
-            let request = commit.request.unwrap_or_else(|| request_of(&old));
-            if self.requests.knows_otherwise(&request, &old) && !planted::is(Bug::MadeAgainTwice) {
-                continue;
-            }
-            let new = Dot { replica: self.me, seq: self.seen.seq(&stream) + 1 };
+            let new = Dot { replica: self.me, seq: self.seen.seq(&self.own_stream()) + 1 };
             let again = Again { old, new, own_before, orphans: &orphans };
-            let ops =
-                commit.ops.into_iter().filter_map(|(key, op)| Some((key.clone(), self.op_again(&key, op, &again)?)));
-            let ops: Vec<(Key, Op)> = ops.filter(|(key, op)| op.validate(key.kind(), &new).is_ok()).collect();
-            let hlc = if planted::is(Bug::MadeAgainLater) { self.clock.issue(now.wall_ms) } else { commit.hlc };
-            let made = Commit { stream, seq: new.seq, hlc, request: Some(request), ops };
-            let bytes = made.encode();
-            if planted::is(Bug::NeverMadeAgain) || made.ops.is_empty() || bytes.len() > COMMIT_BYTES_MAX {
-                continue;
+            match self.orphan_again(&bytes, &again, now) {
+                Ok(Some((made, bytes))) => {
+                    self.append(made, bytes, out);
+                    commits += 1;
+                }
+                Ok(None) => {}
+                Err(reason) => {
+                    self.counters.not_made_again += 1;
+                    out.push(Output::Event(Event::NotMadeAgain { dot: old, reason }));
+                }
             }
-            self.append(made, bytes, out);
-            commits += 1;
         }
         self.counters.made_again += commits;
         self.durability.want_checkpoint();
         self.checkpoint_if_due(now, out);
         out.push(Output::Event(Event::MadeAgain { commits }));
+    }
+
+    /// An orphan under its new name, whole; `None` when it was made again before, or has no meaning any more.
+    fn orphan_again(
+        &mut self,
+        bytes: &CommitBytes,
+        again: &Again<'_>,
+        now: Time,
+    ) -> Result<Option<(Commit, CommitBytes)>, String> {
+        let (old, new, stream) = (again.old, again.new, self.own_stream());
+        let commit = Commit::decode(Stream { replica: old.replica, ..stream }, old.seq, bytes);
+        let commit = commit.map_err(|error| error.to_string())?;
+        let request = commit.request.unwrap_or_else(|| request_of(&old));
+        let made = self.lineage.was_made_again(&request) || self.requests.knows_otherwise(&request, &old);
+        if made && !planted::is(Bug::MadeAgainTwice) {
+            return Ok(None);
+        }
+        let mut ops: Vec<(Key, Op)> = Vec::with_capacity(commit.ops.len());
+        for (key, op) in commit.ops {
+            if let Some(op) = self.op_again(&key, op, again) {
+                op.validate(key.kind(), &new).map_err(|error| format!("{key}: {error}"))?;
+                ops.push((key, op));
+            }
+        }
+        if ops.is_empty() || planted::is(Bug::NeverMadeAgain) {
+            return Ok(None);
+        }
+        let hlc = if planted::is(Bug::MadeAgainLater) { self.clock.issue(now.wall_ms) } else { commit.hlc };
+        let made = Commit { stream, seq: new.seq, hlc, request: Some(request), ops };
+        let bytes = made.encode();
+        if bytes.len() > COMMIT_BYTES_MAX {
+            return Err(format!("{} bytes are too many for one commit", bytes.len()));
+        }
+        Ok(Some((made, bytes)))
     }
 
     /// The operation under its new name; `None` when it has no meaning any more.
@@ -107,11 +132,12 @@ impl Replica {
         }
         let object = self.state.object(key);
         let (up, down) = object.map_or((0, 0), |object| object.totals(&self.me));
-        let raise = |total: u64, step: u64| total.checked_add(step).filter(|total| *total <= COUNTER_TOTAL_MAX);
+        // Above what a counter may reach, the operation is not sound, and neither is the commit.
+        let raise = |total: u64, step: u64| total.saturating_add(step);
         match op {
-            Op::GCounter(by) => Some(Op::GCounter(by.over(raise(up, by.step)?))),
+            Op::GCounter(by) => Some(Op::GCounter(by.over(raise(up, by.step)))),
             Op::PnCounter(more, less) => {
-                Some(Op::PnCounter(more.over(raise(up, more.step)?), less.over(raise(down, less.step)?)))
+                Some(Op::PnCounter(more.over(raise(up, more.step)), less.over(raise(down, less.step))))
             }
             Op::Fold { .. } => None,
             Op::GSet(members) => Some(Op::GSet(members)),
@@ -144,7 +170,9 @@ impl Replica {
             return None;
         }
         let named = assign.over.iter().filter(|dot| !again.orphans.contains(*dot));
-        let open = named.filter(|dot| live.contains(dot) || !self.seen.covers(super::SCOPE, dot));
+        // What lies beyond the end of a closed stream nobody will ever have: it goes without saying.
+        let counts = |dot: &Dot| dot.seq <= self.retired.end_of(&Stream::global(dot.replica));
+        let open = named.filter(|dot| live.contains(dot) || (!self.seen.covers(super::SCOPE, dot) && counts(dot)));
         let own = live.iter().filter(|dot| dot.replica == again.old.replica && dot.seq < again.old.seq);
         let over: BTreeSet<Dot> = open.chain(own).copied().filter(|dot| dot.replica != again.new.replica).collect();
         let pointless = assign.value.is_none() && over.is_empty() && !live.iter().any(|dot| dot.replica == self.me);

@@ -22,6 +22,17 @@ pub(super) struct Fork {
     again: bool,
 }
 
+/// Who else has a commit that is made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// Nobody: it lives on under its new name alone.
+    Unknown,
+    /// Somebody, but nobody could say so: it counts under both names.
+    Untold,
+    /// Somebody who could have said so.
+    Known,
+}
+
 impl Ledger {
     /// Notes a commit that a snapshot made under a name that is taken.
     pub(super) fn note_fork(&mut self, batch: &Batch, changes: Vec<(Key, Change)>) -> Result<(), String> {
@@ -38,15 +49,14 @@ impl Ledger {
 
     /// Notes a commit that no client asked for, when it is an earlier one of the same node made again: the same request and
     /// stamp under a new name. Returns its stamp; `None` when it is nothing of the kind.
-    pub(super) fn note_again(&mut self, batch: &Batch, known: impl Fn(&Dot) -> bool) -> Result<Option<Hlc>, String> {
+    pub(super) fn note_again(
+        &mut self,
+        batch: &Batch,
+        known: impl Fn(&Dot) -> Elsewhere,
+    ) -> Result<Option<Hlc>, String> {
         let commit = read(batch)?;
         let dot = commit.dot();
-        // One that had no request id has one from now on.
-        let same = |of: &Commit| {
-            of.stream.replica.node == dot.replica.node
-                && of.hlc == commit.hlc
-                && (of.request.is_none() || of.request == commit.request)
-        };
+        let same = |of: &Commit| is_again(of, &commit);
         if let Some(fork) = self.forks.iter_mut().find(|fork| same(&fork.commit)) {
             if std::mem::replace(&mut fork.again, true) {
                 return Err(format!("{:?} of a snapshot is made again twice", fork.commit.dot()));
@@ -55,14 +65,29 @@ impl Ledger {
             return self.note(batch, changes, None).map(Some);
         }
         let before = self.made.values().find(|made: &&Made| same(&made.commit) && made.commit.dot() != dot);
-        let Some((before, changes)) = before.map(|made| (made.commit.dot(), made.changes.clone())) else {
+        let Some((before, changes, durable)) =
+            before.map(|made| (made.commit.clone(), made.changes.clone(), made.durable))
+        else {
             return Ok(None);
         };
-        if known(&before) {
-            return Err(format!("{before:?} is made again, although others have it"));
+        let (before, commit) = (before.dot(), before);
+        match known(&before) {
+            Elsewhere::Known => return Err(format!("{before:?} is made again, although others have it")),
+            Elsewhere::Untold => {}
+            Elsewhere::Unknown => {
+                self.withdraw(&before);
+                // From now on it is like a snapshot's: should a crash take its new name from it, it is made again.
+                let batch = Batch { stream: commit.stream, first: before.seq, commits: vec![commit.encode()] };
+                self.forks.push(Fork { batch, commit, changes: changes.clone(), durable, again: true });
+            }
         }
-        self.withdraw(&before);
         self.note(batch, changes, None).map(Some)
+    }
+
+    /// Notes that a crash took a commit that had been made again, perhaps, from its writer's disk.
+    pub(super) fn note_lost_again(&mut self, lost: &Commit) {
+        let again = self.forks.iter_mut().filter(|fork| is_again(&fork.commit, lost));
+        again.for_each(|fork| fork.again = false);
     }
 
     /// Every durable commit of a snapshot was made again by the end.
@@ -91,6 +116,13 @@ impl Ledger {
         let dots: Vec<Dot> = pointless.map(|made| made.commit.dot()).collect();
         dots.iter().for_each(|dot| self.withdraw(dot));
     }
+}
+
+/// Whether a commit is an earlier one of the same node, made again. One that had no request id has one from then on.
+fn is_again(of: &Commit, commit: &Commit) -> bool {
+    of.stream.replica.node == commit.stream.replica.node
+        && of.hlc == commit.hlc
+        && (of.request.is_none() || of.request == commit.request)
 }
 
 /// Whether a commit cannot have lost its meaning, whatever came to be meanwhile: what adds to a counter or a set that only grows.

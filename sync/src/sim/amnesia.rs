@@ -3,8 +3,9 @@
 use super::disk::{Image, Kept};
 use super::node::{EPOCH_MS, Node};
 use super::{Next, Sim};
-use crate::id::{Incarnation, Stream};
-use crate::replica::Input;
+use crate::commit::CommitBytes;
+use crate::id::{Dot, Incarnation, ReplicaId, Stream};
+use crate::replica::{Fresh, Input, Message};
 
 impl Sim<'_> {
     /// Every stream that this node has ever written, with what of it was ever durable.
@@ -27,16 +28,6 @@ impl Sim<'_> {
     }
 
     pub(super) fn back_up(&mut self, index: usize) {
-        // What was under way to others when the copy was taken cannot be told later from what was written since: a known limit.
-        let unconfirmed = |replica: &crate::replica::Replica| {
-            let own = replica.seen().seq(&Stream::global(replica.me()));
-            replica.orphans().unconfirmed_after.is_some_and(|after| after < own)
-        };
-        let own = Stream::global(self.nodes[index].writer());
-        let doubted = self.nodes[index].disk.image.doubts(&own);
-        if self.scenario.forks && (doubted || self.nodes[index].replica.as_ref().is_none_or(unconfirmed)) {
-            return;
-        }
         self.nodes[index].backup = Some(self.nodes[index].disk.image.clone());
     }
 
@@ -65,6 +56,31 @@ impl Sim<'_> {
         Ok(())
     }
 
+    /// A peer says what it has of a stream: from the last commit that is the same on, back to the first, none is in doubt.
+    pub(super) fn note_recalled(&mut self, index: usize, message: &Message) {
+        let Message::Recalled { batch: Some(batch), .. } = message else { return };
+        let node = &mut self.nodes[index];
+        let Some(replica) = node.replica.as_ref() else { return };
+        let own = Stream::global(replica.me());
+        let same = |(seq, bytes): &(u64, &CommitBytes)| replica.log().get(&own, *seq) == Some(bytes);
+        let told = (batch.first..).zip(&batch.commits).filter(|_| batch.stream == own).filter(same).last();
+        if let Some((seq, _)) = told {
+            node.told = node.told.max(seq);
+        }
+    }
+
+    /// What a replica is about to make again may be known to others and yet not be told from what a snapshot wrote: when its old
+    /// disk said that nobody had confirmed it, and none of those whom it asked retained it. They have only a number of it then,
+    /// which commits of either meaning bear. Such a commit counts twice: a limit that only more memory at everybody could lift.
+    pub(super) fn note_fresh(&mut self, index: usize, fresh: &Fresh) {
+        let node = &mut self.nodes[index];
+        let Some((stream, after, through)) = node.in_doubt else { return };
+        let batches = fresh.orphans.certain.iter().filter(|batch| batch.stream == stream);
+        let seqs = batches.flat_map(|batch| batch.first..batch.first + batch.commits.len() as u64);
+        let doubted = seqs.filter(|seq| after.max(node.told) < *seq && *seq <= through);
+        node.excused.extend(doubted.map(|seq| Dot { replica: stream.replica, seq }));
+    }
+
     /// A snapshot of a whole machine comes back cut off from everybody, and clients write to it. Only while everybody else knows
     /// more of its stream than it will: a peer that lags behind it would take the second meaning of a name for the first.
     fn allow_fork(&mut self, index: usize) {
@@ -72,7 +88,8 @@ impl Sim<'_> {
         if !self.scenario.forks || self.nodes[index].forgot.is_none_or(|(stream, _)| stream != own) {
             return;
         }
-        let others = self.nodes.iter().enumerate().filter(|(other, node)| *other != index && node.joined);
+        // Whoever has yet to join knows nothing.
+        let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != index);
         let known = others.map(|(_, node)| node.disk.image.seq(&own)).min().unwrap_or(0);
         if known <= self.nodes[index].disk.image.seq(&own) + 1 {
             return;
@@ -109,6 +126,9 @@ impl Sim<'_> {
         let node = &mut self.nodes[index];
         node.forgot = lost.iter().find(|lost| again(lost)).or(lost.last()).copied();
         (node.fork_below, node.has_forgotten) = (None, true);
+        let own = Stream::global(ReplicaId { node: node.id, incarnation: image.incarnation });
+        node.told = 0;
+        node.in_doubt = image.doubts(&own).map(|(after, through)| (own, after, through));
         node.disk.image = image;
         node.reported = crate::causal::VersionVector::default();
     }

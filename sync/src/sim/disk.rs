@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::rng::Rng;
 use crate::causal::VersionVector;
-use crate::codec;
 use crate::commit::{Batch, CommitBytes};
 use crate::crdt::ObjectState;
 use crate::hlc::Hlc;
@@ -80,11 +79,13 @@ impl Image {
             Write::Checkpoint { checkpoint, .. } => {
                 self.vector.merge(&checkpoint.vector);
                 self.ahead.clone_from(&checkpoint.ahead);
-                self.orphans.clone_from(&checkpoint.orphans);
+                if let Some(orphans) = &checkpoint.orphans {
+                    self.orphans.clone_from(orphans);
+                }
                 self.latest = checkpoint.latest;
-                for (key, object) in &checkpoint.objects {
-                    match object {
-                        Some(object) => self.objects.insert(key.clone(), codec::encode(object)),
+                for (key, row) in &checkpoint.objects {
+                    match row {
+                        Some(row) => self.objects.insert(key.clone(), row.as_bytes().to_vec()),
                         None => self.objects.remove(key),
                     };
                 }
@@ -115,7 +116,7 @@ impl Image {
             }
         }
         let decode = |(key, bytes): (&Key, &Vec<u8>)| {
-            let object: ObjectState = codec::decode(bytes, usize::MAX).map_err(|error| format!("{key}: {error}"))?;
+            let object = ObjectState::from_row(bytes).map_err(|error| format!("{key}: {error}"))?;
             Ok((key.clone(), object))
         };
         let objects = self.objects.iter().map(decode).collect::<Result<_, String>>()?;
@@ -129,9 +130,11 @@ impl Image {
         })
     }
 
-    /// Whether a life that began with this image would doubt commits of its own `stream` that others may have confirmed since.
-    pub(super) fn doubts(&self, stream: &Stream) -> bool {
-        self.orphans.unconfirmed_after.is_some_and(|after| after < self.seq(stream))
+    /// The commits of its own `stream` that a life that began with this image would doubt, although others may know them since:
+    /// after the first number, up to the second.
+    pub(super) fn doubts(&self, stream: &Stream) -> Option<(u64, u64)> {
+        let (after, last) = (self.orphans.unconfirmed_after?, self.seq(stream));
+        (after < last).then_some((after, last))
     }
 
     /// What the image has of `stream`, in the checkpoint or in the log.

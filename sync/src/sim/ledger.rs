@@ -96,18 +96,22 @@ impl Ledger {
     pub(super) fn forget_lost(&mut self, replica: ReplicaId, seq: u64) {
         let after = Dot { replica, seq: seq.saturating_add(1) }..=Dot { replica, seq: u64::MAX };
         let lost: Vec<Dot> = self.made.range(after).filter(|(_, made)| !made.durable).map(|(dot, _)| *dot).collect();
-        lost.iter().for_each(|dot| self.remove(dot));
+        for dot in lost {
+            if let Some(made) = self.remove(&dot) {
+                self.note_lost_again(&made.commit);
+            }
+        }
     }
 
     /// Forgets a durable commit that nobody else has, because its writer makes it again under another name.
     pub(super) fn withdraw(&mut self, dot: &Dot) {
-        self.remove(dot);
+        drop(self.remove(dot));
         let durable = self.made.iter().filter(|(_, made)| made.durable);
         self.durable = durable.map(|(dot, _)| (Stream::global(dot.replica), dot.seq)).collect();
     }
 
-    fn remove(&mut self, dot: &Dot) {
-        let Some(made) = self.made.remove(dot) else { return };
+    fn remove(&mut self, dot: &Dot) -> Option<Made> {
+        let made = self.made.remove(dot)?;
         self.elements.forget(&made.commit, &made.touched);
         for key in made.keys() {
             self.by_key.entry(key).or_default().retain(|of| of != dot);
@@ -116,6 +120,7 @@ impl Ledger {
             let total = self.totals.entry(key).or_default();
             (total.up, total.down) = (total.up - sum.up, total.down - sum.down);
         }
+        Some(made)
     }
 
     /// Checks that every commit of a batch was durable at its writer, and means what it meant there.

@@ -1,9 +1,11 @@
 //! A simulated host: a replica or none, a disk that outlives it, and a clock that may be wrong.
 
+use std::collections::BTreeSet;
+
 use super::disk::{Disk, Image};
 use super::watch::Watch;
 use crate::causal::VersionVector;
-use crate::id::{Incarnation, NodeId, ReplicaId, Stream};
+use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::replica::{Config, Replica};
 use crate::time::Time;
 
@@ -26,6 +28,13 @@ pub(super) struct Node {
     /// Set while it does not know that its disk was replaced by an older one: the stream that it forgot, and how far that
     /// had got. Clients do not write here until it knows: what is written before is the known limit of detection by peers.
     pub(super) forgot: Option<(Stream, u64)>,
+    /// The commits that the disk that took the place of its own could not tell from a snapshot's: it had never heard that
+    /// others knew them.
+    pub(super) in_doubt: Option<(Stream, u64, u64)>,
+    /// The last of its commits that a peer has shown to be the same since.
+    pub(super) told: u64,
+    /// Those in doubt that it makes again although others have them, because nobody could show it that.
+    pub(super) excused: BTreeSet<Dot>,
     /// Whether it ever forgot anything durable.
     pub(super) has_forgotten: bool,
     pub(super) backup: Option<Image>,
@@ -55,6 +64,9 @@ impl Node {
             started_ms: 0,
             joined: false,
             forgot: None,
+            in_doubt: None,
+            told: 0,
+            excused: BTreeSet::new(),
             has_forgotten: false,
             backup: None,
             is_copy: false,

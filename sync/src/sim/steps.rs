@@ -1,6 +1,6 @@
 //! One event after the other: what is scheduled happens, replicas are fed, and what they answer is carried out.
 
-use super::again::is_known_elsewhere;
+use super::again::{Elsewhere, is_known_elsewhere};
 use super::disk::Write;
 use super::{CrashPoint, Next, Sim};
 use crate::causal::VersionVector;
@@ -12,6 +12,9 @@ use crate::replica::{Event, Input, Message, Output, RepairEnd};
 
 /// Lines of narration kept for a failure.
 const NARRATION_LINES: usize = 2_000;
+
+/// The longest that a connection to one of two hosts with one key lasts, in milliseconds.
+const CONNECTED_MS: u64 = 4_000;
 
 /// What a client asked for, as far as the outputs of the answer have to be compared with it.
 #[derive(Clone, Copy, Default)]
@@ -34,6 +37,7 @@ impl Sim<'_> {
             Next::Tick { .. } | Next::Written { .. } | Next::StoreRecovers { .. } => Ok(()),
             Next::Deliver { from, to, bytes } => {
                 let message = Message::decode(&bytes).map_err(|error| format!("what was sent is refused: {error}"))?;
+                self.note_recalled(to, &message);
                 self.feed(to, Input::Receive { from: self.nodes[from].id, message })
             }
             Next::Client | Next::Fault if self.calm => Ok(()),
@@ -153,6 +157,7 @@ impl Sim<'_> {
                 Ok(())
             }
             Output::Rebirth { incarnation, fresh } => {
+                fresh.iter().for_each(|fresh| self.note_fresh(index, fresh));
                 self.write(index, Write::Rebirth { incarnation, fresh });
                 Ok(())
             }
@@ -180,7 +185,11 @@ impl Sim<'_> {
             return self.ledger.note_fork(batch, asked.changes.to_vec());
         }
         let (nodes, ends) = (&self.nodes, &self.ends);
-        let known = |dot: &Dot| is_known_elsewhere(nodes, ends, index, dot);
+        let known = |dot: &Dot| match is_known_elsewhere(nodes, ends, index, dot) {
+            true if nodes[index].excused.contains(dot) => Elsewhere::Untold,
+            true => Elsewhere::Known,
+            false => Elsewhere::Unknown,
+        };
         if asked.changes.is_empty() && self.ledger.note_again(batch, known)?.is_some() {
             self.coverage.count("commits made again");
             return Ok(());
@@ -193,6 +202,7 @@ impl Sim<'_> {
         match event {
             Event::Rejected { .. }
             | Event::Diverged { .. }
+            | Event::NotMadeAgain { .. }
             | Event::RepairAbandoned { why: RepairEnd::Unsound, .. } => Err(format!("node {index}: {event:?}")),
             Event::Amnesia { .. } if self.nodes[index].forgot.is_none() => Err(format!("node {index}: {event:?}")),
             Event::Amnesia { .. } => {
@@ -243,13 +253,22 @@ impl Sim<'_> {
         self.bearers.get(id).is_some_and(|bearers| bearers.len() > 1)
     }
 
-    /// Who gets what is sent to `id`. Two hosts with one key both have connections, and either may be found at their ends.
+    /// Who gets what is sent to `id`. Two hosts with one key both have connections, and either may be found at the end of one as
+    /// long as it lasts.
     fn bearer(&mut self, id: NodeId, from: usize) -> Result<usize, String> {
         let Some(bearers) = self.bearers.get(&id) else { return Err("sent to nobody".to_owned()) };
         match bearers.as_slice() {
             [one] if *one == from => Err(format!("node {from} sends to itself")),
             [one] => Ok(*one),
-            several => Ok(several[self.rng.index(several.len())]),
+            several => match self.found.get(&(from, id)) {
+                Some((until_ms, bearer)) if self.now_ms < *until_ms => Ok(*bearer),
+                Some(_) | None => {
+                    let bearer = several[self.rng.index(several.len())];
+                    let until_ms = self.now_ms + self.rng.between(1, CONNECTED_MS);
+                    self.found.insert((from, id), (until_ms, bearer));
+                    Ok(bearer)
+                }
+            },
         }
     }
 }

@@ -113,7 +113,7 @@ impl Watch {
                 member => object.contains(member).then_some(None),
             });
             if let Some(value) = shown
-                && !ledger.elements.may_show(*element, value, &self.gone)
+                && !ledger.elements.may_show(*element, value.as_ref(), &self.gone)
             {
                 return Err(format!("shows {member:?} in {key} again, whose every put was removed: {value:?}"));
             }

@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures::executor::block_on;
-use selvedge::store::{Checkpoint, Recovered, Store, StoreEvent, StoreEvents};
+use selvedge::store::{Checkpoint, Identity, Store, StoreEvent, StoreEvents};
 use selvedge_sync::change::Change;
 use selvedge_sync::key::{Key, Kind};
-use selvedge_sync::replica::{self, Config, Input, Output, Recovery, Replica};
+use selvedge_sync::replica::{Config, Input, Output, Replica};
 use selvedge_sync::scalar::Scalar;
 use selvedge_sync::time::Time;
 
@@ -28,21 +28,24 @@ pub(crate) struct Agent {
     given: u64,
     done: u64,
     checkpoints: u64,
+    logged_bytes: u64,
 }
 
 impl Agent {
     /// Opens a data directory as the agent does when it starts.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let (store, events, recovered) = Store::open(dir).context("the store")?;
-        let replica = Replica::recover(replica_id(1), Config::default(), recovery(recovered))?;
-        Ok(Self { replica, store, events, now: NOON, given: 0, done: 0, checkpoints: 0 })
+        if recovered.identity.is_none() {
+            let identity = Identity { replica: replica_id(1) };
+            store.set_identity(identity).map_err(|_| anyhow!("the store's queue is full"))?.wait()?;
+        }
+        let replica = Replica::recover(replica_id(1), Config::default(), recovered.into_recovery(replica_id(1)))?;
+        Ok(Self { replica, store, events, now: NOON, given: 0, done: 0, checkpoints: 0, logged_bytes: 0 })
     }
 
     /// Makes the changes in one commit and returns when it is durable; then a tick passes.
     pub(crate) fn write(&mut self, changes: Vec<(Key, Change)>) -> Result<()> {
-        self.give(commit(changes))?;
-        self.wait(|agent| agent.done >= agent.given)?;
-        self.tick(TICK_MS)
+        self.write_all([changes])
     }
 
     /// Lets time pass.
@@ -51,19 +54,26 @@ impl Agent {
         self.give(Input::Tick)
     }
 
-    /// Writes what changed to the checkpoint, and waits for it.
+    /// Lets time pass until the replica asks for a checkpoint, and waits for it.
     pub(crate) fn checkpoint(&mut self) -> Result<()> {
         let before = self.checkpoints;
-        for _ in 0..10 {
-            self.tick(60_000)?;
-            while self.checkpoints == before && self.store.stats().queue_jobs > 0 {
-                self.take_event()?;
-            }
-            if self.checkpoints > before {
-                return Ok(());
-            }
+        self.tick(Config::default().checkpoint_ms)?;
+        ensure!(self.store.stats().queue_jobs > 0, "time passed, and the replica asked for no checkpoint");
+        self.wait(|agent| agent.checkpoints > before)
+    }
+
+    /// Makes many commits at once, as many writers do, and returns when all of them are durable; then a tick passes.
+    pub(crate) fn write_all(&mut self, commits: impl IntoIterator<Item = Vec<(Key, Change)>>) -> Result<()> {
+        for changes in commits {
+            self.give(commit(changes))?;
         }
-        bail!("ten minutes passed without a checkpoint")
+        self.wait(|agent| agent.done >= agent.given)?;
+        self.tick(TICK_MS)
+    }
+
+    /// Bytes of commits since the last checkpoint: what a start would have to apply.
+    pub(crate) const fn logged_bytes(&self) -> u64 {
+        self.logged_bytes
     }
 
     /// How many checkpoints were written.
@@ -81,10 +91,13 @@ impl Agent {
             match output {
                 Output::Persist { token, batch } => {
                     self.given = token;
+                    self.logged_bytes += batch.commits.iter().map(|commit| commit.len() as u64).sum::<u64>();
                     self.store.append(token, vec![batch]).map_err(|_| anyhow!("the store's queue is full"))?;
                 }
                 Output::Checkpoint { token, checkpoint } => {
-                    self.store.checkpoint(stored(token, checkpoint)).map_err(|_| anyhow!("a checkpoint too soon"))?;
+                    self.logged_bytes = 0;
+                    let checkpoint = Checkpoint::of(token, checkpoint);
+                    self.store.checkpoint(checkpoint).map_err(|_| anyhow!("a checkpoint too soon"))?;
                 }
                 Output::Committed { result, .. } => drop(result?),
                 _ => {}
@@ -121,22 +134,4 @@ impl Engine for Agent {
         let key = Key::new(Kind::LwwMap, std::str::from_utf8(key)?)?;
         self.write(vec![(key, Change::Put(vec![("state".to_owned(), Scalar::Bytes(value.to_vec()))]))])
     }
-}
-
-/// What the agent makes of what its store held.
-pub(crate) fn recovery(recovered: Recovered) -> Recovery {
-    Recovery {
-        vector: recovered.checkpoint_vector,
-        ahead: recovered.ahead,
-        latest: recovered.latest,
-        orphans: recovered.orphans,
-        objects: recovered.objects,
-        log: recovered.log,
-    }
-}
-
-/// What the driver makes of a checkpoint of the replica's.
-fn stored(token: u64, checkpoint: replica::Checkpoint) -> Checkpoint {
-    let replica::Checkpoint { vector, ahead, objects, latest, orphans, log_first } = checkpoint;
-    Checkpoint { token, vector, ahead, latest, orphans, objects, log_first }
 }

@@ -63,9 +63,8 @@ fn one_writer(dir: &Path) -> Result<Row> {
     }
     drop(events);
     store.close()?;
-    Ok(Row::new(NAME, "durable commit, 1 writer, against append + fdatasync", pair.ratio(), "x")
+    Ok(Row::ratio(NAME, "durable commit, 1 writer, against append + fdatasync", &pair, "fdatasync", "µs")
         .goal(Goal::AtMost(1.3))
-        .parts(Spread::of(&pair.ours), Spread::of(&pair.peer), "fdatasync", "µs")
         .note("medians of 40 in each of 25 rounds"))
 }
 
@@ -98,9 +97,8 @@ fn many_writers(dir: &Path) -> Result<Row> {
     }
     drop(events);
     store.close()?;
-    Ok(Row::new(NAME, "durable commits a second, 64 writers, against SQLite (WAL, FULL)", pair.ratio(), "x")
-        .goal(Goal::AtLeast(2.0))
-        .parts(Spread::of(&pair.ours), Spread::of(&pair.peer), "SQLite", "/s"))
+    let what = "durable commits a second, 64 writers, against SQLite (WAL, FULL)";
+    Ok(Row::ratio(NAME, what, &pair, "SQLite", "/s").goal(Goal::AtLeast(2.0)))
 }
 
 /// Every writer makes its commits one after the other; whoever is told by the store wakes the right one.

@@ -20,7 +20,7 @@ use selvedge_sync::time::Time;
 use crate::fill::{Held, NOON, commit, node, replica_id, settle};
 use crate::mesh::{TICK_MS, kind};
 use crate::report::{Goal, Row};
-use crate::sample::{Pair, Spread};
+use crate::sample::Pair;
 
 const NAME: &str = "idle";
 const FEW: u64 = 100;
@@ -40,9 +40,8 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         time.note(round, a.busy_us, b.busy_us);
     }
     let row = |what: &str, pair: &Pair, unit: &'static str| {
-        Row::new(NAME, format!("idle, {MANY} members against {FEW}: {what} per member and second"), pair.ratio(), "x")
-            .goal(Goal::AtMost(1.10))
-            .parts(Spread::of(&pair.ours), Spread::of(&pair.peer), "among 100", unit)
+        let what = format!("idle, {MANY} members against {FEW}: {what} per member and second");
+        Row::ratio(NAME, what, pair, "among 100", unit).goal(Goal::AtMost(1.10))
     };
     let kinds = |crowd: &Crowd| format!("{:?}", crowd.kinds);
     Ok(vec![

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::sample::Spread;
+use crate::sample::{Pair, Spread};
 
 /// What is asked of a figure.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -50,6 +50,18 @@ impl Row {
     /// A figure by itself.
     pub(crate) fn new(bench: &'static str, what: impl Into<String>, figure: Spread, unit: &'static str) -> Self {
         Self { bench, what: what.into(), figure, unit, goal: Goal::Told, ours: None, peer: None, note: String::new() }
+    }
+
+    /// Ours over a peer's, round by round.
+    pub(crate) fn ratio(
+        bench: &'static str,
+        what: impl Into<String>,
+        pair: &Pair,
+        peer_name: impl Into<String>,
+        unit: &'static str,
+    ) -> Self {
+        let (ours, peer) = (Spread::of(&pair.ours), Spread::of(&pair.peer));
+        Self::new(bench, what, pair.ratio(), "x").parts(ours, peer, peer_name, unit)
     }
 
     pub(crate) fn goal(self, goal: Goal) -> Self {

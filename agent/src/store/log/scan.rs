@@ -5,14 +5,15 @@
 //! damage, and one that is followed by nothing was never confirmed. Where writing failed, the next segment says with which
 //! frame it goes on, and what the one before holds from there on does not count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use selvedge_sync::commit::CommitBytes;
 use selvedge_sync::id::Stream;
 
 use super::super::disk::Disk;
-use super::frame::{self, Entry, Frame, Salt};
+use super::frame::{self, Entry, Frame, Name, Salt};
+use super::page::page_after;
 use super::{Segment, SegmentName};
 
 /// Commits by stream and sequence number; `None` stands for one that is there and damaged.
@@ -48,8 +49,7 @@ pub(in crate::store) fn scan(
     floors: &Floors,
     streams: impl Iterator<Item = Stream>,
 ) -> Found {
-    let known = streams.map(|stream| (frame::hash_of_stream(&stream), stream)).collect();
-    let mut scan = Scan { floors, known, found: Found::default() };
+    let mut scan = Scan { floors, streams: streams.collect(), found: Found::default() };
     for (at, name) in names.iter().enumerate() {
         let stop = names.get(at + 1).map(|next| next.first_frame);
         scan.found.next_frame = scan.found.next_frame.max(name.first_frame);
@@ -66,27 +66,36 @@ pub(in crate::store) fn scan(
 
 struct Scan<'a> {
     floors: &'a Floors,
-    known: BTreeMap<u64, Stream>,
+    /// Every stream that was heard of so far.
+    streams: BTreeSet<Stream>,
     found: Found,
 }
 
+/// What a segment calls streams.
+type Names = BTreeMap<u64, Stream>;
+
 impl Scan<'_> {
     fn segment(&mut self, name: &SegmentName, bytes: &[u8], stop: Option<u64>) {
-        let salt = Salt::of(name.generation, name.number);
+        let salt = Salt::of(name.shape, name.generation, name.number);
         let number = |index: u32| name.first_frame.saturating_add(u64::from(index));
         let mut segment = Segment { name: *name, bytes: 0, newest: BTreeMap::new() };
+        let mut names = Names::new();
         let (mut at, mut index, mut ended) = (0, 0, false);
         while !ended && stop.is_none_or(|stop| number(index) < stop) {
             let Some((begin, frame)) = next_frame(bytes, at, salt, index) else { break };
-            if stop.is_some_and(|stop| number(frame.index) >= stop) || (stop.is_none() && self.is_torn(&frame, bytes)) {
+            if stop.is_some_and(|stop| number(frame.index) >= stop)
+                || (stop.is_none() && self.is_torn(&frame, bytes, &names))
+            {
                 break;
             }
-            if begin != at || frame.index != index {
-                self.lose(number(index)..number(frame.index).max(number(index) + 1));
+            if frame.index != index {
+                self.lose(number(index)..number(frame.index));
             }
             let place = number(frame.index);
             match frame.entries() {
-                Some(entries) => entries.into_iter().for_each(|entry| self.entry(&entry, place, &mut segment)),
+                Some(entries) => {
+                    entries.into_iter().for_each(|entry| self.entry(&entry, place, &mut segment, &mut names));
+                }
                 None => self.lose(place..place + 1),
             }
             segment.bytes += (frame.end - begin) as u64;
@@ -108,29 +117,36 @@ impl Scan<'_> {
     }
 
     /// Whether a frame of the last segment is only in part what was written, and nothing follows it.
-    fn is_torn(&self, frame: &Frame<'_>, bytes: &[u8]) -> bool {
+    fn is_torn(&self, frame: &Frame<'_>, bytes: &[u8], names: &Names) -> bool {
         let next = frame.index.saturating_add(1);
-        if frame::parse(bytes, frame.end, frame.salt, next).is_some() {
+        if adjacent_frame(bytes, frame.end, frame.salt, next).is_some() {
             return false;
         }
-        let mut named = self.known.clone();
+        let mut names = names.clone();
         let whole = frame.entries().is_some_and(|entries| {
-            entries.iter().all(|entry| {
-                let stream = entry.stream.or_else(|hash| named.get(&hash).copied().ok_or(hash));
-                stream.is_ok_and(|stream| {
-                    named.insert(frame::hash_of_stream(&stream), stream);
-                    entry.commits(&stream).is_some()
-                })
-            })
+            let mut whole = entries.iter().map(|entry| Some(entry.commits(&self.whose(entry, &mut names)?)));
+            whole.all(|commits| commits.flatten().is_some())
         });
         !whole && next_frame(bytes, frame.end, frame.salt, next).is_none()
     }
 
-    fn entry(&mut self, entry: &Entry<'_>, place: u64, segment: &mut Segment) {
-        let Some(stream) = entry.stream.or_else(|hash| self.known.get(&hash).copied().ok_or(hash)).ok() else {
-            return self.lose(place..place + 1);
+    /// Whose an entry is. Where the frame that named its stream cannot be read, one of those that were heard of may fit.
+    fn whose(&self, entry: &Entry<'_>, names: &mut Names) -> Option<Stream> {
+        let (name, stream) = match entry.name {
+            Name::Spelled(stream, name) => (name, stream),
+            Name::Known(name) => match names.get(&name) {
+                Some(stream) => return Some(*stream),
+                None => (name, *self.streams.iter().find(|stream| entry.may_be_of(name, stream))?),
+            },
         };
-        self.known.entry(frame::hash_of_stream(&stream)).or_insert(stream);
+        // Of two streams with one hash, only the first is ever referred to by it.
+        names.entry(name).or_insert(stream);
+        Some(stream)
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, place: u64, segment: &mut Segment, names: &mut Names) {
+        let Some(stream) = self.whose(entry, names) else { return self.lose(place..place + 1) };
+        self.streams.insert(stream);
         let commits = entry.commits(&stream);
         let count = commits.as_ref().map_or(entry.count, |commits| commits.len() as u64);
         let last = entry.first.saturating_add(count.saturating_sub(1));
@@ -164,5 +180,13 @@ impl Scan<'_> {
 
 /// The frame at `at`, or the next one behind what cannot be read.
 fn next_frame(bytes: &[u8], at: usize, salt: Salt, least: u32) -> Option<(usize, Frame<'_>)> {
-    (at..bytes.len()).find_map(|begin| Some((begin, frame::parse(bytes, begin, salt, least)?)))
+    let adjacent = adjacent_frame(bytes, at, salt, least);
+    adjacent.or_else(|| (at..bytes.len()).find_map(|begin| Some((begin, frame::parse(bytes, begin, salt, least)?))))
+}
+
+/// The frame `index`, if it lies where the one before it ends: at `at`, or where the next page begins.
+fn adjacent_frame(bytes: &[u8], at: usize, salt: Salt, index: u32) -> Option<(usize, Frame<'_>)> {
+    let places = [Some(at), page_after(at)];
+    let mut frames = places.into_iter().flatten().filter_map(|at| Some((at, frame::parse(bytes, at, salt, index)?)));
+    frames.find(|(_, frame)| frame.index == index)
 }

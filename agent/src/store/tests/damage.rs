@@ -3,7 +3,7 @@
 use super::*;
 
 /// Changes rows of the database behind the store's back.
-fn tamper(disk: &SimDisk, change: impl FnOnce(&redb::WriteTransaction)) {
+pub(super) fn tamper(disk: &SimDisk, change: impl FnOnce(&redb::WriteTransaction)) {
     let database = writer::open_database(disk, &Counters::default()).expect("opens");
     let transaction = writer::begin(&database).expect("begins");
     change(&transaction);
@@ -16,7 +16,7 @@ fn segments(disk: &SimDisk) -> Vec<String> {
 }
 
 /// Changes one byte of a commit, or the one `before` bytes in front of it.
-fn damage(disk: &SimDisk, commit: &CommitBytes, before: usize) {
+pub(super) fn damage(disk: &SimDisk, commit: &CommitBytes, before: usize) {
     let mut damaged = 0;
     for name in segments(disk) {
         disk.tamper(&name, |bytes| {
@@ -51,7 +51,7 @@ fn newer_data_is_refused_and_left_alone() {
     let before = disk.names();
     for _ in 0..2 {
         let refused = try_open_sim(&disk).expect_err("newer");
-        assert!(matches!(refused, StoreError::Newer { found: 3, known: 2 }), "{refused}");
+        assert!(matches!(refused, StoreError::Newer { found: 4, known: 3 }), "{refused}");
     }
     assert_eq!(disk.names(), before);
 }
@@ -102,6 +102,46 @@ fn damage_to_our_own_stream_is_remembered_until_there_is_a_new_identity() {
 }
 
 #[test]
+fn what_is_intact_of_ours_behind_damage_waits_to_be_made_again() {
+    // A commit, and the table of the frame that holds it and names the streams.
+    for before in [0, 12] {
+        let disk = SimDisk::default();
+        let (store, mut events, _) = open_sim(&disk);
+        store.set_identity(Identity { replica: replica(1) }).expect("room").wait().expect("durable");
+        append_durably(&store, &mut events, 1, vec![batch(1, 1, 1), batch(2, 1, 1)]);
+        append_durably(&store, &mut events, 2, vec![batch(1, 2, 1), batch(2, 2, 1)]);
+        append_durably(&store, &mut events, 3, vec![batch(1, 3, 2)]);
+        store.close().expect("closes");
+        damage(&disk, &commit(1, 1), before);
+        for _ in 0..2 {
+            let (store, _events, recovered) = open_sim(&disk);
+            assert!(recovered.own_damaged && !recovered.damaged);
+            assert!(recovered.log.iter().all(|run| run.stream != stream(1)), "{:?}", recovered.log);
+            assert_eq!(recovered.orphans.doubtful, vec![batch(1, 2, 3)], "{before}");
+            assert!(recovered.orphans.certain.is_empty());
+            store.close().expect("closes");
+        }
+        let (store, _events, _) = open_sim(&disk);
+        let reborn = Identity { replica: ReplicaId { incarnation: Incarnation(8), ..replica(1) } };
+        store.rebirth(reborn, None).expect("room").wait().expect("durable");
+        store.close().expect("closes");
+        let recovered = open_sim(&disk).2;
+        assert_eq!(recovered.orphans.doubtful, vec![batch(1, 2, 3)]);
+        assert!(!recovered.own_damaged);
+    }
+}
+
+#[test]
+fn another_life_does_not_inherit_what_was_confirmed_of_the_last() {
+    let identity = Some(Identity { replica: replica(1) });
+    let orphans = Orphans { doubtful: vec![batch(1, 2, 3)], unconfirmed_after: Some(17), ..Orphans::default() };
+    let recovered = Recovered { identity, orphans: orphans.clone(), ..Recovered::default() };
+    assert_eq!(recovered.clone().into_recovery(replica(1)).orphans, orphans);
+    let reborn = ReplicaId { incarnation: Incarnation(8), ..replica(1) };
+    assert_eq!(recovered.into_recovery(reborn).orphans, Orphans { unconfirmed_after: None, ..orphans });
+}
+
+#[test]
 fn damage_to_the_very_end_of_a_closed_log_is_noticed() {
     let disk = SimDisk::default();
     let (store, mut events, _) = open_sim(&disk);
@@ -110,7 +150,7 @@ fn damage_to_the_very_end_of_a_closed_log_is_noticed() {
     append_durably(&store, &mut events, 2, vec![batch(1, 4, 1)]);
     let killed = disk.after_power_cut(1);
     store.close().expect("closes");
-    for before in [0, 30] {
+    for before in [0, 15] {
         let disk = disk.after_power_cut(1);
         damage(&disk, &commit(1, 4), before);
         let recovered = open_sim(&disk).2;
@@ -118,7 +158,7 @@ fn damage_to_the_very_end_of_a_closed_log_is_noticed() {
         assert_eq!(recovered.log, vec![batch(1, 1, 3)]);
     }
     // Where the log was not closed, a broken end is what a power cut leaves of a write that nobody was told of.
-    damage(&killed, &commit(1, 4), 30);
+    damage(&killed, &commit(1, 4), 15);
     let (store, mut events, recovered) = open_sim(&killed);
     assert!(!recovered.own_damaged && recovered.cuts.is_empty());
     assert_eq!(recovered.log, vec![batch(1, 1, 3)]);
@@ -131,7 +171,7 @@ fn damage_to_the_very_end_of_a_closed_log_is_noticed() {
 
 #[test]
 fn damage_below_the_checkpoint_costs_only_history() {
-    for before in [0, 30] {
+    for before in [0, 15] {
         let disk = written();
         let (store, mut events, _) = open_sim(&disk);
         let both = [(stream(1), 4), (stream(2), 5)].into_iter().collect();
@@ -171,7 +211,7 @@ fn checkpointed(open: &dyn Fn() -> Opened) {
     append_durably(&store, &mut events, 1, vec![batch(1, 1, 3), batch(2, 1, 3)]);
     let orphans = Orphans { certain: vec![batch(9, 1, 1)], doubtful: Vec::new(), unconfirmed_after: None };
     let written = checkpoint(2, vector(1, 2), vec![object("a", 1), object("b", 2)]);
-    checkpoint_durably(&store, &mut events, Checkpoint { orphans, ..written });
+    checkpoint_durably(&store, &mut events, Checkpoint { orphans: Some(orphans), ..written });
     store.close().expect("closes");
 }
 
@@ -235,6 +275,31 @@ fn a_damaged_fact_lets_the_store_begin_anew() {
         });
         let identity = identity.then_some(Identity { replica: replica(1) });
         check_begins_anew(&|| open_sim(&disk), identity, orphans);
+    }
+}
+
+#[test]
+fn a_row_that_vanished_or_is_out_of_date_lets_the_store_begin_anew() {
+    let key = |name| layout::object_key(&object(name, 0).0);
+    let vanish = |transaction: &redb::WriteTransaction| {
+        let mut objects = transaction.open_table(layout::OBJECTS).expect("the table");
+        objects.remove(key("a").as_slice()).expect("removes").expect("was there");
+    };
+    let go_back = |transaction: &redb::WriteTransaction| {
+        let mut objects = transaction.open_table(layout::OBJECTS).expect("the table");
+        let row = layout::seal("objects", &key("a"), &layout::encode_object(&object("a", 7).1));
+        objects.insert(key("a").as_slice(), row.as_slice()).expect("writes").expect("was there");
+    };
+    let lose_the_vector = |transaction: &redb::WriteTransaction| {
+        let mut facts = transaction.open_table(layout::FACTS).expect("the table");
+        facts.remove(layout::FACT_VECTOR).expect("removes").expect("was there");
+    };
+    let ways: [&dyn Fn(&redb::WriteTransaction); 3] = [&vanish, &go_back, &lose_the_vector];
+    for way in ways {
+        let disk = SimDisk::default();
+        checkpointed(&|| open_sim(&disk));
+        tamper(&disk, way);
+        check_begins_anew(&|| open_sim(&disk), Some(Identity { replica: replica(1) }), 1);
     }
 }
 

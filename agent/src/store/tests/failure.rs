@@ -57,7 +57,7 @@ fn bytes_and_checkpoints_in_the_queue_are_bounded() {
 
 #[test]
 fn a_failing_disk_delays_and_loses_nothing() {
-    for mood in [Mood::Full, Mood::Short, Mood::SyncFails, Mood::Gone] {
+    for mood in [Mood::Full, Mood::Short, Mood::SyncFails, Mood::Stuck, Mood::Gone] {
         let disk = SimDisk::default();
         let (store, mut events, _) = open_sim(&disk);
         append_durably(&store, &mut events, 1, vec![batch(1, 1, 1)]);
@@ -80,6 +80,41 @@ fn a_failing_disk_delays_and_loses_nothing() {
         assert_eq!(open_sim(&disk).2.log, vec![batch(1, 1, 9)], "{mood:?}");
         let log = open_sim(&lost_power).2.log;
         assert!(log == vec![batch(1, 1, 1)] || log == vec![batch(1, 1, 2)], "{mood:?}: {log:?}");
+    }
+}
+
+#[test]
+fn a_disk_that_neither_syncs_nor_removes_collects_no_files() {
+    for keeps_one in [false, true] {
+        let disk = SimDisk::default();
+        let (store, mut events, _) = open_sim(&disk);
+        let mut appended = 0;
+        while appended < if keeps_one { 60 } else { 1 } {
+            appended += 1;
+            append_durably(&store, &mut events, appended, vec![batch(1, appended, 1)]);
+        }
+        if keeps_one {
+            // Gives up segments, of which some wait to be used again.
+            let written = checkpoint(99, vector(1, appended), Vec::new());
+            let log_first = vec![(stream(1), appended)];
+            checkpoint_durably(&store, &mut events, Checkpoint { log_first, ..written });
+        }
+        let before = disk.names().len();
+        disk.become_mood(Mood::Stuck);
+        store.append(appended + 1, vec![batch(1, appended + 1, 1)]).expect("room");
+        let (begun, tries) = (Instant::now(), disk.operations() + 40);
+        while disk.operations() < tries {
+            assert!(begun.elapsed() < SOON, "it does not try again");
+            std::thread::yield_now();
+        }
+        assert!(disk.names().len() <= before + 1, "{before} files, then {:?}", disk.names());
+        disk.become_mood(Mood::Works);
+        while next(&mut events) != (StoreEvent::Appended { token: appended + 1 }) {}
+        store.close().expect("closes");
+        let (store, _events, recovered) = open_sim(&disk);
+        assert!(recovered.cuts.is_empty() && !recovered.own_damaged);
+        assert_eq!(recovered.log.last().and_then(|run| run.commits.last()), Some(&commit(1, appended + 1)));
+        store.close().expect("closes");
     }
 }
 

@@ -119,7 +119,7 @@ fn a_power_cut_at_each_operation_loses_nothing_confirmed() {
 
 #[test]
 fn a_disk_that_failed_and_works_again_is_not_trusted_with_what_it_failed_to_take() {
-    for mood in [Mood::Full, Mood::Short, Mood::SyncFails, Mood::Gone] {
+    for mood in [Mood::Full, Mood::Short, Mood::SyncFails, Mood::Stuck, Mood::Gone] {
         for after in 1..12 {
             let disk = begun();
             let (store, mut events, _) = open_sim(&disk);

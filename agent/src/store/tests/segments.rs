@@ -123,6 +123,36 @@ fn a_lone_commit_takes_one_sync_and_little_more_than_its_bytes() {
     let after = store.stats();
     assert_eq!(after.syncs - before.syncs, 1);
     let overhead = after.bytes_written - before.bytes_written - commit(1, 2).len() as u64;
-    assert!(overhead <= 48, "{overhead} bytes beside the commit");
+    assert!(overhead <= 24, "{overhead} bytes beside the commit");
     store.close().expect("closes");
+}
+
+#[test]
+fn small_frames_lie_in_one_page_each() {
+    const PAGE: usize = 4096;
+    const COMMITS: u64 = 2_000;
+    let disk = SimDisk::default();
+    let open = |disk: &SimDisk| Store::open_on(Arc::new(disk.clone()), 1 << 20, PATIENCE).expect("opens");
+    let (store, mut events, _) = open(&disk);
+    for seq in 1..=COMMITS {
+        append_durably(&store, &mut events, seq, vec![batch(1, seq, 1)]);
+    }
+    let killed = disk.after_power_cut(1);
+    store.close().expect("closes");
+    let name = disk.names().into_iter().find(|name| name.ends_with(".log")).expect("a segment");
+    disk.tamper(&name, |bytes| {
+        for seq in 1..=COMMITS {
+            let commit = commit(1, seq);
+            let at = bytes.windows(commit.len()).position(|found| found == commit.as_bytes()).expect("is there");
+            // A frame's last byte is the last of its commit, and it is longer than that by what stands before it.
+            let (begin, last) = (at - 20, at + commit.len() - 1);
+            assert!(begin / PAGE == last / PAGE || begin % PAGE >= PAGE - 4, "commit {seq} lies at {at}");
+        }
+    });
+    for disk in [&disk, &killed] {
+        let (store, _events, recovered) = open(disk);
+        assert_eq!(recovered.log, vec![batch(1, 1, COMMITS)]);
+        assert!(recovered.cuts.is_empty() && !recovered.own_damaged);
+        store.close().expect("closes");
+    }
 }

@@ -11,15 +11,15 @@ use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Scope, Stream};
 use selvedge_sync::key::Key;
 use serde::de::DeserializeOwned;
 
-use super::Ground;
-use crate::store::contents::{for_each_row, reading_failed};
+use super::{Ground, two_to_three};
+use crate::store::contents::{for_each_row, guarded, reading_failed};
 use crate::store::error::StoreError;
 use crate::store::layout::{
-    self, FACT_AHEAD, FACT_FORMAT, FACT_IDENTITY, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS, LogPlace, META, OBJECTS,
+    self, FACT_AHEAD, FACT_IDENTITY, FACT_LOG, FACT_OWN_DAMAGED, FACT_VECTOR, FACTS, LogPlace, META, OBJECTS,
     ROW_BYTES_MAX,
 };
 use crate::store::log::{Log, Rows};
-use crate::store::recovery::{failed, put_place};
+use crate::store::recovery::failed;
 use crate::store::{Identity, runs, writer};
 
 /// Encoded commits, by stream and sequence number.
@@ -40,7 +40,7 @@ struct Old {
 }
 
 pub(super) fn run(ground: &Ground<'_>) -> Result<(), StoreError> {
-    let old = read(ground.database)?;
+    let old = guarded(|| read(ground.database))?;
     let vector: VersionVector = old.fact(FACT_VECTOR).unwrap_or_default();
     let own = old.fact::<Identity>(FACT_IDENTITY).map(|identity| Stream::global(identity.replica));
     let own_damaged = own.is_some_and(|own| {
@@ -50,7 +50,7 @@ pub(super) fn run(ground: &Ground<'_>) -> Result<(), StoreError> {
     // Written before the transaction that makes it the log. Until then it is a generation that nobody reads.
     let mut log = Log::anew(ground.folder, 0).map_err(failed)?;
     log.append_all(&runs::intact(old.log.clone())).map_err(failed)?;
-    write(ground.database, &old, &log, own_damaged).map_err(StoreError::failed)
+    guarded(|| write(ground.database, &old, &log, own_damaged).map_err(StoreError::failed))
 }
 
 fn read(database: &Database) -> Result<Old, StoreError> {
@@ -111,9 +111,11 @@ fn write(database: &Database, old: &Old, log: &Log, own_damaged: bool) -> Result
         if own_damaged {
             facts.insert(FACT_OWN_DAMAGED, [].as_slice())?;
         }
-        put_place(&mut facts, &LogPlace { generation: log.generation(), covered: 0, firsts: Vec::new() })?;
-        facts.insert(FACT_FORMAT, 2_u32.to_le_bytes().as_slice())?;
+        let place = LogPlace { generation: log.generation(), covered: 0, firsts: Vec::new() };
+        let row = layout::seal("facts", FACT_LOG.as_bytes(), &codec::encode(&place));
+        facts.insert(FACT_LOG, row.as_slice())?;
     }
+    two_to_three::finish(&transaction)?;
     Ok(transaction.commit()?)
 }
 
