@@ -136,8 +136,11 @@ impl Gate {
             Role::Listener => {
                 let (mut stream, purpose, first) = in_time(HANDSHAKE_TIMEOUT, opened(muxer)).await?;
                 if purpose == PURPOSE_JOIN {
-                    let joining = self.register(&mut stream, other, first);
-                    return in_time(JOIN_TIMEOUT, drive(muxer, joining)).await;
+                    let mut is_answered = false;
+                    let joining = self.register(&mut stream, other, first, &mut is_answered);
+                    let ended = in_time(JOIN_TIMEOUT, drive(muxer, joining)).await;
+                    // Who has its answer hangs up.
+                    return if is_answered { Err(GateError::Joined) } else { ended };
                 }
                 in_time(HANDSHAKE_TIMEOUT, drive(muxer, self.receive(&mut stream, other, &first))).await
             }
@@ -169,7 +172,13 @@ impl Gate {
     }
 
     /// The listener's side, for whoever comes to join.
-    async fn register(&self, stream: &mut SubstreamBox, joiner: NodeId, first: Vec<u8>) -> Result<(), GateError> {
+    async fn register(
+        &self,
+        stream: &mut SubstreamBox,
+        joiner: NodeId,
+        first: Vec<u8>,
+        is_answered: &mut bool,
+    ) -> Result<(), GateError> {
         let mut question = first;
         for asked in 1..=QUESTIONS_MAX {
             let answer = match &self.registrar {
@@ -181,6 +190,7 @@ impl Gate {
                 return Err(GateError::NotInvited);
             };
             if asked == QUESTIONS_MAX {
+                *is_answered = true;
                 part(stream, ANSWER, &answer).await;
                 break;
             }
