@@ -79,6 +79,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         }
         Command::Invite(args) => membership::invite(&args, &mut connect(&args.client)).await,
         Command::Revoke(args) => membership::revoke(&args, &mut connect(&args.client)).await,
+        Command::RotateAuthority(args) => membership::rotate(&args, &mut connect(&args)).await,
         Command::Deploy(args) => deploy::deploy(&args, &mut connect(&args.client)).await,
         Command::Undeploy(args) => deploy::undeploy(&args.name, args.client.json, &mut connect(&args.client)).await,
         Command::Call(args) => call::call(&args, &mut connect(&args.client)).await,

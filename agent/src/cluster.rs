@@ -21,7 +21,7 @@ pub use invitation::{Denied, Invitation, Invitations, TOKEN_ADDRESSES_MAX, Terms
 pub use join::{Answer, BACKDATED_S, Desk, JoinError, Joining, Question};
 pub use revocation::Revocation;
 pub use signed::{AuthorityId, Signed};
-pub use trust::{Refusal, Span, Trust};
+pub use trust::{EndorsementError, Refusal, Span, Trust};
 
 /// Seconds since 1970.
 pub type UnixSeconds = u64;

@@ -24,7 +24,7 @@ use selvedge_sync::change::Change;
 use selvedge_sync::id::ReplicaId;
 use selvedge_sync::key::Key;
 
-pub use self::cluster::{AuthorityEntry, CertificateEntry, Cluster, InviteWanted, Invited, Revoked};
+pub use self::cluster::{AuthorityEntry, CertificateEntry, Cluster, InviteWanted, Invited, Revoked, Rotated};
 pub use self::error::{Fault, ServiceError};
 pub use self::events::{
     CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, MemberEvent, Notice, Notices, ParseEventIdError,
@@ -53,6 +53,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// Puts the member of this id or name out of the cluster, for ever. Only an authority's host can.
     fn revoke(&self, node: &str) -> impl Future<Output = Result<Revoked, ServiceError>> + Send;
+
+    /// Puts a new authority in the place of the present one, which endorses it. Only an authority's host can.
+    fn rotate_authority(&self) -> impl Future<Output = Result<Rotated, ServiceError>> + Send;
 
     /// Every member that this agent knows, itself included, in order of name.
     fn nodes(&self) -> Vec<Node>;

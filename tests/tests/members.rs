@@ -108,3 +108,26 @@ fn a_certificate_is_renewed_before_it_expires() {
     eventually("it is renewed", PATIENCE, || (left() >= 8).then_some(()));
     assert_eq!(first.alive(), 2);
 }
+
+#[test]
+fn authorities_follow_each_other_and_nobody_has_to_be_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| Launch::new(folder.path(), name).with(&["--listen", "127.0.0.1:0"]);
+    let first = at("first").founding("games").start();
+    let absent = at("absent").invited_by(&first).start();
+    eventually("both are there", PATIENCE, || (absent.alive() == 2).then_some(()));
+    let (absent, _) = absent.stop();
+    let before = cluster(&first, "id");
+    let next = first.json(&["rotate-authority"])["authority"].clone();
+    assert_ne!(next, before);
+    assert_eq!(cluster(&first, "id"), before, "the cluster keeps its name");
+    let (first, _) = first.stop();
+    let address = |agent: &Agent| agent.listen()[0].clone();
+    let first = first.start();
+    let third = at("third").invited_by(&first).start();
+    // Who was away knows nothing of the new authority, and believes whoever shows by what it is known.
+    let absent = absent.with(&["--bootstrap", &address(&third)]).start();
+    for agent in [&first, &third, &absent] {
+        eventually("all are there", PATIENCE, || (agent.alive() == 3).then_some(()));
+    }
+}

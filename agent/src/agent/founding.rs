@@ -17,7 +17,7 @@ use crate::cluster::{
 use crate::net::{self, JoinFailed};
 
 /// How long an authority may sign, in seconds: ten years, with a successor endorsed long before.
-const AUTHORITY_LIFETIME_S: u64 = 10 * 365 * 86_400;
+pub(super) const AUTHORITY_LIFETIME_S: u64 = 10 * 365 * 86_400;
 
 /// Who became a member of what.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::data::Data;
 use super::office::Office;
 use super::standing::{Development, Standing};
 use super::vetting::{Vetting, take_revocations};
-use crate::cluster::Folder;
+use crate::cluster::{Desk, Folder};
 use crate::config::Config;
 use crate::net::{Admission, Net, Registrar};
 use crate::view::StateView;
@@ -31,7 +31,9 @@ impl Membership {
         let folder = Folder::in_data_dir(&config.node.data_dir);
         let lifetime_s = config.cluster.certificate_lifetime.as_secs();
         let office = folder.authority()?.map(|authority| {
-            Office::open(authority, lifetime_s, standing.clone(), data.store.clone(), data.invitations.as_deref())
+            let desk = Desk { authority, lifetime_s };
+            let kept = data.invitations.as_deref();
+            Office::open(desk, folder.clone(), standing.clone(), data.store.clone(), kept)
         });
         Ok(Some(Self { standing, office, folder }))
     }

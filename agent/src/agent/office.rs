@@ -2,15 +2,19 @@
 //!
 //! Owns the invitations, which the store keeps by hash. The invariant: a token counts as used before its bearer is told so.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use selvedge_sync::codec;
 use selvedge_sync::id::NodeId;
 use tokio::sync::Mutex;
 
+use super::founding::AUTHORITY_LIFETIME_S;
 use super::standing::{Standing, now_s};
-use crate::cluster::{Authority, Denied, Desk, Invitations, Papers, Revocation, Terms, Token, UnixSeconds};
+use crate::cluster::{
+    Authority, AuthorityId, BACKDATED_S, Denied, Desk, EndorsementError, Folder, FolderError, Invitations, Papers,
+    Refusal, Revocation, Span, Terms, Token, UnixSeconds,
+};
 use crate::net::Registrar;
 use crate::store::Store;
 
@@ -25,7 +29,8 @@ const INVITATIONS_BYTES_MAX: usize = 512 * 1024;
 pub(super) struct Office(Arc<Inner>);
 
 struct Inner {
-    desk: Desk,
+    desk: std::sync::Mutex<Desk>,
+    folder: Folder,
     standing: Standing,
     store: Store,
     invitations: Mutex<Invitations>,
@@ -42,22 +47,57 @@ pub(super) enum InviteError {
     Randomness(#[from] getrandom::Error),
 }
 
+/// Why the authority is the one that it was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RotateError {
+    #[error(transparent)]
+    Endorsement(#[from] EndorsementError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("the new authority's own certificate is not believed: {0}")]
+    Papers(#[from] Refusal),
+    #[error("the system gives no randomness: {0}")]
+    Randomness(#[from] getrandom::Error),
+}
+
 impl Office {
     /// Opens with the invitations that the store has kept.
-    pub(super) fn open(
-        authority: Authority,
-        lifetime_s: u64,
-        standing: Standing,
-        store: Store,
-        kept: Option<&[u8]>,
-    ) -> Self {
+    pub(super) fn open(desk: Desk, folder: Folder, standing: Standing, store: Store, kept: Option<&[u8]>) -> Self {
         let kept = kept.map(|bytes| codec::decode(bytes, INVITATIONS_BYTES_MAX));
         let invitations = kept.transpose().unwrap_or_else(|error| {
             tracing::error!(%error, "the stored invitations cannot be read; whoever was invited needs a new token");
             None
         });
-        let desk = Desk { authority, lifetime_s };
-        Self(Arc::new(Inner { desk, standing, store, invitations: Mutex::new(invitations.unwrap_or_default()) }))
+        let (desk, invitations) = (std::sync::Mutex::new(desk), Mutex::new(invitations.unwrap_or_default()));
+        Self(Arc::new(Inner { desk, folder, standing, store, invitations }))
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.0.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a new authority in the place of the present one, which endorses it. Certificates of both are believed, those of the
+    /// former until its time is over. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The cluster has had too many, or the disk refuses; then the present one goes on.
+    pub(super) fn rotate(&self) -> Result<AuthorityId, RotateError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)?;
+        let next = Authority::from_seed(&seed);
+        let (mut desk, standing, folder) = (self.desk(), &self.0.standing, &self.0.folder);
+        let (own, mut trust) = (standing.own(), standing.trust());
+        let from = now_s().saturating_sub(BACKDATED_S);
+        let span = Span { from, to: now_s().saturating_add(AUTHORITY_LIFETIME_S) };
+        trust.add(&desk.authority.endorse(own.cluster, next.id(), span))?;
+        // The endorsement first: a crash before the key is kept leaves an authority that never signs, and the former one goes on.
+        folder.keep_trust(&trust)?;
+        folder.keep_authority(&seed)?;
+        desk.authority = next;
+        let papers = trust.papers(&desk.renew(own, now_s()));
+        folder.keep_certificate(&papers.certificate)?;
+        standing.renew(papers)?;
+        Ok(desk.authority.id())
     }
 
     /// Makes a token for somebody who is to find us at `addresses`.
@@ -87,7 +127,7 @@ impl Office {
 
     /// The signed word that a node's key is to be believed no more.
     pub(super) fn revoke(&self, node: NodeId) -> Revocation {
-        self.0.desk.authority.revoke(self.0.standing.own().cluster, node, now_s())
+        self.desk().authority.revoke(self.0.standing.own().cluster, node, now_s())
     }
 
     /// Papers that say of a member what its present ones say, for longer; `None` for whoever is none.
@@ -95,7 +135,7 @@ impl Office {
         let standing = &self.0.standing;
         let own = standing.own();
         let claims = if node == own.node { Some(own) } else { standing.claims_of(node, now_s()) };
-        Some(standing.trust().papers(&self.0.desk.renew(claims?, now_s())))
+        Some(standing.trust().papers(&self.desk().renew(claims?, now_s())))
     }
 
     async fn answer(&self, node: NodeId, question: &[u8]) -> Option<Vec<u8>> {
@@ -103,7 +143,7 @@ impl Office {
         let (trust, own) = (standing.trust(), standing.certificate());
         let mut invitations = self.0.invitations.lock().await;
         let mut next = invitations.clone();
-        let answer = self.0.desk.answer(question, node, (&trust, &own), &mut next, now_s())?;
+        let answer = self.desk().answer(question, node, (&trust, &own), &mut next, now_s())?;
         if *invitations != next {
             // Told before it is durable, a token could be used again after a crash.
             if let Err(error) = self.keep(&next).await {

@@ -7,7 +7,7 @@ use selvedge_sync::id::NodeId;
 use selvedge_sync::scalar::Scalar;
 
 use super::membership::Membership;
-use super::office::{InviteError, Office};
+use super::office::{InviteError, Office, RotateError};
 use super::service::AgentService;
 use super::standing::now_s;
 use super::vetting::revocations_key;
@@ -15,7 +15,7 @@ use crate::cluster::{TOKEN_ADDRESSES_MAX, UnixSeconds};
 use crate::config::CLUSTER_DEFAULT;
 use crate::service::{
     AuthorityEntry, CertificateEntry, Cluster, ClusterStatus, CommitError, CommitOptions, Fault, InviteWanted, Invited,
-    Revoked, Service, ServiceError,
+    Revoked, Rotated, Service, ServiceError,
 };
 
 /// The cluster and this agent's papers.
@@ -92,6 +92,22 @@ pub(super) async fn invite(service: &AgentService, wanted: InviteWanted) -> Resu
         ServiceError::new(fault, code, error.to_string())
     })?;
     Ok(Invited { token: token.reveal(), expires: moment(expires), addresses })
+}
+
+/// Puts a new authority in the place of the present one.
+pub(super) async fn rotate(service: &AgentService) -> Result<Rotated, ServiceError> {
+    let office = office(service)?.clone();
+    let rotated = tokio::task::spawn_blocking(move || office.rotate()).await;
+    let rotated = rotated.map_err(|_| ServiceError::new(Fault::Internal, "internal", "the rotation did not end"))?;
+    rotated.map(|authority| Rotated { authority: authority.to_string() }).map_err(|error| {
+        let (fault, code) = match &error {
+            RotateError::Endorsement(_) => (Fault::Conflict, "too_many_authorities"),
+            RotateError::Folder(_) | RotateError::Papers(_) | RotateError::Randomness(_) => {
+                (Fault::Unavailable, "not_rotated")
+            }
+        };
+        ServiceError::new(fault, code, error.to_string())
+    })
 }
 
 /// Puts a member out. Answers when that is on this disk; it reaches the others as every commit does.

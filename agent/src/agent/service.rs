@@ -30,8 +30,8 @@ use crate::net::Net;
 use crate::service::{
     ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence,
     ConvergencePeer, EventsWanted, Health as HealthReport, InviteWanted, Invited, KeyEntry, KeyPage, Location, Node,
-    NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Service, ServiceError, StateEntry, StateStatus,
-    Status, Workload,
+    NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Rotated, Service, ServiceError, StateEntry,
+    StateStatus, Status, Workload,
 };
 use crate::store::Store;
 use crate::view::StateView;
@@ -166,6 +166,10 @@ impl Service for AgentService {
 
     async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
         papers::revoke(self, node).await
+    }
+
+    async fn rotate_authority(&self) -> Result<Rotated, ServiceError> {
+        papers::rotate(self).await
     }
 
     fn workloads(&self) -> Vec<Workload> {

@@ -60,6 +60,7 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/v1/status", get(host::status::<S>))
         .route("/v1/nodes", get(host::nodes::<S>))
         .route("/v1/cluster", get(cluster::show::<S>))
+        .route("/v1/cluster/authority", post(cluster::rotate::<S>))
         .route("/v1/cluster/invitations", post(cluster::invite::<S>))
         .route("/v1/cluster/revocations", post(cluster::revoke::<S>))
         .route("/v1/convergence", get(host::convergence::<S>))

@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Converged(ConvergedArgs),
     /// Put a member out of the cluster, for ever and everywhere
     Revoke(RevokeArgs),
+    /// Put a new authority in the place of the present one; what that has signed holds on
+    RotateAuthority(ClientArgs),
     /// Check a configuration file
     CheckConfig(CheckConfigArgs),
     /// Show the version

@@ -6,7 +6,7 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 
-use super::args::{InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, RevokeArgs};
+use super::args::{ClientArgs, InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, RevokeArgs};
 use super::client::Client;
 use super::connection::Ask;
 use super::error::CliError;
@@ -77,6 +77,17 @@ pub(crate) async fn revoke(args: &RevokeArgs, client: &mut Client) -> Result<(),
     let json = client.json(ask).await?;
     print_either(args.client.json, &json, |json| {
         format!("{} is revoked; members disconnect it as they hear of it", json["node"].as_str().unwrap_or_default())
+    })
+}
+
+/// Puts a new authority in the place of the present one.
+///
+/// # Errors
+/// No agent answers, or it is no authority's.
+pub(crate) async fn rotate(args: &ClientArgs, client: &mut Client) -> Result<(), CliError> {
+    let json = client.json(Ask::post("/v1/cluster/authority", &json!({}))).await?;
+    print_either(args.json, &json, |json| {
+        format!("{} signs from now on", json["authority"].as_str().unwrap_or_default())
     })
 }
 

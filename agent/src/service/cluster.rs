@@ -74,6 +74,13 @@ pub struct Invited {
     pub addresses: Vec<String>,
 }
 
+/// The authority that signs from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// Its key.
+    pub authority: String,
+}
+
 /// A member that was put out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoked {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{Answer, App};
 use crate::api::body;
-use crate::service::{Cluster, Fault, InviteWanted, Invited, Revoked, Service, ServiceError};
+use crate::service::{Cluster, Fault, InviteWanted, Invited, Revoked, Rotated, Service, ServiceError};
 
 /// The longest that a token may be usable, in seconds: a month, for hosts that are shipped by mail.
 const TTL_MAX_S: u64 = 30 * 86_400;
@@ -75,6 +75,10 @@ pub(in crate::api) async fn revoke<S: Service>(
 ) -> Answer<Json<Revoked>> {
     let Revoke { node } = shape(body::json(&headers, body).await?.value)?;
     Ok(Json(app.service().revoke(&node).await?))
+}
+
+pub(in crate::api) async fn rotate<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Rotated>> {
+    Ok(Json(app.service().rotate_authority().await?))
 }
 
 fn shape<T: for<'de> Deserialize<'de>>(value: serde_json::Value) -> Result<T, ServiceError> {

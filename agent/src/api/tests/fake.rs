@@ -128,6 +128,10 @@ impl Service for Fake {
         Ok(Invited { token: "selvedge-join-x".into(), expires, addresses: vec!["127.0.0.1:7412".into()] })
     }
 
+    async fn rotate_authority(&self) -> Result<Rotated, ServiceError> {
+        Ok(Rotated { authority: "11111".into() })
+    }
+
     async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
         let node = node.parse().map_err(|_| ServiceError::not_found("unknown_node", "member", node).at("node"))?;
         Ok(Revoked { node, commit: self.made() })
