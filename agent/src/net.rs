@@ -245,6 +245,8 @@ struct Shared {
     learned: Mutex<BTreeMap<NodeId, Vec<String>>>,
     /// Who is to be disconnected.
     expelled: Mutex<BTreeSet<NodeId>>,
+    /// Who is never dialed again.
+    forbidden: Mutex<BTreeSet<NodeId>>,
     /// There are hints or learned addresses to be taken, or somebody is to be disconnected.
     work: Notify,
     stop: CancellationToken,
@@ -348,6 +350,9 @@ impl Net {
     /// replaces earlier ones, and an empty list forgets it. At most 8 addresses are kept per member, of 1,024 members;
     /// what is unusable or too many is counted.
     pub fn learn(&self, node: NodeId, addresses: Vec<String>) {
+        if !addresses.is_empty() && lock(&self.shared.forbidden).contains(&node) {
+            return;
+        }
         let mut learned = lock(&self.shared.learned);
         if learned.len() >= dialer::MEMBERS_MAX && !learned.contains_key(&node) {
             self.shared.tally.count(NetReason::AddressLimit);
@@ -364,6 +369,14 @@ impl Net {
             lock(&self.shared.expelled).insert(node);
             self.shared.work.notify_one();
         }
+    }
+
+    /// The same for a node that will never be a member again: nor is it dialed any more.
+    pub fn forbid(&self, node: NodeId) {
+        if lock(&self.shared.forbidden).insert(node) {
+            self.learn(node, Vec::new());
+        }
+        self.expel(node);
     }
 
     /// The connected members, ordered by node id.

@@ -73,6 +73,8 @@ fn who_is_revoked_is_out_everywhere_and_stays_out() {
     for agent in [&first, &second] {
         eventually("it is cut off", PATIENCE, || (!connected(agent, &thief)).then_some(()));
         eventually("everybody knows", PATIENCE, || (cluster(agent, "revoked") == json!(1)).then_some(()));
+        let nodes = agent.json(&["nodes"]);
+        assert!(nodes.as_array().is_some_and(|nodes| nodes.iter().all(|node| node["id"] != json!(thief.node()))));
     }
     eventually("it is told why", PATIENCE, || thief.log().contains("it was revoked").then_some(()));
 

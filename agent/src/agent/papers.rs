@@ -40,7 +40,7 @@ pub(super) fn cluster(membership: &Membership) -> Cluster {
             not_after: moment(own.not_after),
             seconds_left: own.not_after.saturating_sub(now_s()),
         },
-        revoked: membership.standing.revoked(),
+        revoked: membership.standing.revoked().len(),
     }
 }
 
@@ -55,7 +55,7 @@ pub(super) fn status(membership: Option<&Membership>, (members, alive): (usize, 
         id: trust.cluster().to_string(),
         name: trust.name().to_owned(),
         certificate_seconds_left: Some(standing.own().not_after.saturating_sub(now_s())),
-        revoked: standing.revoked(),
+        revoked: standing.revoked().len(),
         members,
         alive,
         epoch,

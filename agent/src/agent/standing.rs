@@ -114,9 +114,9 @@ impl Standing {
         Ok(())
     }
 
-    /// How many nodes are revoked.
-    pub(super) fn revoked(&self) -> usize {
-        self.inner().revoked.len()
+    /// Who is revoked.
+    pub(super) fn revoked(&self) -> BTreeSet<NodeId> {
+        self.inner().revoked.clone()
     }
 
     /// Those who were let in and are members no more.

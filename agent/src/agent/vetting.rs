@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::office::Office;
 use super::standing::{Standing, now_s};
 use crate::cluster::{BACKDATED_S, Claims, Folder, Papers, ROLE_AUTHORITY, Revocation, UnixSeconds};
+use crate::members::gossip::SharedMembers;
 use crate::net::{Lane, Net};
 use crate::view::StateView;
 
@@ -69,6 +70,7 @@ pub(super) struct Vetting {
     pub(super) folder: Folder,
     pub(super) view: StateView,
     pub(super) net: Net,
+    pub(super) members: SharedMembers,
 }
 
 impl Vetting {
@@ -85,6 +87,10 @@ impl Vetting {
             self.view.read(|replica| take_revocations(&self.standing, replica, &mut read));
             let now = now_s();
             self.standing.fallen(now).into_iter().for_each(|node| self.net.expel(node));
+            for node in self.standing.revoked() {
+                self.net.forbid(node);
+                self.members.with(|members| members.put_out(node));
+            }
             let own = self.standing.own();
             let pause = (lifetime(&own) / 10).clamp(1, RENEWAL_PAUSE_MAX_S);
             if now >= renewal_due(&own) && now >= asked + pause {

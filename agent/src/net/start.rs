@@ -57,6 +57,7 @@ pub(super) async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetE
         unreached: Mutex::new(dialer.unreached()),
         learned: Mutex::default(),
         expelled: Mutex::default(),
+        forbidden: Mutex::default(),
         work: Notify::new(),
         stop: CancellationToken::new(),
         stopped: CancellationToken::new(),
