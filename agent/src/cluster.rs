@@ -1,6 +1,6 @@
 //! Who belongs to a cluster: authorities that sign, certificates that members carry, tokens that strangers trade for one.
 //!
-//! Pure: keys, clocks and randomness are arguments; files are [`folder`]'s, bytes on a connection the network's. A cluster is
+//! Pure: keys, clocks and randomness are arguments; files are `folder`'s, bytes on a connection the network's. A cluster is
 //! named by the key of its first authority. Whoever knows that name can judge every certificate, for an authority is only
 //! believed when one that was believed before has endorsed it. The invariants: nothing that is signed for one purpose can be
 //! used for another; a token admits once; no private key and no token is ever printed or stored as it is.

@@ -44,7 +44,7 @@ impl FromStr for AuthorityId {
     }
 }
 
-/// A document as its authority signed it. Nothing in it is to be believed before [`Signed::open`] and whoever judges the signer.
+/// A document as its authority signed it. Nothing in it is to be believed before its signature was verified and its signer judged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Signed {
     /// The encoded document.
