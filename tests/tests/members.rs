@@ -32,11 +32,17 @@ fn a_token_makes_one_member_and_strangers_stay_outside() {
     let late = at("late").prepare(&["join", token]);
     assert!(late.code == 1 && late.stderr.contains("used by another node"), "{late:?}");
     assert_eq!(second.prepare(&["init"]).code, 1, "a member's directory is not founded over");
+    // What another mesh has left in a directory is not brought along unasked.
+    let (used, _) = at("used").start().stop();
+    let state = used.prepare(&["init"]);
+    assert!(state.code == 1 && state.stderr.contains("--keep-state"), "{state:?}");
     let mistyped = at("typo").prepare(&["join", &token[..token.len() - 1]]);
     assert!(mistyped.code == 2 && mistyped.stderr.contains("mistyped"), "{mistyped:?}");
 
     // Without a word about where the others are: the token said it.
     let second = second.start();
+    let running = at("kiosk").prepare(&["join", token]);
+    assert!(running.code == 1 && running.stderr.contains("an agent runs in"), "{running:?}");
     for agent in [&first, &second] {
         eventually("both are there", PATIENCE, || (agent.alive() == 2).then_some(()));
     }

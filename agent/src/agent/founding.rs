@@ -15,6 +15,8 @@ use crate::cluster::{
     Span, Token,
 };
 use crate::net::{self, JoinFailed};
+use crate::runtime_info::RuntimeInfo;
+use crate::store::Store;
 
 /// How long an authority may sign, in seconds: ten years, with a successor endorsed long before.
 pub(super) const AUTHORITY_LIFETIME_S: u64 = 10 * 365 * 86_400;
@@ -55,6 +57,24 @@ pub enum FoundingError {
         /// Of which cluster.
         cluster: AuthorityId,
     },
+    /// An agent runs in it.
+    #[error("an agent runs in {} (process {pid}); stop it first; nothing was changed", path.display())]
+    Running {
+        /// Which.
+        path: PathBuf,
+        /// Its process.
+        pid: u32,
+    },
+    /// It holds the state of an agent that belonged to no cluster, all of which it would bring along.
+    #[error(
+        "{} holds the state of an agent without a cluster, which would become everybody's; take an empty folder, or bring it \
+         along with --keep-state; nothing was changed",
+        path.display()
+    )]
+    HoldsState {
+        /// Which.
+        path: PathBuf,
+    },
     /// It holds no authority's key.
     #[error("{} holds no authority's key; nothing was changed", path.display())]
     NoAuthority {
@@ -89,8 +109,9 @@ pub fn found(
     cluster_name: &str,
     (name, region): (String, String),
     lifetime_s: u64,
+    keep_state: bool,
 ) -> Result<Member, FoundingError> {
-    let (folder, key) = prepare(data_dir)?;
+    let (folder, key) = prepare(data_dir, None, keep_state)?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let authority = Authority::from_seed(&seed);
@@ -118,7 +139,7 @@ pub fn enroll(
     let (Some(authority), Some((trust, _))) = (office.authority()?, office.load()?) else {
         return Err(FoundingError::NoAuthority { path: authority_dir.to_owned() });
     };
-    let (folder, key) = prepare(data_dir)?;
+    let (folder, key) = prepare(data_dir, None, false)?;
     let claims = claims(trust.cluster(), key.node(), named, &[ROLE_MEMBER], lifetime_s);
     folder.enter(&trust, &authority.certify(&claims))?;
     Ok(member(claims, trust.name()))
@@ -129,8 +150,13 @@ pub fn enroll(
 /// # Errors
 /// Nobody let us in, `data_dir` is a member's already, or the disk refuses. A token whose answer was lost can be used again from
 /// the same data directory.
-pub async fn join(token: &Token, data_dir: &Path, (name, region): (String, String)) -> Result<Member, FoundingError> {
-    let (folder, key) = prepare(data_dir)?;
+pub async fn join(
+    token: &Token,
+    data_dir: &Path,
+    (name, region): (String, String),
+    keep_state: bool,
+) -> Result<Member, FoundingError> {
+    let (folder, key) = prepare(data_dir, Some(token.cluster), keep_state)?;
     let mut tried = Vec::new();
     for address in &token.addresses {
         let mut joining = Joining::new(token.clone(), key.node(), name.clone(), region.clone());
@@ -151,13 +177,27 @@ pub async fn join(token: &Token, data_dir: &Path, (name, region): (String, Strin
     Err(FoundingError::NotJoined(tried))
 }
 
-/// A data directory with a key and without a cluster.
-fn prepare(data_dir: &Path) -> Result<(Folder, NodeKey), FoundingError> {
-    let refused = |source| FoundingError::DataDir { path: data_dir.to_owned(), source };
+/// A data directory with a key that may become a member's of `cluster`, or of a new one: in which no agent runs, and which is
+/// nobody's yet, or a member's of the same cluster that joins again.
+fn prepare(
+    data_dir: &Path,
+    cluster: Option<AuthorityId>,
+    keep_state: bool,
+) -> Result<(Folder, NodeKey), FoundingError> {
+    let path = data_dir.to_owned();
+    let refused = |source| FoundingError::DataDir { path: path.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(refused)?;
+    let running = RuntimeInfo::read(data_dir).ok().flatten().map(|info| info.pid);
+    if let Some(pid) = running.filter(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+        return Err(FoundingError::Running { path, pid });
+    }
     let folder = Folder::in_data_dir(data_dir);
-    if let Some((trust, _)) = folder.load()? {
-        return Err(FoundingError::Member { path: data_dir.to_owned(), cluster: trust.cluster() });
+    match folder.load()? {
+        Some((trust, _)) if Some(trust.cluster()) != cluster => {
+            return Err(FoundingError::Member { path, cluster: trust.cluster() });
+        }
+        None if !keep_state && Store::holds_state(data_dir) => return Err(FoundingError::HoldsState { path }),
+        Some(_) | None => {}
     }
     Ok((folder, identity::load_or_create(data_dir)?))
 }
@@ -192,8 +232,8 @@ mod tests {
     fn a_cluster_is_founded_once_and_enrols_members() {
         let dir = tempfile::tempdir().expect("a folder");
         let (first, second) = (dir.path().join("first"), dir.path().join("second"));
-        let founder = found(&first, "games", named("a"), 60).expect("is founded");
-        assert!(matches!(found(&first, "games", named("a"), 60), Err(FoundingError::Member { .. })));
+        let founder = found(&first, "games", named("a"), 60, false).expect("is founded");
+        assert!(matches!(found(&first, "games", named("a"), 60, false), Err(FoundingError::Member { .. })));
         let member = enroll(&first, &second, named("b"), 60).expect("is enrolled");
         assert_eq!((member.cluster, member.cluster_name.as_str()), (founder.cluster, "games"));
         assert_ne!(member.node, founder.node);

@@ -43,7 +43,7 @@ fn expiry(own: &Claims, now: UnixSeconds) -> Option<String> {
     let left_for_people = humantime::format_duration(Duration::from_secs(left));
     if now > own.not_after {
         Some(
-            "this agent's certificate has expired: members refuse it; bring an authority's host back, or join again"
+            "this agent's certificate has expired: members refuse it; stop the agent, `selvedge join` with a new token into the same data directory, and start it"
                 .to_owned(),
         )
     } else if left < lifetime / 4 {

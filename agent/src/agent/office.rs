@@ -140,6 +140,10 @@ impl Office {
 
     async fn answer(&self, node: NodeId, question: &[u8]) -> Option<Vec<u8>> {
         let standing = &self.0.standing;
+        if standing.revoked().contains(&node) {
+            // Its key is out for ever; the invitation is not used up, and another key can come with it.
+            return None;
+        }
         let (trust, own) = (standing.trust(), standing.certificate());
         let mut invitations = self.0.invitations.lock().await;
         let mut next = invitations.clone();

@@ -142,15 +142,16 @@ impl Service for AgentService {
         let (root, known) = self.view.read(|replica| (replica.root(), replica.peers(now)));
         // Every member counts, a silent one too: what it holds is not known to be the same. It stops counting when it retires.
         let others = self.members.with(|members| members.others());
-        let agrees = |node: &NodeId| known.iter().any(|peer| peer.node == *node && peer.root_equal);
+        // What a member held before it went out of reach says nothing of what it holds now.
+        let is_equal = |peer: &selvedge_sync::replica::PeerView| peer.connected && peer.root_equal;
+        let agrees = |node: &NodeId| known.iter().any(|peer| peer.node == *node && is_equal(peer));
         let met_somebody = !(known.is_empty() && others.is_empty());
         let looks_for_nobody = self.net.unreached_bootstrap().is_empty();
-        let converged =
-            others.iter().all(agrees) && known.iter().all(|peer| peer.root_equal) && (met_somebody || looks_for_nobody);
+        let converged = others.iter().all(agrees) && known.iter().all(is_equal) && (met_somebody || looks_for_nobody);
         let peer = |view: selvedge_sync::replica::PeerView| ConvergencePeer {
             node: view.node,
             root: view.root.map(|root| root.to_string()),
-            root_equal: view.root_equal,
+            root_equal: is_equal(&view),
             lag_commits: view.root.map(|_| view.lag_commits),
         };
         Convergence { converged, root: root.to_string(), peers: known.into_iter().map(peer).collect() }

@@ -112,6 +112,9 @@ pub(crate) struct NamedNodeArgs {
     /// This node's region
     #[arg(long, env = "SELVEDGE_REGION", default_value = crate::config::REGION_DEFAULT)]
     pub(crate) region: String,
+    /// Bring the state along that an agent without a cluster has left in the data directory
+    #[arg(long)]
+    pub(crate) keep_state: bool,
 }
 
 /// Who is invited, and until when.

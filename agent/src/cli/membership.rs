@@ -24,8 +24,10 @@ const TOKEN_BYTES_MAX: u64 = 4_096;
 /// The directory is a member's already, or cannot be written.
 pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
     let named = named(&args.node)?;
+    crate::config::check_name(&args.cluster).map_err(|problem| CliError::Usage(format!("--cluster: {problem}")))?;
     let lifetime_s = LIFETIME_MS_DEFAULT / 1_000;
-    let member = agent::found(&args.data_dir, &args.cluster, named, lifetime_s).map_err(|error| failed(&error))?;
+    let member = agent::found(&args.data_dir, &args.cluster, named, lifetime_s, args.node.keep_state)
+        .map_err(|error| failed(&error))?;
     let dir = args.data_dir.display();
     print_either(args.json, &document(&member), |_| {
         format!(
@@ -45,7 +47,8 @@ pub(crate) async fn join(args: &JoinArgs) -> Result<(), CliError> {
     let text = if args.token == "-" { from_stdin()? } else { args.token.clone() };
     let token: Token = text.parse().map_err(|error| CliError::Usage(format!("TOKEN: {error}")))?;
     let named = named(&args.node)?;
-    let member = agent::join(&token, &args.data_dir, named).await.map_err(|error| failed(&error))?;
+    let member =
+        agent::join(&token, &args.data_dir, named, args.node.keep_state).await.map_err(|error| failed(&error))?;
     let dir = args.data_dir.display();
     print_either(args.json, &document(&member), |_| {
         format!(
@@ -64,7 +67,7 @@ pub(crate) async fn invite(args: &InviteArgs, client: &mut Client) -> Result<(),
     let json = client.json(Ask::post("/v1/cluster/invitations", &body)).await?;
     print_either(args.client.json, &json, |json| {
         let text = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
-        format!("selvedge join {}\n\nfor one machine, once, until {}", text("token"), text("expires"))
+        format!("selvedge join {} --data-dir DIR\n\nfor one machine, once, until {}", text("token"), text("expires"))
     })
 }
 

@@ -30,7 +30,7 @@ fn refused(text: &str, expect: &[&str]) {
 fn of_member() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let named = ("edge-7".to_owned(), "eu".to_owned());
-    let founded: Result<Member, FoundingError> = found(dir.path(), "games", named, 60);
+    let founded: Result<Member, FoundingError> = found(dir.path(), "games", named, 60, false);
     founded.expect("is founded");
     let text = format!("[node]\ndata_dir = '{}'\n", dir.path().display());
     (dir, text)

@@ -150,7 +150,7 @@ impl Cluster {
         let named = (name.clone(), REGION.to_owned());
         // The first agent is the authority; the others are enrolled beside it, as they all lie on one disk.
         if self.processes.is_empty() {
-            found(&data_dir, "demo", named, CERTIFICATE_S)?;
+            found(&data_dir, "demo", named, CERTIFICATE_S, false)?;
         } else {
             enroll(&self.processes[0].data_dir, &data_dir, named, CERTIFICATE_S)?;
         }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{Answer, App};
 use crate::api::body;
+use crate::config::check_name;
 use crate::service::{Cluster, Fault, InviteWanted, Invited, Revoked, Rotated, Service, ServiceError};
 
 /// The longest that a token may be usable, in seconds: a month, for hosts that are shipped by mail.
@@ -17,9 +18,6 @@ const TTL_MAX_S: u64 = 30 * 86_400;
 
 /// How long a token is usable, in seconds, if nobody says.
 const TTL_DEFAULT_S: u64 = 3_600;
-
-/// Longest name or region, in bytes.
-const NAME_BYTES_MAX: usize = 64;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,12 +50,8 @@ pub(in crate::api) async fn invite<S: Service>(
     let none = Invite { name: None, region: None, ttl_s: None };
     let Invite { name, region, ttl_s } = document.map_or(Ok(none), |document| shape(document.value))?;
     for (field, text) in [("name", &name), ("region", &region)] {
-        let is_sound = |text: &String| {
-            (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(|letter| letter.is_control())
-        };
-        if text.as_ref().is_some_and(|text| !is_sound(text)) {
-            let message = format!("1 to {NAME_BYTES_MAX} bytes without control characters are expected");
-            return Err(ServiceError::new(Fault::WrongValue, "bad_name", message).at(field).into());
+        if let Some(Err(problem)) = text.as_ref().map(|text| check_name(text)) {
+            return Err(ServiceError::new(Fault::WrongValue, "bad_name", problem).at(field).into());
         }
     }
     let ttl_s = ttl_s.unwrap_or(TTL_DEFAULT_S);
