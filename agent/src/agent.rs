@@ -9,17 +9,24 @@ mod build;
 mod data;
 mod deployments;
 mod figures;
+mod founding;
 mod health;
 mod identity;
 mod listeners;
 mod logging;
+mod membership;
+mod office;
+mod papers;
 mod running;
 mod service;
 mod settings;
+mod standing;
 mod switchboard;
+mod vetting;
 
 use tokio_util::sync::CancellationToken;
 
+pub use self::founding::{FoundingError, Member, enroll, found, join};
 pub use self::identity::IdentityError;
 use crate::config::Config;
 use crate::runtime_info::RuntimeInfo;
@@ -36,6 +43,14 @@ pub enum AgentError {
     /// What the store holds is not what a store of ours holds.
     #[error("the data directory cannot be read back: {0}")]
     Recover(#[from] selvedge_sync::replica::RecoverError),
+    /// The cluster's files.
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::FolderError),
+    /// The certificate is not this node's.
+    #[error(
+        "this agent's own papers cannot be used: {0}; remove the folder `cluster` in its data directory and join again"
+    )]
+    Papers(#[from] crate::cluster::Refusal),
     /// The network.
     #[error(transparent)]
     Net(#[from] crate::net::NetError),

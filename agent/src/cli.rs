@@ -12,6 +12,7 @@ mod deploy;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+mod membership;
 mod output;
 mod run;
 mod state;
@@ -60,6 +61,8 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
     match command {
         Command::Run(args) => many_threads()?.block_on(run::run(*args)).map(|()| EXIT_DONE),
         Command::Demo(args) => many_threads()?.block_on(crate::demo::demo(&args)),
+        Command::Init(args) => membership::init(&args).map(|()| EXIT_DONE),
+        Command::Join(args) => many_threads()?.block_on(membership::join(&args)).map(|()| EXIT_DONE),
         Command::CheckConfig(args) => run::check_config(&args).map(|()| EXIT_DONE),
         Command::Version(args) => version(&args).map(|()| EXIT_DONE),
         other => one_thread()?.block_on(ask(other)),
@@ -74,6 +77,9 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         Command::Workloads(args) => {
             picture(&args, "/v1/status", |json| json["workloads"].clone(), tables::workloads).await
         }
+        Command::Invite(args) => membership::invite(&args, &mut connect(&args.client)).await,
+        Command::Revoke(args) => membership::revoke(&args, &mut connect(&args.client)).await,
+        Command::RotateAuthority(args) => membership::rotate(&args, &mut connect(&args)).await,
         Command::Deploy(args) => deploy::deploy(&args, &mut connect(&args.client)).await,
         Command::Undeploy(args) => deploy::undeploy(&args.name, args.client.json, &mut connect(&args.client)).await,
         Command::Call(args) => call::call(&args, &mut connect(&args.client)).await,
@@ -82,7 +88,12 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         Command::Put(args) => state::put(&args, &mut connect(&args.client)).await,
         Command::Watch(args) => return watch::watch(&args, address(&args.client)).await,
         Command::Converged(args) => return state::converged(&args, &mut connect(&args.client)).await,
-        Command::Run(_) | Command::Demo(_) | Command::CheckConfig(_) | Command::Version(_) => {
+        Command::Run(_)
+        | Command::Init(_)
+        | Command::Join(_)
+        | Command::Demo(_)
+        | Command::CheckConfig(_)
+        | Command::Version(_) => {
             unreachable!("these ask no agent and are dispatched before")
         }
     };

@@ -1,13 +1,12 @@
 //! The configuration: the file, what flags and the environment say in its place, and defaults for the rest.
 //!
-//! Owns keys, bounds and defaults; binds, creates and starts nothing (it reads the configuration file and the cluster's key).
-//! The invariant: a [`Config`] that exists is complete and within its bounds, and does not open an agent without a key of
-//! its own to other hosts.
+//! Owns keys, bounds and defaults; binds, creates and starts nothing (it reads the configuration file and what the data
+//! directory says of its cluster). The invariant: a [`Config`] that exists is complete and within its bounds, and does not open
+//! an agent that belongs to no cluster to other hosts.
 
 mod error;
 mod file;
 mod host;
-mod key;
 mod overrides;
 mod resolve;
 mod value;
@@ -22,10 +21,10 @@ use serde::Deserialize;
 pub use self::error::{ConfigError, Origin};
 use self::file::File;
 use self::host::Host;
-pub use self::key::ClusterKey;
 pub use self::overrides::Overrides;
 use self::resolve::Resolver;
 pub use self::value::{ApiListen, Location};
+use crate::cluster::{Certificate, Trust};
 
 /// Where agents talk to each other, unless something else is said.
 pub const NET_PORT_DEFAULT: u16 = 7412;
@@ -33,8 +32,14 @@ pub const NET_PORT_DEFAULT: u16 = 7412;
 pub const API_PORT_DEFAULT: u16 = 7411;
 /// The region of a node that says none.
 pub const REGION_DEFAULT: &str = "default";
-/// The name of a cluster that says none.
-pub const CLUSTER_DEFAULT: &str = "selvedge";
+/// What stands for the name of a cluster where there is none.
+pub const CLUSTER_DEFAULT: &str = "development";
+/// How long a certificate holds, in milliseconds: 90 days, renewed in the last third.
+pub const LIFETIME_MS_DEFAULT: u64 = 90 * 24 * 3_600_000;
+/// Shortest such time, in milliseconds: 12 seconds, of which four are left for the renewal.
+pub const LIFETIME_MS_MIN: u64 = 12_000;
+/// Longest such time, in milliseconds: two years.
+pub const LIFETIME_MS_MAX: u64 = 2 * 365 * 24 * 3_600_000;
 
 /// Least bound on clock drift, in milliseconds: less than a network's jitter would flag healthy hosts.
 pub const DRIFT_MS_MIN: u64 = 10;
@@ -98,14 +103,16 @@ pub struct NodeConfig {
 pub struct ClusterConfig {
     /// What people call it.
     pub name: String,
-    /// What its members share. `None` stands for the well-known key of development, with which only this host is reached.
-    pub key: Option<ClusterKey>,
+    /// The authorities and our certificate, as the data directory holds them. `None`: no cluster, and only this host is reached.
+    pub papers: Option<(Trust, Certificate)>,
+    /// How long certificates hold that an authority on this host signs. Whole milliseconds.
+    pub certificate_lifetime: Duration,
 }
 
 /// `[net]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetConfig {
-    /// Where to listen, at least one. All are loopback addresses when there is no cluster key.
+    /// Where to listen, at least one. All are loopback addresses when there is no cluster.
     pub listen: Vec<SocketAddr>,
     /// Members to find the others by: `HOST:PORT` or multiaddrs. Their syntax is checked only in outline.
     pub bootstrap: Vec<String>,
@@ -233,6 +240,20 @@ pub enum LogLevel {
     Debug,
     /// Everything.
     Trace,
+}
+
+/// What this host is called, as far as that can name a node.
+#[must_use]
+pub fn host_name() -> String {
+    Host::this().name
+}
+
+/// Whether a text can name a node, a region or a cluster.
+///
+/// # Errors
+/// It cannot, and what could.
+pub fn check_name(text: &str) -> Result<(), String> {
+    text.parse::<value::Token>().map(drop)
 }
 
 impl Config {

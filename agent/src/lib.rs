@@ -8,6 +8,7 @@ pub mod api;
 pub mod artifacts;
 pub mod calls;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod driver;

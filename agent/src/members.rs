@@ -61,6 +61,8 @@ pub struct Remembered {
 pub struct Members {
     me: NodeId,
     known: BTreeMap<NodeId, Known>,
+    /// Who was put out of the cluster, for ever.
+    out: BTreeSet<NodeId>,
 }
 
 #[derive(Debug)]
@@ -79,12 +81,12 @@ impl Members {
             let Remembered { node, addresses } = member;
             (node, Known { record: None, addresses, counted_from_ms: now.mono_ms })
         });
-        Self { me, known: known.collect() }
+        Self { me, known: known.collect(), out: BTreeSet::new() }
     }
 
     /// Takes a record, our own too; returns whether it is news. Others' records of us are not: we know better.
     pub fn take(&mut self, record: NodeRecord, from: NodeId, now: Time) -> bool {
-        if (record.node == self.me && from != self.me) || !record.is_sane() {
+        if (record.node == self.me && from != self.me) || self.out.contains(&record.node) || !record.is_sane() {
             return false;
         }
         if !self.known.contains_key(&record.node) && self.known.len() >= MEMBERS_MAX {
@@ -102,6 +104,14 @@ impl Members {
         known.addresses.clone_from(&record.addresses);
         known.record = Some(record);
         true
+    }
+
+    /// Drops a member that was put out of the cluster; whatever is said of it from now on is no news.
+    pub fn put_out(&mut self, node: NodeId) {
+        if node != self.me {
+            self.known.remove(&node);
+            self.out.insert(node);
+        }
     }
 
     /// Drops members silent for longer than `retire_after_ms`.

@@ -78,6 +78,7 @@ pub struct Metrics {
     peer_round_trip: Family<PeerLabel, Fraction>,
     converged: Whole,
     healthy: Whole,
+    certificate_expiry: Fraction,
     uptime: Fraction,
 }
 
@@ -119,6 +120,7 @@ impl Metrics {
             peer_round_trip: Family::default(),
             converged: Whole::default(),
             healthy: Whole::default(),
+            certificate_expiry: Fraction::default(),
             uptime: Fraction::default(),
         };
         metrics.registered(version)
@@ -152,6 +154,11 @@ impl Metrics {
         self.state_keys.set(keys);
         self.state_bytes.set(bytes);
         self.state_garbage.set(garbage);
+    }
+
+    /// Tells when this agent's certificate expires, in seconds since 1970.
+    pub fn certificate_expires(&self, at: u64) {
+        self.certificate_expiry.set(at as f64);
     }
 
     /// Tells how many syncs to disk there were, and how many commits they made durable.
@@ -236,6 +243,13 @@ impl Metrics {
         let help = "Round trip to a member, as last measured";
         registry.register_with_unit("peer_round_trip", help, Unit::Seconds, self.peer_round_trip.clone());
         registry.register("converged", "1 if all live members hold the same state", self.converged.clone());
+        let help = "When this agent's certificate expires, in seconds since 1970; 0 where there is none";
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            help,
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
+        );
         registry.register("healthy", "1 if the agent has nothing to complain of", self.healthy.clone());
         self
     }
@@ -273,6 +287,7 @@ mod tests {
         metrics.peers_connected(2);
         metrics.peer_round_trips(std::iter::once(("12D3".to_owned(), Duration::from_millis(5))));
         metrics.converged(true);
+        metrics.certificate_expires(1_800_000_000);
         for line in [
             r#"selvedge_build_info{version="0.1.0"} 1"#,
             r#"selvedge_calls_total{workload="combat",outcome="ok"} 1"#,
@@ -291,6 +306,7 @@ mod tests {
             "selvedge_peers_connected 2",
             r#"selvedge_peer_round_trip_seconds{peer="12D3"} 0.005"#,
             "selvedge_converged 1",
+            "selvedge_certificate_expiry_timestamp_seconds 1800000000.0",
             "selvedge_healthy 0",
             "# EOF",
         ] {

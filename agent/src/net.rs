@@ -18,6 +18,7 @@ mod driver;
 mod frame;
 mod gate;
 mod identity;
+mod join;
 mod lane;
 mod peers;
 mod start;
@@ -37,9 +38,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use address::{AddressError, ListenAddr};
-pub use admission::ClusterSecret;
+pub use admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Refused, Registrar};
 pub use counters::{LaneCounters, NetCounters, NetReason};
 pub use identity::node_of_seed;
+pub use join::{JoinFailed, join};
 pub use lane::Lane;
 pub use peers::PeerLink;
 
@@ -59,8 +61,10 @@ const COMMANDS_MAX: usize = 256;
 pub struct NetConfig {
     /// The ed25519 seed of this node's identity.
     pub secret_key: [u8; 32],
-    /// What members of this cluster know and others do not.
-    pub cluster_secret: ClusterSecret,
+    /// What we show to others, and how we judge what they show.
+    pub admission: Arc<dyn Admission>,
+    /// Answers strangers who were invited, where this agent can.
+    pub registrar: Option<Arc<dyn Registrar>>,
     /// Where to listen. Empty: this agent only dials.
     pub listen: Vec<ListenAddr>,
     /// Addresses to connect to for ever: `host:port` (QUIC is tried first, then TCP) or multiaddrs.
@@ -72,7 +76,6 @@ pub struct NetConfig {
 impl fmt::Debug for NetConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NetConfig")
-            .field("cluster_secret", &self.cluster_secret)
             .field("listen", &self.listen)
             .field("bootstrap", &self.bootstrap)
             .field("advertise", &self.advertise)
@@ -240,7 +243,11 @@ struct Shared {
     unreached: Mutex<Vec<String>>,
     /// Addresses heard and not yet given to the dialer; the latest of a member wins.
     learned: Mutex<BTreeMap<NodeId, Vec<String>>>,
-    /// There are hints or learned addresses to be taken.
+    /// Who is to be disconnected.
+    expelled: Mutex<BTreeSet<NodeId>>,
+    /// Who is never dialed again.
+    forbidden: Mutex<BTreeSet<NodeId>>,
+    /// There are hints or learned addresses to be taken, or somebody is to be disconnected.
     work: Notify,
     stop: CancellationToken,
     stopped: CancellationToken,
@@ -343,6 +350,9 @@ impl Net {
     /// replaces earlier ones, and an empty list forgets it. At most 8 addresses are kept per member, of 1,024 members;
     /// what is unusable or too many is counted.
     pub fn learn(&self, node: NodeId, addresses: Vec<String>) {
+        if !addresses.is_empty() && lock(&self.shared.forbidden).contains(&node) {
+            return;
+        }
         let mut learned = lock(&self.shared.learned);
         if learned.len() >= dialer::MEMBERS_MAX && !learned.contains_key(&node) {
             self.shared.tally.count(NetReason::AddressLimit);
@@ -351,6 +361,22 @@ impl Net {
         learned.insert(node, addresses);
         drop(learned);
         self.shared.work.notify_one();
+    }
+
+    /// Closes all connections to a node that is no member any more. Whether it gets in again is for the [`Admission`] to say.
+    pub fn expel(&self, node: NodeId) {
+        if lock(&self.shared.peers).is_connected(node) {
+            lock(&self.shared.expelled).insert(node);
+            self.shared.work.notify_one();
+        }
+    }
+
+    /// The same for a node that will never be a member again: nor is it dialed any more.
+    pub fn forbid(&self, node: NodeId) {
+        if lock(&self.shared.forbidden).insert(node) {
+            self.learn(node, Vec::new());
+        }
+        self.expel(node);
     }
 
     /// The connected members, ordered by node id.

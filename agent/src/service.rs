@@ -7,6 +7,7 @@
 //! A request whose connection breaks is dropped where it waits, so each method has to be safe to cancel: what it began is
 //! finished elsewhere, or has not begun.
 
+mod cluster;
 mod error;
 mod events;
 pub mod json;
@@ -23,6 +24,7 @@ use selvedge_sync::change::Change;
 use selvedge_sync::id::ReplicaId;
 use selvedge_sync::key::Key;
 
+pub use self::cluster::{AuthorityEntry, CertificateEntry, Cluster, InviteWanted, Invited, Revoked, Rotated};
 pub use self::error::{Fault, ServiceError};
 pub use self::events::{
     CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, MemberEvent, Notice, Notices, ParseEventIdError,
@@ -42,6 +44,18 @@ pub use self::workload::{ArtifactInfo, CallAnswer, CallOptions, Instance, Latenc
 pub trait Service: Send + Sync + 'static {
     /// This node, its cluster, state, peers and workloads, as last measured.
     fn status(&self) -> Status;
+
+    /// The cluster that this agent belongs to; `None` for one that belongs to none.
+    fn cluster(&self) -> Option<Cluster>;
+
+    /// Makes a one-time token with which another machine joins. Only an authority's host can.
+    fn invite(&self, wanted: InviteWanted) -> impl Future<Output = Result<Invited, ServiceError>> + Send;
+
+    /// Puts the member of this id or name out of the cluster, for ever. Only an authority's host can.
+    fn revoke(&self, node: &str) -> impl Future<Output = Result<Revoked, ServiceError>> + Send;
+
+    /// Puts a new authority in the place of the present one, which endorses it. Only an authority's host can.
+    fn rotate_authority(&self) -> impl Future<Output = Result<Rotated, ServiceError>> + Send;
 
     /// Every member that this agent knows, itself included, in order of name.
     fn nodes(&self) -> Vec<Node>;

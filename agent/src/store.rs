@@ -196,6 +196,12 @@ struct Shared {
 }
 
 impl Store {
+    /// Whether there is anything in the data directory `dir` that a store of ours has left.
+    #[must_use]
+    pub fn holds_state(dir: &Path) -> bool {
+        dir.join(disk::DATABASE_FILE).exists()
+    }
+
     /// Opens the data directory `dir`, creates it (mode 0700) when it is not there, takes its lock, and reads what it holds.
     /// Reads the disk: not for an async task.
     ///

@@ -1,6 +1,6 @@
 //! A campaign of simulated clusters: many seeds on all cores, or one seed to look at.
 //!
-//! `campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]] [--idle]`. Owns the command line and the progress bar; what is
+//! `campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]] [--forks] [--idle]`. Owns the command line and the progress bar; what is
 //! simulated and checked is `selvedge_sync::sim`'s. Ends with failure when a seed failed, with the command that replays it.
 #![expect(clippy::disallowed_types, reason = "a campaign counts real time; each run within it is pure")]
 #![expect(clippy::disallowed_methods, reason = "the same")]
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use selvedge_sync::sim::{self, Coverage, Failure, Scenario};
 
-const USAGE: &str = "campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]] [--idle]";
+const USAGE: &str = "campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]] [--forks] [--idle]";
 /// Failing seeds that are told in full; of the others only the number.
 const FAILURES_TOLD: usize = 8;
 
@@ -27,6 +27,7 @@ struct Options {
     seed: Option<u64>,
     narrate: bool,
     idle: bool,
+    forks: bool,
 }
 
 #[derive(Default)]
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     };
     match options.seed {
         _ if options.idle => run_idle(),
-        Some(seed) => run_one(seed, options.narrate),
+        Some(seed) => run_one(seed, options.scenario(seed), options.narrate),
         None => run_many(&options),
     }
 }
@@ -68,11 +69,17 @@ impl Options {
                 "--minutes" => options.minutes = Some(number()?),
                 "--seed" => options.seed = Some(number()?),
                 "--narrate" => options.narrate = true,
+                "--forks" => options.forks = true,
                 "--idle" => options.idle = true,
                 unknown => return Err(format!("unknown option {unknown}")),
             }
         }
         Ok(options)
+    }
+
+    /// What a seed stands for.
+    fn scenario(&self, seed: u64) -> Scenario {
+        if self.forks { Scenario::with_forks_from(seed) } else { Scenario::drawn_from(seed) }
     }
 }
 
@@ -97,8 +104,8 @@ fn run_idle() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run_one(seed: u64, narrate: bool) -> ExitCode {
-    let scenario = Scenario { narrate, ..Scenario::drawn_from(seed) };
+fn run_one(seed: u64, scenario: Scenario, narrate: bool) -> ExitCode {
+    let scenario = Scenario { narrate, ..scenario };
     println!("{scenario:#?}");
     match sim::run(seed, &scenario) {
         Ok(report) => {
@@ -130,7 +137,7 @@ fn run_many(options: &Options) -> ExitCode {
                 end.store(true, Ordering::Relaxed);
                 return;
             }
-            let result = sim::run(seed, &Scenario::drawn_from(seed));
+            let result = sim::run(seed, &options.scenario(seed));
             let mut outcome = outcome.lock().expect("no thread panicked");
             outcome.take(result);
             tell(&bar, &outcome, until.map(|_| begun));
@@ -141,7 +148,7 @@ fn run_many(options: &Options) -> ExitCode {
     });
     bar.finish_and_clear();
     let outcome = outcome.into_inner().expect("no thread panicked");
-    summarise(&outcome, begun.elapsed())
+    summarise(options, &outcome, begun.elapsed())
 }
 
 fn progress_bar(options: &Options, seeds: u64) -> ProgressBar {
@@ -179,7 +186,7 @@ impl Outcome {
     }
 }
 
-fn summarise(outcome: &Outcome, took: Duration) -> ExitCode {
+fn summarise(options: &Options, outcome: &Outcome, took: Duration) -> ExitCode {
     let seeds = outcome.passed + outcome.failures.len() as u64;
     let seconds = took.as_secs_f64().max(0.001);
     let virtual_seconds = outcome.virtual_ms as f64 / 1_000.0;
@@ -197,8 +204,8 @@ fn summarise(outcome: &Outcome, took: Duration) -> ExitCode {
         println!("never happened: {}", missing.join(", "));
     }
     for failure in outcome.failures.iter().take(FAILURES_TOLD) {
-        println!("\n{failure}");
-        if let Some((scenario, failed)) = sim::minimise(failure.seed, &Scenario::drawn_from(failure.seed)) {
+        println!("\n{failure}{}", if options.forks { " --forks" } else { "" });
+        if let Some((scenario, failed)) = sim::minimise(failure.seed, &options.scenario(failure.seed)) {
             println!("the simplest scenario that fails with this seed: {scenario:?}\n  with: {}", failed.what);
         }
     }

@@ -30,6 +30,10 @@ pub const PAGE_BYTES: usize = 1024 * 1024;
 /// Largest encoded message, in bytes: a page, the one item that overflows it, and the vectors beside them.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Longest that peers are asked what our stream means to them before what is known has to do, in milliseconds: local writes wait
+/// meanwhile. Peers that are well answer within a round trip; one that is silent takes half a second.
+pub const RECALL_MS_MAX: u64 = 5_000;
+
 /// Shortest message that is packed, in bytes: in a shorter one hardly anything recurs, and calls wait for it.
 pub const PACK_FROM_BYTES: usize = 256;
 

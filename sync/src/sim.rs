@@ -12,6 +12,7 @@ mod crash;
 mod disk;
 mod elements;
 mod faults;
+mod forks;
 mod idle;
 mod ledger;
 mod minimise;
@@ -41,6 +42,7 @@ pub use scenario::Scenario;
 use crate::crdt::ContentHash;
 use crate::id::{Incarnation, NodeId, ReplicaId};
 use clients::Answered;
+use forks::Staged;
 use ledger::Ledger;
 use net::Net;
 use node::Node;
@@ -74,6 +76,8 @@ enum Next {
     },
     Client,
     Fault,
+    /// The next act of a fork that is staged.
+    Stage,
     Start {
         node: usize,
     },
@@ -118,6 +122,8 @@ struct Sim<'a> {
     answered: Vec<Answered>,
     /// Where the next crash waits, and how often that point is to be passed before.
     trap: Option<(CrashPoint, u64)>,
+    /// The fork that is being prepared.
+    staged: Option<Staged>,
     storm_end_ms: u64,
     /// Until when nobody writes and ticks are few.
     idle_until_ms: u64,
@@ -173,6 +179,7 @@ impl<'a> Sim<'a> {
             roots: BTreeMap::new(),
             answered: Vec::new(),
             trap: None,
+            staged: None,
             storm_end_ms: scenario.storm_ms,
             idle_until_ms: 0,
             calm: false,
@@ -238,6 +245,9 @@ impl<'a> Sim<'a> {
         self.schedule(1, Next::Client);
         if self.scenario.fault_ms > 0 {
             self.schedule(self.scenario.fault_ms, Next::Fault);
+        }
+        if self.scenario.stages_forks {
+            self.schedule(1, Next::Stage);
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ use selvedge_sync::time::Time;
 
 #[path = "epochs/again.rs"]
 mod again;
+#[path = "epochs/lives.rs"]
+mod lives;
 
 const WALL_MS: u64 = 1_800_000_000_000;
 const RETIRE_MS: u64 = 60_000;
@@ -80,6 +82,8 @@ struct Mesh {
     now_ms: u64,
     requests_remembered: usize,
     events: Vec<(usize, Event)>,
+    /// All that was written to any disk, in order.
+    journal: Vec<(usize, Output)>,
 }
 
 fn node(index: usize) -> NodeId {
@@ -94,7 +98,8 @@ impl Mesh {
     fn of(count: usize) -> Self {
         let (nodes, disks) = ((0..count).map(|_| None).collect(), vec![Disk::default(); count]);
         let (connected, events, requests_remembered) = (BTreeSet::new(), Vec::new(), 65_536);
-        let mut mesh = Self { nodes, disks, connected, now_ms: 0, requests_remembered, events };
+        let journal = Vec::new();
+        let mut mesh = Self { nodes, disks, connected, now_ms: 0, requests_remembered, events, journal };
         (0..count).for_each(|index| mesh.start(index));
         mesh
     }
@@ -131,6 +136,9 @@ impl Mesh {
             let now = self.time();
             for output in self.nodes[index].as_mut().expect("runs").handle(input, now) {
                 self.disks[index].write(&output);
+                if matches!(output, Output::Persist { .. } | Output::Checkpoint { .. }) {
+                    self.journal.push((index, output.clone()));
+                }
                 match output {
                     Output::Persist { token, .. } | Output::Checkpoint { token, .. } => {
                         inputs.push_back((index, Input::Persisted { token }));

@@ -17,6 +17,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(60);
 /// How an agent is to be started.
 #[derive(Clone, Debug)]
 pub struct Launch {
+    name: String,
     data_dir: PathBuf,
     arguments: Vec<String>,
     wrapper: Vec<String>,
@@ -58,7 +59,8 @@ impl Launch {
     /// An agent with its data below `folder`, on loopback, with ports of the system's choice.
     #[must_use]
     pub fn new(folder: &Path, name: &str) -> Self {
-        let launch = Self { data_dir: folder.join(name), arguments: Vec::new(), wrapper: Vec::new() };
+        let launch =
+            Self { name: name.to_owned(), data_dir: folder.join(name), arguments: Vec::new(), wrapper: Vec::new() };
         launch.with(&["--name", name, "--api", "127.0.0.1:0"])
     }
 
@@ -77,6 +79,40 @@ impl Launch {
             .iter()
             .flat_map(|other| other.listen())
             .fold(joined, |launch, address| launch.with(&["--bootstrap", &address]))
+    }
+
+    /// The same, in a cluster that is founded here and now, with this as its first member.
+    ///
+    /// # Panics
+    /// It cannot be founded.
+    #[must_use]
+    pub fn founding(self, cluster: &str) -> Self {
+        let done = self.prepare(&["init", "--cluster", cluster]);
+        assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+        self
+    }
+
+    /// The same, as a member of the cluster that invites it.
+    ///
+    /// # Panics
+    /// Nobody lets it in.
+    #[must_use]
+    pub fn invited_by(self, authority: &Agent) -> Self {
+        let token = authority.json(&["invite"])["token"].as_str().expect("a token").to_owned();
+        let done = self.prepare(&["join", &token]);
+        assert_eq!(done.code, 0, "{}{}\n{}", done.stdout, done.stderr, authority.log());
+        self
+    }
+
+    /// Runs a command that makes its data directory ready.
+    #[must_use]
+    pub fn prepare(&self, command: &[&str]) -> Output {
+        let mut line = self.line();
+        line.extend(command.iter().map(ToString::to_string));
+        line.extend(["--name".to_owned(), self.name.clone()]);
+        line.extend(["--data-dir".to_owned(), self.data_dir.to_string_lossy().into_owned()]);
+        let (program, arguments) = line.split_first().expect("there is a program");
+        finish(Command::new(program).args(arguments).stdin(Stdio::null()))
     }
 
     /// The same, started through another command, as `ip netns exec NAME`.
@@ -121,14 +157,18 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let program = binary().to_string_lossy().into_owned();
-        let run = ["run".to_owned(), "--data-dir".to_owned(), self.data_dir.to_string_lossy().into_owned()];
-        let line: Vec<String> =
-            self.wrapper.iter().cloned().chain([program]).chain(run).chain(self.arguments.iter().cloned()).collect();
+        let mut line = self.line();
+        line.extend(["run".to_owned(), "--data-dir".to_owned(), self.data_dir.to_string_lossy().into_owned()]);
+        line.extend(self.arguments.iter().cloned());
         let (program, arguments) = line.split_first().expect("there is a program");
         let mut command = Command::new(program);
         command.args(arguments);
         command
+    }
+
+    /// The binary, through whatever it is to be started.
+    fn line(&self) -> Vec<String> {
+        self.wrapper.iter().cloned().chain([binary().to_string_lossy().into_owned()]).collect()
     }
 
     fn log_file(&self) -> PathBuf {

@@ -8,21 +8,11 @@ use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn start(hosts: &Hosts, folder: &std::path::Path, host: usize, bootstrap: &[String]) -> Agent {
+fn launch(hosts: &Hosts, folder: &std::path::Path, host: usize) -> Launch {
     let on = hosts.on(host);
-    let key = folder.join("cluster.key");
-    let listen = format!("{}:7412", hosts.address(host));
-    let launch = Launch::new(folder, &format!("host-{host}"))
-        .with(&["--listen", &listen, "--cluster-key", &key.to_string_lossy()])
-        .through(&on.iter().map(String::as_str).collect::<Vec<_>>());
-    bootstrap.iter().fold(launch, |launch, address| launch.with(&["--bootstrap", address])).start()
-}
-
-fn write_key(folder: &std::path::Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let key = folder.join("cluster.key");
-    std::fs::write(&key, "5e".repeat(32)).expect("is written");
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("is made private");
+    Launch::new(folder, &format!("host-{host}"))
+        .with(&["--listen", &format!("{}:7412", hosts.address(host))])
+        .through(&on.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 #[test]
@@ -32,13 +22,9 @@ fn both_sides_of_a_cut_keep_their_writes() {
         Err(reason) => return println!("skipped: no network namespaces here ({reason})"),
     };
     let folder = tempfile::tempdir().expect("a folder");
-    write_key(folder.path());
-    let first = [format!("{}:7412", hosts.address(0))];
-    let agents = [
-        start(&hosts, folder.path(), 0, &[]),
-        start(&hosts, folder.path(), 1, &first),
-        start(&hosts, folder.path(), 2, &first),
-    ];
+    let first = launch(&hosts, folder.path(), 0).founding("games").start();
+    let [second, third] = [1, 2].map(|host| launch(&hosts, folder.path(), host).invited_by(&first).start());
+    let agents = [first, second, third];
     for agent in &agents {
         eventually("everybody knows everybody", PATIENCE, || (agent.alive() == 3).then_some(()));
     }

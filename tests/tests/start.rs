@@ -39,7 +39,7 @@ fn a_configuration_that_cannot_be_used_is_named() {
     std::fs::write(&file, "[node]\nnmae = \"x\"\n").expect("is written");
     refused(&launch, 2, &["nmae"]);
     std::fs::write(&file, "[net]\nlisten = [\"0.0.0.0:0\"]\n").expect("is written");
-    refused(&launch, 2, &["0.0.0.0:0", "key"]);
+    refused(&launch, 2, &["0.0.0.0:0", "selvedge join"]);
     assert!(!launch.data_dir().join("node.key").exists(), "nothing was made");
 }
 

@@ -9,9 +9,11 @@ use super::AgentError;
 use super::beacon::Beacon;
 use super::data::Data;
 use super::health::Health;
+use super::membership::{Membership, gate};
 use super::service::AgentService;
 use super::settings;
 use super::switchboard::Switchboard;
+use super::vetting::Vetting;
 use crate::api::{Api, Credentials, token};
 use crate::artifacts::Artifacts;
 use crate::calls::Calls;
@@ -42,6 +44,8 @@ pub(super) struct Parts {
     pub(super) workloads: Workloads,
     pub(super) timing: Timing,
     pub(super) switchboard: Switchboard,
+    /// For members only.
+    pub(super) vetting: Option<Vetting>,
     pub(super) net: Net,
     pub(super) store: Store,
 }
@@ -68,6 +72,7 @@ struct Common {
     workloads: Workloads,
     health: Health,
     metrics: Arc<Metrics>,
+    membership: Option<Membership>,
     life: u64,
 }
 
@@ -76,9 +81,12 @@ pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets),
     let token_file = config.api.token_file.clone();
     let credentials = Credentials { token: token::load_or_create(&token_file)?, token_file };
     let api = Api::bind(&settings::endpoints(&config.api.listen), credentials).await?;
+    let membership = Membership::of(&config, &data)?;
+    let (admission, registrar) = gate(membership.as_ref());
     let (net, net_events) = Net::start(NetConfig {
         secret_key: data.key.seed(),
-        cluster_secret: settings::cluster_secret(&config.cluster),
+        admission,
+        registrar,
         listen: settings::listen(&config.net.listen).map_err(NetError::from)?,
         bootstrap: config.net.bootstrap.clone(),
         advertise: config.net.advertise.clone(),
@@ -90,7 +98,7 @@ pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets),
     let (driver, handle) =
         Driver::new(owner, view.clone(), (store.clone(), data.store_events), net.clone(), events.clone());
     let members = SharedMembers::new(Members::new(net.node(), data.remembered, view.now()));
-    let common = Common::new(config, view, (handle, events), (store, net, members), data.life)?;
+    let common = Common::new(config, view, (handle, events), (store, net, members), (membership, data.life))?;
     let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
     Ok((common.parts(api, driver, heard_sender)?, Inlets { net: net_events, heard }))
 }
@@ -101,7 +109,7 @@ impl Common {
         view: StateView,
         (driver, events): (DriverHandle, Events),
         (store, net, members): (Store, Net, SharedMembers),
-        life: u64,
+        (membership, life): (Option<Membership>, u64),
     ) -> Result<Self, AgentError> {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let wasm = WasmHost::new(settings::guest_host(&config.wasm), Arc::new(view.clone()))?;
@@ -124,6 +132,7 @@ impl Common {
             net: net.clone(),
             wasm: wasm.clone(),
             store: store.clone(),
+            standing: membership.as_ref().map(|membership| membership.standing.clone()),
             progress: Arc::new(Mutex::new((0, Instant::now()))),
         };
         Ok(Self {
@@ -140,6 +149,7 @@ impl Common {
             workloads,
             health,
             metrics,
+            membership,
             life,
         })
     }
@@ -167,11 +177,13 @@ impl Common {
             view: this.view,
         };
         let this = self.clone();
-        let switchboard = Switchboard { driver: this.driver, heard, calls: this.calls, artifacts: this.artifacts };
+        let office = this.membership.as_ref().and_then(|membership| membership.office.clone());
+        let switchboard =
+            Switchboard { driver: this.driver, heard, calls: this.calls, artifacts: this.artifacts, office };
+        let vetting = this.membership.map(|membership| membership.vetting(this.view, this.net, this.members));
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
         let service = Arc::new(AgentService {
-            cluster: self.config.cluster.name.clone(),
             started: Instant::now(),
             config: self.config,
             view: self.view,
@@ -186,7 +198,8 @@ impl Common {
             calls: self.calls,
             health: self.health,
             metrics: self.metrics,
+            membership: self.membership,
         });
-        Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, net, store })
+        Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, vetting, net, store })
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::AgentError;
 use super::identity::{self, NodeKey};
+use super::office::INVITATIONS;
 use crate::config::Config;
 use crate::members::Remembered;
 use crate::members::gossip::REMEMBERED;
@@ -28,6 +29,8 @@ pub(super) struct Data {
     pub(super) store_events: StoreEvents,
     pub(super) replica: Replica,
     pub(super) remembered: Vec<Remembered>,
+    /// Invitations that an authority on this host has made, as the store kept them.
+    pub(super) invitations: Option<Vec<u8>>,
     /// Which life of this agent begins.
     pub(super) life: u64,
 }
@@ -44,13 +47,14 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let me = identity::replica(&key, &store, &recovered, fresh, &config.node.data_dir).await?;
     let life = identity::next_life(&store, &recovered).await?;
     let remembered = read_remembered(&recovered);
+    let invitations = recovered.meta.remove(INVITATIONS);
     let max_drift_ms = millis(config.state.max_drift);
     let retire_after_ms = millis(config.state.retire_after);
     let hash_seed = getrandom::u64().map_err(identity::IdentityError::from)?;
     let engine = replica::Config { max_drift_ms, retire_after_ms, hash_seed, ..replica::Config::default() };
     let replica = Replica::recover(me, engine, recovered.into_recovery(me))?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
-    Ok(Data { key, store, store_events, replica, remembered, life })
+    Ok(Data { key, store, store_events, replica, remembered, invitations, life })
 }
 
 /// The checkpoint is damaged: the state comes back from peers. What we wrote may be nowhere but in our log, so all that it

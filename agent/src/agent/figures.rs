@@ -118,6 +118,9 @@ pub(super) fn render(service: &AgentService) -> String {
     let of_all = |figure: fn(&WorkloadStats) -> u64| guests.workloads.iter().map(figure).sum::<u64>();
     metrics.dropped("guest_log_line", of_all(|workload| workload.log_lines_dropped));
     metrics.dropped("guest_call_turned_away", of_all(|workload| workload.turned_away));
+    if let Some(membership) = &service.membership {
+        metrics.certificate_expires(membership.standing.own().not_after);
+    }
     metrics.converged(service.convergence().converged);
     metrics.healthy(service.health.report().ok);
     metrics.encode()

@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::standing::{Standing, now_s};
+use super::vetting::lifetime;
+use crate::cluster::{Claims, UnixSeconds};
 use crate::driver::DriverHandle;
 use crate::net::Net;
 use crate::service;
@@ -28,8 +31,26 @@ pub(super) struct Health {
     pub(super) net: Net,
     pub(super) wasm: WasmHost,
     pub(super) store: Store,
+    /// For members only.
+    pub(super) standing: Option<Standing>,
     /// How many transactions the store had finished, and since when it has not finished another.
     pub(super) progress: Arc<Mutex<(u64, Instant)>>,
+}
+
+/// What is to be said of a certificate that comes to its end: well after its renewal was due, which is in the last third.
+fn expiry(own: &Claims, now: UnixSeconds) -> Option<String> {
+    let (lifetime, left) = (lifetime(own), own.not_after.saturating_sub(now));
+    let left_for_people = humantime::format_duration(Duration::from_secs(left));
+    if now > own.not_after {
+        Some(
+            "this agent's certificate has expired: members refuse it; stop the agent, `selvedge join` with a new token into the same data directory, and start it"
+                .to_owned(),
+        )
+    } else if left < lifetime / 4 {
+        Some(format!("this agent's certificate expires in {left_for_people}, and no authority has renewed it yet"))
+    } else {
+        None
+    }
 }
 
 impl Health {
@@ -44,6 +65,7 @@ impl Health {
             reasons.push(format!("{diverged} times a member with the same commits had another root: a bug or damage"));
         }
         reasons.extend(self.past());
+        reasons.extend(self.standing.as_ref().and_then(|standing| expiry(&standing.own(), now_s())));
         let unreached = self.net.unreached_bootstrap();
         // One member that is reached is enough: the others are learnt from it.
         if !unreached.is_empty() && self.net.peers().is_empty() {

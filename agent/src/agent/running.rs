@@ -44,14 +44,19 @@ impl Part {
 
 /// Starts every loop.
 pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
-    let Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, net, store } = parts;
-    let running = vec![
+    let Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, vetting, net, store } = parts;
+    let mut running = vec![
         Part::spawn("the API", |stop| async move { api.serve(service, stop.cancelled_owned()).await }),
         Part::spawn("the reconciler", |stop| workloads.run(timing, stop)),
         Part::spawn("the gossip", |stop| gossip.run(inlets.heard, move |beat| beacon.record(beat), stop)),
+    ];
+    if let Some(vetting) = vetting {
+        running.push(Part::spawn("the vetting", |stop| vetting.run(stop)));
+    }
+    running.extend([
         Part::spawn("the switchboard", |stop| switchboard.run(inlets.net, stop)),
         Part::spawn("the driver", |stop| driver.run(stop)),
-    ];
+    ]);
     Running { parts: running, net, store }
 }
 

@@ -16,6 +16,8 @@ use super::deployments::{self, unknown_workload};
 use super::figures;
 use super::health::Health;
 use super::listeners;
+use super::membership::Membership;
+use super::papers;
 use crate::artifacts::Artifacts;
 use crate::calls::{Calls, Terms};
 use crate::config::Config;
@@ -26,9 +28,10 @@ use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
-    ArtifactInfo, CallAnswer, CallOptions, ClusterStatus, CommitError, CommitOptions, Committed, Convergence,
-    ConvergencePeer, EventsWanted, Health as HealthReport, KeyEntry, KeyPage, Location, Node, NodeState, NodeStatus,
-    Notices, Peer, Progress, Resources, Service, ServiceError, StateEntry, StateStatus, Status, Workload,
+    ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence,
+    ConvergencePeer, EventsWanted, Health as HealthReport, InviteWanted, Invited, KeyEntry, KeyPage, Location, Node,
+    NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Rotated, Service, ServiceError, StateEntry,
+    StateStatus, Status, Workload,
 };
 use crate::store::Store;
 use crate::view::StateView;
@@ -44,7 +47,6 @@ const CONVERGENCE_LOOK: Duration = Duration::from_millis(20);
 /// Everything that the API's answers come from.
 pub(super) struct AgentService {
     pub(super) config: Config,
-    pub(super) cluster: String,
     pub(super) started: Instant,
     pub(super) view: StateView,
     pub(super) driver: DriverHandle,
@@ -58,6 +60,7 @@ pub(super) struct AgentService {
     pub(super) calls: Calls,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) membership: Option<Membership>,
 }
 
 impl AgentService {
@@ -111,7 +114,7 @@ impl Service for AgentService {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.elapsed().as_secs(),
             },
-            cluster: ClusterStatus { id: self.cluster.clone(), members: members.len(), alive, epoch },
+            cluster: papers::status(self.membership.as_ref(), (members.len(), alive), epoch),
             state,
             peers: self.peers(&members),
             workloads: figures::statuses(&self.workloads, &self.calls, &members),
@@ -139,18 +142,35 @@ impl Service for AgentService {
         let (root, known) = self.view.read(|replica| (replica.root(), replica.peers(now)));
         // Every member counts, a silent one too: what it holds is not known to be the same. It stops counting when it retires.
         let others = self.members.with(|members| members.others());
-        let agrees = |node: &NodeId| known.iter().any(|peer| peer.node == *node && peer.root_equal);
+        // What a member held before it went out of reach says nothing of what it holds now.
+        let is_equal = |peer: &selvedge_sync::replica::PeerView| peer.connected && peer.root_equal;
+        let agrees = |node: &NodeId| known.iter().any(|peer| peer.node == *node && is_equal(peer));
         let met_somebody = !(known.is_empty() && others.is_empty());
         let looks_for_nobody = self.net.unreached_bootstrap().is_empty();
-        let converged =
-            others.iter().all(agrees) && known.iter().all(|peer| peer.root_equal) && (met_somebody || looks_for_nobody);
+        let converged = others.iter().all(agrees) && known.iter().all(is_equal) && (met_somebody || looks_for_nobody);
         let peer = |view: selvedge_sync::replica::PeerView| ConvergencePeer {
             node: view.node,
             root: view.root.map(|root| root.to_string()),
-            root_equal: view.root_equal,
+            root_equal: is_equal(&view),
             lag_commits: view.root.map(|_| view.lag_commits),
         };
         Convergence { converged, root: root.to_string(), peers: known.into_iter().map(peer).collect() }
+    }
+
+    fn cluster(&self) -> Option<Cluster> {
+        self.membership.as_ref().map(papers::cluster)
+    }
+
+    async fn invite(&self, wanted: InviteWanted) -> Result<Invited, ServiceError> {
+        papers::invite(self, wanted).await
+    }
+
+    async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
+        papers::revoke(self, node).await
+    }
+
+    async fn rotate_authority(&self) -> Result<Rotated, ServiceError> {
+        papers::rotate(self).await
     }
 
     fn workloads(&self) -> Vec<Workload> {

@@ -3,23 +3,12 @@
 use std::net::SocketAddr;
 
 use crate::api::Endpoint;
-use crate::config::{ApiListen, ClusterConfig, LogLevel, PlacementConfig, WasmConfig};
-use crate::net::{AddressError, ClusterSecret, ListenAddr};
+use crate::config::{ApiListen, LogLevel, PlacementConfig, WasmConfig};
+use crate::net::{AddressError, ListenAddr};
 use crate::placement::{Policy, STALE_AFTER_MS_DEFAULT, Terms, Weights};
 use crate::reconcile::Timing;
 use crate::view::millis;
 use crate::{spec, wasm};
-
-/// What stands in for a cluster's key where there is none. Everybody knows it, so it opens only agents on loopback: the
-/// configuration lets no others run without a key.
-const DEVELOPMENT_CLUSTER: &str = "selvedge development cluster: known to everybody, for loopback only";
-
-pub(super) fn cluster_secret(config: &ClusterConfig) -> ClusterSecret {
-    match &config.key {
-        Some(key) => ClusterSecret(key.0),
-        None => ClusterSecret(*blake3::hash(DEVELOPMENT_CLUSTER.as_bytes()).as_bytes()),
-    }
-}
 
 pub(super) fn endpoints(listen: &[ApiListen]) -> Vec<Endpoint> {
     let endpoint = |listen: &ApiListen| match listen {

@@ -6,6 +6,8 @@
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::office::Office;
+use super::vetting;
 use crate::artifacts::Artifacts;
 use crate::calls::Calls;
 use crate::driver::DriverHandle;
@@ -19,6 +21,7 @@ pub(super) struct Switchboard {
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) calls: Calls,
     pub(super) artifacts: Artifacts,
+    pub(super) office: Option<Office>,
 }
 
 impl Switchboard {
@@ -50,6 +53,11 @@ impl Switchboard {
                 Lane::Sync => {
                     self.driver.message(from, bytes);
                     drop(reply);
+                }
+                Lane::Members if reply.is_wanted() => {
+                    if let Some(answer) = vetting::answer(self.office.as_ref(), from, &bytes) {
+                        reply.send(answer);
+                    }
                 }
                 Lane::Members => {
                     self.tell(Heard::Records { from, bytes }).await;

@@ -3,6 +3,7 @@
 //! A new route is a line here and a function under `routes/`. The functions are thin: they read the request, ask the
 //! service, and write the answer.
 
+mod cluster;
 mod commits;
 mod events;
 mod host;
@@ -58,6 +59,10 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/metrics", get(host::metrics::<S>))
         .route("/v1/status", get(host::status::<S>))
         .route("/v1/nodes", get(host::nodes::<S>))
+        .route("/v1/cluster", get(cluster::show::<S>))
+        .route("/v1/cluster/authority", post(cluster::rotate::<S>))
+        .route("/v1/cluster/invitations", post(cluster::invite::<S>))
+        .route("/v1/cluster/revocations", post(cluster::revoke::<S>))
         .route("/v1/convergence", get(host::convergence::<S>))
         .route("/v1/state", get(state::list::<S>))
         .route("/v1/state/{*key}", get(state::read::<S>).post(state::write::<S>))

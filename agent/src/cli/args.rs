@@ -30,6 +30,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start agents on this machine, drive game traffic through them and prove that they converge
     Demo(DemoArgs),
+    /// Found a new cluster, with this machine as its first member
+    Init(InitArgs),
+    /// Make a one-time token with which another machine joins
+    Invite(InviteArgs),
+    /// Become a member of the cluster that a token is from
+    Join(JoinArgs),
     /// Run the agent in the foreground
     Run(Box<RunArgs>),
     /// Show this agent, its peers and its workloads
@@ -56,6 +62,10 @@ pub(crate) enum Command {
     Watch(WatchPrefixArgs),
     /// Say whether all agents hold the same state
     Converged(ConvergedArgs),
+    /// Put a member out of the cluster, for ever and everywhere
+    Revoke(RevokeArgs),
+    /// Put a new authority in the place of the present one; what that has signed holds on
+    RotateAuthority(ClientArgs),
     /// Check a configuration file
     CheckConfig(CheckConfigArgs),
     /// Show the version
@@ -75,6 +85,82 @@ pub(crate) struct ClientArgs {
     /// How long to wait for an answer, as in 500ms or 1m [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
+}
+
+/// The new cluster.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Where identity, state and components are kept
+    #[arg(long, value_name = "DIR", env = "SELVEDGE_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// The cluster's name for people
+    #[arg(long, value_name = "NAME", default_value = "selvedge")]
+    pub(crate) cluster: String,
+    #[command(flatten)]
+    pub(crate) node: NamedNodeArgs,
+    /// Print exactly one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What this machine is called in its certificate.
+#[derive(Debug, Args)]
+pub(crate) struct NamedNodeArgs {
+    /// This node's name [default: the host's]
+    #[arg(long, env = "SELVEDGE_NAME")]
+    pub(crate) name: Option<String>,
+    /// This node's region
+    #[arg(long, env = "SELVEDGE_REGION", default_value = crate::config::REGION_DEFAULT)]
+    pub(crate) region: String,
+    /// Bring the state along that an agent without a cluster has left in the data directory
+    #[arg(long)]
+    pub(crate) keep_state: bool,
+}
+
+/// Who is invited, and until when.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The token is shown once. Whoever has it can join, once, until it expires: treat it as a password.
+
+Example:
+  selvedge invite --ttl 1h
+  selvedge join selvedge-join-… --data-dir /var/lib/selvedge      (on the other machine)")]
+pub(crate) struct InviteArgs {
+    /// The name that the new member gets; without it, it names itself
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The region that the new member gets; without it, it says where it is
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// How long the token can be used
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub(crate) ttl: Duration,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// With what to join, and as what.
+#[derive(Debug, Args)]
+pub(crate) struct JoinArgs {
+    /// The token that `selvedge invite` printed, or - to read it from stdin
+    pub(crate) token: String,
+    /// Where identity, state and components are kept
+    #[arg(long, value_name = "DIR", env = "SELVEDGE_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) node: NamedNodeArgs,
+    /// Print exactly one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who is put out.
+#[derive(Debug, Args)]
+pub(crate) struct RevokeArgs {
+    /// The member's id or name
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
 }
 
 /// A table that may be redrawn.
@@ -276,12 +362,6 @@ pub(crate) struct RunArgs {
     /// This node's region
     #[arg(long, env = "SELVEDGE_REGION")]
     pub(crate) region: Option<String>,
-    /// The cluster's name
-    #[arg(long, value_name = "NAME", env = "SELVEDGE_CLUSTER")]
-    pub(crate) cluster: Option<String>,
-    /// The file with the key that all members of the cluster share [default: DATA_DIR/cluster.key]
-    #[arg(long, value_name = "FILE", env = "SELVEDGE_CLUSTER_KEY")]
-    pub(crate) cluster_key: Option<PathBuf>,
     /// The file with the token that allows changes over TCP [default: DATA_DIR/api-token]
     #[arg(long, value_name = "FILE", env = "SELVEDGE_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,

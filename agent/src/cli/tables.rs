@@ -27,15 +27,20 @@ pub(crate) fn status(json: &Value) -> String {
     };
     let uptime = json.pointer("/node/uptime_s").and_then(Value::as_u64);
     let uptime = uptime.map(|s| humantime::format_duration(std::time::Duration::from_secs(s)).to_string());
+    let left = json.pointer("/cluster/certificate_seconds_left").and_then(Value::as_u64);
+    let certificate = left.map_or_else(String::new, |left| {
+        let left = std::time::Duration::from_secs(left);
+        format!("\ncertificate holds for {}", humantime::format_duration(left))
+    });
     let mut text = format!(
-        "node       {} ({}), region {}, incarnation {}\nversion    {}, up {}\ncluster    {}, {} of {} members alive, epoch {}\nstate      root {}, {} keys, {} commits, {} bytes\nhealth     {health}\n",
+        "node       {} ({}), region {}, incarnation {}\nversion    {}, up {}\ncluster    {}, {} of {} members alive, epoch {}{certificate}\nstate      root {}, {} keys, {} commits, {} bytes\nhealth     {health}\n",
         at("/node/name"),
         at("/node/id"),
         at("/node/region"),
         at("/node/incarnation"),
         at("/node/version"),
         uptime.as_deref().unwrap_or(UNKNOWN),
-        at("/cluster/id"),
+        at("/cluster/name"),
         at("/cluster/alive"),
         at("/cluster/members"),
         at("/cluster/epoch"),

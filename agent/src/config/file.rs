@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::value::{ApiListen, Bytes, Count, Location, Millis, NetListen, OneOrMany, PeerAddress, Token};
 use super::{
-    DRIFT_MS_MAX, DRIFT_MS_MIN, DWELL_MS_MAX, LogFormat, LogLevel, RETIRE_MS_MAX, RETIRE_MS_MIN, WORKERS_MAX, Weights,
+    DRIFT_MS_MAX, DRIFT_MS_MIN, DWELL_MS_MAX, LIFETIME_MS_MAX, LIFETIME_MS_MIN, LogFormat, LogLevel, RETIRE_MS_MAX,
+    RETIRE_MS_MIN, WORKERS_MAX, Weights,
 };
 use crate::spec::{DEADLINE_MS_MAX, MEMORY_MAX, MEMORY_MIN};
 
@@ -42,8 +43,7 @@ pub(super) struct Node {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Cluster {
-    pub(super) name: Option<Token>,
-    pub(super) key_file: Option<PathBuf>,
+    pub(super) certificate_lifetime: Option<Millis<LIFETIME_MS_MIN, LIFETIME_MS_MAX>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

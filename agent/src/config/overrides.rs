@@ -14,10 +14,6 @@ pub struct Overrides {
     pub region: Option<String>,
     /// `node.data_dir`
     pub data_dir: Option<PathBuf>,
-    /// `cluster.name`
-    pub cluster: Option<String>,
-    /// `cluster.key_file`
-    pub key_file: Option<PathBuf>,
     /// `net.listen`, all of it
     pub listen: Option<Vec<String>>,
     /// `net.bootstrap`, all of it

@@ -1,7 +1,7 @@
 //! From a file, flags and defaults to one complete configuration.
 //!
-//! Owns precedence (flags and environment, then file, then default) and the rules that concern several keys. Apart from the
-//! cluster's key file, it is a function of its arguments.
+//! Owns precedence (flags and environment, then file, then default) and the rules that concern several keys. Apart from what the
+//! data directory says of its cluster, it is a function of its arguments.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -19,14 +19,12 @@ use super::error::{ConfigError, Origin};
 use super::host::Host;
 use super::value::{ApiListen, NetListen, OneOrMany, PeerAddress, Token};
 use super::{
-    API_PORT_DEFAULT, ApiConfig, CLUSTER_DEFAULT, ClusterConfig, Config, DWELL_MS_DEFAULT, ENTRIES_MAX, LogConfig,
-    NET_PORT_DEFAULT, NetConfig, NodeConfig, Overrides, PlacementConfig, REGION_DEFAULT, RETIRE_MS_DEFAULT,
-    StateConfig, THRESHOLD_DEFAULT, WORKERS_MAX, WasmConfig, file, key,
+    API_PORT_DEFAULT, ApiConfig, CLUSTER_DEFAULT, ClusterConfig, Config, DWELL_MS_DEFAULT, ENTRIES_MAX,
+    LIFETIME_MS_DEFAULT, LogConfig, NET_PORT_DEFAULT, NetConfig, NodeConfig, Overrides, PlacementConfig,
+    REGION_DEFAULT, RETIRE_MS_DEFAULT, StateConfig, THRESHOLD_DEFAULT, WORKERS_MAX, WasmConfig, file,
 };
+use crate::cluster::Folder;
 use crate::spec::{DEADLINE_MS_DEFAULT, MEMORY_DEFAULT};
-
-/// The cluster key's name in the data directory.
-const KEY_FILE: &str = "cluster.key";
 
 /// The name of the API token's file in the data directory.
 const TOKEN_FILE: &str = "api-token";
@@ -39,9 +37,10 @@ pub(super) struct Resolver {
 
 impl Resolver {
     pub(super) fn resolve(mut self, file: file::File) -> Result<Config, ConfigError> {
-        let node = self.node(file.node)?;
-        let (cluster, key_path) = self.cluster(file.cluster, &node.data_dir)?;
-        let net = self.net(file.net, cluster.key.is_some(), &key_path)?;
+        let (data_dir, origin) = self.data_dir(file.node.data_dir.clone())?;
+        let (cluster, contacts) = cluster(&file.cluster, &data_dir, origin)?;
+        let node = self.node(file.node, data_dir, &cluster)?;
+        let net = self.net(file.net, cluster.papers.is_some(), contacts)?;
         let api = self.api(file.api, &node.data_dir)?;
         let wasm = self.wasm(&file.wasm);
         let log = LogConfig {
@@ -60,63 +59,64 @@ impl Resolver {
         Ok(Config { node, cluster, net, api, state, wasm, placement, log })
     }
 
-    fn node(&mut self, file: file::Node) -> Result<NodeConfig, ConfigError> {
-        let name = one("node.name", self.overrides.name.take(), file.name)?;
-        let region = one("node.region", self.overrides.region.take(), file.region)?;
-        let capabilities: BTreeSet<_> = file.capabilities.into_iter().map(|Token(name)| name).collect();
-        bounded("node.capabilities", &Origin::File, capabilities.len())?;
-        let (data_dir, origin) = path(self.overrides.data_dir.take(), file.data_dir)
-            .unwrap_or_else(|| (self.host.data_dir.clone(), Origin::Default));
+    fn data_dir(&mut self, file: Option<PathBuf>) -> Result<(PathBuf, Origin), ConfigError> {
+        let (data_dir, origin) =
+            path(self.overrides.data_dir.take(), file).unwrap_or_else(|| (self.host.data_dir.clone(), Origin::Default));
         if data_dir.as_os_str().is_empty() {
             return Err(ConfigError::value("node.data_dir", origin, "a path is expected, not an empty text"));
         }
+        Ok((absolute(data_dir), origin))
+    }
+
+    fn node(
+        &mut self,
+        file: file::Node,
+        data_dir: PathBuf,
+        cluster: &ClusterConfig,
+    ) -> Result<NodeConfig, ConfigError> {
+        let claims = cluster.papers.as_ref().and_then(|(trust, certificate)| trust.subject(certificate));
+        let (certified_name, certified_region) = claims.map(|claims| (claims.name, claims.region)).unzip();
+        let flag = self.overrides.name.take();
+        let name = certified("node.name", certified_name, flag, file.name)?;
+        let flag = self.overrides.region.take();
+        let region = certified("node.region", certified_region, flag, file.region)?;
+        let capabilities: BTreeSet<_> = file.capabilities.into_iter().map(|Token(name)| name).collect();
+        bounded("node.capabilities", &Origin::File, capabilities.len())?;
         Ok(NodeConfig {
-            name: name.map_or_else(|| self.host.name.clone(), |Token(name)| name),
-            region: region.map_or_else(|| REGION_DEFAULT.to_owned(), |Token(region)| region),
+            name: name.unwrap_or_else(|| self.host.name.clone()),
+            region: region.unwrap_or_else(|| REGION_DEFAULT.to_owned()),
             location: file.location,
             capabilities,
-            data_dir: absolute(data_dir),
+            data_dir,
         })
     }
 
-    /// The cluster, and where its key is or would be.
-    fn cluster(&mut self, file: file::Cluster, data_dir: &Path) -> Result<(ClusterConfig, PathBuf), ConfigError> {
-        let name = one("cluster.name", self.overrides.cluster.take(), file.name)?;
-        let (path, origin) = path(self.overrides.key_file.take(), file.key_file)
-            .unwrap_or_else(|| (data_dir.join(KEY_FILE), Origin::Default));
-        // Only a file that was named has to be there. One that is there and unusable is an error either way: to go on with the
-        // key of development would silently leave the cluster.
-        let key = if origin == Origin::Default && !is_there(&path) {
-            None
-        } else {
-            Some(key::read(&path).map_err(|problem| ConfigError::value("cluster.key_file", origin, problem))?)
-        };
-        let name = name.map_or_else(|| CLUSTER_DEFAULT.to_owned(), |Token(name)| name);
-        Ok((ClusterConfig { name, key }, path))
-    }
-
-    fn net(&mut self, file: file::Net, has_key: bool, key_path: &Path) -> Result<NetConfig, ConfigError> {
+    fn net(&mut self, file: file::Net, is_member: bool, contacts: Vec<String>) -> Result<NetConfig, ConfigError> {
         let (listen, origin) = many::<NetListen>("net.listen", self.overrides.listen.take(), file.listen)?;
         let mut listen: Vec<SocketAddr> = listen.into_iter().map(|NetListen(address)| address).collect();
         if origin == Origin::Default {
-            let ip = if has_key { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+            let ip = if is_member { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
             listen.push(SocketAddr::new(IpAddr::V4(ip), NET_PORT_DEFAULT));
         }
         if listen.is_empty() {
             return Err(ConfigError::value("net.listen", origin, "at least one address is needed"));
         }
-        if let Some(open) = listen.iter().find(|address| !has_key && !address.ip().is_loopback()) {
+        if let Some(open) = listen.iter().find(|address| !is_member && !address.ip().is_loopback()) {
             let problem = format!(
-                "{open} can be reached from other hosts, and this agent has no cluster key to tell members from strangers; \
-                 make one, and give every member the same: {}",
-                key::how_to_make(key_path)
+                "{open} can be reached from other hosts, and this agent belongs to no cluster, so it could not tell members \
+                 from strangers; run `selvedge init` here, or `selvedge join TOKEN` with a token from a member"
             );
             return Err(ConfigError::value("net.listen", origin, problem));
         }
         let text = |addresses: Vec<PeerAddress>| addresses.into_iter().map(|PeerAddress(text)| text).collect();
-        let (bootstrap, _) = many("net.bootstrap", self.overrides.bootstrap.take(), file.bootstrap)?;
+        let (bootstrap, origin) = many("net.bootstrap", self.overrides.bootstrap.take(), file.bootstrap)?;
+        let mut bootstrap: Vec<String> = text(bootstrap);
+        if origin != Origin::Flag && bootstrap.is_empty() {
+            // Whoever joined by a token starts with the members that the token named.
+            bootstrap = contacts;
+        }
         let (advertise, _) = many("net.advertise", self.overrides.advertise.take(), file.advertise)?;
-        Ok(NetConfig { listen, bootstrap: text(bootstrap), advertise: text(advertise) })
+        Ok(NetConfig { listen, bootstrap, advertise: text(advertise) })
     }
 
     fn api(&mut self, file: file::Api, data_dir: &Path) -> Result<ApiConfig, ConfigError> {
@@ -159,6 +159,39 @@ impl Resolver {
                 file.deadline.map_or(u64::from(DEADLINE_MS_DEFAULT), |deadline| deadline.0),
             ),
         }
+    }
+}
+
+/// The cluster, as the data directory says, and where its members are to be found.
+fn cluster(file: &file::Cluster, data_dir: &Path, origin: Origin) -> Result<(ClusterConfig, Vec<String>), ConfigError> {
+    let folder = Folder::in_data_dir(data_dir);
+    let read = folder.load().and_then(|papers| Ok((papers, folder.contacts()?)));
+    // Papers that are there and unusable are an error: to go on without would silently leave the cluster.
+    let (papers, contacts) = read.map_err(|error| ConfigError::value("node.data_dir", origin, error))?;
+    let name = papers.as_ref().map_or(CLUSTER_DEFAULT, |(trust, _)| trust.name()).to_owned();
+    let lifetime = file.certificate_lifetime.as_ref().map_or(LIFETIME_MS_DEFAULT, |lifetime| lifetime.0);
+    Ok((ClusterConfig { name, papers, certificate_lifetime: Duration::from_millis(lifetime) }, contacts))
+}
+
+/// What a certificate says of this node, or else what it is called here. Both may not differ: others believe the certificate.
+fn certified(
+    key: &'static str,
+    certified: Option<String>,
+    flag: Option<String>,
+    file: Option<Token>,
+) -> Result<Option<String>, ConfigError> {
+    let origin = if flag.is_some() { Origin::Flag } else { Origin::File };
+    let said = one(key, flag, file)?.map(|Token(said)| said);
+    match (certified, said) {
+        (Some(certified), Some(said)) if certified != said => Err(ConfigError::value(
+            key,
+            origin,
+            format!(
+                "{said:?}, but this node's certificate says {certified:?}; leave it out, or join again under that name"
+            ),
+        )),
+        (Some(certified), _) => Ok(Some(certified)),
+        (None, said) => Ok(said),
     }
 }
 
@@ -220,11 +253,6 @@ fn bounded(key: &'static str, origin: &Origin, entries: usize) -> Result<(), Con
             format!("{entries} entries; at most {ENTRIES_MAX} are allowed"),
         )),
     }
-}
-
-/// Whether something lies at `path`; what cannot be told is taken to be there, so that reading it says why.
-fn is_there(path: &Path) -> bool {
-    path.try_exists().unwrap_or(true)
 }
 
 fn unix(path: &Path) -> Result<ApiListen, ConfigError> {

@@ -1,7 +1,7 @@
 //! The configuration: precedence, defaults, refusals, and the example that ships with the agent.
 
 use super::*;
-use std::os::unix::fs::PermissionsExt;
+use crate::agent::{FoundingError, Member, found};
 
 const EXAMPLE: &str = include_str!("../../../deploy/selvedge.toml");
 
@@ -26,13 +26,14 @@ fn refused(text: &str, expect: &[&str]) {
     }
 }
 
-/// A key file with these contents and mode, and a configuration that names it.
-fn with_key(contents: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+/// A data directory of a member, and a configuration that names it.
+fn of_member() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let path = dir.path().join("cluster.key");
-    std::fs::write(&path, contents).expect("writes");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("sets the mode");
-    (dir, path)
+    let named = ("edge-7".to_owned(), "eu".to_owned());
+    let founded: Result<Member, FoundingError> = found(dir.path(), "games", named, 60, false);
+    founded.expect("is founded");
+    let text = format!("[node]\ndata_dir = '{}'\n", dir.path().display());
+    (dir, text)
 }
 
 #[test]
@@ -40,7 +41,8 @@ fn an_empty_file_runs() {
     let config = load("").expect("loads");
     assert_eq!(config.node.name, "edge-1");
     assert_eq!(config.node.data_dir, Path::new("/nowhere/selvedge"));
-    assert_eq!(config.cluster.key, None);
+    assert_eq!((config.cluster.papers, config.cluster.name.as_str()), (None, "development"));
+    let config = load("").expect("loads");
     assert_eq!(config.net.listen, ["127.0.0.1:7412".parse().expect("an address")]);
     assert_eq!(config.api.listen, ["127.0.0.1:7411".parse().expect("an address")]);
     assert_eq!(config.api.token_file, Path::new("/nowhere/selvedge/api-token"));
@@ -67,12 +69,10 @@ fn whole_example() -> String {
 
 #[test]
 fn every_key_of_the_example_is_accepted() {
-    let (_dir, path) = with_key(&"0f".repeat(32), 0o600);
-    let text = whole_example().replace("/var/lib/selvedge/cluster.key\"", &format!("{}\"", path.display()));
-    let config = load(&text).expect("loads");
+    let config = load(&whole_example()).expect("loads");
     assert_eq!(config.node.name, "edge-fra-1");
     assert_eq!(config.node.location, Some(Location { lat: 50.11, lon: 8.68 }));
-    assert!(config.cluster.key.is_some());
+    assert_eq!(config.cluster.certificate_lifetime, Duration::from_millis(LIFETIME_MS_DEFAULT));
     assert!(config.api.listen.contains(&ApiListen::Unix("/run/selvedge/api.sock".into())));
 }
 
@@ -163,42 +163,44 @@ fn wrong_flags_are_refused_with_their_key() {
 }
 
 #[test]
-fn without_a_key_only_this_host_is_reached() {
-    refused("[net]\nlisten = '0.0.0.0:7412'", &["`net.listen`", "0.0.0.0:7412", "no cluster key", "urandom"]);
+fn without_a_cluster_only_this_host_is_reached() {
+    refused("[net]\nlisten = '0.0.0.0:7412'", &["`net.listen`", "0.0.0.0:7412", "no cluster", "selvedge join"]);
     refused("[net]\nlisten = ['127.0.0.1:1', '[::]:2']", &["[::]:2"]);
     refused("[net]\nlisten = []", &["at least one"]);
     assert!(load("[net]\nlisten = ['127.0.0.2:1', '[::1]:0']").is_ok());
 }
 
 #[test]
-fn with_a_key_other_hosts_are_reached() {
-    let (dir, path) = with_key(&format!("{}\n", "0F".repeat(32)), 0o600);
-    let named = format!("[cluster]\nkey_file = '{}'\n", path.display());
-    let found = format!("[node]\ndata_dir = '{}'\n", dir.path().display());
-    for text in [named, found] {
-        let config = load(&text).expect("loads");
-        assert_eq!(config.cluster.key, Some(ClusterKey([15; 32])));
-        assert_eq!(config.net.listen, ["0.0.0.0:7412".parse().expect("an address")]);
-        assert!(!format!("{config:?}").contains("15, 15"), "a key is never shown");
-        assert!(load(&format!("{text}[net]\nlisten = '192.0.2.1:7412'")).is_ok());
-    }
+fn a_member_is_reached_from_other_hosts_under_its_certified_name() {
+    let (_dir, text) = of_member();
+    let config = load(&text).expect("loads");
+    assert!(config.cluster.papers.is_some());
+    assert_eq!(
+        (config.cluster.name.as_str(), config.node.name.as_str(), config.node.region.as_str()),
+        ("games", "edge-7", "eu")
+    );
+    assert_eq!(config.net.listen, ["0.0.0.0:7412".parse().expect("an address")]);
+    assert!(load(&format!("{text}[net]\nlisten = '192.0.2.1:7412'")).is_ok());
+    assert!(load(&format!("{text}name = 'edge-7'")).is_ok());
+    refused(&format!("{text}name = 'edge-8'"), &["`node.name`", "edge-8", "certificate says \"edge-7\""]);
+    refused(&format!("{text}region = 'us'"), &["`node.region`", "certificate says \"eu\""]);
 }
 
 #[test]
-fn a_key_that_cannot_be_used_is_an_error_and_not_ignored() {
-    let key = "0f".repeat(32);
-    for (contents, mode, expect) in [
-        (key.as_str(), 0o640, "chmod 600"),
-        ("0f0f", 0o600, "64 hexadecimal digits"),
-        (&"x".repeat(1000), 0o600, "64 hex"),
-    ] {
-        let (dir, _path) = with_key(contents, mode);
-        refused(&format!("[node]\ndata_dir = '{}'", dir.path().display()), &["`cluster.key_file`", expect]);
-    }
-    refused(
-        "[cluster]\nkey_file = '/nowhere/key'",
-        &["`cluster.key_file`", "/nowhere/key", "cannot be read", "urandom"],
-    );
+fn whoever_joined_starts_with_the_members_of_its_token() {
+    let (dir, text) = of_member();
+    let contacts = ["192.0.2.7:7412".to_owned()];
+    crate::cluster::Folder::in_data_dir(dir.path()).keep_contacts(&contacts).expect("is kept");
+    assert_eq!(load(&text).expect("loads").net.bootstrap, contacts);
+    let own = load(&format!("{text}[net]\nbootstrap = 'a.example:1'")).expect("loads");
+    assert_eq!(own.net.bootstrap, ["a.example:1"]);
+}
+
+#[test]
+fn papers_that_cannot_be_read_are_an_error_and_not_ignored() {
+    let (dir, text) = of_member();
+    std::fs::write(dir.path().join("cluster/certificate"), "nonsense").expect("is written");
+    refused(&text, &["`node.data_dir`", "damaged", "join again"]);
 }
 
 #[test]

@@ -4,9 +4,8 @@
 //! outlives the demo. Each holds a pipe to us as its stdin and shuts down when that closes, which the operating system does
 //! even if we are killed; whoever ignores it is killed by the handle of the process, never by a number.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use crate::agent::{FoundingError, enroll, found};
 use crate::cli::{ApiAddr, TOKEN_FILE_NAME, read_token};
 use crate::runtime_info::RuntimeInfo;
 
@@ -26,8 +26,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const POLL_EVERY: Duration = Duration::from_millis(10);
 /// Bytes at the end of an agent's log that are shown when it fails.
 const LOG_TAIL_BYTES: u64 = 2_000;
-/// Bytes of the key that the members of the demo's cluster share.
-const CLUSTER_KEY_BYTES: usize = 32;
+/// How long the certificates of the demo's agents hold, in seconds: longer than any demo.
+const CERTIFICATE_S: u64 = 86_400;
+/// The region that the demo's agents say they are in.
+const REGION: &str = "demo";
 /// Variables with this prefix configure agents; ours must not reach the demo's.
 const ENV_PREFIX: &str = "SELVEDGE_";
 
@@ -37,9 +39,9 @@ pub(super) enum ClusterError {
     /// The temporary folder or a file in it could not be made.
     #[error("cannot prepare the demo's folder: {0}")]
     Folder(#[source] io::Error),
-    /// There is no randomness for the cluster's key.
-    #[error("the operating system gives no randomness: {0}")]
-    Random(getrandom::Error),
+    /// An agent could not be made a member.
+    #[error("cannot make an agent a member of the demo's cluster: {0}")]
+    Member(#[from] FoundingError),
     /// The executable could not be started.
     #[error("cannot start {name}: {source}")]
     Spawn {
@@ -90,7 +92,6 @@ pub(super) struct Agent {
 pub(super) struct Cluster {
     folder: TempDir,
     executable: PathBuf,
-    cluster_key: PathBuf,
     processes: Vec<Process>,
 }
 
@@ -105,14 +106,7 @@ impl Cluster {
     /// An empty cluster of agents run by `executable`.
     pub(super) fn prepare(executable: PathBuf) -> Result<Self, ClusterError> {
         let folder = tempfile::Builder::new().prefix("selvedge-demo-").tempdir().map_err(ClusterError::Folder)?;
-        let cluster_key = folder.path().join("cluster-key");
-        let mut key = [0; CLUSTER_KEY_BYTES];
-        getrandom::fill(&mut key).map_err(ClusterError::Random)?;
-        // Agents refuse a key that others may read.
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&cluster_key);
-        let hex = blake3::Hash::from_bytes(key).to_hex();
-        file.and_then(|mut file| file.write_all(hex.as_bytes())).map_err(ClusterError::Folder)?;
-        Ok(Self { folder, executable, cluster_key, processes: Vec::new() })
+        Ok(Self { folder, executable, processes: Vec::new() })
     }
 
     /// Starts `count` agents that know the first one, and waits until all of them serve. May be dropped half-way; what was
@@ -153,12 +147,18 @@ impl Cluster {
         let name = format!("agent-{number}");
         let data_dir = self.folder.path().join(&name);
         let log = self.folder.path().join(format!("{name}.log"));
-        fs::create_dir(&data_dir).map_err(ClusterError::Folder)?;
+        let named = (name.clone(), REGION.to_owned());
+        // The first agent is the authority; the others are enrolled beside it, as they all lie on one disk.
+        if self.processes.is_empty() {
+            found(&data_dir, "demo", named, CERTIFICATE_S, false)?;
+        } else {
+            enroll(&self.processes[0].data_dir, &data_dir, named, CERTIFICATE_S)?;
+        }
         let out = File::create(&log).map_err(ClusterError::Folder)?;
         let err = out.try_clone().map_err(ClusterError::Folder)?;
         let mut command = Command::new(&self.executable);
         command.args(["run", "--exit-with-stdin", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--name", &name]);
-        command.arg("--data-dir").arg(&data_dir).arg("--cluster-key").arg(&self.cluster_key);
+        command.arg("--data-dir").arg(&data_dir);
         for address in bootstrap {
             command.args(["--bootstrap", address]);
         }

@@ -88,3 +88,15 @@ fn a_record_that_breaks_its_bounds_is_not_taken() {
     let huge = NodeRecord { name: "x".repeat(256), ..record(OTHER, 1, 1) };
     assert!(!members.take(huge, OTHER, at(0)));
 }
+
+#[test]
+fn who_was_put_out_is_gone_and_stays_gone() {
+    let (other, now) = (NodeId([2; 32]), at(0));
+    let mut members = Members::new(ME, Vec::new(), now);
+    assert!(members.take(record(other, 1, 1), other, now));
+    members.put_out(other);
+    assert!(!members.take(record(other, 2, 1), NodeId([3; 32]), now), "whoever says it");
+    assert!(members.others().is_empty() && members.get(&other, now).is_none());
+    members.put_out(ME);
+    assert!(members.take(record(ME, 1, 1), ME, now), "nobody puts itself out");
+}

@@ -48,6 +48,10 @@ reasons! {
     DialOk = "dial_ok",
     /// A dial failed, for whatever reason; it is tried again later.
     DialFailed = "dial_failed",
+    /// Somebody came with an invitation and got its answer.
+    Joined = "joined",
+    /// A member was disconnected, because it is none any more.
+    Expelled = "expelled",
     /// Somebody who dialed us did not prove membership (or was too slow to).
     AdmissionRefusedIncoming = "admission_refused_incoming",
     /// Somebody whom we dialed refused us, or did not prove membership to us.

@@ -104,6 +104,7 @@ impl Driver {
                 },
                 () = shared.work.notified() => {
                     self.learn();
+                    self.expel();
                     self.send_hints();
                 }
                 Some((lane, channel, body)) = self.answers.next() => self.answer(lane, channel, body),

@@ -1,16 +1,16 @@
-//! The gate on every connection: carries the admission handshake on its first stream and lets only members through.
+//! The gate on every connection: carries credentials on its first stream and lets only members through.
 //!
-//! Owns the exchange of bytes, its time limit and the count of refusals; what makes a member is judged by an
+//! Owns the exchange of bytes, its limits in size and time, and the count of refusals; what makes a member is judged by an
 //! [`Admission`]. It sits inside the transport, behind encryption and multiplexing and before the swarm. The
-//! invariants: nothing of ours is negotiated on a connection that has not passed; streams that the other side opens early
-//! stay queued in the multiplexer and are not lost.
+//! invariants: nothing of ours is negotiated on a connection that has not passed; the dialer shows first, so that a stranger
+//! learns nothing from us; streams that the other side opens early stay queued in the multiplexer and are not lost.
 //!
 //! ```text
-//! dialer → listener   greeting: magic, version, nonce
-//! listener → dialer   greeting: magic, version, nonce
-//! dialer → listener   proof
-//! listener → dialer   verdict, and after a "welcome" its own proof
+//! dialer → listener   magic, version, purpose; a frame: its credentials, or a joiner's question
+//! listener → dialer   magic, version, verdict; a frame: its credentials, or why not, or the answer to the question
 //! ```
+//!
+//! A joiner may ask on, a frame for a frame; its connection ends without having passed.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -24,43 +24,75 @@ use libp2p::PeerId;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerExt, SubstreamBox};
 use selvedge_sync::id::NodeId;
 
-use super::admission::{ADMISSION_VERSION, Admission, Meeting, NONCE_BYTES, NoMember, Role};
+use super::admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Refused, Registrar};
 use super::counters::{NetReason, Tally};
 use super::identity::node_of;
 
 /// The longest that the handshake may take. Two round trips of small frames: a second on the worst path, times a margin.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a refused dialer gets to read why, before the connection is cut.
-const REFUSAL_LINGER: Duration = Duration::from_secs(1);
+/// The longest that an invited stranger may take: an authority writes to its disk in between.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long whoever leaves without passing gets to read the last frame, before the connection is cut.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The first bytes on the first stream. Nothing of libp2p's own negotiation begins like this.
 const MAGIC: [u8; 8] = *b"selvedge";
 
-const GREETING_BYTES: usize = MAGIC.len() + 1 + NONCE_BYTES;
+/// The version of the handshake.
+const ADMISSION_VERSION: u8 = 2;
 
-const WELCOME: u8 = 1;
+/// Questions that one joiner may ask on one connection.
+const QUESTIONS_MAX: usize = 2;
+
+const PURPOSE_MEMBER: u8 = 1;
+const PURPOSE_JOIN: u8 = 2;
+
 const REFUSED: u8 = 0;
+const WELCOME: u8 = 1;
+const ANSWER: u8 = 2;
+
+/// Which side of a connection somebody is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Dialer,
+    Listener,
+}
 
 /// Why a connection did not pass the gate.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GateError {
-    #[error("it did not prove to be a member of this cluster")]
-    NoMember,
-    #[error("it does not take this agent for a member of its cluster")]
-    TurnedAway,
+    #[error("it is no member of this cluster: {0}")]
+    NoMember(Refused),
+    #[error("it does not take this agent for a member of its cluster{0}")]
+    TurnedAway(Why),
     #[error("it speaks something else than Selvedge's admission")]
     Foreign,
     #[error("it speaks version {0} of the admission handshake, and this agent version {ADMISSION_VERSION}")]
     Version(u8),
     #[error("its identity is no ed25519 key")]
     Identity,
-    #[error("admission took longer than {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    #[error("admission took too long")]
     TimedOut,
     #[error("the connection broke during admission")]
     Broken(#[source] io::Error),
-    #[error("the system gives no randomness")]
-    Randomness,
+    #[error("a frame of {0} bytes exceeds what admission takes")]
+    TooLarge(usize),
+    #[error("it came to join, and has its answer")]
+    Joined,
+    #[error("it came to join without an invitation of ours")]
+    NotInvited,
+}
+
+/// What the other side said about a refusal, if it said anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Why(pub(super) String);
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0.escape_debug()) }
+    }
 }
 
 impl From<io::Error> for GateError {
@@ -69,20 +101,15 @@ impl From<io::Error> for GateError {
     }
 }
 
-impl From<NoMember> for GateError {
-    fn from(NoMember: NoMember) -> Self {
-        Self::NoMember
-    }
-}
-
 /// Lets members through.
-pub(super) struct Gate<A> {
-    pub(super) own: NodeId,
-    pub(super) admission: A,
+pub(super) struct Gate {
+    pub(super) admission: Arc<dyn Admission>,
+    /// Answers joiners, where this agent can.
+    pub(super) registrar: Option<Arc<dyn Registrar>>,
     pub(super) tally: Arc<Tally>,
 }
 
-impl<A: Admission> Gate<A> {
+impl Gate {
     /// Runs the handshake on a fresh connection and gives the connection back if the other side is a member.
     pub(super) async fn pass(
         self: Arc<Self>,
@@ -90,118 +117,185 @@ impl<A: Admission> Gate<A> {
         mut muxer: StreamMuxerBox,
         role: Role,
     ) -> Result<(PeerId, StreamMuxerBox), GateError> {
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.handshake(&peer, &mut muxer, role));
-        match handshake.await.unwrap_or(Err(GateError::TimedOut)) {
-            Ok(()) => Ok((peer, muxer)),
-            Err(error) => {
-                self.tally.count(match role {
-                    Role::Dialer => NetReason::AdmissionRefusedOutgoing,
-                    Role::Listener => NetReason::AdmissionRefusedIncoming,
-                });
-                Err(error)
-            }
-        }
+        let error = match self.handshake(&peer, &mut muxer, role).await {
+            Ok(()) => return Ok((peer, muxer)),
+            Err(error) => error,
+        };
+        self.tally.count(match (&error, role) {
+            (GateError::Joined, _) => NetReason::Joined,
+            (_, Role::Dialer) => NetReason::AdmissionRefusedOutgoing,
+            (_, Role::Listener) => NetReason::AdmissionRefusedIncoming,
+        });
+        Err(error)
     }
 
     async fn handshake(&self, peer: &PeerId, muxer: &mut StreamMuxerBox, role: Role) -> Result<(), GateError> {
         let other = node_of(peer).ok_or(GateError::Identity)?;
-        let mut nonce = [0; NONCE_BYTES];
-        getrandom::fill(&mut nonce).map_err(|_| GateError::Randomness)?;
         match role {
-            Role::Dialer => {
-                let stream = poll_fn(|cx| attend(muxer, cx, StreamMuxerExt::poll_outbound_unpin)).await?;
-                drive(muxer, self.knock(stream, other, nonce)).await
-            }
+            Role::Dialer => in_time(HANDSHAKE_TIMEOUT, self.knock(muxer, other)).await,
             Role::Listener => {
-                let stream = poll_fn(|cx| attend(muxer, cx, StreamMuxerExt::poll_inbound_unpin)).await?;
-                drive(muxer, self.receive(stream, other, nonce)).await
+                let (mut stream, purpose, first) = in_time(HANDSHAKE_TIMEOUT, opened(muxer)).await?;
+                if purpose == PURPOSE_JOIN {
+                    let mut is_answered = false;
+                    let joining = self.register(&mut stream, other, first, &mut is_answered);
+                    let ended = in_time(JOIN_TIMEOUT, drive(muxer, joining)).await;
+                    // Who has its answer hangs up.
+                    return if is_answered { Err(GateError::Joined) } else { ended };
+                }
+                in_time(HANDSHAKE_TIMEOUT, drive(muxer, self.receive(&mut stream, other, &first))).await
             }
         }
     }
 
     /// The dialer's side.
-    async fn knock(
-        &self,
-        mut stream: SubstreamBox,
-        listener: NodeId,
-        dialer_nonce: [u8; NONCE_BYTES],
-    ) -> Result<(), GateError> {
-        write_greeting(&mut stream, &dialer_nonce).await?;
-        let listener_nonce = read_greeting(&mut stream).await?;
-        let meeting = Meeting { dialer: self.own, listener, dialer_nonce, listener_nonce };
-        stream.write_all(&self.admission.prove(&meeting, Role::Dialer)).await?;
-        stream.flush().await?;
-        let mut verdict = [0];
-        stream.read_exact(&mut verdict).await?;
-        match verdict[0] {
-            WELCOME => {}
-            REFUSED => return Err(GateError::TurnedAway),
-            _ => return Err(GateError::Foreign),
-        }
-        let mut proof = vec![0; A::PROOF_BYTES];
-        stream.read_exact(&mut proof).await?;
-        Ok(self.admission.judge(&meeting, Role::Listener, &proof)?)
+    async fn knock(&self, muxer: &mut StreamMuxerBox, listener: NodeId) -> Result<(), GateError> {
+        let mut stream = open(muxer).await?;
+        let exchange = async {
+            say(&mut stream, PURPOSE_MEMBER, &self.admission.credentials()).await?;
+            match hear(&mut stream, CREDENTIALS_BYTES_MAX).await? {
+                (WELCOME, credentials) => self.admission.judge(listener, &credentials).map_err(GateError::NoMember),
+                (REFUSED, why) => Err(GateError::TurnedAway(Why(String::from_utf8_lossy(&why).into_owned()))),
+                _ => Err(GateError::Foreign),
+            }
+        };
+        drive(muxer, exchange).await
     }
 
-    /// The listener's side. It shows a proof only to a dialer that has given one.
-    async fn receive(
-        &self,
-        mut stream: SubstreamBox,
-        dialer: NodeId,
-        listener_nonce: [u8; NONCE_BYTES],
-    ) -> Result<(), GateError> {
-        let dialer_nonce = read_greeting(&mut stream).await?;
-        write_greeting(&mut stream, &listener_nonce).await?;
-        let meeting = Meeting { dialer, listener: self.own, dialer_nonce, listener_nonce };
-        let mut proof = vec![0; A::PROOF_BYTES];
-        stream.read_exact(&mut proof).await?;
-        if let Err(refusal) = self.admission.judge(&meeting, Role::Dialer, &proof) {
-            turn_away(&mut stream).await;
-            return Err(refusal.into());
+    /// The listener's side. It shows its credentials only to a dialer whose own are good.
+    async fn receive(&self, stream: &mut SubstreamBox, dialer: NodeId, shown: &[u8]) -> Result<(), GateError> {
+        if let Err(refusal) = self.admission.judge(dialer, shown) {
+            let why = if refusal.is_told { refusal.reason.as_str() } else { "" };
+            part(stream, REFUSED, why.as_bytes()).await;
+            return Err(GateError::NoMember(refusal));
         }
-        let mut welcome = vec![WELCOME];
-        welcome.extend(self.admission.prove(&meeting, Role::Listener));
-        stream.write_all(&welcome).await?;
-        stream.flush().await?;
-        Ok(())
+        say(stream, WELCOME, &self.admission.credentials()).await
+    }
+
+    /// The listener's side, for whoever comes to join.
+    async fn register(
+        &self,
+        stream: &mut SubstreamBox,
+        joiner: NodeId,
+        first: Vec<u8>,
+        is_answered: &mut bool,
+    ) -> Result<(), GateError> {
+        let mut question = first;
+        for asked in 1..=QUESTIONS_MAX {
+            let answer = match &self.registrar {
+                Some(registrar) => registrar.answer(joiner, question).await,
+                None => None,
+            };
+            let Some(answer) = answer else {
+                part(stream, REFUSED, b"").await;
+                return Err(GateError::NotInvited);
+            };
+            if asked == QUESTIONS_MAX {
+                *is_answered = true;
+                part(stream, ANSWER, &answer).await;
+                break;
+            }
+            say(stream, ANSWER, &answer).await?;
+            question = match hear(stream, JOIN_BYTES_MAX).await? {
+                (PURPOSE_JOIN, question) => question,
+                _ => return Err(GateError::Foreign),
+            };
+        }
+        Err(GateError::Joined)
     }
 }
 
-/// Says that the dialer is refused, and waits a moment for it to hear that: cutting a QUIC connection drops what is unsent.
-async fn turn_away(stream: &mut SubstreamBox) {
-    let farewell = async {
-        stream.write_all(&[REFUSED]).await?;
-        stream.close().await?;
-        stream.read(&mut [0]).await
+/// Asks a member to let us join: `ask` makes each question from the last answer, until it has what it wants.
+pub(super) async fn join<E>(
+    muxer: &mut StreamMuxerBox,
+    mut ask: impl FnMut(Option<&[u8]>) -> Result<Option<Vec<u8>>, E>,
+) -> Result<Result<(), E>, GateError> {
+    let work = async {
+        let mut stream = open(muxer).await?;
+        let exchange = async {
+            let mut answer: Option<Vec<u8>> = None;
+            loop {
+                let question = match ask(answer.as_deref()) {
+                    Ok(Some(question)) => question,
+                    Ok(None) => return Ok(Ok(())),
+                    Err(error) => return Ok(Err(error)),
+                };
+                say(&mut stream, PURPOSE_JOIN, &question).await?;
+                answer = match hear(&mut stream, JOIN_BYTES_MAX).await? {
+                    (ANSWER, bytes) => Some(bytes),
+                    (REFUSED, _) => return Err(GateError::NotInvited),
+                    _ => return Err(GateError::Foreign),
+                };
+            }
+        };
+        drive(muxer, exchange).await
     };
-    // Whether it heard or not, it is refused.
-    drop(tokio::time::timeout(REFUSAL_LINGER, farewell).await);
+    in_time(JOIN_TIMEOUT, work).await
 }
 
-async fn write_greeting(stream: &mut SubstreamBox, nonce: &[u8; NONCE_BYTES]) -> Result<(), GateError> {
-    let mut greeting = Vec::with_capacity(GREETING_BYTES);
-    greeting.extend(MAGIC);
-    greeting.push(ADMISSION_VERSION);
-    greeting.extend(nonce);
-    stream.write_all(&greeting).await?;
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, GateError>>) -> Result<T, GateError> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(GateError::TimedOut))
+}
+
+async fn open(muxer: &mut StreamMuxerBox) -> Result<SubstreamBox, GateError> {
+    poll_fn(|cx| attend(muxer, cx, StreamMuxerExt::poll_outbound_unpin)).await
+}
+
+/// The stream that the other side opened, with its purpose and its first frame.
+async fn opened(muxer: &mut StreamMuxerBox) -> Result<(SubstreamBox, u8, Vec<u8>), GateError> {
+    let mut stream = poll_fn(|cx| attend(muxer, cx, StreamMuxerExt::poll_inbound_unpin)).await?;
+    let (purpose, first) = drive(muxer, hear(&mut stream, CREDENTIALS_BYTES_MAX)).await?;
+    match purpose {
+        PURPOSE_MEMBER | PURPOSE_JOIN => Ok((stream, purpose, first)),
+        _ => Err(GateError::Foreign),
+    }
+}
+
+/// Writes a frame: magic, version, what it is, its length in four bytes, its body.
+async fn say(stream: &mut SubstreamBox, kind: u8, body: &[u8]) -> Result<(), GateError> {
+    let length = u32::try_from(body.len()).map_err(|_| GateError::TooLarge(body.len()))?;
+    let mut frame = Vec::with_capacity(MAGIC.len() + 6 + body.len());
+    frame.extend(MAGIC);
+    frame.extend([ADMISSION_VERSION, kind]);
+    frame.extend(length.to_be_bytes());
+    frame.extend(body);
+    stream.write_all(&frame).await?;
     Ok(stream.flush().await?)
 }
 
-async fn read_greeting(stream: &mut SubstreamBox) -> Result<[u8; NONCE_BYTES], GateError> {
+/// Reads a frame whose body has at most `limit` bytes.
+async fn hear(stream: &mut SubstreamBox, limit: usize) -> Result<(u8, Vec<u8>), GateError> {
     // The magic first, by itself: a stranger's shorter greeting is refused at once and not after a time-out.
     let mut magic = [0; MAGIC.len()];
     stream.read_exact(&mut magic).await?;
     if magic != MAGIC {
         return Err(GateError::Foreign);
     }
-    let mut version = [0];
-    stream.read_exact(&mut version).await?;
-    if version[0] != ADMISSION_VERSION {
-        return Err(GateError::Version(version[0]));
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).await?;
+    let [version, kind] = head;
+    if version != ADMISSION_VERSION {
+        return Err(GateError::Version(version));
     }
-    let mut nonce = [0; NONCE_BYTES];
-    stream.read_exact(&mut nonce).await?;
-    Ok(nonce)
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await?;
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if length > limit {
+        return Err(GateError::TooLarge(length));
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok((kind, body))
+}
+
+/// Says the last word, and waits a moment for the other side to hear it: cutting a QUIC connection drops what is unsent.
+async fn part(stream: &mut SubstreamBox, kind: u8, body: &[u8]) {
+    let farewell = async {
+        say(stream, kind, body).await?;
+        stream.close().await?;
+        Ok::<_, GateError>(stream.read(&mut [0]).await?)
+    };
+    // Whether it was heard or not, this is the end.
+    drop(tokio::time::timeout(LINGER, farewell).await);
 }
 
 /// Runs `work` while the multiplexer makes progress. Without that no byte of `work` would move.

@@ -44,7 +44,7 @@ pub(super) async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetE
     probe(&config.listen)?;
 
     let tally = Arc::new(Tally::default());
-    let gate = Gate { own, admission: config.cluster_secret, tally: Arc::clone(&tally) };
+    let gate = Gate { admission: config.admission, registrar: config.registrar, tally: Arc::clone(&tally) };
     let transport = transport::build(&keypair, Arc::new(gate)).map_err(NetError::Transport)?;
     let options = swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
     let mut swarm = Swarm::new(transport, Behaviour::new(&tally), peer, options);
@@ -56,6 +56,8 @@ pub(super) async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetE
         bound: Mutex::default(),
         unreached: Mutex::new(dialer.unreached()),
         learned: Mutex::default(),
+        expelled: Mutex::default(),
+        forbidden: Mutex::default(),
         work: Notify::new(),
         stop: CancellationToken::new(),
         stopped: CancellationToken::new(),

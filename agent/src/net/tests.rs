@@ -12,7 +12,22 @@ use super::*;
 /// Far beyond what any step takes; reached only when something is broken.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-const SECRET: ClusterSecret = ClusterSecret([42; 32]);
+/// Members of a cluster that is known by a word.
+pub(super) struct Word(pub(super) &'static str);
+
+impl Admission for Word {
+    fn credentials(&self) -> Vec<u8> {
+        self.0.as_bytes().to_vec()
+    }
+
+    fn judge(&self, _: NodeId, credentials: &[u8]) -> Result<(), Refused> {
+        if credentials == self.0.as_bytes() {
+            return Ok(());
+        }
+        let is_told = credentials.starts_with(b"former");
+        Err(Refused { reason: "it does not know the word".to_owned(), is_told })
+    }
+}
 
 /// What both transports are tested with.
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
@@ -21,7 +36,8 @@ const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 fn config(seed: u8, listen: &[&str], bootstrap: Vec<String>) -> NetConfig {
     NetConfig {
         secret_key: [seed; 32],
-        cluster_secret: SECRET,
+        admission: Arc::new(Word("word")),
+        registrar: None,
         listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
         bootstrap,
         advertise: Vec::new(),

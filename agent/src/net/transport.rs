@@ -15,8 +15,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{dns, noise, quic, tcp, yamux};
 
-use super::admission::{Admission, Role};
-use super::gate::{Gate, GateError};
+use super::gate::{Gate, GateError, Role};
 
 /// The longest that encryption and multiplexing may take to set up, after which the next address is tried.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,10 +30,19 @@ const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(2_500);
 const STREAMS_MAX: u16 = 512;
 
 /// The whole stack for `keypair`, with `gate` before everything else.
-pub(super) fn build<A: Admission>(
-    keypair: &Keypair,
-    gate: Arc<Gate<A>>,
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, io::Error> {
+pub(super) fn build(keypair: &Keypair, gate: Arc<Gate>) -> Result<Boxed<(PeerId, StreamMuxerBox)>, io::Error> {
+    let admitted = named(keypair)?.and_then(move |(peer, muxer), point| {
+        let role = match point {
+            ConnectedPoint::Dialer { .. } => Role::Dialer,
+            ConnectedPoint::Listener { .. } => Role::Listener,
+        };
+        gate.pass(peer, muxer, role)
+    });
+    Ok(admitted.map_err(|error| error.either(io::Error::other, io::Error::other)).boxed())
+}
+
+/// The stack without the gate, with names resolved.
+pub(super) fn named(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, io::Error> {
     let inner = || encrypted(keypair);
     let named = match dns::tokio::Transport::system(inner()?) {
         Ok(named) => named,
@@ -44,14 +52,7 @@ pub(super) fn build<A: Admission>(
             dns::tokio::Transport::custom(inner()?, dns::ResolverConfig::default(), dns::ResolverOpts::default())
         }
     };
-    let admitted = named.and_then(move |(peer, muxer), point| {
-        let role = match point {
-            ConnectedPoint::Dialer { .. } => Role::Dialer,
-            ConnectedPoint::Listener { .. } => Role::Listener,
-        };
-        gate.pass(peer, muxer, role)
-    });
-    Ok(admitted.map_err(|error| error.either(io::Error::other, io::Error::other)).boxed())
+    Ok(named.boxed())
 }
 
 /// Whether a connection failed because the gate refused it, and not before it came there.

@@ -42,8 +42,14 @@ pub struct NodeStatus {
 /// The cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterStatus {
-    /// Its identity.
+    /// Its identity: the key of its first authority, or `development`.
     pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// Seconds until this host's certificate expires; `None` where there is none.
+    pub certificate_seconds_left: Option<u64>,
+    /// How many nodes were put out of it.
+    pub revoked: usize,
     /// How many members there are, this one included.
     pub members: usize,
     /// How many of them are alive.

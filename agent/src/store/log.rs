@@ -330,3 +330,9 @@ pub(super) fn segment_two(generation: u64, number: u64, first_frame: u64, frames
     }
     (SegmentName { generation, number, first_frame, shape }.to_string(), bytes)
 }
+
+#[cfg(test)]
+pub(super) use self::tests::mutate;
+
+#[cfg(test)]
+mod tests;

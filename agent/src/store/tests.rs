@@ -4,6 +4,7 @@ mod damage;
 mod failure;
 mod measure;
 mod migration;
+mod mutation;
 mod power;
 mod rebirth;
 mod segments;

@@ -12,6 +12,9 @@ use crate::limits::PACK_FROM_BYTES;
 /// Set in the version byte when the body is packed.
 const PACKED: u8 = 0x80;
 
+/// How many bytes one byte of a block can stand for.
+const LZ4_RATIO_MAX: usize = 255;
+
 /// The same envelope, shorter if that can be.
 #[must_use]
 pub fn pack(envelope: Vec<u8>) -> Vec<u8> {
@@ -32,6 +35,10 @@ pub fn unpack(bytes: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, DecodeError> 
     };
     let malformed = |error: lz4_flex::block::DecompressError| DecodeError::Malformed(error.to_string());
     let (length, block) = lz4_flex::block::uncompressed_size(block).map_err(malformed)?;
+    // No block says more than 255 bytes with each of its own: what boasts beyond that is not worth the memory to find out.
+    if length / LZ4_RATIO_MAX > block.len() {
+        return Err(DecodeError::Malformed(format!("{} bytes cannot be {length}", block.len())));
+    }
     if length >= limit {
         return Err(DecodeError::TooLarge { bytes: length.saturating_add(1), limit });
     }
@@ -73,7 +80,9 @@ mod tests {
         assert!(packed.len() < 10_000, "{}", packed.len());
         assert!(matches!(unpack(&packed, 1 << 20), Err(DecodeError::TooLarge { .. })));
         let boasting = [&[PACKED | 2][..], &u32::MAX.to_le_bytes(), &[0; 40]].concat();
-        assert!(matches!(unpack(&boasting, 1 << 20), Err(DecodeError::TooLarge { .. })));
+        assert!(matches!(unpack(&boasting, 1 << 20), Err(DecodeError::Malformed(_))));
+        let little = [&[PACKED | 2][..], &1_000_000_u32.to_le_bytes(), &[0; 4]].concat();
+        assert!(matches!(unpack(&little, 1 << 20), Err(DecodeError::Malformed(_))), "refused before it takes memory");
     }
 
     #[test]

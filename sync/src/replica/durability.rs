@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Checkpoint, Output, Replica};
+use super::{Ahead, Checkpoint, Output, Replica};
 use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::id::Stream;
@@ -21,6 +21,8 @@ pub(super) struct Durability {
     checkpointed_ms: u64,
     /// Bytes of commits since the last checkpoint: what a restart would have to apply.
     logged_bytes: u64,
+    /// What the objects that the store was last given have seen, and what they show beyond that.
+    checkpointed: (VersionVector, Ahead),
 }
 
 #[derive(Debug)]
@@ -30,15 +32,20 @@ enum Pending {
 }
 
 impl Durability {
-    /// What is durable after a restart that had to apply `logged_bytes` of commits.
-    pub(super) fn starting_from(vector: VersionVector, logged_bytes: u64) -> Self {
-        Self { vector, logged_bytes, ..Self::default() }
+    /// What is durable after a restart that had to apply `logged_bytes` of commits to what was checkpointed.
+    pub(super) fn starting_from(
+        vector: VersionVector,
+        logged_bytes: u64,
+        checkpointed: (VersionVector, Ahead),
+    ) -> Self {
+        Self { vector, logged_bytes, checkpointed, ..Self::default() }
     }
 
     /// The store has begun anew: what it was given before stands for nothing. Tokens go on counting.
     pub(super) fn begin_anew(&mut self) {
         self.pending.clear();
         (self.vector, self.checkpoint_due, self.logged_bytes) = (VersionVector::default(), false, 0);
+        self.checkpointed = <(VersionVector, Ahead)>::default();
     }
 
     pub(super) const fn vector(&self) -> &VersionVector {
@@ -130,14 +137,32 @@ impl Replica {
         self.checkpoint(out);
     }
 
+    /// Tells the store from which commit on this life is in doubt, and which orphans wait, unless it knows: a checkpoint without
+    /// objects, that stands for no more than the last one did. A write after a restart waits for this, and for no more.
+    pub(super) fn say_if_unsaid(&mut self, out: &mut Vec<Output>) {
+        if !self.lineage.has_to_say() {
+            return;
+        }
+        let Some(orphans) = self.lineage.take_news() else { return };
+        let (vector, ahead) = self.durability.checkpointed.clone();
+        let token = self.durability.token(Pending::Checkpoint { vector: vector.clone() });
+        // What lies beyond that vector is needed still, however short the log in memory is kept.
+        let needed = |(stream, first): (Stream, u64)| (stream, first.min(vector.seq(&stream) + 1));
+        let log_first = self.log.firsts().into_iter().map(needed).collect();
+        let (objects, latest, orphans) = (Vec::new(), self.clock.last(), Some(orphans));
+        let checkpoint = Checkpoint { vector, ahead, objects, latest, orphans, log_first };
+        out.push(Output::Checkpoint { token, checkpoint });
+    }
+
     /// Gives the store what has changed since the last time.
-    pub(super) fn checkpoint(&mut self, out: &mut Vec<Output>) {
+    fn checkpoint(&mut self, out: &mut Vec<Output>) {
         self.durability.checkpoint_due = false;
         self.durability.logged_bytes = 0;
         let vector = self.seen.clone();
         let token = self.durability.token(Pending::Checkpoint { vector: vector.clone() });
         self.repair.ahead.settle(&self.seen);
-        let ahead = if planted::is(Bug::AheadUnstored) { super::Ahead::default() } else { self.repair.ahead.clone() };
+        let ahead = if planted::is(Bug::AheadUnstored) { Ahead::default() } else { self.repair.ahead.clone() };
+        self.durability.checkpointed = (vector.clone(), ahead.clone());
         let mut objects = self.state.take_dirty();
         if planted::is(Bug::CheckpointLosesObject) && objects.len() > 1 {
             objects.remove(0);

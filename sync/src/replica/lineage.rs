@@ -6,7 +6,8 @@
 //! When nothing was, a new incarnation is all it takes. Otherwise this replica begins anew: the store keeps only the commits
 //! that nobody else has, everything else comes back from the peers, and those commits are made again (`reissue`). The same
 //! happens to a member that comes back after its streams were closed (`retire`). The invariant: no dot of ours ever means two
-//! commits at those who have heard of it, and no durable commit is dropped.
+//! commits at those who have heard of it, and no durable commit is dropped. Where a snapshot of a whole machine wrote, and a peer
+//! that lagged took what it wrote for the first meaning of a name, neither holds for that name (docs/decisions.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ use crate::causal::VersionVector;
 use crate::commit::{Batch, Commit, CommitBytes, RequestId};
 use crate::crdt::Seeded;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
-use crate::limits::{REQUEST_PATIENCE_MS, SEQ_MAX};
+use crate::limits::{RECALL_MS_MAX, REQUEST_PATIENCE_MS, SEQ_MAX};
 use crate::log::{Log, Range};
 use crate::planted::{self, Bug};
 use crate::state::State;
@@ -102,15 +103,20 @@ struct Recall {
     /// From this commit on at the latest, others have another.
     fork: u64,
     asked_ms: u64,
+    /// When the question was first put to anybody.
+    begun_ms: u64,
     /// Peers that could not tell.
     vague: BTreeSet<NodeId>,
 }
 
 impl Lineage {
     /// What was left by a life that ended with our stream at `own`. Unless that life was confirmed, what it wrote without is
-    /// still in doubt; and from here on, what this one writes is.
+    /// still in doubt; and from here on, what this one writes is. What was said of a stream that went further than ours was said of
+    /// another life: this one has written nothing yet, or it would have said so first.
     pub(super) fn with(mut orphans: Orphans, own: u64, made_again: BTreeSet<RequestId>) -> Self {
-        let (unsaid, given) = (orphans.unconfirmed_after.is_none(), Summary::of(&orphans));
+        let given = Summary::of(&orphans);
+        orphans.unconfirmed_after = orphans.unconfirmed_after.filter(|after| *after <= own);
+        let unsaid = orphans.unconfirmed_after.is_none();
         orphans.unconfirmed_after.get_or_insert(own);
         Self { orphans, start: own, unsaid, given, made_again, ..Self::default() }
     }
@@ -210,7 +216,8 @@ impl Replica {
         out.push(Output::Event(Event::Amnesia { peer, known, own: self.seen.seq(&own) }));
         self.lineage.informed = self.peers.known.get(&peer).map(|peer| peer.seen.clone()).unwrap_or_default();
         let Some((next, _)) = self.log.retained(&own) else { return self.conclude(None, now, out) };
-        self.recall(Recall { peer, next, fork: u64::MAX, asked_ms: now.mono_ms, vague: BTreeSet::new() }, out);
+        let (asked_ms, begun_ms) = (now.mono_ms, now.mono_ms);
+        self.recall(Recall { peer, next, fork: u64::MAX, asked_ms, begun_ms, vague: BTreeSet::new() }, out);
     }
 
     fn recall(&mut self, recall: Recall, out: &mut Vec<Output>) {
@@ -272,8 +279,10 @@ impl Replica {
             return self.ask_another(now, out);
         }
         if recall.next > last {
-            // All that both have is the same. What only the peer has was written before we forgot it.
-            return self.conclude(None, now, out);
+            // All that both have is the same. What only the peer has was written before we forgot it. But another may have shown
+            // a difference, and what one has shown no other can take back.
+            let fork = recall.fork;
+            return self.conclude((fork <= last).then_some(fork), now, out);
         }
         let next = recall.next;
         recall.asked_ms = now.mono_ms;
@@ -285,7 +294,9 @@ impl Replica {
     fn ask_another(&mut self, now: Time, out: &mut Vec<Output>) {
         let Some(Fence::Recalling(mut recall)) = self.lineage.fence.take() else { return };
         recall.vague.insert(recall.peer);
-        if let Some(peer) = self.peers.connected.iter().find(|peer| !recall.vague.contains(*peer)) {
+        let in_time = now.mono_ms.saturating_sub(recall.begun_ms) < RECALL_MS_MAX;
+        let next = self.peers.connected.iter().find(|peer| !recall.vague.contains(*peer));
+        if let Some(peer) = next.filter(|_| in_time) {
             (recall.peer, recall.asked_ms) = (*peer, now.mono_ms);
             return self.recall(recall, out);
         }
@@ -384,7 +395,7 @@ impl Replica {
             Some(Fence::Reborn(None) | Fence::Recalling(_)) | None => {
                 self.state.become_replica(self.me);
                 self.lineage.orphans.unconfirmed_after = Some(0);
-                (self.lineage.start, self.lineage.confirmed) = (0, false);
+                (self.lineage.start, self.lineage.confirmed, self.lineage.unsaid) = (0, false, true);
             }
         }
     }

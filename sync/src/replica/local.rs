@@ -87,10 +87,8 @@ impl Replica {
 
     /// Applies a commit of ours, and gives it to the store.
     pub(super) fn append(&mut self, commit: Commit, bytes: CommitBytes, out: &mut Vec<Output>) {
-        if self.lineage.has_to_say() {
-            // Before the commit, or after a crash in between nobody would know that it is in doubt.
-            self.checkpoint(out);
-        }
+        // Before the commit, or after a crash in between nobody would know that it is in doubt.
+        self.say_if_unsaid(out);
         let batch = Batch { stream: commit.stream, first: commit.seq, commits: vec![bytes.clone()] };
         self.counters.commits_local += 1;
         self.apply(commit, bytes);

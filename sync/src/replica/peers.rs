@@ -144,7 +144,10 @@ impl Replica {
         // The last commit of every stream stays: it is the tip by which a writer that forgot finds out.
         let keep = self.config.log_commits_kept.max(1);
         // What others count of our stream while we are in doubt about it may be other commits than ours.
-        let doubted = self.lineage.is_fenced().then(|| self.own_stream());
+        let doubted = Some(self.own_stream()).filter(|own| {
+            let known = |peer: &Peer| peer.seen.seq(own) > self.seen.seq(own);
+            self.lineage.is_fenced() || self.peers.known.values().any(known)
+        });
         let droppable = |stream: &Stream, seq: u64, kept: usize| {
             kept > keep && seq <= stable.seq(stream) && Some(*stream) != doubted
         };

@@ -80,18 +80,18 @@ impl Replica {
         }
         replica.state.restore(objects);
         replica.clock.observe(recovery.latest);
+        let checkpointed = (recovery.vector.clone(), recovery.ahead.clone());
         replica.seen = recovery.vector;
         replica.repair.ahead = recovery.ahead;
         let (mut applied_bytes, mut made_again) = (0, BTreeSet::new());
         let own = replica.own_stream();
-        let stored = replica.seen.seq(&own);
         for batch in recovery.log {
             if batch.stream == own && !recovery.orphans.is_empty() {
-                made_again.extend(requests_of(&[after(&batch, stored)]));
+                made_again.extend(requests_of(std::slice::from_ref(&batch)));
             }
             applied_bytes += replica.replay(batch)?;
         }
-        replica.durability = Durability::starting_from(replica.seen.clone(), applied_bytes);
+        replica.durability = Durability::starting_from(replica.seen.clone(), applied_bytes, checkpointed);
         replica.lineage = Lineage::with(recovery.orphans, replica.seen.seq(&own), made_again);
         Ok(replica)
     }
@@ -124,11 +124,4 @@ impl Replica {
         }
         Ok(applied_bytes)
     }
-}
-
-/// What follows `seq` in a batch.
-fn after(batch: &Batch, seq: u64) -> Batch {
-    let skip = (seq + 1).saturating_sub(batch.first);
-    let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(batch.commits.len());
-    Batch { first: batch.first + skip as u64, commits: batch.commits[skip..].to_vec(), ..*batch }
 }

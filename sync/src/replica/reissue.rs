@@ -33,11 +33,18 @@ impl Replica {
         if self.lineage.orphans().is_empty() || self.lineage.is_fenced() || self.durability.is_read_only() {
             return;
         }
-        if !self.lineage.orphans().certain.is_empty() && self.has_caught_up() {
+        let (certain, doubtful) = (&self.lineage.orphans().certain, &self.lineage.orphans().doubtful);
+        let certain = !certain.is_empty() && self.has_caught_up();
+        let doubtful = !doubtful.is_empty() && self.has_heard_all(now);
+        if certain || doubtful {
+            // While they are all still named as waiting: struck off before they are stored again, a crash would lose them.
+            self.say_if_unsaid(out);
+        }
+        if certain {
             let orphans = self.lineage.take_orphans(|orphans| &mut orphans.certain);
             self.make_again(&orphans, now, out);
         }
-        if !self.lineage.orphans().doubtful.is_empty() && self.has_heard_all(now) {
+        if doubtful {
             let orphans = self.lineage.take_orphans(|orphans| &mut orphans.doubtful);
             let unknown: Vec<Batch> = orphans.into_iter().filter_map(|batch| self.unknown_part(batch)).collect();
             self.make_again(&unknown, now, out);

@@ -90,6 +90,11 @@ impl Ledger {
         again.for_each(|fork| fork.again = false);
     }
 
+    /// The latest stamp of what snapshots wrote: made again, it keeps that.
+    pub(super) fn latest_fork(&self) -> Hlc {
+        self.forks.iter().map(|fork| fork.commit.hlc).max().unwrap_or_default()
+    }
+
     /// Every durable commit of a snapshot was made again by the end.
     pub(super) fn check_made_again(&self) -> Result<(), String> {
         // A request that was repeated to the snapshot is answered by the commit that it forgot.

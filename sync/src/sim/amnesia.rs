@@ -16,7 +16,7 @@ impl Sim<'_> {
 
     /// Whether what `index` may forget is in safe hands: every commit of its own that is durable is durable elsewhere too, and
     /// no other node is still catching up after it forgot something itself.
-    fn may_forget(&mut self, index: usize) -> bool {
+    pub(super) fn may_forget(&mut self, index: usize) -> bool {
         self.note_remembered();
         let elsewhere = |(stream, known): &(Stream, u64)| {
             let mut others = self.nodes.iter().enumerate().filter(|(other, _)| *other != index);
@@ -27,7 +27,12 @@ impl Sim<'_> {
             && self.written_by(index).iter().all(elsewhere)
     }
 
+    /// A copy of a disk is kept; not while it may hold what a snapshot wrote, nor commits that wait to be made again: whoever
+    /// restores that after they were, and finds no log that says so, makes them again once more.
     pub(super) fn back_up(&mut self, index: usize) {
+        if self.nodes[index].is_forgetful() || self.nodes[index].disk.image.has_orphans() {
+            return;
+        }
         self.nodes[index].backup = Some(self.nodes[index].disk.image.clone());
     }
 
@@ -81,27 +86,6 @@ impl Sim<'_> {
         node.excused.extend(doubted.map(|seq| Dot { replica: stream.replica, seq }));
     }
 
-    /// A snapshot of a whole machine comes back cut off from everybody, and clients write to it. Only while everybody else knows
-    /// more of its stream than it will: a peer that lags behind it would take the second meaning of a name for the first.
-    fn allow_fork(&mut self, index: usize) {
-        let own = Stream::global(self.nodes[index].writer());
-        if !self.scenario.forks || self.nodes[index].forgot.is_none_or(|(stream, _)| stream != own) {
-            return;
-        }
-        // Whoever has yet to join knows nothing.
-        let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != index);
-        let known = others.map(|(_, node)| node.disk.image.seq(&own)).min().unwrap_or(0);
-        if known <= self.nodes[index].disk.image.seq(&own) + 1 {
-            return;
-        }
-        self.coverage.count("snapshots that write");
-        self.nodes[index].fork_below = Some(known);
-        let pairs: Vec<_> = (0..self.nodes.len()).flat_map(|other| [(index, other), (other, index)]).collect();
-        let for_ms = self.rng.between(1_000, 3_000);
-        pairs.iter().for_each(|(from, to)| self.net.cut(*from, *to));
-        self.schedule(for_ms, Next::Mend { pairs });
-    }
-
     /// A disk is lost; the node comes back with an empty one and a new incarnation.
     pub(super) fn wipe(&mut self, index: usize) -> Result<(), String> {
         self.crash(index, Kept::Any)?;
@@ -117,7 +101,7 @@ impl Sim<'_> {
         Ok(())
     }
 
-    fn replace_disk(&mut self, index: usize, image: Image) {
+    pub(super) fn replace_disk(&mut self, index: usize, image: Image) {
         let written = self.written_by(index);
         let forgotten = |(stream, known): &(Stream, u64)| *known > image.seq(stream);
         // Of all streams that it forgot, the one that it would write again is the one to wait for.
@@ -125,9 +109,8 @@ impl Sim<'_> {
         let lost: Vec<_> = written.into_iter().filter(forgotten).collect();
         let node = &mut self.nodes[index];
         node.forgot = lost.iter().find(|lost| again(lost)).or(lost.last()).copied();
-        (node.fork_below, node.has_forgotten) = (None, true);
+        (node.fork, node.has_forgotten) = (None, true);
         let own = Stream::global(ReplicaId { node: node.id, incarnation: image.incarnation });
-        node.told = 0;
         node.in_doubt = image.doubts(&own).map(|(after, through)| (own, after, through));
         node.disk.image = image;
         node.reported = crate::causal::VersionVector::default();
@@ -147,7 +130,7 @@ impl Sim<'_> {
                 .as_ref()
                 .is_some_and(|replica| replica.me() != stream.replica && replica.durable().seq(&stream) >= seq)
             {
-                (node.forgot, node.fork_below) = (None, None);
+                (node.forgot, node.fork) = (None, None);
             }
         }
     }

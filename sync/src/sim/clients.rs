@@ -1,5 +1,6 @@
 //! Clients: they ask some node for something, one by one or in bursts, and repeat themselves, at the same node or another.
 
+use super::forks::KEYS_MAX;
 use super::steps::Asked;
 use super::watch::holds;
 use super::{Sim, workload};
@@ -54,6 +55,9 @@ impl Sim<'_> {
                 (self.rng.chance(500).then_some(RequestId(id)), workload::changes(self.scenario, &mut self.rng))
             }
         };
+        if self.nodes[node].is_forked() && (changes.len() > KEYS_MAX || !self.nodes[node].takes_writes()) {
+            return Ok(());
+        }
         let known = request.is_some_and(|request| self.is_known(node, request));
         self.ticket += 1;
         let input = Input::Commit { ticket: self.ticket, changes: changes.clone(), request };

@@ -39,6 +39,8 @@ pub enum CrashPoint {
     DuringRebirth,
     /// A new incarnation is durable; the replica was not told.
     AfterRebirth,
+    /// Commits that are made again are durable; the checkpoint that strikes the old ones off will not be found.
+    BeforeStruckOff,
     /// A page of a repair was made and not sent.
     BeforePage,
     /// A page of a repair was taken; the next was not asked for.
@@ -53,7 +55,7 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BeforePersist,
         Self::BeforePersistOfOthers,
         Self::BeforeAnswer,
@@ -69,6 +71,7 @@ impl CrashPoint {
         Self::BeforeRebirth,
         Self::DuringRebirth,
         Self::AfterRebirth,
+        Self::BeforeStruckOff,
         Self::BeforePage,
         Self::BetweenPages,
         Self::AfterRepair,
@@ -87,6 +90,7 @@ impl Sim<'_> {
             CrashPoint::BeforeRebirth
                 | CrashPoint::DuringRebirth
                 | CrashPoint::AfterRebirth
+                | CrashPoint::BeforeStruckOff
                 | CrashPoint::BeforePage
                 | CrashPoint::BetweenPages
                 | CrashPoint::AfterRepair
@@ -99,7 +103,13 @@ impl Sim<'_> {
     /// Lets the next crash wait for a new incarnation, which is rare.
     pub(super) fn lay_trap_at_rebirth(&mut self) {
         let points = [CrashPoint::BeforeRebirth, CrashPoint::DuringRebirth, CrashPoint::AfterRebirth];
-        self.trap = Some((points[self.rng.index(points.len())], 0));
+        let point = points[self.rng.index(points.len())];
+        self.lay_trap_at(point);
+    }
+
+    /// Whoever passes this point next loses its power there.
+    pub(super) const fn lay_trap_at(&mut self, point: CrashPoint) {
+        self.trap = Some((point, 0));
     }
 
     /// A node passes a point; true when its power went there.
@@ -127,11 +137,16 @@ impl Sim<'_> {
         let group = self.nodes[index].disk.group();
         let (writes, place) = (group.len(), |what: fn(&Write) -> bool| group.iter().position(what));
         let checkpoint = place(|write| matches!(write, Write::Checkpoint { .. }));
+        let strikes = self.nodes[index].disk.strikes_off();
         let rebirth = place(|write| matches!(write, Write::Rebirth { .. }));
         Ok(self.reach_keeping(index, CrashPoint::BeforeGroup, Kept::First(0))?
             || (writes > 1 && self.reach_keeping(index, CrashPoint::DuringGroup, Kept::Part)?)
             || match checkpoint {
                 Some(at) => self.reach_keeping(index, CrashPoint::DuringCheckpoint, Kept::First(at))?,
+                None => false,
+            }
+            || match strikes {
+                Some(at) => self.reach_keeping(index, CrashPoint::BeforeStruckOff, Kept::First(at))?,
                 None => false,
             }
             || match rebirth {

@@ -137,6 +137,11 @@ impl Image {
         (after < last).then_some((after, last))
     }
 
+    /// Whether it holds commits that are to be made again.
+    pub(super) const fn has_orphans(&self) -> bool {
+        !self.orphans.is_empty()
+    }
+
     /// What the image has of `stream`, in the checkpoint or in the log.
     pub(super) fn seq(&self, stream: &Stream) -> u64 {
         let logged = self.log.range((*stream, 0)..=(*stream, u64::MAX)).next_back().map_or(0, |((_, seq), _)| *seq);
@@ -180,6 +185,15 @@ impl Disk {
     /// What is being written now.
     pub(super) fn group(&self) -> Vec<Write> {
         self.queue.iter().take(self.group).cloned().collect()
+    }
+
+    /// Which of the writes under way is the checkpoint that strikes off what was to be made again.
+    pub(super) fn strikes_off(&self) -> Option<usize> {
+        let strikes = |write: &Write| match write {
+            Write::Checkpoint { checkpoint, .. } => checkpoint.orphans.as_ref().is_some_and(Orphans::is_empty),
+            Write::Append { .. } | Write::Rebirth { .. } => false,
+        };
+        self.image.has_orphans().then(|| self.queue.iter().take(self.group).position(strikes)).flatten()
     }
 
     /// The store fails. A prefix of the group may be durable all the same, and is written again later. Returns that prefix.

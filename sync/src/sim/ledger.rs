@@ -158,7 +158,7 @@ impl Ledger {
 
     /// The latest stamp of anything that is durable or may still become so.
     pub(super) fn latest_stamp(&self) -> Hlc {
-        self.made.values().map(|made| made.commit.hlc).max().unwrap_or_default()
+        self.made.values().map(|made| made.commit.hlc).fold(self.latest_fork(), Hlc::max)
     }
 
     /// The streams with a durable stamp after `stamp`.

@@ -6,7 +6,7 @@ use super::{Failure, Scenario, run};
 /// not fail at all.
 #[must_use]
 pub fn minimise(seed: u64, scenario: &Scenario) -> Option<(Scenario, Box<Failure>)> {
-    const STEPS: [fn(&mut Scenario); 15] = [
+    const STEPS: [fn(&mut Scenario); 16] = [
         |scenario| scenario.fault_ms = 0,
         |scenario| scenario.nodes = (scenario.nodes - 1).max(2),
         |scenario| scenario.nodes = (scenario.nodes - 1).max(2),
@@ -18,6 +18,7 @@ pub fn minimise(seed: u64, scenario: &Scenario) -> Option<(Scenario, Box<Failure
         |scenario| scenario.skew_ms = 0,
         |scenario| scenario.far_clocks = false,
         |scenario| scenario.copies = false,
+        |scenario| scenario.stages_forks = false,
         |scenario| scenario.forks = false,
         |scenario| scenario.config.retire_after_ms = crate::limits::RETIRE_AFTER_MS,
         |scenario| scenario.slow_permille = 0,

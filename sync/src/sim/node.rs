@@ -5,12 +5,32 @@ use std::collections::BTreeSet;
 use super::disk::{Disk, Image};
 use super::watch::Watch;
 use crate::causal::VersionVector;
+use crate::commit::CommitBytes;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::replica::{Config, Replica};
 use crate::time::Time;
 
 /// Where virtual time begins, as walls show it. Any recent moment will do.
 pub(super) const EPOCH_MS: u64 = 1_800_000_000_000;
+
+/// What a snapshot may write before it knows that it is one.
+#[derive(Clone, Debug)]
+pub(super) struct ForkRoom {
+    /// Of its stream, it begins after this commit.
+    pub(super) after: u64,
+    /// It may not come to this one, which everybody else knows.
+    pub(super) below: u64,
+    /// So many bytes its log surely retains: what the log had to drop nobody could make again.
+    pub(super) bytes: usize,
+}
+
+impl ForkRoom {
+    fn has_more(&self, replica: &Replica) -> bool {
+        let own = Stream::global(replica.me());
+        let written = (self.after + 1..).map_while(|seq| replica.log().get(&own, seq)).map(CommitBytes::len);
+        replica.seen().seq(&own) + 1 < self.below && written.sum::<usize>() < self.bytes
+    }
+}
 
 /// A host.
 #[derive(Debug)]
@@ -31,7 +51,7 @@ pub(super) struct Node {
     /// The commits that the disk that took the place of its own could not tell from a snapshot's: it had never heard that
     /// others knew them.
     pub(super) in_doubt: Option<(Stream, u64, u64)>,
-    /// The last of its commits that a peer has shown to be the same since.
+    /// The last of its commits that a peer has shown to this life to be the same.
     pub(super) told: u64,
     /// Those in doubt that it makes again although others have them, because nobody could show it that.
     pub(super) excused: BTreeSet<Dot>,
@@ -40,8 +60,8 @@ pub(super) struct Node {
     pub(super) backup: Option<Image>,
     /// Whether it is the copy of another node's data directory, and bears that node's id.
     pub(super) is_copy: bool,
-    /// Set while it may write although it forgot: it may not come to this commit of its stream, which everybody else knows.
-    pub(super) fork_below: Option<u64>,
+    /// Set while it may write although it forgot.
+    pub(super) fork: Option<ForkRoom>,
     /// Whether it has gone for long.
     pub(super) away: bool,
     /// Whether the others have stopped waiting for it.
@@ -70,7 +90,7 @@ impl Node {
             has_forgotten: false,
             backup: None,
             is_copy: false,
-            fork_below: None,
+            fork: None,
             away: false,
             dropped: false,
             slow_until_ms: 0,
@@ -92,8 +112,7 @@ impl Node {
 
     /// Whether clients are let in.
     pub(super) fn takes_writes(&self) -> bool {
-        let next = |replica: &Replica| replica.seen().seq(&Stream::global(replica.me())) + 1;
-        let may_fork = |replica: &Replica| self.fork_below.is_some_and(|below| next(replica) < below);
+        let may_fork = |replica: &Replica| self.fork.as_ref().is_some_and(|room| room.has_more(replica));
         self.replica.as_ref().is_some_and(|replica| !self.is_forgetful() || may_fork(replica))
     }
 
@@ -105,7 +124,7 @@ impl Node {
 
     /// Whether it may have written such commits: what it shows is then nothing to go by.
     pub(super) fn is_forked(&self) -> bool {
-        self.fork_below.is_some() && self.is_forgetful()
+        self.fork.is_some() && self.is_forgetful()
     }
 
     /// Starts the process from what is on the disk.
@@ -115,6 +134,8 @@ impl Node {
         if !replica.seen().includes(&self.reported) {
             return Err(format!("a restart knows {:?}; durable was {:?}", replica.seen(), self.reported));
         }
+        // What a peer had shown to a life that ended before it could say so, no store remembers.
+        self.told = 0;
         self.watch = Watch::of(&replica);
         self.replica = Some(replica);
         self.life += 1;

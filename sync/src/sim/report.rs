@@ -7,7 +7,7 @@ use super::{CrashPoint, Shape};
 use crate::replica::Counters;
 
 /// What every long campaign has to have gone through, beside all crash points and all shapes of partition.
-const EXPECTED: [&str; 36] = [
+const EXPECTED: [&str; 37] = [
     "commits",
     "bursts",
     "repeated requests",
@@ -26,6 +26,7 @@ const EXPECTED: [&str; 36] = [
     "members dropped",
     "members that came back",
     "snapshots that write",
+    "staged snapshots",
     "commits of snapshots",
     "commits made again",
     "retirements noticed",

@@ -7,6 +7,12 @@ use super::workload::FEW;
 use crate::limits::RETIRE_AFTER_MS;
 use crate::replica::Config;
 
+/// How long the storm is at least, where forks are staged, in milliseconds.
+const STAGED_STORM_MS: u64 = 10_000;
+
+/// The mean time between two faults there is at least this, in milliseconds.
+const STAGED_FAULT_MS: u64 = 500;
+
 /// The knobs of one run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -44,6 +50,8 @@ pub struct Scenario {
     pub copies: bool,
     /// Whether a restored snapshot of a whole machine takes writes before it meets a peer.
     pub forks: bool,
+    /// Whether one is prepared again and again, so that it happens in most runs.
+    pub stages_forks: bool,
     /// The longest that a member stays away after the others have dropped it, in milliseconds.
     pub away_ms: u64,
     /// Whether the last lines of the trace are kept as text for whoever reads a failure.
@@ -93,9 +101,21 @@ impl Scenario {
             far_clocks: rng.chance(250),
             copies,
             forks: rng.chance(500) && !copies,
+            stages_forks: rng.chance(100) && !copies,
             away_ms: 6_000,
             narrate: false,
         }
+    }
+
+    /// A scenario drawn from `seed` in which snapshots come back and are written to, in most runs more than once.
+    #[must_use]
+    pub fn with_forks_from(seed: u64) -> Self {
+        let drawn = Self::drawn_from(seed);
+        // Long enough for a copy, for what its original writes on, and for what becomes of both; and calm enough that everybody
+        // comes to know that.
+        let storm_ms = drawn.storm_ms.max(STAGED_STORM_MS);
+        let fault_ms = if drawn.fault_ms == 0 { 0 } else { drawn.fault_ms.max(STAGED_FAULT_MS) };
+        Self { joiners: 0, storm_ms, fault_ms, copies: false, forks: true, stages_forks: true, ..drawn }
     }
 
     /// Whether members that stay away are retired within the run.
@@ -125,6 +145,7 @@ impl Scenario {
             far_clocks: false,
             copies: false,
             forks: false,
+            stages_forks: false,
             away_ms: 6_000,
             narrate: false,
         }

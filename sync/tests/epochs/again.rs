@@ -8,19 +8,19 @@ use selvedge_sync::replica::{Message, Tip};
 use super::*;
 
 /// A disk that has nothing but what `log` wrote in an earlier life, which perhaps nobody has.
-fn with_orphans(incarnation: u64, doubtful: Vec<Batch>) -> Disk {
+pub(super) fn with_orphans(incarnation: u64, doubtful: Vec<Batch>) -> Disk {
     let mut disk = Disk { incarnation, ..Disk::default() };
     disk.recovery.orphans = Orphans { doubtful, ..Orphans::default() };
     disk
 }
 
-fn own_log(mesh: &Mesh, index: usize) -> Vec<CommitBytes> {
+pub(super) fn own_log(mesh: &Mesh, index: usize) -> Vec<CommitBytes> {
     let own = Stream::global(mesh.replica(index).me());
     let batches = mesh.disks[index].recovery.log.iter().filter(|batch| batch.stream == own);
     batches.flat_map(|batch| batch.commits.clone()).collect()
 }
 
-fn meet(mesh: &mut Mesh, some: &[usize]) {
+pub(super) fn meet(mesh: &mut Mesh, some: &[usize]) {
     mesh.members(some, some);
     mesh.connect(some);
 }

@@ -86,7 +86,15 @@ impl Service for Fake {
                 version: "0.1.0".into(),
                 uptime_s: 3_725,
             },
-            cluster: ClusterStatus { id: "c1".into(), members: 3, alive: 2, epoch: 0 },
+            cluster: ClusterStatus {
+                id: "c1".into(),
+                name: "games".into(),
+                certificate_seconds_left: Some(86_400),
+                revoked: 1,
+                members: 3,
+                alive: 2,
+                epoch: 0,
+            },
             state: StateStatus { root: "ab".repeat(32), keys: 1_234, commits: 98_765, bytes: 2_345_678, garbage: 12 },
             peers: vec![
                 Peer {
@@ -109,6 +117,24 @@ impl Service for Fake {
             workloads: vec![workload_status("combat"), workload_status("prediction")],
             health: Health { ok: false, reasons: vec!["no bootstrap peer answers: 127.0.0.1:7400".into()] },
         }
+    }
+
+    fn cluster(&self) -> Option<Cluster> {
+        None
+    }
+
+    async fn invite(&self, wanted: InviteWanted) -> Result<Invited, ServiceError> {
+        let expires = format!("in {} s", wanted.ttl_s);
+        Ok(Invited { token: "selvedge-join-x".into(), expires, addresses: vec!["127.0.0.1:7412".into()] })
+    }
+
+    async fn rotate_authority(&self) -> Result<Rotated, ServiceError> {
+        Ok(Rotated { authority: "11111".into() })
+    }
+
+    async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
+        let node = node.parse().map_err(|_| ServiceError::not_found("unknown_node", "member", node).at("node"))?;
+        Ok(Revoked { node, commit: self.made() })
     }
 
     fn nodes(&self) -> Vec<Node> {

@@ -15,7 +15,7 @@ fn the_grammar_is_sound() {
 #[test]
 fn what_works_is_in_the_help_and_nothing_else() {
     let names: Vec<_> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    let expect = "demo run status nodes peers workloads deploy undeploy call explain get put watch converged check-config version";
+    let expect = "demo init invite join run status nodes peers workloads deploy undeploy call explain get put watch converged revoke rotate-authority check-config version";
     assert_eq!(names.join(" "), expect);
 }
 
@@ -35,6 +35,10 @@ fn good_lines_are_taken() {
     check("converged --wait 10s --json");
     check("check-config /etc/selvedge.toml");
     check("demo --agents 16 --seconds 1 --rate 10 --json --keep");
+    check("init --data-dir d --cluster games --name a --region eu");
+    check("invite --ttl 1h --name b --json");
+    check("join selvedge-join-x --data-dir d");
+    check("revoke edge-3");
     check("watch gcounter/ki --json");
     check("version --json");
 }

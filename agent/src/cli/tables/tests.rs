@@ -5,7 +5,7 @@ use super::*;
 fn document() -> Value {
     json!({
         "node": {"id": "12D3KooWAAAAAAAA", "name": "edge-1", "region": "eu", "incarnation": 1, "version": "0.1.0", "uptime_s": 65},
-        "cluster": {"id": "c", "members": 2, "alive": 2, "epoch": 1},
+        "cluster": {"id": "c", "name": "games", "certificate_seconds_left": 86_400, "members": 2, "alive": 2, "epoch": 1},
         "state": {"root": "00112233445566778899", "keys": 3, "commits": 9, "bytes": 100, "garbage": 0},
         "peers": [{"node": "12D3KooWBBBBBBBB", "name": "edge-2", "rtt_ms": 1.2345, "root_equal": false, "lag_commits": 4,
                    "last_sync_ms": null}],
@@ -24,7 +24,16 @@ fn check(text: &str, wanted: &[&str]) {
 #[test]
 fn a_status_shows_everything_at_one_look() {
     let text = status(&document());
-    check(&text, &["edge-1 (12D3KooWAAAAAAAA)", "up 1m 5s", "2 of 2 members alive, epoch 1", "root 0011223344556677,"]);
+    check(
+        &text,
+        &[
+            "edge-1 (12D3KooWAAAAAAAA)",
+            "up 1m 5s",
+            "2 of 2 members alive, epoch 1",
+            "certificate holds for 1day",
+            "root 0011223344556677,",
+        ],
+    );
     check(&text, &["not well: no peer, disk is full", "1.23", "differs"]);
     check(&text, &["1/2", "edge-1, edge-2 (failed: no memory)"]);
 }

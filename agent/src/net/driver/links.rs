@@ -14,7 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::super::counters::NetReason;
 use super::super::dialer::Dial;
-use super::super::identity::node_of;
+use super::super::identity::{node_of, peer_of};
 use super::super::peers::Link;
 use super::super::{NetEvent, address, lock, transport};
 use super::{Driver, STRANGER_LOG_INTERVAL};
@@ -181,6 +181,16 @@ impl Driver {
             self.dialer.learn(node, &addresses, connected, &self.shared.tally, now);
         }
         self.publish_unreached();
+    }
+
+    /// Closes the connections of those who are no members any more.
+    pub(super) fn expel(&mut self) {
+        for node in std::mem::take(&mut *lock(&self.shared.expelled)) {
+            if peer_of(node).is_some_and(|peer| self.swarm.disconnect_peer_id(peer).is_ok()) {
+                self.shared.tally.count(NetReason::Expelled);
+                tracing::warn!(%node, "disconnected: it is no member any more");
+            }
+        }
     }
 
     fn publish_unreached(&self) {

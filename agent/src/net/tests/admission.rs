@@ -1,16 +1,15 @@
-//! Who holds no secret of the cluster reaches nothing.
+//! Who is no member reaches nothing; who was invited gets an answer.
 
 use futures::StreamExt;
 use libp2p::swarm::{Swarm, SwarmEvent};
 use libp2p::{SwarmBuilder, noise, ping, tcp, yamux};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::super::admission::{Admission, Meeting, NoMember, Role};
 use super::*;
 
 async fn another_cluster_is_refused(listen: &str) {
     let (a, mut a_events) = start(config(1, &[listen], vec![])).await;
-    let stranger = NetConfig { cluster_secret: ClusterSecret([43; 32]), ..config(2, &[], a.listen_addresses()) };
+    let stranger = NetConfig { admission: Arc::new(Word("guess")), ..config(2, &[], a.listen_addresses()) };
     let (b, mut b_events) = start(stranger).await;
     until("both have counted it, more than once", || {
         a.counters().of(NetReason::AdmissionRefusedIncoming) >= 2
@@ -78,25 +77,22 @@ async fn a_libp2p_node_without_admission_gets_nothing_over_tcp() {
     a_foreigner_gets_nothing(TCP).await;
 }
 
-/// Believes everybody, and knows no secret itself.
+/// Believes everybody, and has no credentials itself.
 struct Gullible;
 
 impl Admission for Gullible {
-    const PROOF_BYTES: usize = ClusterSecret::PROOF_BYTES;
-
-    fn prove(&self, _: &Meeting, _: Role) -> Vec<u8> {
-        vec![0; Self::PROOF_BYTES]
+    fn credentials(&self) -> Vec<u8> {
+        Vec::new()
     }
 
-    fn judge(&self, _: &Meeting, _: Role, _: &[u8]) -> Result<(), NoMember> {
+    fn judge(&self, _: NodeId, _: &[u8]) -> Result<(), Refused> {
         Ok(())
     }
 }
 
 async fn a_listener_that_welcomes_without_a_proof_is_refused(listen: &str) {
     let keypair = identity::keypair([9; 32]);
-    let own = identity::node_of(&keypair.public().to_peer_id()).unwrap();
-    let gate = Arc::new(gate::Gate { own, admission: Gullible, tally: Arc::default() });
+    let gate = Arc::new(gate::Gate { admission: Arc::new(Gullible), registrar: None, tally: Arc::default() });
     let stack = transport::build(&keypair, gate).unwrap();
     let options = libp2p::swarm::Config::with_tokio_executor();
     let swarm = Swarm::new(stack, ping::Behaviour::default(), keypair.public().to_peer_id(), options);
@@ -162,4 +158,72 @@ async fn garbage_and_silence_on_the_socket_are_cut_off_in_time() {
     until("all are counted", || net.counters().of(NetReason::IncomingFailed) == 3).await;
     assert_eq!(net.counters().of(NetReason::AdmissionRefusedIncoming), 0, "none of them came as far as that");
     assert!(net.peers().is_empty());
+}
+
+/// Knows one invitation, and doubles what it is asked.
+struct Doubler;
+
+impl Registrar for Doubler {
+    fn answer(&self, _: NodeId, question: Vec<u8>) -> futures::future::BoxFuture<'static, Option<Vec<u8>>> {
+        Box::pin(async move { (question[0] == 7).then(|| question.repeat(2)) })
+    }
+}
+
+async fn whoever_is_invited_is_answered(listen: &str) {
+    let registrar: Arc<dyn Registrar> = Arc::new(Doubler);
+    let (net, mut events) = start(NetConfig { registrar: Some(registrar), ..config(1, &[listen], vec![]) }).await;
+    let address = net.listen_addresses()[0].clone();
+    let mut heard = Vec::new();
+    let joined = join([2; 32], &address, |other, answer| {
+        assert_eq!(other, net.node(), "the transport tells who answers");
+        heard.extend(answer.map(<[u8]>::to_vec));
+        Ok::<_, std::convert::Infallible>((heard.len() < 2).then(|| vec![7; heard.len() + 1]))
+    });
+    assert!(within("it is answered", joined).await.is_ok());
+    assert_eq!(heard, [vec![7; 2], vec![7; 4]]);
+    until("it is counted", || net.counters().of(NetReason::Joined) == 1).await;
+
+    let nothing = join([3; 32], &address, |_, _| Ok::<_, std::convert::Infallible>(Some(vec![8])));
+    assert!(matches!(within("it is sent away", nothing).await, Err(JoinFailed::NotInvited)));
+    let endless = join([4; 32], &address, |_, _| Ok::<_, std::convert::Infallible>(Some(vec![7])));
+    assert!(matches!(within("it is cut off", endless).await, Err(JoinFailed::Meeting(_))));
+    until("they are counted", || net.counters().of(NetReason::AdmissionRefusedIncoming) == 1).await;
+    assert!(net.peers().is_empty() && events.try_recv().is_err(), "a joiner is no member");
+}
+
+#[tokio::test]
+async fn whoever_is_invited_is_answered_over_quic() {
+    whoever_is_invited_is_answered(QUIC).await;
+}
+
+#[tokio::test]
+async fn whoever_is_invited_is_answered_over_tcp() {
+    whoever_is_invited_is_answered(TCP).await;
+}
+
+#[tokio::test]
+async fn who_was_a_member_hears_why_it_is_none() {
+    let (a, _a_events) = start(config(1, &[TCP], vec![])).await;
+    let keypair = identity::keypair([2; 32]);
+    let former = gate::Gate { admission: Arc::new(Word("former member")), registrar: None, tally: Arc::default() };
+    let mut stack = transport::build(&keypair, Arc::new(former)).unwrap();
+    let options = libp2p::core::transport::DialOpts {
+        role: libp2p::core::Endpoint::Dialer,
+        port_use: libp2p::core::transport::PortUse::New,
+    };
+    let address = a.listen_addresses()[0].parse().unwrap();
+    let dial = libp2p::Transport::dial(&mut stack, address, options).unwrap();
+    let error = within("it is refused", dial).await.err().unwrap().to_string();
+    assert!(error.contains("it does not know the word"), "{error}");
+}
+
+#[tokio::test]
+async fn who_is_expelled_is_disconnected_and_counted() {
+    let ((a, mut a_events), (b, mut b_events)) = pair(QUIC).await;
+    a.expel(b.node());
+    assert!(matches!(next(&mut a_events).await, NetEvent::Down { node } if node == b.node()));
+    assert!(matches!(next(&mut b_events).await, NetEvent::Down { node } if node == a.node()));
+    assert_eq!(a.counters().of(NetReason::Expelled), 1);
+    // Its credentials are still good here, so it comes back by itself.
+    assert!(matches!(next(&mut a_events).await, NetEvent::Up { node } if node == b.node()));
 }

@@ -3,17 +3,19 @@
 //! Owns the bytes and nothing that happens to them. A frame is a header, a table of entries and the commits of each entry:
 //!
 //! ```text
-//! header   sum u64 · bytes of the table · bytes of the commits · index in the segment
+//! header   check u32 · sum u64 · bytes of the table · bytes of the commits · index in the segment
 //! entry    0, number, stream (44 bytes)  or  the number under which this segment has named a stream before
 //!          · first · commits · bytes · sum u64
 //! commits  for each its length and its bytes; a lone one without its length
 //! ```
 //!
-//! Sums and the parts of a stream are little-endian, everything else is a varint: most frames hold one small commit. The sum of
-//! the header covers the table, the sum of an entry its stream and commits, so that damage costs only the entries that it hit,
-//! and an entry whose stream was named in a frame that is damaged can still be told from the others. All sums depend on the
-//! segment: what a segment held before it was used again is no frame of it. The invariant: a frame is written and synced whole
-//! before the next one is written. What segments of format 2 hold is read by [`super::frame_two`].
+//! The check, sums and the parts of a stream are little-endian, everything else is a varint: most frames hold one small commit.
+//! The check covers the three numbers of the header, so that whoever looks for a frame among bytes that are none hashes a few of
+//! them at each place, and not as many as whatever lies there seems to say. The sum of the header covers these numbers and the
+//! table, the sum of an entry its stream and commits, so that damage costs only the entries that it hit, and an entry whose stream
+//! was named in a frame that is damaged can still be told from the others. The check and all sums depend on the segment: what a
+//! segment held before it was used again is no frame of it. The invariant: a frame is written and synced whole before the next
+//! one is written. What segments of format 2 hold is read by [`super::frame_two`].
 
 use std::collections::BTreeMap;
 
@@ -24,8 +26,14 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 use super::frame_two;
 use super::name::Shape;
 
+/// Bytes of the check: among other bytes, one place in four thousand million passes it.
+const CHECK_BYTES: usize = 4;
+
+/// Bytes of a sum.
+pub(super) const SUM_BYTES: usize = 8;
+
 /// Fewest bytes of a header.
-const HEADER_BYTES_MIN: usize = 11;
+const HEADER_BYTES_MIN: usize = CHECK_BYTES + SUM_BYTES + 3;
 
 /// Bytes of a stream that is spelled out.
 pub(super) const STREAM_BYTES: usize = 44;
@@ -87,10 +95,29 @@ pub(super) fn encode(out: &mut Vec<u8>, salt: Salt, index: u32, batches: &[&Batc
     for number in [table.len() as u64, commits.len() as u64, u64::from(index)] {
         put_varint(&mut rest, number);
     }
+    out.extend_from_slice(&check_of(&rest, salt));
     rest.extend_from_slice(&table);
-    out.extend_from_slice(&xxh3_64_with_seed(&rest, salt.seed).to_le_bytes());
+    out.extend_from_slice(&hash(&rest, salt));
     out.extend_from_slice(&rest);
     out.extend_from_slice(&commits);
+}
+
+/// The check of a header with these `numbers`.
+pub(super) fn check_of(numbers: &[u8], salt: Salt) -> [u8; CHECK_BYTES] {
+    let [check @ .., _, _, _, _] = hash(numbers, salt);
+    check
+}
+
+fn hash(bytes: &[u8], salt: Salt) -> [u8; SUM_BYTES] {
+    #[cfg(test)]
+    HASHED.set(HASHED.get() + bytes.len() as u64);
+    xxh3_64_with_seed(bytes, salt.seed).to_le_bytes()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many bytes were hashed to find frames, but for what their entries hold.
+    pub(super) static HASHED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// A frame whose header and table are intact.
@@ -107,6 +134,8 @@ pub(super) struct Frame<'a> {
 
 /// Where the parts of a frame lie, as its header says.
 pub(super) struct Header {
+    /// Where its sum lies.
+    pub(super) sum: usize,
     /// Its own length.
     pub(super) bytes: usize,
     pub(super) table: usize,
@@ -116,10 +145,20 @@ pub(super) struct Header {
 
 impl Header {
     fn read(bytes: &[u8]) -> Option<Self> {
-        let mut rest = bytes.get(8..)?;
+        let mut rest = bytes.get(CHECK_BYTES + SUM_BYTES..)?;
         let (table, commits, index) = (varint(&mut rest)?, varint(&mut rest)?, varint(&mut rest)?);
         let (table, commits) = (usize::try_from(table).ok()?, usize::try_from(commits).ok()?);
-        Some(Self { bytes: bytes.len() - rest.len(), table, commits, index: u32::try_from(index).ok()? })
+        let (sum, bytes, index) = (CHECK_BYTES, bytes.len() - rest.len(), u32::try_from(index).ok()?);
+        Some(Self { sum, bytes, table, commits, index })
+    }
+
+    /// Whether `frame`, which begins with this, can be one. Hashes the numbers only.
+    fn is_likely(&self, frame: &[u8], salt: Salt) -> bool {
+        match salt.shape {
+            // Numbers of fixed length are seldom small enough to be taken for sizes.
+            Shape::Two => true,
+            Shape::Three => check_of(&frame[self.sum + SUM_BYTES..self.bytes], salt) == frame[..CHECK_BYTES],
+        }
     }
 }
 
@@ -145,20 +184,29 @@ pub(super) enum Name {
     Known(u64),
 }
 
+/// What stands at the beginning of `bytes`, if it has the form of a header.
+pub(super) fn header(bytes: &[u8], shape: Shape) -> Option<Header> {
+    match shape {
+        Shape::Two => frame_two::header(bytes),
+        Shape::Three => Header::read(bytes),
+    }
+}
+
 /// The frame of the segment that begins at `at` and has at least the index `least`; `None` when there is none.
 pub(super) fn parse(segment: &[u8], at: usize, salt: Salt, least: u32) -> Option<Frame<'_>> {
     let rest = segment.get(at..)?;
-    let header = match salt.shape {
-        Shape::Two => frame_two::header(rest)?,
-        Shape::Three => Header::read(rest)?,
-    };
+    let header = header(rest, salt.shape)?;
     // Every frame has a header, so a segment has no more of them than fit.
     if header.index < least || usize::try_from(header.index).ok()? > segment.len() / HEADER_BYTES_MIN {
         return None;
     }
     let table_end = header.bytes.checked_add(header.table)?;
     let end = table_end.checked_add(header.commits).filter(|end| *end <= rest.len())?;
-    if xxh3_64_with_seed(&rest[8..table_end], salt.seed).to_le_bytes() != rest[..8] {
+    if !header.is_likely(rest, salt) {
+        return None;
+    }
+    let (sum, summed) = rest[header.sum..table_end].split_at(SUM_BYTES);
+    if hash(summed, salt) != sum {
         return None;
     }
     let (table, commits) = (&rest[header.bytes..table_end], &rest[table_end..end]);

@@ -25,7 +25,7 @@ pub(super) fn header(bytes: &[u8]) -> Option<Header> {
     let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let size = |at: usize| usize::try_from(number(at)?).ok();
     let (length, table, index) = (size(8)?, size(12)?, number(16)?);
-    Some(Header { bytes: HEADER_BYTES, table, commits: length.checked_sub(table)?, index })
+    Some(Header { sum: 0, bytes: HEADER_BYTES, table, commits: length.checked_sub(table)?, index })
 }
 
 /// Whose the entry is at whose beginning `table` stands.

@@ -96,7 +96,7 @@ impl Scan<'_> {
                 Some(entries) => {
                     entries.into_iter().for_each(|entry| self.entry(&entry, place, &mut segment, &mut names));
                 }
-                None => self.lose(place..place + 1),
+                None => self.lose(place..place.saturating_add(1)),
             }
             segment.bytes += (frame.end - begin) as u64;
             (at, index, ended) = (frame.end, frame.index + 1, frame.is_end());
@@ -145,7 +145,7 @@ impl Scan<'_> {
     }
 
     fn entry(&mut self, entry: &Entry<'_>, place: u64, segment: &mut Segment, names: &mut Names) {
-        let Some(stream) = self.whose(entry, names) else { return self.lose(place..place + 1) };
+        let Some(stream) = self.whose(entry, names) else { return self.lose(place..place.saturating_add(1)) };
         self.streams.insert(stream);
         let commits = entry.commits(&stream);
         let count = commits.as_ref().map_or(entry.count, |commits| commits.len() as u64);

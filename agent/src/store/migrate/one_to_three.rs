@@ -102,6 +102,7 @@ fn write(database: &Database, old: &Old, log: &Log, own_damaged: bool) -> Result
                 meta.insert(name.as_str(), layout::seal("meta", name.as_bytes(), value).as_slice())?;
             }
         }
+        // This table was not emptied: a fact that is damaged lies there as it was.
         let mut facts = transaction.open_table(FACTS)?;
         for (name, row) in &old.facts {
             if let Some(content) = unseal("facts", name.as_bytes(), row) {

@@ -84,10 +84,14 @@ fn damage_in_format_1_stays_damage() {
                 *row.last_mut().expect("not empty") ^= 1;
             }
         });
-        open_sim(&disk).2
+        let recovered = open_sim(&disk).2;
+        assert_eq!(open_sim(&disk).2.damaged, recovered.damaged, "what was brought forward says the same");
+        recovered
     };
     assert!(damaged("objects", codec::encode(&object("a", 1).0)).damaged);
-    assert!(damaged("facts", b"vector".to_vec()).damaged);
+    for fact in ["identity", "vector", "ahead"] {
+        assert!(damaged("facts", fact.into()).damaged, "{fact}");
+    }
     let recovered = damaged("log", log_key(&stream(1), 6).to_vec());
     assert!(recovered.own_damaged && !recovered.damaged, "the last of our commits");
     assert_eq!(recovered.log, vec![batch(1, 1, 5), batch(2, 1, 4)]);
@@ -115,8 +119,8 @@ fn a_power_cut_during_the_migration_loses_nothing() {
     }
 }
 
-/// Format 2 as it was written: the log in segments of longer frames, and no tally.
-fn write_format_2(disk: &SimDisk) {
+/// Format 2 as it was written: the log in segments of longer frames, and no tally. Returns its frames, but for the mark at the end.
+pub(super) fn write_format_2(disk: &SimDisk) -> Vec<Vec<Batch>> {
     let database = writer::open_database(disk, &Counters::default()).expect("opens");
     let transaction = writer::begin(&database).expect("begins");
     {
@@ -148,6 +152,7 @@ fn write_format_2(disk: &SimDisk) {
         disk.create(&name).expect("creates").write(0, &bytes).expect("writes");
     }
     disk.settle();
+    first.into_iter().chain(second).filter(|frame| !frame.is_empty()).collect()
 }
 
 #[test]
@@ -188,6 +193,34 @@ fn damage_in_format_2_is_located() {
         assert_eq!(recovered.own_damaged, own_damaged, "{before}");
         assert!(!recovered.damaged);
     }
+}
+
+#[test]
+fn a_damaged_fact_or_object_of_format_2_stays_damaged() {
+    let ways: [fn(&redb::WriteTransaction); 4] = [
+        |transaction| damage_fact(transaction, layout::FACT_IDENTITY),
+        |transaction| damage_fact(transaction, layout::FACT_VECTOR),
+        |transaction| damage_fact(transaction, layout::FACT_LOG),
+        |transaction| {
+            let mut objects = transaction.open_table(layout::OBJECTS).expect("the table");
+            let key = layout::object_key(&object("a", 1).0);
+            objects.insert(key.as_slice(), [1; 40].as_slice()).expect("writes");
+        },
+    ];
+    for way in ways {
+        let disk = SimDisk::default();
+        write_format_2(&disk);
+        tamper(&disk, way);
+        for _ in 0..2 {
+            let recovered = open_sim(&disk).2;
+            assert!(recovered.damaged && recovered.objects.is_empty() && recovered.checkpoint_vector.is_empty());
+        }
+    }
+}
+
+fn damage_fact(transaction: &redb::WriteTransaction, fact: &str) {
+    let mut facts = transaction.open_table(layout::FACTS).expect("the table");
+    facts.insert(fact, [1; 40].as_slice()).expect("writes").expect("was there");
 }
 
 #[test]

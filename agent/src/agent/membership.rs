@@ -1,0 +1,58 @@
+//! What this agent is to others: a neighbour on its own host, a member, or a member with an office.
+
+use std::sync::Arc;
+
+use super::AgentError;
+use super::data::Data;
+use super::office::Office;
+use super::standing::{Development, Standing};
+use super::vetting::{Vetting, take_revocations};
+use crate::cluster::{Desk, Folder};
+use crate::config::Config;
+use crate::members::gossip::SharedMembers;
+use crate::net::{Admission, Net, Registrar};
+use crate::view::StateView;
+
+/// Membership of a cluster, and what follows from it. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Membership {
+    pub(super) standing: Standing,
+    /// Where an authority's key lies on this host.
+    pub(super) office: Option<Office>,
+    folder: Folder,
+}
+
+impl Membership {
+    /// As the data directory says; `None` for an agent that belongs to no cluster.
+    pub(super) fn of(config: &Config, data: &Data) -> Result<Option<Self>, AgentError> {
+        let Some((trust, certificate)) = config.cluster.papers.clone() else { return Ok(None) };
+        let standing = Standing::new(trust, certificate, data.key.node())?;
+        // Before the first connection: a member that was revoked while we were stopped does not get in for a moment.
+        take_revocations(&standing, &data.replica, &mut None);
+        let folder = Folder::in_data_dir(&config.node.data_dir);
+        let lifetime_s = config.cluster.certificate_lifetime.as_secs();
+        let office = folder.authority()?.map(|authority| {
+            let desk = Desk { authority, lifetime_s };
+            let kept = data.invitations.as_deref();
+            Office::open(desk, folder.clone(), standing.clone(), data.store.clone(), kept)
+        });
+        Ok(Some(Self { standing, office, folder }))
+    }
+
+    /// The loop that keeps an eye on membership.
+    pub(super) fn vetting(&self, view: StateView, net: Net, members: SharedMembers) -> Vetting {
+        let Self { standing, office, folder } = self.clone();
+        Vetting { standing, office, folder, view, net, members }
+    }
+}
+
+/// What stands at the gate.
+pub(super) fn gate(membership: Option<&Membership>) -> (Arc<dyn Admission>, Option<Arc<dyn Registrar>>) {
+    match membership {
+        None => (Arc::new(Development), None),
+        Some(Membership { standing, office, .. }) => {
+            let registrar = office.clone().map(|office| Arc::new(office) as Arc<dyn Registrar>);
+            (Arc::new(standing.clone()), registrar)
+        }
+    }
+}

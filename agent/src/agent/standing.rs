@@ -1,0 +1,260 @@
+//! Where this agent stands in its cluster: what it shows at the gate, and whom it lets in.
+//!
+//! Holds the certificate, the authorities and the revoked, each replaced whole; files and replicated state are
+//! [`vetting`](super::vetting)'s. An agent that belongs to no cluster meets only others that belong to none, on its own host: the
+//! configuration lets it listen nowhere else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use selvedge_sync::id::NodeId;
+
+use crate::cluster::{Certificate, Claims, Papers, Refusal, Revocation, Trust, UnixSeconds};
+use crate::net::{Admission, Refused};
+use crate::view::wall_ms;
+
+/// What agents without a cluster show each other.
+const DEVELOPMENT: &[u8] = b"selvedge development: no cluster, loopback only";
+
+/// Members whose claims are remembered: more than ever are connected at once.
+const SHOWN_MAX: usize = 4_096;
+
+/// For agents that belong to no cluster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Development;
+
+impl Admission for Development {
+    fn credentials(&self) -> Vec<u8> {
+        DEVELOPMENT.to_vec()
+    }
+
+    fn judge(&self, _: NodeId, credentials: &[u8]) -> Result<(), Refused> {
+        if credentials == DEVELOPMENT {
+            return Ok(());
+        }
+        let reason = "it belongs to a cluster, and this agent to none; `selvedge join` makes it a member".to_owned();
+        Err(Refused { reason, is_told: false })
+    }
+}
+
+/// For members. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Standing(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    trust: Trust,
+    certificate: Certificate,
+    own: Claims,
+    revoked: BTreeSet<NodeId>,
+    /// What those who passed the gate have shown.
+    shown: BTreeMap<NodeId, Claims>,
+}
+
+impl Standing {
+    /// Of the holder of `node`'s key, who has these papers. They may have expired: then others refuse it, and it says why.
+    ///
+    /// # Errors
+    /// They are not about this node, or not of this cluster.
+    pub(super) fn new(trust: Trust, certificate: Certificate, node: NodeId) -> Result<Self, Refusal> {
+        let own = trust.read(&certificate, node)?;
+        let (revoked, shown) = Default::default();
+        Ok(Self(Arc::new(Mutex::new(Inner { trust, certificate, own, revoked, shown }))))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What our own certificate says.
+    pub(super) fn own(&self) -> Claims {
+        self.inner().own.clone()
+    }
+
+    /// The authorities, as known at this moment.
+    pub(super) fn trust(&self) -> Trust {
+        self.inner().trust.clone()
+    }
+
+    /// What the holder of `node`'s key has shown when it came, if it is believed at `now`.
+    pub(super) fn claims_of(&self, node: NodeId, now: UnixSeconds) -> Option<Claims> {
+        let inner = self.inner();
+        let claims = inner.shown.get(&node).filter(|claims| now <= claims.not_after)?;
+        (!inner.revoked.contains(&node)).then(|| claims.clone())
+    }
+
+    /// Members that were let in and have `role`.
+    pub(super) fn with_role(&self, role: &str) -> Vec<NodeId> {
+        let has = |(node, claims): (&NodeId, &Claims)| claims.roles.contains(role).then_some(*node);
+        self.inner().shown.iter().filter_map(has).collect()
+    }
+
+    /// Takes revocations, and drops those that do not count.
+    pub(super) fn revoke<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>) {
+        let mut inner = self.inner();
+        let revoked: Vec<NodeId> =
+            revocations.into_iter().filter_map(|revocation| inner.trust.revoked(revocation)).collect();
+        inner.revoked.extend(revoked);
+    }
+
+    /// Our own certificate.
+    pub(super) fn certificate(&self) -> Certificate {
+        self.inner().certificate.clone()
+    }
+
+    /// Replaces our papers by some that hold for longer.
+    ///
+    /// # Errors
+    /// They are not to be believed. Our own stay.
+    pub(super) fn renew(&self, papers: Papers) -> Result<(), Refusal> {
+        let mut inner = self.inner();
+        inner.trust.learn(&papers.endorsements);
+        let own = inner.trust.judge(&papers.certificate, inner.own.node, &BTreeSet::new(), now_s())?;
+        (inner.certificate, inner.own) = (papers.certificate, own);
+        Ok(())
+    }
+
+    /// Who is revoked.
+    pub(super) fn revoked(&self) -> BTreeSet<NodeId> {
+        self.inner().revoked.clone()
+    }
+
+    /// Those who were let in and are members no more.
+    pub(super) fn fallen(&self, now: UnixSeconds) -> Vec<NodeId> {
+        let mut inner = self.inner();
+        let Inner { revoked, shown, .. } = &mut *inner;
+        let fallen: Vec<NodeId> = shown
+            .iter()
+            .filter(|(node, claims)| revoked.contains(node) || now > claims.not_after)
+            .map(|(node, _)| *node)
+            .collect();
+        fallen.iter().for_each(|node| drop(shown.remove(node)));
+        fallen
+    }
+}
+
+impl Admission for Standing {
+    fn credentials(&self) -> Vec<u8> {
+        let inner = self.inner();
+        inner.trust.papers(&inner.certificate).encode()
+    }
+
+    fn judge(&self, node: NodeId, credentials: &[u8]) -> Result<(), Refused> {
+        let stranger = |reason: String| Refused { reason, is_told: false };
+        if credentials == DEVELOPMENT {
+            return Err(stranger("it belongs to no cluster; `selvedge join` makes it a member".to_owned()));
+        }
+        let papers = Papers::decode(credentials)
+            .map_err(|error| stranger(format!("what it shows is no certificate: {error}")))?;
+        let mut inner = self.inner();
+        inner.trust.learn(&papers.endorsements);
+        match inner.trust.judge(&papers.certificate, node, &inner.revoked, now_s()) {
+            Ok(claims) => {
+                if inner.shown.len() >= SHOWN_MAX && !inner.shown.contains_key(&node) {
+                    inner.shown.pop_first();
+                }
+                inner.shown.insert(node, claims);
+                Ok(())
+            }
+            Err(refusal) => {
+                // Only what an authority of ours has signed gets a reason: its bearer was a member, and wants to know.
+                let is_told = matches!(
+                    refusal,
+                    Refusal::Expired { .. }
+                        | Refusal::NotYet { .. }
+                        | Refusal::Revoked
+                        | Refusal::AuthorityOutOfTime(_)
+                );
+                Err(Refused { reason: refusal.to_string(), is_told })
+            }
+        }
+    }
+}
+
+/// The time, in seconds since 1970.
+pub(super) fn now_s() -> UnixSeconds {
+    wall_ms() / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Authority, Span};
+
+    const OWN: NodeId = NodeId([1; 32]);
+    const OTHER: NodeId = NodeId([2; 32]);
+
+    fn certify(authority: &Authority, node: NodeId, not_after: u64) -> Papers {
+        let (name, region, roles) = ("a".to_owned(), "eu".to_owned(), BTreeSet::new());
+        let claims = Claims { cluster: authority.id(), node, name, region, roles, not_before: 0, not_after };
+        authority.found("games", Span { from: 0, to: u64::MAX }).papers(&authority.certify(&claims))
+    }
+
+    fn standing() -> (Authority, Standing) {
+        let authority = Authority::from_seed(&[1; 32]);
+        let trust = authority.found("games", Span { from: 0, to: u64::MAX });
+        let standing = Standing::new(trust, certify(&authority, OWN, u64::MAX).certificate, OWN).expect("ours");
+        (authority, standing)
+    }
+
+    #[test]
+    fn members_let_each_other_in_and_strangers_hear_no_reason() {
+        let (authority, standing) = standing();
+        assert_eq!(standing.judge(OTHER, &certify(&authority, OTHER, u64::MAX).encode()), Ok(()));
+        assert_eq!(standing.judge(OWN, &standing.credentials()), Ok(()));
+        let stranger = Authority::from_seed(&[2; 32]);
+        let expired = standing.judge(OTHER, &certify(&authority, OTHER, 1).encode()).expect_err("refused");
+        assert!(expired.is_told && expired.reason.contains("expired"), "{expired}");
+        for shown in
+            [certify(&stranger, OTHER, u64::MAX).encode(), Vec::new(), b"nonsense".to_vec(), DEVELOPMENT.to_vec()]
+        {
+            let refused = standing.judge(OTHER, &shown).expect_err("refused");
+            assert!(!refused.is_told, "{refused}");
+        }
+        assert!(Development.judge(OTHER, &standing.credentials()).is_err());
+        assert_eq!(Development.judge(OTHER, &Development.credentials()), Ok(()));
+    }
+
+    #[test]
+    fn who_is_revoked_or_expires_has_fallen() {
+        let (authority, standing) = standing();
+        let third = NodeId([3; 32]);
+        for (node, until) in [(OTHER, u64::MAX), (third, now_s() + 1_000)] {
+            standing.judge(node, &certify(&authority, node, until).encode()).expect("is a member");
+        }
+        assert_eq!(standing.fallen(now_s()), []);
+        assert_eq!(standing.fallen(now_s() + 2_000), [third]);
+        assert_eq!(standing.fallen(now_s() + 2_000), [], "once");
+        standing.revoke([&Authority::from_seed(&[2; 32]).revoke(authority.id(), OTHER, 0)]);
+        assert_eq!(standing.fallen(now_s()), [], "a stranger revokes nobody");
+        standing.revoke([&authority.revoke(authority.id(), OTHER, 0)]);
+        assert_eq!(standing.fallen(now_s()), [OTHER]);
+        let refused = standing.judge(OTHER, &certify(&authority, OTHER, u64::MAX).encode()).expect_err("refused");
+        assert!(refused.is_told && refused.reason.contains("revoked"), "{refused}");
+    }
+
+    #[test]
+    fn a_new_authority_is_known_by_what_its_members_show() {
+        let (first, standing) = standing();
+        let second = Authority::from_seed(&[2; 32]);
+        let mut trust = standing.trust();
+        let endorsed = first.endorse(first.id(), second.id(), Span { from: now_s(), to: u64::MAX });
+        trust.add(&endorsed).expect("endorsed");
+        let (name, region, roles) = ("b".to_owned(), "eu".to_owned(), BTreeSet::new());
+        let claims =
+            Claims { cluster: first.id(), node: OTHER, name, region, roles, not_before: 0, not_after: u64::MAX };
+        let papers = trust.papers(&second.certify(&claims));
+        assert_eq!(standing.judge(OTHER, &papers.encode()), Ok(()));
+        assert_eq!(standing.trust(), trust, "and is handed on");
+    }
+
+    #[test]
+    fn a_certificate_is_replaced_only_by_one_of_ours() {
+        let (authority, standing) = standing();
+        let later = certify(&authority, OWN, u64::MAX - 1);
+        assert_eq!(standing.renew(later.clone()), Ok(()));
+        assert_eq!(standing.credentials(), later.encode());
+        assert!(standing.renew(certify(&authority, OTHER, u64::MAX)).is_err());
+        assert_eq!(standing.credentials(), later.encode());
+    }
+}

@@ -1,0 +1,170 @@
+//! Keeps an eye on membership: who is revoked or has expired is disconnected, and our own certificate is renewed in time.
+//!
+//! Revocations are replicated state, a set that only grows; an element counts when an authority has signed it, whoever wrote it.
+
+use std::time::Duration;
+
+use selvedge_sync::codec;
+use selvedge_sync::crdt::ContentHash;
+use selvedge_sync::id::NodeId;
+use selvedge_sync::key::{Key, Kind, RESERVED_PREFIX};
+use selvedge_sync::replica::Replica;
+use selvedge_sync::scalar::Scalar;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::office::Office;
+use super::standing::{Standing, now_s};
+use crate::cluster::{BACKDATED_S, Claims, Folder, Papers, ROLE_AUTHORITY, Revocation, UnixSeconds};
+use crate::members::gossip::SharedMembers;
+use crate::net::{Lane, Net};
+use crate::view::StateView;
+
+/// How often revocations and expiry are looked at: a revoked member is out within a second of the news.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The longest that an authority may take to renew.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest pause after a renewal that failed, in seconds: nobody is in a hurry with a third of the lifetime left.
+const RENEWAL_PAUSE_MAX_S: u64 = 30;
+
+/// What a member asks an authority on the members' lane.
+const RENEW: &[u8] = b"renew";
+
+/// The key of the set of revocations.
+pub(super) fn revocations_key() -> Key {
+    Key::new(Kind::GSet, &format!("{RESERVED_PREFIX}revoked")).expect("a sound name")
+}
+
+/// Takes over what the state says of revocations, if that has changed since `read`.
+pub(super) fn take_revocations(standing: &Standing, replica: &Replica, read: &mut Option<ContentHash>) {
+    let key = revocations_key();
+    let hash = replica.state().object(&key).map(|object| object.content().hash());
+    if hash == *read {
+        return;
+    }
+    *read = hash;
+    let members = selvedge_sync::draft::ReadState::members(replica.readable(), &key).unwrap_or_default();
+    let revocation = |member: &Scalar| match member {
+        Scalar::Bytes(bytes) => Revocation::decode(bytes).ok(),
+        _ => None,
+    };
+    standing.revoke(&members.iter().filter_map(revocation).collect::<Vec<_>>());
+}
+
+/// How long a certificate holds from the moment at which it was signed.
+pub(super) fn lifetime(claims: &Claims) -> u64 {
+    claims.not_after.saturating_sub(claims.not_before.saturating_add(BACKDATED_S))
+}
+
+/// When a certificate is to be renewed: in the last third of its time.
+fn renewal_due(claims: &Claims) -> UnixSeconds {
+    claims.not_after.saturating_sub(lifetime(claims) / 3)
+}
+
+/// The loop and what it needs.
+pub(super) struct Vetting {
+    pub(super) standing: Standing,
+    pub(super) office: Option<Office>,
+    pub(super) folder: Folder,
+    pub(super) view: StateView,
+    pub(super) net: Net,
+    pub(super) members: SharedMembers,
+}
+
+impl Vetting {
+    /// Runs until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut read, mut asked) = (None, 0);
+        loop {
+            tokio::select! {
+                _ = look.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            self.view.read(|replica| take_revocations(&self.standing, replica, &mut read));
+            let now = now_s();
+            self.standing.fallen(now).into_iter().for_each(|node| self.net.expel(node));
+            for node in self.standing.revoked() {
+                self.net.forbid(node);
+                self.members.with(|members| members.put_out(node));
+            }
+            let own = self.standing.own();
+            let pause = (lifetime(&own) / 10).clamp(1, RENEWAL_PAUSE_MAX_S);
+            if now >= renewal_due(&own) && now >= asked + pause {
+                asked = now;
+                self.renew().await;
+            }
+        }
+    }
+
+    async fn renew(&self) {
+        let own = self.standing.own();
+        let Some(papers) = self.renewed(own.node).await else {
+            let days = own.not_after.saturating_sub(now_s()) / 86_400;
+            tracing::warn!(days_left = days, "no authority has renewed this agent's certificate yet");
+            return;
+        };
+        if let Err(refusal) = self.standing.renew(papers.clone()) {
+            tracing::error!(%refusal, "an authority sent a certificate that is not to be believed");
+            return;
+        }
+        let kept = self
+            .folder
+            .keep_trust(&self.standing.trust())
+            .and_then(|()| self.folder.keep_certificate(&papers.certificate));
+        match kept {
+            Ok(()) => tracing::info!(not_after = self.standing.own().not_after, "the certificate was renewed"),
+            // It holds in memory, and the next start asks again.
+            Err(error) => tracing::error!(%error, "the renewed certificate could not be stored"),
+        }
+    }
+
+    /// New papers from our own office, or from whichever authority answers first.
+    async fn renewed(&self, own: NodeId) -> Option<Papers> {
+        if let Some(office) = &self.office {
+            return office.renew(own);
+        }
+        for authority in self.standing.with_role(ROLE_AUTHORITY) {
+            let answer = self.net.request(authority, Lane::Members, RENEW.to_vec(), RENEWAL_TIMEOUT).await;
+            match answer.map(|bytes| Papers::decode(&bytes)) {
+                Ok(Ok(papers)) => return Some(papers),
+                Ok(Err(error)) => tracing::warn!(%authority, %error, "an authority's answer cannot be read"),
+                Err(error) => tracing::debug!(%authority, %error, "an authority does not answer"),
+            }
+        }
+        None
+    }
+}
+
+/// Answers a member's question on the members' lane, if it is one that we can answer.
+pub(super) fn answer(office: Option<&Office>, from: NodeId, question: &[u8]) -> Option<Vec<u8>> {
+    if question != RENEW {
+        return None;
+    }
+    office?.renew(from).map(|papers| codec::encode(&papers))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::cluster::AuthorityId;
+
+    #[test]
+    fn renewal_is_due_in_the_last_third() {
+        let check = |not_before, not_after, due| {
+            let (name, region, roles) = (String::new(), String::new(), BTreeSet::new());
+            let (cluster, node) = (AuthorityId([1; 32]), NodeId([1; 32]));
+            let claims = Claims { cluster, node, name, region, roles, not_before, not_after };
+            assert_eq!(renewal_due(&claims), due);
+        };
+        check(1_000, 1_000 + BACKDATED_S + 90, 1_000 + BACKDATED_S + 60);
+        check(1_000, 1_000, 1_000);
+        // One that never holds is due at its end, whenever that was.
+        check(u64::MAX, 0, 0);
+    }
+}

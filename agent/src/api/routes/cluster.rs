@@ -1,0 +1,81 @@
+//! Routes about membership.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::Deserialize;
+
+use super::{Answer, App};
+use crate::api::body;
+use crate::config::check_name;
+use crate::service::{Cluster, Fault, InviteWanted, Invited, Revoked, Rotated, Service, ServiceError};
+
+/// The longest that a token may be usable, in seconds: a month, for hosts that are shipped by mail.
+const TTL_MAX_S: u64 = 30 * 86_400;
+
+/// How long a token is usable, in seconds, if nobody says.
+const TTL_DEFAULT_S: u64 = 3_600;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Invite {
+    name: Option<String>,
+    region: Option<String>,
+    ttl_s: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoke {
+    node: String,
+}
+
+pub(in crate::api) async fn show<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Cluster>> {
+    app.service().cluster().map(Json).ok_or_else(|| {
+        ServiceError::new(Fault::NotFound, "no_cluster", "this agent belongs to no cluster")
+            .hint("`selvedge init` founds one, `selvedge join` enters one; both while the agent is stopped")
+            .into()
+    })
+}
+
+pub(in crate::api) async fn invite<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Invited>> {
+    let document = body::json_or_nothing(&headers, body).await?;
+    let none = Invite { name: None, region: None, ttl_s: None };
+    let Invite { name, region, ttl_s } = document.map_or(Ok(none), |document| shape(document.value))?;
+    for (field, text) in [("name", &name), ("region", &region)] {
+        if let Some(Err(problem)) = text.as_ref().map(|text| check_name(text)) {
+            return Err(ServiceError::new(Fault::WrongValue, "bad_name", problem).at(field).into());
+        }
+    }
+    let ttl_s = ttl_s.unwrap_or(TTL_DEFAULT_S);
+    if !(1..=TTL_MAX_S).contains(&ttl_s) {
+        let message = format!("1 to {TTL_MAX_S} seconds are allowed");
+        return Err(ServiceError::new(Fault::WrongValue, "bad_ttl", message).at("ttl_s").into());
+    }
+    Ok(Json(app.service().invite(InviteWanted { name, region, ttl_s }).await?))
+}
+
+pub(in crate::api) async fn revoke<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Revoked>> {
+    let Revoke { node } = shape(body::json(&headers, body).await?.value)?;
+    Ok(Json(app.service().revoke(&node).await?))
+}
+
+pub(in crate::api) async fn rotate<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Rotated>> {
+    Ok(Json(app.service().rotate_authority().await?))
+}
+
+fn shape<T: for<'de> Deserialize<'de>>(value: serde_json::Value) -> Result<T, ServiceError> {
+    serde_json::from_value(value)
+        .map_err(|error| ServiceError::new(Fault::Caller, "bad_shape", error.to_string()).at("body"))
+}

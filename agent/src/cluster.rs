@@ -1,0 +1,27 @@
+//! Who belongs to a cluster: authorities that sign, certificates that members carry, tokens that strangers trade for one.
+//!
+//! Pure: keys, clocks and randomness are arguments; files are `folder`'s, bytes on a connection the network's. A cluster is
+//! named by the key of its first authority. Whoever knows that name can judge every certificate, for an authority is only
+//! believed when one that was believed before has endorsed it. The invariants: nothing that is signed for one purpose can be
+//! used for another; a token admits once; no private key and no token is ever printed or stored as it is.
+
+mod authority;
+mod certificate;
+mod folder;
+mod invitation;
+mod join;
+mod revocation;
+mod signed;
+mod trust;
+
+pub use authority::Authority;
+pub use certificate::{Certificate, Claims, Papers, ROLE_AUTHORITY, ROLE_MEMBER};
+pub use folder::{Folder, FolderError};
+pub use invitation::{Denied, Invitation, Invitations, TOKEN_ADDRESSES_MAX, Terms, Token, TokenError};
+pub use join::{Answer, BACKDATED_S, Desk, JoinError, Joining, Question};
+pub use revocation::Revocation;
+pub use signed::{AuthorityId, Signed};
+pub use trust::{EndorsementError, Refusal, Span, Trust};
+
+/// Seconds since 1970.
+pub type UnixSeconds = u64;

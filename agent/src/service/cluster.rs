@@ -1,0 +1,91 @@
+//! Documents about membership: the cluster, invitations, revocations.
+
+use selvedge_sync::id::NodeId;
+use serde::{Deserialize, Serialize};
+
+use super::Committed;
+
+/// The cluster that this agent belongs to, and with what papers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The key of its first authority, which it is known by.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// Who may sign for it.
+    pub authorities: Vec<AuthorityEntry>,
+    /// Whether an authority's key lies on this host, so that it can invite and revoke.
+    pub is_authority: bool,
+    /// This agent's certificate.
+    pub certificate: CertificateEntry,
+    /// How many nodes were revoked.
+    pub revoked: usize,
+}
+
+/// An authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityEntry {
+    /// Its key.
+    pub id: String,
+    /// From when on it may sign, as RFC 3339.
+    pub not_before: String,
+    /// Until when.
+    pub not_after: String,
+}
+
+/// A certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateEntry {
+    /// Whose.
+    pub node: NodeId,
+    /// The bearer's name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// What it may do.
+    pub roles: Vec<String>,
+    /// From when on it holds, as RFC 3339.
+    pub not_before: String,
+    /// Until when.
+    pub not_after: String,
+    /// Whole seconds that are left; 0 when it has expired.
+    pub seconds_left: u64,
+}
+
+/// An invitation that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InviteWanted {
+    /// The name that the joiner gets.
+    pub name: Option<String>,
+    /// The region that the joiner gets.
+    pub region: Option<String>,
+    /// How long the token can be used, in seconds.
+    pub ttl_s: u64,
+}
+
+/// An invitation. The token is shown here and never again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// What the joiner needs.
+    pub token: String,
+    /// Until when, as RFC 3339.
+    pub expires: String,
+    /// Where the joiner will look for this agent.
+    pub addresses: Vec<String>,
+}
+
+/// The authority that signs from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// Its key.
+    pub authority: String,
+}
+
+/// A member that was put out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Who.
+    pub node: NodeId,
+    /// The commit that says so.
+    pub commit: Committed,
+}
