@@ -107,7 +107,7 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.net_bytes(lane.name(), Direction::In, net.lane(lane).bytes_in);
         metrics.net_bytes(lane.name(), Direction::Out, net.lane(lane).bytes_out);
     }
-    for reason in NetReason::ALL.iter().filter(|reason| **reason != NetReason::DialOk) {
+    for reason in NetReason::ALL.iter().filter(|reason| !matches!(reason, NetReason::DialOk | NetReason::Joined)) {
         metrics.dropped(reason.name(), net.of(*reason));
     }
     let links = service.net.peers();

@@ -95,7 +95,10 @@ impl Office {
         folder.keep_authority(&seed)?;
         desk.authority = next;
         let papers = trust.papers(&desk.renew(own, now_s()));
-        folder.keep_certificate(&papers.certificate)?;
+        // From here on the new one signs. What the former has certified holds on, ours too, so a disk that fails now undoes nothing.
+        if let Err(error) = folder.keep_certificate(&papers.certificate) {
+            tracing::error!(%error, "the certificate by the new authority could not be stored; the former one stays");
+        }
         standing.renew(papers)?;
         Ok(desk.authority.id())
     }
