@@ -79,7 +79,11 @@ fn repair(receiver: &mut Replica, giver: &mut Replica) -> Cost {
                 | Message::Vector { .. }
                 | Message::Recall { .. }
                 | Message::Recalled { .. }
-                | Message::Forgotten => {
+                | Message::Forgotten
+                | Message::Announce(_)
+                | Message::Graft(_)
+                | Message::Prune
+                | Message::Link(_) => {
                     continue;
                 }
             }

@@ -6,6 +6,7 @@
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::{Event, Message, Output, Replica, Tip};
+use crate::broadcast::Event::Made;
 use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::crdt::ContentHash;
@@ -40,6 +41,7 @@ impl Replica {
             return;
         }
         self.continue_repair(now, out);
+        self.tick_tree(now, out);
         self.ask_for_gaps(now, out);
         self.make_again_if_due(now, out);
         self.retire_if_due(now, out);
@@ -51,14 +53,17 @@ impl Replica {
         }
     }
 
-    /// Sends everybody a digest soon after a change, but not after each.
+    /// Sends everybody a digest soon after a change, but not after each. Above the straight limit only neighbours in the tree
+    /// are told, and more rarely: what this costs does not depend on how many members there are.
     fn tell_news(&mut self, now: Time, out: &mut Vec<Output>) {
         let root = self.root();
-        let news =
-            |(at, of): (u64, ContentHash)| of != root && now.mono_ms.saturating_sub(at) >= DIGEST_AFTER_CHANGE_MS;
+        let pause_ms = if self.spread.is_straight() { DIGEST_AFTER_CHANGE_MS } else { ANTI_ENTROPY_MS };
+        let news = |(at, of): (u64, ContentHash)| of != root && now.mono_ms.saturating_sub(at) >= pause_ms;
         if self.peers.told.is_none_or(news) {
             self.peers.told = Some((now.mono_ms, root));
-            self.peers.connected.clone().into_iter().for_each(|node| self.send_digest(node, out));
+            let connected = || self.peers.connected.iter().copied().collect();
+            let told = if self.spread.is_straight() { connected() } else { self.spread.neighbours() };
+            told.into_iter().for_each(|node| self.send_digest(node, out));
         }
     }
 
@@ -95,6 +100,11 @@ impl Replica {
         peer.heard_ms = Some(now.mono_ms);
         peer.root = Some(digest.root);
         if digest.vector != offered.digest() {
+            if !self.spread.may_answer(now) {
+                // Somebody's turn comes every second.
+                self.counters.spared += 1;
+                return;
+            }
             let message = self.vector(from, true);
             out.push(Output::Send { to: from, message });
             return;
@@ -132,14 +142,17 @@ impl Replica {
         peer.seen.clone_from(&seen);
         self.note_goal(from, seen.clone());
         self.send_missing(from, &seen, answer, now, out);
-        if answer && missing {
+        if answer && missing && self.spread.may_ask(now) {
             self.ask(from, now, out);
+        } else if answer && missing {
+            self.counters.spared += 1;
         }
     }
 
     /// Asks a peer for what we miss.
     pub(super) fn ask(&mut self, to: NodeId, now: Time, out: &mut Vec<Output>) {
         let message = self.vector(to, false);
+        self.spread.note_asked(now);
         self.peers.known.entry(to).or_default().asked_ms = Some(now.mono_ms);
         out.push(Output::Send { to, message });
     }
@@ -162,17 +175,13 @@ impl Replica {
         Message::Vector { seen, behind, root: self.root(), answer, tip: self.tip_of(to) }
     }
 
-    /// Pushes our own commits from `first` up to what is durable to everybody connected.
+    /// Pushes our own commits from `first` up to what is durable: to everybody connected, or along the tree.
     pub(super) fn push_own(&mut self, first: u64, now: Time, out: &mut Vec<Output>) {
-        let own = self.own_stream();
-        let through = self.durable().seq(&own);
-        let mut from = first;
-        while let Range::Batch { batch, .. } = self.log.range(&own, from, through, self.config.page_bytes) {
-            from += batch.commits.len() as u64;
-            for to in self.peers.connected.clone() {
-                let message = Message::Commits { batches: vec![batch.clone()], more: false };
-                out.push(Output::Send { to, message });
-            }
+        let stream = self.own_stream();
+        let through = self.durable().seq(&stream);
+        self.tell_tree(Made { stream, first, through }, now, out);
+        if !self.spread.is_straight() {
+            return;
         }
         for peer in self.peers.known.values_mut().filter(|peer| peer.connected) {
             peer.pushed = Some((through, now.mono_ms));
@@ -181,8 +190,9 @@ impl Replica {
 
     /// Sends a peer what it misses, as far as the log and one page reach.
     ///
-    /// What was pushed just now is left out when the peer only says what it has (`casually`); when it asks, it has waited. The
-    /// page begins after the stream with which the last one ended: a stream that the peer cannot take holds up no other.
+    /// What was pushed just now is left out when the peer only says what it has (`casually`); when it asks, it has waited. What
+    /// the tree is bringing is left out always. The page begins after the stream with which the last one ended: a stream that the
+    /// peer cannot take holds up no other.
     fn send_missing(&mut self, to: NodeId, theirs: &VersionVector, casually: bool, now: Time, out: &mut Vec<Output>) {
         let own = self.own_stream();
         let peer = self.peers.known.get(&to);
@@ -215,7 +225,9 @@ impl Replica {
             {
                 has = has.max(pushed);
             }
-            match self.log.range(&stream, has.saturating_add(1), through, budget) {
+            let settled = self.spread.settled(&stream, through);
+            withheld |= settled < through && has < through;
+            match self.log.range(&stream, has.saturating_add(1), settled, budget) {
                 Range::Nothing => {}
                 Range::Forgotten => {
                     out.push(Output::Send { to, message: Message::Forgotten });
@@ -237,7 +249,7 @@ impl Replica {
             peer.answered = (!withheld && !batches.is_empty()).then(|| (now.mono_ms, theirs.digest()));
         }
         if !batches.is_empty() {
-            out.push(Output::Send { to, message: Message::Commits { batches, more } });
+            out.push(Output::Send { to, message: Message::Commits { batches, more, hops: None } });
         }
     }
 }

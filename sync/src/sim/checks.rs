@@ -135,6 +135,9 @@ impl Sim<'_> {
         match message {
             Message::Commits { batches, .. } => batches.iter().try_for_each(|batch| self.ledger.check_sent(batch)),
             Message::Vector { seen, .. } => own_durable(seen),
+            Message::Announce(news) => {
+                own_durable(&news.iter().map(|news| (news.stream, news.through)).collect::<VersionVector>())
+            }
             Message::Recalled { batch, .. } => batch.iter().try_for_each(|batch| self.ledger.check_sent(batch)),
             Message::StatePage { seen, objects, .. } => {
                 own_durable(seen)?;
@@ -143,6 +146,7 @@ impl Sim<'_> {
             Message::Digest { .. } | Message::Forgotten | Message::Recall { .. } | Message::StateRequest { .. } => {
                 Ok(())
             }
+            Message::Graft(_) | Message::Prune | Message::Link(_) => Ok(()),
         }
     }
 

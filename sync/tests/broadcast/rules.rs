@@ -6,7 +6,7 @@ use selvedge_sync::broadcast::{Action, Event, News, Tree, Want};
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::limits::{
     GIVEN_COMMITS_MAX, GRAFT_PATIENCE_MS, GRAFTS_MAX, LOST_PATIENCE_MS, NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, SHORTCUT_MS,
-    WANTED_COMMITS_MAX, WANTED_PER_NEIGHBOUR,
+    STRAIGHT_MEMBERS_MAX, WANTED_COMMITS_MAX, WANTED_PER_NEIGHBOUR,
 };
 use selvedge_sync::time::Time;
 
@@ -18,7 +18,7 @@ fn at(mono_ms: u64) -> Time {
 
 /// A tree with 40 peers, after it has chosen its neighbours.
 fn alone() -> (Tree, VersionVector) {
-    let (mut tree, seen) = (Tree::new(node(0), 1), VersionVector::default());
+    let (mut tree, seen) = (Tree::new(node(0), 1, STRAIGHT_MEMBERS_MAX), VersionVector::default());
     (1..=40).for_each(|peer| assert!(tree.handle(Event::PeerUp(node(peer)), &seen, at(0)).is_empty()));
     let chosen = tree.handle(Event::Tick, &seen, at(0));
     assert!(chosen.len() >= 4 && chosen.iter().all(|action| matches!(action, Action::Link { up: true, .. })));
@@ -287,7 +287,7 @@ fn numbers_at_the_end_of_their_range_do_no_harm() {
 
 #[test]
 fn whoever_chooses_us_beyond_the_bound_is_refused() {
-    let (mut tree, seen) = (Tree::new(node(0), 1), VersionVector::default());
+    let (mut tree, seen) = (Tree::new(node(0), 1, STRAIGHT_MEMBERS_MAX), VersionVector::default());
     for peer in 1..=100 {
         tree.handle(Event::PeerUp(node(peer)), &seen, at(0));
         tree.handle(Event::Linked { from: node(peer), up: true }, &seen, at(0));
