@@ -5,22 +5,33 @@
 //! not proven membership; every queue is bounded, and what does not fit is dropped and counted by reason; `Up` and `Down`
 //! are about nodes, however many connections there are to one.
 //!
-//! **Order.** Frames do not arrive in the order in which they were given: each travels on a stream of its own. A hint may
-//! be lost and never arrives twice. Whoever needs an order numbers its frames (the engine does).
+//! **Order.** Hints of one lane and urgency arrive in the order in which they were given, unless a link breaks in between; they
+//! may be lost and never arrive twice. Nothing else is in order: questions travel on a stream each, and so does each urgency.
+//! Whoever needs an order numbers its frames (the engine does).
+//!
+//! **Fairness.** Each peer has a bounded share of what waits for a consumer, and consumers serve the peers by turns. Whose
+//! share is full is not read from until there is room, so that a member which sends too much fills its own queue.
 
 mod address;
 mod admission;
 mod backlog;
 mod behaviour;
+mod bucket;
+mod channel;
+mod conduct;
 mod counters;
+mod desk;
 mod dialer;
 mod driver;
 mod frame;
 mod gate;
 mod identity;
+mod inbox;
 mod join;
 mod lane;
+mod link;
 mod peers;
+mod post;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -34,24 +45,28 @@ use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use selvedge_sync::id::NodeId;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use address::{AddressError, ListenAddr};
 pub use admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Refused, Registrar};
+pub use conduct::Offence;
 pub use counters::{LaneCounters, NetCounters, NetReason};
 pub use identity::node_of_seed;
+pub use inbox::NetEvents;
 pub use join::{JoinFailed, join};
 pub use lane::Lane;
-pub use peers::PeerLink;
+pub use link::{LinkChange, LinkEvent, LinkState, LinkView, PeerLink};
 
 use backlog::Permit;
+use conduct::{Conduct, Verdict};
 use counters::Tally;
-use peers::{PeerTable, Unqueued};
+use inbox::Inboxes;
+use peers::PeerTable;
+use post::Class;
 
-/// Events that may wait for their consumer. At the usual hundreds per second this is seconds of a stalled consumer; what
-/// comes after is dropped or answered with "busy", per peer within the bounds of its backlog.
-const EVENTS_MAX: usize = 1_024;
+/// Changes of links that a listener may be behind; then it is told how many it has missed.
+const CHANGES_MAX: usize = 256;
 
 /// Requests that may wait for the swarm's task. It takes them within microseconds; the bound is a safety net, and who
 /// comes later waits within its own time-out.
@@ -145,6 +160,14 @@ pub struct Reply {
 }
 
 impl Reply {
+    const fn wanted(permit: Permit, answer: oneshot::Sender<Vec<u8>>) -> Self {
+        Self { answer: Some(answer), _permit: permit }
+    }
+
+    const fn unwanted(permit: Permit) -> Self {
+        Self { answer: None, _permit: permit }
+    }
+
     /// Answers. For a hint, and for an asker that has given up or is gone, this does nothing. An answer above
     /// [`Lane::frame_bytes_max`] reaches the asker as [`RequestError::AnswerTooLarge`].
     pub fn send(mut self, bytes: Vec<u8>) {
@@ -239,6 +262,8 @@ struct Shared {
     advertise: Vec<String>,
     tally: Arc<Tally>,
     peers: Mutex<PeerTable>,
+    conduct: Mutex<Conduct>,
+    changes: broadcast::Sender<LinkChange>,
     bound: Mutex<BTreeSet<Multiaddr>>,
     unreached: Mutex<Vec<String>>,
     /// Addresses heard and not yet given to the dialer; the latest of a member wins.
@@ -247,7 +272,7 @@ struct Shared {
     expelled: Mutex<BTreeSet<NodeId>>,
     /// Who is never dialed again.
     forbidden: Mutex<BTreeSet<NodeId>>,
-    /// There are hints or learned addresses to be taken, or somebody is to be disconnected.
+    /// There are learned addresses to be taken, or somebody is to be disconnected.
     work: Notify,
     stop: CancellationToken,
     stopped: CancellationToken,
@@ -266,8 +291,22 @@ impl Net {
     ///
     /// # Errors
     /// An address that is none, one that is in use or not ours, or a system without what the transports need.
-    pub async fn start(config: NetConfig) -> Result<(Self, mpsc::Receiver<NetEvent>), NetError> {
-        start::start(config).await
+    pub async fn start(config: NetConfig) -> Result<(Self, NetEvents), NetError> {
+        let inboxes = Inboxes::joint();
+        let events = NetEvents::new(Arc::clone(inboxes.of(Lane::Members)));
+        Ok((start::start(config, inboxes).await?, events))
+    }
+
+    /// The same with two consumers: the first for what comes on [`Lane::Sync`], the second for all other lanes. Both are told who
+    /// comes and goes.
+    ///
+    /// # Errors
+    /// As for [`Net::start`].
+    pub async fn start_split(config: NetConfig) -> Result<(Self, NetEvents, NetEvents), NetError> {
+        let inboxes = Inboxes::apart();
+        let sync = NetEvents::new(Arc::clone(inboxes.of(Lane::Sync)));
+        let rest = NetEvents::new(Arc::clone(inboxes.of(Lane::Members)));
+        Ok((start::start(config, inboxes).await?, sync, rest))
     }
 
     /// This node.
@@ -321,6 +360,19 @@ impl Net {
     /// # Errors
     /// It was not queued; see [`SendError`].
     pub fn send(&self, to: NodeId, lane: Lane, bytes: Vec<u8>) -> Result<(), SendError> {
+        let class = if lane == Lane::Members { Class::Members } else { Class::Sync };
+        self.send_as(class, to, lane, bytes)
+    }
+
+    /// Like [`Net::send`], for what is large and not urgent. It overtakes nothing and holds nothing up.
+    ///
+    /// # Errors
+    /// It was not queued; see [`SendError`].
+    pub fn send_bulk(&self, to: NodeId, lane: Lane, bytes: Vec<u8>) -> Result<(), SendError> {
+        self.send_as(Class::Bulk, to, lane, bytes)
+    }
+
+    fn send_as(&self, class: Class, to: NodeId, lane: Lane, bytes: Vec<u8>) -> Result<(), SendError> {
         let max = lane.frame_bytes_max();
         if !lane.carries_hints() {
             return Err(SendError::NoHints);
@@ -329,21 +381,11 @@ impl Net {
             self.shared.tally.count(NetReason::HintTooLarge);
             return Err(SendError::TooLarge { bytes: bytes.len(), max });
         }
-        let queued = lock(&self.shared.peers).queue(to, lane, bytes);
-        match queued {
-            Ok(()) => {
-                self.shared.work.notify_one();
-                Ok(())
-            }
-            Err(Unqueued::NotConnected) => {
-                self.shared.tally.count(NetReason::HintNotConnected);
-                Err(SendError::NotConnected)
-            }
-            Err(Unqueued::QueueFull) => {
-                self.shared.tally.count(NetReason::HintQueueFull);
-                Err(SendError::QueueFull)
-            }
-        }
+        let Some(post) = lock(&self.shared.peers).post(to).map(Arc::clone) else {
+            self.shared.tally.count(NetReason::HintNotConnected);
+            return Err(SendError::NotConnected);
+        };
+        if post.push(class, lane, bytes) { Ok(()) } else { Err(SendError::QueueFull) }
     }
 
     /// Tells where a member can be found; from then on this agent keeps connected to it. The latest word about a member
@@ -379,10 +421,29 @@ impl Net {
         self.expel(node);
     }
 
+    /// Holds an offence against a member. Offences that add up make it be read from slowly, then disconnected and refused for a
+    /// while, whoever dials; time heals. What is not its own doing (a commit that it passed on) is not its offence.
+    pub fn penalise(&self, node: NodeId, offence: Offence) {
+        self.shared.penalise(node, offence);
+    }
+
     /// The connected members, ordered by node id.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerLink> {
-        lock(&self.shared.peers).links(Instant::now())
+        let conduct = lock(&self.shared.conduct);
+        lock(&self.shared.peers).links(&conduct, Instant::now())
+    }
+
+    /// Everybody whom this agent is connected to, wants to be, or refuses.
+    #[must_use]
+    pub fn links(&self) -> Vec<LinkView> {
+        self.shared.links()
+    }
+
+    /// What happens to links from now on, in order. A listener that is more than 256 changes behind is told how many it missed.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<LinkChange> {
+        self.shared.changes.subscribe()
     }
 
     /// All counters at this moment.
@@ -402,6 +463,50 @@ impl Net {
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
         self.shared.stopped.cancelled().await;
+    }
+}
+
+impl Shared {
+    fn tell(&self, node: NodeId, event: LinkEvent) {
+        // Nobody may be listening.
+        drop(self.changes.send(LinkChange { node, event }));
+    }
+
+    fn penalise(&self, node: NodeId, offence: Offence) {
+        self.tally.offended(offence);
+        let verdict = lock(&self.conduct).note(node, offence, Instant::now());
+        match verdict {
+            Verdict::Noted => {}
+            Verdict::Slowed => {
+                self.tally.count(NetReason::ConductSlowed);
+                if let Some(desk) = lock(&self.peers).desk(node) {
+                    desk.set_slowed(true);
+                }
+                self.tell(node, LinkEvent::Slowed { offence });
+            }
+            Verdict::Refused(lasting) => {
+                self.tally.count(NetReason::ConductRefused);
+                self.tell(node, LinkEvent::Refused { offence, lasting });
+                lock(&self.expelled).insert(node);
+                self.work.notify_one();
+            }
+        }
+    }
+
+    fn links(&self) -> Vec<LinkView> {
+        let now = Instant::now();
+        let links = {
+            let conduct = lock(&self.conduct);
+            lock(&self.peers).links(&conduct, now)
+        };
+        let view = |link: PeerLink| LinkView {
+            node: Some(link.node),
+            state: if link.is_slowed { LinkState::Slowed } else { LinkState::Connected },
+            addresses: vec![link.remote.clone()],
+            last_error: None,
+            link: Some(link),
+        };
+        links.into_iter().map(view).collect()
     }
 }
 

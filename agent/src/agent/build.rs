@@ -23,7 +23,7 @@ use crate::events::{Events, Patience};
 use crate::members::Members;
 use crate::members::gossip::{Gossip, Heard, SharedMembers};
 use crate::metrics::Metrics;
-use crate::net::{Net, NetConfig, NetError, NetEvent};
+use crate::net::{Net, NetConfig, NetError, NetEvents};
 use crate::reconcile::Timing;
 use crate::resources::Sampler;
 use crate::store::Store;
@@ -52,7 +52,7 @@ pub(super) struct Parts {
 
 /// Where events come in.
 pub(super) struct Inlets {
-    pub(super) net: mpsc::Receiver<NetEvent>,
+    pub(super) net: NetEvents,
     pub(super) heard: mpsc::Receiver<Heard>,
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets),
     let api = Api::bind(&settings::endpoints(&config.api.listen), credentials).await?;
     let membership = Membership::of(&config, &data)?;
     let (admission, registrar) = gate(membership.as_ref());
-    let (net, net_events) = Net::start(NetConfig {
+    let (net, sync_events, net_events) = Net::start_split(NetConfig {
         secret_key: data.key.seed(),
         admission,
         registrar,
@@ -95,8 +95,8 @@ pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets),
     let (owner, view) = share(data.replica);
     let store = data.store;
     let events = Events::new(data.life, Patience::default());
-    let (driver, handle) =
-        Driver::new(owner, view.clone(), (store.clone(), data.store_events), net.clone(), events.clone());
+    let stores = (store.clone(), data.store_events);
+    let (driver, handle) = Driver::new(owner, view.clone(), stores, (net.clone(), sync_events), events.clone());
     let members = SharedMembers::new(Members::new(net.node(), data.remembered, view.now()));
     let common = Common::new(config, view, (handle, events), (store, net, members), (membership, data.life))?;
     let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
@@ -178,8 +178,7 @@ impl Common {
         };
         let this = self.clone();
         let office = this.membership.as_ref().and_then(|membership| membership.office.clone());
-        let switchboard =
-            Switchboard { driver: this.driver, heard, calls: this.calls, artifacts: this.artifacts, office };
+        let switchboard = Switchboard { heard, calls: this.calls, artifacts: this.artifacts, office };
         let vetting = this.membership.map(|membership| membership.vetting(this.view, this.net, this.members));
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);

@@ -92,7 +92,6 @@ pub(super) fn render(service: &AgentService) -> String {
     });
     let driver = service.driver.stats();
     metrics.dropped("message_undecodable", driver.undecodable);
-    metrics.dropped("message_driver_busy", driver.dropped);
     let events = service.events.stats();
     metrics.watchers(events.listeners);
     metrics.events(events.recorded);

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::handle::{Answer, Reply};
 use super::{Driver, DriverHandle};
-use crate::net::Lane;
+use crate::net::{Lane, Offence};
 use crate::store::{Checkpoint, Identity, Pending, Store, Token};
 
 /// Callers whose answer is not known yet.
@@ -146,7 +146,10 @@ impl Driver {
             match output {
                 Output::Committed { ticket, result } => self.waiting.answer(ticket, result),
                 Output::Send { to, message } => self.send(to, &message),
-                Output::Event(event) => report(&event),
+                Output::Event(event) => {
+                    self.hold_against(&event);
+                    report(&event);
+                }
                 Output::Watching { watch, result } => self.listening.began(watch, result, &self.view),
                 Output::Changed { keys, dot, hlc, .. } => self.listening.note(keys, dot, hlc),
                 Output::Persist { .. } | Output::Checkpoint { .. } | Output::Rebirth { .. } => {
@@ -155,6 +158,15 @@ impl Driver {
             }
         }
         self.listening.tell(&self.view);
+    }
+
+    /// What a member did wrong is held against it; what it only passed on is not.
+    fn hold_against(&self, event: &Event) {
+        if let Event::Rejected { from, dot, .. } = event
+            && *from == dot.replica.node
+        {
+            self.net.penalise(*from, Offence::Rejected);
+        }
     }
 
     /// A message is a hint: what does not get through, anti-entropy brings. The network counts what it drops.

@@ -25,9 +25,6 @@ pub(super) type Answer = Result<Committed, CommitError>;
 #[derive(Debug)]
 pub(super) enum Request {
     Commit { changes: Vec<(Key, Change)>, request: Option<RequestId>, reply: Reply },
-    Message { from: NodeId, bytes: Vec<u8> },
-    PeerUp(NodeId),
-    PeerDown(NodeId),
     Members(BTreeSet<NodeId>),
     Reborn(Incarnation),
     Watch { id: u64, prefix: KeyPrefix, reply: oneshot::Sender<Result<(), WatchError>> },
@@ -63,8 +60,6 @@ pub enum DriverError {
 pub struct DriverStats {
     /// Messages of members that could not be decoded.
     pub undecodable: u64,
-    /// Messages of members that found the driver's queue full.
-    pub dropped: u64,
     /// When the last pass was, on the view's monotonic clock: a loop that is stuck shows here.
     pub passed_ms: u64,
     /// Why the store cannot write at present.
@@ -74,7 +69,6 @@ pub struct DriverStats {
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     pub(super) undecodable: AtomicU64,
-    dropped: AtomicU64,
     pub(super) passed_ms: AtomicU64,
     store_failure: Mutex<Option<String>>,
 }
@@ -128,24 +122,6 @@ impl DriverHandle {
         Ok(committed)
     }
 
-    /// Hands over a message of a member, which is a hint: while the driver's queue is full it is dropped and counted, so that a
-    /// disk that hangs holds up nothing but the state.
-    pub fn message(&self, from: NodeId, bytes: Vec<u8>) {
-        if self.requests.try_send(Request::Message { from, bytes }).is_err() {
-            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Says that a member can be reached.
-    pub async fn peer_up(&self, node: NodeId) {
-        self.tell(Request::PeerUp(node)).await;
-    }
-
-    /// Says that a member cannot be reached any more.
-    pub async fn peer_down(&self, node: NodeId) {
-        self.tell(Request::PeerDown(node)).await;
-    }
-
     /// Says who the members are. Said again with every beat, so one that finds no room is not missed.
     pub fn members(&self, members: BTreeSet<NodeId>) {
         if self.requests.try_send(Request::Members(members)).is_err() {
@@ -183,7 +159,6 @@ impl DriverHandle {
     pub fn stats(&self) -> DriverStats {
         DriverStats {
             undecodable: self.stats.undecodable.load(Ordering::Relaxed),
-            dropped: self.stats.dropped.load(Ordering::Relaxed),
             passed_ms: self.stats.passed_ms.load(Ordering::Relaxed),
             store_failure: self.stats.store_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }

@@ -1,4 +1,4 @@
-//! What runs on an admitted connection: the four lanes, ping, and the limits on connections.
+//! What runs on an admitted connection: the four lanes, the channel of hints, ping, and the limits on connections.
 //!
 //! Owns the composition and its bounds; reacts to nothing itself (the [`driver`](super::driver) does). The invariant: nothing else is
 //! spoken; no discovery, no relaying, no gossip of libp2p's own.
@@ -11,6 +11,7 @@ use libp2p::ping;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 
+use super::channel::Channel;
 use super::counters::Tally;
 use super::frame::FrameCodec;
 use super::lane::Lane;
@@ -42,6 +43,7 @@ pub(super) type Exchange = request_response::Behaviour<FrameCodec>;
 pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     ping: ping::Behaviour,
+    pub(super) channel: Channel,
     sync: Exchange,
     members: Exchange,
     call: Exchange,
@@ -65,6 +67,7 @@ impl Behaviour {
         Self {
             limits: connection_limits::Behaviour::new(limits),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
+            channel: Channel::default(),
             sync: lane(Lane::Sync),
             members: lane(Lane::Members),
             call: lane(Lane::Call),

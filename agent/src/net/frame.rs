@@ -1,4 +1,4 @@
-//! The frames on the lanes: a tag, a length and a body that is not looked into.
+//! The frames of questions and answers: a tag, a length and a body that is not looked into.
 //!
 //! Owns the framing and its size check; knows no peers and keeps no state. The invariant: a body above the lane's limit is
 //! neither written nor read, and no more memory is taken than bytes have arrived.
@@ -18,19 +18,12 @@ use super::lane::Lane;
 /// Tag and length, in bytes.
 const HEADER_BYTES: usize = 5;
 
-/// Whether somebody waits for what the receiver has to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Nobody waits: an empty answer says that it was taken.
-    Hint,
-    /// The asker waits for a body.
-    Request,
-}
+/// The tag of a question. Hints have streams of their own.
+const QUESTION: u8 = 1;
 
-/// A frame towards the receiver.
+/// A frame towards the receiver, who is waited for.
 #[derive(Debug)]
 pub(super) struct Question {
-    pub(super) kind: Kind,
     pub(super) body: Vec<u8>,
 }
 
@@ -115,12 +108,11 @@ impl Codec for FrameCodec {
         T: AsyncRead + Unpin + Send,
     {
         let (tag, body) = self.read(io).await?;
-        let kind = match tag {
-            0 => Kind::Hint,
-            1 => Kind::Request,
-            _ => return Err(invalid("a question with an unknown tag")),
-        };
-        Ok(Question { kind, body })
+        if tag != QUESTION {
+            self.tally.count(NetReason::IncomingMalformed);
+            return Err(invalid("a question with an unknown tag"));
+        }
+        Ok(Question { body })
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Answer>
@@ -133,7 +125,10 @@ impl Codec for FrameCodec {
             1 => Status::Busy,
             2 => Status::Unanswered,
             3 => Status::TooLarge,
-            _ => return Err(invalid("an answer with an unknown tag")),
+            _ => {
+                self.tally.count(NetReason::IncomingMalformed);
+                return Err(invalid("an answer with an unknown tag"));
+            }
         };
         Ok(Answer { status, body })
     }
@@ -142,11 +137,7 @@ impl Codec for FrameCodec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        let tag = match question.kind {
-            Kind::Hint => 0,
-            Kind::Request => 1,
-        };
-        self.write(io, tag, &question.body).await
+        self.write(io, QUESTION, &question.body).await
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, answer: Answer) -> io::Result<()>
@@ -180,11 +171,11 @@ mod tests {
     async fn a_question_survives_the_wire() {
         let protocol = Lane::Members.protocol();
         let mut wire = Cursor::new(Vec::new());
-        let question = Question { kind: Kind::Request, body: b"who is there".to_vec() };
+        let question = Question { body: b"who is there".to_vec() };
         codec().write_request(&protocol, &mut wire, question).await.unwrap();
         wire.set_position(0);
         let question = codec().read_request(&protocol, &mut wire).await.unwrap();
-        assert_eq!((question.kind, question.body.as_slice()), (Kind::Request, b"who is there".as_slice()));
+        assert_eq!(question.body, b"who is there");
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::swarm::{self, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::behaviour::Behaviour;
@@ -20,7 +20,9 @@ use super::counters::Tally;
 use super::dialer::Dialer;
 use super::driver::Driver;
 use super::gate::Gate;
-use super::{COMMANDS_MAX, EVENTS_MAX, ListenAddr, Net, NetConfig, NetError, NetEvent, Shared};
+use super::inbox::Inboxes;
+use super::peers::PeerTable;
+use super::{CHANGES_MAX, COMMANDS_MAX, ListenAddr, Net, NetConfig, NetError, Shared};
 use super::{address, identity, lock, transport};
 
 /// A connection that carried nothing but pings for this long is closed. Members exchange digests about once a second, so
@@ -31,7 +33,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Starts the network that [`Net::start`] promises.
-pub(super) async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetEvent>), NetError> {
+pub(super) async fn start(config: NetConfig, inboxes: Inboxes) -> Result<Net, NetError> {
     let keypair = identity::keypair(config.secret_key);
     let peer = keypair.public().to_peer_id();
     let own = identity::node_of(&peer).expect("an ed25519 key has a node id");
@@ -51,8 +53,10 @@ pub(super) async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetE
     let shared = Arc::new(Shared {
         own,
         advertise,
+        peers: Mutex::new(PeerTable::new(Arc::clone(&tally), inboxes.clone())),
+        conduct: Mutex::default(),
+        changes: broadcast::channel(CHANGES_MAX).0,
         tally,
-        peers: Mutex::default(),
         bound: Mutex::default(),
         unreached: Mutex::new(dialer.unreached()),
         learned: Mutex::default(),
@@ -65,15 +69,14 @@ pub(super) async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetE
     listen(&mut swarm, &shared, &config.listen, peer).await?;
 
     let (asks, asked) = mpsc::channel(COMMANDS_MAX);
-    let (events, consumer) = mpsc::channel(EVENTS_MAX);
     let loopback_only = config.listen.iter().flat_map(ListenAddr::addresses).any(is_loopback);
-    let driver = Driver::new(swarm, Arc::clone(&shared), asked, events, dialer, loopback_only);
+    let driver = Driver::new(swarm, Arc::clone(&shared), asked, inboxes, dialer, loopback_only);
     let stopped = shared.stopped.clone().drop_guard();
     tokio::spawn(async move {
         driver.run().await;
         drop(stopped);
     });
-    Ok((Net { shared, asks }, consumer))
+    Ok(Net { shared, asks })
 }
 
 /// Binds each address for a moment the ordinary way. libp2p binds TCP ports so that a second agent of the same user could bind

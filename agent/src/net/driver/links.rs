@@ -3,6 +3,7 @@
 //! Owns the reactions to connections; the back-off is the [`Dialer`](super::Dialer)'s and the table the
 //! [`PeerTable`](super::super::peers::PeerTable)'s. The invariant: the consumer hears of each node by turns `Up` and `Down`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use libp2p::core::ConnectedPoint;
@@ -10,13 +11,14 @@ use libp2p::core::transport::TransportError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionError, ConnectionId, DialError, ListenError};
 use libp2p::{Multiaddr, PeerId, ping};
-use tokio::sync::mpsc::error::TrySendError;
 
+use super::super::channel::Attach;
 use super::super::counters::NetReason;
 use super::super::dialer::Dial;
 use super::super::identity::{node_of, peer_of};
+use super::super::link::LinkEvent;
 use super::super::peers::Link;
-use super::super::{NetEvent, address, lock, transport};
+use super::super::{address, lock, transport};
 use super::{Driver, STRANGER_LOG_INTERVAL};
 
 impl Driver {
@@ -114,7 +116,21 @@ impl Driver {
             return;
         };
         let link = Link { id, remote: address::split_peer(endpoint.get_remote_address().clone()).0, since: now };
-        let arrival = lock(&self.shared.peers).link_up(node, link);
+        let transport = link.transport();
+        let (arrival, attach) = {
+            let mut peers = lock(&self.shared.peers);
+            let arrival = peers.link_up(node, link);
+            let (post, desk) = (peers.post(node).map(Arc::clone), peers.desk(node).map(Arc::clone));
+            (arrival, post.zip(desk).map(|(post, desk)| Attach { post, desk }))
+        };
+        if arrival.first {
+            // Before its connection can hand in anything.
+            self.inboxes.each().for_each(|inbox| inbox.up(node));
+        }
+        if let Some(attach) = attach {
+            attach.desk.set_slowed(lock(&self.shared.conduct).is_slowed(node, now));
+            self.swarm.behaviour_mut().channel.attach(*peer, id, attach);
+        }
         for replaced in arrival.replaced {
             self.swarm.close_connection(replaced);
         }
@@ -125,50 +141,40 @@ impl Driver {
         self.dialer.up(node, now);
         self.publish_unreached();
         if arrival.first {
-            tracing::info!(%node, remote = %endpoint.get_remote_address(), "connected");
-            self.unsaid.insert(node);
-            self.announce();
+            let remote = endpoint.get_remote_address().to_string();
+            tracing::info!(%node, remote, "connected");
+            self.shared.tell(node, LinkEvent::Up { transport, remote });
         }
     }
 
     pub(super) fn closed(&mut self, peer: &PeerId, id: ConnectionId, cause: Option<ConnectionError>) {
         let Some(node) = node_of(peer) else { return };
-        let Some(lost) = lock(&self.shared.peers).link_down(node, id) else { return };
-        self.shared.tally.count_many(NetReason::HintLost, lost);
+        if !lock(&self.shared.peers).link_down(node, id) {
+            return;
+        }
         let cause = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
         tracing::info!(%node, cause, "disconnected");
         self.dialer.down(node, Instant::now());
         self.publish_unreached();
-        self.unsaid.insert(node);
-        self.announce();
+        self.inboxes.each().for_each(|inbox| inbox.down(node));
+        self.shared.tell(node, LinkEvent::Down { cause });
     }
 
     pub(super) fn pinged(&mut self, event: &ping::Event) {
         let Some(node) = node_of(&event.peer) else { return };
         match &event.result {
-            Ok(rtt) => lock(&self.shared.peers).measured(node, *rtt),
+            Ok(rtt) => {
+                let is_slowed = lock(&self.shared.conduct).is_slowed(node, Instant::now());
+                let mut peers = lock(&self.shared.peers);
+                peers.measured(node, *rtt);
+                if let Some(desk) = peers.desk(node) {
+                    desk.set_slowed(is_slowed);
+                }
+            }
             Err(error) => {
                 tracing::info!(%node, %error, "a connection answers no pings and is closed");
                 self.swarm.close_connection(event.connection);
             }
-        }
-    }
-
-    /// Tells the consumer of those who came and went, as far as its queue has room. Who came and went again meanwhile is
-    /// not mentioned.
-    pub(super) fn announce(&mut self) {
-        while let Some(node) = self.unsaid.first().copied() {
-            let connected = lock(&self.shared.peers).is_connected(node);
-            if connected != self.announced.contains(&node) {
-                let event = if connected { NetEvent::Up { node } } else { NetEvent::Down { node } };
-                match self.events.try_send(event) {
-                    Ok(()) if connected => drop(self.announced.insert(node)),
-                    Ok(()) => drop(self.announced.remove(&node)),
-                    // The loop waits for room, and notices a consumer that is gone.
-                    Err(TrySendError::Full(_) | TrySendError::Closed(_)) => return,
-                }
-            }
-            self.unsaid.remove(&node);
         }
     }
 
@@ -183,10 +189,16 @@ impl Driver {
         self.publish_unreached();
     }
 
-    /// Closes the connections of those who are no members any more.
+    /// Closes the connections of those who are no members any more, or broke the rules.
     pub(super) fn expel(&mut self) {
         for node in std::mem::take(&mut *lock(&self.shared.expelled)) {
-            if peer_of(node).is_some_and(|peer| self.swarm.disconnect_peer_id(peer).is_ok()) {
+            if peer_of(node).is_none_or(|peer| self.swarm.disconnect_peer_id(peer).is_err()) {
+                continue;
+            }
+            if let Some((rest, offence)) = lock(&self.shared.conduct).refused(node, Instant::now()) {
+                let (offence, refused_s) = (offence.name(), rest.as_secs());
+                tracing::warn!(%node, offence, refused_s, "disconnected: it broke the rules");
+            } else {
                 self.shared.tally.count(NetReason::Expelled);
                 tracing::warn!(%node, "disconnected: it is no member any more");
             }

@@ -17,7 +17,7 @@ async fn another_cluster_is_refused(listen: &str) {
     })
     .await;
     assert!(a.peers().is_empty() && b.peers().is_empty());
-    assert!(a_events.try_recv().is_err() && b_events.try_recv().is_err(), "nobody was ever up");
+    assert!(a_events.try_recv().is_none() && b_events.try_recv().is_none(), "nobody was ever up");
     assert_eq!(b.unreached_bootstrap(), a.listen_addresses());
     assert_eq!((a.counters().of(NetReason::DialOk), b.counters().of(NetReason::DialOk)), (0, 0));
 
@@ -64,7 +64,7 @@ async fn a_foreigner_gets_nothing(listen: &str) {
     })
     .await;
     until("it is counted", || net.counters().of(NetReason::AdmissionRefusedIncoming) == 1).await;
-    assert!(net.peers().is_empty() && events.try_recv().is_err());
+    assert!(net.peers().is_empty() && events.try_recv().is_none());
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn whoever_is_invited_is_answered(listen: &str) {
     let endless = join([4; 32], &address, |_, _| Ok::<_, std::convert::Infallible>(Some(vec![7])));
     assert!(matches!(within("it is cut off", endless).await, Err(JoinFailed::Meeting(_))));
     until("they are counted", || net.counters().of(NetReason::AdmissionRefusedIncoming) == 1).await;
-    assert!(net.peers().is_empty() && events.try_recv().is_err(), "a joiner is no member");
+    assert!(net.peers().is_empty() && events.try_recv().is_none(), "a joiner is no member");
 }
 
 #[tokio::test]
