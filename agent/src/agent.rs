@@ -10,6 +10,7 @@ mod data;
 mod deployments;
 mod figures;
 mod founding;
+mod ground;
 mod health;
 mod identity;
 mod listeners;
@@ -23,10 +24,12 @@ mod settings;
 mod standing;
 mod switchboard;
 mod vetting;
+mod whom;
 
 use tokio_util::sync::CancellationToken;
 
 pub use self::founding::{FoundingError, Member, enroll, found, join};
+pub use self::ground::GroundError;
 pub use self::identity::IdentityError;
 use crate::config::Config;
 use crate::runtime_info::RuntimeInfo;
@@ -37,6 +40,9 @@ pub enum AgentError {
     /// The data directory or its store.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// The data directory is not this agent's alone.
+    #[error(transparent)]
+    Ground(#[from] GroundError),
     /// The node's key.
     #[error(transparent)]
     Identity(#[from] IdentityError),

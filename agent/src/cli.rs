@@ -77,6 +77,9 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         Command::Workloads(args) => {
             picture(&args, "/v1/status", |json| json["workloads"].clone(), tables::workloads).await
         }
+        Command::Invitations(args) => {
+            picture(&args, "/v1/cluster/invitations", |json| json, membership::invitations).await
+        }
         Command::Invite(args) => membership::invite(&args, &mut connect(&args.client)).await,
         Command::Revoke(args) => membership::revoke(&args, &mut connect(&args.client)).await,
         Command::RotateAuthority(args) => membership::rotate(&args, &mut connect(&args)).await,

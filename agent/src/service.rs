@@ -24,7 +24,10 @@ use selvedge_sync::change::Change;
 use selvedge_sync::id::ReplicaId;
 use selvedge_sync::key::Key;
 
-pub use self::cluster::{AuthorityEntry, CertificateEntry, Cluster, InviteWanted, Invited, Revoked, Rotated};
+pub use self::cluster::{
+    AuthorityEntry, CertificateEntry, Cluster, InvitationEntry, InviteWanted, Invited, Revoked, Rotated,
+};
+pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
 pub use self::events::{
     CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, MemberEvent, Notice, Notices, ParseEventIdError,
@@ -51,7 +54,13 @@ pub trait Service: Send + Sync + 'static {
     /// Makes a one-time token with which another machine joins. Only an authority's host can.
     fn invite(&self, wanted: InviteWanted) -> impl Future<Output = Result<Invited, ServiceError>> + Send;
 
-    /// Puts the member of this id or name out of the cluster, for ever. Only an authority's host can.
+    /// The invitations that have not expired, the oldest first. Only an authority's host knows them.
+    fn invitations(&self) -> impl Future<Output = Result<Vec<InvitationEntry>, ServiceError>> + Send;
+
+    /// Takes back the invitation of this id, which nobody has used. Only an authority's host can.
+    fn cancel_invitation(&self, id: &str) -> impl Future<Output = Result<InvitationEntry, ServiceError>> + Send;
+
+    /// Puts the member of this id, part of an id or name out of the cluster, for ever. Only an authority's host can.
     fn revoke(&self, node: &str) -> impl Future<Output = Result<Revoked, ServiceError>> + Send;
 
     /// Puts a new authority in the place of the present one, which endorses it. Only an authority's host can.

@@ -179,7 +179,8 @@ impl Common {
         let this = self.clone();
         let office = this.membership.as_ref().and_then(|membership| membership.office.clone());
         let switchboard = Switchboard { heard, calls: this.calls, artifacts: this.artifacts, office };
-        let vetting = this.membership.map(|membership| membership.vetting(this.view, this.net, this.members));
+        let vetting =
+            this.membership.map(|membership| membership.vetting(this.view, this.net, this.members, this.driver));
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
         let service = Arc::new(AgentService {

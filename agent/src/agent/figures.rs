@@ -47,7 +47,10 @@ fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -
             } else {
                 (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned()))
             };
-            Some(Instance { node: member.node, phase, reason })
+            // It counts as long as it is not lost, and nobody should wonder why calls to it hang.
+            let silent =
+                || (member.status == Status::Suspect).then(|| "its host does not answer at present".to_owned());
+            Some(Instance { node: member.node, phase, reason: reason.or_else(silent) })
         })
         .collect();
     let replicas = match spec.spread {

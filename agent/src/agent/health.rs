@@ -65,7 +65,12 @@ impl Health {
             reasons.push(format!("{diverged} times a member with the same commits had another root: a bug or damage"));
         }
         reasons.extend(self.past());
-        reasons.extend(self.standing.as_ref().and_then(|standing| expiry(&standing.own(), now_s())));
+        if let Some(standing) = &self.standing {
+            let way_back =
+                "; to join again, take a new token and an empty data directory, since this key is out for ever";
+            let fall = standing.own_fall().map(|fall| fall + way_back);
+            reasons.extend(fall.or_else(|| expiry(&standing.own(), now_s())));
+        }
         let unreached = self.net.unreached_bootstrap();
         // One member that is reached is enough: the others are learnt from it.
         if !unreached.is_empty() && self.net.peers().is_empty() {

@@ -9,6 +9,7 @@ use super::standing::{Development, Standing};
 use super::vetting::{Vetting, take_revocations};
 use crate::cluster::{Desk, Folder};
 use crate::config::Config;
+use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
 use crate::net::{Admission, Net, Registrar};
 use crate::view::StateView;
@@ -30,19 +31,19 @@ impl Membership {
         // Before the first connection: a member that was revoked while we were stopped does not get in for a moment.
         take_revocations(&standing, &data.replica, &mut None);
         let folder = Folder::in_data_dir(&config.node.data_dir);
+        standing.revoke(&folder.revocation()?);
         let lifetime_s = config.cluster.certificate_lifetime.as_secs();
         let office = folder.authority()?.map(|authority| {
             let desk = Desk { authority, lifetime_s };
-            let kept = data.invitations.as_deref();
-            Office::open(desk, folder.clone(), standing.clone(), data.store.clone(), kept)
+            Office::open(desk, folder.clone(), standing.clone(), data.store.clone(), &data.office)
         });
         Ok(Some(Self { standing, office, folder }))
     }
 
     /// The loop that keeps an eye on membership.
-    pub(super) fn vetting(&self, view: StateView, net: Net, members: SharedMembers) -> Vetting {
+    pub(super) fn vetting(&self, view: StateView, net: Net, members: SharedMembers, driver: DriverHandle) -> Vetting {
         let Self { standing, office, folder } = self.clone();
-        Vetting { standing, office, folder, view, net, members }
+        Vetting { standing, office, folder, view, net, members, driver }
     }
 }
 

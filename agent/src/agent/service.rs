@@ -3,6 +3,7 @@
 //! Gathers and translates; decides nothing. Reads of state take the view's lock for moments; nothing here waits for the driver
 //! but the requests that change something.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,9 +30,9 @@ use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
     ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence,
-    ConvergencePeer, EventsWanted, Health as HealthReport, InviteWanted, Invited, KeyEntry, KeyPage, Location, Node,
-    NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Rotated, Service, ServiceError, StateEntry,
-    StateStatus, Status, Workload,
+    ConvergencePeer, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage,
+    Location, Node, NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Rotated, Service, ServiceError,
+    StateEntry, StateStatus, Status, Workload,
 };
 use crate::store::Store;
 use crate::view::StateView;
@@ -148,13 +149,14 @@ impl Service for AgentService {
         let met_somebody = !(known.is_empty() && others.is_empty());
         let looks_for_nobody = self.net.unreached_bootstrap().is_empty();
         let converged = others.iter().all(agrees) && known.iter().all(is_equal) && (met_somebody || looks_for_nobody);
-        let peer = |view: selvedge_sync::replica::PeerView| ConvergencePeer {
-            node: view.node,
-            root: view.root.map(|root| root.to_string()),
-            root_equal: is_equal(&view),
-            lag_commits: view.root.map(|_| view.lag_commits),
+        let members = self.all_members();
+        let nodes: BTreeSet<NodeId> = others.iter().copied().chain(known.iter().map(|peer| peer.node)).collect();
+        let peer = |node: NodeId| {
+            let view = known.iter().find(|peer| peer.node == node);
+            let member = members.iter().find(|member| member.node == node);
+            awaited(node, view, member, self.config.state.retire_after)
         };
-        Convergence { converged, root: root.to_string(), peers: known.into_iter().map(peer).collect() }
+        Convergence { converged, root: root.to_string(), peers: nodes.into_iter().map(peer).collect() }
     }
 
     fn cluster(&self) -> Option<Cluster> {
@@ -163,6 +165,14 @@ impl Service for AgentService {
 
     async fn invite(&self, wanted: InviteWanted) -> Result<Invited, ServiceError> {
         papers::invite(self, wanted).await
+    }
+
+    async fn invitations(&self) -> Result<Vec<InvitationEntry>, ServiceError> {
+        papers::invitations(self).await
+    }
+
+    async fn cancel_invitation(&self, id: &str) -> Result<InvitationEntry, ServiceError> {
+        papers::cancel_invitation(self, id).await
     }
 
     async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
@@ -299,10 +309,56 @@ impl AgentService {
                 self.driver.stats().store_failure.unwrap_or_else(|| "its store cannot write".to_owned()),
             ),
             DriverError::Refused(error @ Refused::Fenced) => CommitError::ReadOnly(error.to_string()),
+            DriverError::Barred(why) => CommitError::ReadOnly(why),
             DriverError::Busy => CommitError::Busy,
             DriverError::NotDurableInTime(made) => CommitError::NotDurableInTime(committed(made)),
             DriverError::NoAnswer => CommitError::NoAnswer,
         }
+    }
+}
+
+/// What convergence knows of a member that it waits for.
+fn awaited(
+    node: NodeId,
+    view: Option<&selvedge_sync::replica::PeerView>,
+    member: Option<&Member>,
+    retire_after: Duration,
+) -> ConvergencePeer {
+    let heard = view.filter(|view| view.root.is_some());
+    let is_connected = view.is_some_and(|view| view.connected);
+    let silence = member.and_then(|member| member.record.as_ref().map(|_| member.age_ms));
+    let until = format!(
+        "it counts until it is back, or stays away for {} (state.retire_after), or is revoked",
+        humantime::format_duration(retire_after)
+    );
+    let reason = match (member.map(|member| member.status), silence) {
+        _ if is_connected => None,
+        (Some(MemberStatus::Lost), Some(ms)) => {
+            let silent = humantime::format_duration(Duration::from_secs(ms / 1_000));
+            Some(format!("silent for {silent}; what it holds is not known, so {until}"))
+        }
+        (Some(MemberStatus::Lost) | None, _) => {
+            Some(format!("not heard of since this agent started; what it holds is not known, so {until}"))
+        }
+        (Some(MemberStatus::Alive | MemberStatus::Suspect), _) => Some("it is not connected at present".to_owned()),
+    };
+    ConvergencePeer {
+        node,
+        name: member.and_then(|member| member.record.as_ref()).map_or_else(String::new, |record| record.name.clone()),
+        status: member.map_or("unknown", |member| state_of(member.status).as_str()).to_owned(),
+        awaited: true,
+        reason,
+        root: heard.and_then(|view| view.root).map(|root| root.to_string()),
+        root_equal: view.is_some_and(|view| view.connected && view.root_equal),
+        lag_commits: heard.map(|view| view.lag_commits),
+    }
+}
+
+const fn state_of(status: MemberStatus) -> NodeState {
+    match status {
+        MemberStatus::Alive => NodeState::Alive,
+        MemberStatus::Suspect => NodeState::Suspect,
+        MemberStatus::Lost => NodeState::Dead,
     }
 }
 
@@ -311,11 +367,7 @@ const fn committed(made: selvedge_sync::replica::Committed) -> Committed {
 }
 
 fn node(member: Member) -> Node {
-    let status = match member.status {
-        MemberStatus::Alive => NodeState::Alive,
-        MemberStatus::Suspect => NodeState::Suspect,
-        MemberStatus::Lost => NodeState::Dead,
-    };
+    let status = state_of(member.status);
     let Some(record) = member.record else {
         return Node {
             id: member.node,

@@ -193,13 +193,14 @@ fn place(instance: &Value, names: &BTreeMap<&str, &str>) -> String {
     let id = cell(instance, "/node");
     let name = names.get(id.as_str()).map_or_else(|| tail(&id), |name| super::output::printable(name));
     match (instance["phase"].as_str(), instance["reason"].as_str()) {
-        (Some("ready"), _) => name,
+        (Some("ready"), None) => name,
         (_, Some(reason)) => format!("{name} ({}: {})", cell(instance, "/phase"), super::output::printable(reason)),
         (_, None) => format!("{name} ({})", cell(instance, "/phase")),
     }
 }
 
-fn tail(id: &str) -> String {
+/// The end of an id, which tells it from others.
+pub(super) fn tail(id: &str) -> String {
     let skip = id.chars().count().saturating_sub(ID_CHARS);
     id.chars().skip(skip).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use selvedge_sync::change::Change;
@@ -44,6 +44,9 @@ pub enum DriverError {
     /// The replica refused it. Nothing was changed.
     #[error(transparent)]
     Refused(#[from] CommitError),
+    /// This agent makes no commits any more, and why. Nothing was changed.
+    #[error("{0}")]
+    Barred(String),
     /// Too many requests wait. Nothing was changed.
     #[error("too many requests are waiting")]
     Busy,
@@ -71,6 +74,8 @@ pub(super) struct Stats {
     pub(super) undecodable: AtomicU64,
     pub(super) passed_ms: AtomicU64,
     store_failure: Mutex<Option<String>>,
+    /// Why no commits are made any more, for as long as this process lives.
+    barred: OnceLock<String>,
 }
 
 impl Stats {
@@ -96,6 +101,12 @@ impl DriverHandle {
         Self { requests, generation, stats }
     }
 
+    /// Makes no commits from now on: nobody would take them. What members commit is still applied.
+    pub fn bar(&self, why: String) {
+        // The first reason stays.
+        drop(self.stats.barred.set(why));
+    }
+
     /// Makes one commit of all changes. Answers when it is applied here, or with `durable` when it is synced to disk.
     ///
     /// # Errors
@@ -106,6 +117,9 @@ impl DriverHandle {
         request: Option<RequestId>,
         durable: bool,
     ) -> Result<Committed, DriverError> {
+        if let Some(why) = self.stats.barred.get() {
+            return Err(DriverError::Barred(why.clone()));
+        }
         let (applied, answer) = oneshot::channel();
         let (synced, sync) = oneshot::channel();
         let reply = Reply { applied, durable: durable.then_some(synced) };

@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! dialer → listener   magic, version, purpose; a frame: its credentials, or a joiner's question
-//! listener → dialer   magic, version, verdict; a frame: its credentials, or why not, or the answer to the question
+//! listener → dialer   magic, version, verdict; a frame: its credentials, or why not, or the proof that it is for ever, or the
+//!                     answer to the question
 //! ```
 //!
 //! A joiner may ask on, a frame for a frame; its connection ends without having passed.
@@ -52,6 +53,8 @@ const PURPOSE_JOIN: u8 = 2;
 const REFUSED: u8 = 0;
 const WELCOME: u8 = 1;
 const ANSWER: u8 = 2;
+/// Refused, with a proof that it is for ever.
+const PUT_OUT: u8 = 3;
 
 /// Which side of a connection somebody is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +157,10 @@ impl Gate {
             say(&mut stream, PURPOSE_MEMBER, &self.admission.credentials()).await?;
             match hear(&mut stream, CREDENTIALS_BYTES_MAX).await? {
                 (WELCOME, credentials) => self.admission.judge(listener, &credentials).map_err(GateError::NoMember),
+                (PUT_OUT, verdict) => {
+                    self.admission.hear_verdict(&verdict);
+                    Err(GateError::TurnedAway(Why("it was revoked".to_owned())))
+                }
                 (REFUSED, why) => Err(GateError::TurnedAway(Why(String::from_utf8_lossy(&why).into_owned()))),
                 _ => Err(GateError::Foreign),
             }
@@ -165,7 +172,10 @@ impl Gate {
     async fn receive(&self, stream: &mut SubstreamBox, dialer: NodeId, shown: &[u8]) -> Result<(), GateError> {
         if let Err(refusal) = self.admission.judge(dialer, shown) {
             let why = if refusal.is_told { refusal.reason.as_str() } else { "" };
-            part(stream, REFUSED, why.as_bytes()).await;
+            match self.admission.verdict(dialer).filter(|_| refusal.is_told) {
+                Some(verdict) => part(stream, PUT_OUT, &verdict).await,
+                None => part(stream, REFUSED, why.as_bytes()).await,
+            }
             return Err(GateError::NoMember(refusal));
         }
         say(stream, WELCOME, &self.admission.credentials()).await

@@ -66,12 +66,34 @@ pub struct InviteWanted {
 /// An invitation. The token is shown here and never again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invited {
+    /// Its name in lists, by which it can be cancelled; no secret.
+    pub id: String,
     /// What the joiner needs.
     pub token: String,
     /// Until when, as RFC 3339.
     pub expires: String,
     /// Where the joiner will look for this agent.
     pub addresses: Vec<String>,
+    /// What the operator should know before handing it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// An invitation that has not expired. Its token is known to nobody but whoever was given it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitationEntry {
+    /// Its name in lists.
+    pub id: String,
+    /// The name that the joiner gets; `None` leaves it to the joiner.
+    pub name: Option<String>,
+    /// The region that the joiner gets.
+    pub region: Option<String>,
+    /// Until when it can be used, as RFC 3339.
+    pub expires: String,
+    /// Who has used it.
+    pub used_by: Option<NodeId>,
+    /// That member's name.
+    pub used_by_name: Option<String>,
 }
 
 /// The authority that signs from now on.
@@ -86,6 +108,9 @@ pub struct Rotated {
 pub struct Revoked {
     /// Who.
     pub node: NodeId,
+    /// Its name, if this authority knows one.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The commit that says so.
     pub commit: Committed,
 }

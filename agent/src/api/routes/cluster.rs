@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
+use super::commits::path_error;
 use super::{Answer, App};
 use crate::api::body;
 use crate::config::check_name;
-use crate::service::{Cluster, Fault, InviteWanted, Invited, Revoked, Rotated, Service, ServiceError};
+use crate::service::{Cluster, Fault, InvitationEntry, InviteWanted, Invited, Revoked, Rotated, Service, ServiceError};
 
 /// The longest that a token may be usable, in seconds: a month, for hosts that are shipped by mail.
 const TTL_MAX_S: u64 = 30 * 86_400;
@@ -60,6 +62,20 @@ pub(in crate::api) async fn invite<S: Service>(
         return Err(ServiceError::new(Fault::WrongValue, "bad_ttl", message).at("ttl_s").into());
     }
     Ok(Json(app.service().invite(InviteWanted { name, region, ttl_s }).await?))
+}
+
+pub(in crate::api) async fn invitations<S: Service>(
+    State(app): State<Arc<App<S>>>,
+) -> Answer<Json<Vec<InvitationEntry>>> {
+    Ok(Json(app.service().invitations().await?))
+}
+
+pub(in crate::api) async fn cancel<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Answer<Json<InvitationEntry>> {
+    let Path(id) = path.map_err(|rejection| path_error(&rejection))?;
+    Ok(Json(app.service().cancel_invitation(&id).await?))
 }
 
 pub(in crate::api) async fn revoke<S: Service>(

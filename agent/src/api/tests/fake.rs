@@ -125,7 +125,19 @@ impl Service for Fake {
 
     async fn invite(&self, wanted: InviteWanted) -> Result<Invited, ServiceError> {
         let expires = format!("in {} s", wanted.ttl_s);
-        Ok(Invited { token: "selvedge-join-x".into(), expires, addresses: vec!["127.0.0.1:7412".into()] })
+        let addresses = vec!["127.0.0.1:7412".into()];
+        Ok(Invited { id: "0a".into(), token: "selvedge-join-x".into(), expires, addresses, warning: None })
+    }
+
+    async fn invitations(&self) -> Result<Vec<InvitationEntry>, ServiceError> {
+        Ok(vec![invitation("0a", None), invitation("0b", Some(OTHER))])
+    }
+
+    async fn cancel_invitation(&self, id: &str) -> Result<InvitationEntry, ServiceError> {
+        match id {
+            "0a" => Ok(invitation("0a", None)),
+            _ => Err(ServiceError::not_found("unknown_invitation", "invitation", id).at("id")),
+        }
     }
 
     async fn rotate_authority(&self) -> Result<Rotated, ServiceError> {
@@ -134,7 +146,7 @@ impl Service for Fake {
 
     async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
         let node = node.parse().map_err(|_| ServiceError::not_found("unknown_node", "member", node).at("node"))?;
-        Ok(Revoked { node, commit: self.made() })
+        Ok(Revoked { node, name: None, commit: self.made() })
     }
 
     fn nodes(&self) -> Vec<Node> {
@@ -169,7 +181,16 @@ impl Service for Fake {
     }
 
     fn convergence(&self) -> Convergence {
-        let peer = ConvergencePeer { node: OTHER, root: None, root_equal: false, lag_commits: None };
+        let peer = ConvergencePeer {
+            node: OTHER,
+            name: HOSTILE.into(),
+            status: "dead".into(),
+            awaited: true,
+            reason: Some("silent".into()),
+            root: None,
+            root_equal: false,
+            lag_commits: None,
+        };
         Convergence { converged: false, root: "ab".repeat(32), peers: vec![peer] }
     }
 
@@ -306,6 +327,11 @@ impl Service for Fake {
             _ => Err(ServiceError::not_found("unknown_workload", "workload", name).at("name")),
         }
     }
+}
+
+fn invitation(id: &str, used_by: Option<NodeId>) -> InvitationEntry {
+    let (name, expires) = (Some("kiosk".to_owned()), "2026-11-21T05:00:00Z".to_owned());
+    InvitationEntry { id: id.into(), name, region: None, expires, used_by, used_by_name: None }
 }
 
 fn workload(name: &str, spec: &Json) -> Workload {
