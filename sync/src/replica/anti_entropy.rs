@@ -42,6 +42,7 @@ impl Replica {
         }
         self.continue_repair(now, out);
         self.tick_tree(now, out);
+        self.look_again(now, out);
         self.ask_for_gaps(now, out);
         self.make_again_if_due(now, out);
         self.retire_if_due(now, out);
@@ -62,6 +63,7 @@ impl Replica {
         if self.peers.told.is_none_or(news) {
             self.peers.told = Some((now.mono_ms, root));
             let connected = || self.peers.connected.iter().copied().collect();
+            self.spread.told_all();
             let told = if self.spread.is_straight() { connected() } else { self.spread.neighbours() };
             told.into_iter().for_each(|node| self.send_digest(node, out));
         }
@@ -142,10 +144,8 @@ impl Replica {
         peer.seen.clone_from(&seen);
         self.note_goal(from, seen.clone());
         self.send_missing(from, &seen, answer, now, out);
-        if answer && missing && self.spread.may_ask(now) {
-            self.ask(from, now, out);
-        } else if answer && missing {
-            self.counters.spared += 1;
+        if answer && missing {
+            self.spread.ask_later(from, now);
         }
     }
 
@@ -190,9 +190,8 @@ impl Replica {
 
     /// Sends a peer what it misses, as far as the log and one page reach.
     ///
-    /// What was pushed just now is left out when the peer only says what it has (`casually`); when it asks, it has waited. What
-    /// the tree is bringing is left out always. The page begins after the stream with which the last one ended: a stream that the
-    /// peer cannot take holds up no other.
+    /// What is on its way to it is left out when the peer only says what it has (`casually`); when it asks, it has waited. The
+    /// page begins after the stream with which the last one ended: a stream that the peer cannot take holds up no other.
     fn send_missing(&mut self, to: NodeId, theirs: &VersionVector, casually: bool, now: Time, out: &mut Vec<Output>) {
         let own = self.own_stream();
         let peer = self.peers.known.get(&to);
@@ -225,8 +224,11 @@ impl Replica {
             {
                 has = has.max(pushed);
             }
-            let settled = self.spread.settled(&stream, through);
-            withheld |= settled < through && has < through;
+            let settled = if casually { self.spread.settled(&stream, through) } else { through };
+            if settled < through && has < through {
+                withheld = true;
+                self.spread.offer_again(to, now);
+            }
             match self.log.range(&stream, has.saturating_add(1), settled, budget) {
                 Range::Nothing => {}
                 Range::Forgotten => {

@@ -1,7 +1,7 @@
 //! The broadcast tree within the replica: what happened goes in, and what the tree wants sent comes out with commits from the log.
 //!
-//! Owns how much a peer is given because it asks, and the patience that anti-entropy has above the straight limit: what the tree
-//! brings in a moment is neither asked for nor given by another way. Knows no commit by heart and decides no neighbour. The
+//! Owns how much a peer is given because it asks, and the patience of anti-entropy: what is new and on its way to everybody is not
+//! given by another way, and above the straight limit not asked for either. Knows no commit by heart and decides no neighbour. The
 //! invariants: of our own stream nothing leaves that is not durable here, and what a peer asks for costs at most a page a tick.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,9 @@ use crate::broadcast::{Action, Counters, Event, News, Tree, Want};
 use crate::causal::VersionVector;
 use crate::commit::{Batch, CommitBytes};
 use crate::id::{NodeId, Stream};
-use crate::limits::{REFUSED_MS, REQUEST_PATIENCE_MS, TREE_SETTLE_MS, VECTOR_MS, VECTORS_AT_ONCE, WANTED_MAX};
+use crate::limits::{
+    REFUSED_MS, REQUEST_PATIENCE_MS, STRAIGHT_SETTLE_MS, TREE_SETTLE_MS, VECTOR_MS, VECTORS_AT_ONCE, WANTED_MAX,
+};
 use crate::log::Range;
 use crate::time::Time;
 
@@ -35,6 +37,10 @@ pub(super) struct Spread {
     /// Streams whose next commit was not taken, and until when it is not asked for.
     refused: BTreeMap<Stream, u64>,
     settled: Option<Settled>,
+    /// Who has what we miss, and when to ask for it if it has not come by itself.
+    asks: BTreeMap<NodeId, u64>,
+    /// Who was not given what was on its way to it, and when to tell it again what is here.
+    offers: BTreeMap<NodeId, u64>,
     /// How many digests may be answered at once, and since when another one may.
     answers: (u32, u64),
     /// When anybody was last asked for what we miss.
@@ -58,6 +64,8 @@ impl Spread {
             refused_grafts: 0,
             refused: BTreeMap::new(),
             settled: None,
+            asks: BTreeMap::new(),
+            offers: BTreeMap::new(),
             answers: (VECTORS_AT_ONCE, 0),
             asked_ms: None,
         }
@@ -80,9 +88,32 @@ impl Spread {
         }
     }
 
-    /// How much of what is durable here is not on its way to everybody.
+    /// How much of what is durable here has been so for long enough: the rest is on its way to everybody.
     pub(super) fn settled(&self, stream: &Stream, durable: u64) -> u64 {
         self.settled.as_ref().map_or(durable, |settled| settled.older.seq(stream).min(durable))
+    }
+
+    /// A peer has what we miss: it is asked for unless it comes meanwhile.
+    pub(super) fn ask_later(&mut self, from: NodeId, now: Time) {
+        let due_ms = now.mono_ms.saturating_add(self.settle_ms());
+        self.asks.entry(from).or_insert(due_ms);
+    }
+
+    /// A peer was not given what is on its way to it: it is told again what is here. Above the straight limit, its turn comes.
+    pub(super) fn offer_again(&mut self, to: NodeId, now: Time) {
+        if self.is_straight() {
+            self.offers.entry(to).or_insert(now.mono_ms.saturating_add(2 * STRAIGHT_SETTLE_MS));
+        }
+    }
+
+    /// Everybody is being told what is here.
+    pub(super) fn told_all(&mut self) {
+        self.offers.clear();
+    }
+
+    /// How long what is new is left to those who bring it.
+    fn settle_ms(&self) -> u64 {
+        if self.is_straight() { STRAIGHT_SETTLE_MS } else { TREE_SETTLE_MS }
     }
 
     /// Whether a digest that differs may be answered: with very many members, and all of them told of each change, vectors would
@@ -119,14 +150,10 @@ impl Spread {
     }
 
     fn look_back(&mut self, durable: &VersionVector, now: Time) {
-        if self.is_straight() {
-            self.settled = None;
-            return;
-        }
-        let now_ms = now.mono_ms;
+        let (now_ms, pause_ms) = (now.mono_ms, self.settle_ms());
         let fresh = || Settled { older: durable.clone(), newer: durable.clone(), at_ms: now_ms };
         let settled = self.settled.get_or_insert_with(fresh);
-        if now_ms.saturating_sub(settled.at_ms) >= TREE_SETTLE_MS {
+        if now_ms.saturating_sub(settled.at_ms) >= pause_ms {
             settled.older = std::mem::replace(&mut settled.newer, durable.clone());
             settled.at_ms = now_ms;
         }
@@ -242,4 +269,32 @@ impl Replica {
             self.tell_tree(Event::Tick, now, out);
         }
     }
+
+    /// Asks for what has not come by itself, and tells again whoever was to get something by itself.
+    pub(super) fn look_again(&mut self, now: Time, out: &mut Vec<Output>) {
+        for from in take_due(&mut self.spread.asks, now) {
+            let missing = |seen: &VersionVector| self.seen.missing_from(&self.retired.cap(seen)) > 0;
+            let peer = self.peers.known.get(&from).filter(|peer| peer.connected);
+            if peer.is_none_or(|peer| !missing(&peer.seen)) {
+                continue;
+            }
+            if self.spread.may_ask(now) {
+                self.ask(from, now, out);
+            } else {
+                self.counters.spared += 1;
+            }
+        }
+        for to in take_due(&mut self.spread.offers, now) {
+            if self.peers.connected.contains(&to) {
+                self.send_digest(to, out);
+            }
+        }
+    }
+}
+
+/// Takes out those whose time has come.
+fn take_due(of: &mut BTreeMap<NodeId, u64>, now: Time) -> Vec<NodeId> {
+    let due: Vec<NodeId> = of.iter().filter(|(_, due_ms)| **due_ms <= now.mono_ms).map(|(node, _)| *node).collect();
+    of.retain(|_, due_ms| *due_ms > now.mono_ms);
+    due
 }
