@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::NodeRecord;
 
 /// Longest record, in bytes: round trips to a thousand others and a hundred workloads.
-pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+pub(super) const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// What a node's key signs here; it signs other things elsewhere.
 const PURPOSE: &[u8] = b"selvedge node record";

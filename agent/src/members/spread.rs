@@ -11,7 +11,7 @@ use super::frame::{Digest, ENTRIES_MAX};
 use super::{Members, NodeRecord};
 
 /// Longest time without a record of our own, in milliseconds, among up to [`REFRESHING_MEMBERS`] members.
-pub const REFRESH_MS: u64 = 25_000;
+const REFRESH_MS: u64 = 25_000;
 
 /// Members up to which everybody repeats its record that often. Among more the time grows with their number, so that the
 /// load of each does not.

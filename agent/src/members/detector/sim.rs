@@ -106,7 +106,7 @@ impl Sim {
                 self.wake(at);
                 if !self.hosts[at].dead
                     && self.hosts[at].stalled_until <= self.now_ms
-                    && (self.now_ms + at as u64 * 7) % TICK_MS == 0
+                    && (self.now_ms + at as u64 * 7).is_multiple_of(TICK_MS)
                 {
                     self.hosts[at].detector.tick(self.now_ms);
                     self.collect(at);
