@@ -49,6 +49,8 @@ pub struct Member {
     pub status: Status,
     /// How old its record is, in milliseconds.
     pub age_ms: u64,
+    /// For how long it has not been there, in milliseconds: since it was last alive or suspect, or this agent started.
+    pub silent_ms: u64,
 }
 
 /// Where a member was to be found, kept over restarts of this agent.
@@ -240,7 +242,8 @@ impl Members {
 
     fn member(&self, node: &NodeId, known: &Known, now: Time) -> Member {
         let age_ms = if known.record.is_some() { now.mono_ms.saturating_sub(known.made_ms) } else { u64::MAX };
-        Member { node: *node, record: known.record.clone(), status: self.status(node, known), age_ms }
+        let silent_ms = now.mono_ms.saturating_sub(known.counted_from_ms);
+        Member { node: *node, record: known.record.clone(), status: self.status(node, known), age_ms, silent_ms }
     }
 
     fn status(&self, node: &NodeId, known: &Known) -> Status {

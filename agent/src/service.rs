@@ -25,7 +25,8 @@ use selvedge_sync::id::ReplicaId;
 use selvedge_sync::key::Key;
 
 pub use self::cluster::{
-    AuthorityEntry, CertificateEntry, Cluster, Drained, InvitationEntry, InviteWanted, Invited, Leaving, Revoked, Rotated,
+    AuthorityEntry, CertificateEntry, Cluster, Drained, InvitationEntry, InviteWanted, Invited, Leaving, Revoked,
+    Rotated,
 };
 pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};

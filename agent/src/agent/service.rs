@@ -32,9 +32,8 @@ use crate::net::Net;
 use crate::service::{
     ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence,
     ConvergencePeer, Drained, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry,
-    KeyPage, Leaving,
-    Location, Node, NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Rotated, Service, ServiceError,
-    StateEntry, StateStatus, Status, Workload,
+    KeyPage, Leaving, Location, Node, NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Rotated,
+    Service, ServiceError, StateEntry, StateStatus, Status, Workload,
 };
 use crate::store::Store;
 use crate::view::StateView;
@@ -338,7 +337,7 @@ fn awaited(
 ) -> ConvergencePeer {
     let heard = view.filter(|view| view.root.is_some());
     let is_connected = view.is_some_and(|view| view.connected);
-    let silence = member.and_then(|member| member.record.as_ref().map(|_| member.age_ms));
+    let silence = member.and_then(|member| member.record.as_ref().map(|_| member.silent_ms));
     let until = format!(
         "it counts until it is back, or stays away for {} (state.retire_after), or is revoked",
         humantime::format_duration(retire_after)

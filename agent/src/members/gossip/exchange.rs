@@ -16,7 +16,7 @@ use crate::members::frame::{Digest, ENTRIES_MAX, Frame, RECORDS_BYTES, Records};
 use crate::members::sealed::Unsound;
 use crate::members::spread::{compare, digest};
 use crate::members::{NodeRecord, Sealed};
-use crate::net::{Lane, Net};
+use crate::net::{Lane, Net, Offence};
 
 /// Members whom a record is told at first hand, and by each who hears of it first.
 const FAN_OUT: usize = 3;
@@ -94,6 +94,7 @@ impl Exchange {
         match Frame::decode(bytes) {
             Ok(Frame::Probe(bytes)) => {
                 if let Err(error) = detector.hear(from, &bytes, now.mono_ms) {
+                    self.net.penalise(from, Offence::Undecodable);
                     tracing::debug!(%from, %error, "a member's probe cannot be read");
                 }
             }
@@ -102,6 +103,7 @@ impl Exchange {
             Ok(Frame::Wanted(nodes)) => self.give(from, nodes.iter(), now),
             Err(error) => {
                 self.members.count(|counters| counters.frames_unreadable += 1);
+                self.net.penalise(from, Offence::BadGossip);
                 tracing::debug!(%from, %error, "a member sent a frame that cannot be read");
             }
         }
@@ -119,7 +121,9 @@ impl Exchange {
                 }
                 Ok(None) => {}
                 Err(error) => {
+                    // Whoever passes a record on has looked at its signature first, as we do.
                     let forged = matches!(error, Unsound::Forged);
+                    self.net.penalise(from, if forged { Offence::Forged } else { Offence::BadGossip });
                     self.members.count(|counters| {
                         *(if forged { &mut counters.records_forged } else { &mut counters.records_unsound }) += 1;
                     });
