@@ -7,6 +7,7 @@
 mod beacon;
 mod build;
 mod data;
+mod departure;
 mod deployments;
 mod figures;
 mod founding;
@@ -94,7 +95,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
     logging::init(&config.log);
     let data_dir = config.node.data_dir.clone();
     let data = data::open(&config).await?;
-    let (parts, inlets) = build::build(config, data).await?;
+    // Whoever stops us stops this; that we leave stops only us.
+    let stop = stop.child_token();
+    let (parts, inlets) = build::build(config, data, stop.clone()).await?;
     let info = RuntimeInfo {
         pid: std::process::id(),
         node: parts.net.node().to_string(),

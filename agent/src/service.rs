@@ -25,7 +25,8 @@ use selvedge_sync::id::ReplicaId;
 use selvedge_sync::key::Key;
 
 pub use self::cluster::{
-    AuthorityEntry, CertificateEntry, Cluster, InvitationEntry, InviteWanted, Invited, Revoked, Rotated,
+    AuthorityEntry, CertificateEntry, Cluster, Drained, InvitationEntry, InviteWanted, Invited, Leaving, Revoked,
+    Rotated,
 };
 pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
@@ -65,6 +66,12 @@ pub trait Service: Send + Sync + 'static {
 
     /// Puts a new authority in the place of the present one, which endorses it. Only an authority's host can.
     fn rotate_authority(&self) -> impl Future<Output = Result<Rotated, ServiceError>> + Send;
+
+    /// Has this agent take no new workloads and hand over what it runs, also after a restart; or, `off`, take part again.
+    fn drain(&self, off: bool) -> impl Future<Output = Result<Drained, ServiceError>> + Send;
+
+    /// Hands over what it can, tells everybody that this agent leaves, and stops it. Started again it is a member again.
+    fn leave(&self) -> impl Future<Output = Result<Leaving, ServiceError>> + Send;
 
     /// Every member that this agent knows, itself included, in order of name.
     fn nodes(&self) -> Vec<Node>;

@@ -3,11 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use ed25519_dalek::SigningKey;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::AgentError;
 use super::beacon::Beacon;
 use super::data::Data;
+use super::departure::Departure;
 use super::health::Health;
 use super::membership::{Membership, gate};
 use super::service::AgentService;
@@ -73,11 +76,13 @@ struct Common {
     health: Health,
     metrics: Arc<Metrics>,
     membership: Option<Membership>,
+    departure: Departure,
+    key: SigningKey,
     life: u64,
 }
 
 /// Binds the API and the network and builds everything around them.
-pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets), AgentError> {
+pub(super) async fn build(config: Config, data: Data, stop: CancellationToken) -> Result<(Parts, Inlets), AgentError> {
     let token_file = config.api.token_file.clone();
     let credentials = Credentials { token: token::load_or_create(&token_file)?, token_file };
     let api = Api::bind(&settings::endpoints(&config.api.listen), credentials).await?;
@@ -98,7 +103,10 @@ pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets),
     let stores = (store.clone(), data.store_events);
     let (driver, handle) = Driver::new(owner, view.clone(), stores, (net.clone(), sync_events), events.clone());
     let members = SharedMembers::new(Members::new(net.node(), data.remembered, view.now()));
-    let common = Common::new(config, view, (handle, events), (store, net, members), (membership, data.life))?;
+    let key = SigningKey::from_bytes(&data.key.seed());
+    let departure = Departure::new(members.clone(), view.clone(), store.clone(), data.draining, stop);
+    let identity = (data.life, key, departure);
+    let common = Common::new(config, view, (handle, events), (store, net, members), (membership, identity))?;
     let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
     Ok((common.parts(api, driver, heard_sender)?, Inlets { net: net_events, heard }))
 }
@@ -109,7 +117,7 @@ impl Common {
         view: StateView,
         (driver, events): (DriverHandle, Events),
         (store, net, members): (Store, Net, SharedMembers),
-        (membership, life): (Option<Membership>, u64),
+        (membership, (life, key, departure)): (Option<Membership>, (u64, SigningKey, Departure)),
     ) -> Result<Self, AgentError> {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let wasm = WasmHost::new(settings::guest_host(&config.wasm), Arc::new(view.clone()))?;
@@ -132,6 +140,7 @@ impl Common {
             net: net.clone(),
             wasm: wasm.clone(),
             store: store.clone(),
+            members: members.clone(),
             standing: membership.as_ref().map(|membership| membership.standing.clone()),
             progress: Arc::new(Mutex::new((0, Instant::now()))),
         };
@@ -150,6 +159,8 @@ impl Common {
             health,
             metrics,
             membership,
+            departure,
+            key,
             life,
         })
     }
@@ -165,9 +176,13 @@ impl Common {
             calls: this.calls,
             workloads: this.workloads,
             health: this.health,
+            departure: this.departure,
         };
         let this = self.clone();
         let gossip = Gossip {
+            key: this.key,
+            life: this.life,
+            seed: getrandom::u64()?,
             retire_after_ms: millis(this.config.state.retire_after),
             members: this.members,
             net: this.net,
@@ -199,6 +214,7 @@ impl Common {
             health: self.health,
             metrics: self.metrics,
             membership: self.membership,
+            departure: self.departure,
         });
         Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, vetting, net, store })
     }

@@ -9,6 +9,7 @@ use selvedge_sync::limits::MESSAGE_BYTES_MAX;
 use selvedge_sync::replica::{self, Fresh, Orphans, Replica};
 use tokio::sync::oneshot;
 
+use super::departure::DRAINING;
 use super::identity::{self, NodeKey};
 use super::office::KeptBooks;
 use super::{AgentError, ground};
@@ -31,6 +32,8 @@ pub(super) struct Data {
     pub(super) remembered: Vec<Remembered>,
     /// What an authority on this host has kept of those whom it admits.
     pub(super) office: KeptBooks,
+    /// Whether its operator has had it emptied.
+    pub(super) draining: bool,
     /// Which life of this agent begins.
     pub(super) life: u64,
 }
@@ -49,13 +52,14 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let life = identity::next_life(&store, &recovered).await?;
     let remembered = read_remembered(&recovered);
     let office = KeptBooks::take(&mut recovered.meta);
+    let draining = recovered.meta.contains_key(DRAINING);
     let max_drift_ms = millis(config.state.max_drift);
     let retire_after_ms = millis(config.state.retire_after);
     let hash_seed = getrandom::u64().map_err(identity::IdentityError::from)?;
     let engine = replica::Config { max_drift_ms, retire_after_ms, hash_seed, ..replica::Config::default() };
     let replica = Replica::recover(me, engine, recovered.into_recovery(me))?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
-    Ok(Data { key, store, store_events, replica, remembered, office, life })
+    Ok(Data { key, store, store_events, replica, remembered, office, draining, life })
 }
 
 /// The checkpoint is damaged: the state comes back from peers. What we wrote may be nowhere but in our log, so all that it

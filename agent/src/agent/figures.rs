@@ -37,7 +37,7 @@ pub(super) fn starting(workloads: &Workloads) -> Vec<String> {
 
 fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -> WorkloadStatus {
     let figures = calls.traffic().figures(name);
-    let present = members.iter().filter(|member| member.status != Status::Lost);
+    let present = members.iter().filter(|member| matches!(member.status, Status::Alive | Status::Suspect));
     let instances: Vec<Instance> = present
         .clone()
         .filter_map(|member| {
@@ -112,6 +112,15 @@ pub(super) fn render(service: &AgentService) -> String {
     for reason in NetReason::ALL.iter().filter(|reason| !matches!(reason, NetReason::DialOk | NetReason::Joined)) {
         metrics.dropped(reason.name(), net.of(*reason));
     }
+    let members = service.members.counters();
+    metrics.dropped("members_frame_unreadable", members.frames_unreadable + members.detector.unreadable);
+    metrics.dropped("members_frame_unsent", members.frames_unsent);
+    metrics.dropped("members_record_unsound", members.records_unsound);
+    metrics.dropped("members_record_forged", members.records_forged);
+    metrics.dropped("members_claim_refused", members.detector.claims_refused);
+    metrics.dropped("members_claim_overflow", members.detector.claims_overflow);
+    metrics.dropped("members_old_life", members.detector.old_lives);
+    metrics.dropped("members_renewal_refused", members.detector.renewals_refused);
     let links = service.net.peers();
     metrics.peers_connected(links.len() as u64);
     let measured = links.iter().filter_map(|link| Some((link.node.to_string(), link.rtt?)));

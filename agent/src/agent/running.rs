@@ -48,7 +48,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
     let mut running = vec![
         Part::spawn("the API", |stop| async move { api.serve(service, stop.cancelled_owned()).await }),
         Part::spawn("the reconciler", |stop| workloads.run(timing, stop)),
-        Part::spawn("the gossip", |stop| gossip.run(inlets.heard, move |beat| beacon.record(beat), stop)),
+        Part::spawn("the gossip", |stop| gossip.run(inlets.heard, move || beacon.record(), stop)),
     ];
     if let Some(vetting) = vetting {
         running.push(Part::spawn("the vetting", |stop| vetting.run(stop)));

@@ -13,6 +13,7 @@ use selvedge_sync::id::{Dot, NodeId, ReplicaId};
 use selvedge_sync::key::Key;
 use serde_json::Value;
 
+use super::departure::{self, Departure};
 use super::deployments::{self, unknown_workload};
 use super::figures;
 use super::health::Health;
@@ -30,9 +31,9 @@ use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
     ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence,
-    ConvergencePeer, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage,
-    Location, Node, NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Rotated, Service, ServiceError,
-    StateEntry, StateStatus, Status, Workload,
+    ConvergencePeer, Drained, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry,
+    KeyPage, Leaving, Location, Node, NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Rotated,
+    Service, ServiceError, StateEntry, StateStatus, Status, Workload,
 };
 use crate::store::Store;
 use crate::view::StateView;
@@ -62,6 +63,7 @@ pub(super) struct AgentService {
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) membership: Option<Membership>,
+    pub(super) departure: Departure,
 }
 
 impl AgentService {
@@ -94,6 +96,7 @@ impl AgentService {
 impl Service for AgentService {
     fn status(&self) -> Status {
         let members = self.all_members();
+        let present = members.iter().filter(|member| member.status != MemberStatus::Left).count();
         let alive = members.iter().filter(|member| member.status == MemberStatus::Alive).count();
         let (me, epoch, state) = self.view.read(|replica| {
             let state = replica.state();
@@ -115,7 +118,7 @@ impl Service for AgentService {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.elapsed().as_secs(),
             },
-            cluster: papers::status(self.membership.as_ref(), (members.len(), alive), epoch),
+            cluster: papers::status(self.membership.as_ref(), (present, alive), epoch),
             state,
             peers: self.peers(&members),
             workloads: figures::statuses(&self.workloads, &self.calls, &members),
@@ -177,6 +180,14 @@ impl Service for AgentService {
 
     async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
         papers::revoke(self, node).await
+    }
+
+    async fn drain(&self, off: bool) -> Result<Drained, ServiceError> {
+        self.departure.drain(off).await
+    }
+
+    async fn leave(&self) -> Result<Leaving, ServiceError> {
+        departure::leave(self).await
     }
 
     async fn rotate_authority(&self) -> Result<Rotated, ServiceError> {
@@ -326,7 +337,7 @@ fn awaited(
 ) -> ConvergencePeer {
     let heard = view.filter(|view| view.root.is_some());
     let is_connected = view.is_some_and(|view| view.connected);
-    let silence = member.and_then(|member| member.record.as_ref().map(|_| member.age_ms));
+    let silence = member.and_then(|member| member.record.as_ref().map(|_| member.silent_ms));
     let until = format!(
         "it counts until it is back, or stays away for {} (state.retire_after), or is revoked",
         humantime::format_duration(retire_after)
@@ -340,6 +351,7 @@ fn awaited(
         (Some(MemberStatus::Lost) | None, _) => {
             Some(format!("not heard of since this agent started; what it holds is not known, so {until}"))
         }
+        (Some(MemberStatus::Left), _) => Some("it has left".to_owned()),
         (Some(MemberStatus::Alive | MemberStatus::Suspect), _) => Some("it is not connected at present".to_owned()),
     };
     ConvergencePeer {
@@ -358,7 +370,8 @@ const fn state_of(status: MemberStatus) -> NodeState {
     match status {
         MemberStatus::Alive => NodeState::Alive,
         MemberStatus::Suspect => NodeState::Suspect,
-        MemberStatus::Lost => NodeState::Dead,
+        MemberStatus::Lost => NodeState::Lost,
+        MemberStatus::Left => NodeState::Left,
     }
 }
 
@@ -367,7 +380,11 @@ const fn committed(made: selvedge_sync::replica::Committed) -> Committed {
 }
 
 fn node(member: Member) -> Node {
-    let status = state_of(member.status);
+    let draining = member.record.as_ref().is_some_and(|record| record.draining);
+    let status = match state_of(member.status) {
+        NodeState::Alive if draining => NodeState::Draining,
+        state => state,
+    };
     let Some(record) = member.record else {
         return Node {
             id: member.node,

@@ -52,7 +52,7 @@ impl Switchboard {
                     }
                 }
                 Lane::Members => {
-                    self.tell(Heard::Records { from, bytes }).await;
+                    self.tell(Heard::Frame { from, bytes }).await;
                     drop(reply);
                 }
                 Lane::Call => self.serve_call(from, bytes, reply),

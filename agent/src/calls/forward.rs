@@ -86,7 +86,8 @@ impl Calls {
         let members = self.parts.members.with(|members| members.all(now));
         let ready = members.into_iter().filter(|member| {
             let instance = member.record.as_ref().and_then(|record| record.instances.get(workload));
-            member.status != Status::Lost && instance.is_some_and(|instance| instance.phase == Phase::Ready)
+            matches!(member.status, Status::Alive | Status::Suspect)
+                && instance.is_some_and(|instance| instance.phase == Phase::Ready)
         });
         let round_trip = |node: NodeId| links.iter().find(|link| link.node == node).map(|link| link.rtt);
         let mut near: Vec<_> = ready.filter_map(|member| Some((round_trip(member.node)?, member.node))).collect();

@@ -64,6 +64,10 @@ pub(crate) enum Command {
     Watch(WatchPrefixArgs),
     /// Say whether all agents hold the same state
     Converged(ConvergedArgs),
+    /// Have this agent take no new workloads and hand over what it runs
+    Drain(DrainArgs),
+    /// Hand over what this agent has, tell the others that it leaves, and stop it
+    Leave(ClientArgs),
     /// Put a member out of the cluster, for ever and everywhere
     Revoke(RevokeArgs),
     /// Put a new authority in the place of the present one; what that has signed holds on
@@ -158,6 +162,16 @@ pub(crate) struct JoinArgs {
     /// Print exactly one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Whether to empty an agent.
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Take part again
+    #[arg(long)]
+    pub(crate) off: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
 }
 
 /// Who is put out.

@@ -3,10 +3,11 @@
 //! `init` and `join` make a data directory a member's, while no agent runs there; the other two ask an authority's agent.
 
 use std::io::Read;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::{ClientArgs, InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, RevokeArgs};
+use super::args::{ClientArgs, DrainArgs, InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, RevokeArgs};
 use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::CliError;
@@ -15,6 +16,9 @@ use super::tables::tail;
 use crate::agent::{self, FoundingError, Member};
 use crate::cluster::Token;
 use crate::config::LIFETIME_MS_DEFAULT;
+
+/// Time for an agent to hand over what it has: somewhat more than it takes itself.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(45);
 
 /// Longest token that is read from stdin, in bytes.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -104,6 +108,38 @@ pub(crate) fn invitations(json: &Value) -> String {
         rows.add_row([cell(invitation, "/id"), any("name"), any("region"), cell(invitation, "/expires"), by]);
     }
     rows.to_string()
+}
+
+/// Empties an agent, or has it take part again.
+///
+/// # Errors
+/// No agent answers, or it cannot keep it.
+pub(crate) async fn drain(args: &DrainArgs, client: &mut Client) -> Result<(), CliError> {
+    let json = client.json(Ask::post("/v1/drain", &json!({"off": args.off}))).await?;
+    print_either(args.client.json, &json, |json| {
+        let draining = json["draining"].as_bool().unwrap_or_default();
+        let said = if draining {
+            "draining: it takes no new workloads and hands over what it runs; `selvedge drain --off` ends that"
+        } else {
+            "it takes part again"
+        };
+        said.to_owned()
+    })
+}
+
+/// Has an agent leave and stop.
+///
+/// # Errors
+/// No agent answers.
+pub(crate) async fn leave(args: &ClientArgs, client: &mut Client) -> Result<(), CliError> {
+    let ask = Ask::post("/v1/leave", &json!({}));
+    let answer = client.ask(&ask, client.patience().max(LEAVE_PATIENCE)).await?;
+    let json = client.decode(&ask, &answer)?;
+    print_either(args.json, &json, |json| {
+        let reasons = json["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let said = std::iter::once("it has left, and stops").chain(reasons);
+        said.collect::<Vec<_>>().join("\n")
+    })
 }
 
 /// Puts a member out.

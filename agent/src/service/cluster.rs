@@ -103,6 +103,22 @@ pub struct Rotated {
     pub authority: String,
 }
 
+/// Whether an agent is being emptied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Whether it takes no new workloads and hands over what it runs. It stays so over restarts.
+    pub draining: bool,
+}
+
+/// How an agent leaves. It stops as soon as this was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Whether others run what it ran, and have what it acknowledged.
+    pub handed_over: bool,
+    /// What they do not, in sentences.
+    pub reasons: Vec<String>,
+}
+
 /// A member that was put out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoked {

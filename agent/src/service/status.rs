@@ -150,8 +150,10 @@ pub enum NodeState {
     Alive,
     /// It has not answered for a while.
     Suspect,
-    /// It is taken for dead.
-    Dead,
+    /// It has not said in time that it lives, or nobody has heard it.
+    Lost,
+    /// It lives, takes nothing new and hands over what it runs.
+    Draining,
     /// It has left in good order.
     Left,
 }
@@ -163,7 +165,8 @@ impl NodeState {
         match self {
             Self::Alive => "alive",
             Self::Suspect => "suspect",
-            Self::Dead => "dead",
+            Self::Lost => "lost",
+            Self::Draining => "draining",
             Self::Left => "left",
         }
     }

@@ -22,7 +22,7 @@ pub(super) fn about(status: &Status) -> String {
 /// The figures at a glance. Without JavaScript there is no rate: it takes two looks.
 pub(super) fn figures(status: &Status, nodes: &[Node]) -> String {
     let is_gone = |peer: &&Peer| {
-        let gone = |node: &Node| node.id == peer.node && matches!(node.status, NodeState::Dead | NodeState::Left);
+        let gone = |node: &Node| node.id == peer.node && matches!(node.status, NodeState::Lost | NodeState::Left);
         nodes.iter().any(gone)
     };
     let live: Vec<_> = status.peers.iter().filter(|peer| !is_gone(peer)).collect();
@@ -81,8 +81,8 @@ fn figure(id: &str, name: &str, text: &str, note: &str, tone: Tone, picture: &st
 fn member(me: NodeId, node: &Node, peer: Option<&Peer>) -> String {
     let tone = match node.status {
         NodeState::Alive => Tone::Good,
-        NodeState::Suspect => Tone::Warn,
-        NodeState::Dead | NodeState::Left => Tone::Bad,
+        NodeState::Suspect | NodeState::Draining => Tone::Warn,
+        NodeState::Lost | NodeState::Left => Tone::Bad,
     };
     let (word, this) = (node.status.as_str(), if node.id == me { ", this host" } else { "" });
     let mut cells = vec![

@@ -90,7 +90,7 @@
   const show = (status, nodes) => {
     const names = new Map([...status.peers.map((peer) => [peer.node, peer.name]), ...nodes.map((node) => [node.id, node.name])]);
     const now = performance.now(), seconds = before ? (now - before.at) / 1000 : 0;
-    const gone = new Set(nodes.filter((node) => node.status === "dead" || node.status === "left").map((node) => node.id));
+    const gone = new Set(nodes.filter((node) => node.status === "lost" || node.status === "left").map((node) => node.id));
     const live = status.peers.filter((peer) => !gone.has(peer.node));
     const apart = live.filter((peer) => !peer.root_equal);
     const lag = Math.max(0, ...apart.map((peer) => peer.lag_commits ?? 0));

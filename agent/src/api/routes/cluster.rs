@@ -13,7 +13,9 @@ use super::commits::path_error;
 use super::{Answer, App};
 use crate::api::body;
 use crate::config::check_name;
-use crate::service::{Cluster, Fault, InvitationEntry, InviteWanted, Invited, Revoked, Rotated, Service, ServiceError};
+use crate::service::{
+    Cluster, Drained, Fault, InvitationEntry, InviteWanted, Invited, Leaving, Revoked, Rotated, Service, ServiceError,
+};
 
 /// The longest that a token may be usable, in seconds: a month, for hosts that are shipped by mail.
 const TTL_MAX_S: u64 = 30 * 86_400;
@@ -27,6 +29,13 @@ struct Invite {
     name: Option<String>,
     region: Option<String>,
     ttl_s: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drain {
+    #[serde(default)]
+    off: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,6 +94,20 @@ pub(in crate::api) async fn revoke<S: Service>(
 ) -> Answer<Json<Revoked>> {
     let Revoke { node } = shape(body::json(&headers, body).await?.value)?;
     Ok(Json(app.service().revoke(&node).await?))
+}
+
+pub(in crate::api) async fn drain<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Drained>> {
+    let document = body::json_or_nothing(&headers, body).await?;
+    let Drain { off } = document.map_or(Ok(Drain { off: false }), |document| shape(document.value))?;
+    Ok(Json(app.service().drain(off).await?))
+}
+
+pub(in crate::api) async fn leave<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Leaving>> {
+    Ok(Json(app.service().leave().await?))
 }
 
 pub(in crate::api) async fn rotate<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Rotated>> {

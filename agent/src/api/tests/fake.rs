@@ -144,6 +144,14 @@ impl Service for Fake {
         Ok(Rotated { authority: "11111".into() })
     }
 
+    async fn drain(&self, off: bool) -> Result<Drained, ServiceError> {
+        Ok(Drained { draining: !off })
+    }
+
+    async fn leave(&self) -> Result<Leaving, ServiceError> {
+        Ok(Leaving { handed_over: false, reasons: vec!["nobody else is there".to_owned()] })
+    }
+
     async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
         let node = node.parse().map_err(|_| ServiceError::not_found("unknown_node", "member", node).at("node"))?;
         Ok(Revoked { node, name: None, commit: self.made() })
@@ -168,7 +176,7 @@ impl Service for Fake {
         vec![
             node(NODE, "alpha", NodeState::Alive, Some(0.25)),
             node(OTHER, HOSTILE, NodeState::Suspect, Some(0.9)),
-            node(NodeId([9; 32]), "gamma", NodeState::Dead, None),
+            node(NodeId([9; 32]), "gamma", NodeState::Lost, None),
         ]
     }
 
