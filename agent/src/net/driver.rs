@@ -184,7 +184,11 @@ impl Driver {
         }
         let farewell = async {
             while self.swarm.network_info().num_peers() > 0 {
-                self.swarm.select_next_some().await;
+                if let SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } =
+                    self.swarm.select_next_some().await
+                {
+                    self.closed(&peer_id, connection_id, cause);
+                }
             }
         };
         if tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await.is_err() {
