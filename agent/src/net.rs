@@ -22,6 +22,7 @@ mod conduct;
 mod counters;
 mod desk;
 mod dialer;
+mod doorkeeper;
 mod driver;
 mod frame;
 mod gate;
@@ -30,9 +31,11 @@ mod inbox;
 mod join;
 mod lane;
 mod link;
+mod lives;
 mod peers;
 mod post;
 mod start;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -61,9 +64,12 @@ pub use link::{LinkChange, LinkEvent, LinkState, LinkView, PeerLink};
 use backlog::Permit;
 use conduct::{Conduct, Verdict};
 use counters::Tally;
+use dialer::Dialer;
 use inbox::Inboxes;
+use lives::Lives;
 use peers::PeerTable;
 use post::Class;
+use strangers::Strangers;
 
 /// Changes of links that a listener may be behind; then it is told how many it has missed.
 const CHANGES_MAX: usize = 256;
@@ -261,11 +267,13 @@ struct Shared {
     own: NodeId,
     advertise: Vec<String>,
     tally: Arc<Tally>,
-    peers: Mutex<PeerTable>,
-    conduct: Mutex<Conduct>,
+    peers: Arc<Mutex<PeerTable>>,
+    conduct: Arc<Mutex<Conduct>>,
+    strangers: Arc<Mutex<Strangers>>,
+    lives: Arc<Mutex<Lives>>,
+    dialer: Mutex<Dialer>,
     changes: broadcast::Sender<LinkChange>,
     bound: Mutex<BTreeSet<Multiaddr>>,
-    unreached: Mutex<Vec<String>>,
     /// Addresses heard and not yet given to the dialer; the latest of a member wins.
     learned: Mutex<BTreeMap<NodeId, Vec<String>>>,
     /// Who is to be disconnected.
@@ -440,6 +448,12 @@ impl Net {
         self.shared.links()
     }
 
+    /// The nodes of which two processes have shown the key within the last minutes; this node, if another process has its key.
+    #[must_use]
+    pub fn two_holders(&self) -> Vec<NodeId> {
+        lock(&self.shared.lives).suspects(Instant::now())
+    }
+
     /// What happens to links from now on, in order. A listener that is more than 256 changes behind is told how many it missed.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<LinkChange> {
@@ -455,7 +469,7 @@ impl Net {
     /// The bootstrap addresses, as configured, behind which no member is connected at present. They are being tried.
     #[must_use]
     pub fn unreached_bootstrap(&self) -> Vec<String> {
-        lock(&self.shared.unreached).clone()
+        lock(&self.shared.dialer).unreached()
     }
 
     /// Closes all connections and listeners, and returns when that is done. Requests under way end as
@@ -499,14 +513,13 @@ impl Shared {
             let conduct = lock(&self.conduct);
             lock(&self.peers).links(&conduct, now)
         };
-        let view = |link: PeerLink| LinkView {
-            node: Some(link.node),
-            state: if link.is_slowed { LinkState::Slowed } else { LinkState::Connected },
-            addresses: vec![link.remote.clone()],
-            last_error: None,
-            link: Some(link),
-        };
-        links.into_iter().map(view).collect()
+        let refused: BTreeMap<_, _> = lock(&self.conduct)
+            .all_refused(now)
+            .into_iter()
+            .map(|(node, rest, offence)| (node, (rest, offence)))
+            .collect();
+        let prospects = lock(&self.dialer).prospects(now);
+        link::views(links, prospects, &refused)
     }
 }
 

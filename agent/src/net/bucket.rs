@@ -1,7 +1,7 @@
-//! A token bucket: so many at once, so many per second in the long run.
+//! A token bucket: so many at once, so many in the long run.
 //!
-//! Pure; takes the time as an argument. The invariant: over any span of `s` seconds it lets through at most
-//! `burst + s × per_second`.
+//! Pure; takes the time as an argument. The invariant: over any span it lets through at most `burst` and one for each
+//! `every` in it.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Rate {
     /// At once.
     pub(super) burst: u32,
-    /// In the long run.
-    pub(super) per_second: u32,
+    /// In the long run, one each time that this has passed.
+    pub(super) every: Duration,
 }
 
 /// The state of one bucket. A new one is full.
@@ -28,9 +28,8 @@ impl Bucket {
 
     /// Takes one token, if there is one.
     pub(super) fn take(&mut self, rate: Rate, now: Instant) -> bool {
-        let one = Duration::from_secs(1) / rate.per_second;
-        let after = self.full_at.max(now) + one;
-        let has_one = after.saturating_duration_since(now) <= one * rate.burst;
+        let after = self.full_at.max(now) + rate.every;
+        let has_one = after.saturating_duration_since(now) <= rate.every * rate.burst;
         if has_one {
             self.full_at = after;
         }
@@ -54,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_burst_then_the_rate() {
-        let (rate, start) = (Rate { burst: 10, per_second: 4 }, Instant::now());
+        let (rate, start) = (Rate { burst: 10, every: Duration::from_millis(250) }, Instant::now());
         let mut bucket = Bucket::new(start);
         let mut taken = |now| std::iter::from_fn(|| bucket.take(rate, now).then_some(())).count();
         assert_eq!(taken(start), 10);

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use selvedge_sync::id::NodeId;
 
@@ -18,7 +18,7 @@ use super::{NetEvent, Reply, lock};
 
 /// Hints on the members' lane: each second a member sends its record, probes and answers to probes, and after a link comes up
 /// some pages of the table. This is ten times as much.
-const GOSSIP: Rate = Rate { burst: 2_000, per_second: 400 };
+const GOSSIP: Rate = Rate { burst: 2_000, every: Duration::from_micros(2_500) };
 
 /// Frames of a flood that make one offence.
 const FLOOD_FRAMES: u64 = 64;

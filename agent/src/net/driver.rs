@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::channel::Misconduct;
-use super::dialer::{Dialer, Target};
+use super::dialer::Target;
 use super::frame::{Answer, Question};
 use super::identity::node_of;
 use super::inbox::Inboxes;
@@ -56,7 +56,6 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     asks: mpsc::Receiver<Ask>,
     inboxes: Inboxes,
-    dialer: Dialer,
     /// What each dial under way is for.
     dials: HashMap<ConnectionId, Target>,
     /// Bounded by the tickets that the peer table gives out.
@@ -74,7 +73,6 @@ impl Driver {
         shared: Arc<Shared>,
         asks: mpsc::Receiver<Ask>,
         inboxes: Inboxes,
-        dialer: Dialer,
         loopback_listener: bool,
     ) -> Self {
         Self {
@@ -82,7 +80,6 @@ impl Driver {
             shared,
             asks,
             inboxes,
-            dialer,
             dials: HashMap::new(),
             waiters: HashMap::new(),
             answers: FuturesUnordered::new(),
@@ -96,7 +93,7 @@ impl Driver {
         let shared = Arc::clone(&self.shared);
         self.dial_due();
         loop {
-            let next_dial = self.dialer.next_due();
+            let next_dial = lock(&shared.dialer).next_due();
             tokio::select! {
                 () = shared.stop.cancelled() => break,
                 event = self.swarm.select_next_some() => self.handle_swarm(event),
@@ -144,6 +141,7 @@ impl Driver {
 
     fn handle_behaviour(&mut self, event: BehaviourEvent) {
         match event {
+            BehaviourEvent::Door(never) | BehaviourEvent::Limits(never) => match never {},
             BehaviourEvent::Ping(event) => self.pinged(&event),
             BehaviourEvent::Channel(Misconduct { peer, offence }) => {
                 if let Some(node) = node_of(&peer) {
@@ -184,7 +182,11 @@ impl Driver {
         }
         let farewell = async {
             while self.swarm.network_info().num_peers() > 0 {
-                self.swarm.select_next_some().await;
+                if let SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } =
+                    self.swarm.select_next_some().await
+                {
+                    self.closed(&peer_id, connection_id, cause);
+                }
             }
         };
         if tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await.is_err() {

@@ -6,9 +6,9 @@
 //! learns nothing from us; streams that the other side opens early stay queued in the multiplexer and are not lost.
 //!
 //! ```text
-//! dialer → listener   magic, version, purpose; a frame: its credentials, or a joiner's question
-//! listener → dialer   magic, version, verdict; a frame: its credentials, or why not, or the proof that it is for ever, or the
-//!                     answer to the question
+//! dialer → listener   magic, version, purpose; a frame: its number and credentials, or a joiner's question
+//! listener → dialer   magic, version, verdict; a frame: its number and credentials, or why not, or the proof that it is for
+//!                     ever, or the answer to the question
 //! ```
 //!
 //! A joiner may ask on, a frame for a frame; its connection ends without having passed.
@@ -16,18 +16,25 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerExt, SubstreamBox};
 use selvedge_sync::id::NodeId;
+use tokio::sync::broadcast;
 
 use super::admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Refused, Registrar};
+use super::conduct::Conduct;
 use super::counters::{NetReason, Tally};
 use super::identity::node_of;
+use super::link::{LinkChange, LinkEvent};
+use super::lives::Lives;
+use super::lock;
+use super::peers::PeerTable;
+use super::strangers::{Origin, Strangers};
 
 /// The longest that the handshake may take. Two round trips of small frames: a second on the worst path, times a margin.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,8 +48,11 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The first bytes on the first stream. Nothing of libp2p's own negotiation begins like this.
 const MAGIC: [u8; 8] = *b"selvedge";
 
-/// The version of the handshake.
-const ADMISSION_VERSION: u8 = 2;
+/// The version of the handshake. Version 3 shows the number of a process, and its members carry hints on long-lived streams.
+const ADMISSION_VERSION: u8 = 3;
+
+/// What a member shows at most: the number of its process, and its credentials.
+const SHOWN_BYTES_MAX: usize = 8 + CREDENTIALS_BYTES_MAX;
 
 /// Questions that one joiner may ask on one connection.
 const QUESTIONS_MAX: usize = 2;
@@ -86,6 +96,12 @@ pub(super) enum GateError {
     Joined,
     #[error("it came to join without an invitation of ours")]
     NotInvited,
+    #[error("too many wrong invitations came of late; this one was not looked at")]
+    NotHeard,
+    #[error("it is refused for another {0} s, for its conduct: {1}")]
+    Misbehaved(u64, &'static str),
+    #[error("another process with the same key is connected")]
+    TwoHolders,
 }
 
 /// What the other side said about a refusal, if it said anything.
@@ -110,53 +126,133 @@ pub(super) struct Gate {
     /// Answers joiners, where this agent can.
     pub(super) registrar: Option<Arc<dyn Registrar>>,
     pub(super) tally: Arc<Tally>,
+    /// This node.
+    pub(super) own: Option<NodeId>,
+    /// The number of this process, which it shows to members.
+    pub(super) life: u64,
+    pub(super) lives: Arc<Mutex<Lives>>,
+    pub(super) conduct: Arc<Mutex<Conduct>>,
+    pub(super) strangers: Arc<Mutex<Strangers>>,
+    pub(super) peers: Arc<Mutex<PeerTable>>,
+    pub(super) changes: broadcast::Sender<LinkChange>,
 }
 
 impl Gate {
+    /// A gate that knows nobody, for whoever plays a part in a test.
+    #[cfg(test)]
+    pub(super) fn alone(admission: Arc<dyn Admission>) -> Self {
+        Self {
+            admission,
+            registrar: None,
+            tally: Arc::default(),
+            own: None,
+            life: 1,
+            lives: Arc::default(),
+            conduct: Arc::default(),
+            strangers: Arc::new(Mutex::new(Strangers::new(Instant::now()))),
+            peers: Arc::new(Mutex::new(PeerTable::new(Arc::default(), super::inbox::Inboxes::joint()))),
+            changes: broadcast::channel(1).0,
+        }
+    }
+
     /// Runs the handshake on a fresh connection and gives the connection back if the other side is a member.
     pub(super) async fn pass(
         self: Arc<Self>,
         peer: PeerId,
         mut muxer: StreamMuxerBox,
         role: Role,
+        from: Option<Origin>,
     ) -> Result<(PeerId, StreamMuxerBox), GateError> {
-        let error = match self.handshake(&peer, &mut muxer, role).await {
+        let error = match self.handshake(&peer, &mut muxer, role, from).await {
             Ok(()) => return Ok((peer, muxer)),
             Err(error) => error,
         };
         self.tally.count(match (&error, role) {
             (GateError::Joined, _) => NetReason::Joined,
+            (GateError::NotHeard, _) => NetReason::JoinSlowed,
+            (GateError::Misbehaved(..), _) => NetReason::RefusedForConduct,
+            (GateError::TwoHolders, _) => NetReason::TwoHolders,
             (_, Role::Dialer) => NetReason::AdmissionRefusedOutgoing,
             (_, Role::Listener) => NetReason::AdmissionRefusedIncoming,
         });
         Err(error)
     }
 
-    async fn handshake(&self, peer: &PeerId, muxer: &mut StreamMuxerBox, role: Role) -> Result<(), GateError> {
+    async fn handshake(
+        &self,
+        peer: &PeerId,
+        muxer: &mut StreamMuxerBox,
+        role: Role,
+        from: Option<Origin>,
+    ) -> Result<(), GateError> {
         let other = node_of(peer).ok_or(GateError::Identity)?;
+        // One deadline for the whole of it: whoever sends a byte now and then gains nothing.
+        let deadline = tokio::time::Instant::now() + HANDSHAKE_TIMEOUT;
         match role {
-            Role::Dialer => in_time(HANDSHAKE_TIMEOUT, self.knock(muxer, other)).await,
+            Role::Dialer => by(deadline, self.knock(muxer, other)).await,
             Role::Listener => {
-                let (mut stream, purpose, first) = in_time(HANDSHAKE_TIMEOUT, opened(muxer)).await?;
+                let (mut stream, purpose, first) = by(deadline, opened(muxer)).await?;
                 if purpose == PURPOSE_JOIN {
                     let mut is_answered = false;
-                    let joining = self.register(&mut stream, other, first, &mut is_answered);
+                    let joining = self.register(&mut stream, other, first, from, &mut is_answered);
                     let ended = in_time(JOIN_TIMEOUT, drive(muxer, joining)).await;
                     // Who has its answer hangs up.
                     return if is_answered { Err(GateError::Joined) } else { ended };
                 }
-                in_time(HANDSHAKE_TIMEOUT, drive(muxer, self.receive(&mut stream, other, &first))).await
+                by(deadline, drive(muxer, self.receive(&mut stream, other, &first))).await
             }
+        }
+    }
+
+    /// What a member shows: the number of its process, and its credentials.
+    fn shown(&self) -> Vec<u8> {
+        [&self.life.to_be_bytes()[..], &self.admission.credentials()].concat()
+    }
+
+    /// Judges what the holder of `node`'s key shows.
+    fn judge(&self, node: NodeId, shown: &[u8]) -> Result<(), GateError> {
+        let (life, credentials) = shown.split_first_chunk().ok_or(GateError::Foreign)?;
+        self.admission.judge(node, credentials).map_err(GateError::NoMember)?;
+        self.check_life(node, u64::from_be_bytes(*life))
+    }
+
+    fn check_life(&self, node: NodeId, life: u64) -> Result<(), GateError> {
+        let now = Instant::now();
+        let is_connected = lock(&self.peers).is_connected(node);
+        let mut lives = lock(&self.lives);
+        let is_sole = if self.own == Some(node) {
+            if life != self.life {
+                lives.meet_own(node, now);
+            }
+            life == self.life
+        } else {
+            lives.meet(node, life, is_connected, now).is_ok()
+        };
+        drop(lives);
+        if is_sole {
+            return Ok(());
+        }
+        // Nobody may be listening.
+        drop(self.changes.send(LinkChange { node, event: LinkEvent::TwoHolders }));
+        Err(GateError::TwoHolders)
+    }
+
+    /// Refuses whoever broke the rules not long ago.
+    fn check_conduct(&self, node: NodeId) -> Result<(), GateError> {
+        match lock(&self.conduct).refused(node, Instant::now()) {
+            Some((rest, offence)) => Err(GateError::Misbehaved(rest.as_secs(), offence.name())),
+            None => Ok(()),
         }
     }
 
     /// The dialer's side.
     async fn knock(&self, muxer: &mut StreamMuxerBox, listener: NodeId) -> Result<(), GateError> {
+        self.check_conduct(listener)?;
         let mut stream = open(muxer).await?;
         let exchange = async {
-            say(&mut stream, PURPOSE_MEMBER, &self.admission.credentials()).await?;
-            match hear(&mut stream, CREDENTIALS_BYTES_MAX).await? {
-                (WELCOME, credentials) => self.admission.judge(listener, &credentials).map_err(GateError::NoMember),
+            say(&mut stream, PURPOSE_MEMBER, &self.shown()).await?;
+            match hear(&mut stream, SHOWN_BYTES_MAX).await? {
+                (WELCOME, shown) => self.judge(listener, &shown),
                 (PUT_OUT, verdict) => {
                     self.admission.hear_verdict(&verdict);
                     Err(GateError::TurnedAway(Why("it was revoked".to_owned())))
@@ -170,15 +266,21 @@ impl Gate {
 
     /// The listener's side. It shows its credentials only to a dialer whose own are good.
     async fn receive(&self, stream: &mut SubstreamBox, dialer: NodeId, shown: &[u8]) -> Result<(), GateError> {
-        if let Err(refusal) = self.admission.judge(dialer, shown) {
-            let why = if refusal.is_told { refusal.reason.as_str() } else { "" };
-            match self.admission.verdict(dialer).filter(|_| refusal.is_told) {
+        if let Err(refusal) = self.check_conduct(dialer).and_then(|()| self.judge(dialer, shown)) {
+            let is_told = matches!(&refusal, GateError::NoMember(refused) if refused.is_told);
+            let why = match &refusal {
+                GateError::NoMember(refused) if refused.is_told => refused.reason.clone(),
+                // Only of members is anything remembered.
+                GateError::Misbehaved(..) | GateError::TwoHolders => refusal.to_string(),
+                _ => String::new(),
+            };
+            match self.admission.verdict(dialer).filter(|_| is_told) {
                 Some(verdict) => part(stream, PUT_OUT, &verdict).await,
                 None => part(stream, REFUSED, why.as_bytes()).await,
             }
-            return Err(GateError::NoMember(refusal));
+            return Err(refusal);
         }
-        say(stream, WELCOME, &self.admission.credentials()).await
+        say(stream, WELCOME, &self.shown()).await
     }
 
     /// The listener's side, for whoever comes to join.
@@ -187,8 +289,13 @@ impl Gate {
         stream: &mut SubstreamBox,
         joiner: NodeId,
         first: Vec<u8>,
+        from: Option<Origin>,
         is_answered: &mut bool,
     ) -> Result<(), GateError> {
+        if !lock(&self.strangers).may_guess(from, Instant::now()) {
+            part(stream, REFUSED, b"").await;
+            return Err(GateError::NotHeard);
+        }
         let mut question = first;
         for asked in 1..=QUESTIONS_MAX {
             let answer = match &self.registrar {
@@ -196,6 +303,7 @@ impl Gate {
                 None => None,
             };
             let Some(answer) = answer else {
+                lock(&self.strangers).guessed_wrong(from, Instant::now());
                 part(stream, REFUSED, b"").await;
                 return Err(GateError::NotInvited);
             };
@@ -242,6 +350,13 @@ pub(super) async fn join<E>(
     in_time(JOIN_TIMEOUT, work).await
 }
 
+async fn by<T>(
+    deadline: tokio::time::Instant,
+    work: impl Future<Output = Result<T, GateError>>,
+) -> Result<T, GateError> {
+    tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(GateError::TimedOut))
+}
+
 async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, GateError>>) -> Result<T, GateError> {
     tokio::time::timeout(limit, work).await.unwrap_or(Err(GateError::TimedOut))
 }
@@ -253,7 +368,7 @@ async fn open(muxer: &mut StreamMuxerBox) -> Result<SubstreamBox, GateError> {
 /// The stream that the other side opened, with its purpose and its first frame.
 async fn opened(muxer: &mut StreamMuxerBox) -> Result<(SubstreamBox, u8, Vec<u8>), GateError> {
     let mut stream = poll_fn(|cx| attend(muxer, cx, StreamMuxerExt::poll_inbound_unpin)).await?;
-    let (purpose, first) = drive(muxer, hear(&mut stream, CREDENTIALS_BYTES_MAX)).await?;
+    let (purpose, first) = drive(muxer, hear(&mut stream, SHOWN_BYTES_MAX)).await?;
     match purpose {
         PURPOSE_MEMBER | PURPOSE_JOIN => Ok((stream, purpose, first)),
         _ => Err(GateError::Foreign),

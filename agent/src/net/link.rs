@@ -3,12 +3,14 @@
 //! Owns shapes only; the tables behind them belong to [`peers`](super::peers), [`dialer`](super::dialer) and
 //! [`conduct`](super::conduct). The invariant: nothing in here is a type of libp2p's.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use selvedge_sync::id::NodeId;
 
 use super::conduct::Offence;
 use super::counters::NetReason;
+use super::dialer::Prospect;
 
 /// A link to a connected member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,4 +143,57 @@ impl LinkEvent {
             Self::TwoHolders => "two_holders",
         }
     }
+}
+
+/// One view of what the tables know: each node once, and each bootstrap address behind which nobody is known.
+pub(super) fn views(
+    links: Vec<PeerLink>,
+    prospects: Vec<Prospect>,
+    refused: &BTreeMap<NodeId, (Duration, Offence)>,
+) -> Vec<LinkView> {
+    let mut nobody = Vec::new();
+    let mut nodes: BTreeMap<NodeId, LinkView> = BTreeMap::new();
+    for link in links {
+        let state = if link.is_slowed { LinkState::Slowed } else { LinkState::Connected };
+        let addresses = vec![link.remote.clone()];
+        nodes.insert(
+            link.node,
+            LinkView { node: Some(link.node), state, addresses, last_error: None, link: Some(link) },
+        );
+    }
+    for (node, (retry_in, offence)) in refused {
+        let (state, last_error) =
+            (LinkState::Refused { retry_in: *retry_in }, Some(format!("for its conduct: {}", offence.name())));
+        let new =
+            LinkView { node: Some(*node), state, addresses: Vec::new(), last_error: last_error.clone(), link: None };
+        let view = nodes.entry(*node).or_insert(new);
+        (view.state, view.last_error) = (state, last_error);
+    }
+    for prospect in prospects {
+        let state = if prospect.is_dialing || prospect.retry_in.is_zero() {
+            LinkState::Dialing
+        } else {
+            LinkState::Resting { retry_in: prospect.retry_in }
+        };
+        let new = LinkView {
+            node: prospect.node,
+            state,
+            addresses: Vec::new(),
+            last_error: prospect.last_error.clone(),
+            link: None,
+        };
+        let view = match prospect.node {
+            Some(node) => nodes.entry(node).or_insert(new),
+            None => {
+                nobody.push(new);
+                nobody.last_mut().expect("it was just pushed")
+            }
+        };
+        for address in prospect.addresses {
+            if !view.addresses.contains(&address) {
+                view.addresses.push(address);
+            }
+        }
+    }
+    nodes.into_values().chain(nobody).collect()
 }

@@ -35,6 +35,8 @@ pub(super) struct Link {
     pub(super) id: ConnectionId,
     pub(super) remote: Multiaddr,
     pub(super) since: Instant,
+    /// The number of the process at the other end.
+    pub(super) life: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -112,7 +114,7 @@ impl PeerTable {
     }
 
     pub(super) fn link_up(&mut self, node: NodeId, link: Link) -> Arrival {
-        let (now, id) = (link.since, link.id);
+        let (now, id, process) = (link.since, link.id, link.life);
         let first = !self.peers.contains_key(&node);
         self.lives += u64::from(first);
         let (life, all, inboxes) = (self.lives, &self.tally, &self.inboxes);
@@ -133,7 +135,9 @@ impl PeerTable {
         peer.links.push(link);
         let kept_from = peer.links.len().saturating_sub(LINKS_MAX);
         let is_replaced = |(position, elder): &(usize, &Link)| {
-            *position < kept_from || now.saturating_duration_since(elder.since) > SIMULTANEOUS_DIAL_WINDOW
+            *position < kept_from
+                || now.saturating_duration_since(elder.since) > SIMULTANEOUS_DIAL_WINDOW
+                || elder.life != process
         };
         let replaced: Vec<_> = peer.links.iter().enumerate().filter(is_replaced).map(|(_, elder)| elder.id).collect();
         if replaced.contains(&peer.writer) {
@@ -231,7 +235,7 @@ mod tests {
     }
 
     fn link(id: usize, since: Instant) -> Link {
-        Link { id: ConnectionId::new_unchecked(id), remote: "/ip4/127.0.0.1/tcp/1".parse().unwrap(), since }
+        Link { id: ConnectionId::new_unchecked(id), remote: "/ip4/127.0.0.1/tcp/1".parse().unwrap(), since, life: None }
     }
 
     #[test]
@@ -247,6 +251,15 @@ mod tests {
         assert!(table.is_connected(NODE));
         assert!(table.link_down(NODE, ConnectionId::new_unchecked(3)));
         assert!(!table.is_connected(NODE));
+    }
+
+    #[test]
+    fn another_process_with_the_key_replaces_the_links_of_the_first_at_once() {
+        let (mut table, start) = (table(), Instant::now());
+        table.link_up(NODE, Link { life: Some(1), ..link(1, start) });
+        let arrival = table.link_up(NODE, Link { life: Some(2), ..link(2, start) });
+        assert_eq!(arrival.replaced, [ConnectionId::new_unchecked(1)]);
+        assert!(writes(&table, 2));
     }
 
     #[test]

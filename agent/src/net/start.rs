@@ -16,12 +16,15 @@ use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::behaviour::Behaviour;
+use super::conduct::Conduct;
 use super::counters::Tally;
 use super::dialer::Dialer;
 use super::driver::Driver;
 use super::gate::Gate;
 use super::inbox::Inboxes;
+use super::lives::Lives;
 use super::peers::PeerTable;
+use super::strangers::Strangers;
 use super::{CHANGES_MAX, COMMANDS_MAX, ListenAddr, Net, NetConfig, NetError, Shared};
 use super::{address, identity, lock, transport};
 
@@ -46,19 +49,38 @@ pub(super) async fn start(config: NetConfig, inboxes: Inboxes) -> Result<Net, Ne
     probe(&config.listen)?;
 
     let tally = Arc::new(Tally::default());
-    let gate = Gate { admission: config.admission, registrar: config.registrar, tally: Arc::clone(&tally) };
+    let now = Instant::now();
+    let strangers = Arc::new(Mutex::new(Strangers::new(now)));
+    let lives = Arc::<Mutex<Lives>>::default();
+    let conduct = Arc::<Mutex<Conduct>>::default();
+    let peers = Arc::new(Mutex::new(PeerTable::new(Arc::clone(&tally), inboxes.clone())));
+    let changes = broadcast::channel(CHANGES_MAX).0;
+    let gate = Gate {
+        admission: config.admission,
+        registrar: config.registrar,
+        tally: Arc::clone(&tally),
+        own: Some(own),
+        life: getrandom::u64().map_err(|error| NetError::Transport(io::Error::other(error)))?,
+        lives: Arc::clone(&lives),
+        conduct: Arc::clone(&conduct),
+        strangers: Arc::clone(&strangers),
+        peers: Arc::clone(&peers),
+        changes: changes.clone(),
+    };
     let transport = transport::build(&keypair, Arc::new(gate)).map_err(NetError::Transport)?;
     let options = swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
-    let mut swarm = Swarm::new(transport, Behaviour::new(&tally), peer, options);
+    let mut swarm = Swarm::new(transport, Behaviour::new(&tally, Arc::clone(&strangers)), peer, options);
     let shared = Arc::new(Shared {
         own,
         advertise,
-        peers: Mutex::new(PeerTable::new(Arc::clone(&tally), inboxes.clone())),
-        conduct: Mutex::default(),
-        changes: broadcast::channel(CHANGES_MAX).0,
+        peers,
+        conduct,
+        strangers,
+        lives,
+        changes,
+        dialer: Mutex::new(dialer),
         tally,
         bound: Mutex::default(),
-        unreached: Mutex::new(dialer.unreached()),
         learned: Mutex::default(),
         expelled: Mutex::default(),
         forbidden: Mutex::default(),
@@ -70,7 +92,7 @@ pub(super) async fn start(config: NetConfig, inboxes: Inboxes) -> Result<Net, Ne
 
     let (asks, asked) = mpsc::channel(COMMANDS_MAX);
     let loopback_only = config.listen.iter().flat_map(ListenAddr::addresses).any(is_loopback);
-    let driver = Driver::new(swarm, Arc::clone(&shared), asked, inboxes, dialer, loopback_only);
+    let driver = Driver::new(swarm, Arc::clone(&shared), asked, inboxes, loopback_only);
     let stopped = shared.stopped.clone().drop_guard();
     tokio::spawn(async move {
         driver.run().await;

@@ -15,6 +15,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{dns, noise, quic, tcp, yamux};
 
+use super::doorkeeper;
 use super::gate::{Gate, GateError, Role};
 
 /// The longest that encryption and multiplexing may take to set up, after which the next address is tried.
@@ -32,11 +33,11 @@ const STREAMS_MAX: u16 = 512;
 /// The whole stack for `keypair`, with `gate` before everything else.
 pub(super) fn build(keypair: &Keypair, gate: Arc<Gate>) -> Result<Boxed<(PeerId, StreamMuxerBox)>, io::Error> {
     let admitted = named(keypair)?.and_then(move |(peer, muxer), point| {
-        let role = match point {
-            ConnectedPoint::Dialer { .. } => Role::Dialer,
-            ConnectedPoint::Listener { .. } => Role::Listener,
+        let (role, from) = match point {
+            ConnectedPoint::Dialer { .. } => (Role::Dialer, None),
+            ConnectedPoint::Listener { send_back_addr, .. } => (Role::Listener, doorkeeper::origin(&send_back_addr)),
         };
-        gate.pass(peer, muxer, role)
+        gate.pass(peer, muxer, role, from)
     });
     Ok(admitted.map_err(|error| error.either(io::Error::other, io::Error::other)).boxed())
 }

@@ -18,13 +18,18 @@ use super::super::dialer::Dial;
 use super::super::identity::{node_of, peer_of};
 use super::super::link::LinkEvent;
 use super::super::peers::Link;
-use super::super::{address, lock, transport};
+use super::super::strangers::TooMany;
+use super::super::{address, doorkeeper, lock, transport};
 use super::{Driver, STRANGER_LOG_INTERVAL};
+
+/// The longest account of a failed dial that is kept, in characters.
+const ERROR_CHARS_MAX: usize = 300;
 
 impl Driver {
     /// Starts the dials that are due.
     pub(super) fn dial_due(&mut self) {
-        for dial in self.dialer.due(Instant::now()) {
+        let due = lock(&self.shared.dialer).due(Instant::now());
+        for dial in due {
             let options = self.dial_options(&dial);
             let id = options.connection_id();
             self.dials.insert(id, dial.target);
@@ -32,7 +37,6 @@ impl Driver {
                 self.dial_failed(id, &error);
             }
         }
-        self.publish_unreached();
     }
 
     fn dial_options(&self, dial: &Dial) -> DialOpts {
@@ -62,8 +66,7 @@ impl Driver {
         let Some(target) = self.dials.remove(&id) else { return };
         // The library leaves our own listeners' addresses out, and then has none.
         if matches!(error, DialError::LocalPeerId { .. } | DialError::NoAddresses) {
-            self.dialer.is_own(target);
-            self.publish_unreached();
+            lock(&self.shared.dialer).is_own(target);
             return;
         }
         match error {
@@ -76,18 +79,22 @@ impl Driver {
             | DialError::WrongPeerId { .. }
             | DialError::Transport(_) => self.shared.tally.count(NetReason::DialFailed),
         }
-        let name = self.dialer.name(target).to_owned();
-        match self.dialer.failed(target, Instant::now()) {
+        let mut dialer = lock(&self.shared.dialer);
+        let name = dialer.name(target).to_owned();
+        match dialer.failed(target, causes(error), Instant::now()) {
             Some(pause) => tracing::info!(target_node = name, %error, retry_ms = pause.as_millis(), "not reached"),
             None => tracing::debug!(target_node = name, %error, "an address was not reached"),
         }
-        self.publish_unreached();
     }
 
     /// Somebody's connection failed before it was one.
     pub(super) fn stranger(&mut self, from: &Multiaddr, error: &ListenError) {
         match error {
-            ListenError::Denied { .. } => self.shared.tally.count(NetReason::ConnectionLimit),
+            ListenError::Denied { cause } => self.shared.tally.count(match cause.downcast_ref::<TooMany>() {
+                Some(TooMany::FromThere) => NetReason::StrangerLimit,
+                Some(TooMany::InAll) => NetReason::StrangersBusy,
+                None => NetReason::ConnectionLimit,
+            }),
             // The gate has counted it.
             ListenError::Transport(TransportError::Other(error)) if transport::is_refusal(error) => {}
             ListenError::Transport(_)
@@ -115,7 +122,12 @@ impl Driver {
             self.swarm.close_connection(id);
             return;
         };
-        let link = Link { id, remote: address::split_peer(endpoint.get_remote_address().clone()).0, since: now };
+        let remote = address::split_peer(endpoint.get_remote_address().clone()).0;
+        if let Some(origin) = doorkeeper::origin(&remote) {
+            lock(&self.shared.strangers).is_member(origin, now);
+        }
+        let life = lock(&self.shared.lives).current(node);
+        let link = Link { id, remote, since: now, life };
         let transport = link.transport();
         let (arrival, attach) = {
             let mut peers = lock(&self.shared.peers);
@@ -136,10 +148,9 @@ impl Driver {
         }
         if let Some(target) = target {
             self.shared.tally.count(NetReason::DialOk);
-            self.dialer.arrived(target, node, now);
+            lock(&self.shared.dialer).arrived(target, node, now);
         }
-        self.dialer.up(node, now);
-        self.publish_unreached();
+        lock(&self.shared.dialer).up(node, now);
         if arrival.first {
             let remote = endpoint.get_remote_address().to_string();
             tracing::info!(%node, remote, "connected");
@@ -154,8 +165,7 @@ impl Driver {
         }
         let cause = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
         tracing::info!(%node, cause, "disconnected");
-        self.dialer.down(node, Instant::now());
-        self.publish_unreached();
+        lock(&self.shared.dialer).down(node, Instant::now());
         self.inboxes.each().for_each(|inbox| inbox.down(node));
         self.shared.tell(node, LinkEvent::Down { cause });
     }
@@ -184,18 +194,22 @@ impl Driver {
         let now = Instant::now();
         for (node, addresses) in learned {
             let connected = lock(&self.shared.peers).is_connected(node);
-            self.dialer.learn(node, &addresses, connected, &self.shared.tally, now);
+            lock(&self.shared.dialer).learn(node, &addresses, connected, &self.shared.tally, now);
         }
-        self.publish_unreached();
     }
 
     /// Closes the connections of those who are no members any more, or broke the rules.
     pub(super) fn expel(&mut self) {
+        let now = Instant::now();
         for node in std::mem::take(&mut *lock(&self.shared.expelled)) {
+            let refused = lock(&self.shared.conduct).refused(node, now);
+            if let Some((rest, _)) = refused {
+                lock(&self.shared.dialer).refuse(node, now + rest);
+            }
             if peer_of(node).is_none_or(|peer| self.swarm.disconnect_peer_id(peer).is_err()) {
                 continue;
             }
-            if let Some((rest, offence)) = lock(&self.shared.conduct).refused(node, Instant::now()) {
+            if let Some((rest, offence)) = refused {
                 let (offence, refused_s) = (offence.name(), rest.as_secs());
                 tracing::warn!(%node, offence, refused_s, "disconnected: it broke the rules");
             } else {
@@ -204,8 +218,18 @@ impl Driver {
             }
         }
     }
+}
 
-    fn publish_unreached(&self) {
-        *lock(&self.shared.unreached) = self.dialer.unreached();
+/// An error with what is behind it: the library's own words seldom say what went wrong.
+fn causes(error: &DialError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
     }
+    text.chars().take(ERROR_CHARS_MAX).collect()
 }

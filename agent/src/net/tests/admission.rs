@@ -92,7 +92,7 @@ impl Admission for Gullible {
 
 async fn a_listener_that_welcomes_without_a_proof_is_refused(listen: &str) {
     let keypair = identity::keypair([9; 32]);
-    let gate = Arc::new(gate::Gate { admission: Arc::new(Gullible), registrar: None, tally: Arc::default() });
+    let gate = Arc::new(gate::Gate::alone(Arc::new(Gullible)));
     let stack = transport::build(&keypair, gate).unwrap();
     let options = libp2p::swarm::Config::with_tokio_executor();
     let swarm = Swarm::new(stack, ping::Behaviour::default(), keypair.public().to_peer_id(), options);
@@ -205,7 +205,7 @@ async fn whoever_is_invited_is_answered_over_tcp() {
 async fn who_was_a_member_hears_why_it_is_none() {
     let (a, _a_events) = start(config(1, &[TCP], vec![])).await;
     let keypair = identity::keypair([2; 32]);
-    let former = gate::Gate { admission: Arc::new(Word("former member")), registrar: None, tally: Arc::default() };
+    let former = gate::Gate::alone(Arc::new(Word("former member")));
     let mut stack = transport::build(&keypair, Arc::new(former)).unwrap();
     let options = libp2p::core::transport::DialOpts {
         role: libp2p::core::Endpoint::Dialer,
