@@ -11,6 +11,7 @@ mod cluster;
 mod error;
 mod events;
 pub mod json;
+mod link;
 mod state;
 mod status;
 mod text;
@@ -30,9 +31,10 @@ pub use self::cluster::{
 pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
 pub use self::events::{
-    CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, MemberEvent, Notice, Notices, ParseEventIdError,
+    CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, LinkEvent, MemberEvent, Notice, Notices, ParseEventIdError,
     PlacementEvent,
 };
+pub use self::link::{Link, Traffic};
 pub use self::state::{
     CommitError, CommitOptions, Committed, Convergence, ConvergencePeer, KeyEntry, KeyPage, Progress, StateEntry,
 };
