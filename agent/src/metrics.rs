@@ -194,6 +194,21 @@ impl Metrics {
         self.links.states(states);
     }
 
+    /// Counts a change of a link.
+    pub fn link_changed(&self, change: &'static str) {
+        self.links.changed(change);
+    }
+
+    /// Counts changes of links that came too fast to be told.
+    pub fn link_changes_missed(&self, missed: u64) {
+        self.drops.get_or_create(&ReasonLabel { reason: "link_change_missed" }).inc_by(missed);
+    }
+
+    /// Tells how often members were caught at something that no honest one does.
+    pub fn offended(&self, offence: &'static str, total: u64) {
+        self.links.offended(offence, total);
+    }
+
     /// Tells how many members have each status, and how many were put out of the cluster.
     pub fn members(&self, statuses: &BTreeMap<&'static str, u64>, revoked: u64) {
         self.links.members(statuses, revoked);
@@ -284,7 +299,8 @@ mod tests {
         let round_trip = Some(Duration::from_millis(5));
         let (lag_commits, bytes_out, queued_hints) = (Some(4), 900, 2);
         let peer = "12D3".to_owned();
-        let peer = PeerFigures { peer, round_trip, lag_commits, bytes_out, queued_hints, score: 90, ..PeerFigures::default() };
+        let peer =
+            PeerFigures { peer, round_trip, lag_commits, bytes_out, queued_hints, score: 90, ..PeerFigures::default() };
         metrics.peers(&[peer]);
         metrics.link_states(&BTreeMap::from([("connected", 1), ("resting", 2)]));
         metrics.members(&BTreeMap::from([("alive", 3)]), 1);

@@ -31,8 +31,8 @@ pub use self::cluster::{
 pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
 pub use self::events::{
-    CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, LinkEvent, MemberEvent, Notice, Notices, ParseEventIdError,
-    PlacementEvent,
+    CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, LinkEvent, MemberEvent, Notice, Notices,
+    ParseEventIdError, PlacementEvent,
 };
 pub use self::link::{Link, Traffic};
 pub use self::state::{

@@ -9,6 +9,7 @@ use super::AgentError;
 use super::beacon::Beacon;
 use super::data::Data;
 use super::health::Health;
+use super::lookout::Lookout;
 use super::membership::{Membership, gate};
 use super::service::AgentService;
 use super::settings;
@@ -44,6 +45,7 @@ pub(super) struct Parts {
     pub(super) workloads: Workloads,
     pub(super) timing: Timing,
     pub(super) switchboard: Switchboard,
+    pub(super) lookout: Lookout,
     /// For members only.
     pub(super) vetting: Option<Vetting>,
     pub(super) net: Net,
@@ -181,6 +183,9 @@ impl Common {
         let switchboard = Switchboard { heard, calls: this.calls, artifacts: this.artifacts, office };
         let vetting =
             this.membership.map(|membership| membership.vetting(this.view, this.net, this.members, this.driver));
+        let this = self.clone();
+        let (changes, members) = (this.net.changes(), this.members);
+        let lookout = Lookout { changes, members, view: this.view, events: this.events, metrics: this.metrics };
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
         let service = Arc::new(AgentService {
@@ -200,6 +205,6 @@ impl Common {
             metrics: self.metrics,
             membership: self.membership,
         });
-        Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, vetting, net, store })
+        Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, lookout, vetting, net, store })
     }
 }

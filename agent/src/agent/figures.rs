@@ -3,13 +3,14 @@
 use crate::calls::Calls;
 use crate::members::{Member, Status};
 use crate::metrics::{Direction, Origin};
-use crate::net::{Lane, NetReason};
+use crate::net::{Lane, NetReason, Offence};
 use crate::placement;
 use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
 use crate::spec::{Spec, Spread, WorkloadName};
 use crate::wasm::WorkloadStats;
 use crate::workloads::Workloads;
 
+use super::others;
 use super::service::AgentService;
 
 /// How every workload fares.
@@ -112,10 +113,14 @@ pub(super) fn render(service: &AgentService) -> String {
     for reason in NetReason::ALL.iter().filter(|reason| !matches!(reason, NetReason::DialOk | NetReason::Joined)) {
         metrics.dropped(reason.name(), net.of(*reason));
     }
-    let links = service.net.peers();
-    metrics.peers_connected(links.len() as u64);
-    let measured = links.iter().filter_map(|link| Some((link.node.to_string(), link.rtt?)));
-    metrics.peer_round_trips(measured);
+    for offence in Offence::ALL {
+        metrics.offended(offence.name(), net.offences(offence));
+    }
+    let (peers, states) = others::figures(&service.view, &service.net.links());
+    metrics.peers(&peers);
+    metrics.link_states(&states);
+    let revoked = service.membership.as_ref().map_or(0, |membership| membership.standing.revoked().len());
+    metrics.members(&others::statuses(&service.all_members()), revoked as u64);
     let guests = service.wasm.stats();
     let of_all = |figure: fn(&WorkloadStats) -> u64| guests.workloads.iter().map(figure).sum::<u64>();
     metrics.dropped("guest_log_line", of_all(|workload| workload.log_lines_dropped));

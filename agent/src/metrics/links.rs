@@ -5,12 +5,13 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Members that have figures of their own; the rest are told in sums only. Nine series each.
-pub const PEERS_MAX: usize = 256;
+const PEERS_MAX: usize = 256;
 
 type Whole = Gauge<u64, AtomicU64>;
 type Fraction = Gauge<f64, AtomicU64>;
@@ -29,6 +30,16 @@ struct PeerWayLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChangeLabel {
+    change: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OffenceLabel {
+    offence: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,6 +75,8 @@ pub struct PeerFigures {
 pub(super) struct Links {
     connected: Whole,
     states: Family<StateLabel, Whole>,
+    changes: Family<ChangeLabel, Counter>,
+    offences: Family<OffenceLabel, Counter>,
     members: Family<StatusLabel, Whole>,
     revoked: Whole,
     left_out: Whole,
@@ -80,6 +93,9 @@ impl Links {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("peers_connected", "Members connected", self.connected.clone());
         registry.register("links", "Links by state: connected, slowed, dialing, resting, refused", self.states.clone());
+        registry.register("link_changes", "What happened to links", self.changes.clone());
+        let help = "What members were caught at that no honest one does";
+        registry.register("offences", help, self.offences.clone());
         registry.register("members", "Members by status, this host included", self.members.clone());
         registry.register("members_revoked", "Nodes that were put out of the cluster", self.revoked.clone());
         let help = "Connected members without figures of their own, because there are too many";
@@ -130,15 +146,25 @@ impl Links {
     /// Tells how many links are in each state.
     pub(super) fn states(&self, states: &BTreeMap<&'static str, u64>) {
         self.states.clear();
-        states.iter().for_each(|(state, count)| drop(self.states.get_or_create(&StateLabel { state }).set(*count)));
+        for (state, count) in states {
+            self.states.get_or_create(&StateLabel { state }).set(*count);
+        }
+    }
+
+    pub(super) fn changed(&self, change: &'static str) {
+        self.changes.get_or_create(&ChangeLabel { change }).inc();
+    }
+
+    pub(super) fn offended(&self, offence: &'static str, total: u64) {
+        super::set(&self.offences.get_or_create(&OffenceLabel { offence }), total);
     }
 
     /// Tells how many members have each status, and how many were put out.
     pub(super) fn members(&self, statuses: &BTreeMap<&'static str, u64>, revoked: u64) {
         self.members.clear();
-        statuses
-            .iter()
-            .for_each(|(status, count)| drop(self.members.get_or_create(&StatusLabel { status }).set(*count)));
+        for (status, count) in statuses {
+            self.members.get_or_create(&StatusLabel { status }).set(*count);
+        }
         self.revoked.set(revoked);
     }
 }
@@ -155,7 +181,8 @@ mod tests {
         let peers: Vec<PeerFigures> = (0..PEERS_MAX + 3).map(peer).collect();
         metrics.peers(&peers);
         let text = metrics.encode();
-        let of_their_own = text.lines().filter(|line| line.starts_with("selvedge_peer_moved_bytes{") && line.contains("\"in\""));
+        let of_their_own =
+            text.lines().filter(|line| line.starts_with("selvedge_peer_moved_bytes{") && line.contains("\"in\""));
         assert_eq!(of_their_own.count(), PEERS_MAX);
         for line in ["selvedge_peers_connected 259", "selvedge_peers_left_out 3"] {
             assert!(text.lines().any(|own| own == line), "no `{line}`");
