@@ -197,3 +197,75 @@ pub(super) fn node(member: Member) -> Node {
         status,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::members::tests::record;
+
+    const ME: NodeId = NodeId([1; 32]);
+    const OTHER: NodeId = NodeId([2; 32]);
+    const THIRD: NodeId = NodeId([3; 32]);
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn member(node: NodeId, status: MemberStatus, age_ms: u64) -> Member {
+        Member { node, record: Some(record(node, 1, 1)), status, age_ms }
+    }
+
+    fn view(node: NodeId, connected: bool, root_equal: bool) -> PeerView {
+        let (root, synced_ms_ago, heard_ms_ago) = (None, Some(5), Some(5));
+        PeerView { node, connected, root, root_equal, lag_commits: 4, synced_ms_ago, heard_ms_ago }
+    }
+
+    fn resting(node: Option<NodeId>) -> LinkView {
+        LinkView {
+            node,
+            state: LinkState::Resting { retry_in: Duration::from_millis(1_500) },
+            addresses: vec!["203.0.113.5:7412".to_owned()],
+            last_error: Some("timed out".to_owned()),
+            link: None,
+        }
+    }
+
+    #[test]
+    fn what_each_part_knows_of_a_node_is_told_as_one() {
+        let members = [member(ME, MemberStatus::Alive, 0), member(OTHER, MemberStatus::Suspect, 6_000)];
+        let links = vec![resting(Some(OTHER)), resting(Some(THIRD)), resting(None)];
+        let (peers, unreached) = join(ME, &[view(OTHER, false, true)], &members, links);
+        let told: Vec<_> = peers
+            .iter()
+            .map(|peer| (peer.node, peer.name.as_str(), peer.status.as_str(), peer.link.state.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [(OTHER, "host", "suspect", "resting"), (THIRD, "", "unknown", "resting")],
+            "and not ourselves"
+        );
+        assert_eq!((peers[0].link.next_try_ms, peers[0].link.reason.as_deref()), (Some(1_500), Some("timed out")));
+        assert_eq!(unreached.iter().map(|link| link.addresses.len()).collect::<Vec<_>>(), [1]);
+        let (alone, _) = join(ME, &[view(OTHER, true, true)], &[], Vec::new());
+        assert_eq!((alone.len(), alone[0].link.state.as_str()), (1, "none"));
+    }
+
+    #[test]
+    fn convergence_says_why_it_waits_for_those_who_cannot_answer() {
+        let check = |view: Option<PeerView>, member: Option<Member>, wanted: Option<&str>| {
+            let told = awaited(OTHER, view.as_ref(), member.as_ref(), HOUR);
+            assert!(told.awaited);
+            match (wanted, &told.reason) {
+                (None, None) => {}
+                (Some(wanted), Some(reason)) => assert!(reason.contains(wanted), "{reason}"),
+                (wanted, reason) => panic!("{reason:?}, and not {wanted:?}"),
+            }
+            told
+        };
+        let lost = || Some(member(OTHER, MemberStatus::Lost, 42_000));
+        let told = check(Some(view(OTHER, false, true)), lost(), Some("silent for 42s; what it holds is not known"));
+        assert_eq!((told.status.as_str(), told.root_equal), ("dead", false), "what it held before says nothing");
+        check(None, lost(), Some("stays away for 1h (state.retire_after), or is revoked"));
+        check(None, None, Some("not heard of since this agent started"));
+        check(None, Some(member(OTHER, MemberStatus::Alive, 0)), Some("not connected at present"));
+        let told = check(Some(view(OTHER, true, false)), Some(member(OTHER, MemberStatus::Alive, 0)), None);
+        assert!(!told.root_equal && told.name == "host");
+    }
+}
