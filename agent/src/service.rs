@@ -11,6 +11,7 @@ mod cluster;
 mod error;
 mod events;
 pub mod json;
+mod link;
 mod state;
 mod status;
 mod text;
@@ -31,9 +32,10 @@ pub use self::cluster::{
 pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
 pub use self::events::{
-    CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, MemberEvent, Notice, Notices, ParseEventIdError,
-    PlacementEvent,
+    CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, LinkEvent, MemberEvent, Notice, Notices,
+    ParseEventIdError, PlacementEvent,
 };
+pub use self::link::{Link, Traffic};
 pub use self::state::{
     CommitError, CommitOptions, Committed, Convergence, ConvergencePeer, KeyEntry, KeyPage, Progress, StateEntry,
 };

@@ -12,6 +12,7 @@ use super::beacon::Beacon;
 use super::data::Data;
 use super::departure::Departure;
 use super::health::Health;
+use super::lookout::Lookout;
 use super::membership::{Membership, gate};
 use super::service::AgentService;
 use super::settings;
@@ -47,6 +48,7 @@ pub(super) struct Parts {
     pub(super) workloads: Workloads,
     pub(super) timing: Timing,
     pub(super) switchboard: Switchboard,
+    pub(super) lookout: Lookout,
     /// For members only.
     pub(super) vetting: Option<Vetting>,
     pub(super) net: Net,
@@ -196,6 +198,9 @@ impl Common {
         let switchboard = Switchboard { heard, calls: this.calls, artifacts: this.artifacts, office };
         let vetting =
             this.membership.map(|membership| membership.vetting(this.view, this.net, this.members, this.driver));
+        let this = self.clone();
+        let (changes, members) = (this.net.changes(), this.members);
+        let lookout = Lookout { changes, members, view: this.view, events: this.events, metrics: this.metrics };
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
         let service = Arc::new(AgentService {
@@ -216,6 +221,6 @@ impl Common {
             membership: self.membership,
             departure: self.departure,
         });
-        Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, vetting, net, store })
+        Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, lookout, vetting, net, store })
     }
 }

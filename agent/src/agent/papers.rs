@@ -180,10 +180,15 @@ pub(super) async fn revoke(service: &AgentService, node: &str) -> Result<Revoked
         let message = format!("{node} was revoked on {} already; nothing was changed", moment(at));
         return Err(ServiceError::new(Fault::Conflict, "already_revoked", message).at("node"));
     }
-    let member = Scalar::Bytes(office.revoke(node).encode());
+    let word = office.revoke(node);
+    let member = Scalar::Bytes(word.encode());
     let options = CommitOptions { request: None, durable: true };
     let made = service.commit(vec![(revocations_key(), Change::Add(vec![member]))], options).await;
     let name = known.remove(&node).filter(|name| !name.is_empty());
+    if let (Ok(_), Some(membership)) = (&made, &service.membership) {
+        // At once, not with the next look at the state: its name is free when we say that it is out.
+        membership.standing.revoke([&word]);
+    }
     made.map(|commit| Revoked { node, name, commit }).map_err(|error| match error {
         CommitError::ReadOnly(reason) => {
             ServiceError::new(Fault::Unavailable, "read_only", format!("{reason}; nobody was revoked"))

@@ -19,6 +19,7 @@ use super::figures;
 use super::health::Health;
 use super::listeners;
 use super::membership::Membership;
+use super::others;
 use super::papers;
 use crate::artifacts::Artifacts;
 use crate::calls::{Calls, Terms};
@@ -30,10 +31,9 @@ use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
-    ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence,
-    ConvergencePeer, Drained, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry,
-    KeyPage, Leaving, Location, Node, NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Rotated,
-    Service, ServiceError, StateEntry, StateStatus, Status, Workload,
+    ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence, Drained,
+    EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving, Node,
+    NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus, Status, Workload,
 };
 use crate::store::Store;
 use crate::view::StateView;
@@ -67,29 +67,9 @@ pub(super) struct AgentService {
 }
 
 impl AgentService {
-    fn all_members(&self) -> Vec<Member> {
+    pub(super) fn all_members(&self) -> Vec<Member> {
         let now = self.view.now();
         self.members.with(|members| members.all(now))
-    }
-
-    fn peers(&self, members: &[Member]) -> Vec<Peer> {
-        let now = self.view.now();
-        let known = self.view.read(|replica| replica.peers(now));
-        let links = self.net.peers();
-        let peer = |view: selvedge_sync::replica::PeerView| {
-            let record =
-                members.iter().find(|member| member.node == view.node).and_then(|member| member.record.as_ref());
-            let link = links.iter().find(|link| link.node == view.node);
-            Peer {
-                node: view.node,
-                name: record.map_or_else(String::new, |record| record.name.clone()),
-                rtt_ms: link.and_then(|link| link.rtt).map(|rtt| rtt.as_secs_f64() * 1e3),
-                root_equal: view.root_equal,
-                lag_commits: view.root.map(|_| view.lag_commits),
-                last_sync_ms: view.synced_ms_ago,
-            }
-        };
-        known.into_iter().map(peer).collect()
     }
 }
 
@@ -97,6 +77,7 @@ impl Service for AgentService {
     fn status(&self) -> Status {
         let members = self.all_members();
         let present = members.iter().filter(|member| member.status != MemberStatus::Left).count();
+        let (peers, unreached) = others::peers(&self.view, &self.net, &members);
         let alive = members.iter().filter(|member| member.status == MemberStatus::Alive).count();
         let (me, epoch, state) = self.view.read(|replica| {
             let state = replica.state();
@@ -120,14 +101,15 @@ impl Service for AgentService {
             },
             cluster: papers::status(self.membership.as_ref(), (present, alive), epoch),
             state,
-            peers: self.peers(&members),
+            peers,
+            unreached,
             workloads: figures::statuses(&self.workloads, &self.calls, &members),
             health: self.health.report(),
         }
     }
 
     fn nodes(&self) -> Vec<Node> {
-        let mut nodes: Vec<Node> = self.all_members().into_iter().map(node).collect();
+        let mut nodes: Vec<Node> = self.all_members().into_iter().map(others::node).collect();
         nodes.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
         nodes
     }
@@ -157,7 +139,7 @@ impl Service for AgentService {
         let peer = |node: NodeId| {
             let view = known.iter().find(|peer| peer.node == node);
             let member = members.iter().find(|member| member.node == node);
-            awaited(node, view, member, self.config.state.retire_after)
+            others::awaited(node, view, member, self.config.state.retire_after)
         };
         Convergence { converged, root: root.to_string(), peers: nodes.into_iter().map(peer).collect() }
     }
@@ -328,88 +310,6 @@ impl AgentService {
     }
 }
 
-/// What convergence knows of a member that it waits for.
-fn awaited(
-    node: NodeId,
-    view: Option<&selvedge_sync::replica::PeerView>,
-    member: Option<&Member>,
-    retire_after: Duration,
-) -> ConvergencePeer {
-    let heard = view.filter(|view| view.root.is_some());
-    let is_connected = view.is_some_and(|view| view.connected);
-    let silence = member.and_then(|member| member.record.as_ref().map(|_| member.silent_ms));
-    let until = format!(
-        "it counts until it is back, or stays away for {} (state.retire_after), or is revoked",
-        humantime::format_duration(retire_after)
-    );
-    let reason = match (member.map(|member| member.status), silence) {
-        _ if is_connected => None,
-        (Some(MemberStatus::Lost), Some(ms)) => {
-            let silent = humantime::format_duration(Duration::from_secs(ms / 1_000));
-            Some(format!("silent for {silent}; what it holds is not known, so {until}"))
-        }
-        (Some(MemberStatus::Lost) | None, _) => {
-            Some(format!("not heard of since this agent started; what it holds is not known, so {until}"))
-        }
-        (Some(MemberStatus::Left), _) => Some("it has left".to_owned()),
-        (Some(MemberStatus::Alive | MemberStatus::Suspect), _) => Some("it is not connected at present".to_owned()),
-    };
-    ConvergencePeer {
-        node,
-        name: member.and_then(|member| member.record.as_ref()).map_or_else(String::new, |record| record.name.clone()),
-        status: member.map_or("unknown", |member| state_of(member.status).as_str()).to_owned(),
-        awaited: true,
-        reason,
-        root: heard.and_then(|view| view.root).map(|root| root.to_string()),
-        root_equal: view.is_some_and(|view| view.connected && view.root_equal),
-        lag_commits: heard.map(|view| view.lag_commits),
-    }
-}
-
-const fn state_of(status: MemberStatus) -> NodeState {
-    match status {
-        MemberStatus::Alive => NodeState::Alive,
-        MemberStatus::Suspect => NodeState::Suspect,
-        MemberStatus::Lost => NodeState::Lost,
-        MemberStatus::Left => NodeState::Left,
-    }
-}
-
 const fn committed(made: selvedge_sync::replica::Committed) -> Committed {
     Committed { replica: made.dot.replica, seq: made.dot.seq, hlc: made.hlc }
-}
-
-fn node(member: Member) -> Node {
-    let draining = member.record.as_ref().is_some_and(|record| record.draining);
-    let status = match state_of(member.status) {
-        NodeState::Alive if draining => NodeState::Draining,
-        state => state,
-    };
-    let Some(record) = member.record else {
-        return Node {
-            id: member.node,
-            name: String::new(),
-            region: String::new(),
-            location: None,
-            capabilities: Vec::new(),
-            resources: None,
-            load: None,
-            status,
-        };
-    };
-    Node {
-        id: member.node,
-        name: record.name,
-        region: record.region.unwrap_or_default(),
-        location: record.location.map(|place| Location { lat: place.lat, lon: place.lon }),
-        capabilities: record.capabilities.into_iter().collect(),
-        resources: Some(Resources {
-            cpus: record.resources.cpu_total,
-            memory_bytes: record.resources.memory_total,
-            memory_free_bytes: record.resources.memory_free,
-            disk_free_bytes: record.resources.disk_free.unwrap_or(0),
-        }),
-        load: Some(record.load),
-        status,
-    }
 }

@@ -107,7 +107,9 @@ mod tests {
         let name = |event| match event {
             Event::Member(member) => format!("{} {}", member.name, member.status),
             Event::Placement(placement) => format!("{} {}", placement.workload, placement.phase),
-            Event::Commit(_) | Event::Reset { .. } | Event::Lagged { .. } => panic!("not of the mesh: {event:?}"),
+            Event::Commit(_) | Event::Link(_) | Event::Reset { .. } | Event::Lagged { .. } => {
+                panic!("not of the mesh: {event:?}")
+            }
         };
         events.into_iter().map(name).collect()
     }

@@ -48,6 +48,10 @@
     });
   };
 
+  const link = (peer) => {
+    const state = peer?.link?.state || "none";
+    return [state, { connected: "good", refused: "bad" }[state] ?? "warn"];
+  };
   const members = (status, nodes) => {
     const peers = new Map(status.peers.map((peer) => [peer.node, peer]));
     const known = new Set(nodes.map((node) => node.id));
@@ -57,7 +61,7 @@
       const self = node.id === status.node.id, peer = peers.get(node.id);
       const state = { alive: "good", suspect: "warn", unknown: "warn" }[node.status] ?? "bad";
       return [
-        [node.name], [self ? `${node.status}, this host` : node.status, state], [node.region || none],
+        [node.name], [self ? `${node.status}, this host` : node.status, state], self ? [none] : link(peer), [node.region || none],
         [node.load == null ? none : `${Math.round(node.load * 100)} %`],
         [node.resources ? bytes(node.resources.memory_free_bytes) : none],
         [self ? none : millis(peer?.rtt_ms)],

@@ -104,6 +104,8 @@ impl Service for Fake {
                     root_equal: false,
                     lag_commits: Some(17),
                     last_sync_ms: Some(120),
+                    status: "suspect".into(),
+                    link: Link { state: "connected".into(), ..Link::default() },
                 },
                 Peer {
                     node: NodeId([9; 32]),
@@ -112,8 +114,16 @@ impl Service for Fake {
                     root_equal: false,
                     lag_commits: None,
                     last_sync_ms: None,
+                    status: "dead".into(),
+                    link: Link {
+                        state: "resting".into(),
+                        reason: Some(HOSTILE.into()),
+                        next_try_ms: Some(12_000),
+                        ..Link::default()
+                    },
                 },
             ],
+            unreached: vec![],
             workloads: vec![workload_status("combat"), workload_status("prediction")],
             health: Health { ok: false, reasons: vec!["no bootstrap peer answers: 127.0.0.1:7400".into()] },
         }

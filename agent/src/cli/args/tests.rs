@@ -15,7 +15,7 @@ fn the_grammar_is_sound() {
 #[test]
 fn what_works_is_in_the_help_and_nothing_else() {
     let names: Vec<_> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    let expect = "demo init invite join run status nodes peers workloads deploy undeploy call explain get put watch converged drain leave revoke rotate-authority check-config version";
+    let expect = "demo init invite invitations join run status nodes peers workloads deploy undeploy call explain get put watch converged drain leave revoke rotate-authority check-config version";
     assert_eq!(names.join(" "), expect);
 }
 
