@@ -1,0 +1,63 @@
+//! Listens to what an agent tells of the others, from beginning to end.
+
+use std::io::BufRead as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use crate::door::Door;
+
+/// What one agent has said of members, in order.
+#[derive(Clone, Debug)]
+pub struct Witness(Arc<Mutex<Vec<(String, String)>>>);
+
+impl Witness {
+    /// Begins to listen. Ends with the agent.
+    ///
+    /// # Panics
+    /// The agent does not tell.
+    #[must_use]
+    pub fn start(door: &Door) -> Self {
+        let heard = Self(Arc::default());
+        let told = Arc::clone(&heard.0);
+        let events = door.events().expect("an agent tells what happens");
+        std::thread::spawn(move || {
+            let mut is_member = false;
+            for line in events.lines().map_while(Result::ok) {
+                match line.split_once(": ").or_else(|| line.split_once(':')) {
+                    Some(("event", name)) => is_member = name == "member",
+                    Some(("data", data)) if is_member => {
+                        let data: Value = serde_json::from_str(data).unwrap_or_default();
+                        let text = |field: &str| data[field].as_str().unwrap_or_default().to_owned();
+                        told.lock().unwrap_or_else(PoisonError::into_inner).push((text("name"), text("status")));
+                    }
+                    _ => {}
+                }
+            }
+        });
+        heard
+    }
+
+    /// Everything that was told, as name and status.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who was called lost at some time.
+    #[must_use]
+    pub fn lost(&self) -> Vec<String> {
+        let is_lost = |status: &str| ["dead", "lost"].contains(&status);
+        let mut names: Vec<_> =
+            self.all().into_iter().filter(|(_, status)| is_lost(status)).map(|(name, _)| name).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The last word on somebody.
+    #[must_use]
+    pub fn last(&self, name: &str) -> Option<String> {
+        self.all().into_iter().rev().find(|(of, _)| of == name).map(|(_, status)| status)
+    }
+}
