@@ -7,6 +7,7 @@ pub mod traffic;
 pub mod witness;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,12 @@ pub struct Field {
 #[must_use]
 pub fn name(host: usize) -> String {
     format!("host-{host}")
+}
+
+/// Whether a word on a member says that nothing is expected of it any more.
+#[must_use]
+pub fn is_lost(status: &str) -> bool {
+    ["dead", "lost"].contains(&status)
 }
 
 impl Field {
@@ -162,6 +169,12 @@ impl Field {
         Door::new(&self.folder.path().join(format!("{}.sock", name(host))))
     }
 
+    /// A folder that goes with the field.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The doors of some hosts.
     #[must_use]
     pub fn doors(&self, hosts: &[usize]) -> Vec<Door> {
@@ -224,6 +237,26 @@ impl Field {
         let answer = self.door(host).ask("GET", "/metrics", "").expect("metrics");
         let found = answer.body.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
         found.unwrap_or_else(|| panic!("no {series} in\n{}", answer.body))
+    }
+
+    /// What an agent believes of another, in a word; empty when it does not know it.
+    ///
+    /// # Panics
+    /// It does not answer.
+    #[must_use]
+    pub fn belief(&self, host: usize, of: usize) -> String {
+        let nodes = self.door(host).get("/v1/nodes").expect("an agent lists the members");
+        let nodes = nodes.as_array().expect("a list");
+        let node = nodes.iter().find(|node| node["name"] == json!(name(of)));
+        node.and_then(|node| node["status"].as_str()).unwrap_or_default().to_owned()
+    }
+
+    /// Waits until some have given up others.
+    pub fn await_lost(&self, by: &[usize], lost: &[usize]) {
+        for (host, of) in by.iter().flat_map(|host| lost.iter().map(move |of| (*host, *of))) {
+            let what = format!("{} gives up {}", name(host), name(of));
+            eventually(&what, PATIENCE, || is_lost(&self.belief(host, of)).then_some(()));
+        }
     }
 
     /// Waits until `count` members are alive in the eyes of each of `hosts`.

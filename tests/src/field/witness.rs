@@ -1,11 +1,14 @@
 //! Listens to what an agent tells of the others, from beginning to end.
 
+use std::collections::BTreeSet;
 use std::io::BufRead as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
+use super::{PATIENCE, is_lost};
 use crate::door::Door;
+use crate::wait::eventually;
 
 /// What one agent has said of members, in order.
 #[derive(Clone, Debug)]
@@ -47,17 +50,15 @@ impl Witness {
     /// Who was called lost at some time.
     #[must_use]
     pub fn lost(&self) -> Vec<String> {
-        let is_lost = |status: &str| ["dead", "lost"].contains(&status);
-        let mut names: Vec<_> =
-            self.all().into_iter().filter(|(_, status)| is_lost(status)).map(|(name, _)| name).collect();
-        names.sort();
-        names.dedup();
-        names
+        let lost = self.all().into_iter().filter(|(_, status)| is_lost(status)).map(|(name, _)| name);
+        lost.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// The last word on somebody.
-    #[must_use]
-    pub fn last(&self, name: &str) -> Option<String> {
-        self.all().into_iter().rev().find(|(of, _)| of == name).map(|(_, status)| status)
+    /// Waits until the last word on somebody is that it is there.
+    pub fn await_return(&self, name: &str) {
+        eventually(&format!("it is told that {name} is back"), PATIENCE, || {
+            let last = self.all().into_iter().rev().find(|(of, _)| of == name)?.1;
+            (last != "suspect" && !is_lost(&last)).then_some(())
+        });
     }
 }

@@ -4,4 +4,7 @@
 //! of the others is true. One field at a time; skipped, with the reason printed, where there are no namespaces.
 
 mod cuts;
+mod outcasts;
+mod restarts;
 mod shapes;
+mod stalls;
