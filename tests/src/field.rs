@@ -24,6 +24,9 @@ use crate::wait::eventually;
 /// How long anything may take that is bound to happen. Back-off is half a minute at most; the rest is for busy machines.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long after the start of an agent it has certainly kept who was there from the first second on.
+const REMEMBERED_AFTER_S: u64 = 4;
+
 /// Whose turn it is.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -218,6 +221,18 @@ impl Field {
     /// # Panics
     /// It is not taken.
     pub fn put(&self, host: usize, key: &str, operation: &Value) {
+        self.post(host, key, operation);
+    }
+
+    /// Writes to a key, and returns when that is on disk, with all that this agent wrote before.
+    ///
+    /// # Panics
+    /// It is not taken.
+    pub fn put_durably(&self, host: usize, key: &str, operation: &Value) {
+        self.post(host, &format!("{key}?durable=true"), operation);
+    }
+
+    fn post(&self, host: usize, key: &str, operation: &Value) {
         let answer = self.door(host).ask("POST", &format!("/v1/state/{key}"), &operation.to_string());
         assert!(answer.as_ref().is_ok_and(|answer| answer.status == 200), "{}: {key}: {answer:?}", name(host));
     }
@@ -267,6 +282,14 @@ impl Field {
         }
     }
 
+    /// Waits until all that run have kept on disk where the others are: they look every second, and write soon after.
+    pub fn await_remembered(&self) {
+        for host in self.running() {
+            let is_grown = || self.status(host)["node"]["uptime_s"].as_u64() >= Some(REMEMBERED_AFTER_S);
+            eventually("it has been there for a while", PATIENCE, || is_grown().then_some(()));
+        }
+    }
+
     /// Waits until all that run know each other, agree and are well.
     ///
     /// # Panics
@@ -281,6 +304,15 @@ impl Field {
             assert_eq!(answer.status, 200, "{}: {}\n{}", name(*host), answer.body, self.log(*host));
             eventually("it is well", PATIENCE, || (self.status(*host)["health"]["ok"] == json!(true)).then_some(()));
         }
+    }
+
+    /// Whether an agent says that it agrees with all members.
+    ///
+    /// # Panics
+    /// It does not answer.
+    #[must_use]
+    pub fn claims_agreement(&self, host: usize) -> bool {
+        self.door(host).get("/v1/convergence").expect("an answer")["converged"] == json!(true)
     }
 
     /// Ends the traffic, and waits until all agree and hold all that was written, by one root.

@@ -25,6 +25,8 @@ pub struct Wires {
     pub cut: BTreeSet<(usize, usize)>,
     /// No UDP gets through from the first to the second, and so no QUIC.
     pub tcp_only: BTreeSet<(usize, usize)>,
+    /// No TCP gets through from the first to the second.
+    pub quic_only: BTreeSet<(usize, usize)>,
     /// Of a thousand packets, how many are lost at random.
     pub lost_per_mille: u32,
 }
@@ -62,6 +64,13 @@ impl Wires {
         self
     }
 
+    /// The same, and two have no TCP between them.
+    #[must_use]
+    pub fn by_quic(mut self, one: usize, other: usize) -> Self {
+        self.quic_only.extend([(one, other), (other, one)]);
+        self
+    }
+
     /// Everything arrives but for some packets.
     #[must_use]
     pub fn losing(per_mille: u32) -> Self {
@@ -75,7 +84,9 @@ impl Wires {
         let pairs = |pairs: &BTreeSet<(usize, usize)>| {
             pairs.iter().map(|(from, to)| format!("\"p{from}\" . \"p{to}\"")).collect::<Vec<_>>().join(", ")
         };
-        for (set, what) in [(&self.cut, "ether type ip"), (&self.tcp_only, "ip protocol udp")] {
+        let kinds =
+            [(&self.cut, "ether type ip"), (&self.tcp_only, "ip protocol udp"), (&self.quic_only, "ip protocol tcp")];
+        for (set, what) in kinds {
             if !set.is_empty() {
                 writeln!(rules, "iifname . oifname {{ {} }} {what} drop", pairs(set)).expect("a string takes all");
             }
@@ -155,7 +166,7 @@ impl Hosts {
     /// The system refuses.
     pub fn plug(&self, host: usize, is_in: bool) {
         let state = if is_in { "up" } else { "down" };
-        ip(&["-n", &self.hub(), "link", "set", &format!("p{host}"), state]).expect("a link of ours can be set");
+        ip(&["-n", &self.name(host), "link", "set", "eth0", state]).expect("a link of ours can be set");
     }
 
     fn set(&self, wires: &Wires) -> Result<(), String> {
@@ -231,9 +242,10 @@ mod tests {
     fn members_of_two_groups_are_the_way_between_them() {
         let wires = Wires::groups(&[&[0, 1], &[1, 2]]);
         assert_eq!(wires.cut, BTreeSet::from([(0, 2), (2, 0)]));
-        let filter = wires.without(1, 0).by_tcp(1, 2).filter();
+        let filter = wires.without(1, 0).by_tcp(1, 2).by_quic(0, 1).filter();
         assert!(filter.contains(r#"{ "p0" . "p2", "p1" . "p0", "p2" . "p0" } ether type ip drop"#), "{filter}");
         assert!(filter.contains(r#"{ "p1" . "p2", "p2" . "p1" } ip protocol udp drop"#), "{filter}");
+        assert!(filter.contains(r#"{ "p0" . "p1", "p1" . "p0" } ip protocol tcp drop"#), "{filter}");
         assert!(Wires::losing(50).filter().contains("numgen random mod 1000 < 50 drop"));
     }
 }

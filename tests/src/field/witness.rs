@@ -54,11 +54,11 @@ impl Witness {
         lost.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Waits until the last word on somebody is that it is there.
+    /// Waits until the last word on somebody, if there was any, is that it is there.
     pub fn await_return(&self, name: &str) {
         eventually(&format!("it is told that {name} is back"), PATIENCE, || {
-            let last = self.all().into_iter().rev().find(|(of, _)| of == name)?.1;
-            (last != "suspect" && !is_lost(&last)).then_some(())
+            let last = self.all().into_iter().rev().find(|(of, _)| of == name);
+            last.is_none_or(|(_, last)| last != "suspect" && !is_lost(&last)).then_some(())
         });
     }
 }

@@ -27,6 +27,9 @@ fn halves_go_on_by_themselves_and_become_one() {
             (field.value(host, "orset/side") == json!([side])).then_some(())
         });
     }
+    for host in field.running() {
+        assert!(!field.claims_agreement(host), "{} cannot know what the other half holds", name(host));
+    }
     field.hosts.wire(&Wires::default());
     field.await_alive(&field.running(), 5);
     field.note("healed");
@@ -40,33 +43,41 @@ fn halves_go_on_by_themselves_and_become_one() {
     // Each half has said that the other was gone and came back, and nothing of its own.
     assert_eq!(witness.lost(), many.map(name), "{:?}", witness.all());
     assert_eq!(other_witness.lost(), few.map(name), "{:?}", other_witness.all());
-    many.map(|host| witness.await_return(&name(host)));
-    few.map(|host| other_witness.await_return(&name(host)));
+    for (witness, hosts) in [(&witness, &many[..]), (&other_witness, &few[..])] {
+        hosts.iter().for_each(|host| witness.await_return(&name(*host)));
+    }
     field.note("done");
 }
+
+/// Who is linked over TCP, and who over QUIC. The first of each will hear the second, and not be heard by it.
+const PAIRS: [(usize, usize); 2] = [(0, 4), (1, 3)];
 
 #[test]
 fn who_is_not_heard_by_one_is_heard_through_the_others() {
     let Some(mut field) = Field::try_whole(5) else { return };
-    // Of the pairs 0 and 4, and 1 and 3, the former has no QUIC: these two have to find each other anew, over TCP.
-    let by_tcp = Wires::default().by_tcp(0, 4);
-    field.hosts.wire(&by_tcp);
-    field.kill(&[4]);
+    // 0 and 4 have no QUIC between them, 1 and 3 no TCP: they have to find each other anew by what there is.
+    let transports = Wires::default().by_tcp(0, 4).by_quic(1, 3);
+    field.hosts.wire(&transports);
+    field.kill(&[3, 4]);
     field.start_all();
-    eventually("they are linked over TCP", PATIENCE, || (field.linked(0, 4) && field.linked(4, 0)).then_some(()));
+    for (one, other) in PAIRS {
+        eventually("they are linked", PATIENCE, || {
+            (field.linked(one, other) && field.linked(other, one)).then_some(())
+        });
+    }
     field.await_whole();
-    field.note("linked over TCP");
+    field.note("linked over TCP, and over QUIC");
     let witnesses: Vec<Witness> = field.running().iter().map(|host| Witness::start(&field.door(*host))).collect();
     let traffic = Traffic::start("deaf", &field.doors(&field.running()));
     // From now on 3 and 4 do not hear 1 and 0, by whom they are heard.
-    field.hosts.wire(&by_tcp.clone().without(1, 3).without(0, 4));
-    for (one, other) in [(1, 3), (0, 4)] {
+    field.hosts.wire(&PAIRS.into_iter().fold(transports, |wires, (one, other)| wires.without(one, other)));
+    for (one, other) in PAIRS {
         for (host, to) in [(one, other), (other, one)] {
             let what = format!("{} knows that its link to {} is no use", name(host), name(to));
             eventually(&what, PATIENCE, || (!field.linked(host, to)).then_some(()));
+            field.note(&what);
         }
     }
-    field.note("the cuts are noticed");
     for (host, to) in [(0, 4), (4, 0), (1, 3), (3, 1)] {
         let key = format!("gset/from-{host}");
         field.put(host, &key, &json!({"add": ["a word"]}));
@@ -76,7 +87,7 @@ fn who_is_not_heard_by_one_is_heard_through_the_others() {
     field.await_alive(&field.running(), 5);
     field.note("news goes round the cuts");
     field.hosts.wire(&Wires::default());
-    for (host, to) in [(1, 3), (0, 4)] {
+    for (host, to) in PAIRS {
         eventually("the links are back", PATIENCE, || (field.linked(host, to) && field.linked(to, host)).then_some(()));
     }
     field.note("healed");

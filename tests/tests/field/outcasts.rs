@@ -2,7 +2,7 @@
 
 use selvedge_tests::field::{PATIENCE, Traffic, name};
 use selvedge_tests::netns::Wires;
-use selvedge_tests::{Field, eventually};
+use selvedge_tests::{Field, Launch, eventually};
 use serde_json::{Value, json};
 
 /// Who is revoked while it is cut off, with another that is not.
@@ -62,15 +62,38 @@ fn the_revoked_and_the_expired_are_refused_everywhere() {
     field.put(4, "gset/honest", &json!({"add": ["after"]}));
     // What it writes now goes nowhere; whether it still takes writes is its own affair.
     drop(field.door(REVOKED).ask("POST", "/v1/state/gset/stolen", &json!({"add": ["after"]}).to_string()));
+    for host in members {
+        eventually("what members write arrives", PATIENCE, || {
+            (field.value(host, "gset/honest") != Value::Null).then_some(())
+        });
+    }
+    let _: Launch = field.stop(REVOKED);
 
+    let late = members
+        .iter()
+        .fold(late, |launch, host| launch.with(&["--bootstrap", &format!("{}:7412", field.hosts.address(*host))]));
     field.run(EXPIRED, late);
     eventually("its certificate has expired", PATIENCE, || {
-        field.status(EXPIRED)["health"]["reasons"].to_string().contains("certificate has expired").then_some(())
+        field.status(EXPIRED)["health"]["reasons"].to_string().contains("expired").then_some(())
     });
-    let before: u64 = members.iter().map(|host| refused(&field, *host)).sum();
-    field.note("expired");
-    eventually("it is refused", PATIENCE, || {
-        (members.iter().map(|host| refused(&field, *host)).sum::<u64>() > before).then_some(())
-    });
-    let _ = traffic;
+    let before = members.map(|host| refused(&field, host));
+    for (host, before) in members.iter().zip(before) {
+        eventually(&format!("{} refuses it", name(*host)), PATIENCE, || {
+            (refused(&field, *host) > before).then_some(())
+        });
+        assert!(!lists(&field, *host, EXPIRED), "{} lists it", name(*host));
+    }
+    assert_eq!(field.alive(EXPIRED), 1);
+    assert_eq!(field.value(EXPIRED, "gset/honest"), Value::Null, "it was told something");
+    field.note("the expired is refused");
+
+    // A new certificate is the way back in, with the data that it has.
+    let launch = field.stop(EXPIRED);
+    field.run(EXPIRED, launch.invited_by(field.agent(0)));
+    field.await_alive(&field.running(), 5);
+    field.settle(traffic);
+    for host in field.running() {
+        assert_eq!(field.value(host, "gset/stolen"), json!(["before anybody knew"]), "{}", name(host));
+    }
+    field.note("done");
 }

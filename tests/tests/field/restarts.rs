@@ -1,6 +1,6 @@
 //! Agents that start again: all at once where nearly all addresses have changed, and one among many.
 
-use selvedge_tests::field::{PATIENCE, Traffic};
+use selvedge_tests::field::{PATIENCE, Traffic, name};
 use selvedge_tests::{Field, eventually};
 use serde_json::{Value, json};
 
@@ -13,7 +13,13 @@ fn all_restart_with_stale_addresses_and_find_each_other() {
     let traffic = Traffic::start("before", &field.doors(&field.running()));
     eventually("there is something to lose", PATIENCE, || (traffic.taken() >= 200).then_some(()));
     field.settle(traffic);
+    let taken = field.value(0, "gcounter/before").as_u64().expect("a counter");
+    field.await_remembered();
     let all = field.running();
+    for host in &all {
+        // What a writer said before is on its disk with this.
+        field.put_durably(*host, "gset/sealed", &json!({"add": [name(*host)]}));
+    }
     field.kill(&all);
     // All but one are elsewhere now, the one too that the tokens named.
     for host in [0, 1, 3, 4] {
@@ -25,6 +31,10 @@ fn all_restart_with_stale_addresses_and_find_each_other() {
     field.await_alive(&all, 5);
     field.note("all have found each other");
     field.settle(traffic);
+    for host in &all {
+        field.holds(*host, "before", taken);
+        assert_eq!(field.value(*host, "gset/sealed"), json!(all.iter().map(|host| name(*host)).collect::<Vec<_>>()));
+    }
     for (one, other) in [(0, 1), (3, 4), (4, 0)] {
         assert!(field.linked(one, other), "those who have moved reach each other");
     }

@@ -32,11 +32,12 @@ fn a_stalled_host_holds_up_nobody_and_accuses_nobody() {
     field.await_alive(&all, 5);
     field.note("it is back");
     field.settle(traffic);
-    others.map(|host| witnesses[&host].await_return(&name(2)));
-    for (host, witness) in witnesses {
-        // The one that stalled has heard of nobody in the meantime. That was its own fault, and it does not blame the others.
-        let expect: &[String] = if host == 2 { &[] } else { &[name(2)] };
-        assert_eq!(witness.lost(), expect, "{} said: {:?}", name(host), witness.all());
+    others.iter().for_each(|host| witnesses[host].await_return(&name(2)));
+    for host in others {
+        let witness = &witnesses[&host];
+        assert_eq!(witness.lost(), [name(2)], "{} said: {:?}", name(host), witness.all());
+        // The one that stalled has heard of nobody in the meantime, and finds out that this was its own fault.
+        witnesses[&2].await_return(&name(host));
     }
     field.note("done");
 }
