@@ -1,7 +1,7 @@
 //! Listens to what an agent tells of the others, from beginning to end.
 
 use std::collections::BTreeSet;
-use std::io::BufRead as _;
+use std::io::BufRead;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -22,23 +22,32 @@ impl Witness {
     #[must_use]
     pub fn start(door: &Door) -> Self {
         let heard = Self(Arc::default());
-        let told = Arc::clone(&heard.0);
-        let events = door.events().expect("an agent tells what happens");
+        let (listener, door) = (heard.clone(), door.clone());
+        let mut events = door.events().expect("an agent tells what happens");
         std::thread::spawn(move || {
-            let mut is_member = false;
-            for line in events.lines().map_while(Result::ok) {
-                match line.split_once(": ").or_else(|| line.split_once(':')) {
-                    Some(("event", name)) => is_member = name == "member",
-                    Some(("data", data)) if is_member => {
-                        let data: Value = serde_json::from_str(data).unwrap_or_default();
-                        let text = |field: &str| data[field].as_str().unwrap_or_default().to_owned();
-                        told.lock().unwrap_or_else(PoisonError::into_inner).push((text("name"), text("status")));
-                    }
-                    _ => {}
-                }
+            loop {
+                listener.listen(events);
+                // Who was stalled has more to tell than fits, and says so: what it says from now on is still worth hearing.
+                let Ok(again) = door.events() else { return };
+                events = again;
             }
         });
         heard
+    }
+
+    fn listen(&self, events: impl BufRead) {
+        let mut is_member = false;
+        for line in events.lines().map_while(Result::ok) {
+            match line.split_once(':').map(|(field, value)| (field, value.trim_start())) {
+                Some(("event", name)) => is_member = name == "member",
+                Some(("data", data)) if is_member => {
+                    let data: Value = serde_json::from_str(data).unwrap_or_default();
+                    let text = |field: &str| data[field].as_str().unwrap_or_default().to_owned();
+                    self.0.lock().unwrap_or_else(PoisonError::into_inner).push((text("name"), text("status")));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Everything that was told, as name and status.
