@@ -18,6 +18,7 @@ mod backlog;
 mod behaviour;
 mod bucket;
 mod channel;
+mod closing;
 mod conduct;
 mod counters;
 mod desk;

@@ -293,6 +293,16 @@ impl Agent {
         self.launch.clone()
     }
 
+    /// Stalls it, as a host does that swaps or whose hypervisor looks elsewhere: it does nothing, and its connections stay.
+    pub fn stall(&self) {
+        signal("-STOP", self.child.id());
+    }
+
+    /// Lets it go on where it was stalled.
+    pub fn resume(&self) {
+        signal("-CONT", self.child.id());
+    }
+
     /// Asks it to stop and waits until it has; gives its exit code too.
     ///
     /// # Panics

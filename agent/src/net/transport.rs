@@ -15,6 +15,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{dns, noise, quic, tcp, yamux};
 
+use super::closing::Closing;
 use super::doorkeeper;
 use super::gate::{Gate, GateError, Role};
 
@@ -77,7 +78,7 @@ fn encrypted(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, io::E
         .authenticate(noise::Config::new(keypair).map_err(io::Error::other)?)
         .multiplex(mux)
         .timeout(SETUP_TIMEOUT)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+        .map(|(peer, muxer), _| (peer, Closing::bounded(StreamMuxerBox::new(muxer))));
 
     let mut config = quic::Config::new(keypair);
     config.handshake_timeout = SETUP_TIMEOUT;
