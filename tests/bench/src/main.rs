@@ -5,11 +5,15 @@
 mod agent;
 mod apply;
 mod child;
+mod copies;
 mod disk;
 mod durable;
 mod engines;
 mod entropy;
+mod fanout;
+mod field;
 mod fill;
+mod hop;
 mod idle;
 mod memory;
 mod mesh;
@@ -48,7 +52,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 9] = [
+const BENCHES: [(&str, &str, Run); 12] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -58,6 +62,9 @@ const BENCHES: [(&str, &str, Run); 9] = [
     ("restart", "start with 100,000 keys, against reading and hashing the files", restart::run),
     ("memory", "resident memory per key", |_| memory::run()),
     ("idle", "idling among 1,000 members, against 100", |_| idle::run()),
+    ("hop", "one hop, written here and readable there, against a raw libp2p stream and gossipsub", hop::run),
+    ("fanout", "written here and readable on 15 others, against gossipsub and chitchat", fanout::run),
+    ("copies", "copies of a payload received per member", copies::run),
 ];
 
 #[derive(Serialize)]
