@@ -6,7 +6,9 @@
 pub(crate) mod agents;
 pub(crate) mod board;
 pub(crate) mod chit;
+pub(crate) mod frames;
 pub(crate) mod swarm;
+pub(crate) mod swim;
 
 
 use anyhow::Result;

@@ -13,6 +13,7 @@ use anyhow::Result;
 
 use crate::field::Wire;
 use crate::field::agents::Agents;
+use crate::field::frames::Frames;
 use crate::field::swarm::{Nodes, Speech};
 use crate::report::{Goal, Row};
 use crate::sample::{Pair, percentile};
@@ -35,6 +36,10 @@ pub(crate) const MEMORY: &str = "/dev/shm";
 enum Way {
     Ours(Agents),
     Theirs(Nodes),
+    /// A part of ours: the network without the agents.
+    Frames(Frames),
+    /// A part of ours: until the commit is durable where it was made, and pushed from there.
+    Here(Agents),
 }
 
 impl Way {
@@ -42,6 +47,8 @@ impl Way {
         let took = match self {
             Self::Ours(agents) => agents.once(0, number, 1),
             Self::Theirs(nodes) => nodes.once(0, number, 1),
+            Self::Frames(frames) => frames.once(number),
+            Self::Here(agents) => agents.durable(0, number),
         };
         Ok(took?.as_secs_f64() * 1e6)
     }
@@ -69,6 +76,8 @@ fn over(wire: Wire, disk: &Path) -> Result<Vec<Row>> {
         Way::Theirs(Nodes::start(2, wire, Speech::Stream)?),
         Way::Theirs(gossip(true)?),
         Way::Theirs(gossip(false)?),
+        Way::Frames(Frames::start(wire)?),
+        Way::Here(Agents::start(Path::new(MEMORY), 1, wire)?),
     ]
     .into_iter()
     .map(|way| Lane { way, blocks: Vec::new() })
@@ -87,7 +96,7 @@ fn over(wire: Wire, disk: &Path) -> Result<Vec<Row>> {
             }
         }
     }
-    let [ours, durable, stream, signed, anonymous] = &lanes[..] else { unreachable!("there are five") };
+    let [ours, durable, stream, signed, anonymous, frames, here] = &lanes[..] else { unreachable!("all are above") };
     let word = wire.word();
     let ratio = |what: &str, ours: &Lane, peer: &Lane, name: &str, share: f64| {
         let what = format!("{word}, {what}, p{:.0}", share * 100.0);
@@ -100,6 +109,8 @@ fn over(wire: Wire, disk: &Path) -> Result<Vec<Row>> {
         rows.push(ratio("ours against gossipsub", ours, signed, "gossipsub", share).goal(goal(0.7)));
         rows.push(ratio("ours against gossipsub, unsigned", ours, anonymous, "gossipsub", share));
         rows.push(ratio("ours on a disk against a raw stream", durable, stream, "stream", share));
+        rows.push(ratio("our network alone against a raw stream", frames, stream, "stream", share));
+        rows.push(ratio("a commit that is durable here, in memory", here, stream, "stream", share));
     }
     Ok(rows)
 }

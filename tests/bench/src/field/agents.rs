@@ -93,6 +93,23 @@ impl Agents {
         self.clock.time(number, from, watchers, || writer.write(number, self.clock.board()))
     }
 
+    /// Writes at one of them and waits until the commit is durable there.
+    pub(crate) fn durable(&self, at: usize, number: u64) -> Result<Duration> {
+        let member = &self.members[at];
+        let driver = member.inside.driver.clone();
+        let board = self.clock.board();
+        self.clock.time(number, at, 1, || {
+            let _task = member.runtime().spawn(async move {
+                board.begin();
+                match driver.commit(vec![change(number)], None, true).await {
+                    // What the writer's own reader sees does not count; the disk stands in for a place of its own.
+                    Ok(_) => board.seen(usize::MAX, number),
+                    Err(error) => eprintln!("a write was refused: {error}"),
+                }
+            });
+        })
+    }
+
     /// Writes at `from` and waits until it is readable at all others.
     pub(crate) fn everywhere(&self, from: usize, number: u64) -> Result<Duration> {
         self.once(from, number, self.members.len() - 1)
@@ -149,9 +166,8 @@ impl Member {
     fn write(&self, number: u64, board: Board) {
         let driver = self.inside.driver.clone();
         let _task = self.runtime().spawn(async move {
-            let change = Change::Put(vec![(FIELD.to_owned(), Scalar::Bytes(payload(number)))]);
             board.begin();
-            if let Err(error) = driver.commit(vec![(key(), change)], None, false).await {
+            if let Err(error) = driver.commit(vec![change(number)], None, false).await {
                 eprintln!("a write was refused: {error}");
             }
         });
@@ -196,4 +212,8 @@ impl Drop for Member {
 /// Everybody writes the same key.
 fn key() -> Key {
     Key::new(Kind::LwwMap, "bench").expect("a name within bounds")
+}
+
+fn change(number: u64) -> (Key, Change) {
+    (key(), Change::Put(vec![(FIELD.to_owned(), Scalar::Bytes(payload(number)))]))
 }
