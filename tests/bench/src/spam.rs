@@ -106,7 +106,7 @@ fn pair(ours: &[Vec<f64>], peer: &[Vec<f64>], share: f64) -> Pair {
 fn frames(replica: &Replica) -> Vec<Vec<u8>> {
     let stream = Stream::global(replica.me());
     let commits = (1..=COMMITS).filter_map(|seq| replica.log().get(&stream, seq).cloned()).collect();
-    let page = Message::Commits { batches: vec![Batch { stream, first: 1, commits }], more: false };
+    let page = Message::Commits { batches: vec![Batch { stream, first: 1, commits }], more: false, hops: None };
     vec![page.encode(), vec![0xff; 1_024]]
 }
 

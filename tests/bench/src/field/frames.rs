@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use selvedge::net::{Admission, Lane, Net, NetConfig, NetEvent, Refused};
+use selvedge::net::{Admission, Lane, Net, NetConfig, NetEvent, NetEvents, Refused};
 use selvedge_sync::id::NodeId;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::Receiver;
 
 use super::board::{Board, Clock};
 use super::{Wire, number, payload, runtime};
@@ -80,7 +79,7 @@ fn start(place: usize, bootstrap: Vec<String>, board: Board) -> Result<(Net, Run
     Ok((net, runtime))
 }
 
-async fn listen(mut events: Receiver<NetEvent>, place: usize, board: Board) {
+async fn listen(mut events: NetEvents, place: usize, board: Board) {
     while let Some(event) = events.recv().await {
         if let NetEvent::Message { bytes, .. } = event
             && let Some(number) = number(&bytes)
