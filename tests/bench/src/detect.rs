@@ -49,8 +49,10 @@ pub(crate) fn run(_: &Path) -> Result<Vec<Row>> {
             pair.note(1, ours.as_secs_f64() * 1e3, peer.as_secs_f64() * 1e3);
         }
     }
-    let mut rows =
-        vec![Row::ratio(NAME, "16 agents, one killed after another, until all call it lost", &pair, "foca", "ms").goal(Goal::AtMost(1.0))];
+    let mut rows = vec![
+        Row::ratio(NAME, "16 agents, one killed after another, until all call it lost", &pair, "foca", "ms")
+            .goal(Goal::AtMost(1.0)),
+    ];
     let (false_alarms, stalled_lost, back) = stalled_agents()?;
     let what = |what: &str| format!("{STALLED} of {COUNT} stall for {} s: {what}", STALL.as_secs());
     rows.push(

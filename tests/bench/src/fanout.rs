@@ -64,7 +64,9 @@ pub(crate) fn run(_: &Path) -> Result<Vec<Row>> {
     for (of_share, what) in pairs.iter().zip(["p50", "p99"]) {
         for (pair, (peer, bound)) in of_share.iter().zip(peers) {
             let goal = if what == "p99" { Goal::AtMost(bound) } else { Goal::Told };
-            rows.push(Row::ratio(NAME, format!("16 agents, everywhere, {what}, against {peer}"), pair, peer, "µs").goal(goal));
+            rows.push(
+                Row::ratio(NAME, format!("16 agents, everywhere, {what}, against {peer}"), pair, peer, "µs").goal(goal),
+            );
         }
     }
     Ok(rows)

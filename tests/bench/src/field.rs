@@ -10,7 +10,6 @@ pub(crate) mod frames;
 pub(crate) mod swarm;
 pub(crate) mod swim;
 
-
 use anyhow::Result;
 use tokio::runtime::{Builder, Runtime};
 

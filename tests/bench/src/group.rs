@@ -62,7 +62,8 @@ pub(crate) fn serve_member(member: &Member) -> Result<()> {
         }
         Kind::Ping => {
             let listen = |place| swarm::listening(Wire::Quic, port(place));
-            let node = swarm::Node::start(member.place, listen(member.place), swarm::Speech::Ping, Clock::new().board())?;
+            let node =
+                swarm::Node::start(member.place, listen(member.place), swarm::Speech::Ping, Clock::new().board())?;
             (0..member.place).try_for_each(|other| node.dial(listen(other)))?;
             node.await_connected(member.count - 1)?;
             ready_until_stdin_ends();
@@ -124,7 +125,12 @@ impl Group {
     fn await_ready(&mut self) -> Result<()> {
         for member in &mut self.members {
             let mut word = [0; 6];
-            member.stdout.take().context("a member's stdout")?.read_exact(&mut word).context("a member ended at once")?;
+            member
+                .stdout
+                .take()
+                .context("a member's stdout")?
+                .read_exact(&mut word)
+                .context("a member ended at once")?;
         }
         if self.kind != Kind::Agent {
             return Ok(());

@@ -39,7 +39,8 @@ impl Frames {
         let clock = Clock::new();
         let to = start(1, Vec::new(), clock.board())?;
         let known = to.0.listen_addresses();
-        let from = start(0, known.into_iter().filter(|address| address.contains(wire.word())).collect(), clock.board())?;
+        let from =
+            start(0, known.into_iter().filter(|address| address.contains(wire.word())).collect(), clock.board())?;
         let deadline = Instant::now() + CONNECT_PATIENCE;
         while from.0.peers().is_empty() || to.0.peers().is_empty() {
             ensure!(Instant::now() < deadline, "two networks do not find each other");

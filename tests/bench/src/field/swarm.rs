@@ -122,7 +122,8 @@ impl Nodes {
 
     fn open_stream(&self) -> Result<mpsc::UnboundedSender<(u64, Board)>> {
         let [from, to] = &self.nodes[..] else { return Err(anyhow!("a stream is between two")) };
-        let mut incoming = to.control.clone().context("no streams")?.accept(STREAM).map_err(|error| anyhow!("{error}"))?;
+        let mut incoming =
+            to.control.clone().context("no streams")?.accept(STREAM).map_err(|error| anyhow!("{error}"))?;
         let board = self.clock.board();
         let _reader = to.runtime.spawn(async move {
             let (_, mut stream) = incoming.next().await?;
