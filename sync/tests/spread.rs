@@ -3,6 +3,8 @@
 
 #[path = "spread/mesh.rs"]
 mod mesh;
+#[path = "spread/rules.rs"]
+mod rules;
 
 use mesh::Mesh;
 use selvedge_sync::limits::STRAIGHT_MEMBERS_MAX;

@@ -56,10 +56,17 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let max_drift_ms = millis(config.state.max_drift);
     let retire_after_ms = millis(config.state.retire_after);
     let hash_seed = getrandom::u64().map_err(identity::IdentityError::from)?;
-    let engine = replica::Config { max_drift_ms, retire_after_ms, hash_seed, ..replica::Config::default() };
+    let broadcast_seed = config.cluster.papers.as_ref().map_or(0, |(trust, _)| seed_of(&trust.cluster().0));
+    let engine =
+        replica::Config { max_drift_ms, retire_after_ms, hash_seed, broadcast_seed, ..replica::Config::default() };
     let replica = Replica::recover(me, engine, recovered.into_recovery(me))?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
     Ok(Data { key, store, store_events, replica, remembered, office, draining, life })
+}
+
+/// What all members of a cluster have in common, and other clusters have not: the beginning of its name, which is a key.
+fn seed_of(cluster: &[u8; 32]) -> u64 {
+    cluster.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
 }
 
 /// The checkpoint is damaged: the state comes back from peers. What we wrote may be nowhere but in our log, so all that it
