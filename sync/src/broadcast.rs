@@ -113,8 +113,8 @@ impl Tree {
                     self.prune(from, stream, &mut out);
                 }
             }
-            Event::Early { from, stream, first, hops } => {
-                self.heard(from, stream, first, hops.is_some(), &mut out);
+            Event::Early { from, stream, first, through, hops } => {
+                self.heard(from, stream, through, hops.is_some(), &mut out);
                 if hops.is_some() {
                     self.miss(from, stream, first.saturating_sub(1), Some(first), seen.seq(&stream), now_ms);
                 }

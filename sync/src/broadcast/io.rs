@@ -54,6 +54,8 @@ pub enum Event {
         stream: Stream,
         /// The first of them. They are kept until the others come, or dropped.
         first: u64,
+        /// The last of them.
+        through: u64,
         /// See [`Action::Push::hops`].
         hops: Option<u8>,
     },

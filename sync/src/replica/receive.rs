@@ -74,7 +74,7 @@ impl Replica {
         }
         if batch.first > next {
             self.counters.gaps += count;
-            self.tell_tree(Tell::Early { from, stream, first: batch.first, hops }, now, out);
+            self.tell_tree(Tell::Early { from, stream, first: batch.first, through: end - 1, hops }, now, out);
             return !self.early.keep(way, batch, now);
         }
         if self.durability.is_read_only() || self.durability.owes_checkpoint() {

@@ -302,7 +302,7 @@ impl Mesh {
         }
         if first > has + 1 {
             self.members[to].early.insert((stream, first), (through, from, hops));
-            return self.handle(to, Event::Early { from: node(from), stream, first, hops });
+            return self.handle(to, Event::Early { from: node(from), stream, first, through, hops });
         }
         self.apply(from, to, stream, through, hops);
         loop {

@@ -144,7 +144,7 @@ fn what_came_too_early_is_not_asked_for_again_unless_it_was_dropped() {
     let (mut tree, mut seen) = alone();
     let from = tree.neighbours().1[0];
     seen.advance(stream(30), 3);
-    tree.handle(Event::Early { from, stream: stream(30), first: 6, hops: Some(2) }, &seen, at(100));
+    tree.handle(Event::Early { from, stream: stream(30), first: 6, through: 6, hops: Some(2) }, &seen, at(100));
     let news = vec![News { stream: stream(30), through: 8, hops: 2 }];
     tree.handle(Event::Announced { from, news }, &seen, at(110));
     let want = |through| vec![Action::Graft { to: from, wants: vec![Want { stream: stream(30), after: 3, through }] }];
@@ -277,10 +277,14 @@ fn numbers_at_the_end_of_their_range_do_no_harm() {
     assert!(tree.handle(Event::Grafted { from, wants: vec![want; 1_000] }, &seen, at(u64::MAX)).is_empty());
     let news = News { stream, through: u64::MAX, hops: u8::MAX };
     tree.handle(Event::Announced { from, news: vec![news; 1_000] }, &seen, at(u64::MAX));
-    tree.handle(Event::Early { from, stream, first: u64::MAX, hops: Some(u8::MAX) }, &seen, at(u64::MAX));
+    tree.handle(
+        Event::Early { from, stream, first: u64::MAX, through: u64::MAX, hops: Some(u8::MAX) },
+        &seen,
+        at(u64::MAX),
+    );
     assert_eq!(tree.waiting().1, 0);
     assert!(tree.counters().far_behind > 0, "{WANTED_COMMITS_MAX} commits are the most that the tree asks for");
-    tree.handle(Event::Early { from, stream, first: 0, hops: Some(0) }, &seen, at(0));
+    tree.handle(Event::Early { from, stream, first: 0, through: 0, hops: Some(0) }, &seen, at(0));
     tree.handle(Event::Fresh { from, stream, first: 0, through: 0, hops: Some(u8::MAX) }, &seen, at(0));
     tree.handle(Event::Tick, &seen, at(u64::MAX));
 }

@@ -168,7 +168,7 @@ fn what_was_announced_and_does_not_come_is_asked_for_and_what_would_not_be_taken
     member.hear(2, news(31, 5));
     member.hear(2, foreign(31, 1..=5, 3_600_000, Some(3)));
     assert_eq!(grafts(&member.pass(REFUSED_MS - 100)), 0);
-    assert!(grafts(&member.pass(300)) > 0);
+    assert!(grafts(&member.pass(600)) > 0);
     // A store that cannot write takes nothing.
     member.feed(Input::StoreFailed);
     member.hear(2, news(32, 5));
