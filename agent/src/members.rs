@@ -214,6 +214,11 @@ impl Members {
         }
     }
 
+    /// Who was put out.
+    fn put_out_for_ever(&self) -> impl Iterator<Item = &NodeId> {
+        self.out.iter()
+    }
+
     /// Drops members silent for longer than `retire_after_ms`.
     pub fn retire(&mut self, retire_after_ms: u64, now: Time) {
         let me = self.me;

@@ -303,6 +303,16 @@ impl Agent {
         signal("-CONT", self.child.id());
     }
 
+    /// Waits until it has stopped on its own; gives its exit code too.
+    ///
+    /// # Panics
+    /// It goes on.
+    #[must_use]
+    pub fn ended(mut self) -> (Launch, Option<i32>) {
+        let status = eventually("the agent ends", STOP_PATIENCE, || self.child.try_wait().expect("can be asked"));
+        (self.launch.clone(), status.code())
+    }
+
     /// Asks it to stop and waits until it has; gives its exit code too.
     ///
     /// # Panics

@@ -25,6 +25,7 @@ use super::{Announcer, Members, NodeRecord, Remembered, Sealed};
 use crate::driver::DriverHandle;
 use crate::events::{Events, Mesh};
 use crate::net::Net;
+use crate::service::{Event, MemberEvent};
 use crate::store::Store;
 use crate::view::StateView;
 
@@ -33,6 +34,9 @@ const TICKS_PER_BEAT: u64 = 10;
 
 /// How many beats lie between two digests.
 const BEATS_PER_DIGEST: u64 = 5;
+
+/// Frames that are heard between two ticks, at the most: what comes faster waits, and does not keep us from probing.
+const BURST_MAX: usize = 512;
 
 /// How long a key that two hosts were heard to use is named after it was heard last.
 const TWINS_NAMED: Duration = Duration::from_mins(10);
@@ -154,6 +158,7 @@ struct Course {
     kept: Vec<Remembered>,
     told: BTreeSet<NodeId>,
     seen_changes: u64,
+    burst: usize,
     ticks: u64,
     has_left: bool,
 }
@@ -177,13 +182,14 @@ impl Gossip {
                 // What came in while this host was stalled is heard before anybody is judged.
                 biased;
                 () = stop.cancelled() => return,
-                event = heard.recv() => match event {
+                event = heard.recv(), if course.burst < BURST_MAX => match event {
                     Some(event) => self.take(&mut course, event),
                     None => return,
                 },
                 () = self.members.changed.notified() => self.look_at_ourselves(&mut course, &beacon),
                 _ = tick.tick() => {
                     course.ticks += 1;
+                    course.burst = 0;
                     course.detector.tick(self.view.now().mono_ms);
                     if course.ticks % TICKS_PER_BEAT == 1 {
                         self.beat(&mut course, &beacon);
@@ -202,6 +208,7 @@ impl Gossip {
         Course {
             detector: Detector::new(self.net.node(), self.life, self.seed, now.mono_ms),
             exchange: Exchange::new(
+                self.life,
                 self.members.clone(),
                 self.net.clone(),
                 Xoshiro256PlusPlus::seed_from_u64(self.seed.wrapping_add(1)),
@@ -211,6 +218,7 @@ impl Gossip {
             kept: Vec::new(),
             told: BTreeSet::new(),
             seen_changes: 0,
+            burst: 0,
             ticks: 0,
             has_left: false,
         }
@@ -218,6 +226,7 @@ impl Gossip {
 
     fn take(&self, course: &mut Course, heard: Heard) {
         let now = self.view.now();
+        course.burst += 1;
         match heard {
             Heard::Up(node) => {
                 course.detector.meet(node, now.mono_ms);
@@ -234,7 +243,10 @@ impl Gossip {
         if (course.ticks / TICKS_PER_BEAT).is_multiple_of(BEATS_PER_DIGEST) {
             course.exchange.compare_with_one(now);
         }
-        self.members.with(|members| members.retire(self.retire_after_ms, now));
+        self.members.with(|members| {
+            members.retire(self.retire_after_ms, now);
+            members.put_out_for_ever().for_each(|node| course.detector.forget(*node));
+        });
         self.keep(&mut course.kept);
     }
 
@@ -243,7 +255,10 @@ impl Gossip {
         // Measuring the host reads files and asks file systems, which may take their time.
         let measured = tokio::task::block_in_place(beacon);
         let now = self.view.now();
-        let twins = course.detector.twins(now.mono_ms, TWINS_NAMED);
+        let mut twins = course.detector.twins(now.mono_ms, TWINS_NAMED);
+        if course.exchange.heard_of_a_later_life(now, TWINS_NAMED) {
+            twins.insert(self.net.node());
+        }
         let own = NodeRecord { round: course.detector.round(), twins: twins.clone(), ..measured };
         let members = self.members.with(|members| {
             members.found_twins(twins);
@@ -275,6 +290,11 @@ impl Gossip {
             })
         });
         if let Some((happened, others)) = changed {
+            for event in &happened {
+                if let Event::Member(MemberEvent { node, name, status }) = event {
+                    tracing::info!(%node, name, status, "member");
+                }
+            }
             self.events.record(happened);
             if others != course.told {
                 self.driver.members(others.clone());

@@ -4,6 +4,7 @@
 //! invariant: what one frame of another member makes this one send is bounded, and so is what it makes it remember.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom as _;
@@ -32,6 +33,9 @@ const AGE_MAX_MS: u64 = 86_400_000;
 
 /// Says and hears.
 pub(super) struct Exchange {
+    life: u64,
+    /// When a record of ours was last heard that we have not made: of a later life than this one.
+    later_life_ms: Option<u64>,
     members: SharedMembers,
     net: Net,
     rng: Xoshiro256PlusPlus,
@@ -43,8 +47,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(members: SharedMembers, net: Net, rng: Xoshiro256PlusPlus) -> Self {
-        Self { members, net, rng, turn: None, page: None, asked: BTreeMap::new() }
+    pub(super) fn new(life: u64, members: SharedMembers, net: Net, rng: Xoshiro256PlusPlus) -> Self {
+        Self { life, later_life_ms: None, members, net, rng, turn: None, page: None, asked: BTreeMap::new() }
     }
 
     /// A member is connected: it hears who we are, and what we know of everybody.
@@ -93,7 +97,13 @@ impl Exchange {
     pub(super) fn take(&mut self, from: NodeId, bytes: &[u8], detector: &mut Detector, now: Time) {
         match Frame::decode(bytes) {
             Ok(Frame::Probe(bytes)) => {
-                if let Err(error) = detector.hear(from, &bytes, now.mono_ms) {
+                let old_lives = detector.counters().old_lives;
+                let heard = detector.hear(from, &bytes, now.mono_ms);
+                if detector.counters().old_lives > old_lives {
+                    // Whoever it is learns that there is a later life of it.
+                    self.give(from, [from].iter(), now);
+                }
+                if let Err(error) = heard {
                     self.net.penalise(from, Offence::Undecodable);
                     tracing::debug!(%from, %error, "a member's probe cannot be read");
                 }
@@ -138,8 +148,17 @@ impl Exchange {
         }
     }
 
-    fn take_record(&self, sealed: &Sealed, age_ms: u64, now: Time) -> Result<Option<NodeRecord>, Unsound> {
+    /// Whether another host was heard of within the last `recent` that has our key and began later.
+    pub(super) fn heard_of_a_later_life(&self, now: Time, recent: Duration) -> bool {
+        self.later_life_ms.is_some_and(|at_ms| Duration::from_millis(now.mono_ms.saturating_sub(at_ms)) <= recent)
+    }
+
+    fn take_record(&mut self, sealed: &Sealed, age_ms: u64, now: Time) -> Result<Option<NodeRecord>, Unsound> {
         let record = sealed.peek()?;
+        if record.node == self.net.node() && record.life > self.life {
+            sealed.verify(&record)?;
+            self.later_life_ms = Some(now.mono_ms);
+        }
         // Most have been heard before, and a signature is dear.
         if !self.members.with(|members| members.is_news(&record)) {
             return Ok(None);
