@@ -32,6 +32,7 @@ mod join;
 mod lane;
 mod link;
 mod lives;
+mod meter;
 mod peers;
 mod post;
 mod start;

@@ -12,6 +12,7 @@ use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
 use libp2p::request_response::Codec;
 
+use super::conduct::Offence;
 use super::counters::{NetReason, Tally};
 use super::lane::Lane;
 
@@ -86,7 +87,7 @@ impl FrameCodec {
         let length = u32::from_be_bytes(length);
         if u64::from(length) > self.lane.frame_bytes_max() as u64 {
             self.tally.count(NetReason::IncomingTooLarge);
-            return Err(invalid("a frame above its lane's limit"));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a frame above its lane's limit"));
         }
         let mut body = Vec::new();
         io.take(u64::from(length)).read_to_end(&mut body).await?;
@@ -154,6 +155,16 @@ impl Codec for FrameCodec {
     }
 }
 
+/// What a failed frame says about its sender, if it broke the framing.
+pub(super) fn offence(error: &io::Error) -> Option<Offence> {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => Some(Offence::Oversized),
+        io::ErrorKind::InvalidData => Some(Offence::Malformed),
+        // It was cut off, or the connection broke: that happens.
+        _ => None,
+    }
+}
+
 fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
@@ -185,7 +196,7 @@ mod tests {
         let mut header = vec![1];
         header.extend(too_large.to_be_bytes());
         let error = codec.read_request(&Lane::Members.protocol(), &mut Cursor::new(header)).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(codec.tally.snapshot().of(NetReason::IncomingTooLarge), 1);
     }
 

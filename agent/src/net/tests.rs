@@ -2,7 +2,11 @@
 
 mod admission;
 mod bounds;
+mod conduct;
+mod door;
+mod hostile;
 mod links;
+mod rogue;
 
 use std::future::Future;
 use std::time::Duration;
