@@ -15,7 +15,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use libp2p::PeerId;
-use libp2p::request_response::{self, InboundFailure, OutboundFailure, OutboundRequestId, ResponseChannel};
+use libp2p::request_response::{self, OutboundFailure, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
 use selvedge_sync::id::NodeId;
 use tokio::sync::{mpsc, oneshot};
@@ -174,9 +174,6 @@ impl Driver {
             }
             // The asker has been told or is gone.
             Event::InboundFailure { peer, error, .. } => {
-                if let InboundFailure::Io(error) = &error {
-                    self.hold_against(&peer, error);
-                }
                 tracing::debug!(%peer, %lane, %error, "an answer was not delivered");
             }
             Event::ResponseSent { .. } => {}

@@ -1,10 +1,13 @@
 //! A peer that speaks the transports and says whatever a test wants: with credentials or without.
+//!
+//! It sends back what comes on streams that the other side opens, which is what ping wants and what confirms any protocol.
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 
-use futures::io::AsyncWriteExt;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use libp2p::Transport;
 use libp2p::core::Endpoint;
@@ -13,8 +16,12 @@ use libp2p::core::transport::{Boxed, DialOpts, PortUse};
 
 use super::*;
 
-/// One connection, driven by a task of its own until this is dropped. What the other side opens is reset.
+/// One connection, driven by a task of its own until this is dropped.
 pub(super) struct Rogue {
+    /// Whether streams of hints are broken off as soon as something is on them.
+    breaks_hints: Arc<AtomicBool>,
+    /// How many were.
+    broken: Arc<AtomicUsize>,
     opens: mpsc::Sender<oneshot::Sender<SubstreamBox>>,
     task: tokio::task::JoinHandle<()>,
     /// Keeps the sockets.
@@ -44,7 +51,19 @@ impl Rogue {
         let address = to.listen_addresses().remove(0).parse().unwrap();
         let (_, muxer) = within("a dial", stack.dial(address, options).unwrap()).await.ok()?;
         let (opens, asked) = mpsc::channel(64);
-        Some(Self { opens, task: tokio::spawn(drive(muxer, asked)), _stack: stack })
+        let (breaks_hints, broken) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let (breaks, count) = (Arc::clone(&breaks_hints), Arc::clone(&broken));
+        let serve = move |stream| drop(tokio::spawn(send_back(stream, Arc::clone(&breaks), Arc::clone(&count))));
+        Some(Self { breaks_hints, broken, opens, task: tokio::spawn(drive(muxer, asked, serve)), _stack: stack })
+    }
+
+    /// Breaks off streams of hints from now on.
+    pub(super) fn break_hints(&self) {
+        self.breaks_hints.store(true, Ordering::Release);
+    }
+
+    pub(super) fn broken(&self) -> usize {
+        self.broken.load(Ordering::Acquire)
     }
 
     /// A stream, or `None` when the connection has ended.
@@ -78,7 +97,25 @@ impl Drop for Rogue {
     }
 }
 
-async fn drive(mut muxer: StreamMuxerBox, mut asked: mpsc::Receiver<oneshot::Sender<SubstreamBox>>) {
+async fn send_back(mut stream: SubstreamBox, breaks_hints: Arc<AtomicBool>, broken: Arc<AtomicUsize>) {
+    let (mut bytes, mut is_hints) = (vec![0; 4_096], false);
+    while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+        if is_hints && breaks_hints.load(Ordering::Acquire) {
+            broken.fetch_add(1, Ordering::AcqRel);
+            return;
+        }
+        is_hints |= bytes[..count].windows(5).any(|word| word == b"hints");
+        if stream.write_all(&bytes[..count]).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn drive(
+    mut muxer: StreamMuxerBox,
+    mut asked: mpsc::Receiver<oneshot::Sender<SubstreamBox>>,
+    serve: impl Fn(SubstreamBox),
+) {
     let mut wanted: Option<oneshot::Sender<SubstreamBox>> = None;
     poll_fn(|cx| {
         loop {
@@ -101,7 +138,7 @@ async fn drive(mut muxer: StreamMuxerBox, mut asked: mpsc::Receiver<oneshot::Sen
             }
             match muxer.poll_inbound_unpin(cx) {
                 Poll::Ready(Ok(stream)) => {
-                    drop(stream);
+                    serve(stream);
                     continue;
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
