@@ -42,16 +42,13 @@ mod strangers;
 mod tests;
 mod transport;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use libp2p::Multiaddr;
 use selvedge_sync::id::NodeId;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use address::{AddressError, ListenAddr};
 pub use admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Refused, Registrar};

@@ -11,6 +11,8 @@ mod rogue;
 use std::future::Future;
 use std::time::Duration;
 
+use libp2p::Multiaddr;
+
 use super::*;
 
 /// Far beyond what any step takes; reached only when something is broken.
