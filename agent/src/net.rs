@@ -33,24 +33,23 @@ mod join;
 mod lane;
 mod link;
 mod lives;
+mod meter;
 mod peers;
 mod post;
+mod shared;
 mod start;
 mod strangers;
 #[cfg(test)]
 mod tests;
 mod transport;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use libp2p::Multiaddr;
 use selvedge_sync::id::NodeId;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use address::{AddressError, ListenAddr};
 pub use admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Refused, Registrar};
@@ -63,14 +62,9 @@ pub use lane::Lane;
 pub use link::{LinkChange, LinkEvent, LinkState, LinkView, PeerLink};
 
 use backlog::Permit;
-use conduct::{Conduct, Verdict};
-use counters::Tally;
-use dialer::Dialer;
 use inbox::Inboxes;
-use lives::Lives;
-use peers::PeerTable;
 use post::Class;
-use strangers::Strangers;
+use shared::Shared;
 
 /// Changes of links that a listener may be behind; then it is told how many it has missed.
 const CHANGES_MAX: usize = 256;
@@ -260,31 +254,6 @@ struct Ask {
     lane: Lane,
     body: Vec<u8>,
     answer: oneshot::Sender<Result<Vec<u8>, RequestError>>,
-}
-
-/// What the handles and the swarm's task share. Locks are held for moments, never across an await.
-#[derive(Debug)]
-struct Shared {
-    own: NodeId,
-    advertise: Vec<String>,
-    tally: Arc<Tally>,
-    peers: Arc<Mutex<PeerTable>>,
-    conduct: Arc<Mutex<Conduct>>,
-    strangers: Arc<Mutex<Strangers>>,
-    lives: Arc<Mutex<Lives>>,
-    dialer: Mutex<Dialer>,
-    changes: broadcast::Sender<LinkChange>,
-    bound: Mutex<BTreeSet<Multiaddr>>,
-    /// Addresses heard and not yet given to the dialer; the latest of a member wins.
-    learned: Mutex<BTreeMap<NodeId, Vec<String>>>,
-    /// Who is to be disconnected.
-    expelled: Mutex<BTreeSet<NodeId>>,
-    /// Who is never dialed again.
-    forbidden: Mutex<BTreeSet<NodeId>>,
-    /// There are learned addresses to be taken, or somebody is to be disconnected.
-    work: Notify,
-    stop: CancellationToken,
-    stopped: CancellationToken,
 }
 
 /// The handle: cheap to clone, usable from any task. The network stops when it is told to, or when the last handle goes.
@@ -478,49 +447,6 @@ impl Net {
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
         self.shared.stopped.cancelled().await;
-    }
-}
-
-impl Shared {
-    fn tell(&self, node: NodeId, event: LinkEvent) {
-        // Nobody may be listening.
-        drop(self.changes.send(LinkChange { node, event }));
-    }
-
-    fn penalise(&self, node: NodeId, offence: Offence) {
-        self.tally.offended(offence);
-        let verdict = lock(&self.conduct).note(node, offence, Instant::now());
-        match verdict {
-            Verdict::Noted => {}
-            Verdict::Slowed => {
-                self.tally.count(NetReason::ConductSlowed);
-                if let Some(desk) = lock(&self.peers).desk(node) {
-                    desk.set_slowed(true);
-                }
-                self.tell(node, LinkEvent::Slowed { offence });
-            }
-            Verdict::Refused(lasting) => {
-                self.tally.count(NetReason::ConductRefused);
-                self.tell(node, LinkEvent::Refused { offence, lasting });
-                lock(&self.expelled).insert(node);
-                self.work.notify_one();
-            }
-        }
-    }
-
-    fn links(&self) -> Vec<LinkView> {
-        let now = Instant::now();
-        let links = {
-            let conduct = lock(&self.conduct);
-            lock(&self.peers).links(&conduct, now)
-        };
-        let refused: BTreeMap<_, _> = lock(&self.conduct)
-            .all_refused(now)
-            .into_iter()
-            .map(|(node, rest, offence)| (node, (rest, offence)))
-            .collect();
-        let prospects = lock(&self.dialer).prospects(now);
-        link::views(links, prospects, &refused)
     }
 }
 

@@ -85,6 +85,13 @@ impl Health {
                 "no member has been reached, at bootstrap address {addresses} or elsewhere; still trying"
             ));
         }
+        reasons.extend(self.net.two_holders().into_iter().map(|node| {
+            if node == self.net.node() {
+                "another process runs with this node's key: a copied data directory; stop one of them".to_owned()
+            } else {
+                format!("two processes have shown the key of {node}: a copied data directory; stop one of them")
+            }
+        }));
         service::Health { ok: reasons.is_empty(), reasons }
     }
 

@@ -171,7 +171,13 @@ impl Driver {
 
     /// A message is a hint: what does not get through, anti-entropy brings. The network counts what it drops.
     fn send(&self, to: NodeId, message: &Message) {
-        if let Err(error) = self.net.send(to, Lane::Sync, message.encode()) {
+        // What heals may wait for what is new.
+        let sent = if matches!(message, Message::StatePage { .. }) {
+            self.net.send_bulk(to, Lane::Sync, message.encode())
+        } else {
+            self.net.send(to, Lane::Sync, message.encode())
+        };
+        if let Err(error) = sent {
             tracing::debug!(%to, %error, "a sync message was dropped");
         }
     }

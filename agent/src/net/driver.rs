@@ -7,13 +7,15 @@ mod exchange;
 mod links;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use libp2p::request_response::{self, OutboundRequestId, ResponseChannel};
+use libp2p::PeerId;
+use libp2p::request_response::{self, OutboundFailure, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
 use selvedge_sync::id::NodeId;
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::channel::Misconduct;
 use super::dialer::Target;
-use super::frame::{Answer, Question};
+use super::frame::{self, Answer, Question};
 use super::identity::node_of;
 use super::inbox::Inboxes;
 use super::lane::Lane;
@@ -164,12 +166,24 @@ impl Driver {
             Event::Message { message: Message::Response { request_id, response }, .. } => {
                 self.finish(lane, request_id, Ok(response));
             }
-            Event::OutboundFailure { request_id, error, .. } => self.finish(lane, request_id, Err(error)),
+            Event::OutboundFailure { peer, request_id, error, .. } => {
+                if let OutboundFailure::Io(error) = &error {
+                    self.hold_against(&peer, error);
+                }
+                self.finish(lane, request_id, Err(error));
+            }
             // The asker has been told or is gone.
             Event::InboundFailure { peer, error, .. } => {
                 tracing::debug!(%peer, %lane, %error, "an answer was not delivered");
             }
             Event::ResponseSent { .. } => {}
+        }
+    }
+
+    /// A frame that broke the rules is its sender's offence.
+    fn hold_against(&self, peer: &PeerId, error: &io::Error) {
+        if let (Some(node), Some(offence)) = (node_of(peer), frame::offence(error)) {
+            self.shared.penalise(node, offence);
         }
     }
 

@@ -192,14 +192,15 @@ impl Gate {
             Role::Dialer => by(deadline, self.knock(muxer, other)).await,
             Role::Listener => {
                 let (mut stream, purpose, first) = by(deadline, opened(muxer)).await?;
-                if purpose == PURPOSE_JOIN {
-                    let mut is_answered = false;
-                    let joining = self.register(&mut stream, other, first, from, &mut is_answered);
-                    let ended = in_time(JOIN_TIMEOUT, drive(muxer, joining)).await;
-                    // Who has its answer hangs up.
-                    return if is_answered { Err(GateError::Joined) } else { ended };
-                }
-                by(deadline, drive(muxer, self.receive(&mut stream, other, &first))).await
+                let mut outcome = None;
+                let ended = if purpose == PURPOSE_JOIN {
+                    let joining = self.register(&mut stream, other, first, from, &mut outcome);
+                    in_time(JOIN_TIMEOUT, drive(muxer, joining)).await
+                } else {
+                    by(deadline, drive(muxer, self.receive(&mut stream, other, &first, &mut outcome))).await
+                };
+                // Who has heard it hangs up, and that is not why it did not pass.
+                outcome.map_or(ended, Err)
             }
         }
     }
@@ -217,24 +218,22 @@ impl Gate {
     }
 
     fn check_life(&self, node: NodeId, life: u64) -> Result<(), GateError> {
-        let now = Instant::now();
         let is_connected = lock(&self.peers).is_connected(node);
-        let mut lives = lock(&self.lives);
-        let is_sole = if self.own == Some(node) {
-            if life != self.life {
-                lives.meet_own(node, now);
-            }
-            life == self.life
-        } else {
-            lives.meet(node, life, is_connected, now).is_ok()
+        let is_sole = match self.own == Some(node) {
+            true => life == self.life,
+            false => lock(&self.lives).meet(node, life, is_connected, Instant::now()).is_ok(),
         };
-        drop(lives);
-        if is_sole {
-            return Ok(());
+        if is_sole { Ok(()) } else { Err(self.another_is(node)) }
+    }
+
+    /// Another process has `node`'s key, perhaps our own.
+    fn another_is(&self, node: NodeId) -> GateError {
+        if self.own == Some(node) {
+            lock(&self.lives).meet_own(node, Instant::now());
         }
         // Nobody may be listening.
         drop(self.changes.send(LinkChange { node, event: LinkEvent::TwoHolders }));
-        Err(GateError::TwoHolders)
+        GateError::TwoHolders
     }
 
     /// Refuses whoever broke the rules not long ago.
@@ -257,6 +256,8 @@ impl Gate {
                     self.admission.hear_verdict(&verdict);
                     Err(GateError::TurnedAway(Why("it was revoked".to_owned())))
                 }
+                // We would not refuse ourselves: whoever is there has our key.
+                (REFUSED, _) if self.own == Some(listener) => Err(self.another_is(listener)),
                 (REFUSED, why) => Err(GateError::TurnedAway(Why(String::from_utf8_lossy(&why).into_owned()))),
                 _ => Err(GateError::Foreign),
             }
@@ -264,8 +265,15 @@ impl Gate {
         drive(muxer, exchange).await
     }
 
-    /// The listener's side. It shows its credentials only to a dialer whose own are good.
-    async fn receive(&self, stream: &mut SubstreamBox, dialer: NodeId, shown: &[u8]) -> Result<(), GateError> {
+    /// The listener's side. It shows its credentials only to a dialer whose own are good; what keeps another out stands in
+    /// `outcome` before it is told.
+    async fn receive(
+        &self,
+        stream: &mut SubstreamBox,
+        dialer: NodeId,
+        shown: &[u8],
+        outcome: &mut Option<GateError>,
+    ) -> Result<(), GateError> {
         if let Err(refusal) = self.check_conduct(dialer).and_then(|()| self.judge(dialer, shown)) {
             let is_told = matches!(&refusal, GateError::NoMember(refused) if refused.is_told);
             let why = match &refusal {
@@ -274,27 +282,30 @@ impl Gate {
                 GateError::Misbehaved(..) | GateError::TwoHolders => refusal.to_string(),
                 _ => String::new(),
             };
-            match self.admission.verdict(dialer).filter(|_| is_told) {
+            let verdict = self.admission.verdict(dialer).filter(|_| is_told);
+            *outcome = Some(refusal);
+            match verdict {
                 Some(verdict) => part(stream, PUT_OUT, &verdict).await,
                 None => part(stream, REFUSED, why.as_bytes()).await,
             }
-            return Err(refusal);
+            return Ok(());
         }
         say(stream, WELCOME, &self.shown()).await
     }
 
-    /// The listener's side, for whoever comes to join.
+    /// The listener's side, for whoever comes to join. How it ended stands in `outcome` before it is told.
     async fn register(
         &self,
         stream: &mut SubstreamBox,
         joiner: NodeId,
         first: Vec<u8>,
         from: Option<Origin>,
-        is_answered: &mut bool,
+        outcome: &mut Option<GateError>,
     ) -> Result<(), GateError> {
         if !lock(&self.strangers).may_guess(from, Instant::now()) {
+            *outcome = Some(GateError::NotHeard);
             part(stream, REFUSED, b"").await;
-            return Err(GateError::NotHeard);
+            return Ok(());
         }
         let mut question = first;
         for asked in 1..=QUESTIONS_MAX {
@@ -304,11 +315,12 @@ impl Gate {
             };
             let Some(answer) = answer else {
                 lock(&self.strangers).guessed_wrong(from, Instant::now());
+                *outcome = Some(GateError::NotInvited);
                 part(stream, REFUSED, b"").await;
-                return Err(GateError::NotInvited);
+                return Ok(());
             };
             if asked == QUESTIONS_MAX {
-                *is_answered = true;
+                *outcome = Some(GateError::Joined);
                 part(stream, ANSWER, &answer).await;
                 break;
             }

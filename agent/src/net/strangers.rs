@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 
 use super::bucket::{Bucket, Rate};
 
-/// Connections in set-up and admission at once, in all. Each costs a few KiB and ends within seconds.
-const PENDING_MAX: usize = 128;
+/// Connections in set-up and admission at once, in all. Each ends within seconds, and costs a few KiB, or what the
+/// transport holds unread of it (4 MiB at most) if the stranger sends all it can.
+const PENDING_MAX: usize = 96;
 
 /// Of these, connections from origins of which nothing is known. The rest is kept for members.
-const PENDING_UNKNOWN_MAX: usize = 96;
+const PENDING_UNKNOWN_MAX: usize = 64;
 
 /// Of these, connections from one origin: the hosts behind one translated address that start at once.
-pub(super) const PENDING_PER_ORIGIN_MAX: usize = 24;
+pub(super) const PENDING_PER_ORIGIN_MAX: usize = 16;
 
 /// New connections from one origin.
 pub(super) const FROM_ORIGIN: Rate = Rate { burst: 96, every: Duration::from_millis(100) };

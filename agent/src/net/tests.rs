@@ -2,10 +2,16 @@
 
 mod admission;
 mod bounds;
+mod conduct;
+mod door;
+mod hostile;
 mod links;
+mod rogue;
 
 use std::future::Future;
 use std::time::Duration;
+
+use libp2p::Multiaddr;
 
 use super::*;
 

@@ -30,7 +30,7 @@ impl Driver {
         match (peer, ticket) {
             (Some(peer), Ok(ticket)) => {
                 self.sent(to, body.len());
-                let question = Question { body };
+                let question = Question::Asked(body);
                 let id = self.swarm.behaviour_mut().lane(lane).send_request(&peer, question);
                 self.waiters.insert((lane, id), Waiter { ticket, answer });
             }
@@ -77,9 +77,17 @@ impl Driver {
             self.respond(lane, channel, Answer::empty(Status::Busy));
             return;
         };
-        tally.received(question.body.len());
+        let body = match question {
+            Question::Asked(body) => body,
+            Question::Broken(offence) => {
+                self.shared.penalise(from, offence);
+                self.respond(lane, channel, Answer::empty(Status::Unanswered));
+                return;
+            }
+        };
+        tally.received(body.len());
         let (answer, answered) = oneshot::channel();
-        if !desk.ask(lane, question.body, answer) {
+        if !desk.ask(lane, body, answer) {
             tally.count(NetReason::IncomingRequestBusy);
             self.respond(lane, channel, Answer::empty(Status::Busy));
             return;
