@@ -17,6 +17,8 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET, POST", "/v1/cluster/invitations", "the open invitations; or makes one: name, region, ttl_s"),
     ("DELETE", "/v1/cluster/invitations/{id}", "takes an invitation back that nobody has used"),
     ("POST", "/v1/cluster/revocations", "puts a member out for ever: node (id, part of it, or name)"),
+    ("POST", "/v1/drain", "this host takes no new workloads and hands over what it runs; off: true ends that"),
+    ("POST", "/v1/leave", "this host leaves the cluster in good order, and its agent stops"),
     ("GET", "/v1/convergence", "whether all members hold the same state; ?wait=10s waits for it"),
     ("GET", "/v1/state", "keys in order, a page at a time: ?prefix=&after=&limit="),
     ("GET, POST", "/v1/state/{*key}", "one object, as type/name; or changes it"),
