@@ -209,6 +209,16 @@ impl Metrics {
         self.links.offended(offence, total);
     }
 
+    /// Tells how many batches, announcements and so on were sent to bring news to members.
+    pub fn spread(&self, what: &'static str, total: u64) {
+        self.links.spread(what, total);
+    }
+
+    /// Tells how many members news is pushed to, or announced to.
+    pub fn neighbours(&self, what: &'static str, count: u64) {
+        self.links.neighbours(what, count);
+    }
+
     /// Tells how many members have each status, and how many were put out of the cluster.
     pub fn members(&self, statuses: &BTreeMap<&'static str, u64>, revoked: u64) {
         self.links.members(statuses, revoked);
@@ -304,6 +314,11 @@ mod tests {
         metrics.peers(&[peer]);
         metrics.link_states(&BTreeMap::from([("connected", 1), ("resting", 2)]));
         metrics.members(&BTreeMap::from([("alive", 3)]), 1);
+        metrics.spread("pushed", 9);
+        metrics.neighbours("announced", 5);
+        metrics.link_changed("up");
+        metrics.link_changes_missed(4);
+        metrics.offended("flood", 6);
         metrics.converged(true);
         metrics.certificate_expires(1_800_000_000);
         for line in [
@@ -324,6 +339,11 @@ mod tests {
             "selvedge_peers_connected 1",
             r#"selvedge_links{state="resting"} 2"#,
             r#"selvedge_members{status="alive"} 3"#,
+            r#"selvedge_spread_total{what="pushed"} 9"#,
+            r#"selvedge_neighbours{what="announced"} 5"#,
+            r#"selvedge_link_changes_total{change="up"} 1"#,
+            r#"selvedge_drops_total{reason="link_change_missed"} 4"#,
+            r#"selvedge_offences_total{offence="flood"} 6"#,
             "selvedge_members_revoked 1",
             r#"selvedge_peer_lag_commits{peer="12D3"} 4"#,
             r#"selvedge_peer_moved_bytes{peer="12D3",direction="out"} 900"#,

@@ -104,6 +104,9 @@ pub(super) async fn build(config: Config, data: Data, stop: CancellationToken) -
     let events = Events::new(data.life, Patience::default());
     let stores = (store.clone(), data.store_events);
     let (driver, handle) = Driver::new(owner, view.clone(), stores, (net.clone(), sync_events), events.clone());
+    if let Some(membership) = &membership {
+        membership.standing.guard(handle.clone());
+    }
     let members = SharedMembers::new(Members::new(net.node(), data.remembered, view.now()));
     let key = SigningKey::from_bytes(&data.key.seed());
     let departure = Departure::new(members.clone(), view.clone(), store.clone(), data.draining, stop);
@@ -196,8 +199,7 @@ impl Common {
         let this = self.clone();
         let office = this.membership.as_ref().and_then(|membership| membership.office.clone());
         let switchboard = Switchboard { heard, calls: this.calls, artifacts: this.artifacts, office };
-        let vetting =
-            this.membership.map(|membership| membership.vetting(this.view, this.net, this.members, this.driver));
+        let vetting = this.membership.map(|membership| membership.vetting(this.view, this.net, this.members));
         let this = self.clone();
         let (changes, members) = (this.net.changes(), this.members);
         let lookout = Lookout { changes, members, view: this.view, events: this.events, metrics: this.metrics };

@@ -1,8 +1,10 @@
 //! Documents and metrics about workloads, gathered from specs, records and calls.
 
+use selvedge_sync::replica::Replica;
+
 use crate::calls::Calls;
 use crate::members::{Member, Status};
-use crate::metrics::{Direction, Origin};
+use crate::metrics::{Direction, Metrics, Origin};
 use crate::net::{Lane, NetReason, Offence};
 use crate::placement;
 use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
@@ -95,6 +97,7 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.dropped("commit_deferred", counters.deferred);
         metrics.dropped("commit_closed", counters.closed);
         metrics.dropped("repair_abandoned", counters.repairs_abandoned);
+        spread(metrics, replica);
     });
     let driver = service.driver.stats();
     metrics.dropped("message_undecodable", driver.undecodable);
@@ -142,6 +145,33 @@ pub(super) fn render(service: &AgentService) -> String {
     metrics.converged(service.convergence().converged);
     metrics.healthy(service.health.report().ok);
     metrics.encode()
+}
+
+/// How news travels: straight to everybody in a small mesh, along a tree in a large one.
+fn spread(metrics: &Metrics, replica: &Replica) {
+    let counters = replica.spread_counters();
+    for (what, total) in [
+        ("pushed", counters.pushed),
+        ("announced", counters.announced),
+        ("grafted", counters.grafted),
+        ("pruned", counters.pruned),
+        ("shortcuts", counters.shortcuts),
+    ] {
+        metrics.spread(what, total);
+    }
+    for (reason, total) in [
+        ("spread_news", counters.news_dropped),
+        ("spread_want", counters.wants_dropped),
+        ("spread_far_behind", counters.far_behind),
+        ("spread_given_up", counters.given_up),
+        ("spread_graft_refused", counters.grafts_refused),
+        ("spread_link_refused", counters.links_refused),
+    ] {
+        metrics.dropped(reason, total);
+    }
+    let (pushed, all) = replica.neighbours();
+    metrics.neighbours("pushed", pushed.len() as u64);
+    metrics.neighbours("announced", all.len().saturating_sub(pushed.len()) as u64);
 }
 
 #[cfg(test)]

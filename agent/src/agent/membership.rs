@@ -9,7 +9,6 @@ use super::standing::{Development, Standing};
 use super::vetting::{Vetting, take_revocations};
 use crate::cluster::{Desk, Folder};
 use crate::config::Config;
-use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
 use crate::net::{Admission, Net, Registrar};
 use crate::view::StateView;
@@ -41,9 +40,9 @@ impl Membership {
     }
 
     /// The loop that keeps an eye on membership.
-    pub(super) fn vetting(&self, view: StateView, net: Net, members: SharedMembers, driver: DriverHandle) -> Vetting {
+    pub(super) fn vetting(&self, view: StateView, net: Net, members: SharedMembers) -> Vetting {
         let Self { standing, office, folder } = self.clone();
-        Vetting { standing, office, folder, view, net, members, driver }
+        Vetting { standing, office, folder, view, net, members }
     }
 }
 

@@ -56,7 +56,7 @@ fn name(member: Option<&Member>) -> String {
 }
 
 fn status(member: Option<&Member>) -> &'static str {
-    member.map_or("unknown", |member| state_of(member.status).as_str())
+    member.map_or("unknown", |member| state_of(member).as_str())
 }
 
 /// A link as the API tells it.
@@ -117,11 +117,11 @@ pub(super) fn figures(view: &StateView, links: &[LinkView]) -> (Vec<PeerFigures>
 /// How many members have each status.
 pub(super) fn statuses(members: &[Member]) -> BTreeMap<&'static str, u64> {
     let mut statuses = BTreeMap::new();
-    members.iter().for_each(|member| *statuses.entry(state_of(member.status).as_str()).or_default() += 1);
+    members.iter().for_each(|member| *statuses.entry(state_of(member).as_str()).or_default() += 1);
     statuses
 }
 
-/// What convergence knows of a member that it waits for.
+/// What convergence knows of a member, and whether it waits for it.
 pub(super) fn awaited(
     node: NodeId,
     view: Option<&PeerView>,
@@ -129,6 +129,7 @@ pub(super) fn awaited(
     retire_after: Duration,
 ) -> ConvergencePeer {
     let heard = view.filter(|view| view.root.is_some());
+    let has_left = member.is_some_and(|member| member.status == MemberStatus::Left);
     let is_connected = view.is_some_and(|view| view.connected);
     let silence = member.and_then(|member| member.record.as_ref().map(|_| member.silent_ms));
     let until = format!(
@@ -136,6 +137,7 @@ pub(super) fn awaited(
         humantime::format_duration(retire_after)
     );
     let reason = match (member.map(|member| member.status), silence) {
+        (Some(MemberStatus::Left), _) => Some("it has left in good order".to_owned()),
         _ if is_connected => None,
         (Some(MemberStatus::Lost), Some(ms)) => {
             let silent = humantime::format_duration(Duration::from_secs(ms / 1_000));
@@ -144,14 +146,13 @@ pub(super) fn awaited(
         (Some(MemberStatus::Lost) | None, _) => {
             Some(format!("not heard of since this agent started; what it holds is not known, so {until}"))
         }
-        (Some(MemberStatus::Left), _) => Some("it has left".to_owned()),
         (Some(MemberStatus::Alive | MemberStatus::Suspect), _) => Some("it is not connected at present".to_owned()),
     };
     ConvergencePeer {
         node,
         name: name(member),
         status: status(member).to_owned(),
-        awaited: true,
+        awaited: !has_left,
         reason,
         root: heard.and_then(|view| view.root).map(|root| root.to_string()),
         root_equal: view.is_some_and(|view| view.connected && view.root_equal),
@@ -159,8 +160,10 @@ pub(super) fn awaited(
     }
 }
 
-const fn state_of(status: MemberStatus) -> NodeState {
-    match status {
+/// How a member fares, in the words of the list of members.
+fn state_of(member: &Member) -> NodeState {
+    match member.status {
+        MemberStatus::Alive if member.record.as_ref().is_some_and(|record| record.draining) => NodeState::Draining,
         MemberStatus::Alive => NodeState::Alive,
         MemberStatus::Suspect => NodeState::Suspect,
         MemberStatus::Lost => NodeState::Lost,
@@ -170,11 +173,7 @@ const fn state_of(status: MemberStatus) -> NodeState {
 
 /// A member as the list of members tells it.
 pub(super) fn node(member: Member) -> Node {
-    let draining = member.record.as_ref().is_some_and(|record| record.draining);
-    let status = match state_of(member.status) {
-        NodeState::Alive if draining => NodeState::Draining,
-        state => state,
-    };
+    let status = state_of(&member);
     let Some(record) = member.record else {
         return Node {
             id: member.node,
@@ -214,8 +213,8 @@ mod tests {
     const THIRD: NodeId = NodeId([3; 32]);
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    fn member(node: NodeId, status: MemberStatus, age_ms: u64) -> Member {
-        Member { node, record: Some(record(node, 1, 1)), status, age_ms, silent_ms: age_ms }
+    fn member(node: NodeId, status: MemberStatus, silent_ms: u64) -> Member {
+        Member { node, record: Some(record(node, 1, 1)), status, age_ms: 0, silent_ms }
     }
 
     fn view(node: NodeId, connected: bool, root_equal: bool) -> PeerView {
@@ -257,7 +256,6 @@ mod tests {
     fn convergence_says_why_it_waits_for_those_who_cannot_answer() {
         let check = |view: Option<PeerView>, member: Option<Member>, wanted: Option<&str>| {
             let told = awaited(OTHER, view.as_ref(), member.as_ref(), HOUR);
-            assert!(told.awaited);
             match (wanted, &told.reason) {
                 (None, None) => {}
                 (Some(wanted), Some(reason)) => assert!(reason.contains(wanted), "{reason}"),
@@ -272,6 +270,8 @@ mod tests {
         check(None, None, Some("not heard of since this agent started"));
         check(None, Some(member(OTHER, MemberStatus::Alive, 0)), Some("not connected at present"));
         let told = check(Some(view(OTHER, true, false)), Some(member(OTHER, MemberStatus::Alive, 0)), None);
-        assert!(!told.root_equal && told.name == "host");
+        assert!(!told.root_equal && told.awaited && told.name == "host");
+        let told = check(None, Some(member(OTHER, MemberStatus::Left, 0)), Some("has left"));
+        assert!(!told.awaited, "nobody waits for who has left");
     }
 }

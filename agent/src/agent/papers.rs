@@ -66,11 +66,15 @@ pub(super) fn status(membership: Option<&Membership>, (members, alive): (usize, 
 
 fn office(service: &AgentService) -> Result<&Office, ServiceError> {
     let Some(membership) = &service.membership else {
-        return Err(ServiceError::new(Fault::Conflict, "no_cluster", "this agent belongs to no cluster")
-            .hint("`selvedge init` founds one, `selvedge join` enters one; both while the agent is stopped"));
+        return Err(ServiceError::new(
+            Fault::Conflict,
+            "no_cluster",
+            "this agent belongs to no cluster; nothing was changed",
+        )
+        .hint("`selvedge init` founds one, `selvedge join` enters one; both while the agent is stopped"));
     };
     membership.office.as_ref().ok_or_else(|| {
-        ServiceError::new(Fault::Conflict, "no_authority", "no authority's key lies on this host")
+        ServiceError::new(Fault::Conflict, "no_authority", "no authority's key lies on this host; nothing was changed")
             .hint("ask the agent on which the cluster was founded")
     })
 }

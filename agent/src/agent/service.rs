@@ -135,7 +135,9 @@ impl Service for AgentService {
         let looks_for_nobody = self.net.unreached_bootstrap().is_empty();
         let converged = others.iter().all(agrees) && known.iter().all(is_equal) && (met_somebody || looks_for_nobody);
         let members = self.all_members();
-        let nodes: BTreeSet<NodeId> = others.iter().copied().chain(known.iter().map(|peer| peer.node)).collect();
+        let left = members.iter().filter(|member| member.status == MemberStatus::Left).map(|member| member.node);
+        let nodes: BTreeSet<NodeId> =
+            others.iter().copied().chain(known.iter().map(|peer| peer.node)).chain(left).collect();
         let peer = |node: NodeId| {
             let view = known.iter().find(|peer| peer.node == node);
             let member = members.iter().find(|member| member.node == node);

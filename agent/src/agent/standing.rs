@@ -5,12 +5,13 @@
 //! configuration lets it listen nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use selvedge_sync::id::NodeId;
 
 use crate::cluster::{Certificate, Claims, Papers, Refusal, Revocation, Trust, UnixSeconds};
+use crate::driver::DriverHandle;
 use crate::net::{Admission, Refused};
 use crate::view::wall_ms;
 
@@ -40,7 +41,11 @@ impl Admission for Development {
 
 /// For members. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Standing(Arc<Mutex<Inner>>);
+pub(super) struct Standing {
+    inner: Arc<Mutex<Inner>>,
+    /// Makes our commits, until we are revoked.
+    writer: Arc<OnceLock<DriverHandle>>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -68,11 +73,12 @@ impl Standing {
     pub(super) fn new(trust: Trust, certificate: Certificate, node: NodeId) -> Result<Self, Refusal> {
         let own = trust.read(&certificate, node)?;
         let (revoked, shown) = Default::default();
-        Ok(Self(Arc::new(Mutex::new(Inner { trust, certificate, own, revoked, shown }))))
+        let inner = Arc::new(Mutex::new(Inner { trust, certificate, own, revoked, shown }));
+        Ok(Self { inner, writer: Arc::default() })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What our own certificate says.
@@ -105,6 +111,21 @@ impl Standing {
             if let Some((node, at)) = inner.trust.revoked(word) {
                 inner.revoked.entry(node).or_insert_with(|| Fallen { at, word: word.clone() });
             }
+        }
+        drop(inner);
+        self.bar();
+    }
+
+    /// From the moment at which this agent knows itself revoked, `writer` makes no more commits: nobody would take them.
+    pub(super) fn guard(&self, writer: DriverHandle) {
+        // There is one writer in an agent's life.
+        drop(self.writer.set(writer));
+        self.bar();
+    }
+
+    fn bar(&self) {
+        if let (Some(writer), Some(why)) = (self.writer.get(), self.own_fall()) {
+            writer.bar(why);
         }
     }
 

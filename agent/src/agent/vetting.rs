@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::office::Office;
 use super::standing::{Standing, now_s};
 use crate::cluster::{BACKDATED_S, Claims, Folder, Papers, ROLE_AUTHORITY, Revocation, UnixSeconds};
-use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
 use crate::net::{Lane, Net};
 use crate::view::StateView;
@@ -72,7 +71,6 @@ pub(super) struct Vetting {
     pub(super) view: StateView,
     pub(super) net: Net,
     pub(super) members: SharedMembers,
-    pub(super) driver: DriverHandle,
 }
 
 impl Vetting {
@@ -104,14 +102,11 @@ impl Vetting {
         }
     }
 
-    /// Once this agent itself is revoked: nobody will take what it writes, so it acknowledges no more of it. That is kept,
-    /// so that the next start knows it before anybody says so.
+    /// Once this agent itself is revoked, that is said and kept, so that the next start knows it before anybody says so.
     fn fall(&self, is_out: &mut bool) {
         let Some((_, word)) = self.standing.own_revocation().filter(|_| !*is_out) else { return };
         *is_out = true;
-        let why = self.standing.own_fall().unwrap_or_default();
-        tracing::error!("{why}");
-        self.driver.bar(why);
+        tracing::error!("{}", self.standing.own_fall().unwrap_or_default());
         if let Err(error) = self.folder.keep_revocation(&word) {
             tracing::error!(%error, "that this agent was revoked could not be stored");
         }

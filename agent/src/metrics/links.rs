@@ -43,6 +43,11 @@ struct OffenceLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhatLabel {
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: &'static str,
 }
@@ -77,6 +82,8 @@ pub(super) struct Links {
     states: Family<StateLabel, Whole>,
     changes: Family<ChangeLabel, Counter>,
     offences: Family<OffenceLabel, Counter>,
+    spread: Family<WhatLabel, Counter>,
+    neighbours: Family<WhatLabel, Whole>,
     members: Family<StatusLabel, Whole>,
     revoked: Whole,
     left_out: Whole,
@@ -96,6 +103,9 @@ impl Links {
         registry.register("link_changes", "What happened to links", self.changes.clone());
         let help = "What members were caught at that no honest one does";
         registry.register("offences", help, self.offences.clone());
+        registry.register("spread", "What was sent to bring news to members, by kind", self.spread.clone());
+        let help = "Members that news is pushed to, and those that it is only announced to";
+        registry.register("neighbours", help, self.neighbours.clone());
         registry.register("members", "Members by status, this host included", self.members.clone());
         registry.register("members_revoked", "Nodes that were put out of the cluster", self.revoked.clone());
         let help = "Connected members without figures of their own, because there are too many";
@@ -157,6 +167,14 @@ impl Links {
 
     pub(super) fn offended(&self, offence: &'static str, total: u64) {
         super::set(&self.offences.get_or_create(&OffenceLabel { offence }), total);
+    }
+
+    pub(super) fn spread(&self, what: &'static str, total: u64) {
+        super::set(&self.spread.get_or_create(&WhatLabel { what }), total);
+    }
+
+    pub(super) fn neighbours(&self, what: &'static str, count: u64) {
+        self.neighbours.get_or_create(&WhatLabel { what }).set(count);
     }
 
     /// Tells how many members have each status, and how many were put out.

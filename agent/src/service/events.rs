@@ -109,7 +109,7 @@ pub struct MemberEvent {
     pub node: NodeId,
     /// Its name for people, as far as it is known.
     pub name: String,
-    /// `alive`, `suspect`, `dead` or `retired`.
+    /// `joined`, `suspect`, `refuted`, `lost`, `returned`, `left` or `retired`.
     pub status: &'static str,
 }
 

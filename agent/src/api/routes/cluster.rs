@@ -62,12 +62,14 @@ pub(in crate::api) async fn invite<S: Service>(
     let Invite { name, region, ttl_s } = document.map_or(Ok(none), |document| shape(document.value))?;
     for (field, text) in [("name", &name), ("region", &region)] {
         if let Some(Err(problem)) = text.as_ref().map(|text| check_name(text)) {
-            return Err(ServiceError::new(Fault::WrongValue, "bad_name", problem).at(field).into());
+            return Err(ServiceError::new(Fault::WrongValue, "bad_name", format!("{problem}; nobody was invited"))
+                .at(field)
+                .into());
         }
     }
     let ttl_s = ttl_s.unwrap_or(TTL_DEFAULT_S);
     if !(1..=TTL_MAX_S).contains(&ttl_s) {
-        let message = format!("1 to {TTL_MAX_S} seconds are allowed");
+        let message = format!("1 to {TTL_MAX_S} seconds are allowed; nobody was invited");
         return Err(ServiceError::new(Fault::WrongValue, "bad_ttl", message).at("ttl_s").into());
     }
     Ok(Json(app.service().invite(InviteWanted { name, region, ttl_s }).await?))
@@ -115,6 +117,7 @@ pub(in crate::api) async fn rotate<S: Service>(State(app): State<Arc<App<S>>>) -
 }
 
 fn shape<T: for<'de> Deserialize<'de>>(value: serde_json::Value) -> Result<T, ServiceError> {
-    serde_json::from_value(value)
-        .map_err(|error| ServiceError::new(Fault::Caller, "bad_shape", error.to_string()).at("body"))
+    serde_json::from_value(value).map_err(|error| {
+        ServiceError::new(Fault::Caller, "bad_shape", format!("{error}; nothing was changed")).at("body")
+    })
 }
