@@ -6,6 +6,7 @@
 
 mod ahead;
 mod anti_entropy;
+mod carried;
 mod compare;
 mod durability;
 mod early;
@@ -26,11 +27,9 @@ mod watch;
 use std::collections::BTreeSet;
 
 pub use ahead::Ahead;
+pub use carried::{Checkpoint, CommitError, Committed, Fresh, Orphans};
 pub use compare::Ask;
-pub use io::{
-    Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output, RepairEnd,
-    RepairProgress,
-};
+pub use io::{Counters, Event, Input, Message, Output, RepairEnd, RepairProgress};
 pub use lineage::Tip;
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
