@@ -1,4 +1,4 @@
-//! How members fare: drained, gone in good order, dead and back, and found twice.
+//! How members fare: drained, gone in good order, dead and back.
 
 use std::time::Duration;
 
@@ -98,23 +98,5 @@ fn who_dies_is_lost_and_comes_back() {
     let _two = launch.start();
     for agent in [&one, &three] {
         eventually("it is back", PATIENCE, || (sees(agent, "two") == "alive").then_some(()));
-    }
-}
-
-#[test]
-fn two_hosts_with_one_key_are_named() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let one = Launch::new(folder.path(), "one").joining(&[]).start();
-    let (launch, _) = Launch::new(folder.path(), "two").joining(&[&one]).start().stop();
-    let copy = folder.path().join("copy");
-    let copied = std::process::Command::new("cp").arg("-r").args([launch.data_dir(), &copy]).status();
-    assert!(copied.expect("`cp` is there").success());
-    let two = launch.start();
-    eventually("both are there", PATIENCE, || (one.alive() == 2).then_some(()));
-    let twin = Launch::new(folder.path(), "copy").joining(&[&one]).start();
-    assert_eq!(two.node(), twin.node());
-    for agent in [&one, &two, &twin] {
-        let reasons = || agent.json(&["status"])["health"]["reasons"].to_string();
-        eventually("it is named", PATIENCE, || reasons().contains("two live hosts have the key").then_some(()));
     }
 }

@@ -114,7 +114,7 @@ impl Service for Fake {
                     root_equal: false,
                     lag_commits: None,
                     last_sync_ms: None,
-                    status: "dead".into(),
+                    status: "lost".into(),
                     link: Link {
                         state: "resting".into(),
                         reason: Some(HOSTILE.into()),
@@ -202,7 +202,7 @@ impl Service for Fake {
         let peer = ConvergencePeer {
             node: OTHER,
             name: HOSTILE.into(),
-            status: "dead".into(),
+            status: "lost".into(),
             awaited: true,
             reason: Some("silent".into()),
             root: None,
