@@ -115,11 +115,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
 ///
 /// # Errors
 /// As those of [`run`].
-pub async fn run_with(
-    config: Config,
-    stop: CancellationToken,
-    running: impl FnOnce(Inside),
-) -> Result<(), AgentError> {
+pub async fn run_with(config: Config, stop: CancellationToken, running: impl FnOnce(Inside)) -> Result<(), AgentError> {
     logging::init(&config.log);
     let data_dir = config.node.data_dir.clone();
     let data = data::open(&config).await?;
