@@ -32,7 +32,7 @@ pub use self::cluster::{
 pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
 pub use self::events::{
-    CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, LinkEvent, MemberEvent, Notice, Notices,
+    CommitEvent, Event, EventId, EventsWanted, FraudEvent, KeyChange, Known, LinkEvent, MemberEvent, Notice, Notices,
     ParseEventIdError, PlacementEvent,
 };
 pub use self::link::{Link, Traffic};

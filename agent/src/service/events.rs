@@ -55,6 +55,8 @@ pub enum Event {
     Member(MemberEvent),
     /// A link came up, went down, was slowed or refused.
     Link(LinkEvent),
+    /// A member was proven to have given one name to two commits.
+    Fraud(FraudEvent),
     /// A workload started, became ready, failed or stopped on some member.
     Placement(PlacementEvent),
     /// The listener has missed something; what there is now it has to read.
@@ -130,6 +132,26 @@ pub struct LinkEvent {
     pub lasting_ms: Option<u64>,
 }
 
+/// A member was proven to have given one name to two commits: it lies, or a copy of its data runs elsewhere. What it has written
+/// since is not taken any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FraudEvent {
+    /// Who.
+    pub node: NodeId,
+    /// The frozen stream's writer.
+    pub replica: String,
+    /// The number that was given twice.
+    pub seq: u64,
+}
+
+impl FraudEvent {
+    /// The event about the name that was given twice.
+    #[must_use]
+    pub fn about(name: Dot) -> Self {
+        Self { node: name.replica.node, replica: name.replica.to_string(), seq: name.seq }
+    }
+}
+
 /// A workload on one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlacementEvent {
@@ -154,6 +176,7 @@ impl Event {
             Self::Commit(_) => "commit",
             Self::Member(_) => "member",
             Self::Link(_) => "link",
+            Self::Fraud(_) => "fraud",
             Self::Placement(_) => "placement",
             Self::Reset { .. } => "reset",
             Self::Lagged { .. } => "lagged",
@@ -237,6 +260,14 @@ mod tests {
         assert_eq!(serde_json::to_value(Event::Commit(commit.clone())).expect("JSON"), expect);
         let repair = serde_json::to_value(CommitEvent { dot: None, ..commit }).expect("JSON");
         assert!(repair["replica"].is_null() && repair["seq"].is_null(), "{repair}");
+    }
+
+    #[test]
+    fn a_fraud_names_the_member_and_the_name_that_it_gave_twice() {
+        let replica = ReplicaId { node: NodeId([1; 32]), incarnation: Incarnation(3) };
+        let event = Event::Fraud(FraudEvent::about(Dot { replica, seq: 7 }));
+        let expect = json!({"node": replica.node, "replica": replica.to_string(), "seq": 7});
+        assert_eq!((event.name(), serde_json::to_value(&event).expect("JSON")), ("fraud", expect));
     }
 
     #[test]

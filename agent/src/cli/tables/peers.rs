@@ -16,7 +16,12 @@ pub(crate) fn peers(json: &Value) -> String {
     let mut rows = table(&["peer", "id", "status", "link", "rtt (ms)", "root", "lag", "in", "out", "queued"]);
     let mut notes = String::new();
     for peer in list(json, "peers") {
-        let root = match peer["root_equal"].as_bool() {
+        // What a member held before it went out of reach says nothing of what it holds now.
+        let is_away = matches!(
+            peer.pointer("/link/state").and_then(Value::as_str),
+            Some("dialing" | "resting" | "refused" | "none")
+        );
+        let root = match peer["root_equal"].as_bool().filter(|_| !is_away) {
             Some(true) => "equal",
             Some(false) => "differs",
             None => UNKNOWN,
@@ -75,7 +80,7 @@ mod tests {
             "peers": [
                 {"node": "12D3KooWBBBBBBBB", "name": "edge-2", "status": "alive", "rtt_ms": 1.2345, "root_equal": false,
                  "lag_commits": 4, "link": {"state": "slowed", "traffic": traffic}},
-                {"node": "12D3KooWCCCCCCCC", "name": "a-name-that-is-rather-long-for-a-table", "status": "dead", "root_equal": false,
+                {"node": "12D3KooWCCCCCCCC", "name": "a-name-that-is-rather-long-for-a-table", "status": "lost", "root_equal": true,
                  "link": {"state": "resting", "reason": "connection\u{1b}refused", "next_try_ms": 11_500}},
                 {"node": "12D3KooWDDDDDDDD", "name": "edge-4", "status": "alive", "rtt_ms": 0.4, "root_equal": true,
                  "lag_commits": 0, "link": {"state": "connected", "traffic": {"score": 100, "drops": {}}}},
@@ -99,6 +104,8 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
         }
+        let away = text.lines().find(|line| line.contains("CCCCCCCC")).expect("is listed");
+        assert!(!away.contains("equal"), "what it holds is not known:\n{text}");
         assert!(!text.contains("edge-4 (DDDDDDDD) is"), "nothing to say:\n{text}");
     }
 
