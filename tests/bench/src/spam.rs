@@ -1,7 +1,8 @@
 //! What honest members feel while one member spams: their one-hop latency with the spam and without it, in turn.
 //!
 //! Three whole agents in this process; the third has a certificate like the others, and a thread that hands frames to its network
-//! as fast as that takes them: commits under its own name that the others have had, and messages that are none. It shares the two cores with those
+//! as fast as that takes them: commits under its own name that the others have had, alone or with messages that are none, which is an
+//! offence. It is refused for it sooner or later, and comes back; what the frames that were taken say of this is noted. It shares the two cores with those
 //! whom it spams, so the same is also measured with a thread that is as busy and sends nothing.
 
 use std::path::Path;
@@ -41,12 +42,18 @@ const BURN: u8 = 2;
 const END: u8 = 3;
 
 pub(crate) fn run(_: &Path) -> Result<Vec<Row>> {
+    let mut rows = under("commits that are known", |replica| vec![known(replica)])?;
+    rows.extend(under("the same and garbage", |replica| vec![known(replica), vec![0xff; 1_024]])?);
+    Ok(rows)
+}
+
+fn under(what: &str, frames: impl Fn(&Replica) -> Vec<Vec<u8>>) -> Result<Vec<Row>> {
     let agents = Agents::start(Path::new(MEMORY), 3, Wire::Quic)?;
     for number in 0..COMMITS {
         agents.everywhere(2, 1_000_000 + number)?;
     }
     let spammer = &agents.members[2].inside;
-    let frames = spammer.view.read(|replica| frames(replica));
+    let frames = spammer.view.read(frames);
     let (mode, sent) = (Arc::new(AtomicU8::new(QUIET)), Arc::new(AtomicU64::new(0)));
     let victims: Vec<NodeId> = agents.members[..2].iter().map(|member| member.inside.net.node()).collect();
     let thread = {
@@ -82,11 +89,11 @@ pub(crate) fn run(_: &Path) -> Result<Vec<Row>> {
     );
     let [quiet, spam, burn] = &taken;
     let mut rows = Vec::new();
-    for (share, what) in [(0.5, "p50"), (0.99, "p99")] {
+    for (share, quantile) in [(0.5, "p50"), (0.99, "p99")] {
         let goal = if share < 0.9 { Goal::AtMost(1.5) } else { Goal::Told };
         let row = |ours, peer, than: &str| {
-            let what = format!("honest members' hop while a third spams, {what}, against {than}");
-            Row::ratio(NAME, what, &pair(ours, peer, share), than, "µs")
+            let text = format!("a hop while a third spams {what}, {quantile}, against {than}");
+            Row::ratio(NAME, text, &pair(ours, peer, share), than, "µs")
         };
         rows.push(row(spam, quiet, "without it").goal(goal).note(note.clone()));
         rows.push(row(spam, burn, "a thread that is busy alone"));
@@ -102,12 +109,11 @@ fn pair(ours: &[Vec<f64>], peer: &[Vec<f64>], share: f64) -> Pair {
     pair
 }
 
-/// What is sent: a page of commits that everybody has, and bytes that are no message.
-fn frames(replica: &Replica) -> Vec<Vec<u8>> {
+/// A page of commits that everybody has.
+fn known(replica: &Replica) -> Vec<u8> {
     let stream = Stream::global(replica.me());
     let commits = (1..=COMMITS).filter_map(|seq| replica.log().get(&stream, seq).cloned()).collect();
-    let page = Message::Commits { batches: vec![Batch { stream, first: 1, commits }], more: false, hops: None };
-    vec![page.encode(), vec![0xff; 1_024]]
+    Message::Commits { batches: vec![Batch { stream, first: 1, commits }], more: false, hops: None }.encode()
 }
 
 /// Works until it is told to end.
