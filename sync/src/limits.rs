@@ -24,6 +24,18 @@ pub const DOTS_PER_ASSIGN_MAX: usize = 1024;
 /// Largest encoded commit, in bytes. It must fit into one page together with its framing.
 pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
 
+/// Most commits that one seal is shown for: a page of small ones then costs its reader a few hundred verifications, some 10 ms.
+pub const SEAL_COMMITS_MAX: usize = 64;
+
+/// Bytes of commits, more than one, that one seal is shown for: a page overflows by no more than this.
+pub const SEAL_BYTES_MAX: usize = 64 * 1024;
+
+/// Newest seals of a stream that are kept apart, so that what is durable can be given although what follows is not yet.
+pub const SEALS_FINE: usize = 8;
+
+/// Seals kept in memory: some 20 MiB. Those of one chain are joined, so only a writer that begins ever new ones gets there.
+pub const SEALS_MAX: usize = 131_072;
+
 /// Bytes of commits or objects that one message carries before the rest goes into the next page.
 pub const PAGE_BYTES: usize = 1024 * 1024;
 

@@ -152,7 +152,7 @@ impl Log {
                 match frame.last_mut().filter(|last| last.stream == batch.stream) {
                     Some(last) if last.first + last.commits.len() as u64 == seq => last.commits.push(commit.clone()),
                     Some(_) | None => {
-                        frame.push(Batch { stream: batch.stream, first: seq, commits: vec![commit.clone()] });
+                        frame.push(Batch::new(batch.stream, seq, vec![commit.clone()]));
                     }
                 }
                 bytes += commit.len() as u64;

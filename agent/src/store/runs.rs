@@ -46,7 +46,7 @@ pub(super) fn intact(rows: Rows) -> Vec<Batch> {
                 Some(last) if last.stream == stream && last.first + last.commits.len() as u64 == seq => {
                     last.commits.push(commit);
                 }
-                Some(_) | None => batches.push(Batch { stream, first: seq, commits: vec![commit] }),
+                Some(_) | None => batches.push(Batch::new(stream, seq, vec![commit])),
             }
         }
     }
@@ -68,7 +68,7 @@ struct StreamScan {
 
 impl StreamScan {
     fn over(stream: Stream, checkpoint: u64, rows: BTreeMap<u64, Option<CommitBytes>>) -> Self {
-        let run = Batch { stream, first: 0, commits: Vec::new() };
+        let run = Batch::new(stream, 0, Vec::new());
         let mut scan = Self { checkpoint, run, cut: None, behind: BTreeMap::new() };
         for (seq, commit) in rows {
             scan.row(seq, commit);

@@ -49,7 +49,7 @@ pub fn commit(bytes: &[u8]) -> bool {
 }
 
 fn batch_of(stream: Stream, commit: CommitBytes) -> Message {
-    Message::Commits { batches: vec![Batch { stream, first: 1, commits: vec![commit] }], more: false }
+    Message::Commits { batches: vec![Batch::new(stream, 1, vec![commit])], more: false }
 }
 
 /// Consecutive commits of one stream.

@@ -76,7 +76,7 @@ impl Replica {
         }
         self.counters.duplicates += next - batch.first;
         let skip = usize::try_from(next - batch.first).unwrap_or(usize::MAX);
-        let mut applied = Batch { stream, first: next, commits: Vec::new() };
+        let mut applied = Batch::new(stream, next, Vec::new());
         for (seq, bytes) in (next..).zip(batch.commits.into_iter().skip(skip)) {
             let Some(commit) = self.accept(from, stream, seq, &bytes, now, out) else { break };
             self.apply(commit, bytes.clone());

@@ -50,7 +50,7 @@ impl Sim<'_> {
             Assign { member: "f0".to_owned(), value: Some(Scalar::Text("for ever".to_owned())), over: Vec::new() };
         let hlc = Hlc::from_millis(YEAR_9999_MS);
         let commit = Commit { stream, seq: 1, hlc, request: None, ops: vec![(key, Op::LwwMap(vec![put]))] };
-        let batches = vec![Batch { stream, first: 1, commits: vec![commit.encode()] }];
+        let batches = vec![Batch::new(stream, 1, vec![commit.encode()])];
         self.coverage.count("lies told");
         self.feed(to, Input::Receive { from: self.nodes[from].id, message: Message::Commits { batches, more: false } })
     }

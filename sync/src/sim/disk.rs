@@ -112,7 +112,7 @@ impl Image {
                 {
                     last.commits.push(commit.clone());
                 }
-                Some(_) | None => log.push(Batch { stream: *stream, first: *seq, commits: vec![commit.clone()] }),
+                Some(_) | None => log.push(Batch::new(*stream, *seq, vec![commit.clone()])),
             }
         }
         let decode = |(key, bytes): (&Key, &Vec<u8>)| {
