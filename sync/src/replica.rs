@@ -7,8 +7,10 @@
 mod ahead;
 mod anti_entropy;
 mod compare;
+mod conduct;
 mod durability;
 mod early;
+mod evidence;
 mod giver;
 mod io;
 mod lineage;
@@ -23,9 +25,12 @@ mod retire;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub use ahead::Ahead;
 pub use compare::Ask;
+pub use conduct::Offence;
+pub use evidence::Head;
 pub use io::{
     Checkpoint, CommitError, Committed, Counters, Event, Fresh, Input, Message, Orphans, Output, RepairEnd,
     RepairProgress,
@@ -44,12 +49,14 @@ use crate::limits::{
     RETIRE_AFTER_MS,
 };
 use crate::log::Log;
+use crate::seal::{HashKeys, Keys};
 use crate::planted::{self, Bug};
 use crate::state::State;
 use crate::time::Time;
 
 /// What a replica is told once. The defaults are the constants of [`crate::limits`], with their reasons; a simulation makes
-/// them small, so that pages, forgetting and repair happen within seconds.
+/// them small, so that pages, forgetting and repair happen within seconds. By default the keys are a stand-in ([`HashKeys`]) that
+/// an agent must replace.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How far ahead of our clock a commit may be stamped before its stream waits, in milliseconds.
@@ -70,6 +77,8 @@ pub struct Config {
     pub retire_after_ms: u64,
     /// Seeds the tables of keys and members. Nobody who chooses names should know it; nothing that comes out depends on it.
     pub hash_seed: u64,
+    /// Signs our commits for those who get them from others, and verifies theirs.
+    pub keys: Arc<dyn Keys>,
 }
 
 impl Default for Config {
@@ -84,6 +93,7 @@ impl Default for Config {
             checkpoint_ms: CHECKPOINT_MS,
             retire_after_ms: RETIRE_AFTER_MS,
             hash_seed: 0,
+            keys: Arc::new(HashKeys),
         }
     }
 }
@@ -104,6 +114,7 @@ pub struct Replica {
     peers: peers::Peers,
     repair: repair::RepairState,
     early: early::Early,
+    evidence: evidence::Evidence,
     lineage: lineage::Lineage,
     retired: retire::Retired,
     watches: watch::Watches,
@@ -126,6 +137,7 @@ impl Replica {
             peers: peers::Peers::default(),
             repair: repair::RepairState::default(),
             early: early::Early::default(),
+            evidence: evidence::Evidence::default(),
             lineage: lineage::Lineage::default(),
             retired: retire::Retired::default(),
             watches: watch::Watches::default(),
@@ -144,7 +156,10 @@ impl Replica {
         match input {
             Input::Commit { ticket, changes, request } => self.handle_commit(ticket, &changes, request, now, &mut out),
             Input::Receive { from, message } => self.handle_message(from, message, now, &mut out),
-            Input::PeerUp(node) => self.handle_peer_up(node, &mut out),
+            Input::PeerUp(node) => {
+                self.handle_peer_up(node, &mut out);
+                self.tell_proofs(node, &mut out);
+            }
             Input::PeerDown(node) => self.handle_peer_down(node, &mut out),
             Input::Members(members) => {
                 self.members = members.into_iter().filter(|node| *node != self.me.node).collect();
@@ -175,7 +190,7 @@ impl Replica {
     }
 
     fn handle_message(&mut self, from: NodeId, message: Message, now: Time, out: &mut Vec<Output>) {
-        if !self.trusts(from, &message) {
+        if !self.trusts(from, &message) || !self.affords(from, &message, now, out) {
             return;
         }
         match message {
@@ -190,6 +205,9 @@ impl Replica {
             Message::Recalled { incarnation, known, batch } => {
                 self.handle_recalled(from, (incarnation, known), batch, now, out);
             }
+            Message::Heads { heads } => self.handle_heads(from, &heads, out),
+            Message::Witness { stream, testimony } => self.handle_witness(stream, testimony, now, out),
+            Message::Proof(proof) => self.handle_proof(from, *proof, now, out),
             Message::Forgotten => self.handle_forgotten(from, now, out),
             Message::StateRequest { asks } => self.handle_state_request(from, &asks, out),
             Message::StatePage { seen, ahead, latest, to, last, equal, objects } => {

@@ -189,7 +189,7 @@ impl Proof {
     pub fn verify(&self, keys: &dyn Keys) -> bool {
         let (one, other) = (&self.one, &self.other);
         let same_name = one.seal.from == other.seal.from;
-        let two_commits = one.hashes.first().is_some() && one.hashes.first() != other.hashes.first();
+        let two_commits = !one.hashes.is_empty() && one.hashes.first() != other.hashes.first();
         let holds = |of: &Testimony| of.seal.holds(&self.stream, &of.hashes, keys);
         same_name && two_commits && holds(one) && holds(other)
     }

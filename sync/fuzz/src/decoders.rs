@@ -149,7 +149,7 @@ pub fn recovery(bytes: &[u8]) -> bool {
     let Ok((vector, ahead, orphans, objects, log)) = codec::decode::<Parts>(bytes, MESSAGE_BYTES_MAX) else {
         return false;
     };
-    let recovery = Recovery { vector, ahead, latest: Hlc::default(), orphans, objects, log };
+    let recovery = Recovery { vector, ahead, latest: Hlc::default(), orphans, objects, proofs: Vec::new(), log };
     let Ok(mut recovered) = Replica::recover(replica_id(1), small(), recovery) else { return false };
     still_works(&mut recovered);
     receive(&mut recovered, Message::Forgotten);

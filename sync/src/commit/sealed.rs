@@ -18,12 +18,25 @@ pub enum Flaw {
 }
 
 impl Batch {
-    /// The hashes of the commits that a seal of this batch is shown for; `None` when it is for others, or for too many bytes.
-    fn hashes_under(&self, seal: &Seal) -> Option<Vec<Hash>> {
+    /// The commits that a seal of this batch is shown for; `None` when it is for others, or for too many bytes.
+    fn under(&self, seal: &Seal) -> Option<&[CommitBytes]> {
         let begin = usize::try_from(seal.from.checked_sub(self.first)?).ok()?;
         let commits = self.commits.get(begin..begin.checked_add(seal.count()?)?)?;
         let bytes: usize = commits.iter().map(CommitBytes::len).sum();
-        (commits.len() == 1 || bytes <= SEAL_BYTES_MAX).then(|| commits.iter().map(CommitBytes::hash).collect())
+        (commits.len() == 1 || bytes <= SEAL_BYTES_MAX).then_some(commits)
+    }
+
+    fn hashes_under(&self, seal: &Seal) -> Option<Vec<Hash>> {
+        Some(self.under(seal)?.iter().map(CommitBytes::hash).collect())
+    }
+
+    /// The batch as its writer seals it, as far as one seal goes: for whoever makes commits without a replica.
+    #[must_use]
+    pub fn sealed(mut self, keys: &dyn Keys) -> Self {
+        let hashes: Vec<Hash> = self.commits.iter().map(CommitBytes::hash).collect();
+        let chain = (self.first, self.first, None);
+        self.seals = vec![Seal::make(keys, &self.stream, chain, &hashes).0];
+        self
     }
 
     /// Whether the writer sealed each commit of this batch.
@@ -50,7 +63,7 @@ impl Batch {
     pub(crate) fn tidy_seals(&mut self) {
         let mut next = self.first;
         let seals = std::mem::take(&mut self.seals).into_iter().filter(|seal| {
-            let fits = seal.from >= next && self.hashes_under(seal).is_some();
+            let fits = seal.from >= next && self.under(seal).is_some();
             next = if fits { seal.through + 1 } else { next };
             fits
         });
@@ -72,6 +85,14 @@ impl Batch {
         self.seals = seals.into_iter().filter_map(shown).collect();
         self.commits.drain(..count.min(self.commits.len()));
         self.first = next;
+    }
+
+    /// How many of the first `count` commits there are before the seal that covers the next one too: what is signed as one is taken
+    /// as one.
+    pub(crate) fn whole_runs(&self, count: usize) -> usize {
+        let next = self.first.saturating_add(count as u64);
+        let cut = self.seals.iter().find(|seal| seal.from < next && seal.through >= next);
+        cut.map_or(count, |seal| usize::try_from(seal.from.saturating_sub(self.first)).unwrap_or(0).min(count))
     }
 
     /// Keeps the first `count` commits, and the seals that cover no others.

@@ -11,6 +11,9 @@ use crate::limits::{SEAL_BYTES_MAX, SEAL_COMMITS_MAX, SEALS_FINE, SEALS_MAX};
 use crate::planted::{self, Bug};
 use crate::seal::{Hash, Keys, Seal, Testimony};
 
+/// What a seal takes in a message, in bytes.
+const SEAL_WIRE_BYTES: usize = 128;
+
 #[derive(Clone, Debug)]
 pub(super) struct Sealed {
     pub(super) seal: Seal,
@@ -89,8 +92,9 @@ impl Log {
         let (mut at, mut is_covered) = (from, false);
         while let Some(index) = segment.seal_of(at) {
             is_covered = true;
-            let Some(Run { seal, end, last }) = segment.run(stream, index, at, through) else { break };
-            let more = segment.bytes(at, seal.through);
+            let room = budget.saturating_sub(bytes);
+            let Some(Run { seal, end, last }) = segment.run(stream, index, (at, through), room) else { break };
+            let more = segment.bytes(at, seal.through) + SEAL_WIRE_BYTES;
             if bytes + more > budget && !batch.commits.is_empty() {
                 break;
             }
@@ -171,9 +175,9 @@ impl Segment {
         end
     }
 
-    /// The seal at `index` and those that go on after it in its chain, shown for `at` and what follows, up to `through`. `None` when
-    /// the first of them ends later.
-    fn run(&self, stream: &Stream, index: usize, at: u64, through: u64) -> Option<Run> {
+    /// The seal at `index` and those that go on after it in its chain, shown for `at` and what follows, up to `through` and while
+    /// there is `room`. `None` when the first of them ends later.
+    fn run(&self, stream: &Stream, index: usize, (at, through): (u64, u64), room: usize) -> Option<Run> {
         let first = self.seals.get(index).filter(|first| first.seal.through <= through)?;
         let (mut seal, mut last) = (first.seal, index);
         let mut hashes = self.hashes(seal.from, seal.through).into_iter();
@@ -185,6 +189,7 @@ impl Segment {
             && next.seal.through <= through
             && follows(&seal, &end, &next.seal)
             && self.fits(at, next.seal.through)
+            && self.bytes(at, next.seal.through) <= room
         {
             end = self.hashes(next.seal.from, next.seal.through).iter().fold(end, |link, hash| link.then(hash));
             seal = Seal { through: next.seal.through, signature: next.seal.signature, ..seal };
@@ -265,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_relay_gives_what_it_was_given() {
-        let (mut writer, mut relay) = (written(3..=2), Log::default());
+        let (mut writer, mut relay) = (Log::default(), Log::default());
         for seq in 3..=200 {
             writer.push(stream(), seq, CommitBytes::from_bytes(&seq.to_le_bytes()));
             writer.seal(&stream(), seq, &HashKeys);

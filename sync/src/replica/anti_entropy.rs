@@ -5,6 +5,7 @@
 
 use std::ops::Bound::{Excluded, Unbounded};
 
+use super::conduct::Futile;
 use super::{Event, Message, Output, Replica, Tip};
 use crate::causal::VersionVector;
 use crate::commit::Batch;
@@ -106,10 +107,11 @@ impl Replica {
         }
         peer.seen.clone_from(&offered);
         if digest.root == root {
-            peer.synced_ms = Some(now.mono_ms);
+            (peer.synced_ms, peer.futile) = (Some(now.mono_ms), Futile::default());
         } else if exact && digest.exact {
             self.counters.diverged += 1;
             out.push(Output::Event(Event::Diverged { peer: from }));
+            self.send_heads(from, out);
             self.begin_repair(from, now, out);
         }
         self.note_goal(from, offered);
@@ -120,7 +122,7 @@ impl Replica {
         self.check_tip(from, heard.tip, now, out);
         let durable = heard.seen.lowered(heard.behind);
         // What lies beyond the end of a closed stream does not exist for us: neither is it missing here.
-        let seen = self.retired.cap(&heard.seen);
+        let seen = self.evidence.believed(from, self.retired.cap(&heard.seen), &self.seen);
         let missing = self.seen.missing_from(&seen) > 0;
         let peer = self.peers.known.entry(from).or_default();
         peer.heard_ms = Some(now.mono_ms);
@@ -167,7 +169,10 @@ impl Replica {
         let own = self.own_stream();
         let through = self.durable().seq(&own);
         let mut from = first;
-        while let Range::Batch { batch, .. } = self.log.range(&own, from, through, self.config.page_bytes) {
+        if self.peers.connected.is_empty() {
+            return;
+        }
+        while let Range::Batch { batch, .. } = self.serve(&own, (from, through), self.config.page_bytes, out) {
             from += batch.commits.len() as u64;
             for to in self.peers.connected.clone() {
                 let message = Message::Commits { batches: vec![batch.clone()], more: false };
@@ -202,7 +207,7 @@ impl Replica {
         }
         let mut batches: Vec<Batch> = Vec::new();
         let mut budget = self.config.page_bytes;
-        let mut more = false;
+        let (mut more, mut frozen) = (false, false);
         // A peer that only says what it has may be ahead of its own words; its own commits it surely has, or will ask for.
         for (stream, through) in streams {
             let mut has = theirs.seq(&stream);
@@ -215,8 +220,10 @@ impl Replica {
             {
                 has = has.max(pushed);
             }
-            match self.log.range(&stream, has.saturating_add(1), through, budget) {
+            match self.serve(&stream, (has.saturating_add(1), through), budget, out) {
                 Range::Nothing => {}
+                // Its logs are worth more to it than what is left of a frozen stream: that comes as state when all else is there.
+                Range::Forgotten if self.evidence.is_frozen(&stream) => frozen = true,
                 Range::Forgotten => {
                     out.push(Output::Send { to, message: Message::Forgotten });
                     return;
@@ -238,6 +245,8 @@ impl Replica {
         }
         if !batches.is_empty() {
             out.push(Output::Send { to, message: Message::Commits { batches, more } });
+        } else if frozen {
+            out.push(Output::Send { to, message: Message::Forgotten });
         }
     }
 }

@@ -208,7 +208,7 @@ impl Replica {
         }
     }
 
-    fn doubt(&mut self, peer: NodeId, known: u64, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn doubt(&mut self, peer: NodeId, known: u64, now: Time, out: &mut Vec<Output>) {
         if self.lineage.is_fenced() {
             return;
         }
@@ -227,11 +227,13 @@ impl Replica {
     }
 
     /// Tells a peer what we have of its stream.
-    pub(super) fn handle_recall(&self, from: NodeId, incarnation: Incarnation, first: u64, out: &mut Vec<Output>) {
+    pub(super) fn handle_recall(&mut self, from: NodeId, incarnation: Incarnation, first: u64, out: &mut Vec<Output>) {
         let stream = Stream { scope: SCOPE, replica: ReplicaId { node: from, incarnation } };
         let known = self.durable().seq(&stream);
         let begin = self.log.retained(&stream).map_or(first, |(retained, _)| first.max(retained));
-        let batch = match self.log.range(&stream, begin, known, self.config.page_bytes) {
+        // Frozen or not: its writer has to know what it wrote.
+        let served = self.log.serve(&stream, (begin, known), self.config.page_bytes, self.config.keys.as_ref());
+        let batch = match served.range {
             Range::Batch { batch, .. } => Some(batch),
             Range::Nothing | Range::Forgotten => None,
         };
@@ -255,10 +257,13 @@ impl Replica {
             return;
         }
         let asked = recall.next;
+        // What we never signed we never wrote, whoever says so.
+        let batch = batch.filter(|batch| batch.verify(self.config.keys.as_ref()).is_ok());
         let sound = |batch: &Batch| batch.stream == own && (asked..=SEQ_MAX).contains(&batch.first);
         let Some(batch) = batch.filter(sound) else {
             // All that it has may be the same, and the doubt not explained: what it has seen is not durable there yet.
-            if known >= asked || asked > last || !recall.vague.is_empty() {
+            let is_frozen = self.evidence.is_frozen(&own);
+            if known >= asked || asked > last || !recall.vague.is_empty() || is_frozen {
                 self.ask_another(now, out);
             }
             return;

@@ -7,6 +7,7 @@ use crate::crdt::{Context, ObjectState, Value};
 use crate::id::{Dot, NodeId, ReplicaId, Stream};
 use crate::key::Key;
 use crate::replica::{Checkpoint, Message, Replica};
+use crate::seal::HashKeys;
 use crate::state::State;
 
 /// After how many events the checks that cost the whole state come again, at the least.
@@ -17,8 +18,8 @@ const SAMPLE_BYTES: u64 = 150;
 const SAMPLE_REFERENCE: u64 = 9;
 /// Of how many full samples one compares everything with the reference.
 const SAMPLE_EVERYTHING: u64 = 8;
-/// What a message may weigh beyond a page: the item that overflows it, vectors and framing.
-const MESSAGE_SLACK_BYTES: usize = 16 * 1024;
+/// What a message may weigh beyond a page: the item or the sealed run that overflows it, vectors and framing.
+const MESSAGE_SLACK_BYTES: usize = 32 * 1024;
 
 impl Sim<'_> {
     /// What must hold after every event: cheap checks of what is new always, costly ones of everything now and then.
@@ -133,7 +134,10 @@ impl Sim<'_> {
             return Err(format!("node {from} says more than a digest although all are equal: {message:?}"));
         }
         match message {
-            Message::Commits { batches, .. } => batches.iter().try_for_each(|batch| self.ledger.check_sent(batch)),
+            Message::Commits { batches, .. } => batches.iter().try_for_each(|batch| {
+                batch.verify(&HashKeys).map_err(|flaw| format!("node {from} sends {flaw}: {batch:?}"))?;
+                self.ledger.check_sent(batch)
+            }),
             Message::Vector { seen, .. } => own_durable(seen),
             Message::Recalled { batch, .. } => batch.iter().try_for_each(|batch| self.ledger.check_sent(batch)),
             Message::StatePage { seen, objects, .. } => {
@@ -143,6 +147,7 @@ impl Sim<'_> {
             Message::Digest { .. } | Message::Forgotten | Message::Recall { .. } | Message::StateRequest { .. } => {
                 Ok(())
             }
+            Message::Heads { .. } | Message::Witness { .. } | Message::Proof(_) => Ok(()),
         }
     }
 

@@ -203,7 +203,13 @@ impl Sim<'_> {
         match event {
             // To a snapshot that writes, equal vectors may well mean different commits.
             Event::Diverged { .. } if self.nodes[index].is_forked() => Ok(()),
+            Event::Equivocation { proof } => {
+                self.coverage.count("equivocations proven");
+                self.nodes[index].disk.image.proofs.push((**proof).clone());
+                if self.scenario.copies || self.scenario.forks { Ok(()) } else { Err(format!("node {index}: {event:?}")) }
+            }
             Event::Rejected { .. }
+            | Event::Offence { .. }
             | Event::Diverged { .. }
             | Event::NotMadeAgain { .. }
             | Event::RepairAbandoned { why: RepairEnd::Unsound, .. } => Err(format!("node {index}: {event:?}")),
