@@ -49,8 +49,8 @@ use crate::limits::{
     RETIRE_AFTER_MS,
 };
 use crate::log::Log;
-use crate::seal::{HashKeys, Keys};
 use crate::planted::{self, Bug};
+use crate::seal::{HashKeys, Keys};
 use crate::state::State;
 use crate::time::Time;
 

@@ -114,6 +114,7 @@ impl Backlog {
                     if before.stream == batch.stream && before.first + before.commits.len() as u64 == batch.first =>
                 {
                     before.commits.extend(batch.commits);
+                    before.seals.extend(batch.seals);
                 }
                 Some(_) | None => batches.push(batch),
             }
@@ -146,7 +147,12 @@ impl Driver {
             match output {
                 Output::Committed { ticket, result } => self.waiting.answer(ticket, result),
                 Output::Send { to, message } => self.send(to, &message),
-                Output::Event(event) => report(&event),
+                Output::Event(event) => {
+                    report(&event);
+                    if matches!(event, Event::Equivocation { .. }) {
+                        self.keep_proofs();
+                    }
+                }
                 Output::Watching { watch, result } => self.listening.began(watch, result, &self.view),
                 Output::Changed { keys, dot, hlc, .. } => self.listening.note(keys, dot, hlc),
                 Output::Persist { .. } | Output::Checkpoint { .. } | Output::Rebirth { .. } => {
@@ -177,6 +183,11 @@ fn report(event: &Event) {
     match event {
         Event::Rejected { from, dot, reason } => {
             tracing::warn!(%from, replica = %dot.replica, seq = dot.seq, reason, "a commit breaks the rules and was not applied");
+        }
+        Event::Offence { peer, what } => tracing::warn!(%peer, ?what, "a member does what no honest one does"),
+        Event::Equivocation { proof } => {
+            let (replica, seq) = (proof.stream.replica, proof.dot().seq);
+            tracing::error!(%replica, seq, "a member gave one name to two commits: a copy of its data runs elsewhere, or it lies; the stream is frozen");
         }
         Event::Held { dot, ahead_ms } => {
             tracing::warn!(replica = %dot.replica, seq = dot.seq, ahead_ms, "a stream waits: its next commit is from the future");

@@ -10,7 +10,7 @@ use selvedge_sync::commit::{Batch, CommitBytes};
 use selvedge_sync::id::Stream;
 
 use super::Cut;
-use super::log::Rows;
+use super::log::{Rows, Seals};
 
 /// What was found, stream by stream.
 #[derive(Debug, Default)]
@@ -34,6 +34,15 @@ pub(super) fn continuing(rows: Rows, vector: &VersionVector) -> Runs {
     }
     runs.behind = intact(behind);
     runs
+}
+
+/// Puts seals to the commits that they are for.
+pub(super) fn seal(batches: &mut [Batch], seals: &Seals) {
+    for batch in batches.iter_mut().filter(|batch| !batch.commits.is_empty()) {
+        let last = batch.first.saturating_add(batch.commits.len() as u64 - 1);
+        let of_stream = seals.get(&batch.stream).into_iter().flat_map(|seals| seals.range(batch.first..=last));
+        batch.seals = of_stream.map(|(_, seal)| *seal).collect();
+    }
 }
 
 /// All that is intact, whatever it continues.

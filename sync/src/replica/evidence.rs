@@ -63,12 +63,16 @@ impl Evidence {
         true
     }
 
-    /// What a peer says that it has seen, without what it says of frozen streams of its own beyond what we have.
+    /// What a peer says that it has seen; of a frozen stream in which it goes on writing, no more than we have. Who has begun
+    /// another is the one who has its old one for sure, and may be the only one.
     pub(super) fn believed(&self, peer: NodeId, seen: VersionVector, ours: &VersionVector) -> VersionVector {
-        let of_peer = |stream: &&Stream| stream.replica.node == peer && seen.seq(stream) > ours.seq(stream);
-        let beyond: Vec<(Stream, u64)> =
-            self.proofs.keys().filter(of_peer).map(|stream| (*stream, ours.seq(stream))).collect();
-        if beyond.is_empty() { seen } else { seen.lowered(beyond) }
+        let present = seen.of_node(SCOPE, peer).next_back();
+        match present {
+            Some((stream, seq)) if self.is_frozen(&stream) && seq > ours.seq(&stream) => {
+                seen.with_only(&stream, ours.seq(&stream))
+            }
+            Some(_) | None => seen,
+        }
     }
 }
 
@@ -79,13 +83,7 @@ impl Replica {
     }
 
     /// What a peer may be given of a stream: sealed, and not frozen. What is ours is sealed now, for it leaves now.
-    pub(super) fn serve(
-        &mut self,
-        stream: &Stream,
-        range: (u64, u64),
-        budget: usize,
-        out: &mut Vec<Output>,
-    ) -> Range {
+    pub(super) fn serve(&mut self, stream: &Stream, range: (u64, u64), budget: usize, out: &mut Vec<Output>) -> Range {
         if range.0 > range.1 {
             return Range::Nothing;
         }
@@ -127,10 +125,9 @@ impl Replica {
             return false;
         }
         let Some(seq) = differs else { return true };
-        if let (Some(ours), Some(theirs)) = (
-            self.log.testimony(&stream, seq, self.config.keys.as_ref()),
-            batch.testimony(seq),
-        ) {
+        if let (Some(ours), Some(theirs)) =
+            (self.log.testimony(&stream, seq, self.config.keys.as_ref()), batch.testimony(seq))
+        {
             self.learn(Proof { stream, one: ours, other: theirs }, Some(from), now, out);
         }
         // What goes on after another commit than ours is not what goes on after ours.
@@ -141,7 +138,8 @@ impl Replica {
     fn first_difference(&self, batch: &Batch) -> Option<u64> {
         let (first, _) = self.log.retained(&batch.stream)?;
         let skip = usize::try_from(first.saturating_sub(batch.first)).unwrap_or(usize::MAX);
-        let differs = |(seq, theirs)| self.log.get(&batch.stream, seq).is_some_and(|ours| ours != theirs).then_some(seq);
+        let differs =
+            |(seq, theirs)| self.log.get(&batch.stream, seq).is_some_and(|ours| ours != theirs).then_some(seq);
         let last = self.seen.seq(&batch.stream);
         (batch.first..=last).zip(&batch.commits).skip(skip).find_map(differs)
     }
@@ -241,13 +239,7 @@ impl Replica {
         }
     }
 
-    pub(super) fn handle_witness(
-        &mut self,
-        stream: Stream,
-        theirs: Testimony,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn handle_witness(&mut self, stream: Stream, theirs: Testimony, now: Time, out: &mut Vec<Output>) {
         if stream == self.own_stream() || self.evidence.is_frozen(&stream) {
             return;
         }

@@ -12,8 +12,8 @@ use crate::crdt::{ObjectState, OpError};
 use crate::hlc::Hlc;
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
-use crate::seal::Proof;
 use crate::planted::{self, Bug};
+use crate::seal::Proof;
 
 /// What the store gave back.
 #[derive(Clone, Debug, Default)]

@@ -206,7 +206,11 @@ impl Sim<'_> {
             Event::Equivocation { proof } => {
                 self.coverage.count("equivocations proven");
                 self.nodes[index].disk.image.proofs.push((**proof).clone());
-                if self.scenario.copies || self.scenario.forks { Ok(()) } else { Err(format!("node {index}: {event:?}")) }
+                if self.scenario.copies || self.scenario.forks {
+                    Ok(())
+                } else {
+                    Err(format!("node {index}: {event:?}"))
+                }
             }
             Event::Rejected { .. }
             | Event::Offence { .. }
