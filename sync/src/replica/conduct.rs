@@ -21,6 +21,8 @@ pub enum Offence {
     Flood,
     /// Repairs from it promise much and bring nothing.
     Futile,
+    /// It claims to know commits of ours, time and again, and shows none.
+    Unfounded,
 }
 
 /// What a peer may still say for now: a bucket that fills steadily.
@@ -49,7 +51,7 @@ impl Allowance {
     }
 }
 
-/// Repairs from one peer that did not help, one after the other.
+/// What one peer had us do in vain, one after the other: repairs that did not help, claims that were not shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Futile {
     times: u32,
@@ -57,7 +59,7 @@ pub(super) struct Futile {
 }
 
 impl Futile {
-    /// Notes a repair that did not help; true when there have been so many that it is no accident.
+    /// Notes one more; true when there have been so many that it is no accident.
     pub(super) const fn note(&mut self, now: Time) -> bool {
         if self.times < FUTILE_STEPS_MAX {
             self.times += 1;
@@ -66,7 +68,7 @@ impl Futile {
         self.times == FUTILE_STEPS_MAX
     }
 
-    /// Whether the next repair has to wait.
+    /// Whether the next has to wait.
     pub(super) const fn waits(&self, now: Time) -> bool {
         now.mono_ms < self.until_ms
     }
@@ -76,9 +78,9 @@ impl Futile {
 /// known, and whoever forges is told on.
 const fn cost_of(message: &Message) -> u64 {
     match message {
-        Message::Commits { .. } | Message::StatePage { .. } | Message::Recalled { .. } | Message::Forgotten => 0,
+        Message::Commits { .. } | Message::StatePage { .. } | Message::Recalled { .. } => 0,
         Message::Digest { .. } => 1,
-        Message::Vector { .. } | Message::StateRequest { .. } | Message::Recall { .. } => 4,
+        Message::Vector { .. } | Message::StateRequest { .. } | Message::Recall { .. } | Message::Forgotten => 4,
         Message::Witness { .. } | Message::Proof(_) => 16,
         Message::Heads { .. } => 128,
     }
@@ -106,6 +108,18 @@ impl Replica {
         } else if futile.note(now) {
             out.push(Output::Event(Event::Offence { peer, what: Offence::Futile }));
         }
+    }
+
+    /// Notes a claim about our stream for which nothing was shown.
+    pub(super) fn note_claim(&mut self, peer: NodeId, now: Time, out: &mut Vec<Output>) {
+        if self.peers.known.entry(peer).or_default().unfounded.note(now) {
+            out.push(Output::Event(Event::Offence { peer, what: Offence::Unfounded }));
+        }
+    }
+
+    /// Whether claims of `peer` about our stream are not heard for now.
+    pub(super) fn is_doubtful(&self, peer: &NodeId, now: Time) -> bool {
+        self.peers.known.get(peer).is_some_and(|peer| peer.unfounded.waits(now))
     }
 
     /// Whether a repair from `peer` has to wait, because the last ones did not help.

@@ -98,6 +98,8 @@ enum Fence {
 #[derive(Debug)]
 struct Recall {
     peer: NodeId,
+    /// Who began the doubt.
+    claimant: NodeId,
     /// Before this commit, others have the same.
     next: u64,
     /// From this commit on at the latest, others have another.
@@ -209,7 +211,7 @@ impl Replica {
     }
 
     pub(super) fn doubt(&mut self, peer: NodeId, known: u64, now: Time, out: &mut Vec<Output>) {
-        if self.lineage.is_fenced() {
+        if self.lineage.is_fenced() || self.is_doubtful(&peer, now) {
             return;
         }
         let own = self.own_stream();
@@ -217,7 +219,8 @@ impl Replica {
         self.lineage.informed = self.peers.known.get(&peer).map(|peer| peer.seen.clone()).unwrap_or_default();
         let Some((next, _)) = self.log.retained(&own) else { return self.conclude(None, now, out) };
         let (asked_ms, begun_ms) = (now.mono_ms, now.mono_ms);
-        self.recall(Recall { peer, next, fork: u64::MAX, asked_ms, begun_ms, vague: BTreeSet::new() }, out);
+        let vague = BTreeSet::new();
+        self.recall(Recall { peer, claimant: peer, next, fork: u64::MAX, asked_ms, begun_ms, vague }, out);
     }
 
     fn recall(&mut self, recall: Recall, out: &mut Vec<Output>) {
@@ -305,6 +308,9 @@ impl Replica {
             (recall.peer, recall.asked_ms) = (*peer, now.mono_ms);
             return self.recall(recall, out);
         }
+        if recall.fork == u64::MAX {
+            self.note_claim(recall.claimant, now, out);
+        }
         let first = recall.next.max(self.unconfirmed()).min(recall.fork);
         let last = self.seen.seq(&self.own_stream());
         self.conclude((first <= last).then_some(first), now, out);
@@ -324,8 +330,13 @@ impl Replica {
         let Some(Fence::Recalling(recall)) = &mut self.lineage.fence else { return };
         let is_there = self.peers.connected.contains(&recall.peer);
         let waited = now.mono_ms.saturating_sub(recall.asked_ms) >= REQUEST_PATIENCE_MS;
-        if recall.vague.is_empty() && !is_there {
+        let silent = now.mono_ms.saturating_sub(recall.begun_ms) >= RECALL_MS_MAX;
+        if recall.vague.is_empty() && (!is_there || silent) {
+            let claimant = recall.claimant;
             self.lineage.fence = None;
+            if silent {
+                self.note_claim(claimant, now, out);
+            }
         } else if recall.vague.is_empty() && waited {
             recall.asked_ms = now.mono_ms;
             let message = Message::Recall { incarnation: self.me.incarnation, from: recall.next };

@@ -50,6 +50,8 @@ pub(super) struct Peer {
     pub(super) allowance: Allowance,
     /// Repairs from it that did not help.
     pub(super) futile: Futile,
+    /// What it said of our stream without showing it.
+    pub(super) unfounded: Futile,
 }
 
 /// What an operator sees of a peer.

@@ -1,6 +1,7 @@
 //! What a life has to say on disk before it does it, and how long others are asked about it.
 
 use selvedge_sync::replica::Message;
+use selvedge_sync::seal::HashKeys;
 
 use super::again::{meet, own_log, with_orphans};
 use super::*;
@@ -131,7 +132,7 @@ fn what_one_peer_has_shown_no_other_takes_back() {
     let shown = |first, commits| Message::Recalled {
         incarnation: Incarnation(0),
         known: 5,
-        batch: Some(Batch::new(own, first, commits)),
+        batch: Some(Batch::new(own, first, commits).sealed(&HashKeys)),
     };
     // It retains the third alone, which is another commit there.
     tell(&mut mesh, 0, shown(3, vec![commits[1].clone()]));
