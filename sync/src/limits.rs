@@ -54,6 +54,9 @@ pub const PROOFS_PER_NODE: usize = 8;
 /// Proofs that a peer is told when it comes.
 pub const PROOFS_TOLD: usize = 16;
 
+/// How long after a proof was learned it is told again, one peer a second, in milliseconds.
+pub const PROOF_RETOLD_MS: u64 = 60_000;
+
 /// Newest commits of a stream that are compared by hash when vectors are equal and roots are not.
 pub const HEADS_PER_STREAM: u64 = 256;
 

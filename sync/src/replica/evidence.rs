@@ -13,7 +13,9 @@ use super::{Event, Message, Offence, Output, Replica, SCOPE};
 use crate::causal::VersionVector;
 use crate::commit::{Batch, Flaw};
 use crate::id::{Dot, NodeId, Stream};
-use crate::limits::{HEADS_HASHES_MAX, HEADS_PER_STREAM, PROOFS_MAX, PROOFS_PER_NODE, PROOFS_TOLD, WITNESSES_MAX};
+use crate::limits::{
+    HEADS_HASHES_MAX, HEADS_PER_STREAM, PROOF_RETOLD_MS, PROOFS_MAX, PROOFS_PER_NODE, PROOFS_TOLD, WITNESSES_MAX,
+};
 use crate::log::Range;
 use crate::seal::{Proof, Testimony};
 use crate::time::Time;
@@ -27,13 +29,15 @@ pub(super) struct Evidence {
     proofs: BTreeMap<Stream, Proof>,
     /// The stream with which the last heads ended.
     told: Option<Stream>,
+    /// When something was learned last.
+    learned_ms: Option<u64>,
 }
 
 impl Evidence {
     /// What an earlier process kept; it had verified it.
     pub(super) fn of(proofs: Vec<Proof>) -> Self {
         let proofs = proofs.into_iter().map(|proof| (proof.stream, proof)).take(PROOFS_MAX).collect();
-        Self { proofs, told: None }
+        Self { proofs, told: None, learned_ms: None }
     }
 
     pub(super) fn is_frozen(&self, stream: &Stream) -> bool {
@@ -161,6 +165,7 @@ impl Replica {
             return;
         }
         self.counters.equivocations += 1;
+        self.evidence.learned_ms = Some(now.mono_ms);
         self.early.drop_stream(&stream);
         let others: Vec<NodeId> = self.peers.connected.iter().copied().filter(|to| Some(*to) != from).collect();
         let message = || Message::Proof(Box::new(proof.clone()));
@@ -182,6 +187,16 @@ impl Replica {
         } else {
             self.counters.forged += 1;
             out.push(Output::Event(Event::Offence { peer: from, what: Offence::FalseProof }));
+        }
+    }
+
+    /// For a while after something was learned, tells it again to the peer whose turn it is: a message may be lost.
+    pub(super) fn retell_proofs(&mut self, now: Time, out: &mut Vec<Output>) {
+        let recent = |at: u64| now.mono_ms.saturating_sub(at) < PROOF_RETOLD_MS;
+        if let Some(to) = self.peers.turn.filter(|to| self.peers.connected.contains(to))
+            && self.evidence.learned_ms.is_some_and(recent)
+        {
+            self.tell_proofs(to, out);
         }
     }
 
