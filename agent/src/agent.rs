@@ -7,15 +7,19 @@
 mod beacon;
 mod build;
 mod data;
+mod departure;
 mod deployments;
 mod figures;
 mod founding;
+mod ground;
 mod health;
 mod identity;
 mod listeners;
 mod logging;
+mod lookout;
 mod membership;
 mod office;
+mod others;
 mod papers;
 mod running;
 mod service;
@@ -23,13 +27,18 @@ mod settings;
 mod standing;
 mod switchboard;
 mod vetting;
+mod whom;
 
 use tokio_util::sync::CancellationToken;
 
 pub use self::founding::{FoundingError, Member, enroll, found, join};
+pub use self::ground::GroundError;
 pub use self::identity::IdentityError;
 use crate::config::Config;
+use crate::driver::DriverHandle;
+use crate::net::Net;
 use crate::runtime_info::RuntimeInfo;
+use crate::view::StateView;
 
 /// Why the agent did not start, or did not stop cleanly. Nothing that was durable is lost.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +46,9 @@ pub enum AgentError {
     /// The data directory or its store.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// The data directory is not this agent's alone.
+    #[error(transparent)]
+    Ground(#[from] GroundError),
     /// The node's key.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -80,15 +92,36 @@ pub enum AgentError {
     Ended(&'static str),
 }
 
+/// What runs inside an agent, for a program that holds one in its own process and is to see more than the API shows.
+#[derive(Debug)]
+pub struct Inside {
+    /// Reads the state.
+    pub view: StateView,
+    /// Changes it.
+    pub driver: DriverHandle,
+    /// Talks to the others.
+    pub net: Net,
+}
+
 /// Runs the agent until `stop`, then drains it.
 ///
 /// # Errors
 /// It could not start; or a part of it ended on its own, or did not close cleanly.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentError> {
+    run_with(config, stop, drop).await
+}
+
+/// The same; `running` is called once all parts run.
+///
+/// # Errors
+/// As those of [`run`].
+pub async fn run_with(config: Config, stop: CancellationToken, running: impl FnOnce(Inside)) -> Result<(), AgentError> {
     logging::init(&config.log);
     let data_dir = config.node.data_dir.clone();
     let data = data::open(&config).await?;
-    let (parts, inlets) = build::build(config, data).await?;
+    // Whoever stops us stops this; that we leave stops only us.
+    let stop = stop.child_token();
+    let (parts, inlets) = build::build(config, data, stop.clone()).await?;
     let info = RuntimeInfo {
         pid: std::process::id(),
         node: parts.net.node().to_string(),
@@ -96,10 +129,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
         listen: parts.net.listen_addresses(),
         started: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
     };
-    let running = running::spawn(parts, inlets);
+    let service = &parts.service;
+    let inside = Inside { view: service.view.clone(), driver: service.driver.clone(), net: parts.net.clone() };
+    let loops = running::spawn(parts, inlets);
     tracing::info!(node = info.node, api = ?info.api, listen = ?info.listen, "running");
     info.write(&data_dir)?;
-    let ended = running.until(stop).await;
+    running(inside);
+    let ended = loops.until(stop).await;
     RuntimeInfo::remove(&data_dir)?;
     tracing::info!("stopped");
     ended

@@ -124,5 +124,8 @@ impl Calls {
 
 fn not_running(workload: &WorkloadName) -> ServiceError {
     ServiceError::new(Fault::Unavailable, "not_running", format!("no reachable member runs `{workload}` at present"))
-        .hint(format!("`selvedge explain {workload}` says where it should run and why it does not"))
+        .hint(format!(
+            "if its host was just lost, it is placed elsewhere within some seconds: try again; `selvedge explain {workload}` says where it \
+             should run and why it does not"
+        ))
 }

@@ -77,7 +77,12 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         Command::Workloads(args) => {
             picture(&args, "/v1/status", |json| json["workloads"].clone(), tables::workloads).await
         }
+        Command::Invitations(args) => {
+            picture(&args, "/v1/cluster/invitations", |json| json, membership::invitations).await
+        }
         Command::Invite(args) => membership::invite(&args, &mut connect(&args.client)).await,
+        Command::Drain(args) => membership::drain(&args, &mut connect(&args.client)).await,
+        Command::Leave(args) => membership::leave(&args, &mut connect(&args)).await,
         Command::Revoke(args) => membership::revoke(&args, &mut connect(&args.client)).await,
         Command::RotateAuthority(args) => membership::rotate(&args, &mut connect(&args)).await,
         Command::Deploy(args) => deploy::deploy(&args, &mut connect(&args.client)).await,

@@ -12,16 +12,18 @@ mod invitation;
 mod join;
 mod keys;
 mod revocation;
+mod roster;
 mod signed;
 mod trust;
 
 pub use authority::Authority;
 pub use certificate::{Certificate, Claims, Papers, ROLE_AUTHORITY, ROLE_MEMBER};
 pub use folder::{Folder, FolderError};
-pub use invitation::{Denied, Invitation, Invitations, TOKEN_ADDRESSES_MAX, Terms, Token, TokenError};
-pub use join::{Answer, BACKDATED_S, Desk, JoinError, Joining, Question};
+pub use invitation::{Cancelled, Denied, Invitation, Invitations, TOKEN_ADDRESSES_MAX, Terms, Token, TokenError};
+pub use join::{Answer, BACKDATED_S, Books, Desk, JoinError, Joining, Question};
 pub use keys::NodeKeys;
 pub use revocation::Revocation;
+pub use roster::{Listed, Roster, RosterFull};
 pub use signed::{AuthorityId, Signed};
 pub use trust::{EndorsementError, Refusal, Span, Trust};
 

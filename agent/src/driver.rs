@@ -25,15 +25,22 @@ pub use self::listening::ListenError;
 use self::listening::Listening;
 pub(crate) use self::proofs::{PROOFS, read_proofs};
 use crate::events::Events;
-use crate::net::Net;
+use crate::net::{Net, NetEvent, NetEvents, Offence, Reply};
 use crate::store::{Store, StoreEvent, StoreEvents};
 use crate::view::{StateOwner, StateView};
 
 /// Requests that may wait for the driver. At the hundred thousand a second that it takes, this is 40 ms.
 const QUEUE_MAX: usize = 4096;
 
-/// Requests taken in one pass, and so under one lock: enough to share a sync to disk, few enough that readers never wait long.
+/// Requests and messages taken in one pass, and so under one lock: enough to share a sync to disk, few enough that readers never
+/// wait long.
 const PASS_MAX: usize = 128;
+
+/// Of these, at most so many requests while there are messages: neither callers here nor members elsewhere wait for the other.
+const PASS_REQUESTS_MAX: usize = 64;
+
+/// Bytes of messages taken in one pass, unless one alone is larger: what a member sends holds up nobody for long.
+const PASS_BYTES_MAX: usize = 256 * 1024;
 
 /// How often the replica is told that time has passed.
 const TICK: Duration = Duration::from_millis(50);
@@ -48,6 +55,7 @@ pub struct Driver {
     store: Store,
     store_events: StoreEvents,
     net: Net,
+    messages: NetEvents,
     requests: mpsc::Receiver<Request>,
     itself: DriverHandle,
     generation: watch::Sender<u64>,
@@ -57,14 +65,21 @@ pub struct Driver {
     listening: Listening,
 }
 
+/// What begins a pass.
+enum First {
+    Stored(StoreEvent),
+    Asked(Request),
+    Heard(NetEvent),
+}
+
 impl Driver {
-    /// A driver and the handle to it. Nothing happens until [`Driver::run`].
+    /// A driver and the handle to it. `net` comes with what members send on the lane of replication. Nothing happens until [`Driver::run`].
     #[must_use]
     pub fn new(
         owner: StateOwner,
         view: StateView,
         store: (Store, StoreEvents),
-        net: Net,
+        net: (Net, NetEvents),
         events: Events,
     ) -> (Self, DriverHandle) {
         let (sender, requests) = mpsc::channel(QUEUE_MAX);
@@ -73,6 +88,7 @@ impl Driver {
         let itself = DriverHandle::new(sender, changes, Arc::clone(&stats));
         let handle = itself.clone();
         let (store, store_events) = store;
+        let (net, messages) = net;
         let (waiting, backlog) = (Waiting::default(), Backlog::default());
         let listening = Listening::new(events);
         let driver = Self {
@@ -81,6 +97,7 @@ impl Driver {
             store,
             store_events,
             net,
+            messages,
             requests,
             itself,
             generation,
@@ -99,14 +116,18 @@ impl Driver {
         while !stop.is_cancelled() {
             tokio::select! {
                 event = self.store_events.next() => match event {
-                    Some(event) => self.pass(None, Some(event)),
+                    Some(event) => self.pass(First::Stored(event)),
                     None => break,
                 },
                 request = self.requests.recv(), if self.backlog.is_empty() => match request {
-                    Some(request) => self.pass(Some(request), None),
+                    Some(request) => self.pass(First::Asked(request)),
                     None => break,
                 },
-                _ = tick.tick() => self.pass(Some(Request::Tick), None),
+                message = self.messages.recv(), if self.backlog.is_empty() => match message {
+                    Some(message) => self.pass(First::Heard(message)),
+                    None => break,
+                },
+                _ = tick.tick() => self.pass(First::Asked(Request::Tick)),
                 () = stop.cancelled() => {}
             }
         }
@@ -118,34 +139,33 @@ impl Driver {
 
     async fn drain(&mut self) {
         self.requests.close();
-        self.pass(Some(Request::Tick), None);
+        self.pass(First::Asked(Request::Tick));
         while !self.backlog.is_empty() || self.view.read(|replica| replica.durable() != replica.seen()) {
             self.store.flush();
             match self.store_events.next().await {
-                Some(event) => self.pass(None, Some(event)),
+                Some(event) => self.pass(First::Stored(event)),
                 None => return,
             }
         }
     }
 
     /// One pass: what is waiting goes in, what follows is carried out.
-    fn pass(&mut self, request: Option<Request>, event: Option<StoreEvent>) {
+    fn pass(&mut self, first: First) {
         let mut inputs = Vec::new();
-        if let Some(event) = event {
-            self.take_event(event, &mut inputs);
+        // Until the replica has dealt with a message, it counts against its sender's share.
+        let mut held = Vec::new();
+        match first {
+            First::Stored(event) => self.take_event(event, &mut inputs),
+            First::Asked(request) => self.take_request(request, &mut inputs),
+            First::Heard(message) => {
+                self.take_message(message, &mut inputs, &mut held);
+            }
         }
         while let Some(event) = self.store_events.try_next() {
             self.take_event(event, &mut inputs);
         }
-        if let Some(request) = request {
-            self.take_request(request, &mut inputs);
-        }
         if self.backlog.is_empty() {
-            while inputs.len() < PASS_MAX
-                && let Ok(request) = self.requests.try_recv()
-            {
-                self.take_request(request, &mut inputs);
-            }
+            self.take_waiting(&mut inputs, &mut held);
         }
         let now = self.view.now();
         let (outputs, changed, durable) = self.owner.write(|replica| {
@@ -153,6 +173,7 @@ impl Driver {
             let outputs: Vec<_> = inputs.into_iter().flat_map(|input| replica.handle(input, now)).collect();
             (outputs, before != replica.root(), replica.durable().clone())
         });
+        drop(held);
         self.stats.passed_ms.store(now.mono_ms, Ordering::Relaxed);
         self.carry_out(outputs);
         self.waiting.answer_durable(&durable);
@@ -161,21 +182,54 @@ impl Driver {
         }
     }
 
+    /// Takes what waits, of callers and of members.
+    fn take_waiting(&mut self, inputs: &mut Vec<Input>, held: &mut Vec<Reply>) {
+        while inputs.len() < PASS_REQUESTS_MAX
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.take_request(request, inputs);
+        }
+        let mut bytes = 0;
+        while inputs.len() < PASS_MAX
+            && bytes < PASS_BYTES_MAX
+            && let Some(message) = self.messages.try_recv()
+        {
+            bytes += self.take_message(message, inputs, held);
+        }
+        while inputs.len() < PASS_MAX
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.take_request(request, inputs);
+        }
+    }
+
+    /// Takes what the network tells, and answers how many bytes it had.
+    fn take_message(&mut self, event: NetEvent, inputs: &mut Vec<Input>, held: &mut Vec<Reply>) -> usize {
+        match event {
+            NetEvent::Up { node } => inputs.push(Input::PeerUp(node)),
+            NetEvent::Down { node } => inputs.push(Input::PeerDown(node)),
+            NetEvent::Message { from, bytes, reply, .. } => {
+                held.push(reply);
+                match Message::decode(&bytes) {
+                    Ok(message) => inputs.push(Input::Receive { from, message }),
+                    Err(error) => {
+                        self.stats.undecodable.fetch_add(1, Ordering::Relaxed);
+                        tracing::warn!(%from, %error, "a member sent bytes that are no message");
+                        self.net.penalise(from, Offence::Undecodable);
+                    }
+                }
+                return bytes.len();
+            }
+        }
+        0
+    }
+
     fn take_request(&mut self, request: Request, inputs: &mut Vec<Input>) {
         match request {
             Request::Commit { changes, request, reply } => {
                 let ticket = self.waiting.expect(reply);
                 inputs.push(Input::Commit { ticket, changes, request });
             }
-            Request::Message { from, bytes } => match Message::decode(&bytes) {
-                Ok(message) => inputs.push(Input::Receive { from, message }),
-                Err(error) => {
-                    self.stats.undecodable.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(%from, %error, "a member sent bytes that are no message");
-                }
-            },
-            Request::PeerUp(node) => inputs.push(Input::PeerUp(node)),
-            Request::PeerDown(node) => inputs.push(Input::PeerDown(node)),
             Request::Members(members) => inputs.push(Input::Members(members)),
             Request::Reborn(incarnation) => {
                 self.waiting.answer_before(incarnation);

@@ -250,7 +250,7 @@ impl Drop for Interest {
 fn wanted(event: &Arc<Event>, prefix: &KeyPrefix, mesh: bool) -> Option<Arc<Event>> {
     let commit = match &**event {
         Event::Commit(commit) => commit,
-        Event::Member(_) | Event::Placement(_) => return mesh.then(|| Arc::clone(event)),
+        Event::Member(_) | Event::Link(_) | Event::Placement(_) => return mesh.then(|| Arc::clone(event)),
         Event::Reset { .. } | Event::Lagged { .. } => unreachable!("these are for one listener and never recorded"),
     };
     let covered = commit.changes.iter().filter(|change| prefix.covers(&change.key)).count();

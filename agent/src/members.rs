@@ -1,37 +1,41 @@
-//! The members of the mesh, as each describes itself.
+//! The members of the mesh, as each describes itself, and how each fares.
 //!
-//! Owns the table of records: which is newest, who is alive, whom to forget. Pure: time and records are arguments, gossip
-//! carries them ([`gossip`]). The invariants: a record only gives way to a newer one of the same member; the table is bounded.
+//! Owns the table: which record is newest, who is there, whom to forget. Pure: time, records and what failure detection found
+//! ([`detector`]) are arguments; [`gossip`] carries them. The invariants: a record only gives way to a newer one of the same member,
+//! signed by it ([`sealed`]); the table is bounded.
 
+pub mod detector;
+mod frame;
 pub mod gossip;
 mod record;
+mod sealed;
+mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use selvedge_sync::id::NodeId;
 use selvedge_sync::time::Time;
 
+use self::detector::{MEMBERS_MAX, Standing};
 pub use self::record::{Location, NodeRecord};
+pub use self::sealed::Sealed;
+pub use self::spread::Announcer;
 use crate::placement::{Mesh, NodeFacts};
 
-/// Members that the table holds; the network is planned for thousands, and beyond that for regions.
-const MEMBERS_MAX: usize = 4096;
+/// Addresses that are kept of one member, the newest first.
+const ADDRESSES_MAX: usize = 8;
 
-/// Silence after which a member counts as suspect: five of its beats.
-const SUSPECT_AFTER_MS: u64 = 5_000;
-
-/// Silence after which a member counts as lost, and what it ran is placed elsewhere.
-const LOST_AFTER_MS: u64 = 10_000;
-
-/// How a member fares, judged by when it was last heard of.
+/// How a member fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Heard of within the last five seconds.
+    /// It answers.
     Alive,
-    /// Silent for a while.
+    /// It did not answer somebody, and may still say that it lives.
     Suspect,
-    /// Silent for so long that nothing is expected of it, or known only from before this agent started.
+    /// Nothing is expected of it: it has not answered, or is known only by what others have said of it.
     Lost,
+    /// It has said that it leaves, and is none of those who are waited for.
+    Left,
 }
 
 /// One member as the table knows it.
@@ -43,8 +47,10 @@ pub struct Member {
     pub record: Option<NodeRecord>,
     /// How it fares.
     pub status: Status,
-    /// How long ago its record was renewed, in milliseconds.
+    /// How old its record is, in milliseconds.
     pub age_ms: u64,
+    /// For how long it has not been there, in milliseconds: since it was last alive or suspect, or this agent started.
+    pub silent_ms: u64,
 }
 
 /// Where a member was to be found, kept over restarts of this agent.
@@ -56,6 +62,15 @@ pub struct Remembered {
     pub addresses: Vec<String>,
 }
 
+/// A key that two live hosts have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Twin {
+    /// Whose it is.
+    pub node: NodeId,
+    /// Who has heard both; this node itself, where it is.
+    pub heard_by: NodeId,
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Members {
@@ -63,62 +78,154 @@ pub struct Members {
     known: BTreeMap<NodeId, Known>,
     /// Who was put out of the cluster, for ever.
     out: BTreeSet<NodeId>,
+    /// Whose key this node has heard two hosts use.
+    twins: BTreeSet<NodeId>,
+    /// Counts what has changed about anybody.
+    changes: u64,
 }
 
 #[derive(Debug)]
 struct Known {
     record: Option<NodeRecord>,
+    sealed: Option<Sealed>,
     addresses: Vec<String>,
-    /// When it was last heard of, or this agent started: silence counts from here, on the monotonic clock.
+    /// When its record was made, on our monotonic clock.
+    made_ms: u64,
+    /// What failure detection says of it; `None` before it says anything.
+    standing: Option<Standing>,
+    /// When it was last there, or this agent started: silence counts from here.
     counted_from_ms: u64,
+}
+
+impl Known {
+    fn new(addresses: Vec<String>, now: Time) -> Self {
+        let (made_ms, counted_from_ms) = (now.mono_ms, now.mono_ms);
+        Self { record: None, sealed: None, addresses, made_ms, standing: None, counted_from_ms }
+    }
+
+    fn status(&self) -> Status {
+        match (&self.record, self.standing) {
+            (Some(record), _) if record.left => Status::Left,
+            (Some(_), Some(Standing::Alive)) => Status::Alive,
+            (Some(_), Some(Standing::Suspect)) => Status::Suspect,
+            (Some(_), Some(Standing::Lost) | None) | (None, _) => Status::Lost,
+        }
+    }
 }
 
 impl Members {
     /// A table that knows only what is remembered.
     #[must_use]
     pub fn new(me: NodeId, remembered: Vec<Remembered>, now: Time) -> Self {
-        let known = remembered.into_iter().filter(|member| member.node != me).take(MEMBERS_MAX).map(|member| {
-            let Remembered { node, addresses } = member;
-            (node, Known { record: None, addresses, counted_from_ms: now.mono_ms })
-        });
-        Self { me, known: known.collect(), out: BTreeSet::new() }
+        let known = remembered.into_iter().filter(|member| member.node != me).take(MEMBERS_MAX);
+        let known = known.map(|Remembered { node, addresses }| (node, Known::new(addresses, now))).collect();
+        Self { me, known, out: BTreeSet::new(), twins: BTreeSet::new(), changes: 1 }
     }
 
-    /// Takes a record, our own too; returns whether it is news. Others' records of us are not: we know better.
-    pub fn take(&mut self, record: NodeRecord, from: NodeId, now: Time) -> bool {
-        if (record.node == self.me && from != self.me) || self.out.contains(&record.node) || !record.is_sane() {
-            return false;
-        }
-        if !self.known.contains_key(&record.node) && self.known.len() >= MEMBERS_MAX {
-            return false;
-        }
-        let known = self.known.entry(record.node).or_insert(Known {
-            record: None,
-            addresses: Vec::new(),
-            counted_from_ms: now.mono_ms,
-        });
-        if known.record.as_ref().is_some_and(|before| before.version() >= record.version()) {
-            return false;
-        }
-        known.counted_from_ms = now.mono_ms;
+    /// What we say of ourselves, as it is now; `sealed` is what others were last told.
+    pub fn take_own(&mut self, record: NodeRecord, sealed: Option<Sealed>, now: Time) {
+        let known = self.known.entry(self.me).or_insert_with(|| Known::new(Vec::new(), now));
+        known.made_ms = now.mono_ms;
         known.addresses.clone_from(&record.addresses);
         known.record = Some(record);
+        known.sealed = sealed.or_else(|| known.sealed.take());
+        self.changes += 1;
+    }
+
+    /// Counts up whenever something has changed about anybody: who looks at it need not look at the table.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether a record would be news. Others' records of us are not: we know better.
+    #[must_use]
+    pub fn is_news(&self, record: &NodeRecord) -> bool {
+        let node = &record.node;
+        let known = self.known.get(node);
+        let has_room = known.is_some() || self.known.len() < MEMBERS_MAX;
+        let before = known.and_then(|known| known.record.as_ref());
+        *node != self.me
+            && !self.out.contains(node)
+            && has_room
+            && before.is_none_or(|before| before.version() < record.version())
+    }
+
+    /// Takes a record that its member has signed, made `age_ms` ago; returns whether it was news.
+    pub fn take(&mut self, (record, sealed): (NodeRecord, Sealed), age_ms: u64, now: Time) -> bool {
+        if !self.is_news(&record) {
+            return false;
+        }
+        let known = self.known.entry(record.node).or_insert_with(|| Known::new(Vec::new(), now));
+        known.made_ms = now.mono_ms.saturating_sub(age_ms);
+        // A member that is found under other addresses is one member still: the newest first, older ones are worth a try.
+        let before = std::mem::replace(&mut known.addresses, record.addresses.clone());
+        let fresh = |address: &String| !record.addresses.contains(address);
+        known.addresses.extend(before.into_iter().filter(fresh));
+        known.addresses.truncate(ADDRESSES_MAX);
+        if record.left {
+            known.addresses.clear();
+        }
+        if known.record.as_ref().is_some_and(|before| before.life < record.life) {
+            known.standing = None;
+        }
+        known.record = Some(record);
+        known.sealed = Some(sealed);
+        self.changes += 1;
         true
+    }
+
+    /// Takes over how members fare; returns whether that has changed for anybody.
+    pub fn judge(&mut self, standings: impl Iterator<Item = (NodeId, Standing)>, now: Time) -> bool {
+        let mut changed = false;
+        for (node, standing) in standings {
+            if let Some(known) = self.known.get_mut(&node) {
+                changed |= known.standing.replace(standing) != Some(standing);
+                if standing != Standing::Lost {
+                    known.counted_from_ms = now.mono_ms;
+                }
+            }
+        }
+        self.changes += u64::from(changed);
+        changed
+    }
+
+    /// This node has heard two hosts use the keys of these members.
+    pub fn found_twins(&mut self, twins: BTreeSet<NodeId>) {
+        self.twins = twins;
+    }
+
+    /// Keys that two live hosts have, by this node's own ears or another's.
+    #[must_use]
+    pub fn twins(&self) -> BTreeSet<Twin> {
+        let present = self.known.values().filter(|known| known.status() != Status::Lost);
+        let told = present
+            .filter_map(|known| known.record.as_ref())
+            .flat_map(|record| record.twins.iter().map(|node| Twin { node: *node, heard_by: record.node }));
+        told.chain(self.twins.iter().map(|node| Twin { node: *node, heard_by: self.me })).collect()
     }
 
     /// Drops a member that was put out of the cluster; whatever is said of it from now on is no news.
     pub fn put_out(&mut self, node: NodeId) {
         if node != self.me {
-            self.known.remove(&node);
+            let was_known = self.known.remove(&node).is_some();
+            self.changes += u64::from(was_known);
             self.out.insert(node);
         }
+    }
+
+    /// Who was put out.
+    fn put_out_for_ever(&self) -> impl Iterator<Item = &NodeId> {
+        self.out.iter()
     }
 
     /// Drops members silent for longer than `retire_after_ms`.
     pub fn retire(&mut self, retire_after_ms: u64, now: Time) {
         let me = self.me;
         let silent = |known: &Known| now.mono_ms.saturating_sub(known.counted_from_ms);
+        let before = self.known.len();
         self.known.retain(|node, known| *node == me || silent(known) < retire_after_ms);
+        self.changes += u64::from(self.known.len() < before);
     }
 
     /// Every member, this node included, in order of id.
@@ -128,8 +235,8 @@ impl Members {
     }
 
     /// Every member, with how it fares and what it last said of itself, in order of id.
-    pub fn each(&self, now: Time) -> impl Iterator<Item = (NodeId, Status, Option<&NodeRecord>)> {
-        self.known.iter().map(move |(node, known)| (*node, self.fares(node, known, now).0, known.record.as_ref()))
+    pub fn each(&self) -> impl Iterator<Item = (NodeId, Status, Option<&NodeRecord>)> {
+        self.known.iter().map(move |(node, known)| (*node, self.status(node, known), known.record.as_ref()))
     }
 
     /// One member.
@@ -139,48 +246,61 @@ impl Members {
     }
 
     fn member(&self, node: &NodeId, known: &Known, now: Time) -> Member {
-        let (status, age_ms) = self.fares(node, known, now);
-        Member { node: *node, record: known.record.clone(), status, age_ms }
+        let age_ms = if known.record.is_some() { now.mono_ms.saturating_sub(known.made_ms) } else { u64::MAX };
+        let silent_ms = now.mono_ms.saturating_sub(known.counted_from_ms);
+        Member { node: *node, record: known.record.clone(), status: self.status(node, known), age_ms, silent_ms }
     }
 
-    /// How a member fares, and for how long it has been silent, in milliseconds.
-    fn fares(&self, node: &NodeId, known: &Known, now: Time) -> (Status, u64) {
-        let heard = known.record.as_ref().map(|_| known.counted_from_ms);
-        let silent = heard.map_or(u64::MAX, |heard| now.mono_ms.saturating_sub(heard));
-        let status = match silent {
-            _ if *node == self.me => Status::Alive,
-            0..SUSPECT_AFTER_MS => Status::Alive,
-            SUSPECT_AFTER_MS..LOST_AFTER_MS => Status::Suspect,
-            LOST_AFTER_MS.. => Status::Lost,
-        };
-        (status, silent)
+    fn status(&self, node: &NodeId, known: &Known) -> Status {
+        let status = known.status();
+        if *node == self.me && status != Status::Left { Status::Alive } else { status }
     }
 
     /// Every other member's id: those whose having seen a commit is awaited before it is forgotten.
     #[must_use]
     pub fn others(&self) -> BTreeSet<NodeId> {
-        self.known.keys().filter(|node| **node != self.me).copied().collect()
+        let stays = |(node, known): &(&NodeId, &Known)| **node != self.me && known.status() != Status::Left;
+        self.known.iter().filter(stays).map(|(node, _)| *node).collect()
     }
 
-    /// The records that are known, to be passed on.
-    pub fn records(&self) -> impl Iterator<Item = &NodeRecord> {
-        self.known.values().filter_map(|known| known.record.as_ref())
+    /// The version of each record after `after`, in order of id.
+    fn versions(&self, after: Option<NodeId>) -> impl Iterator<Item = (NodeId, u64, u64)> {
+        let begin = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let version = |(node, known): (&NodeId, &Known)| {
+            known.sealed.as_ref()?;
+            let (life, beat) = known.record.as_ref()?.version();
+            Some((*node, life, beat))
+        };
+        self.known.range((begin, std::ops::Bound::Unbounded)).filter_map(version)
+    }
+
+    /// A record to be passed on, with its age in milliseconds.
+    fn sealed(&self, node: &NodeId, now: Time) -> Option<(u64, Sealed)> {
+        let known = self.known.get(node)?;
+        Some((now.mono_ms.saturating_sub(known.made_ms), known.sealed.clone()?))
     }
 
     /// Where the others are to be found, to be kept.
     #[must_use]
     pub fn remember(&self) -> Vec<Remembered> {
-        let others = self.known.iter().filter(|(node, _)| **node != self.me);
+        let stays = |(node, known): &(&NodeId, &Known)| **node != self.me && known.status() != Status::Left;
+        let others = self.known.iter().filter(stays);
         others.map(|(node, known)| Remembered { node: *node, addresses: known.addresses.clone() }).collect()
     }
 
-    /// What placement needs to know of everybody. A lost member is no candidate and does not count as running anything.
+    /// Where one member is to be found, the newest address first.
+    #[must_use]
+    pub fn addresses(&self, node: &NodeId) -> Vec<String> {
+        self.known.get(node).map(|known| known.addresses.clone()).unwrap_or_default()
+    }
+
+    /// What placement needs to know of everybody. Who is lost or has left is no candidate and does not count as running anything.
     #[must_use]
     pub fn mesh(&self, now: Time) -> Mesh {
         let facts = |member: Member| {
-            let healthy = member.status != Status::Lost;
+            let here = matches!(member.status, Status::Alive | Status::Suspect);
             let age_ms = if member.node == self.me { 0 } else { member.age_ms };
-            member.record.map(|record| NodeFacts { healthy: healthy && record.healthy, age_ms, ..record.facts() })
+            member.record.map(|record| NodeFacts { healthy: here && record.healthy, age_ms, ..record.facts() })
         };
         self.all(now).into_iter().filter_map(facts).collect()
     }

@@ -3,6 +3,7 @@
 //! Owns the registry and the typed ways to record into it. Decides nothing from its figures. The invariant: labels come from
 //! small closed sets, or from names that are forgotten with what they name, so that nothing here grows for ever.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 mod labels;
+mod links;
 
 pub use self::labels::{Direction, Origin, Outcome};
+use self::links::Links;
+pub use self::links::PeerFigures;
 
 /// Call durations from 5 µs, a small call on a warm instance, in doublings to about 10 s, beyond the longest deadline that
 /// makes sense.
@@ -52,11 +56,6 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PeerLabel {
-    peer: String,
-}
-
 /// All figures of one agent.
 #[derive(Debug)]
 pub struct Metrics {
@@ -74,8 +73,7 @@ pub struct Metrics {
     drops: Family<ReasonLabel, Counter>,
     events: Counter,
     watchers: Whole,
-    peers_connected: Whole,
-    peer_round_trip: Family<PeerLabel, Fraction>,
+    links: Links,
     converged: Whole,
     healthy: Whole,
     certificate_expiry: Fraction,
@@ -116,8 +114,7 @@ impl Metrics {
             drops: Family::default(),
             events: Counter::default(),
             watchers: Whole::default(),
-            peers_connected: Whole::default(),
-            peer_round_trip: Family::default(),
+            links: Links::default(),
             converged: Whole::default(),
             healthy: Whole::default(),
             certificate_expiry: Fraction::default(),
@@ -187,17 +184,44 @@ impl Metrics {
         self.watchers.set(count);
     }
 
-    /// Tells how many members are connected.
-    pub fn peers_connected(&self, count: u64) {
-        self.peers_connected.set(count);
+    /// Tells of the members that are connected, and forgets those that are not.
+    pub fn peers(&self, peers: &[PeerFigures]) {
+        self.links.peers(peers);
     }
 
-    /// Tells the round trips to the members that are connected, and forgets those to all others.
-    pub fn peer_round_trips(&self, measured: impl Iterator<Item = (String, Duration)>) {
-        self.peer_round_trip.clear();
-        for (peer, round_trip) in measured {
-            self.peer_round_trip.get_or_create(&PeerLabel { peer }).set(round_trip.as_secs_f64());
-        }
+    /// Tells how many links are in each state.
+    pub fn link_states(&self, states: &BTreeMap<&'static str, u64>) {
+        self.links.states(states);
+    }
+
+    /// Counts a change of a link.
+    pub fn link_changed(&self, change: &'static str) {
+        self.links.changed(change);
+    }
+
+    /// Counts changes of links that came too fast to be told.
+    pub fn link_changes_missed(&self, missed: u64) {
+        self.drops.get_or_create(&ReasonLabel { reason: "link_change_missed" }).inc_by(missed);
+    }
+
+    /// Tells how often members were caught at something that no honest one does.
+    pub fn offended(&self, offence: &'static str, total: u64) {
+        self.links.offended(offence, total);
+    }
+
+    /// Tells how many batches, announcements and so on were sent to bring news to members.
+    pub fn spread(&self, what: &'static str, total: u64) {
+        self.links.spread(what, total);
+    }
+
+    /// Tells how many members news is pushed to, or announced to.
+    pub fn neighbours(&self, what: &'static str, count: u64) {
+        self.links.neighbours(what, count);
+    }
+
+    /// Tells how many members have each status, and how many were put out of the cluster.
+    pub fn members(&self, statuses: &BTreeMap<&'static str, u64>, revoked: u64) {
+        self.links.members(statuses, revoked);
     }
 
     /// Tells whether all live members hold the same state.
@@ -239,9 +263,7 @@ impl Metrics {
         registry.register("drops", "What was dropped, by reason", self.drops.clone());
         registry.register("events", "Events recorded for those who watch", self.events.clone());
         registry.register("watchers", "Who listens to events", self.watchers.clone());
-        registry.register("peers_connected", "Members connected", self.peers_connected.clone());
-        let help = "Round trip to a member, as last measured";
-        registry.register_with_unit("peer_round_trip", help, Unit::Seconds, self.peer_round_trip.clone());
+        self.links.register(registry);
         registry.register("converged", "1 if all live members hold the same state", self.converged.clone());
         let help = "When this agent's certificate expires, in seconds since 1970; 0 where there is none";
         registry.register_with_unit(
@@ -284,8 +306,19 @@ mod tests {
         metrics.dropped("hint_queue_full", 1);
         metrics.events(8);
         metrics.watchers(3);
-        metrics.peers_connected(2);
-        metrics.peer_round_trips(std::iter::once(("12D3".to_owned(), Duration::from_millis(5))));
+        let round_trip = Some(Duration::from_millis(5));
+        let (lag_commits, bytes_out, queued_hints) = (Some(4), 900, 2);
+        let peer = "12D3".to_owned();
+        let peer =
+            PeerFigures { peer, round_trip, lag_commits, bytes_out, queued_hints, score: 90, ..PeerFigures::default() };
+        metrics.peers(&[peer]);
+        metrics.link_states(&BTreeMap::from([("connected", 1), ("resting", 2)]));
+        metrics.members(&BTreeMap::from([("alive", 3)]), 1);
+        metrics.spread("pushed", 9);
+        metrics.neighbours("announced", 5);
+        metrics.link_changed("up");
+        metrics.link_changes_missed(4);
+        metrics.offended("flood", 6);
         metrics.converged(true);
         metrics.certificate_expires(1_800_000_000);
         for line in [
@@ -303,7 +336,19 @@ mod tests {
             r#"selvedge_drops_total{reason="hint_queue_full"} 1"#,
             "selvedge_events_total 8",
             "selvedge_watchers 3",
-            "selvedge_peers_connected 2",
+            "selvedge_peers_connected 1",
+            r#"selvedge_links{state="resting"} 2"#,
+            r#"selvedge_members{status="alive"} 3"#,
+            r#"selvedge_spread_total{what="pushed"} 9"#,
+            r#"selvedge_neighbours{what="announced"} 5"#,
+            r#"selvedge_link_changes_total{change="up"} 1"#,
+            r#"selvedge_drops_total{reason="link_change_missed"} 4"#,
+            r#"selvedge_offences_total{offence="flood"} 6"#,
+            "selvedge_members_revoked 1",
+            r#"selvedge_peer_lag_commits{peer="12D3"} 4"#,
+            r#"selvedge_peer_moved_bytes{peer="12D3",direction="out"} 900"#,
+            r#"selvedge_peer_queued_hints{peer="12D3"} 2"#,
+            r#"selvedge_peer_score{peer="12D3"} 90"#,
             r#"selvedge_peer_round_trip_seconds{peer="12D3"} 0.005"#,
             "selvedge_converged 1",
             "selvedge_certificate_expiry_timestamp_seconds 1800000000.0",
@@ -318,9 +363,10 @@ mod tests {
     fn what_is_gone_is_forgotten() {
         let metrics = Metrics::new("0.1.0");
         metrics.workload("combat").record(Outcome::Busy, Duration::ZERO);
-        metrics.peer_round_trips(std::iter::once(("12D3".to_owned(), Duration::ZERO)));
+        let peer = PeerFigures { peer: "12D3".to_owned(), round_trip: Some(Duration::ZERO), ..PeerFigures::default() };
+        metrics.peers(&[peer]);
         metrics.forget_workload("combat");
-        metrics.peer_round_trips(std::iter::empty());
+        metrics.peers(&[]);
         let text = metrics.encode();
         assert!(!text.contains("combat") && !text.contains("12D3"), "{text}");
     }

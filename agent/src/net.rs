@@ -5,53 +5,69 @@
 //! not proven membership; every queue is bounded, and what does not fit is dropped and counted by reason; `Up` and `Down`
 //! are about nodes, however many connections there are to one.
 //!
-//! **Order.** Frames do not arrive in the order in which they were given: each travels on a stream of its own. A hint may
-//! be lost and never arrives twice. Whoever needs an order numbers its frames (the engine does).
+//! **Order.** Hints of one lane and urgency arrive in the order in which they were given, unless a link breaks in between; they
+//! may be lost and never arrive twice. Nothing else is in order: questions travel on a stream each, and so does each urgency.
+//! Whoever needs an order numbers its frames (the engine does).
+//!
+//! **Fairness.** Each peer has a bounded share of what waits for a consumer, and consumers serve the peers by turns. Whose
+//! share is full is not read from until there is room, so that a member which sends too much fills its own queue.
 
 mod address;
 mod admission;
 mod backlog;
 mod behaviour;
+mod bucket;
+mod channel;
+mod closing;
+mod conduct;
 mod counters;
+mod desk;
 mod dialer;
+mod doorkeeper;
 mod driver;
 mod frame;
 mod gate;
 mod identity;
+mod inbox;
 mod join;
 mod lane;
+mod link;
+mod lives;
+mod meter;
 mod peers;
+mod post;
+mod shared;
 mod start;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod transport;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use libp2p::Multiaddr;
 use selvedge_sync::id::NodeId;
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use address::{AddressError, ListenAddr};
 pub use admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Refused, Registrar};
+pub use conduct::Offence;
 pub use counters::{LaneCounters, NetCounters, NetReason};
 pub use identity::node_of_seed;
+pub use inbox::NetEvents;
 pub use join::{JoinFailed, join};
 pub use lane::Lane;
-pub use peers::PeerLink;
+pub use link::{LinkChange, LinkEvent, LinkState, LinkView, PeerLink};
 
 use backlog::Permit;
-use counters::Tally;
-use peers::{PeerTable, Unqueued};
+use inbox::Inboxes;
+use post::Class;
+use shared::Shared;
 
-/// Events that may wait for their consumer. At the usual hundreds per second this is seconds of a stalled consumer; what
-/// comes after is dropped or answered with "busy", per peer within the bounds of its backlog.
-const EVENTS_MAX: usize = 1_024;
+/// Changes of links that a listener may be behind; then it is told how many it has missed.
+const CHANGES_MAX: usize = 256;
 
 /// Requests that may wait for the swarm's task. It takes them within microseconds; the bound is a safety net, and who
 /// comes later waits within its own time-out.
@@ -145,6 +161,14 @@ pub struct Reply {
 }
 
 impl Reply {
+    const fn wanted(permit: Permit, answer: oneshot::Sender<Vec<u8>>) -> Self {
+        Self { answer: Some(answer), _permit: permit }
+    }
+
+    const fn unwanted(permit: Permit) -> Self {
+        Self { answer: None, _permit: permit }
+    }
+
     /// Answers. For a hint, and for an asker that has given up or is gone, this does nothing. An answer above
     /// [`Lane::frame_bytes_max`] reaches the asker as [`RequestError::AnswerTooLarge`].
     pub fn send(mut self, bytes: Vec<u8>) {
@@ -232,27 +256,6 @@ struct Ask {
     answer: oneshot::Sender<Result<Vec<u8>, RequestError>>,
 }
 
-/// What the handles and the swarm's task share. Locks are held for moments, never across an await.
-#[derive(Debug)]
-struct Shared {
-    own: NodeId,
-    advertise: Vec<String>,
-    tally: Arc<Tally>,
-    peers: Mutex<PeerTable>,
-    bound: Mutex<BTreeSet<Multiaddr>>,
-    unreached: Mutex<Vec<String>>,
-    /// Addresses heard and not yet given to the dialer; the latest of a member wins.
-    learned: Mutex<BTreeMap<NodeId, Vec<String>>>,
-    /// Who is to be disconnected.
-    expelled: Mutex<BTreeSet<NodeId>>,
-    /// Who is never dialed again.
-    forbidden: Mutex<BTreeSet<NodeId>>,
-    /// There are hints or learned addresses to be taken, or somebody is to be disconnected.
-    work: Notify,
-    stop: CancellationToken,
-    stopped: CancellationToken,
-}
-
 /// The handle: cheap to clone, usable from any task. The network stops when it is told to, or when the last handle goes.
 #[derive(Clone, Debug)]
 pub struct Net {
@@ -266,8 +269,22 @@ impl Net {
     ///
     /// # Errors
     /// An address that is none, one that is in use or not ours, or a system without what the transports need.
-    pub async fn start(config: NetConfig) -> Result<(Self, mpsc::Receiver<NetEvent>), NetError> {
-        start::start(config).await
+    pub async fn start(config: NetConfig) -> Result<(Self, NetEvents), NetError> {
+        let inboxes = Inboxes::joint();
+        let events = NetEvents::new(Arc::clone(inboxes.of(Lane::Members)));
+        Ok((start::start(config, inboxes).await?, events))
+    }
+
+    /// The same with two consumers: the first for what comes on [`Lane::Sync`], the second for all other lanes. Both are told who
+    /// comes and goes.
+    ///
+    /// # Errors
+    /// As for [`Net::start`].
+    pub async fn start_split(config: NetConfig) -> Result<(Self, NetEvents, NetEvents), NetError> {
+        let inboxes = Inboxes::apart();
+        let sync = NetEvents::new(Arc::clone(inboxes.of(Lane::Sync)));
+        let rest = NetEvents::new(Arc::clone(inboxes.of(Lane::Members)));
+        Ok((start::start(config, inboxes).await?, sync, rest))
     }
 
     /// This node.
@@ -321,6 +338,19 @@ impl Net {
     /// # Errors
     /// It was not queued; see [`SendError`].
     pub fn send(&self, to: NodeId, lane: Lane, bytes: Vec<u8>) -> Result<(), SendError> {
+        let class = if lane == Lane::Members { Class::Members } else { Class::Sync };
+        self.send_as(class, to, lane, bytes)
+    }
+
+    /// Like [`Net::send`], for what is large and not urgent. It overtakes nothing and holds nothing up.
+    ///
+    /// # Errors
+    /// It was not queued; see [`SendError`].
+    pub fn send_bulk(&self, to: NodeId, lane: Lane, bytes: Vec<u8>) -> Result<(), SendError> {
+        self.send_as(Class::Bulk, to, lane, bytes)
+    }
+
+    fn send_as(&self, class: Class, to: NodeId, lane: Lane, bytes: Vec<u8>) -> Result<(), SendError> {
         let max = lane.frame_bytes_max();
         if !lane.carries_hints() {
             return Err(SendError::NoHints);
@@ -329,21 +359,11 @@ impl Net {
             self.shared.tally.count(NetReason::HintTooLarge);
             return Err(SendError::TooLarge { bytes: bytes.len(), max });
         }
-        let queued = lock(&self.shared.peers).queue(to, lane, bytes);
-        match queued {
-            Ok(()) => {
-                self.shared.work.notify_one();
-                Ok(())
-            }
-            Err(Unqueued::NotConnected) => {
-                self.shared.tally.count(NetReason::HintNotConnected);
-                Err(SendError::NotConnected)
-            }
-            Err(Unqueued::QueueFull) => {
-                self.shared.tally.count(NetReason::HintQueueFull);
-                Err(SendError::QueueFull)
-            }
-        }
+        let Some(post) = lock(&self.shared.peers).post(to).map(Arc::clone) else {
+            self.shared.tally.count(NetReason::HintNotConnected);
+            return Err(SendError::NotConnected);
+        };
+        if post.push(class, lane, bytes) { Ok(()) } else { Err(SendError::QueueFull) }
     }
 
     /// Tells where a member can be found; from then on this agent keeps connected to it. The latest word about a member
@@ -379,10 +399,35 @@ impl Net {
         self.expel(node);
     }
 
+    /// Holds an offence against a member. Offences that add up make it be read from slowly, then disconnected and refused for a
+    /// while, whoever dials; time heals. What is not its own doing (a commit that it passed on) is not its offence.
+    pub fn penalise(&self, node: NodeId, offence: Offence) {
+        self.shared.penalise(node, offence);
+    }
+
     /// The connected members, ordered by node id.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerLink> {
-        lock(&self.shared.peers).links(Instant::now())
+        let conduct = lock(&self.shared.conduct);
+        lock(&self.shared.peers).links(&conduct, Instant::now())
+    }
+
+    /// Everybody whom this agent is connected to, wants to be, or refuses.
+    #[must_use]
+    pub fn links(&self) -> Vec<LinkView> {
+        self.shared.links()
+    }
+
+    /// The nodes of which two processes have shown the key within the last minutes; this node, if another process has its key.
+    #[must_use]
+    pub fn two_holders(&self) -> Vec<NodeId> {
+        lock(&self.shared.lives).suspects(Instant::now())
+    }
+
+    /// What happens to links from now on, in order. A listener that is more than 256 changes behind is told how many it missed.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<LinkChange> {
+        self.shared.changes.subscribe()
     }
 
     /// All counters at this moment.
@@ -394,7 +439,7 @@ impl Net {
     /// The bootstrap addresses, as configured, behind which no member is connected at present. They are being tried.
     #[must_use]
     pub fn unreached_bootstrap(&self) -> Vec<String> {
-        lock(&self.shared.unreached).clone()
+        lock(&self.shared.dialer).unreached()
     }
 
     /// Closes all connections and listeners, and returns when that is done. Requests under way end as

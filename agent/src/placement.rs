@@ -25,9 +25,9 @@ use crate::spec::{Spec, Spread, WorkloadName};
 /// How much better a challenger's score must be before it displaces a running instance. A move costs a fetch, a
 /// compilation and a warm-up; load alone (weight 0.2) has to differ by half to be worth that.
 pub const THRESHOLD_DEFAULT: f64 = 0.1;
-/// Age in milliseconds above which a host's facts are no ground for placing anything on it. Members gossip about once
-/// a second, so this is some fifteen rounds missed in a row.
-pub const STALE_AFTER_MS_DEFAULT: u64 = 15_000;
+/// Age in milliseconds above which a host's facts are no ground for placing anything on it. Members tell what has changed at
+/// once and the rest about twice a minute (more rarely among hundreds), so this is some repetitions missed in a row.
+pub const STALE_AFTER_MS_DEFAULT: u64 = 180_000;
 
 /// What an operator can tune; the same on all members, or they disagree about the plan.
 #[derive(Clone, Copy, Debug, PartialEq)]

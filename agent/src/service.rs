@@ -11,6 +11,7 @@ mod cluster;
 mod error;
 mod events;
 pub mod json;
+mod link;
 mod state;
 mod status;
 mod text;
@@ -24,12 +25,17 @@ use selvedge_sync::change::Change;
 use selvedge_sync::id::ReplicaId;
 use selvedge_sync::key::Key;
 
-pub use self::cluster::{AuthorityEntry, CertificateEntry, Cluster, InviteWanted, Invited, Revoked, Rotated};
+pub use self::cluster::{
+    AuthorityEntry, CertificateEntry, Cluster, Drained, InvitationEntry, InviteWanted, Invited, Leaving, Revoked,
+    Rotated,
+};
+pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
 pub use self::events::{
-    CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, MemberEvent, Notice, Notices, ParseEventIdError,
-    PlacementEvent,
+    CommitEvent, Event, EventId, EventsWanted, KeyChange, Known, LinkEvent, MemberEvent, Notice, Notices,
+    ParseEventIdError, PlacementEvent,
 };
+pub use self::link::{Link, Traffic};
 pub use self::state::{
     CommitError, CommitOptions, Committed, Convergence, ConvergencePeer, KeyEntry, KeyPage, Progress, StateEntry,
 };
@@ -51,11 +57,23 @@ pub trait Service: Send + Sync + 'static {
     /// Makes a one-time token with which another machine joins. Only an authority's host can.
     fn invite(&self, wanted: InviteWanted) -> impl Future<Output = Result<Invited, ServiceError>> + Send;
 
-    /// Puts the member of this id or name out of the cluster, for ever. Only an authority's host can.
+    /// The invitations that have not expired, the oldest first. Only an authority's host knows them.
+    fn invitations(&self) -> impl Future<Output = Result<Vec<InvitationEntry>, ServiceError>> + Send;
+
+    /// Takes back the invitation of this id, which nobody has used. Only an authority's host can.
+    fn cancel_invitation(&self, id: &str) -> impl Future<Output = Result<InvitationEntry, ServiceError>> + Send;
+
+    /// Puts the member of this id, part of an id or name out of the cluster, for ever. Only an authority's host can.
     fn revoke(&self, node: &str) -> impl Future<Output = Result<Revoked, ServiceError>> + Send;
 
     /// Puts a new authority in the place of the present one, which endorses it. Only an authority's host can.
     fn rotate_authority(&self) -> impl Future<Output = Result<Rotated, ServiceError>> + Send;
+
+    /// Has this agent take no new workloads and hand over what it runs, also after a restart; or, `off`, take part again.
+    fn drain(&self, off: bool) -> impl Future<Output = Result<Drained, ServiceError>> + Send;
+
+    /// Hands over what it can, tells everybody that this agent leaves, and stops it. Started again it is a member again.
+    fn leave(&self) -> impl Future<Output = Result<Leaving, ServiceError>> + Send;
 
     /// Every member that this agent knows, itself included, in order of name.
     fn nodes(&self) -> Vec<Node>;

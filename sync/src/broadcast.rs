@@ -9,7 +9,8 @@
 //! a tick is one entry a stream, and a gap shows by the next commit. Owns no commit and no version vector: the log has the
 //! bytes, and what has been seen is an argument. The promise is anti-entropy's; everything here is bounded and may be dropped.
 //!
-//! Up to [`STRAIGHT_MEMBERS_MAX`] members nothing of this is used: a writer pushes to everybody, and nobody passes it on.
+//! Up to a number of members ([`STRAIGHT_MEMBERS_MAX`](crate::limits::STRAIGHT_MEMBERS_MAX)) nothing of this is used: a writer
+//! pushes to everybody, and nobody passes it on.
 
 mod io;
 mod overlay;
@@ -24,7 +25,7 @@ use crate::causal::VersionVector;
 use crate::id::{NodeId, Stream};
 use crate::limits::{
     ANNOUNCE_MS, GIVEN_COMMITS_MAX, NEWS_PER_ANNOUNCE, RECENT_MS, RECENT_STREAMS_MAX, SHORTCUT_HOPS, SHORTCUT_MS,
-    STRAIGHT_MEMBERS_MAX, VOICE_MS, WANTED_COMMITS_MAX,
+    VOICE_MS, WANTED_COMMITS_MAX,
 };
 use crate::time::Time;
 
@@ -43,6 +44,7 @@ struct Recent {
 pub struct Tree {
     me: NodeId,
     seed: u64,
+    straight_members_max: usize,
     members: usize,
     /// Who can be reached, by the weight of the link.
     ranked: BTreeSet<(u64, NodeId)>,
@@ -61,12 +63,13 @@ pub struct Tree {
 
 impl Tree {
     /// The part of `me`. The seed decides who becomes whose neighbour, and is to be the same for all members: a cluster's name
-    /// will do.
+    /// will do. Up to so many members commits are pushed straight.
     #[must_use]
-    pub fn new(me: NodeId, seed: u64) -> Self {
+    pub fn new(me: NodeId, seed: u64, straight_members_max: usize) -> Self {
         Self {
             me,
             seed,
+            straight_members_max,
             members: 1,
             ranked: BTreeSet::new(),
             moved: false,
@@ -110,8 +113,8 @@ impl Tree {
                     self.prune(from, stream, &mut out);
                 }
             }
-            Event::Early { from, stream, first, hops } => {
-                self.heard(from, stream, first, hops.is_some(), &mut out);
+            Event::Early { from, stream, first, through, hops } => {
+                self.heard(from, stream, through, hops.is_some(), &mut out);
                 if hops.is_some() {
                     self.miss(from, stream, first.saturating_sub(1), Some(first), seen.seq(&stream), now_ms);
                 }
@@ -148,8 +151,10 @@ impl Tree {
         self.counters
     }
 
-    fn is_straight(&self) -> bool {
-        self.size() <= STRAIGHT_MEMBERS_MAX
+    /// Whether there are so few members that what is made here is pushed to everybody.
+    #[must_use]
+    pub fn is_straight(&self) -> bool {
+        self.size() <= self.straight_members_max
     }
 
     /// Members, or those that can be reached if somebody has not counted yet.

@@ -247,6 +247,27 @@ pub const GRAFT_RETRY_MS: u64 = 300;
 /// How long after its last commit a stream is the one whose repeats decide what is pruned, in milliseconds.
 pub const VOICE_MS: u64 = 2_000;
 
+/// How long a commit may be missing after a later one came by the tree before anti-entropy asks for it, in milliseconds: so long
+/// that the tree has asked several times.
+pub const TREE_PATIENCE_MS: u64 = 1_500;
+
+/// How long what is new travels straight from its writer alone, in milliseconds: anti-entropy gives to others what was durable here
+/// this long ago, or up to twice as long. A push and a digest that follows it take less to arrive, nearly always.
+pub const STRAIGHT_SETTLE_MS: u64 = 100;
+
+/// The same where commits go by the tree. The tree brings nearly everything within half of it, on the second or third try too.
+pub const TREE_SETTLE_MS: u64 = 500;
+
+/// How long a stream is not asked for by the tree after its next commit was not taken, in milliseconds: what was refused or has to
+/// wait for our clock rarely fares better sooner.
+pub const REFUSED_MS: u64 = 1_000;
+
+/// Digests that differ and are answered at once, where commits go by the tree: a vector names every writer, so 600 weigh 25 KB.
+pub const VECTORS_AT_ONCE: u32 = 4;
+
+/// How often one more may be answered, in milliseconds: twice as often as one comes when everybody sends one in turn.
+pub const VECTOR_MS: u64 = ANTI_ENTROPY_MS / 2;
+
 /// Links by which a path has to be shorter before it is tried in place of the present one. Less than two may be chance.
 pub const SHORTCUT_HOPS: u8 = 2;
 

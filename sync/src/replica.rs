@@ -22,6 +22,7 @@ mod recovery;
 mod reissue;
 mod repair;
 mod retire;
+mod spread;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -38,15 +39,17 @@ pub use io::{
 pub use lineage::Tip;
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};
+use spread::Way;
 pub use watch::{KeyPrefix, WatchError};
 
+use crate::broadcast::Event as Tell;
 use crate::causal::VersionVector;
 use crate::crdt::{ContentHash, Seeded};
 use crate::hlc::Clock;
 use crate::id::{NodeId, ReplicaId, Scope, Stream};
 use crate::limits::{
     CHECKPOINT_BYTES, CHECKPOINT_MS, LOG_BYTES_MAX, LOG_COMMITS_KEPT, MAX_DRIFT_MS, PAGE_BYTES, REQUESTS_REMEMBERED,
-    RETIRE_AFTER_MS,
+    RETIRE_AFTER_MS, STRAIGHT_MEMBERS_MAX,
 };
 use crate::log::Log;
 use crate::planted::{self, Bug};
@@ -75,6 +78,10 @@ pub struct Config {
     pub checkpoint_ms: u64,
     /// How long a node that is no member any more has to be silent before its streams are closed, in milliseconds.
     pub retire_after_ms: u64,
+    /// Most members that commits are pushed to straight by their writer; above, they go by the broadcast tree.
+    pub straight_members_max: usize,
+    /// Decides who is whose neighbour in the broadcast tree; to be the same for all members of a cluster.
+    pub broadcast_seed: u64,
     /// Seeds the tables of keys and members. Nobody who chooses names should know it; nothing that comes out depends on it.
     pub hash_seed: u64,
     /// Signs our commits for those who get them from others, and verifies theirs.
@@ -92,6 +99,8 @@ impl Default for Config {
             checkpoint_bytes: CHECKPOINT_BYTES,
             checkpoint_ms: CHECKPOINT_MS,
             retire_after_ms: RETIRE_AFTER_MS,
+            straight_members_max: STRAIGHT_MEMBERS_MAX,
+            broadcast_seed: 0,
             hash_seed: 0,
             keys: Arc::new(HashKeys),
         }
@@ -115,6 +124,7 @@ pub struct Replica {
     repair: repair::RepairState,
     early: early::Early,
     evidence: evidence::Evidence,
+    spread: spread::Spread,
     lineage: lineage::Lineage,
     retired: retire::Retired,
     watches: watch::Watches,
@@ -138,6 +148,7 @@ impl Replica {
             repair: repair::RepairState::default(),
             early: early::Early::default(),
             evidence: evidence::Evidence::default(),
+            spread: spread::Spread::of(me.node, &config),
             lineage: lineage::Lineage::default(),
             retired: retire::Retired::default(),
             watches: watch::Watches::default(),
@@ -159,12 +170,17 @@ impl Replica {
             Input::PeerUp(node) => {
                 self.handle_peer_up(node, &mut out);
                 self.tell_proofs(node, &mut out);
+                self.tell_tree(Tell::PeerUp(node), now, &mut out);
             }
-            Input::PeerDown(node) => self.handle_peer_down(node, &mut out),
+            Input::PeerDown(node) => {
+                self.handle_peer_down(node, &mut out);
+                self.tell_tree(Tell::PeerDown(node), now, &mut out);
+            }
             Input::Members(members) => {
                 self.members = members.into_iter().filter(|node| *node != self.me.node).collect();
                 self.peers.moved = true;
                 self.note_members();
+                self.tell_tree(Tell::Members(self.members.len() + 1), now, &mut out);
             }
             Input::Persisted { token } => self.handle_persisted(token, now, &mut out),
             Input::StoreFailed => self.durability.become_read_only(),
@@ -194,7 +210,9 @@ impl Replica {
             return;
         }
         match message {
-            Message::Commits { batches, more } => self.handle_commits(from, batches, more, now, out),
+            Message::Commits { batches, more, hops } => {
+                self.handle_commits(Way { from, hops, waited: false }, batches, more, now, out);
+            }
             Message::Digest { root, vector, durable, exact, tip } => {
                 self.handle_digest(from, anti_entropy::Digest { root, vector, durable, exact, tip }, now, out);
             }
@@ -213,6 +231,10 @@ impl Replica {
             Message::StatePage { seen, ahead, latest, to, last, equal, objects } => {
                 self.handle_state_page(from, repair::Page { seen, ahead, latest, to, last, equal, objects }, now, out);
             }
+            Message::Announce(news) => self.handle_announced(from, news, now, out),
+            Message::Graft(wants) => self.handle_grafted(from, wants, now, out),
+            Message::Prune => self.tell_tree(Tell::Pruned { from }, now, out),
+            Message::Link(up) => self.tell_tree(Tell::Linked { from, up }, now, out),
         }
     }
 

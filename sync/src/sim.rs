@@ -199,6 +199,9 @@ impl<'a> Sim<'a> {
     /// The storm, the calm, and the verdict: how long convergence took.
     fn run(&mut self) -> Result<u64, String> {
         self.begin()?;
+        if self.scenario.nodes > self.scenario.config.straight_members_max {
+            self.coverage.count("runs with a tree");
+        }
         while self.now_ms < self.storm_end_ms {
             self.run_until(self.storm_end_ms)?;
         }

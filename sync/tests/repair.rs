@@ -111,7 +111,7 @@ fn finish(
 fn push(of: &Replica, first: u64) -> Message {
     let own = Stream::global(of.me());
     match of.log().range(&own, first, of.seen().seq(&own), usize::MAX) {
-        Range::Batch { batch, .. } => Message::Commits { batches: vec![batch], more: false },
+        Range::Batch { batch, .. } => Message::Commits { batches: vec![batch], more: false, hops: None },
         other => panic!("the log holds what was committed just now: {other:?}"),
     }
 }

@@ -82,7 +82,11 @@ fn repair(receiver: &mut Replica, giver: &mut Replica) -> Cost {
                 | Message::Heads { .. }
                 | Message::Witness { .. }
                 | Message::Proof(_)
-                | Message::Forgotten => {
+                | Message::Forgotten
+                | Message::Announce(_)
+                | Message::Graft(_)
+                | Message::Prune
+                | Message::Link(_) => {
                     continue;
                 }
             }

@@ -121,7 +121,7 @@ fn vector(stream: Stream, seq: u64) -> VersionVector {
 
 fn batch(stream: Stream, first: u64, commits: usize) -> Message {
     let empty = Commit { stream, seq: 1, hlc: Hlc::from_millis(NOW.wall_ms), request: None, ops: Vec::new() }.encode();
-    Message::Commits { batches: vec![Batch::new(stream, first, vec![empty; commits])], more: false }
+    Message::Commits { batches: vec![Batch::new(stream, first, vec![empty; commits])], more: false, hops: None }
 }
 
 #[test]
@@ -222,7 +222,9 @@ fn stamps_from_the_far_future_wait_in_commits_and_in_pages() {
     };
     let mut victim = Replica::new(replica_id(1), Config::default());
     victim.handle(Input::PeerUp(node(9)), NOW);
-    for message in [Message::Commits { batches: vec![batch], more: false }, Message::Forgotten, page.clone()] {
+    for message in
+        [Message::Commits { batches: vec![batch], more: false, hops: None }, Message::Forgotten, page.clone()]
+    {
         victim.handle(Input::Receive { from: node(9), message }, NOW);
     }
     assert_eq!((victim.seen().seq(&stream), victim.counters().held), (0, 2));

@@ -293,6 +293,26 @@ impl Agent {
         self.launch.clone()
     }
 
+    /// Stalls it, as a host does that swaps or whose hypervisor looks elsewhere: it does nothing, and its connections stay.
+    pub fn stall(&self) {
+        signal("-STOP", self.child.id());
+    }
+
+    /// Lets it go on where it was stalled.
+    pub fn resume(&self) {
+        signal("-CONT", self.child.id());
+    }
+
+    /// Waits until it has stopped on its own; gives its exit code too.
+    ///
+    /// # Panics
+    /// It goes on.
+    #[must_use]
+    pub fn ended(mut self) -> (Launch, Option<i32>) {
+        let status = eventually("the agent ends", STOP_PATIENCE, || self.child.try_wait().expect("can be asked"));
+        (self.launch.clone(), status.code())
+    }
+
     /// Asks it to stop and waits until it has; gives its exit code too.
     ///
     /// # Panics

@@ -3,9 +3,14 @@
 //! Owns starting, finding, stopping and killing agents; asserts nothing itself. The invariants: every port is 0 and resolved by
 //! the agent; every wait is on a level with a deadline; whatever a test started is gone when its value is dropped.
 
+#![expect(clippy::print_stdout, reason = "a test that fails, or is skipped, says on stdout how far it got and why")]
+
 pub mod agent;
+pub mod door;
+pub mod field;
 pub mod netns;
 pub mod wait;
 
 pub use agent::{Agent, Launch, Output};
+pub use field::Field;
 pub use wait::eventually;

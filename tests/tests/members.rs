@@ -24,12 +24,16 @@ fn a_token_makes_one_member_and_strangers_stay_outside() {
     let first = at("first").founding("games").start();
     assert_eq!(cluster(&first, "name"), json!("games"));
 
-    let token = first.json(&["invite", "--name", "kiosk", "--region", "eu"])["token"].clone();
-    let token = token.as_str().expect("a token");
+    let invited = first.json(&["invite", "--name", "kiosk", "--region", "eu"]);
+    let token = invited["token"].as_str().expect("a token");
+    assert!(invited["warning"].as_str().is_some_and(|warning| warning.contains("loopback")), "{invited}");
+    let other_name = at("late").prepare(&["join", token]);
+    assert!(other_name.code == 2 && other_name.stderr.contains("the token is for \"kiosk\""), "{other_name:?}");
     let second = at("kiosk");
     assert_eq!(second.prepare(&["join", token]).code, 0);
     // Another machine with the same token is too late; its own directory stays nobody's.
-    let late = at("late").prepare(&["join", token]);
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let late = Launch::new(elsewhere.path(), "kiosk").prepare(&["join", token]);
     assert!(late.code == 1 && late.stderr.contains("used by another node"), "{late:?}");
     assert_eq!(second.prepare(&["init"]).code, 1, "a member's directory is not founded over");
     // What another mesh has left in a directory is not brought along unasked.
@@ -84,19 +88,68 @@ fn who_is_revoked_is_out_everywhere_and_stays_out() {
     }
     eventually("it is told why", PATIENCE, || thief.log().contains("it was revoked").then_some(()));
 
-    // What it writes now stays with it; who was away hears of it from the others before it can do harm for long.
-    assert_eq!(thief.cli(&["put", "gcounter/stolen", "increment", "1"]).code, 0);
+    // It knows, and acknowledges nothing that nobody would take; who was away hears of it before it can do harm for long.
+    let reasons = || thief.json(&["status"])["health"]["reasons"].to_string();
+    eventually("it says so itself", PATIENCE, || reasons().contains("this agent was revoked on 20").then_some(()));
+    let steals = |thief: &Agent| thief.cli(&["put", "gcounter/stolen", "increment", "1"]);
+    let refused = steals(&thief);
+    assert!(refused.code == 1 && refused.stderr.contains("revoked on"), "{refused:?}");
     let absent = absent.start();
     eventually("who was away knows", PATIENCE, || (cluster(&absent, "revoked") == json!(1)).then_some(()));
     eventually("and does not talk to it", PATIENCE, || (!connected(&absent, &thief)).then_some(()));
     let (launch, _) = thief.stop();
     let thief = launch.start();
+    eventually("it has not forgotten", PATIENCE, || steals(&thief).stderr.contains("revoked on").then_some(()));
     eventually("a restart does not help it", PATIENCE, || thief.log().contains("it was revoked").then_some(()));
     assert!(!connected(&first, &thief));
+    let again = first.cli(&["revoke", &thief.node()]);
+    assert!(again.code == 1 && again.stderr.contains("already"), "{again:?}");
     let own = first.cli(&["revoke", "first"]);
     assert!(own.code == 1 && own.stderr.contains("does not revoke itself"), "{own:?}");
     let nobody = first.cli(&["revoke", "nobody"]);
     assert!(nobody.code == 1 && nobody.stderr.contains("no member"), "{nobody:?}");
+}
+
+#[test]
+fn invitations_are_listed_and_taken_back_and_a_name_has_one_bearer() {
+    let (folder, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let at = |name: &str| Launch::new(folder.path(), name).with(&["--listen", "127.0.0.1:0"]);
+    let first = at("first").founding("games").start();
+    let text = |json: &Value, field: &str| json[field].as_str().expect("a text").to_owned();
+    let invite = || {
+        let invited = first.json(&["invite"]);
+        (text(&invited, "id"), text(&invited, "token"))
+    };
+    let listed = || first.json(&["invitations"]).as_array().expect("a list").clone();
+
+    let (id, token) = invite();
+    assert!(listed().len() == 1 && listed()[0]["id"] == json!(id) && listed()[0]["used_by"].is_null());
+    assert_eq!(first.cli(&["invite", "--cancel", &id]).code, 0);
+    assert_eq!(listed(), Vec::<Value>::new());
+    assert_eq!(at("late").prepare(&["join", &token]).code, 1, "it is taken back");
+    let nothing = first.cli(&["invite", "--cancel", &id]);
+    assert!(nothing.code == 1 && nothing.stderr.contains("nothing was changed"), "{nothing:?}");
+
+    let (id, token) = invite();
+    let taken = Launch::new(elsewhere.path(), "first").prepare(&["join", &token]);
+    assert!(taken.code == 1 && taken.stderr.contains("`first` is taken"), "{taken:?}");
+    let second = at("second");
+    assert_eq!(second.prepare(&["join", &token]).code, 0, "the token was not used up");
+    let used = first.cli(&["invite", "--cancel", &id]);
+    assert!(used.code == 1 && used.stderr.contains("was used by"), "{used:?}");
+
+    // It joined and never ran. The authority knows it all the same, by name and by the end of its id.
+    let node = text(&listed()[0], "used_by");
+    assert_eq!(listed()[0]["used_by_name"], json!("second"));
+    let named = first.cli(&["invite", "--name", "second"]);
+    assert!(named.code == 1 && named.stderr.contains("is taken"), "{named:?}");
+    let revoked = first.json(&["revoke", &node[node.len() - 8..]]);
+    assert_eq!((&revoked["node"], &revoked["name"]), (&json!(node), &json!("second")));
+    assert_eq!(first.cli(&["invite", "--name", "second"]).code, 0, "the name is free again");
+    // Nobody has told it yet but whoever refuses it, with an authority's signature.
+    let second = second.start();
+    let reasons = || second.json(&["status"])["health"]["reasons"].to_string();
+    eventually("it learns that it is out", PATIENCE, || reasons().contains("this agent was revoked on").then_some(()));
 }
 
 #[test]

@@ -125,6 +125,7 @@ fn the_parts_of_the_agent_meet_only_in_the_composition_root() {
         ("redb::", "store"),
         ("axum::", "api"),
         ("sysinfo::", "resources"),
+        ("foca::", "members"),
     ];
     const PURE: [&str; 3] = ["placement", "reconcile", "spec"];
     let mut faults = Vec::new();

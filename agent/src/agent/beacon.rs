@@ -1,8 +1,9 @@
-//! What this node says of itself, once a second.
+//! What this node says of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+use super::departure::Departure;
 use super::health::Health;
 use crate::calls::Calls;
 use crate::config::Config;
@@ -22,10 +23,12 @@ pub(super) struct Beacon {
     pub(super) workloads: Workloads,
     pub(super) health: Health,
     pub(super) sampler: Mutex<Sampler>,
+    pub(super) departure: Departure,
 }
 
 impl Beacon {
-    pub(super) fn record(&self, beat: u64) -> NodeRecord {
+    /// How things are; which of its records this becomes, and in which round of its life, is for the gossip to say.
+    pub(super) fn record(&self) -> NodeRecord {
         let measured = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample();
         let me = self.view.read(|replica| replica.me());
         // What is not deployed any more is forgotten here, whether or not anybody reads the metrics.
@@ -37,7 +40,8 @@ impl Beacon {
         NodeRecord {
             node: me.node,
             life: self.life,
-            beat,
+            beat: 0,
+            round: 0,
             incarnation: me.incarnation,
             name: node.name.clone(),
             region: Some(node.region.clone()),
@@ -48,10 +52,13 @@ impl Beacon {
             resources: measured.resources,
             load: measured.load,
             healthy: self.health.can_host(),
-            draining: false,
+            draining: self.departure.is_draining(),
+            left: self.departure.has_left(),
+            twins: BTreeSet::new(),
             rtt_ms,
             calls_per_s: self.calls.traffic().rates(),
             instances: self.workloads.advertised(),
         }
+        .coarse()
     }
 }

@@ -3,12 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use ed25519_dalek::SigningKey;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::AgentError;
 use super::beacon::Beacon;
 use super::data::Data;
+use super::departure::Departure;
 use super::health::Health;
+use super::lookout::Lookout;
 use super::membership::{Membership, gate};
 use super::service::AgentService;
 use super::settings;
@@ -23,7 +27,7 @@ use crate::events::{Events, Patience};
 use crate::members::Members;
 use crate::members::gossip::{Gossip, Heard, SharedMembers};
 use crate::metrics::Metrics;
-use crate::net::{Net, NetConfig, NetError, NetEvent};
+use crate::net::{Net, NetConfig, NetError, NetEvents};
 use crate::reconcile::Timing;
 use crate::resources::Sampler;
 use crate::store::Store;
@@ -44,6 +48,7 @@ pub(super) struct Parts {
     pub(super) workloads: Workloads,
     pub(super) timing: Timing,
     pub(super) switchboard: Switchboard,
+    pub(super) lookout: Lookout,
     /// For members only.
     pub(super) vetting: Option<Vetting>,
     pub(super) net: Net,
@@ -52,7 +57,7 @@ pub(super) struct Parts {
 
 /// Where events come in.
 pub(super) struct Inlets {
-    pub(super) net: mpsc::Receiver<NetEvent>,
+    pub(super) net: NetEvents,
     pub(super) heard: mpsc::Receiver<Heard>,
 }
 
@@ -73,17 +78,19 @@ struct Common {
     health: Health,
     metrics: Arc<Metrics>,
     membership: Option<Membership>,
+    departure: Departure,
+    key: SigningKey,
     life: u64,
 }
 
 /// Binds the API and the network and builds everything around them.
-pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets), AgentError> {
+pub(super) async fn build(config: Config, data: Data, stop: CancellationToken) -> Result<(Parts, Inlets), AgentError> {
     let token_file = config.api.token_file.clone();
     let credentials = Credentials { token: token::load_or_create(&token_file)?, token_file };
     let api = Api::bind(&settings::endpoints(&config.api.listen), credentials).await?;
     let membership = Membership::of(&config, &data)?;
     let (admission, registrar) = gate(membership.as_ref());
-    let (net, net_events) = Net::start(NetConfig {
+    let (net, sync_events, net_events) = Net::start_split(NetConfig {
         secret_key: data.key.seed(),
         admission,
         registrar,
@@ -95,10 +102,16 @@ pub(super) async fn build(config: Config, data: Data) -> Result<(Parts, Inlets),
     let (owner, view) = share(data.replica);
     let store = data.store;
     let events = Events::new(data.life, Patience::default());
-    let (driver, handle) =
-        Driver::new(owner, view.clone(), (store.clone(), data.store_events), net.clone(), events.clone());
+    let stores = (store.clone(), data.store_events);
+    let (driver, handle) = Driver::new(owner, view.clone(), stores, (net.clone(), sync_events), events.clone());
+    if let Some(membership) = &membership {
+        membership.standing.guard(handle.clone());
+    }
     let members = SharedMembers::new(Members::new(net.node(), data.remembered, view.now()));
-    let common = Common::new(config, view, (handle, events), (store, net, members), (membership, data.life))?;
+    let key = SigningKey::from_bytes(&data.key.seed());
+    let departure = Departure::new(members.clone(), view.clone(), store.clone(), data.draining, stop);
+    let identity = (data.life, key, departure);
+    let common = Common::new(config, view, (handle, events), (store, net, members), (membership, identity))?;
     let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
     Ok((common.parts(api, driver, heard_sender)?, Inlets { net: net_events, heard }))
 }
@@ -109,7 +122,7 @@ impl Common {
         view: StateView,
         (driver, events): (DriverHandle, Events),
         (store, net, members): (Store, Net, SharedMembers),
-        (membership, life): (Option<Membership>, u64),
+        (membership, (life, key, departure)): (Option<Membership>, (u64, SigningKey, Departure)),
     ) -> Result<Self, AgentError> {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let wasm = WasmHost::new(settings::guest_host(&config.wasm), Arc::new(view.clone()))?;
@@ -132,6 +145,7 @@ impl Common {
             net: net.clone(),
             wasm: wasm.clone(),
             store: store.clone(),
+            members: members.clone(),
             standing: membership.as_ref().map(|membership| membership.standing.clone()),
             progress: Arc::new(Mutex::new((0, Instant::now()))),
         };
@@ -150,6 +164,8 @@ impl Common {
             health,
             metrics,
             membership,
+            departure,
+            key,
             life,
         })
     }
@@ -165,9 +181,13 @@ impl Common {
             calls: this.calls,
             workloads: this.workloads,
             health: this.health,
+            departure: this.departure,
         };
         let this = self.clone();
         let gossip = Gossip {
+            key: this.key,
+            life: this.life,
+            seed: getrandom::u64()?,
             retire_after_ms: millis(this.config.state.retire_after),
             members: this.members,
             net: this.net,
@@ -178,9 +198,11 @@ impl Common {
         };
         let this = self.clone();
         let office = this.membership.as_ref().and_then(|membership| membership.office.clone());
-        let switchboard =
-            Switchboard { driver: this.driver, heard, calls: this.calls, artifacts: this.artifacts, office };
+        let switchboard = Switchboard { heard, calls: this.calls, artifacts: this.artifacts, office };
         let vetting = this.membership.map(|membership| membership.vetting(this.view, this.net, this.members));
+        let this = self.clone();
+        let (changes, members) = (this.net.changes(), this.members);
+        let lookout = Lookout { changes, members, view: this.view, events: this.events, metrics: this.metrics };
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
         let service = Arc::new(AgentService {
@@ -199,7 +221,8 @@ impl Common {
             health: self.health,
             metrics: self.metrics,
             membership: self.membership,
+            departure: self.departure,
         });
-        Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, vetting, net, store })
+        Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, lookout, vetting, net, store })
     }
 }

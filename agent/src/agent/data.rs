@@ -10,9 +10,10 @@ use selvedge_sync::limits::MESSAGE_BYTES_MAX;
 use selvedge_sync::replica::{self, Fresh, Orphans, Recovery, Replica};
 use tokio::sync::oneshot;
 
-use super::AgentError;
+use super::departure::DRAINING;
 use super::identity::{self, NodeKey};
-use super::office::INVITATIONS;
+use super::office::KeptBooks;
+use super::{AgentError, ground};
 use crate::cluster::NodeKeys;
 use crate::config::Config;
 use crate::driver::{self, PROOFS};
@@ -32,8 +33,10 @@ pub(super) struct Data {
     pub(super) store_events: StoreEvents,
     pub(super) replica: Replica,
     pub(super) remembered: Vec<Remembered>,
-    /// Invitations that an authority on this host has made, as the store kept them.
-    pub(super) invitations: Option<Vec<u8>>,
+    /// What an authority on this host has kept of those whom it admits.
+    pub(super) office: KeptBooks,
+    /// Whether its operator has had it emptied.
+    pub(super) draining: bool,
     /// Which life of this agent begins.
     pub(super) life: u64,
 }
@@ -41,6 +44,7 @@ pub(super) struct Data {
 /// Opens the data directory, and gives the replica an identity that is durable before it is used.
 pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let data_dir = config.node.data_dir.clone();
+    ground::check(&data_dir)?;
     let read = move || -> Result<_, AgentError> { Ok((Store::open(&data_dir)?, identity::load_or_create(&data_dir)?)) };
     let ((store, store_events, mut recovered), key) = within(DISK_PATIENCE, "reading it back", read).await??;
     for cut in &recovered.cuts {
@@ -50,16 +54,24 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let me = identity::replica(&key, &store, &recovered, fresh, &config.node.data_dir).await?;
     let life = identity::next_life(&store, &recovered).await?;
     let remembered = read_remembered(&recovered);
-    let invitations = recovered.meta.remove(INVITATIONS);
+    let office = KeptBooks::take(&mut recovered.meta);
+    let draining = recovered.meta.contains_key(DRAINING);
     let max_drift_ms = millis(config.state.max_drift);
     let retire_after_ms = millis(config.state.retire_after);
     let hash_seed = getrandom::u64().map_err(identity::IdentityError::from)?;
+    let broadcast_seed = config.cluster.papers.as_ref().map_or(0, |(trust, _)| seed_of(&trust.cluster().0));
     let keys = Arc::new(NodeKeys::of_seed(&key.seed()));
-    let engine = replica::Config { max_drift_ms, retire_after_ms, hash_seed, keys, ..replica::Config::default() };
+    let defaults = replica::Config::default();
+    let engine = replica::Config { max_drift_ms, retire_after_ms, hash_seed, broadcast_seed, keys, ..defaults };
     let proofs = driver::read_proofs(recovered.meta.remove(PROOFS));
     let replica = Replica::recover(me, engine, Recovery { proofs, ..recovered.into_recovery(me) })?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
-    Ok(Data { key, store, store_events, replica, remembered, invitations, life })
+    Ok(Data { key, store, store_events, replica, remembered, office, draining, life })
+}
+
+/// What all members of a cluster have in common, and other clusters have not: the beginning of its name, which is a key.
+fn seed_of(cluster: &[u8; 32]) -> u64 {
+    cluster.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
 }
 
 /// The checkpoint is damaged: the state comes back from peers. What we wrote may be nowhere but in our log, so all that it

@@ -97,6 +97,7 @@ fn refused(error: RegistryError) -> ServiceError {
         RegistryError::Commit(DriverError::Refused(error)) => {
             ServiceError::new(Fault::Unavailable, "read_only", error.to_string())
         }
+        RegistryError::Commit(DriverError::Barred(why)) => ServiceError::new(Fault::Unavailable, "read_only", why),
         RegistryError::Commit(DriverError::Busy) => {
             ServiceError::new(Fault::Busy { retry_after_s: 1 }, "busy", "too many writes are waiting on this agent")
         }

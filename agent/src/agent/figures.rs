@@ -1,15 +1,18 @@
 //! Documents and metrics about workloads, gathered from specs, records and calls.
 
+use selvedge_sync::replica::Replica;
+
 use crate::calls::Calls;
 use crate::members::{Member, Status};
-use crate::metrics::{Direction, Origin};
-use crate::net::{Lane, NetReason};
+use crate::metrics::{Direction, Metrics, Origin};
+use crate::net::{Lane, NetReason, Offence};
 use crate::placement;
 use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
 use crate::spec::{Spec, Spread, WorkloadName};
 use crate::wasm::WorkloadStats;
 use crate::workloads::Workloads;
 
+use super::others;
 use super::service::AgentService;
 
 /// How every workload fares.
@@ -37,22 +40,10 @@ pub(super) fn starting(workloads: &Workloads) -> Vec<String> {
 
 fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -> WorkloadStatus {
     let figures = calls.traffic().figures(name);
-    let present = members.iter().filter(|member| member.status != Status::Lost);
-    let instances: Vec<Instance> = present
-        .clone()
-        .filter_map(|member| {
-            let instance = member.record.as_ref()?.instances.get(name)?;
-            let (phase, reason) = if instance.digest == spec.artifact {
-                phase(&instance.phase)
-            } else {
-                (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned()))
-            };
-            Some(Instance { node: member.node, phase, reason })
-        })
-        .collect();
+    let (instances, present) = instances(name, spec, members);
     let replicas = match spec.spread {
         Spread::Replicas(replicas) => u32::from(replicas),
-        Spread::Everywhere => u32::try_from(present.count()).unwrap_or(u32::MAX),
+        Spread::Everywhere => u32::try_from(present).unwrap_or(u32::MAX),
     };
     WorkloadStatus {
         name: name.to_string(),
@@ -63,6 +54,23 @@ fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -
         errors: figures.errors,
         latency_us: figures.latency_us,
     }
+}
+
+/// The instances on members that are there, and how many members those are. What a lost one last said of itself is the past.
+fn instances(name: &WorkloadName, spec: &Spec, members: &[Member]) -> (Vec<Instance>, usize) {
+    let present = members.iter().filter(|member| matches!(member.status, Status::Alive | Status::Suspect));
+    let instance = |member: &Member| {
+        let instance = member.record.as_ref()?.instances.get(name)?;
+        let (phase, reason) = if instance.digest == spec.artifact {
+            phase(&instance.phase)
+        } else {
+            (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned()))
+        };
+        // It counts as long as it is not lost, and nobody should wonder why calls to it hang.
+        let silent = || (member.status == Status::Suspect).then(|| "its host does not answer at present".to_owned());
+        Some(Instance { node: member.node, phase, reason: reason.or_else(silent) })
+    };
+    (present.clone().filter_map(instance).collect(), present.count())
 }
 
 fn phase(phase: &placement::Phase) -> (Phase, Option<String>) {
@@ -89,10 +97,10 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.dropped("commit_deferred", counters.deferred);
         metrics.dropped("commit_closed", counters.closed);
         metrics.dropped("repair_abandoned", counters.repairs_abandoned);
+        spread(metrics, replica);
     });
     let driver = service.driver.stats();
     metrics.dropped("message_undecodable", driver.undecodable);
-    metrics.dropped("message_driver_busy", driver.dropped);
     let events = service.events.stats();
     metrics.watchers(events.listeners);
     metrics.events(events.recorded);
@@ -110,10 +118,23 @@ pub(super) fn render(service: &AgentService) -> String {
     for reason in NetReason::ALL.iter().filter(|reason| !matches!(reason, NetReason::DialOk | NetReason::Joined)) {
         metrics.dropped(reason.name(), net.of(*reason));
     }
-    let links = service.net.peers();
-    metrics.peers_connected(links.len() as u64);
-    let measured = links.iter().filter_map(|link| Some((link.node.to_string(), link.rtt?)));
-    metrics.peer_round_trips(measured);
+    let members = service.members.counters();
+    metrics.dropped("members_frame_unreadable", members.frames_unreadable + members.detector.unreadable);
+    metrics.dropped("members_frame_unsent", members.frames_unsent);
+    metrics.dropped("members_record_unsound", members.records_unsound);
+    metrics.dropped("members_record_forged", members.records_forged);
+    metrics.dropped("members_claim_refused", members.detector.claims_refused);
+    metrics.dropped("members_claim_overflow", members.detector.claims_overflow);
+    metrics.dropped("members_old_life", members.detector.old_lives);
+    metrics.dropped("members_renewal_refused", members.detector.renewals_refused);
+    for offence in Offence::ALL {
+        metrics.offended(offence.name(), net.offences(offence));
+    }
+    let (peers, states) = others::figures(&service.view, &service.net.links());
+    metrics.peers(&peers);
+    metrics.link_states(&states);
+    let revoked = service.membership.as_ref().map_or(0, |membership| membership.standing.revoked().len());
+    metrics.members(&others::statuses(&service.all_members()), revoked as u64);
     let guests = service.wasm.stats();
     let of_all = |figure: fn(&WorkloadStats) -> u64| guests.workloads.iter().map(figure).sum::<u64>();
     metrics.dropped("guest_log_line", of_all(|workload| workload.log_lines_dropped));
@@ -124,4 +145,62 @@ pub(super) fn render(service: &AgentService) -> String {
     metrics.converged(service.convergence().converged);
     metrics.healthy(service.health.report().ok);
     metrics.encode()
+}
+
+/// How news travels: straight to everybody in a small mesh, along a tree in a large one.
+fn spread(metrics: &Metrics, replica: &Replica) {
+    let counters = replica.spread_counters();
+    for (what, total) in [
+        ("pushed", counters.pushed),
+        ("announced", counters.announced),
+        ("grafted", counters.grafted),
+        ("pruned", counters.pruned),
+        ("shortcuts", counters.shortcuts),
+    ] {
+        metrics.spread(what, total);
+    }
+    for (reason, total) in [
+        ("spread_news", counters.news_dropped),
+        ("spread_want", counters.wants_dropped),
+        ("spread_far_behind", counters.far_behind),
+        ("spread_given_up", counters.given_up),
+        ("spread_graft_refused", counters.grafts_refused),
+        ("spread_link_refused", counters.links_refused),
+    ] {
+        metrics.dropped(reason, total);
+    }
+    let (pushed, all) = replica.neighbours();
+    metrics.neighbours("pushed", pushed.len() as u64);
+    metrics.neighbours("announced", all.len().saturating_sub(pushed.len()) as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_sync::id::NodeId;
+
+    use super::*;
+    use crate::members::tests::record;
+    use crate::spec::Digest;
+
+    #[test]
+    fn instances_on_lost_members_are_not_counted() {
+        let (name, artifact): (WorkloadName, _) = ("combat".parse().expect("a name"), Digest::of(b"combat"));
+        let spec = Spec::new(artifact);
+        let member = |number: u8, status: Status, digest: Digest| {
+            let mut said = record(NodeId([number; 32]), 1, 1);
+            said.instances.insert(name.clone(), placement::Instance { digest, phase: placement::Phase::Ready });
+            Member { node: said.node, record: Some(said), status, age_ms: 0, silent_ms: 0 }
+        };
+        let members = [
+            member(1, Status::Alive, artifact),
+            member(2, Status::Suspect, artifact),
+            member(3, Status::Lost, artifact),
+            member(4, Status::Alive, Digest::of(b"older")),
+        ];
+        let (instances, present) = instances(&name, &spec, &members);
+        let told: Vec<(u8, Phase, bool)> =
+            instances.iter().map(|instance| (instance.node.0[0], instance.phase, instance.reason.is_some())).collect();
+        assert_eq!(told, [(1, Phase::Ready, false), (2, Phase::Ready, true), (4, Phase::Starting, true)]);
+        assert_eq!(present, 3);
+    }
 }

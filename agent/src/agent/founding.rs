@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use selvedge_sync::id::NodeId;
 
+use super::ground::{self, GroundError};
 use super::identity::{self, IdentityError, NodeKey};
 use super::standing::now_s;
 use crate::cluster::{
@@ -81,6 +82,9 @@ pub enum FoundingError {
         /// Which.
         path: PathBuf,
     },
+    /// It is not this agent's alone.
+    #[error(transparent)]
+    Ground(#[from] GroundError),
     /// The node's key.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -187,6 +191,7 @@ fn prepare(
     let path = data_dir.to_owned();
     let refused = |source| FoundingError::DataDir { path: path.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(refused)?;
+    ground::check(data_dir)?;
     let running = RuntimeInfo::read(data_dir).ok().flatten().map(|info| info.pid);
     if let Some(pid) = running.filter(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
         return Err(FoundingError::Running { path, pid });
@@ -238,7 +243,7 @@ mod tests {
         assert_eq!((member.cluster, member.cluster_name.as_str()), (founder.cluster, "games"));
         assert_ne!(member.node, founder.node);
         let (trust, certificate) = Folder::in_data_dir(&second).load().expect("is read").expect("is there");
-        let claims = trust.judge(&certificate, member.node, &BTreeSet::new(), now_s()).expect("is believed");
+        let claims = trust.judge(&certificate, member.node, false, now_s()).expect("is believed");
         assert!(claims.name == "b" && !claims.roles.contains(ROLE_AUTHORITY));
         assert!(matches!(enroll(&first, &second, named("b"), 60), Err(FoundingError::Member { .. })));
         assert!(matches!(

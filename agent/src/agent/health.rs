@@ -3,10 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use selvedge_sync::id::NodeId;
+
 use super::standing::{Standing, now_s};
 use super::vetting::lifetime;
 use crate::cluster::{Claims, UnixSeconds};
 use crate::driver::DriverHandle;
+use crate::members::Twin;
+use crate::members::gossip::SharedMembers;
 use crate::net::Net;
 use crate::service;
 use crate::store::Store;
@@ -31,6 +35,7 @@ pub(super) struct Health {
     pub(super) net: Net,
     pub(super) wasm: WasmHost,
     pub(super) store: Store,
+    pub(super) members: SharedMembers,
     /// For members only.
     pub(super) standing: Option<Standing>,
     /// How many transactions the store had finished, and since when it has not finished another.
@@ -65,7 +70,13 @@ impl Health {
             reasons.push(format!("{diverged} times a member with the same commits had another root: a bug or damage"));
         }
         reasons.extend(self.past());
-        reasons.extend(self.standing.as_ref().and_then(|standing| expiry(&standing.own(), now_s())));
+        reasons.extend(self.twins());
+        if let Some(standing) = &self.standing {
+            let way_back =
+                "; to join again, take a new token and an empty data directory, since this key is out for ever";
+            let fall = standing.own_fall().map(|fall| fall + way_back);
+            reasons.extend(fall.or_else(|| expiry(&standing.own(), now_s())));
+        }
         let unreached = self.net.unreached_bootstrap();
         // One member that is reached is enough: the others are learnt from it.
         if !unreached.is_empty() && self.net.peers().is_empty() {
@@ -74,7 +85,31 @@ impl Health {
                 "no member has been reached, at bootstrap address {addresses} or elsewhere; still trying"
             ));
         }
+        reasons.extend(self.net.two_holders().into_iter().map(|node| {
+            if node == self.net.node() {
+                "another process runs with this node's key: a copied data directory; stop one of them".to_owned()
+            } else {
+                format!("two processes have shown the key of {node}: a copied data directory; stop one of them")
+            }
+        }));
         service::Health { ok: reasons.is_empty(), reasons }
+    }
+
+    /// Keys that two live hosts have: everything that one of them says counts as the other's.
+    fn twins(&self) -> Vec<String> {
+        let (me, now) = (self.net.node(), self.view.now());
+        self.members.with(|members| {
+            let name = |node| members.get(&node, now).and_then(|member| member.record).map(|record| record.name);
+            let called = |node: NodeId| name(node).map_or_else(|| node.to_string(), |name| format!("{name} ({node})"));
+            let sentence = |twin: Twin| {
+                let whose = if twin.node == me { "this host".to_owned() } else { called(twin.node) };
+                let by = if twin.heard_by == me { "this host".to_owned() } else { called(twin.heard_by) };
+                format!(
+                    "two live hosts have the key of {whose}, heard by {by}: a data directory was copied; stop one of them, remove its data directory and have it join anew"
+                )
+            };
+            members.twins().into_iter().map(sentence).collect()
+        })
     }
 
     /// What this node's own past still owes: a past that differs from what others know of it is mended, but not in silence.

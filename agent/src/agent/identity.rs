@@ -45,7 +45,7 @@ pub enum IdentityError {
         path: PathBuf,
     },
     /// Others could read it.
-    #[error("the node's key {} can be read by others; make it private: chmod 600", path.display())]
+    #[error("the node's key {0} can be read or changed by others; make it private: chmod 600 {0}", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,

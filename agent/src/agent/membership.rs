@@ -30,11 +30,11 @@ impl Membership {
         // Before the first connection: a member that was revoked while we were stopped does not get in for a moment.
         take_revocations(&standing, &data.replica, &mut None);
         let folder = Folder::in_data_dir(&config.node.data_dir);
+        standing.revoke(&folder.revocation()?);
         let lifetime_s = config.cluster.certificate_lifetime.as_secs();
         let office = folder.authority()?.map(|authority| {
             let desk = Desk { authority, lifetime_s };
-            let kept = data.invitations.as_deref();
-            Office::open(desk, folder.clone(), standing.clone(), data.store.clone(), kept)
+            Office::open(desk, folder.clone(), standing.clone(), data.store.clone(), &data.office)
         });
         Ok(Some(Self { standing, office, folder }))
     }

@@ -1,28 +1,59 @@
 //! What an authority's host does for others: it invites, certifies whoever comes with a token, renews, revokes.
 //!
-//! Owns the invitations, which the store keeps by hash. The invariant: a token counts as used before its bearer is told so.
+//! Owns the books: the invitations, which the store keeps by hash, and the roster of those who were certified. The invariant: a token
+//! counts as used, and a name as taken, before the bearer is told so.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use selvedge_sync::codec;
 use selvedge_sync::id::NodeId;
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use super::founding::AUTHORITY_LIFETIME_S;
 use super::standing::{Standing, now_s};
 use crate::cluster::{
-    Authority, AuthorityId, BACKDATED_S, Denied, Desk, EndorsementError, Folder, FolderError, Invitations, Papers,
-    Refusal, Revocation, Span, Terms, Token, UnixSeconds,
+    Authority, AuthorityId, BACKDATED_S, Books, Cancelled, Claims, Denied, Desk, EndorsementError, Folder, FolderError,
+    Invitation, Listed, Papers, Refusal, Revocation, Span, Terms, Token, UnixSeconds,
 };
 use crate::net::Registrar;
 use crate::store::Store;
 
-/// The name under which the store keeps invitations.
-pub(super) const INVITATIONS: &str = "invitations";
+/// The names under which the store keeps the books.
+const INVITATIONS: &str = "invitations";
+const ROSTER: &str = "certified";
 
-/// Most bytes of stored invitations: a thousand of them.
-const INVITATIONS_BYTES_MAX: usize = 512 * 1024;
+/// Most bytes of each book in the store: a thousand invitations, four thousand certificates.
+const BOOK_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// The books as the store kept them; empty where no authority ever worked here.
+#[derive(Debug, Default)]
+pub(super) struct KeptBooks {
+    invitations: Option<Vec<u8>>,
+    roster: Option<Vec<u8>>,
+}
+
+impl KeptBooks {
+    /// Takes them out of what the store has kept.
+    pub(super) fn take(meta: &mut BTreeMap<String, Vec<u8>>) -> Self {
+        Self { invitations: meta.remove(INVITATIONS), roster: meta.remove(ROSTER) }
+    }
+
+    fn read(&self) -> Books {
+        Books { invitations: book(self.invitations.as_ref()), roster: book(self.roster.as_ref()) }
+    }
+}
+
+fn book<T: DeserializeOwned + Default>(kept: Option<&Vec<u8>>) -> T {
+    let read = kept.map(|bytes| codec::decode(bytes, BOOK_BYTES_MAX)).transpose();
+    read.unwrap_or_else(|error| {
+        tracing::error!(%error, "a book of this authority cannot be read and begins anew; whoever was invited needs a new token");
+        None
+    })
+    .unwrap_or_default()
+}
 
 /// Somebody holds an authority's key and works with it. Cheap to clone.
 #[derive(Clone)]
@@ -33,12 +64,14 @@ struct Inner {
     folder: Folder,
     standing: Standing,
     store: Store,
-    invitations: Mutex<Invitations>,
+    books: Mutex<Books>,
 }
 
 /// Why no invitation was made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InviteError {
+    #[error("the name `{name}` is taken by member {by}")]
+    NameTaken { name: String, by: NodeId },
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error("the store cannot write: {0}")]
@@ -61,15 +94,10 @@ pub(super) enum RotateError {
 }
 
 impl Office {
-    /// Opens with the invitations that the store has kept.
-    pub(super) fn open(desk: Desk, folder: Folder, standing: Standing, store: Store, kept: Option<&[u8]>) -> Self {
-        let kept = kept.map(|bytes| codec::decode(bytes, INVITATIONS_BYTES_MAX));
-        let invitations = kept.transpose().unwrap_or_else(|error| {
-            tracing::error!(%error, "the stored invitations cannot be read; whoever was invited needs a new token");
-            None
-        });
-        let (desk, invitations) = (std::sync::Mutex::new(desk), Mutex::new(invitations.unwrap_or_default()));
-        Self(Arc::new(Inner { desk, folder, standing, store, invitations }))
+    /// Opens with the books that the store has kept.
+    pub(super) fn open(desk: Desk, folder: Folder, standing: Standing, store: Store, kept: &KeptBooks) -> Self {
+        let (desk, books) = (std::sync::Mutex::new(desk), Mutex::new(kept.read()));
+        Self(Arc::new(Inner { desk, folder, standing, store, books }))
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -119,13 +147,63 @@ impl Office {
         getrandom::fill(&mut secret)?;
         let now = now_s();
         let not_after = now.saturating_add(ttl_s);
-        let token = Token { cluster: self.0.standing.own().cluster, id, secret, addresses };
-        let mut invitations = self.0.invitations.lock().await;
-        let mut next = invitations.clone();
-        next.invite(&token, Terms { name, region, not_after }, now)?;
-        self.keep(&next).await.map_err(InviteError::Store)?;
-        *invitations = next;
+        let mut books = self.0.books.lock().await;
+        let mut next = self.up_to_date(&books, now);
+        // Whoever came with it would be refused: better to hear it now.
+        if let Some((name, by)) =
+            name.as_ref().and_then(|name| Some((name.clone(), next.roster.bearer(name, None, now)?)))
+        {
+            return Err(InviteError::NameTaken { name, by });
+        }
+        let terms = Terms { name: name.clone(), region: region.clone(), not_after };
+        let token = Token { cluster: self.0.standing.own().cluster, id, secret, addresses, name, region };
+        next.invitations.invite(&token, terms, now)?;
+        self.keep(&books, &next).await.map_err(InviteError::Store)?;
+        *books = next;
         Ok((token, not_after))
+    }
+
+    /// The invitations that have not expired, the oldest first, with the names of those who have used them.
+    pub(super) async fn invitations(&self) -> Vec<(Invitation, Option<String>)> {
+        let (books, now) = (self.0.books.lock().await, now_s());
+        let name =
+            |node: NodeId| books.roster.iter().find(|listed| listed.node == node).map(|listed| listed.name.clone());
+        let open = books.invitations.iter().filter(|invitation| now <= invitation.terms.not_after);
+        open.map(|invitation| (invitation.clone(), invitation.used_by.and_then(name))).collect()
+    }
+
+    /// Takes an invitation back that nobody has used.
+    ///
+    /// # Errors
+    /// The disk refuses; then it still holds.
+    pub(super) async fn cancel(&self, id: &str) -> Result<Cancelled, String> {
+        let mut books = self.0.books.lock().await;
+        let mut next = books.clone();
+        let cancelled = next.invitations.cancel(id, now_s());
+        if matches!(cancelled, Cancelled::Open(_)) {
+            self.keep(&books, &next).await?;
+            *books = next;
+        }
+        Ok(cancelled)
+    }
+
+    /// Everybody whose certificate holds, as far as is known here; the revoked are left out.
+    pub(super) async fn certified(&self) -> Vec<Listed> {
+        let books = self.0.books.lock().await;
+        self.up_to_date(&books, now_s()).roster.iter().cloned().collect()
+    }
+
+    /// The books with those who were certified elsewhere, or before there was a roster: ourselves, and whoever passed the gate.
+    fn up_to_date(&self, books: &Books, now: UnixSeconds) -> Books {
+        let (mut next, standing) = (books.clone(), &self.0.standing);
+        let revoked = standing.revoked();
+        for claims in standing.shown().iter().chain([&standing.own()]).filter(|claims| now <= claims.not_after) {
+            if let Err(full) = next.roster.note(claims, now) {
+                tracing::warn!(node = %claims.node, %full, "a member could not be noted");
+            }
+        }
+        next.roster.strike(|node| revoked.contains(node));
+        next
     }
 
     /// The signed word that a node's key is to be believed no more.
@@ -138,7 +216,28 @@ impl Office {
         let standing = &self.0.standing;
         let own = standing.own();
         let claims = if node == own.node { Some(own) } else { standing.claims_of(node, now_s()) };
-        Some(standing.trust().papers(&self.desk().renew(claims?, now_s())))
+        let certificate = self.desk().renew(claims?, now_s());
+        let trust = standing.trust();
+        if let Some(claims) = trust.subject(&certificate) {
+            let office = self.clone();
+            tokio::spawn(async move { office.note(&claims).await });
+        }
+        Some(trust.papers(&certificate))
+    }
+
+    /// Notes a renewal. The renewal counts without it; a crash before the disk has it only frees the name too early.
+    async fn note(&self, claims: &Claims) {
+        let mut books = self.0.books.lock().await;
+        let mut next = books.clone();
+        let noted = next.roster.note(claims, now_s()).map_err(|full| full.to_string());
+        let kept = match noted {
+            Ok(()) => self.keep(&books, &next).await,
+            Err(full) => Err(full),
+        };
+        match kept {
+            Ok(()) => *books = next,
+            Err(error) => tracing::warn!(node = %claims.node, error, "a renewal could not be noted"),
+        }
     }
 
     async fn answer(&self, node: NodeId, question: &[u8]) -> Option<Vec<u8>> {
@@ -148,25 +247,32 @@ impl Office {
             return None;
         }
         let (trust, own) = (standing.trust(), standing.certificate());
-        let mut invitations = self.0.invitations.lock().await;
-        let mut next = invitations.clone();
+        let mut books = self.0.books.lock().await;
+        let mut next = self.up_to_date(&books, now_s());
         let answer = self.desk().answer(question, node, (&trust, &own), &mut next, now_s())?;
-        if *invitations != next {
+        if books.invitations != next.invitations {
             // Told before it is durable, a token could be used again after a crash.
-            if let Err(error) = self.keep(&next).await {
+            if let Err(error) = self.keep(&books, &next).await {
                 tracing::error!(%node, %error, "a joiner is sent away: its token cannot be stored as used");
                 return None;
             }
-            *invitations = next;
+            *books = next;
             tracing::info!(%node, "joined");
         }
         Some(codec::encode(&answer))
     }
 
-    async fn keep(&self, invitations: &Invitations) -> Result<(), String> {
-        let queued = self.0.store.set_meta(INVITATIONS, Some(codec::encode(invitations)));
-        let pending = queued.map_err(|_| "its queue is full".to_owned())?;
-        pending.durable().await.map_err(|error| error.to_string())
+    /// Stores what has changed between `before` and `next`. The roster goes first: a crash between both leaves a name taken and its
+    /// token unused, which the same key can still use.
+    async fn keep(&self, before: &Books, next: &Books) -> Result<(), String> {
+        let roster = (before.roster != next.roster).then(|| (ROSTER, codec::encode(&next.roster)));
+        let invitations =
+            (before.invitations != next.invitations).then(|| (INVITATIONS, codec::encode(&next.invitations)));
+        for (name, bytes) in roster.into_iter().chain(invitations) {
+            let pending = self.0.store.set_meta(name, Some(bytes)).map_err(|_| "its queue is full".to_owned())?;
+            pending.durable().await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the API may ask about membership: who we are, a token for another, a member put out.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use selvedge_sync::change::Change;
 use selvedge_sync::id::NodeId;
@@ -9,13 +10,14 @@ use selvedge_sync::scalar::Scalar;
 use super::membership::Membership;
 use super::office::{InviteError, Office, RotateError};
 use super::service::AgentService;
-use super::standing::now_s;
+use super::standing::{moment, now_s};
 use super::vetting::revocations_key;
-use crate::cluster::{TOKEN_ADDRESSES_MAX, UnixSeconds};
+use super::whom;
+use crate::cluster::{Cancelled, Invitation, TOKEN_ADDRESSES_MAX, Terms};
 use crate::config::CLUSTER_DEFAULT;
 use crate::service::{
-    AuthorityEntry, CertificateEntry, Cluster, ClusterStatus, CommitError, CommitOptions, Fault, InviteWanted, Invited,
-    Revoked, Rotated, Service, ServiceError,
+    AuthorityEntry, CertificateEntry, Cluster, ClusterStatus, CommitError, CommitOptions, Fault, InvitationEntry,
+    InviteWanted, Invited, Node, Revoked, Rotated, Service, ServiceError, shorten,
 };
 
 /// The cluster and this agent's papers.
@@ -62,19 +64,17 @@ pub(super) fn status(membership: Option<&Membership>, (members, alive): (usize, 
     }
 }
 
-fn moment(at: UnixSeconds) -> String {
-    // A year that no calendar holds is told as the last that one does.
-    let at = UNIX_EPOCH + Duration::from_secs(at.min(253_402_300_799));
-    humantime::format_rfc3339_seconds(at).to_string()
-}
-
 fn office(service: &AgentService) -> Result<&Office, ServiceError> {
     let Some(membership) = &service.membership else {
-        return Err(ServiceError::new(Fault::Conflict, "no_cluster", "this agent belongs to no cluster")
-            .hint("`selvedge init` founds one, `selvedge join` enters one; both while the agent is stopped"));
+        return Err(ServiceError::new(
+            Fault::Conflict,
+            "no_cluster",
+            "this agent belongs to no cluster; nothing was changed",
+        )
+        .hint("`selvedge init` founds one, `selvedge join` enters one; both while the agent is stopped"));
     };
     membership.office.as_ref().ok_or_else(|| {
-        ServiceError::new(Fault::Conflict, "no_authority", "no authority's key lies on this host")
+        ServiceError::new(Fault::Conflict, "no_authority", "no authority's key lies on this host; nothing was changed")
             .hint("ask the agent on which the cluster was founded")
     })
 }
@@ -86,12 +86,68 @@ pub(super) async fn invite(service: &AgentService, wanted: InviteWanted) -> Resu
     let made = office(service)?.invite(wanted.name, wanted.region, wanted.ttl_s, addresses.clone()).await;
     let (token, expires) = made.map_err(|error| {
         let (fault, code) = match &error {
+            InviteError::NameTaken { .. } => (Fault::Conflict, "name_taken"),
             InviteError::Denied(_) => (Fault::Conflict, "too_many_invitations"),
             InviteError::Store(_) | InviteError::Randomness(_) => (Fault::Unavailable, "not_invited"),
         };
-        ServiceError::new(fault, code, error.to_string())
+        let refused = ServiceError::new(fault, code, format!("{error}; nobody was invited"));
+        match &error {
+            InviteError::NameTaken { by, .. } => refused
+                .at("name")
+                .hint(format!("choose another name; if that machine is gone for good: selvedge revoke {by}")),
+            InviteError::Denied(_) => {
+                refused.hint("`selvedge invitations` lists them, `selvedge invite --cancel ID` takes one back")
+            }
+            InviteError::Store(_) | InviteError::Randomness(_) => refused,
+        }
     })?;
-    Ok(Invited { token: token.reveal(), expires: moment(expires), addresses })
+    let warning = addresses.iter().all(|address| is_loopback(address)).then(|| {
+        "this agent listens on loopback only, so the token's addresses lead here from this host alone; to invite other machines, \
+         run it with --listen or --advertise at an address that they reach"
+            .to_owned()
+    });
+    Ok(Invited { id: token.id_text(), token: token.reveal(), expires: moment(expires), addresses, warning })
+}
+
+/// Whether an address, `HOST:PORT` or a multiaddress, leads to its own host only.
+fn is_loopback(address: &str) -> bool {
+    let multi = address.strip_prefix('/').and_then(|rest| rest.split('/').nth(1));
+    let host = multi.or_else(|| address.rsplit_once(':').map(|(host, _)| host)).unwrap_or(address);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The invitations that have not expired.
+pub(super) async fn invitations(service: &AgentService) -> Result<Vec<InvitationEntry>, ServiceError> {
+    let listed = office(service)?.invitations().await;
+    Ok(listed.into_iter().map(|(invitation, by)| entry(&invitation, by)).collect())
+}
+
+/// Takes an invitation back.
+pub(super) async fn cancel_invitation(service: &AgentService, id: &str) -> Result<InvitationEntry, ServiceError> {
+    let cancelled = office(service)?.cancel(id).await.map_err(|error| {
+        let message = format!("the store cannot write: {error}; the invitation still holds");
+        ServiceError::new(Fault::Unavailable, "not_cancelled", message)
+    })?;
+    match cancelled {
+        Cancelled::Open(invitation) => Ok(entry(&invitation, None)),
+        Cancelled::UsedBy(node) => {
+            let message = format!("the invitation was used by {node}; nothing was changed");
+            let hint = format!("to put that member out: selvedge revoke {node}");
+            Err(ServiceError::new(Fault::Conflict, "invitation_used", message).at("id").hint(hint))
+        }
+        Cancelled::Unknown => {
+            let message = format!("there is no open invitation `{}`; nothing was changed", shorten(id));
+            let hint = "`selvedge invitations` lists them; those that have expired are forgotten";
+            Err(ServiceError::new(Fault::NotFound, "unknown_invitation", message).at("id").hint(hint))
+        }
+    }
+}
+
+fn entry(invitation: &Invitation, used_by_name: Option<String>) -> InvitationEntry {
+    let Terms { name, region, not_after } = invitation.terms.clone();
+    let (id, expires, used_by) = (invitation.id(), moment(not_after), invitation.used_by);
+    InvitationEntry { id, name, region, expires, used_by, used_by_name }
 }
 
 /// Puts a new authority in the place of the present one.
@@ -106,48 +162,72 @@ pub(super) async fn rotate(service: &AgentService) -> Result<Rotated, ServiceErr
                 (Fault::Unavailable, "not_rotated")
             }
         };
-        ServiceError::new(fault, code, error.to_string())
+        ServiceError::new(fault, code, format!("{error}; the present authority goes on"))
     })
 }
 
 /// Puts a member out. Answers when that is on this disk; it reaches the others as every commit does.
 pub(super) async fn revoke(service: &AgentService, node: &str) -> Result<Revoked, ServiceError> {
     let office = office(service)?;
-    let node = find(service, node)?;
-    if node == service.net.node() {
-        return Err(ServiceError::new(Fault::Conflict, "own_node", "an agent does not revoke itself").at("node"));
+    let mut known: BTreeMap<NodeId, String> =
+        office.certified().await.into_iter().map(|listed| (listed.node, listed.name)).collect();
+    // Those that are known by hearsay only: an authority that lost its books can still put them out by name.
+    for Node { id, name, .. } in service.nodes() {
+        known.entry(id).or_insert(name);
     }
-    let member = Scalar::Bytes(office.revoke(node).encode());
+    let node = whom::find(&known, node)?;
+    if node == service.net.node() {
+        let message = "an agent does not revoke itself; nothing was changed";
+        return Err(ServiceError::new(Fault::Conflict, "own_node", message).at("node"));
+    }
+    if let Some(at) = service.membership.as_ref().and_then(|membership| membership.standing.revoked_at(node)) {
+        let message = format!("{node} was revoked on {} already; nothing was changed", moment(at));
+        return Err(ServiceError::new(Fault::Conflict, "already_revoked", message).at("node"));
+    }
+    let word = office.revoke(node);
+    let member = Scalar::Bytes(word.encode());
     let options = CommitOptions { request: None, durable: true };
     let made = service.commit(vec![(revocations_key(), Change::Add(vec![member]))], options).await;
-    made.map(|commit| Revoked { node, commit }).map_err(|error| match error {
-        CommitError::ReadOnly(reason) => ServiceError::new(Fault::Unavailable, "read_only", reason),
+    let name = known.remove(&node).filter(|name| !name.is_empty());
+    if let (Ok(_), Some(membership)) = (&made, &service.membership) {
+        // At once, not with the next look at the state: its name is free when we say that it is out.
+        membership.standing.revoke([&word]);
+    }
+    made.map(|commit| Revoked { node, name, commit }).map_err(|error| match error {
+        CommitError::ReadOnly(reason) => {
+            ServiceError::new(Fault::Unavailable, "read_only", format!("{reason}; nobody was revoked"))
+        }
         CommitError::NotDurableInTime(_) | CommitError::NoAnswer => {
             ServiceError::new(Fault::TimedOut, "no_answer", "the disk has not confirmed it in time")
                 .changed("the node may have been revoked; ask again")
         }
-        CommitError::Busy => ServiceError::new(Fault::Busy { retry_after_s: 1 }, "busy", "too many writes are waiting"),
+        CommitError::Busy => {
+            let message = "too many writes are waiting; nobody was revoked";
+            ServiceError::new(Fault::Busy { retry_after_s: 1 }, "busy", message)
+        }
         CommitError::Change { .. } | CommitError::TooLarge(_) => {
-            ServiceError::new(Fault::Conflict, "too_many_revoked", "the set of the revoked takes no more")
+            let message = "the set of the revoked takes no more; nobody was revoked";
+            ServiceError::new(Fault::Conflict, "too_many_revoked", message)
         }
     })
 }
 
-/// The node of this id or name. One that was never seen here can be revoked by its id.
-fn find(service: &AgentService, text: &str) -> Result<NodeId, ServiceError> {
-    if let Ok(node) = text.parse() {
-        return Ok(node);
-    }
-    let named: Vec<NodeId> = service.nodes().into_iter().filter(|node| node.name == text).map(|node| node.id).collect();
-    match named.as_slice() {
-        [one] => Ok(*one),
-        [] => {
-            Err(ServiceError::not_found("unknown_node", "member", text).at("node").hint("`selvedge nodes` lists them"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_lead_nowhere_else_are_known() {
+        let check = |address: &str, expect: bool| assert_eq!(is_loopback(address), expect, "{address}");
+        for own in
+            ["127.0.0.1:7412", "localhost:7412", "[::1]:7412", "/ip4/127.0.0.1/udp/7412/quic-v1", "/ip6/::1/tcp/7412"]
+        {
+            check(own, true);
         }
-        _ => {
-            Err(ServiceError::new(Fault::Conflict, "ambiguous_node", format!("{} members have this name", named.len()))
-                .at("node")
-                .hint("name it by its id"))
+        for other in
+            ["203.0.113.5:7412", "edge.example:7412", "/ip4/10.0.0.1/tcp/7412", "/dns4/edge.example/tcp/1", "", "/"]
+        {
+            check(other, false);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Gathers and translates; decides nothing. Reads of state take the view's lock for moments; nothing here waits for the driver
 //! but the requests that change something.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,13 @@ use selvedge_sync::id::{Dot, NodeId, ReplicaId};
 use selvedge_sync::key::Key;
 use serde_json::Value;
 
+use super::departure::{self, Departure};
 use super::deployments::{self, unknown_workload};
 use super::figures;
 use super::health::Health;
 use super::listeners;
 use super::membership::Membership;
+use super::others;
 use super::papers;
 use crate::artifacts::Artifacts;
 use crate::calls::{Calls, Terms};
@@ -28,10 +31,9 @@ use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
-    ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence,
-    ConvergencePeer, EventsWanted, Health as HealthReport, InviteWanted, Invited, KeyEntry, KeyPage, Location, Node,
-    NodeState, NodeStatus, Notices, Peer, Progress, Resources, Revoked, Rotated, Service, ServiceError, StateEntry,
-    StateStatus, Status, Workload,
+    ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence, Drained,
+    EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving, Node,
+    NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus, Status, Workload,
 };
 use crate::store::Store;
 use crate::view::StateView;
@@ -61,38 +63,21 @@ pub(super) struct AgentService {
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) membership: Option<Membership>,
+    pub(super) departure: Departure,
 }
 
 impl AgentService {
-    fn all_members(&self) -> Vec<Member> {
+    pub(super) fn all_members(&self) -> Vec<Member> {
         let now = self.view.now();
         self.members.with(|members| members.all(now))
-    }
-
-    fn peers(&self, members: &[Member]) -> Vec<Peer> {
-        let now = self.view.now();
-        let known = self.view.read(|replica| replica.peers(now));
-        let links = self.net.peers();
-        let peer = |view: selvedge_sync::replica::PeerView| {
-            let record =
-                members.iter().find(|member| member.node == view.node).and_then(|member| member.record.as_ref());
-            let link = links.iter().find(|link| link.node == view.node);
-            Peer {
-                node: view.node,
-                name: record.map_or_else(String::new, |record| record.name.clone()),
-                rtt_ms: link.and_then(|link| link.rtt).map(|rtt| rtt.as_secs_f64() * 1e3),
-                root_equal: view.root_equal,
-                lag_commits: view.root.map(|_| view.lag_commits),
-                last_sync_ms: view.synced_ms_ago,
-            }
-        };
-        known.into_iter().map(peer).collect()
     }
 }
 
 impl Service for AgentService {
     fn status(&self) -> Status {
         let members = self.all_members();
+        let present = members.iter().filter(|member| member.status != MemberStatus::Left).count();
+        let (peers, unreached) = others::peers(&self.view, &self.net, &members);
         let alive = members.iter().filter(|member| member.status == MemberStatus::Alive).count();
         let (me, epoch, state) = self.view.read(|replica| {
             let state = replica.state();
@@ -114,16 +99,17 @@ impl Service for AgentService {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.elapsed().as_secs(),
             },
-            cluster: papers::status(self.membership.as_ref(), (members.len(), alive), epoch),
+            cluster: papers::status(self.membership.as_ref(), (present, alive), epoch),
             state,
-            peers: self.peers(&members),
+            peers,
+            unreached,
             workloads: figures::statuses(&self.workloads, &self.calls, &members),
             health: self.health.report(),
         }
     }
 
     fn nodes(&self) -> Vec<Node> {
-        let mut nodes: Vec<Node> = self.all_members().into_iter().map(node).collect();
+        let mut nodes: Vec<Node> = self.all_members().into_iter().map(others::node).collect();
         nodes.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
         nodes
     }
@@ -148,13 +134,16 @@ impl Service for AgentService {
         let met_somebody = !(known.is_empty() && others.is_empty());
         let looks_for_nobody = self.net.unreached_bootstrap().is_empty();
         let converged = others.iter().all(agrees) && known.iter().all(is_equal) && (met_somebody || looks_for_nobody);
-        let peer = |view: selvedge_sync::replica::PeerView| ConvergencePeer {
-            node: view.node,
-            root: view.root.map(|root| root.to_string()),
-            root_equal: is_equal(&view),
-            lag_commits: view.root.map(|_| view.lag_commits),
+        let members = self.all_members();
+        let left = members.iter().filter(|member| member.status == MemberStatus::Left).map(|member| member.node);
+        let nodes: BTreeSet<NodeId> =
+            others.iter().copied().chain(known.iter().map(|peer| peer.node)).chain(left).collect();
+        let peer = |node: NodeId| {
+            let view = known.iter().find(|peer| peer.node == node);
+            let member = members.iter().find(|member| member.node == node);
+            others::awaited(node, view, member, self.config.state.retire_after)
         };
-        Convergence { converged, root: root.to_string(), peers: known.into_iter().map(peer).collect() }
+        Convergence { converged, root: root.to_string(), peers: nodes.into_iter().map(peer).collect() }
     }
 
     fn cluster(&self) -> Option<Cluster> {
@@ -165,8 +154,24 @@ impl Service for AgentService {
         papers::invite(self, wanted).await
     }
 
+    async fn invitations(&self) -> Result<Vec<InvitationEntry>, ServiceError> {
+        papers::invitations(self).await
+    }
+
+    async fn cancel_invitation(&self, id: &str) -> Result<InvitationEntry, ServiceError> {
+        papers::cancel_invitation(self, id).await
+    }
+
     async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
         papers::revoke(self, node).await
+    }
+
+    async fn drain(&self, off: bool) -> Result<Drained, ServiceError> {
+        self.departure.drain(off).await
+    }
+
+    async fn leave(&self) -> Result<Leaving, ServiceError> {
+        departure::leave(self).await
     }
 
     async fn rotate_authority(&self) -> Result<Rotated, ServiceError> {
@@ -299,6 +304,7 @@ impl AgentService {
                 self.driver.stats().store_failure.unwrap_or_else(|| "its store cannot write".to_owned()),
             ),
             DriverError::Refused(error @ Refused::Fenced) => CommitError::ReadOnly(error.to_string()),
+            DriverError::Barred(why) => CommitError::ReadOnly(why),
             DriverError::Busy => CommitError::Busy,
             DriverError::NotDurableInTime(made) => CommitError::NotDurableInTime(committed(made)),
             DriverError::NoAnswer => CommitError::NoAnswer,
@@ -308,39 +314,4 @@ impl AgentService {
 
 const fn committed(made: selvedge_sync::replica::Committed) -> Committed {
     Committed { replica: made.dot.replica, seq: made.dot.seq, hlc: made.hlc }
-}
-
-fn node(member: Member) -> Node {
-    let status = match member.status {
-        MemberStatus::Alive => NodeState::Alive,
-        MemberStatus::Suspect => NodeState::Suspect,
-        MemberStatus::Lost => NodeState::Dead,
-    };
-    let Some(record) = member.record else {
-        return Node {
-            id: member.node,
-            name: String::new(),
-            region: String::new(),
-            location: None,
-            capabilities: Vec::new(),
-            resources: None,
-            load: None,
-            status,
-        };
-    };
-    Node {
-        id: member.node,
-        name: record.name,
-        region: record.region.unwrap_or_default(),
-        location: record.location.map(|place| Location { lat: place.lat, lon: place.lon }),
-        capabilities: record.capabilities.into_iter().collect(),
-        resources: Some(Resources {
-            cpus: record.resources.cpu_total,
-            memory_bytes: record.resources.memory_total,
-            memory_free_bytes: record.resources.memory_free,
-            disk_free_bytes: record.resources.disk_free.unwrap_or(0),
-        }),
-        load: Some(record.load),
-        status,
-    }
 }

@@ -5,11 +5,13 @@
 //! configuration lets it listen nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use selvedge_sync::id::NodeId;
 
 use crate::cluster::{Certificate, Claims, Papers, Refusal, Revocation, Trust, UnixSeconds};
+use crate::driver::DriverHandle;
 use crate::net::{Admission, Refused};
 use crate::view::wall_ms;
 
@@ -39,16 +41,28 @@ impl Admission for Development {
 
 /// For members. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Standing(Arc<Mutex<Inner>>);
+pub(super) struct Standing {
+    inner: Arc<Mutex<Inner>>,
+    /// Makes our commits, until we are revoked.
+    writer: Arc<OnceLock<DriverHandle>>,
+}
 
 #[derive(Debug)]
 struct Inner {
     trust: Trust,
     certificate: Certificate,
     own: Claims,
-    revoked: BTreeSet<NodeId>,
+    revoked: BTreeMap<NodeId, Fallen>,
     /// What those who passed the gate have shown.
     shown: BTreeMap<NodeId, Claims>,
+}
+
+/// That somebody was put out, and by what everybody can verify it.
+#[derive(Clone, Debug)]
+struct Fallen {
+    /// When an authority signed it.
+    at: UnixSeconds,
+    word: Revocation,
 }
 
 impl Standing {
@@ -59,11 +73,12 @@ impl Standing {
     pub(super) fn new(trust: Trust, certificate: Certificate, node: NodeId) -> Result<Self, Refusal> {
         let own = trust.read(&certificate, node)?;
         let (revoked, shown) = Default::default();
-        Ok(Self(Arc::new(Mutex::new(Inner { trust, certificate, own, revoked, shown }))))
+        let inner = Arc::new(Mutex::new(Inner { trust, certificate, own, revoked, shown }));
+        Ok(Self { inner, writer: Arc::default() })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What our own certificate says.
@@ -80,7 +95,7 @@ impl Standing {
     pub(super) fn claims_of(&self, node: NodeId, now: UnixSeconds) -> Option<Claims> {
         let inner = self.inner();
         let claims = inner.shown.get(&node).filter(|claims| now <= claims.not_after)?;
-        (!inner.revoked.contains(&node)).then(|| claims.clone())
+        (!inner.revoked.contains_key(&node)).then(|| claims.clone())
     }
 
     /// Members that were let in and have `role`.
@@ -89,12 +104,45 @@ impl Standing {
         self.inner().shown.iter().filter_map(has).collect()
     }
 
-    /// Takes revocations, and drops those that do not count.
+    /// Takes revocations, and drops those that do not count. The first that is heard of a node stays.
     pub(super) fn revoke<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>) {
         let mut inner = self.inner();
-        let revoked: Vec<NodeId> =
-            revocations.into_iter().filter_map(|revocation| inner.trust.revoked(revocation)).collect();
-        inner.revoked.extend(revoked);
+        for word in revocations {
+            if let Some((node, at)) = inner.trust.revoked(word) {
+                inner.revoked.entry(node).or_insert_with(|| Fallen { at, word: word.clone() });
+            }
+        }
+        drop(inner);
+        self.bar();
+    }
+
+    /// From the moment at which this agent knows itself revoked, `writer` makes no more commits: nobody would take them.
+    pub(super) fn guard(&self, writer: DriverHandle) {
+        // There is one writer in an agent's life.
+        drop(self.writer.set(writer));
+        self.bar();
+    }
+
+    fn bar(&self) {
+        if let (Some(writer), Some(why)) = (self.writer.get(), self.own_fall()) {
+            writer.bar(why);
+        }
+    }
+
+    /// When `node` was revoked, if it was.
+    pub(super) fn revoked_at(&self, node: NodeId) -> Option<UnixSeconds> {
+        self.inner().revoked.get(&node).map(|fallen| fallen.at)
+    }
+
+    /// That this agent itself was revoked, and when.
+    pub(super) fn own_revocation(&self) -> Option<(UnixSeconds, Revocation)> {
+        let inner = self.inner();
+        inner.revoked.get(&inner.own.node).map(|fallen| (fallen.at, fallen.word.clone()))
+    }
+
+    /// What those who passed the gate have shown.
+    pub(super) fn shown(&self) -> Vec<Claims> {
+        self.inner().shown.values().cloned().collect()
     }
 
     /// Our own certificate.
@@ -109,14 +157,14 @@ impl Standing {
     pub(super) fn renew(&self, papers: Papers) -> Result<(), Refusal> {
         let mut inner = self.inner();
         inner.trust.learn(&papers.endorsements);
-        let own = inner.trust.judge(&papers.certificate, inner.own.node, &BTreeSet::new(), now_s())?;
+        let own = inner.trust.judge(&papers.certificate, inner.own.node, false, now_s())?;
         (inner.certificate, inner.own) = (papers.certificate, own);
         Ok(())
     }
 
     /// Who is revoked.
     pub(super) fn revoked(&self) -> BTreeSet<NodeId> {
-        self.inner().revoked.clone()
+        self.inner().revoked.keys().copied().collect()
     }
 
     /// Those who were let in and are members no more.
@@ -125,7 +173,7 @@ impl Standing {
         let Inner { revoked, shown, .. } = &mut *inner;
         let fallen: Vec<NodeId> = shown
             .iter()
-            .filter(|(node, claims)| revoked.contains(node) || now > claims.not_after)
+            .filter(|(node, claims)| revoked.contains_key(node) || now > claims.not_after)
             .map(|(node, _)| *node)
             .collect();
         fallen.iter().for_each(|node| drop(shown.remove(node)));
@@ -148,7 +196,8 @@ impl Admission for Standing {
             .map_err(|error| stranger(format!("what it shows is no certificate: {error}")))?;
         let mut inner = self.inner();
         inner.trust.learn(&papers.endorsements);
-        match inner.trust.judge(&papers.certificate, node, &inner.revoked, now_s()) {
+        let is_revoked = inner.revoked.contains_key(&node);
+        match inner.trust.judge(&papers.certificate, node, is_revoked, now_s()) {
             Ok(claims) => {
                 if inner.shown.len() >= SHOWN_MAX && !inner.shown.contains_key(&node) {
                     inner.shown.pop_first();
@@ -169,6 +218,32 @@ impl Admission for Standing {
             }
         }
     }
+
+    fn verdict(&self, node: NodeId) -> Option<Vec<u8>> {
+        self.inner().revoked.get(&node).map(|fallen| fallen.word.encode())
+    }
+
+    fn hear_verdict(&self, verdict: &[u8]) {
+        // Whoever refuses us proves it: without an authority's signature it is only a stranger's word.
+        if let Ok(word) = Revocation::decode(verdict) {
+            self.revoke([&word]);
+        }
+    }
+}
+
+impl Standing {
+    /// In the words of people: since when this agent is no member any more.
+    pub(super) fn own_fall(&self) -> Option<String> {
+        let (at, _) = self.own_revocation()?;
+        Some(format!("this agent was revoked on {}: members refuse it, and it takes no writes", moment(at)))
+    }
+}
+
+/// A moment as RFC 3339.
+pub(super) fn moment(at: UnixSeconds) -> String {
+    // A year that no calendar holds is told as the last that one does.
+    let at = UNIX_EPOCH + Duration::from_secs(at.min(253_402_300_799));
+    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 /// The time, in seconds since 1970.
@@ -231,6 +306,22 @@ mod tests {
         assert_eq!(standing.fallen(now_s()), [OTHER]);
         let refused = standing.judge(OTHER, &certify(&authority, OTHER, u64::MAX).encode()).expect_err("refused");
         assert!(refused.is_told && refused.reason.contains("revoked"), "{refused}");
+    }
+
+    #[test]
+    fn who_is_refused_for_good_believes_it_only_with_an_authoritys_signature() {
+        let (authority, standing) = standing();
+        let word = authority.revoke(authority.id(), OTHER, 86_400);
+        standing.revoke([&word]);
+        assert_eq!((standing.verdict(OTHER), standing.verdict(OWN)), (Some(word.encode()), None));
+        let forged = Authority::from_seed(&[2; 32]).revoke(authority.id(), OWN, 5).encode();
+        for lie in [forged, word.encode(), b"nonsense".to_vec(), Vec::new()] {
+            standing.hear_verdict(&lie);
+            assert_eq!(standing.own_fall(), None);
+        }
+        standing.hear_verdict(&authority.revoke(authority.id(), OWN, 86_400).encode());
+        let fall = standing.own_fall().expect("is revoked");
+        assert!(fall.contains("revoked on 1970-01-02T00:00:00Z"), "{fall}");
     }
 
     #[test]

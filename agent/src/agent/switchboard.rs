@@ -10,14 +10,12 @@ use super::office::Office;
 use super::vetting;
 use crate::artifacts::Artifacts;
 use crate::calls::Calls;
-use crate::driver::DriverHandle;
 use crate::members::gossip::Heard;
-use crate::net::{Lane, NetEvent, Reply};
+use crate::net::{Lane, NetEvent, NetEvents, Reply};
 use crate::workloads::serve_artifact;
 
 /// The parts that listen.
 pub(super) struct Switchboard {
-    pub(super) driver: DriverHandle,
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) calls: Calls,
     pub(super) artifacts: Artifacts,
@@ -26,7 +24,7 @@ pub(super) struct Switchboard {
 
 impl Switchboard {
     /// Passes events on until `stop`, or the network ends.
-    pub(super) async fn run(self, mut events: mpsc::Receiver<NetEvent>, stop: CancellationToken) {
+    pub(super) async fn run(self, mut events: NetEvents, stop: CancellationToken) {
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -42,25 +40,19 @@ impl Switchboard {
         match event {
             NetEvent::Up { node } => {
                 tracing::info!(%node, "connected");
-                self.driver.peer_up(node).await;
                 self.tell(Heard::Up(node)).await;
             }
-            NetEvent::Down { node } => {
-                tracing::info!(%node, "disconnected");
-                self.driver.peer_down(node).await;
-            }
+            NetEvent::Down { node } => tracing::info!(%node, "disconnected"),
             NetEvent::Message { from, lane, bytes, reply } => match lane {
-                Lane::Sync => {
-                    self.driver.message(from, bytes);
-                    drop(reply);
-                }
+                // The driver takes these itself; a question on that lane is nobody's, and ends unanswered.
+                Lane::Sync => drop(reply),
                 Lane::Members if reply.is_wanted() => {
                     if let Some(answer) = vetting::answer(self.office.as_ref(), from, &bytes) {
                         reply.send(answer);
                     }
                 }
                 Lane::Members => {
-                    self.tell(Heard::Records { from, bytes }).await;
+                    self.tell(Heard::Frame { from, bytes }).await;
                     drop(reply);
                 }
                 Lane::Call => self.serve_call(from, bytes, reply),

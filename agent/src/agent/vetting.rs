@@ -78,13 +78,15 @@ impl Vetting {
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut read, mut asked) = (None, 0);
+        let (mut read, mut asked, mut is_out) = (None, 0, false);
+        self.fall(&mut is_out);
         loop {
             tokio::select! {
                 _ = look.tick() => {}
                 () = stop.cancelled() => return,
             }
             self.view.read(|replica| take_revocations(&self.standing, replica, &mut read));
+            self.fall(&mut is_out);
             let now = now_s();
             self.standing.fallen(now).into_iter().for_each(|node| self.net.expel(node));
             for node in self.standing.revoked() {
@@ -93,10 +95,20 @@ impl Vetting {
             }
             let own = self.standing.own();
             let pause = (lifetime(&own) / 10).clamp(1, RENEWAL_PAUSE_MAX_S);
-            if now >= renewal_due(&own) && now >= asked + pause {
+            if !is_out && now >= renewal_due(&own) && now >= asked + pause {
                 asked = now;
                 self.renew().await;
             }
+        }
+    }
+
+    /// Once this agent itself is revoked, that is said and kept, so that the next start knows it before anybody says so.
+    fn fall(&self, is_out: &mut bool) {
+        let Some((_, word)) = self.standing.own_revocation().filter(|_| !*is_out) else { return };
+        *is_out = true;
+        tracing::error!("{}", self.standing.own_fall().unwrap_or_default());
+        if let Err(error) = self.folder.keep_revocation(&word) {
+            tracing::error!(%error, "that this agent was revoked could not be stored");
         }
     }
 

@@ -98,7 +98,7 @@ pub(super) fn bad_key(error: &KeyError, field: &str) -> ServiceError {
 
 /// No route has this path.
 pub(super) async fn no_route(uri: axum::http::Uri) -> Problem {
-    ServiceError::not_found("unknown_route", "route", uri.path()).hint("the routes begin with /v1/").into()
+    ServiceError::not_found("unknown_route", "route", uri.path()).hint("GET /v1 lists the routes").into()
 }
 
 /// The route exists, with another method. The header `Allow` says which.

@@ -7,6 +7,7 @@ mod cluster;
 mod commits;
 mod events;
 mod host;
+mod index;
 mod state;
 mod workloads;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -57,12 +58,16 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/healthz", get(host::health::<S>))
         .route("/readyz", get(host::ready::<S>))
         .route("/metrics", get(host::metrics::<S>))
+        .route("/v1", get(index::list))
         .route("/v1/status", get(host::status::<S>))
         .route("/v1/nodes", get(host::nodes::<S>))
         .route("/v1/cluster", get(cluster::show::<S>))
         .route("/v1/cluster/authority", post(cluster::rotate::<S>))
-        .route("/v1/cluster/invitations", post(cluster::invite::<S>))
+        .route("/v1/cluster/invitations", get(cluster::invitations::<S>).post(cluster::invite::<S>))
+        .route("/v1/cluster/invitations/{id}", delete(cluster::cancel::<S>))
         .route("/v1/cluster/revocations", post(cluster::revoke::<S>))
+        .route("/v1/drain", post(cluster::drain::<S>))
+        .route("/v1/leave", post(cluster::leave::<S>))
         .route("/v1/convergence", get(host::convergence::<S>))
         .route("/v1/state", get(state::list::<S>))
         .route("/v1/state/{*key}", get(state::read::<S>).post(state::write::<S>))

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod client;
+mod cluster;
 mod events;
 mod fake;
 mod good_input;

@@ -45,6 +45,7 @@ pub(super) fn commit_failed(error: DriverError) -> ServiceError {
         DriverError::Refused(error @ (CommitError::ReadOnly | CommitError::Fenced)) => {
             ServiceError::new(Fault::Unavailable, "read_only", error.to_string())
         }
+        DriverError::Barred(why) => ServiceError::new(Fault::Unavailable, "read_only", why),
         DriverError::Busy => {
             ServiceError::new(Fault::Busy { retry_after_s: 1 }, "busy", "too many writes are waiting on this agent")
         }

@@ -61,7 +61,7 @@ impl Calls {
         for node in self.candidates(workload).into_iter().take(ATTEMPTS_MAX) {
             let answer = match self.parts.net.request(node, Lane::Call, bytes.clone(), patience).await {
                 Ok(answer) => read_answer(node, &answer),
-                Err(error) => Err(lost(node, error)),
+                Err(error) => Err(lost(&self.named(node), error, terms.options.request.is_some())),
             };
             match answer {
                 Err(error) if did_nothing(&error) => last = error,
@@ -72,6 +72,13 @@ impl Calls {
         Err(last)
     }
 
+    /// A member's name and id.
+    fn named(&self, node: NodeId) -> String {
+        let now = self.parts.view.now();
+        let record = self.parts.members.with(|members| members.get(&node, now)).and_then(|member| member.record);
+        record.map_or_else(|| node.to_string(), |record| format!("{} ({node})", record.name))
+    }
+
     /// Members that say they have the workload ready, nearest first.
     fn candidates(&self, workload: &WorkloadName) -> Vec<NodeId> {
         let now = self.parts.view.now();
@@ -79,7 +86,8 @@ impl Calls {
         let members = self.parts.members.with(|members| members.all(now));
         let ready = members.into_iter().filter(|member| {
             let instance = member.record.as_ref().and_then(|record| record.instances.get(workload));
-            member.status != Status::Lost && instance.is_some_and(|instance| instance.phase == Phase::Ready)
+            matches!(member.status, Status::Alive | Status::Suspect)
+                && instance.is_some_and(|instance| instance.phase == Phase::Ready)
         });
         let round_trip = |node: NodeId| links.iter().find(|link| link.node == node).map(|link| link.rtt);
         let mut near: Vec<_> = ready.filter_map(|member| Some((round_trip(member.node)?, member.node))).collect();
@@ -133,8 +141,15 @@ fn did_nothing(error: &ServiceError) -> bool {
     error.changed_text().is_none() && matches!(error.fault(), Fault::Busy { .. } | Fault::Unavailable)
 }
 
-fn lost(node: NodeId, error: RequestError) -> ServiceError {
+fn lost(node: &str, error: RequestError, is_repeatable: bool) -> ServiceError {
     let message = format!("the call was forwarded to {node}: {error}");
+    let hint = if is_repeatable {
+        "repeat it with the same Idempotency-Key: what has reached the member that answers is not written twice; a member that was \
+         lost is passed over within seconds, and what only its own disk has is written when it comes back"
+    } else {
+        "look at what it should have written before you repeat it; with an Idempotency-Key (`selvedge call --idempotency-key KEY`) a \
+         call can be repeated as it is. A member that was lost is passed over within seconds"
+    };
     match error {
         RequestError::TooLarge { .. } => ServiceError::new(Fault::TooLarge, "too_large_to_forward", message),
         RequestError::Busy | RequestError::Saturated => {
@@ -145,11 +160,33 @@ fn lost(node: NodeId, error: RequestError) -> ServiceError {
         }
         RequestError::TimedOut => ServiceError::new(Fault::TimedOut, "forward_timed_out", message)
             .changed("the call may have been carried out there")
-            .hint("repeat it with the same Idempotency-Key: what it wrote is then not written twice"),
+            .hint(hint),
         RequestError::AnswerTooLarge | RequestError::Unanswered | RequestError::Closed | RequestError::Stopped => {
             ServiceError::new(Fault::Unavailable, "forward_failed", message)
                 .changed("the call may have been carried out there")
-                .hint("repeat it with the same Idempotency-Key: what it wrote is then not written twice")
+                .hint(hint)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_may_have_been_carried_out_says_how_to_go_on() {
+        for error in [RequestError::TimedOut, RequestError::Closed, RequestError::Unanswered] {
+            for (is_repeatable, wanted) in
+                [(true, "repeat it with the same"), (false, "look at what it should have written")]
+            {
+                let lost = lost("kiosk (12D3)", error, is_repeatable);
+                assert!(lost.changed_text().is_some() && !did_nothing(&lost), "{lost}");
+                assert!(
+                    lost.message().contains("kiosk") && lost.hint_text().is_some_and(|hint| hint.starts_with(wanted))
+                );
+            }
+        }
+        let never_left = lost("kiosk", RequestError::NotConnected, false);
+        assert!(did_nothing(&never_left) && never_left.hint_text().is_none(), "{never_left}");
     }
 }

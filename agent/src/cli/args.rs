@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Make a one-time token with which another machine joins
     Invite(InviteArgs),
+    /// List the invitations that have not expired: who they are for, and who has used them
+    Invitations(WatchArgs),
     /// Become a member of the cluster that a token is from
     Join(JoinArgs),
     /// Run the agent in the foreground
@@ -62,6 +64,10 @@ pub(crate) enum Command {
     Watch(WatchPrefixArgs),
     /// Say whether all agents hold the same state
     Converged(ConvergedArgs),
+    /// Have this agent take no new workloads and hand over what it runs
+    Drain(DrainArgs),
+    /// Hand over what this agent has, tell the others that it leaves, and stop it
+    Leave(ClientArgs),
     /// Put a member out of the cluster, for ever and everywhere
     Revoke(RevokeArgs),
     /// Put a new authority in the place of the present one; what that has signed holds on
@@ -109,9 +115,9 @@ pub(crate) struct NamedNodeArgs {
     /// This node's name [default: the host's]
     #[arg(long, env = "SELVEDGE_NAME")]
     pub(crate) name: Option<String>,
-    /// This node's region
-    #[arg(long, env = "SELVEDGE_REGION", default_value = crate::config::REGION_DEFAULT)]
-    pub(crate) region: String,
+    /// This node's region [default: default]
+    #[arg(long, env = "SELVEDGE_REGION")]
+    pub(crate) region: Option<String>,
     /// Bring the state along that an agent without a cluster has left in the data directory
     #[arg(long)]
     pub(crate) keep_state: bool,
@@ -122,8 +128,9 @@ pub(crate) struct NamedNodeArgs {
 #[command(after_help = "\
 The token is shown once. Whoever has it can join, once, until it expires: treat it as a password.
 
-Example:
+Examples:
   selvedge invite --ttl 1h
+  selvedge invite --cancel ID                                     (as `selvedge invitations` lists it)
   selvedge join selvedge-join-… --data-dir /var/lib/selvedge      (on the other machine)")]
 pub(crate) struct InviteArgs {
     /// The name that the new member gets; without it, it names itself
@@ -132,6 +139,9 @@ pub(crate) struct InviteArgs {
     /// The region that the new member gets; without it, it says where it is
     #[arg(long)]
     pub(crate) region: Option<String>,
+    /// Take back the invitation with this id, which nobody has used, instead of making one
+    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "region", "ttl"])]
+    pub(crate) cancel: Option<String>,
     /// How long the token can be used
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
     pub(crate) ttl: Duration,
@@ -154,10 +164,20 @@ pub(crate) struct JoinArgs {
     pub(crate) json: bool,
 }
 
+/// Whether to empty an agent.
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Take part again
+    #[arg(long)]
+    pub(crate) off: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
 /// Who is put out.
 #[derive(Debug, Args)]
 pub(crate) struct RevokeArgs {
-    /// The member's id or name
+    /// The member's id, the beginning or end of that as tables show it, or its name
     pub(crate) node: String,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
@@ -243,6 +263,9 @@ pub(crate) struct CallArgs {
     /// The arguments, or - for stdin
     #[arg(value_name = "JSON", allow_negative_numbers = true)]
     pub(crate) arguments: Vec<String>,
+    /// A word that makes repeating this command harmless: what the call has written is not written again
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

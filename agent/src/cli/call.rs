@@ -26,7 +26,9 @@ pub(crate) async fn call(args: &CallArgs, client: &mut Client) -> Result<(), Cli
         words => Value::Array(words.iter().enumerate().map(|(i, word)| argument(i, word)).collect::<Result<_, _>>()?),
     };
     let path = call_path(&args.name, &args.function);
-    let json = client.json(Ask::post(path, &arguments)).await?;
+    let mut ask = Ask::post(path, &arguments);
+    ask.idempotency_key.clone_from(&args.idempotency_key);
+    let json = client.json(ask).await?;
     print(&pretty(&json))
 }
 

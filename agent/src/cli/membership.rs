@@ -3,17 +3,22 @@
 //! `init` and `join` make a data directory a member's, while no agent runs there; the other two ask an authority's agent.
 
 use std::io::Read;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::{ClientArgs, InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, RevokeArgs};
+use super::args::{ClientArgs, DrainArgs, InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, RevokeArgs};
 use super::client::Client;
-use super::connection::Ask;
+use super::connection::{Ask, segment};
 use super::error::CliError;
-use super::output::print_either;
+use super::output::{cell, print_either, printable, table};
+use super::tables::tail;
 use crate::agent::{self, FoundingError, Member};
 use crate::cluster::Token;
 use crate::config::LIFETIME_MS_DEFAULT;
+
+/// Time for an agent to hand over what it has: somewhat more than it takes itself.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(45);
 
 /// Longest token that is read from stdin, in bytes.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -47,6 +52,7 @@ pub(crate) async fn join(args: &JoinArgs) -> Result<(), CliError> {
     let text = if args.token == "-" { from_stdin()? } else { args.token.clone() };
     let token: Token = text.parse().map_err(|error| CliError::Usage(format!("TOKEN: {error}")))?;
     let named = named(&args.node)?;
+    agree(&token, &args.node)?;
     let member =
         agent::join(&token, &args.data_dir, named, args.node.keep_state).await.map_err(|error| failed(&error))?;
     let dir = args.data_dir.display();
@@ -63,11 +69,76 @@ pub(crate) async fn join(args: &JoinArgs) -> Result<(), CliError> {
 /// # Errors
 /// No agent answers, or it is no authority's.
 pub(crate) async fn invite(args: &InviteArgs, client: &mut Client) -> Result<(), CliError> {
+    if let Some(id) = &args.cancel {
+        let json = client.json(Ask::delete(format!("/v1/cluster/invitations/{}", segment(id)))).await?;
+        return print_either(args.client.json, &json, |json| {
+            format!("invitation {} is taken back; nobody can join with its token", cell(json, "/id"))
+        });
+    }
     let body = json!({"name": args.name, "region": args.region, "ttl_s": args.ttl.as_secs()});
     let json = client.json(Ask::post("/v1/cluster/invitations", &body)).await?;
     print_either(args.client.json, &json, |json| {
         let text = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
-        format!("selvedge join {} --data-dir DIR\n\nfor one machine, once, until {}", text("token"), text("expires"))
+        let warning = json["warning"].as_str().map_or_else(String::new, |warning| format!("\nwarning: {warning}"));
+        format!(
+            "selvedge join {} --data-dir DIR\n\nfor one machine, once, until {}; to take it back: selvedge invite --cancel {}{warning}",
+            text("token"),
+            text("expires"),
+            text("id")
+        )
+    })
+}
+
+/// The invitations that have not expired.
+pub(crate) fn invitations(json: &Value) -> String {
+    let invitations = json.as_array().map_or(&[][..], Vec::as_slice);
+    if invitations.is_empty() {
+        return "no invitation is open; `selvedge invite` makes one".to_owned();
+    }
+    let mut rows = table(&["id", "name", "region", "expires", "used by"]);
+    for invitation in invitations {
+        let by = match (invitation["used_by_name"].as_str(), invitation["used_by"].as_str()) {
+            (Some(name), Some(id)) => format!("{} ({})", printable(name), tail(id)),
+            (None, Some(id)) => tail(id),
+            (_, None) => "nobody yet".to_owned(),
+        };
+        let any = |pointer| {
+            if invitation[pointer].is_string() { cell(invitation, &format!("/{pointer}")) } else { "any".to_owned() }
+        };
+        rows.add_row([cell(invitation, "/id"), any("name"), any("region"), cell(invitation, "/expires"), by]);
+    }
+    rows.to_string()
+}
+
+/// Empties an agent, or has it take part again.
+///
+/// # Errors
+/// No agent answers, or it cannot keep it.
+pub(crate) async fn drain(args: &DrainArgs, client: &mut Client) -> Result<(), CliError> {
+    let json = client.json(Ask::post("/v1/drain", &json!({"off": args.off}))).await?;
+    print_either(args.client.json, &json, |json| {
+        let draining = json["draining"].as_bool().unwrap_or_default();
+        let said = if draining {
+            "draining: it takes no new workloads and hands over what it runs; `selvedge drain --off` ends that"
+        } else {
+            "it takes part again"
+        };
+        said.to_owned()
+    })
+}
+
+/// Has an agent leave and stop.
+///
+/// # Errors
+/// No agent answers.
+pub(crate) async fn leave(args: &ClientArgs, client: &mut Client) -> Result<(), CliError> {
+    let ask = Ask::post("/v1/leave", &json!({}));
+    let answer = client.ask(&ask, client.patience().max(LEAVE_PATIENCE)).await?;
+    let json = client.decode(&ask, &answer)?;
+    print_either(args.json, &json, |json| {
+        let reasons = json["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let said = std::iter::once("it has left, and stops").chain(reasons);
+        said.collect::<Vec<_>>().join("\n")
     })
 }
 
@@ -79,7 +150,11 @@ pub(crate) async fn revoke(args: &RevokeArgs, client: &mut Client) -> Result<(),
     let ask = Ask::post("/v1/cluster/revocations", &json!({"node": args.node}));
     let json = client.json(ask).await?;
     print_either(args.client.json, &json, |json| {
-        format!("{} is revoked; members disconnect it as they hear of it", json["node"].as_str().unwrap_or_default())
+        let name = match json["name"].as_str() {
+            Some(name) => printable(name),
+            None => "a node of which nothing else is known here".to_owned(),
+        };
+        format!("{} ({name}) is revoked; members disconnect it as they hear of it", cell(json, "/node"))
     })
 }
 
@@ -96,10 +171,27 @@ pub(crate) async fn rotate(args: &ClientArgs, client: &mut Client) -> Result<(),
 
 fn named(node: &NamedNodeArgs) -> Result<(String, String), CliError> {
     let name = node.name.clone().unwrap_or_else(crate::config::host_name);
-    for (flag, text) in [("--name", &name), ("--region", &node.region)] {
+    let region = node.region.clone().unwrap_or_else(|| crate::config::REGION_DEFAULT.to_owned());
+    for (flag, text) in [("--name", &name), ("--region", &region)] {
         crate::config::check_name(text).map_err(|problem| CliError::Usage(format!("{flag}: {problem}")))?;
     }
-    Ok((name, node.region.clone()))
+    Ok((name, region))
+}
+
+/// What the operator says here must not contradict what the token says: it would be dropped in silence.
+fn agree(token: &Token, said: &NamedNodeArgs) -> Result<(), CliError> {
+    for (flag, said, granted) in [("--name", &said.name, &token.name), ("--region", &said.region, &token.region)] {
+        if let (Some(said), Some(granted)) = (said, granted)
+            && said != granted
+        {
+            return Err(CliError::Usage(format!(
+                "{flag}: the token is for {:?}, not {said:?}; leave {flag} out, or ask for another token; nothing was changed, and the \
+                 token is unused",
+                printable(granted)
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn from_stdin() -> Result<String, CliError> {
@@ -118,4 +210,48 @@ fn document(member: &Member) -> Value {
         "node": {"id": member.node.to_string(), "name": member.name, "region": member.region},
         "not_after": member.not_after,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::AuthorityId;
+
+    #[test]
+    fn what_contradicts_the_token_is_wrong_usage() {
+        let (cluster, addresses) = (AuthorityId([1; 32]), vec!["203.0.113.5:7412".to_owned()]);
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let check = |(name, region): (&str, &str), (said_name, said_region): (&str, &str), wrong: Option<&str>| {
+            let (id, secret) = ([1; 8], [2; 16]);
+            let token =
+                Token { cluster, id, secret, addresses: addresses.clone(), name: some(name), region: some(region) };
+            let said = NamedNodeArgs { name: some(said_name), region: some(said_region), keep_state: false };
+            let agreed = agree(&token, &said);
+            match wrong {
+                None => assert!(agreed.is_ok(), "{agreed:?}"),
+                Some(flag) => {
+                    let error = agreed.expect_err("it contradicts");
+                    assert!(error.exit_code() == 2 && error.to_string().starts_with(flag), "{error}");
+                }
+            }
+        };
+        check(("kiosk", "eu"), ("", ""), None);
+        check(("kiosk", "eu"), ("kiosk", "eu"), None);
+        check(("", ""), ("gate", "us"), None);
+        check(("kiosk", ""), ("gate", ""), Some("--name"));
+        check(("", "eu"), ("gate", "us"), Some("--region"));
+    }
+
+    #[test]
+    fn invitations_say_who_may_come_and_who_came() {
+        let json = json!([
+            {"id": "0a", "name": "kiosk", "region": null, "expires": "2026-11-21T05:00:00Z", "used_by": null, "used_by_name": null},
+            {"id": "0b", "name": null, "region": "eu", "expires": "2026-11-21T06:00:00Z", "used_by": "12D3KooWAAAAAAAA", "used_by_name": "gate"},
+        ]);
+        let text = invitations(&json);
+        for wanted in ["kiosk", "any", "nobody yet", "gate (AAAAAAAA)", "2026-11-21T06:00:00Z"] {
+            assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+        }
+        assert!(invitations(&json!([])).contains("selvedge invite"));
+    }
 }

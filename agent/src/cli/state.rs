@@ -12,7 +12,8 @@ use super::args::{ConvergedArgs, GetArgs, PutArgs};
 use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_TIMED_OUT};
-use super::output::{cell, pretty, print_either, short, table};
+use super::output::{cell, pretty, print_either, printable, short, table};
+use super::tables::tail;
 
 /// The status of an agent that did not converge in the time it was given.
 const GATEWAY_TIMEOUT: u16 = 504;
@@ -70,16 +71,25 @@ fn show_convergence(json: &Value) -> String {
         Some(true) => "converged: every member holds the same state",
         Some(false) | None => "not converged",
     };
-    let mut rows = table(&["node", "root", "equal", "lag (commits)"]);
+    let mut rows = table(&["node", "id", "status", "root", "equal", "lag (commits)"]);
+    let mut waits = String::new();
     for peer in json["peers"].as_array().into_iter().flatten() {
+        let (name, id) = (cell(peer, "/name"), tail(&cell(peer, "/node")));
+        if let Some(reason) = peer["reason"].as_str() {
+            let verb = if peer["awaited"] == false { "is not awaited" } else { "is awaited" };
+            waits += &format!("\n{} ({id}) {verb}: {}", if name.is_empty() { "?" } else { &name }, printable(reason));
+        }
         rows.add_row([
-            cell(peer, "/node"),
+            name,
+            id,
+            cell(peer, "/status"),
             short(&cell(peer, "/root"), ROOT_CHARS),
             cell(peer, "/root_equal"),
             cell(peer, "/lag_commits"),
         ]);
     }
-    format!("{verdict}\nroot {}\n\n{rows}", cell(json, "/root"))
+    let waits = if waits.is_empty() { waits } else { format!("\n{waits}") };
+    format!("{verdict}\nroot {}\n\n{rows}{waits}", cell(json, "/root"))
 }
 
 fn parse_key(text: &str) -> Result<Key, CliError> {
@@ -185,6 +195,22 @@ mod tests {
         assert_eq!(path(&parse_key("lwwmap/player:42").unwrap()), "/v1/state/lwwmap/player:42");
         assert_eq!(path(&parse_key("orset/a/b c").unwrap()), "/v1/state/orset/a%2Fb%20c");
         assert_eq!(parse_key("counter/a").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn convergence_names_members_and_says_why_the_silent_count() {
+        let json = json!({"converged": false, "root": "aa", "peers": [
+            {"node": "12D3KooWAAAAAAAA", "name": "kiosk", "status": "alive", "awaited": true, "reason": null, "root": "aa",
+             "root_equal": true, "lag_commits": 0},
+            {"node": "12D3KooWBBBBBBBB", "name": "gate", "status": "dead", "awaited": true, "reason": "silent for 42s", "root": null,
+             "root_equal": false, "lag_commits": null},
+            {"node": "12D3KooWCCCCCCCC"},
+        ]});
+        let text = show_convergence(&json);
+        for wanted in ["kiosk", "AAAAAAAA", "dead", "gate (BBBBBBBB) is awaited: silent for 42s", "CCCCCCCC"] {
+            assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+        }
+        assert!(!text.contains("kiosk (AAAAAAAA) is"), "nothing to explain:\n{text}");
     }
 
     #[tokio::test]

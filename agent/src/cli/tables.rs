@@ -3,10 +3,13 @@
 //! Owns columns and units; asks for nothing. The invariant: a document with a field missing still shows, with a dash there,
 //! so that the CLI of one version can look at the agent of another.
 
+mod peers;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub(crate) use self::peers::peers;
 use super::output::{UNKNOWN, cell, short, table};
 
 /// Characters of a root in a table: enough to compare by eye.
@@ -74,28 +77,6 @@ pub(crate) fn nodes(json: &Value) -> String {
             bytes(node, "/resources/memory_free_bytes"),
             bytes(node, "/resources/disk_free_bytes"),
             cell(node, "/capabilities"),
-        ]);
-    }
-    rows.to_string()
-}
-
-/// The peers in a status document, one per row.
-#[must_use]
-pub(crate) fn peers(json: &Value) -> String {
-    let mut rows = table(&["peer", "id", "rtt (ms)", "state", "lag (commits)", "last sync (ms ago)"]);
-    for peer in list(json, "peers") {
-        let state = match peer["root_equal"].as_bool() {
-            Some(true) => "equal",
-            Some(false) => "differs",
-            None => UNKNOWN,
-        };
-        rows.add_row([
-            cell(peer, "/name"),
-            tail(&cell(peer, "/node")),
-            decimal(peer, "/rtt_ms", 2),
-            state.to_owned(),
-            cell(peer, "/lag_commits"),
-            cell(peer, "/last_sync_ms"),
         ]);
     }
     rows.to_string()
@@ -193,13 +174,14 @@ fn place(instance: &Value, names: &BTreeMap<&str, &str>) -> String {
     let id = cell(instance, "/node");
     let name = names.get(id.as_str()).map_or_else(|| tail(&id), |name| super::output::printable(name));
     match (instance["phase"].as_str(), instance["reason"].as_str()) {
-        (Some("ready"), _) => name,
+        (Some("ready"), None) => name,
         (_, Some(reason)) => format!("{name} ({}: {})", cell(instance, "/phase"), super::output::printable(reason)),
         (_, None) => format!("{name} ({})", cell(instance, "/phase")),
     }
 }
 
-fn tail(id: &str) -> String {
+/// The end of an id, which tells it from others.
+pub(super) fn tail(id: &str) -> String {
     let skip = id.chars().count().saturating_sub(ID_CHARS);
     id.chars().skip(skip).collect()
 }

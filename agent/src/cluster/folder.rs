@@ -3,21 +3,22 @@
 //! Owns reading and writing them whole. The invariants: what is secret is readable by its owner alone, or it is not used; a
 //! file is replaced in one step, so that a crash leaves the old one or the new one.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use selvedge_sync::codec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Authority, AuthorityId, Certificate, Signed, Trust};
+use super::{Authority, AuthorityId, Certificate, Revocation, Signed, Trust};
 
 const CERTIFICATE_FILE: &str = "certificate";
 const TRUST_FILE: &str = "authorities";
 const AUTHORITY_FILE: &str = "authority.key";
 const CONTACTS_FILE: &str = "contacts";
+const REVOCATION_FILE: &str = "revoked";
 
 /// Longest file of ours, in bytes.
 const FILE_BYTES_MAX: usize = 64 * 1024;
@@ -44,6 +45,12 @@ pub enum FolderError {
     /// Others could read a secret.
     #[error("{0} can be read by others; make it private: chmod 600 {0}", path.display())]
     Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others could change what is believed.
+    #[error("{0} can be changed by others; make it yours alone: chmod go-w {0}", path.display())]
+    Writable {
         /// The file.
         path: PathBuf,
     },
@@ -129,6 +136,22 @@ impl Folder {
         self.write(CONTACTS_FILE, &codec::encode(&addresses))
     }
 
+    /// The word that this node was revoked, if it has reached this directory.
+    ///
+    /// # Errors
+    /// The file is damaged or cannot be read.
+    pub fn revocation(&self) -> Result<Option<Revocation>, FolderError> {
+        self.read(REVOCATION_FILE, false)
+    }
+
+    /// Stores that this node was revoked, so that it is known at the next start too.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn keep_revocation(&self, revocation: &Revocation) -> Result<(), FolderError> {
+        self.write(REVOCATION_FILE, &codec::encode(revocation))
+    }
+
     /// The authority whose key lies here, if one does.
     ///
     /// # Errors
@@ -154,8 +177,12 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(refused(error)),
         };
-        if is_secret && file.metadata().map_err(refused)?.permissions().mode() & 0o077 != 0 {
+        let mode = file.metadata().map_err(refused)?.permissions().mode();
+        if is_secret && mode & 0o077 != 0 {
             return Err(FolderError::Exposed { path });
+        }
+        if mode & 0o022 != 0 {
+            return Err(FolderError::Writable { path });
         }
         let mut bytes = Vec::new();
         file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(refused)?;
@@ -168,7 +195,7 @@ impl Folder {
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FolderError> {
         let path = self.0.join(name);
         let put = || {
-            fs::create_dir_all(&self.0)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
             let unfinished = path.with_extension("new");
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
             file.write_all(bytes)?;

@@ -11,7 +11,7 @@ use selvedge_sync::codec;
 use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityId, UnixSeconds};
+use super::{AuthorityId, RosterFull, UnixSeconds};
 
 /// What a token begins with: a human sees what it is, and a scanner for leaked secrets too.
 const TOKEN_PREFIX: &str = "selvedge-join-";
@@ -52,6 +52,12 @@ pub struct Token {
     /// Where a member with an authority's key is to be found.
     #[serde(rename = "a")]
     pub addresses: Vec<String>,
+    /// The name that the joiner gets, so that it can object before the token is used; the invitation itself is what counts.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The region that the joiner gets.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
 }
 
 impl fmt::Debug for Token {
@@ -132,7 +138,7 @@ pub struct Invitation {
 }
 
 /// Why an invitation admits nobody. What a stranger hears is only that it does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// There is none with this name and secret.
     #[error("no invitation has this token")]
@@ -143,9 +149,49 @@ pub enum Denied {
     /// Somebody else has used it.
     #[error("the invitation was used by another node")]
     Used,
+    /// Another member has its name.
+    #[error(
+        "the name `{name}` is taken by member {by}; join under another one, or have that member revoked first; the token is unused"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        by: NodeId,
+    },
+    /// There are as many members as there may be.
+    #[error("{0}; the token is unused")]
+    Full(#[from] RosterFull),
     /// There are too many that have not expired.
     #[error("there are {INVITATIONS_MAX} invitations that have not expired; wait for some to expire")]
     TooMany,
+}
+
+impl Invitation {
+    /// Its name in lists: no secret, and of no use to whoever would join.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.id.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Token {
+    /// The name of its invitation in lists.
+    #[must_use]
+    pub fn id_text(&self) -> String {
+        self.id.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// What became of a wish to cancel an invitation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is gone, and nobody had used it.
+    Open(Invitation),
+    /// This node has used it already. It stays.
+    UsedBy(NodeId),
+    /// There is none of this id, or it has expired.
+    Unknown,
 }
 
 /// The invitations of one authority.
@@ -183,6 +229,32 @@ impl Invitations {
         node: NodeId,
         now: UnixSeconds,
     ) -> Result<Terms, Denied> {
+        let invitation = self.admitting(id, secret, node, now)?;
+        invitation.used_by = Some(node);
+        Ok(invitation.terms.clone())
+    }
+
+    /// What the bearer of `node`'s key would get for its token, which stays unused.
+    ///
+    /// # Errors
+    /// It would get nothing.
+    pub fn terms(
+        &mut self,
+        id: &[u8; TOKEN_ID_BYTES],
+        secret: &[u8; TOKEN_SECRET_BYTES],
+        node: NodeId,
+        now: UnixSeconds,
+    ) -> Result<Terms, Denied> {
+        self.admitting(id, secret, node, now).map(|invitation| invitation.terms.clone())
+    }
+
+    fn admitting(
+        &mut self,
+        id: &[u8; TOKEN_ID_BYTES],
+        secret: &[u8; TOKEN_SECRET_BYTES],
+        node: NodeId,
+        now: UnixSeconds,
+    ) -> Result<&mut Invitation, Denied> {
         let hash = hash(secret);
         // Hashes compare in constant time.
         let sound =
@@ -194,8 +266,17 @@ impl Invitations {
         if invitation.used_by.is_some_and(|by| by != node) {
             return Err(Denied::Used);
         }
-        invitation.used_by = Some(node);
-        Ok(invitation.terms.clone())
+        Ok(invitation)
+    }
+
+    /// Takes an invitation back that nobody has used.
+    pub fn cancel(&mut self, id: &str, now: UnixSeconds) -> Cancelled {
+        let found = self.0.iter().position(|invitation| invitation.id() == id && now <= invitation.terms.not_after);
+        let Some(found) = found else { return Cancelled::Unknown };
+        match self.0[found].used_by {
+            Some(node) => Cancelled::UsedBy(node),
+            None => Cancelled::Open(self.0.remove(found)),
+        }
     }
 
     /// Drops what cannot be used any more.
@@ -223,6 +304,8 @@ mod tests {
             id: [number; TOKEN_ID_BYTES],
             secret: [number.wrapping_add(100); TOKEN_SECRET_BYTES],
             addresses: vec!["203.0.113.5:7412".to_owned()],
+            name: Some("edge-2".to_owned()),
+            region: None,
         }
     }
 
@@ -259,6 +342,22 @@ mod tests {
         assert_eq!(invitations.claim(&id, &secret, node, 50), Ok(terms(100)));
         assert_eq!(invitations.claim(&id, &secret, node, 60), Ok(terms(100)), "the answer was lost");
         assert_eq!(invitations.claim(&id, &secret, other, 60), Err(Denied::Used));
+    }
+
+    #[test]
+    fn an_invitation_is_taken_back_until_it_is_used() {
+        let mut invitations = Invitations::default();
+        for number in [1, 2] {
+            invitations.invite(&token(number), terms(100), 0).expect("there is room");
+        }
+        let [open, used] = [token(1), token(2)];
+        invitations.claim(&used.id, &used.secret, NodeId([7; 32]), 50).expect("is used");
+        assert_eq!(invitations.cancel(&used.id_text(), 50), Cancelled::UsedBy(NodeId([7; 32])));
+        assert_eq!(invitations.cancel(&token(3).id_text(), 50), Cancelled::Unknown);
+        assert_eq!(invitations.cancel(&open.id_text(), 101), Cancelled::Unknown, "expired");
+        assert!(matches!(invitations.cancel(&open.id_text(), 50), Cancelled::Open(_)));
+        assert_eq!(invitations.claim(&open.id, &open.secret, NodeId([7; 32]), 50), Err(Denied::Unknown));
+        assert_eq!(invitations.iter().map(Invitation::id).collect::<Vec<_>>(), [used.id_text()]);
     }
 
     #[test]

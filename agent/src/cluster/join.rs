@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::invitation::{TOKEN_ID_BYTES, TOKEN_SECRET_BYTES};
 use super::{
-    Authority, Certificate, Claims, Denied, Invitations, Papers, ROLE_AUTHORITY, ROLE_MEMBER, Refusal, Token, Trust,
-    UnixSeconds,
+    Authority, Certificate, Claims, Denied, Invitations, Papers, ROLE_AUTHORITY, ROLE_MEMBER, Refusal, Roster, Token,
+    Trust, UnixSeconds,
 };
 
 /// Longest message of a join, in bytes.
@@ -132,7 +132,7 @@ impl Joining {
         match answer {
             Answer::Welcome { papers } => {
                 self.trust.learn(&papers.endorsements);
-                let judged = self.trust.judge(&papers.certificate, authority, &BTreeSet::new(), now);
+                let judged = self.trust.judge(&papers.certificate, authority, false, now);
                 let claims = judged.map_err(JoinError::FalseMember)?;
                 if !claims.roles.contains(ROLE_AUTHORITY) {
                     return Err(JoinError::NoAuthority);
@@ -142,7 +142,7 @@ impl Joining {
             }
             Answer::Admitted { certificate } => {
                 self.trust
-                    .judge(&certificate, self.node, &BTreeSet::new(), now)
+                    .judge(&certificate, self.node, false, now)
                     .map_err(|error| JoinError::Malformed(error.to_string()))?;
                 self.certificate = Some(*certificate);
                 Ok(None)
@@ -158,6 +158,15 @@ impl Joining {
     }
 }
 
+/// What an authority keeps about those whom it admits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Books {
+    /// Who may come.
+    pub invitations: Invitations,
+    /// Who came.
+    pub roster: Roster,
+}
+
 /// The side that admits: an authority, and how long the certificates that it signs hold.
 #[derive(Debug)]
 pub struct Desk {
@@ -168,37 +177,54 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Answers a joiner for a member who knows `trust` and has the certificate `own`; `None` for a stranger. Where the answer admits somebody, `invitations` has to be durable before it is sent.
+    /// Answers a joiner for a member who knows `trust` and has the certificate `own`; `None` for a stranger. Where the answer
+    /// admits somebody, `books` have to be durable before it is sent.
     pub fn answer(
         &self,
         question: &[u8],
         node: NodeId,
         (trust, own): (&Trust, &Certificate),
-        invitations: &mut Invitations,
+        books: &mut Books,
         now: UnixSeconds,
     ) -> Option<Answer> {
         match codec::decode(question, MESSAGE_BYTES_MAX).ok()? {
             Question::Introduce { id } => {
-                invitations.awaits(&id, now).then(|| Answer::Welcome { papers: Box::new(trust.papers(own)) })
+                books.invitations.awaits(&id, now).then(|| Answer::Welcome { papers: Box::new(trust.papers(own)) })
             }
             Question::Claim { id, secret, name, region } => {
                 if !(is_sound(&name) && is_sound(&region)) {
                     let reason =
                         format!("a name and a region have 1 to {NAME_BYTES_MAX} bytes and no control characters");
-                    return invitations.awaits(&id, now).then_some(Answer::Denied { reason });
+                    return books.invitations.awaits(&id, now).then_some(Answer::Denied { reason });
                 }
-                match invitations.claim(&id, &secret, node, now) {
-                    Ok(terms) => {
-                        let (name, region) = (terms.name.unwrap_or(name), terms.region.unwrap_or(region));
-                        let claims = self.claims(trust, node, name, region, now);
-                        Some(Answer::Admitted { certificate: Box::new(self.authority.certify(&claims)) })
-                    }
+                match self.admit((&id, &secret), (trust, node), (name, region), books, now) {
+                    Ok(certificate) => Some(Answer::Admitted { certificate: Box::new(certificate) }),
                     // Whoever guesses is told nothing; whoever had the token is told what became of it.
                     Err(Denied::Unknown) => None,
                     Err(denied) => Some(Answer::Denied { reason: denied.to_string() }),
                 }
             }
         }
+    }
+
+    /// Certifies whoever has a token and a name that is free; otherwise the token stays as it was.
+    fn admit(
+        &self,
+        (id, secret): (&[u8; TOKEN_ID_BYTES], &[u8; TOKEN_SECRET_BYTES]),
+        (trust, node): (&Trust, NodeId),
+        (name, region): (String, String),
+        books: &mut Books,
+        now: UnixSeconds,
+    ) -> Result<Certificate, Denied> {
+        let terms = books.invitations.terms(id, secret, node, now)?;
+        let (name, region) = (terms.name.unwrap_or(name), terms.region.unwrap_or(region));
+        if let Some(by) = books.roster.bearer(&name, Some(node), now) {
+            return Err(Denied::NameTaken { name, by });
+        }
+        let claims = self.claims(trust, node, name, region, now);
+        books.roster.note(&claims, now)?;
+        books.invitations.claim(id, secret, node, now)?;
+        Ok(self.authority.certify(&claims))
     }
 
     /// What a new member's certificate says.
@@ -247,7 +273,14 @@ mod tests {
     }
 
     fn token(cluster: AuthorityId) -> Token {
-        Token { cluster, id: [5; 8], secret: [6; 16], addresses: vec!["203.0.113.5:7412".to_owned()] }
+        Token {
+            cluster,
+            id: [5; 8],
+            secret: [6; 16],
+            addresses: vec!["203.0.113.5:7412".to_owned()],
+            name: None,
+            region: None,
+        }
     }
 
     fn joining(token: Token) -> Joining {
@@ -258,22 +291,22 @@ mod tests {
     fn meet(
         joining: &mut Joining,
         (desk, trust, own): &(Desk, Trust, Certificate),
-        invitations: &mut Invitations,
+        books: &mut Books,
     ) -> Result<usize, JoinError> {
         let (mut answer, mut asked) = (None, 0);
         while let Some(question) = joining.next(AT_DESK, answer.as_deref(), NOW)? {
             asked += 1;
-            let answered = desk.answer(&question, JOINER, (trust, own), invitations, NOW);
+            let answered = desk.answer(&question, JOINER, (trust, own), books, NOW);
             answer = Some(codec::encode(&answered.ok_or(JoinError::Denied("nobody answers".into()))?));
         }
         Ok(asked)
     }
 
-    fn invited(token: &Token, name: Option<&str>) -> Invitations {
-        let mut invitations = Invitations::default();
+    fn invited(token: &Token, name: Option<&str>) -> Books {
+        let mut books = Books::default();
         let terms = Terms { name: name.map(ToOwned::to_owned), region: None, not_after: NOW + 60 };
-        invitations.invite(token, terms, NOW).expect("there is room");
-        invitations
+        books.invitations.invite(token, terms, NOW).expect("there is room");
+        books
     }
 
     #[test]
@@ -281,11 +314,11 @@ mod tests {
         for (name, expected) in [(None, "edge-2"), (Some("kiosk"), "kiosk")] {
             let at = desk(1, &[ROLE_MEMBER, ROLE_AUTHORITY]);
             let token = token(at.1.cluster());
-            let (mut joining, mut invitations) = (joining(token.clone()), invited(&token, name));
-            assert_eq!(meet(&mut joining, &at, &mut invitations), Ok(2));
+            let (mut joining, mut books) = (joining(token.clone()), invited(&token, name));
+            assert_eq!(meet(&mut joining, &at, &mut books), Ok(2));
             let (trust, certificate) = joining.finish().expect("is a member");
             assert_eq!(trust, at.1);
-            let claims = trust.judge(&certificate, JOINER, &BTreeSet::new(), NOW).expect("is believed");
+            let claims = trust.judge(&certificate, JOINER, false, NOW).expect("is believed");
             assert_eq!((claims.name.as_str(), claims.region.as_str()), (expected, "us"));
             assert_eq!((claims.not_before, claims.not_after), (NOW - BACKDATED_S, NOW + 1_000));
             assert_eq!(claims.roles, BTreeSet::from([ROLE_MEMBER.to_owned()]), "and nothing more");
@@ -296,18 +329,18 @@ mod tests {
     fn a_false_member_is_told_nothing() {
         let (real, false_desk) = (desk(1, &[ROLE_AUTHORITY]), desk(2, &[ROLE_AUTHORITY]));
         let token = token(real.1.cluster());
-        let mut invitations = invited(&token, None);
-        let error = meet(&mut joining(token.clone()), &false_desk, &mut invitations).expect_err("is refused");
+        let mut books = invited(&token, None);
+        let error = meet(&mut joining(token.clone()), &false_desk, &mut books).expect_err("is refused");
         assert!(matches!(error, JoinError::FalseMember(Refusal::Stranger(_))), "{error}");
         // Nor is one that shows what it has seen of the real one.
         let replayed = (false_desk.0, real.1, real.2);
         let mut joining = joining(token);
         let question = joining.next(NodeId([9; 32]), None, NOW).expect("asks").expect("asks");
         let answer =
-            replayed.0.answer(&question, JOINER, (&replayed.1, &replayed.2), &mut invitations, NOW).expect("answers");
+            replayed.0.answer(&question, JOINER, (&replayed.1, &replayed.2), &mut books, NOW).expect("answers");
         let error = joining.next(NodeId([9; 32]), Some(&codec::encode(&answer)), NOW).expect_err("is refused");
         assert!(matches!(error, JoinError::FalseMember(Refusal::OtherNode(AT_DESK))), "{error}");
-        assert!(invitations.iter().all(|invitation| invitation.used_by.is_none()));
+        assert!(books.invitations.iter().all(|invitation| invitation.used_by.is_none()));
     }
 
     #[test]
@@ -321,7 +354,7 @@ mod tests {
     fn strangers_and_guessers_hear_nothing() {
         let (desk, trust, own) = desk(1, &[ROLE_AUTHORITY]);
         let token = token(trust.cluster());
-        let mut invitations = invited(&token, None);
+        let mut books = invited(&token, None);
         let claim = |id, secret, name: &str| Question::Claim { id, secret, name: name.into(), region: "eu".into() };
         for silent in [
             codec::encode(&Question::Introduce { id: [9; 8] }),
@@ -330,30 +363,47 @@ mod tests {
             b"nonsense".to_vec(),
             vec![],
         ] {
-            assert_eq!(desk.answer(&silent, JOINER, (&trust, &own), &mut invitations, NOW), None);
+            assert_eq!(desk.answer(&silent, JOINER, (&trust, &own), &mut books, NOW), None);
         }
         let unnamed = codec::encode(&claim(token.id, token.secret, "a\nb"));
-        assert!(matches!(
-            desk.answer(&unnamed, JOINER, (&trust, &own), &mut invitations, NOW),
-            Some(Answer::Denied { .. })
-        ));
-        assert!(invitations.iter().all(|invitation| invitation.used_by.is_none()), "it can still be used");
+        assert!(matches!(desk.answer(&unnamed, JOINER, (&trust, &own), &mut books, NOW), Some(Answer::Denied { .. })));
+        assert!(books.invitations.iter().all(|invitation| invitation.used_by.is_none()), "it can still be used");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_leaves_the_token_unused() {
+        let at = desk(1, &[ROLE_AUTHORITY]);
+        let token = token(at.1.cluster());
+        let mut books = invited(&token, Some("kiosk"));
+        let other = at.0.claims(&at.1, NodeId([9; 32]), "kiosk".into(), "eu".into(), NOW);
+        books.roster.note(&other, NOW).expect("there is room");
+        let before = books.clone();
+        let refused = meet(&mut joining(token.clone()), &at, &mut books);
+        assert!(matches!(&refused, Err(JoinError::Denied(why)) if why.contains("`kiosk` is taken")), "{refused:?}");
+        assert_eq!(books, before);
+        books.roster.strike(|node| *node == NodeId([9; 32]));
+        assert_eq!(meet(&mut joining(token.clone()), &at, &mut books), Ok(2));
+        assert_eq!(books.roster.bearer("kiosk", None, NOW), Some(JOINER));
+        // A guesser is not told which names there are.
+        let guess = Question::Claim { id: token.id, secret: [0; 16], name: "kiosk".into(), region: "eu".into() };
+        let answer = at.0.answer(&codec::encode(&guess), NodeId([7; 32]), (&at.1, &at.2), &mut books, NOW);
+        assert_eq!(answer, None);
     }
 
     #[test]
     fn a_token_makes_one_member() {
         let at = desk(1, &[ROLE_AUTHORITY]);
         let token = token(at.1.cluster());
-        let mut invitations = invited(&token, None);
-        assert_eq!(meet(&mut joining(token.clone()), &at, &mut invitations), Ok(2));
-        assert_eq!(meet(&mut joining(token.clone()), &at, &mut invitations), Ok(2), "who lost the answer asks again");
+        let mut books = invited(&token, None);
+        assert_eq!(meet(&mut joining(token.clone()), &at, &mut books), Ok(2));
+        assert_eq!(meet(&mut joining(token.clone()), &at, &mut books), Ok(2), "who lost the answer asks again");
         let other = codec::encode(&Question::Claim {
             id: token.id,
             secret: token.secret,
             name: "thief".into(),
             region: "eu".into(),
         });
-        let answer = at.0.answer(&other, NodeId([7; 32]), (&at.1, &at.2), &mut invitations, NOW);
+        let answer = at.0.answer(&other, NodeId([7; 32]), (&at.1, &at.2), &mut books, NOW);
         assert_eq!(answer, Some(Answer::Denied { reason: Denied::Used.to_string() }));
     }
 }

@@ -206,13 +206,13 @@ impl Trust {
         Papers { endorsements: self.endorsements.iter().cloned().collect(), certificate: certificate.clone() }
     }
 
-    /// Whom a revocation is about, if it counts: signed by an authority of this cluster, at whatever time.
+    /// Whom a revocation is about and when it was signed, if it counts: signed by an authority of this cluster.
     #[must_use]
-    pub fn revoked(&self, revocation: &Revocation) -> Option<NodeId> {
+    pub fn revoked(&self, revocation: &Revocation) -> Option<(NodeId, UnixSeconds)> {
         let signed = &revocation.0;
-        let Revoked { cluster, node, at: _ } =
+        let Revoked { cluster, node, at } =
             self.authorities.get(&signed.signer()).and_then(|_| signed.open(revocation::PURPOSE).ok())?;
-        (cluster == self.cluster).then_some(node)
+        (cluster == self.cluster).then_some((node, at))
     }
 
     /// What a certificate says, whoever bears it; `None` where it is not to be believed.
@@ -239,7 +239,7 @@ impl Trust {
         if claims.node == node { Ok(claims) } else { Err(Refusal::OtherNode(claims.node)) }
     }
 
-    /// Judges the certificate that the bearer of `node`'s key shows at `now`.
+    /// Judges the certificate that the bearer of `node`'s key shows at `now`, who may have been revoked.
     ///
     /// # Errors
     /// Why it is not to be taken for a member.
@@ -247,12 +247,12 @@ impl Trust {
         &self,
         certificate: &Certificate,
         node: NodeId,
-        revoked: &BTreeSet<NodeId>,
+        is_revoked: bool,
         now: UnixSeconds,
     ) -> Result<Claims, Refusal> {
         let signer = certificate.signer();
         let claims = self.read(certificate, node)?;
-        if revoked.contains(&node) {
+        if is_revoked {
             return Err(Refusal::Revoked);
         }
         if self.authorities.get(&signer).is_none_or(|span| !span.holds(now)) {
@@ -304,7 +304,7 @@ mod tests {
     }
 
     fn judged(trust: &Trust, certificate: &Certificate, now: u64) -> Result<Claims, Refusal> {
-        trust.judge(certificate, NODE, &BTreeSet::new(), now)
+        trust.judge(certificate, NODE, false, now)
     }
 
     #[test]
@@ -323,10 +323,9 @@ mod tests {
     fn others_are_not() {
         let (first, trust) = trust();
         let certificate = first.certify(&claims(first.id()));
-        let revoked = BTreeSet::from([NODE]);
-        assert_eq!(trust.judge(&certificate, NODE, &revoked, 150), Err(Refusal::Revoked));
+        assert_eq!(trust.judge(&certificate, NODE, true, 150), Err(Refusal::Revoked));
         let thief = NodeId([4; 32]);
-        assert_eq!(trust.judge(&certificate, thief, &BTreeSet::new(), 150), Err(Refusal::OtherNode(NODE)));
+        assert_eq!(trust.judge(&certificate, thief, false, 150), Err(Refusal::OtherNode(NODE)));
         let stranger = authority(2);
         let forged = stranger.certify(&claims(first.id()));
         assert_eq!(judged(&trust, &forged, 150), Err(Refusal::Stranger(stranger.id())));
@@ -379,7 +378,7 @@ mod tests {
     fn only_an_authority_revokes() {
         let (first, trust) = trust();
         let revocation = first.revoke(first.id(), NODE, 5);
-        assert_eq!(trust.revoked(&Revocation::decode(&revocation.encode()).expect("decodes")), Some(NODE));
+        assert_eq!(trust.revoked(&Revocation::decode(&revocation.encode()).expect("decodes")), Some((NODE, 5)));
         let stranger = authority(2);
         assert_eq!(trust.revoked(&stranger.revoke(first.id(), NODE, 5)), None, "signed by a stranger");
         assert_eq!(trust.revoked(&first.revoke(stranger.id(), NODE, 5)), None, "of another cluster");

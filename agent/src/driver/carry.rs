@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::commit::Batch;
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
-use selvedge_sync::replica::{Committed, Event, Fresh, Message, Output};
+use selvedge_sync::replica::{self, Committed, Event, Fresh, Message, Output};
 use tokio::sync::oneshot;
 
 use super::handle::{Answer, Reply};
 use super::{Driver, DriverHandle};
-use crate::net::Lane;
+use crate::net::{Lane, Offence};
 use crate::store::{Checkpoint, Identity, Pending, Store, Token};
 
 /// Callers whose answer is not known yet.
@@ -148,6 +148,7 @@ impl Driver {
                 Output::Committed { ticket, result } => self.waiting.answer(ticket, result),
                 Output::Send { to, message } => self.send(to, &message),
                 Output::Event(event) => {
+                    self.hold_against(&event);
                     report(&event);
                     if matches!(event, Event::Equivocation { .. }) {
                         self.keep_proofs();
@@ -163,11 +164,38 @@ impl Driver {
         self.listening.tell(&self.view);
     }
 
+    /// What a member did wrong is held against it; what it only passed on is not.
+    fn hold_against(&self, event: &Event) {
+        match event {
+            Event::Rejected { from, dot, .. } if *from == dot.replica.node => {
+                self.net.penalise(*from, Offence::Rejected);
+            }
+            Event::Equivocation { proof } => self.net.penalise(proof.stream.replica.node, Offence::Equivocation),
+            Event::Offence { peer, what } => self.net.penalise(*peer, offence_of(*what)),
+            _ => {}
+        }
+    }
+
     /// A message is a hint: what does not get through, anti-entropy brings. The network counts what it drops.
     fn send(&self, to: NodeId, message: &Message) {
-        if let Err(error) = self.net.send(to, Lane::Sync, message.encode()) {
+        // What heals may wait for what is new.
+        let sent = if matches!(message, Message::StatePage { .. }) {
+            self.net.send_bulk(to, Lane::Sync, message.encode())
+        } else {
+            self.net.send(to, Lane::Sync, message.encode())
+        };
+        if let Err(error) = sent {
             tracing::debug!(%to, %error, "a sync message was dropped");
         }
+    }
+}
+
+/// What the network calls it.
+const fn offence_of(what: replica::Offence) -> Offence {
+    match what {
+        replica::Offence::Unsealed | replica::Offence::Forged => Offence::Forged,
+        replica::Offence::FalseProof | replica::Offence::Futile | replica::Offence::Unfounded => Offence::Lie,
+        replica::Offence::Flood => Offence::Flood,
     }
 }
 

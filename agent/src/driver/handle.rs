@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use selvedge_sync::change::Change;
@@ -25,9 +25,6 @@ pub(super) type Answer = Result<Committed, CommitError>;
 #[derive(Debug)]
 pub(super) enum Request {
     Commit { changes: Vec<(Key, Change)>, request: Option<RequestId>, reply: Reply },
-    Message { from: NodeId, bytes: Vec<u8> },
-    PeerUp(NodeId),
-    PeerDown(NodeId),
     Members(BTreeSet<NodeId>),
     Reborn(Incarnation),
     Watch { id: u64, prefix: KeyPrefix, reply: oneshot::Sender<Result<(), WatchError>> },
@@ -47,6 +44,9 @@ pub enum DriverError {
     /// The replica refused it. Nothing was changed.
     #[error(transparent)]
     Refused(#[from] CommitError),
+    /// This agent makes no commits any more, and why. Nothing was changed.
+    #[error("{0}")]
+    Barred(String),
     /// Too many requests wait. Nothing was changed.
     #[error("too many requests are waiting")]
     Busy,
@@ -63,8 +63,6 @@ pub enum DriverError {
 pub struct DriverStats {
     /// Messages of members that could not be decoded.
     pub undecodable: u64,
-    /// Messages of members that found the driver's queue full.
-    pub dropped: u64,
     /// When the last pass was, on the view's monotonic clock: a loop that is stuck shows here.
     pub passed_ms: u64,
     /// Why the store cannot write at present.
@@ -74,9 +72,10 @@ pub struct DriverStats {
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     pub(super) undecodable: AtomicU64,
-    dropped: AtomicU64,
     pub(super) passed_ms: AtomicU64,
     store_failure: Mutex<Option<String>>,
+    /// Why no commits are made any more, for as long as this process lives.
+    barred: OnceLock<String>,
 }
 
 impl Stats {
@@ -102,6 +101,12 @@ impl DriverHandle {
         Self { requests, generation, stats }
     }
 
+    /// Makes no commits from now on: nobody would take them. What members commit is still applied.
+    pub fn bar(&self, why: String) {
+        // The first reason stays.
+        drop(self.stats.barred.set(why));
+    }
+
     /// Makes one commit of all changes. Answers when it is applied here, or with `durable` when it is synced to disk.
     ///
     /// # Errors
@@ -112,6 +117,9 @@ impl DriverHandle {
         request: Option<RequestId>,
         durable: bool,
     ) -> Result<Committed, DriverError> {
+        if let Some(why) = self.stats.barred.get() {
+            return Err(DriverError::Barred(why.clone()));
+        }
         let (applied, answer) = oneshot::channel();
         let (synced, sync) = oneshot::channel();
         let reply = Reply { applied, durable: durable.then_some(synced) };
@@ -126,24 +134,6 @@ impl DriverHandle {
             return Err(DriverError::NotDurableInTime(committed));
         }
         Ok(committed)
-    }
-
-    /// Hands over a message of a member, which is a hint: while the driver's queue is full it is dropped and counted, so that a
-    /// disk that hangs holds up nothing but the state.
-    pub fn message(&self, from: NodeId, bytes: Vec<u8>) {
-        if self.requests.try_send(Request::Message { from, bytes }).is_err() {
-            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Says that a member can be reached.
-    pub async fn peer_up(&self, node: NodeId) {
-        self.tell(Request::PeerUp(node)).await;
-    }
-
-    /// Says that a member cannot be reached any more.
-    pub async fn peer_down(&self, node: NodeId) {
-        self.tell(Request::PeerDown(node)).await;
     }
 
     /// Says who the members are. Said again with every beat, so one that finds no room is not missed.
@@ -183,7 +173,6 @@ impl DriverHandle {
     pub fn stats(&self) -> DriverStats {
         DriverStats {
             undecodable: self.stats.undecodable.load(Ordering::Relaxed),
-            dropped: self.stats.dropped.load(Ordering::Relaxed),
             passed_ms: self.stats.passed_ms.load(Ordering::Relaxed),
             store_failure: self.stats.store_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use selvedge_sync::id::NodeId;
-use selvedge_sync::time::Time;
 
 use crate::members::{Members, NodeRecord, Status};
 use crate::placement::{Instance, Phase};
@@ -19,6 +18,8 @@ pub struct Mesh {
 #[derive(Debug)]
 struct Seen {
     status: Status,
+    /// Whether it has been alive while we looked.
+    was_here: bool,
     name: String,
     instances: BTreeMap<WorkloadName, Instance>,
 }
@@ -26,10 +27,10 @@ struct Seen {
 impl Mesh {
     /// What has happened since the last look.
     #[must_use]
-    pub fn look(&mut self, members: &Members, now: Time) -> Vec<Event> {
+    pub fn look(&mut self, members: &Members) -> Vec<Event> {
         let mut happened = Vec::new();
         let mut before = std::mem::take(&mut self.members);
-        for (node, status, record) in members.each(now) {
+        for (node, status, record) in members.each() {
             let seen = before.remove(&node);
             let seen = Self::member(node, status, record, seen, &mut happened);
             self.members.insert(node, seen);
@@ -47,18 +48,14 @@ impl Mesh {
         seen: Option<Seen>,
         happened: &mut Vec<Event>,
     ) -> Seen {
-        let is_news = seen.as_ref().is_none_or(|seen| seen.status != status);
+        let before = seen.as_ref().map(|seen| seen.status);
+        let was_here = seen.as_ref().is_some_and(|seen| seen.was_here);
         let Seen { mut name, mut instances, .. } =
-            seen.unwrap_or_else(|| Seen { status, name: String::new(), instances: BTreeMap::new() });
+            seen.unwrap_or_else(|| Seen { status, was_here, name: String::new(), instances: BTreeMap::new() });
         if let Some(record) = record.filter(|record| record.name != name) {
             name.clone_from(&record.name);
         }
-        if is_news {
-            let status = match status {
-                Status::Alive => "alive",
-                Status::Suspect => "suspect",
-                Status::Lost => "dead",
-            };
+        if let Some(status) = word(before, status, was_here) {
             happened.push(Event::Member(MemberEvent { node, name: name.clone(), status }));
         }
         if let Some(record) = record.filter(|record| record.instances != instances) {
@@ -68,7 +65,20 @@ impl Mesh {
             happened.extend(gone.map(|(workload, last)| placement(node, workload, last, None)));
             instances.clone_from(&record.instances);
         }
-        Seen { status, name, instances }
+        Seen { status, was_here: was_here || status == Status::Alive, name, instances }
+    }
+}
+
+/// What has become of a member, in a word; `None` where nothing has. Who was never here since this agent started is not lost.
+fn word(before: Option<Status>, now: Status, was_here: bool) -> Option<&'static str> {
+    match (before.unwrap_or(Status::Lost), now) {
+        (before, now) if before == now => None,
+        (_, Status::Alive) if !was_here => Some("joined"),
+        (Status::Suspect, Status::Alive) => Some("refuted"),
+        (_, Status::Alive) => Some("returned"),
+        (_, Status::Suspect) => Some("suspect"),
+        (_, Status::Lost) => was_here.then_some("lost"),
+        (_, Status::Left) => Some("left"),
     }
 }
 
@@ -87,20 +97,19 @@ fn placement(node: NodeId, workload: &WorkloadName, instance: &Instance, phase: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::tests::record;
+    use crate::members::detector::Standing;
+    use crate::members::tests::{at, record, sealed};
 
     const ME: NodeId = NodeId([1; 32]);
     const OTHER: NodeId = NodeId([2; 32]);
-
-    fn at(ms: u64) -> Time {
-        Time { wall_ms: ms, mono_ms: ms }
-    }
 
     fn names(events: Vec<Event>) -> Vec<String> {
         let name = |event| match event {
             Event::Member(member) => format!("{} {}", member.name, member.status),
             Event::Placement(placement) => format!("{} {}", placement.workload, placement.phase),
-            Event::Commit(_) | Event::Reset { .. } | Event::Lagged { .. } => panic!("not of the mesh: {event:?}"),
+            Event::Commit(_) | Event::Link(_) | Event::Reset { .. } | Event::Lagged { .. } => {
+                panic!("not of the mesh: {event:?}")
+            }
         };
         events.into_iter().map(name).collect()
     }
@@ -111,24 +120,35 @@ mod tests {
         let mut mesh = Mesh::default();
         let mut other = record(OTHER, 1, 1);
         other.name = "beta".to_owned();
-        assert!(members.take(other.clone(), OTHER, at(0)));
-        assert_eq!(names(mesh.look(&members, at(0))), ["beta alive"]);
-        assert_eq!(names(mesh.look(&members, at(100))), [""; 0]);
+        assert!(members.take(sealed(other.clone()), 0, at(0)));
+        assert_eq!(names(mesh.look(&members)), [""; 0], "others know it, and nobody has heard it");
+        let mut judge = |members: &mut Members, standing, expect: &[&str]| {
+            members.judge([(OTHER, standing)].into_iter(), at(100));
+            assert_eq!(names(mesh.look(members)), expect);
+            assert_eq!(names(mesh.look(members)), [""; 0], "once");
+        };
+        judge(&mut members, Standing::Alive, &["beta joined"]);
+        judge(&mut members, Standing::Suspect, &["beta suspect"]);
+        judge(&mut members, Standing::Alive, &["beta refuted"]);
+        judge(&mut members, Standing::Suspect, &["beta suspect"]);
+        judge(&mut members, Standing::Lost, &["beta lost"]);
+        judge(&mut members, Standing::Alive, &["beta returned"]);
         let combat: WorkloadName = "combat".parse().expect("a name");
         let digest = crate::spec::Digest::of(b"combat");
         for (beat, phase) in [(2, Phase::Starting), (3, Phase::Failed { reason: "no room".to_owned() })] {
             other.beat = beat;
             other.instances.insert(combat.clone(), Instance { digest, phase });
-            assert!(members.take(other.clone(), OTHER, at(200)));
+            assert!(members.take(sealed(other.clone()), 0, at(200)));
         }
-        assert_eq!(names(mesh.look(&members, at(200))), ["combat failed"], "what passed between two looks is not seen");
+        assert_eq!(names(mesh.look(&members)), ["combat failed"], "what passed between two looks is not seen");
         other.beat = 4;
         other.instances.clear();
-        assert!(members.take(other, OTHER, at(300)));
-        assert_eq!(names(mesh.look(&members, at(300))), ["combat gone"]);
-        assert_eq!(names(mesh.look(&members, at(6_000))), ["beta suspect"]);
-        assert_eq!(names(mesh.look(&members, at(20_000))), ["beta dead"]);
+        assert!(members.take(sealed(other.clone()), 0, at(300)));
+        assert_eq!(names(mesh.look(&members)), ["combat gone"]);
+        (other.beat, other.left) = (5, true);
+        assert!(members.take(sealed(other), 0, at(300)));
+        assert_eq!(names(mesh.look(&members)), ["beta left"]);
         members.retire(1_000, at(20_000));
-        assert_eq!(names(mesh.look(&members, at(20_000))), ["beta retired"]);
+        assert_eq!(names(mesh.look(&members)), ["beta retired"]);
     }
 }

@@ -93,7 +93,7 @@ impl Ring {
 fn weight(event: &Event) -> usize {
     let changes = match event {
         Event::Commit(commit) => commit.changes.as_slice(),
-        Event::Member(_) | Event::Placement(_) | Event::Reset { .. } | Event::Lagged { .. } => &[],
+        Event::Member(_) | Event::Link(_) | Event::Placement(_) | Event::Reset { .. } | Event::Lagged { .. } => &[],
     };
     OVERHEAD_BYTES + changes.iter().map(|change| OVERHEAD_BYTES + change.bytes).sum::<usize>()
 }

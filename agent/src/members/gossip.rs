@@ -1,32 +1,45 @@
-//! Carries records between members: our own about once a second to everybody connected, the whole table to one in turn.
+//! The loop of membership: failure detection, our own record when it is news, and what heals what was lost on the way.
 //!
-//! Owns the shared table and its loop; says nothing about what a record holds (the beacon does). The invariant: a frame
-//! stays within the lane's limit however many members there are.
+//! Owns the shared table and what travels on the members' lane; says nothing about what a record holds (the beacon does). The
+//! invariants: a frame stays within the lane's limit however many members there are, and nothing is believed of a record that
+//! its member has not signed.
 
+mod exchange;
+
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ed25519_dalek::SigningKey;
+use rand::SeedableRng as _;
+use rand::rngs::Xoshiro256PlusPlus;
 use selvedge_sync::codec;
 use selvedge_sync::id::NodeId;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{Members, NodeRecord, Remembered};
+use self::exchange::Exchange;
+use super::detector::{self, Detector, TICK_MS};
+use super::{Announcer, Members, NodeRecord, Remembered, Sealed};
 use crate::driver::DriverHandle;
 use crate::events::{Events, Mesh};
-use crate::net::{Lane, Net};
+use crate::net::Net;
+use crate::service::{Event, MemberEvent};
 use crate::store::Store;
 use crate::view::StateView;
 
-/// How often a member renews its record.
-const BEAT: Duration = Duration::from_secs(1);
+/// How many ticks of failure detection make a beat: a second, after which this node looks at itself.
+const TICKS_PER_BEAT: u64 = 10;
 
-/// Bytes of records in one frame: half of what the lane takes, so that the record that overflows it still fits.
-const FRAME_BYTES: usize = 128 * 1024;
+/// How many beats lie between two digests.
+const BEATS_PER_DIGEST: u64 = 5;
 
-/// Records that are looked at in one frame; an empty one takes 200 bytes.
-const RECORDS_PER_FRAME_MAX: usize = 1_024;
+/// Frames that are heard between two ticks, at the most: what comes faster waits, and does not keep us from probing.
+const BURST_MAX: usize = 512;
+
+/// How long a key that two hosts were heard to use is named after it was heard last.
+const TWINS_NAMED: Duration = Duration::from_mins(10);
 
 /// The name under which the store keeps where members were to be found.
 pub const REMEMBERED: &str = "members";
@@ -36,19 +49,39 @@ pub const REMEMBERED: &str = "members";
 pub struct SharedMembers {
     table: Arc<Mutex<Members>>,
     changed: Arc<Notify>,
+    /// Told once our last record, which says that we leave, is on its way.
+    said_farewell: CancellationToken,
+    counters: Arc<Mutex<Counters>>,
+}
+
+/// What membership has turned away, by reason, and what happened to this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames that cannot be read.
+    pub frames_unreadable: u64,
+    /// Records that cannot be read, or break a bound.
+    pub records_unsound: u64,
+    /// Records that were not signed by whom they describe.
+    pub records_forged: u64,
+    /// Frames that the network had no room for, or no connection.
+    pub frames_unsent: u64,
+    /// What failure detection counts.
+    pub detector: detector::Counters,
+    /// By how much this host doubts itself.
+    pub doubt: u64,
 }
 
 /// What came over the members' lane, or happened to a link.
 #[derive(Debug)]
 pub enum Heard {
-    /// Records, encoded.
-    Records {
-        /// Who sent them.
+    /// A frame.
+    Frame {
+        /// Who sent it.
         from: NodeId,
         /// The frame.
         bytes: Vec<u8>,
     },
-    /// A member has just been connected: it gets the whole table.
+    /// A member has just been connected.
     Up(NodeId),
 }
 
@@ -56,7 +89,13 @@ impl SharedMembers {
     /// Shares a table.
     #[must_use]
     pub fn new(members: Members) -> Self {
-        Self { table: Arc::new(Mutex::new(members)), changed: Arc::new(Notify::new()) }
+        let counters = Arc::new(Mutex::new(Counters::default()));
+        Self {
+            table: Arc::new(Mutex::new(members)),
+            changed: Arc::new(Notify::new()),
+            said_farewell: CancellationToken::new(),
+            counters,
+        }
     }
 
     /// Looks at or changes the table. Never across an await.
@@ -64,9 +103,25 @@ impl SharedMembers {
         act(&mut self.table.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Renews our own record at once: something that others wait for has changed.
+    /// Looks at ourselves at once: something that others wait for has changed.
     pub fn announce(&self) {
         self.changed.notify_one();
+    }
+
+    /// Returns once the others have been told that we leave; the beacon says so.
+    pub async fn farewell(&self) {
+        self.announce();
+        self.said_farewell.cancelled().await;
+    }
+
+    /// What was counted until now.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, act: impl FnOnce(&mut Counters)) {
+        act(&mut self.counters.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -86,94 +141,168 @@ pub struct Gossip {
     pub view: StateView,
     /// Silence after which a member is forgotten, in milliseconds.
     pub retire_after_ms: u64,
+    /// Signs what this node says of itself.
+    pub key: SigningKey,
+    /// Which life of this agent it is.
+    pub life: u64,
+    /// Where failure detection begins to choose at random.
+    pub seed: u64,
+}
+
+/// What the loop remembers from one turn to the next.
+struct Course {
+    detector: Detector,
+    exchange: Exchange,
+    announcer: Announcer,
+    mesh: Mesh,
+    kept: Vec<Remembered>,
+    told: BTreeSet<NodeId>,
+    seen_changes: u64,
+    burst: usize,
+    ticks: u64,
+    has_left: bool,
 }
 
 impl Gossip {
-    /// Runs until `stop`. `beacon` describes this node; it is given the number of the beat.
+    /// Runs until `stop`. `beacon` describes this node.
     pub async fn run(
         self,
         mut heard: mpsc::Receiver<Heard>,
-        beacon: impl Fn(u64) -> NodeRecord + Send,
+        beacon: impl Fn() -> NodeRecord + Send,
         stop: CancellationToken,
     ) {
-        let mut beat = tokio::time::interval(BEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut beats = 0;
-        let mut turn = None;
-        let mut kept: Vec<Remembered> = Vec::new();
-        let mut mesh = Mesh::default();
+        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut course = self.course();
         for member in self.members.with(|members| members.remember()) {
             self.net.learn(member.node, member.addresses);
         }
         loop {
-            let regular = tokio::select! {
-                _ = beat.tick() => true,
-                () = self.members.changed.notified() => false,
-                event = heard.recv() => match event {
-                    Some(event) => { self.take(event).await; continue }
+            tokio::select! {
+                // What came in while this host was stalled is heard before anybody is judged.
+                biased;
+                () = stop.cancelled() => return,
+                event = heard.recv(), if course.burst < BURST_MAX => match event {
+                    Some(event) => self.take(&mut course, event),
                     None => return,
                 },
-                () = stop.cancelled() => return,
-            };
-            beats += 1;
-            // Measuring the host reads files and asks file systems, which may take their time.
-            let own = tokio::task::block_in_place(|| beacon(beats));
-            let now = self.view.now();
-            self.members.with(|members| members.take(own.clone(), own.node, now));
-            self.events.record(self.members.with(|members| mesh.look(members, now)));
-            let peers: Vec<NodeId> = self.net.peers().into_iter().map(|link| link.node).collect();
-            peers.iter().for_each(|peer| self.send(*peer, std::slice::from_ref(&own)));
-            if regular {
-                turn = next_turn(&peers, turn);
-                turn.iter().for_each(|peer| self.send_table(*peer));
-                self.members.with(|members| members.retire(self.retire_after_ms, now));
-                self.keep(&mut kept);
-                self.driver.members(self.members.with(|members| members.others()));
-            }
-        }
-    }
-
-    async fn take(&self, heard: Heard) {
-        match heard {
-            Heard::Up(node) => self.send_table(node),
-            Heard::Records { from, bytes } => {
-                let records: Vec<NodeRecord> = match codec::decode(&bytes, Lane::Members.frame_bytes_max()) {
-                    Ok(records) => records,
-                    Err(error) => return tracing::warn!(%from, %error, "a member sent records that cannot be read"),
-                };
-                let now = self.view.now();
-                for record in records.into_iter().take(RECORDS_PER_FRAME_MAX) {
-                    let (node, addresses) = (record.node, record.addresses.clone());
-                    if self.members.with(|members| members.take(record, from, now)) {
-                        self.net.learn(node, addresses);
+                () = self.members.changed.notified() => self.look_at_ourselves(&mut course, &beacon),
+                _ = tick.tick() => {
+                    course.ticks += 1;
+                    course.burst = 0;
+                    course.detector.tick(self.view.now().mono_ms);
+                    if course.ticks % TICKS_PER_BEAT == 1 {
+                        self.beat(&mut course, &beacon);
                     }
                 }
-                self.driver.members(self.members.with(|members| members.others()));
+            }
+            self.settle(&mut course);
+            if course.has_left {
+                self.members.said_farewell.cancel();
             }
         }
     }
 
-    /// The whole table, in frames that fit whatever the records hold.
-    fn send_table(&self, to: NodeId) {
-        let records: Vec<NodeRecord> = self.members.with(|members| members.records().cloned().collect());
-        let (mut frame, mut bytes) = (Vec::new(), 0);
-        for record in records {
-            let more = codec::encode(&record).len();
-            if !frame.is_empty() && bytes + more > FRAME_BYTES {
-                self.send(to, &std::mem::take(&mut frame));
-                bytes = 0;
-            }
-            bytes += more;
-            frame.push(record);
+    fn course(&self) -> Course {
+        let now = self.view.now();
+        Course {
+            detector: Detector::new(self.net.node(), self.life, self.seed, now.mono_ms),
+            exchange: Exchange::new(
+                self.life,
+                self.members.clone(),
+                self.net.clone(),
+                Xoshiro256PlusPlus::seed_from_u64(self.seed.wrapping_add(1)),
+            ),
+            announcer: Announcer::default(),
+            mesh: Mesh::default(),
+            kept: Vec::new(),
+            told: BTreeSet::new(),
+            seen_changes: 0,
+            burst: 0,
+            ticks: 0,
+            has_left: false,
         }
-        self.send(to, &frame);
     }
 
-    /// A hint like all gossip: the next beat repeats it. The network counts what it drops.
-    fn send(&self, to: NodeId, records: &[NodeRecord]) {
-        if let Err(error) = self.net.send(to, Lane::Members, codec::encode(&records)) {
-            tracing::debug!(%to, %error, "records were not sent");
+    fn take(&self, course: &mut Course, heard: Heard) {
+        let now = self.view.now();
+        course.burst += 1;
+        match heard {
+            Heard::Up(node) => {
+                course.detector.meet(node, now.mono_ms);
+                course.exchange.greet(node, now);
+            }
+            Heard::Frame { from, bytes } => course.exchange.take(from, &bytes, &mut course.detector, now),
         }
+    }
+
+    /// Once a second: what has changed here, and what time has done to the table.
+    fn beat(&self, course: &mut Course, beacon: &impl Fn() -> NodeRecord) {
+        self.look_at_ourselves(course, beacon);
+        let now = self.view.now();
+        if (course.ticks / TICKS_PER_BEAT).is_multiple_of(BEATS_PER_DIGEST) {
+            course.exchange.compare_with_one(now);
+        }
+        self.members.with(|members| {
+            members.retire(self.retire_after_ms, now);
+            members.put_out_for_ever().for_each(|node| course.detector.forget(*node));
+        });
+        self.keep(&mut course.kept);
+    }
+
+    /// Tells others of us, if there is news.
+    fn look_at_ourselves(&self, course: &mut Course, beacon: &impl Fn() -> NodeRecord) {
+        // Measuring the host reads files and asks file systems, which may take their time.
+        let measured = tokio::task::block_in_place(beacon);
+        let now = self.view.now();
+        let mut twins = course.detector.twins(now.mono_ms, TWINS_NAMED);
+        if course.exchange.heard_of_a_later_life(now, TWINS_NAMED) {
+            twins.insert(self.net.node());
+        }
+        let own = NodeRecord { round: course.detector.round(), twins: twins.clone(), ..measured };
+        let members = self.members.with(|members| {
+            members.found_twins(twins);
+            members.others().len()
+        });
+        let told = course.announcer.decide(&own, members, now.mono_ms);
+        let sealed = told.as_ref().map(|record| Sealed::seal(record, &self.key));
+        let own = NodeRecord { beat: course.announcer.beat(), ..own };
+        let left = own.left;
+        self.members.with(|members| members.take_own(own, sealed.clone(), now));
+        if let Some(sealed) = sealed {
+            course.exchange.tell_of_us(sealed);
+        }
+        if left && !course.has_left {
+            course.has_left = true;
+            course.detector.leave(now.mono_ms);
+        }
+    }
+
+    /// Carries out what a turn has brought about.
+    fn settle(&self, course: &mut Course) {
+        let now = self.view.now();
+        course.exchange.send_probes(&mut course.detector);
+        let changed = self.members.with(|members| {
+            members.judge(course.detector.standings(), now);
+            (members.changes() != course.seen_changes).then(|| {
+                course.seen_changes = members.changes();
+                (course.mesh.look(members), members.others())
+            })
+        });
+        if let Some((happened, others)) = changed {
+            for event in &happened {
+                if let Event::Member(MemberEvent { node, name, status }) = event {
+                    tracing::info!(%node, name, status, "member");
+                }
+            }
+            self.events.record(happened);
+            if others != course.told {
+                self.driver.members(others.clone());
+                course.told = others;
+            }
+        }
+        let (counters, doubt) = (course.detector.counters(), course.detector.doubt());
+        self.members.count(|all| (all.detector, all.doubt) = (counters, doubt));
     }
 
     /// Keeps where members are to be found, whenever that has changed.
@@ -187,9 +316,4 @@ impl Gossip {
             Err(error) => tracing::debug!(%error, "where members are found was not kept; the next beat tries again"),
         }
     }
-}
-
-fn next_turn(peers: &[NodeId], last: Option<NodeId>) -> Option<NodeId> {
-    let after = last.and_then(|last| peers.iter().copied().filter(|peer| *peer > last).min());
-    after.or(peers.iter().copied().min())
 }

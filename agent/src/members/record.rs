@@ -27,38 +27,64 @@ pub struct Location {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeRecord {
     /// Who.
+    #[serde(rename = "n")]
     pub node: NodeId,
     /// Which life of its agent this is: greater than all before, whatever its clock says.
+    #[serde(rename = "l")]
     pub life: u64,
     /// Counts up with every record of this life.
+    #[serde(rename = "b")]
     pub beat: u64,
+    /// Which round of this life: it counts up whenever others have taken it for lost.
+    #[serde(rename = "r")]
+    pub round: u32,
     /// The incarnation that its commits carry.
+    #[serde(rename = "i")]
     pub incarnation: Incarnation,
     /// Its name for people.
+    #[serde(rename = "a")]
     pub name: String,
     /// The region it is in.
+    #[serde(rename = "g")]
     pub region: Option<String>,
     /// Where it stands.
+    #[serde(rename = "o")]
     pub location: Option<Location>,
     /// What it can do beyond the ordinary.
+    #[serde(rename = "c")]
     pub capabilities: BTreeSet<String>,
     /// The release that it runs.
+    #[serde(rename = "v")]
     pub release: String,
     /// Multiaddresses at which it can be reached.
+    #[serde(rename = "m")]
     pub addresses: Vec<String>,
     /// CPU, memory and disk as measured.
+    #[serde(rename = "s")]
     pub resources: Resources,
     /// Load as measured, 0 to 1.
+    #[serde(rename = "w")]
     pub load: f64,
     /// Whether it calls itself healthy.
+    #[serde(rename = "h")]
     pub healthy: bool,
     /// Whether it is being emptied.
+    #[serde(rename = "d")]
     pub draining: bool,
+    /// Whether it has left for good, or until it is started again: its last record says so.
+    #[serde(rename = "x")]
+    pub left: bool,
+    /// Members whose key it has heard two hosts use.
+    #[serde(rename = "t")]
+    pub twins: BTreeSet<NodeId>,
     /// Round trips that it measured, in milliseconds.
+    #[serde(rename = "p")]
     pub rtt_ms: BTreeMap<NodeId, f64>,
     /// Calls per second that enter the mesh there, by workload.
+    #[serde(rename = "q")]
     pub calls_per_s: BTreeMap<WorkloadName, f64>,
     /// What it runs.
+    #[serde(rename = "u")]
     pub instances: BTreeMap<WorkloadName, Instance>,
 }
 
@@ -79,9 +105,18 @@ impl NodeRecord {
             self.rtt_ms.len(),
             self.calls_per_s.len(),
             self.instances.len(),
+            self.twins.len(),
         ];
         texts.chain(&self.addresses).all(|text| text.len() <= TEXT_BYTES_MAX)
             && lists.iter().all(|len| *len <= ENTRIES_MAX)
+    }
+
+    /// The same with figures as exact as anybody needs them, which take less room: within a hundredth.
+    #[must_use]
+    pub fn coarse(mut self) -> Self {
+        let figures = [&mut self.load, &mut self.resources.cpu_used_share];
+        figures.into_iter().chain(self.rtt_ms.values_mut()).chain(self.calls_per_s.values_mut()).for_each(coarsen);
+        self
     }
 
     /// The part of it that placement looks at; its age is for the caller to fill in.
@@ -99,4 +134,10 @@ impl NodeRecord {
             ..NodeFacts::new(self.node, self.name, self.resources)
         }
     }
+}
+
+/// Keeps six bits behind the leading one, so that CBOR writes two bytes instead of eight.
+fn coarsen(figure: &mut f64) {
+    const DROPPED_BITS: u32 = 46;
+    *figure = f64::from_bits(figure.to_bits() >> DROPPED_BITS << DROPPED_BITS);
 }

@@ -40,6 +40,17 @@ pub trait Admission: Send + Sync + 'static {
     /// # Errors
     /// It is no member of ours now.
     fn judge(&self, node: NodeId, credentials: &[u8]) -> Result<(), Refused>;
+
+    /// What proves to the holder of `node`'s key that it is refused for ever; at most [`CREDENTIALS_BYTES_MAX`] long.
+    fn verdict(&self, node: NodeId) -> Option<Vec<u8>> {
+        let _ = node;
+        None
+    }
+
+    /// Somebody whom we dialed refuses us for ever, and says that this proves it. It may be lying.
+    fn hear_verdict(&self, verdict: &[u8]) {
+        let _ = verdict;
+    }
 }
 
 /// Answers strangers who were invited.

@@ -1,9 +1,9 @@
-//! What runs on an admitted connection: the four lanes, ping, and the limits on connections.
+//! What runs on an admitted connection: the four lanes, the channel of hints, ping, and the limits on connections.
 //!
 //! Owns the composition and its bounds; reacts to nothing itself (the [`driver`](super::driver) does). The invariant: nothing else is
 //! spoken; no discovery, no relaying, no gossip of libp2p's own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libp2p::connection_limits::{self, ConnectionLimits};
@@ -11,12 +11,12 @@ use libp2p::ping;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 
+use super::channel::Channel;
 use super::counters::Tally;
+use super::doorkeeper::Doorkeeper;
 use super::frame::FrameCodec;
 use super::lane::Lane;
-
-/// Connections from strangers that may be in set-up or admission at once. Each costs a few KiB and ends within seconds.
-const PENDING_INCOMING_MAX: u32 = 32;
+use super::strangers::Strangers;
 
 /// Dials that may be under way at once.
 const PENDING_OUTGOING_MAX: u32 = 32;
@@ -40,8 +40,10 @@ pub(super) type Exchange = request_response::Behaviour<FrameCodec>;
 /// Everything that is spoken on a connection.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
+    door: Doorkeeper,
     limits: connection_limits::Behaviour,
     ping: ping::Behaviour,
+    pub(super) channel: Channel,
     sync: Exchange,
     members: Exchange,
     call: Exchange,
@@ -49,9 +51,8 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(tally: &Arc<Tally>) -> Self {
+    pub(super) fn new(tally: &Arc<Tally>, strangers: Arc<Mutex<Strangers>>) -> Self {
         let limits = ConnectionLimits::default()
-            .with_max_pending_incoming(Some(PENDING_INCOMING_MAX))
             .with_max_pending_outgoing(Some(PENDING_OUTGOING_MAX))
             .with_max_established_per_peer(Some(PER_PEER_MAX))
             .with_max_established(Some(ESTABLISHED_MAX));
@@ -63,8 +64,10 @@ impl Behaviour {
             Exchange::with_codec(codec, [(lane.protocol(), ProtocolSupport::Full)], config)
         };
         Self {
+            door: Doorkeeper::new(strangers),
             limits: connection_limits::Behaviour::new(limits),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
+            channel: Channel::default(),
             sync: lane(Lane::Sync),
             members: lane(Lane::Members),
             call: lane(Lane::Call),

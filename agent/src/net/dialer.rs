@@ -71,6 +71,22 @@ struct Course {
     up_since: Option<Instant>,
     /// It is this agent's own address.
     own: bool,
+    /// Until then it is not dialed, whatever is heard of it.
+    refused_until: Option<Instant>,
+    /// Why it was not reached the last time.
+    last_error: Option<String>,
+}
+
+/// How things stand with a target that is not connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Prospect {
+    /// Who is to be there, if that is known.
+    pub(super) node: Option<NodeId>,
+    pub(super) is_dialing: bool,
+    /// The rest of the pause.
+    pub(super) retry_in: Duration,
+    pub(super) addresses: Vec<String>,
+    pub(super) last_error: Option<String>,
 }
 
 /// The targets and their state.
@@ -141,7 +157,7 @@ impl Dialer {
             if under_way + dials.len() >= DIALS_MAX {
                 break;
             }
-            if course.wants_dial() && course.rest_until <= now {
+            if course.wants_dial() && course.due_at() <= now {
                 let Some(address) = course.addresses.get(course.cursor) else { continue };
                 course.dialing = true;
                 dials.push(Dial { target: *target, peer: course.expected, address: address.clone() });
@@ -155,7 +171,7 @@ impl Dialer {
         if self.courses.values().filter(|course| course.dialing).count() >= DIALS_MAX {
             return None;
         }
-        self.courses.values().filter(|course| course.wants_dial()).map(|course| course.rest_until).min()
+        self.courses.values().filter(|course| course.wants_dial()).map(Course::due_at).min()
     }
 
     /// A dial of `target` reached `node`.
@@ -164,14 +180,16 @@ impl Dialer {
             course.dialing = false;
             course.node = Some(node);
             course.up_since = Some(now);
+            course.last_error = None;
         }
     }
 
     /// A dial of `target` failed. Answers the pause if its addresses are used up for this round.
-    pub(super) fn failed(&mut self, target: Target, now: Instant) -> Option<Duration> {
+    pub(super) fn failed(&mut self, target: Target, error: String, now: Instant) -> Option<Duration> {
         let random = self.next_random();
         let course = self.courses.get_mut(&target)?;
         course.dialing = false;
+        course.last_error = Some(error);
         course.cursor += 1;
         if course.cursor < course.addresses.len() {
             course.rest_until = now;
@@ -205,6 +223,25 @@ impl Dialer {
                 course.rest(now, random);
             }
         }
+    }
+
+    /// Does not dial `node` until then, whatever is heard of it.
+    pub(super) fn refuse(&mut self, node: NodeId, until: Instant) {
+        for course in self.courses.values_mut().filter(|course| course.node == Some(node)) {
+            course.refused_until = Some(until);
+        }
+    }
+
+    /// How things stand with each target.
+    pub(super) fn prospects(&self, now: Instant) -> Vec<Prospect> {
+        let prospect = |course: &Course| Prospect {
+            node: course.node,
+            is_dialing: course.dialing,
+            retry_in: course.due_at().saturating_duration_since(now),
+            addresses: course.addresses.iter().map(ToString::to_string).collect(),
+            last_error: course.last_error.clone(),
+        };
+        self.courses.values().filter(|course| !course.own).map(prospect).collect()
     }
 
     /// The bootstrap addresses, as configured, that lead nowhere at present.
@@ -257,11 +294,17 @@ impl Course {
             dialing: false,
             up_since: None,
             own: false,
+            refused_until: None,
+            last_error: None,
         }
     }
 
     const fn wants_dial(&self) -> bool {
         !self.own && !self.dialing && self.up_since.is_none()
+    }
+
+    fn due_at(&self) -> Instant {
+        self.refused_until.map_or(self.rest_until, |until| until.max(self.rest_until))
     }
 
     /// Begins a pause of half to all of the back-off, and starts over with the addresses.

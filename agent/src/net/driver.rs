@@ -6,24 +6,29 @@
 mod exchange;
 mod links;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use libp2p::request_response::{self, OutboundRequestId, ResponseChannel};
+use libp2p::PeerId;
+use libp2p::request_response::{self, OutboundFailure, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
 use selvedge_sync::id::NodeId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::behaviour::{Behaviour, BehaviourEvent};
-use super::dialer::{Dialer, Target};
-use super::frame::{Answer, Question};
+use super::channel::Misconduct;
+use super::dialer::Target;
+use super::frame::{self, Answer, Question};
+use super::identity::node_of;
+use super::inbox::Inboxes;
 use super::lane::Lane;
 use super::peers::Ticket;
-use super::{Ask, NetEvent, RequestError, Shared, lock};
+use super::{Ask, RequestError, Shared, lock};
 
 /// The longest that closing all connections politely may take.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -35,30 +40,30 @@ const STRANGER_LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Waiter {
     ticket: Ticket,
-    /// `None` for a hint.
-    answer: Option<oneshot::Sender<Result<Vec<u8>, RequestError>>>,
+    answer: oneshot::Sender<Result<Vec<u8>, RequestError>>,
 }
 
-/// An answer of the consumer on its way back, or `None` if it gave none.
-type Answering = BoxFuture<'static, (Lane, ResponseChannel<Answer>, Option<Vec<u8>>)>;
+/// An answer of the consumer on its way back.
+struct Answering {
+    to: NodeId,
+    lane: Lane,
+    channel: ResponseChannel<Answer>,
+    /// `None` if the consumer gave none.
+    body: Option<Vec<u8>>,
+}
 
 /// The swarm and everything that only its task touches.
 pub(super) struct Driver {
     swarm: Swarm<Behaviour>,
     shared: Arc<Shared>,
     asks: mpsc::Receiver<Ask>,
-    events: mpsc::Sender<NetEvent>,
-    dialer: Dialer,
+    inboxes: Inboxes,
     /// What each dial under way is for.
     dials: HashMap<ConnectionId, Target>,
     /// Bounded by the tickets that the peer table gives out.
     waiters: HashMap<(Lane, OutboundRequestId), Waiter>,
     /// Bounded by the permits of the peers' backlogs.
-    answers: FuturesUnordered<Answering>,
-    /// Who is connected as far as the consumer has been told.
-    announced: BTreeSet<NodeId>,
-    /// Whose coming or going the consumer has not been told, because its queue was full.
-    unsaid: BTreeSet<NodeId>,
+    answers: FuturesUnordered<BoxFuture<'static, Answering>>,
     /// A listener is bound to loopback, and must not be used to dial elsewhere.
     loopback_listener: bool,
     stranger_logged: Option<Instant>,
@@ -69,32 +74,28 @@ impl Driver {
         swarm: Swarm<Behaviour>,
         shared: Arc<Shared>,
         asks: mpsc::Receiver<Ask>,
-        events: mpsc::Sender<NetEvent>,
-        dialer: Dialer,
+        inboxes: Inboxes,
         loopback_listener: bool,
     ) -> Self {
         Self {
             swarm,
             shared,
             asks,
-            events,
-            dialer,
+            inboxes,
             dials: HashMap::new(),
             waiters: HashMap::new(),
             answers: FuturesUnordered::new(),
-            announced: BTreeSet::new(),
-            unsaid: BTreeSet::new(),
             loopback_listener,
             stranger_logged: None,
         }
     }
 
-    /// Runs until it is told to stop, or until nobody holds a handle or takes events any more.
+    /// Runs until it is told to stop, or until nobody holds a handle any more.
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         self.dial_due();
         loop {
-            let next_dial = self.dialer.next_due();
+            let next_dial = lock(&shared.dialer).next_due();
             tokio::select! {
                 () = shared.stop.cancelled() => break,
                 event = self.swarm.select_next_some() => self.handle_swarm(event),
@@ -105,15 +106,8 @@ impl Driver {
                 () = shared.work.notified() => {
                     self.learn();
                     self.expel();
-                    self.send_hints();
                 }
-                Some((lane, channel, body)) = self.answers.next() => self.answer(lane, channel, body),
-                room = has_room(&self.events), if !self.unsaid.is_empty() => {
-                    if !room {
-                        break;
-                    }
-                    self.announce();
-                }
+                Some(answering) = self.answers.next() => self.answer(answering),
                 () = sleep_until(next_dial) => self.dial_due(),
             }
         }
@@ -149,7 +143,13 @@ impl Driver {
 
     fn handle_behaviour(&mut self, event: BehaviourEvent) {
         match event {
+            BehaviourEvent::Door(never) | BehaviourEvent::Limits(never) => match never {},
             BehaviourEvent::Ping(event) => self.pinged(&event),
+            BehaviourEvent::Channel(Misconduct { peer, offence }) => {
+                if let Some(node) = node_of(&peer) {
+                    self.shared.penalise(node, offence);
+                }
+            }
             BehaviourEvent::Sync(event) => self.handle_exchange(Lane::Sync, event),
             BehaviourEvent::Members(event) => self.handle_exchange(Lane::Members, event),
             BehaviourEvent::Call(event) => self.handle_exchange(Lane::Call, event),
@@ -166,12 +166,24 @@ impl Driver {
             Event::Message { message: Message::Response { request_id, response }, .. } => {
                 self.finish(lane, request_id, Ok(response));
             }
-            Event::OutboundFailure { request_id, error, .. } => self.finish(lane, request_id, Err(error)),
+            Event::OutboundFailure { peer, request_id, error, .. } => {
+                if let OutboundFailure::Io(error) = &error {
+                    self.hold_against(&peer, error);
+                }
+                self.finish(lane, request_id, Err(error));
+            }
             // The asker has been told or is gone.
             Event::InboundFailure { peer, error, .. } => {
                 tracing::debug!(%peer, %lane, %error, "an answer was not delivered");
             }
             Event::ResponseSent { .. } => {}
+        }
+    }
+
+    /// A frame that broke the rules is its sender's offence.
+    fn hold_against(&self, peer: &PeerId, error: &io::Error) {
+        if let (Some(node), Some(offence)) = (node_of(peer), frame::offence(error)) {
+            self.shared.penalise(node, offence);
         }
     }
 
@@ -184,18 +196,18 @@ impl Driver {
         }
         let farewell = async {
             while self.swarm.network_info().num_peers() > 0 {
-                self.swarm.select_next_some().await;
+                if let SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } =
+                    self.swarm.select_next_some().await
+                {
+                    self.closed(&peer_id, connection_id, cause);
+                }
             }
         };
         if tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await.is_err() {
             tracing::debug!("some connections did not close in time and were cut");
         }
+        self.inboxes.each().for_each(|inbox| inbox.close());
     }
-}
-
-/// Waits until the consumer's queue has room; false if there is no consumer any more.
-async fn has_room(events: &mpsc::Sender<NetEvent>) -> bool {
-    events.reserve().await.is_ok()
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -1,4 +1,4 @@
-//! The frames on the lanes: a tag, a length and a body that is not looked into.
+//! The frames of questions and answers: a tag, a length and a body that is not looked into.
 //!
 //! Owns the framing and its size check; knows no peers and keeps no state. The invariant: a body above the lane's limit is
 //! neither written nor read, and no more memory is taken than bytes have arrived.
@@ -12,26 +12,23 @@ use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
 use libp2p::request_response::Codec;
 
+use super::conduct::Offence;
 use super::counters::{NetReason, Tally};
 use super::lane::Lane;
 
 /// Tag and length, in bytes.
 const HEADER_BYTES: usize = 5;
 
-/// Whether somebody waits for what the receiver has to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Nobody waits: an empty answer says that it was taken.
-    Hint,
-    /// The asker waits for a body.
-    Request,
-}
+/// The tag of a question. Hints have streams of their own.
+const QUESTION: u8 = 1;
 
-/// A frame towards the receiver.
+/// A frame towards the receiver, who is waited for.
 #[derive(Debug)]
-pub(super) struct Question {
-    pub(super) kind: Kind,
-    pub(super) body: Vec<u8>,
+pub(super) enum Question {
+    /// Its body.
+    Asked(Vec<u8>),
+    /// What was read instead is no question. The library tells nobody of a question that cannot be read, so this stands for one.
+    Broken(Offence),
 }
 
 /// What came of a question.
@@ -93,7 +90,7 @@ impl FrameCodec {
         let length = u32::from_be_bytes(length);
         if u64::from(length) > self.lane.frame_bytes_max() as u64 {
             self.tally.count(NetReason::IncomingTooLarge);
-            return Err(invalid("a frame above its lane's limit"));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a frame above its lane's limit"));
         }
         let mut body = Vec::new();
         io.take(u64::from(length)).read_to_end(&mut body).await?;
@@ -114,13 +111,15 @@ impl Codec for FrameCodec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        let (tag, body) = self.read(io).await?;
-        let kind = match tag {
-            0 => Kind::Hint,
-            1 => Kind::Request,
-            _ => return Err(invalid("a question with an unknown tag")),
-        };
-        Ok(Question { kind, body })
+        match self.read(io).await {
+            Ok((QUESTION, body)) => Ok(Question::Asked(body)),
+            Ok(_) => {
+                self.tally.count(NetReason::IncomingMalformed);
+                Ok(Question::Broken(Offence::Malformed))
+            }
+            // It was cut off, or the connection broke, unless it broke the framing.
+            Err(error) => offence(&error).map(Question::Broken).ok_or(error),
+        }
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Answer>
@@ -133,7 +132,10 @@ impl Codec for FrameCodec {
             1 => Status::Busy,
             2 => Status::Unanswered,
             3 => Status::TooLarge,
-            _ => return Err(invalid("an answer with an unknown tag")),
+            _ => {
+                self.tally.count(NetReason::IncomingMalformed);
+                return Err(invalid("an answer with an unknown tag"));
+            }
         };
         Ok(Answer { status, body })
     }
@@ -142,11 +144,10 @@ impl Codec for FrameCodec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        let tag = match question.kind {
-            Kind::Hint => 0,
-            Kind::Request => 1,
-        };
-        self.write(io, tag, &question.body).await
+        match question {
+            Question::Asked(body) => self.write(io, QUESTION, &body).await,
+            Question::Broken(_) => Err(invalid("a question that is none was about to be written")),
+        }
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, answer: Answer) -> io::Result<()>
@@ -160,6 +161,16 @@ impl Codec for FrameCodec {
             Status::TooLarge => 3,
         };
         self.write(io, tag, &answer.body).await
+    }
+}
+
+/// What a failed frame says about its sender, if it broke the framing.
+pub(super) fn offence(error: &io::Error) -> Option<Offence> {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => Some(Offence::Oversized),
+        io::ErrorKind::InvalidData => Some(Offence::Malformed),
+        // It was cut off, or the connection broke: that happens.
+        _ => None,
     }
 }
 
@@ -180,11 +191,11 @@ mod tests {
     async fn a_question_survives_the_wire() {
         let protocol = Lane::Members.protocol();
         let mut wire = Cursor::new(Vec::new());
-        let question = Question { kind: Kind::Request, body: b"who is there".to_vec() };
+        let question = Question::Asked(b"who is there".to_vec());
         codec().write_request(&protocol, &mut wire, question).await.unwrap();
         wire.set_position(0);
         let question = codec().read_request(&protocol, &mut wire).await.unwrap();
-        assert_eq!((question.kind, question.body.as_slice()), (Kind::Request, b"who is there".as_slice()));
+        assert!(matches!(question, Question::Asked(body) if body == b"who is there"));
     }
 
     #[tokio::test]
@@ -193,16 +204,18 @@ mod tests {
         let too_large = u32::try_from(Lane::Members.frame_bytes_max() + 1).unwrap();
         let mut header = vec![1];
         header.extend(too_large.to_be_bytes());
-        let error = codec.read_request(&Lane::Members.protocol(), &mut Cursor::new(header)).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let read = codec.read_request(&Lane::Members.protocol(), &mut Cursor::new(header)).await;
+        assert!(matches!(read, Ok(Question::Broken(Offence::Oversized))), "{read:?}");
         assert_eq!(codec.tally.snapshot().of(NetReason::IncomingTooLarge), 1);
     }
 
     #[tokio::test]
-    async fn cut_and_unknown_frames_are_errors() {
-        for bytes in [&[][..], &[1, 0, 0], &[1, 0, 0, 0, 4, b'a'], &[9, 0, 0, 0, 0]] {
+    async fn a_frame_that_is_cut_is_an_error_and_one_that_is_none_an_offence() {
+        for bytes in [&[][..], &[1, 0, 0], &[1, 0, 0, 0, 4, b'a']] {
             let read = codec().read_request(&Lane::Members.protocol(), &mut Cursor::new(bytes)).await;
             assert!(read.is_err(), "{bytes:?}");
         }
+        let read = codec().read_request(&Lane::Members.protocol(), &mut Cursor::new(&[9, 0, 0, 0, 0])).await;
+        assert!(matches!(read, Ok(Question::Broken(Offence::Malformed))), "{read:?}");
     }
 }

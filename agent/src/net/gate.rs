@@ -6,8 +6,9 @@
 //! learns nothing from us; streams that the other side opens early stay queued in the multiplexer and are not lost.
 //!
 //! ```text
-//! dialer → listener   magic, version, purpose; a frame: its credentials, or a joiner's question
-//! listener → dialer   magic, version, verdict; a frame: its credentials, or why not, or the answer to the question
+//! dialer → listener   magic, version, purpose; a frame: its number and credentials, or a joiner's question
+//! listener → dialer   magic, version, verdict; a frame: its number and credentials, or why not, or the proof that it is for
+//!                     ever, or the answer to the question
 //! ```
 //!
 //! A joiner may ask on, a frame for a frame; its connection ends without having passed.
@@ -15,18 +16,25 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerExt, SubstreamBox};
 use selvedge_sync::id::NodeId;
+use tokio::sync::broadcast;
 
 use super::admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Refused, Registrar};
+use super::conduct::Conduct;
 use super::counters::{NetReason, Tally};
 use super::identity::node_of;
+use super::link::{LinkChange, LinkEvent};
+use super::lives::Lives;
+use super::lock;
+use super::peers::PeerTable;
+use super::strangers::{Origin, Strangers};
 
 /// The longest that the handshake may take. Two round trips of small frames: a second on the worst path, times a margin.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,8 +48,11 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The first bytes on the first stream. Nothing of libp2p's own negotiation begins like this.
 const MAGIC: [u8; 8] = *b"selvedge";
 
-/// The version of the handshake.
-const ADMISSION_VERSION: u8 = 2;
+/// The version of the handshake. Version 3 shows the number of a process, and its members carry hints on long-lived streams.
+const ADMISSION_VERSION: u8 = 3;
+
+/// What a member shows at most: the number of its process, and its credentials.
+const SHOWN_BYTES_MAX: usize = 8 + CREDENTIALS_BYTES_MAX;
 
 /// Questions that one joiner may ask on one connection.
 const QUESTIONS_MAX: usize = 2;
@@ -52,6 +63,8 @@ const PURPOSE_JOIN: u8 = 2;
 const REFUSED: u8 = 0;
 const WELCOME: u8 = 1;
 const ANSWER: u8 = 2;
+/// Refused, with a proof that it is for ever.
+const PUT_OUT: u8 = 3;
 
 /// Which side of a connection somebody is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +96,12 @@ pub(super) enum GateError {
     Joined,
     #[error("it came to join without an invitation of ours")]
     NotInvited,
+    #[error("too many wrong invitations came of late; this one was not looked at")]
+    NotHeard,
+    #[error("it is refused for another {0} s, for its conduct: {1}")]
+    Misbehaved(u64, &'static str),
+    #[error("another process with the same key is connected")]
+    TwoHolders,
 }
 
 /// What the other side said about a refusal, if it said anything.
@@ -107,53 +126,138 @@ pub(super) struct Gate {
     /// Answers joiners, where this agent can.
     pub(super) registrar: Option<Arc<dyn Registrar>>,
     pub(super) tally: Arc<Tally>,
+    /// This node.
+    pub(super) own: Option<NodeId>,
+    /// The number of this process, which it shows to members.
+    pub(super) life: u64,
+    pub(super) lives: Arc<Mutex<Lives>>,
+    pub(super) conduct: Arc<Mutex<Conduct>>,
+    pub(super) strangers: Arc<Mutex<Strangers>>,
+    pub(super) peers: Arc<Mutex<PeerTable>>,
+    pub(super) changes: broadcast::Sender<LinkChange>,
 }
 
 impl Gate {
+    /// A gate that knows nobody, for whoever plays a part in a test.
+    #[cfg(test)]
+    pub(super) fn alone(admission: Arc<dyn Admission>) -> Self {
+        Self {
+            admission,
+            registrar: None,
+            tally: Arc::default(),
+            own: None,
+            life: 1,
+            lives: Arc::default(),
+            conduct: Arc::default(),
+            strangers: Arc::new(Mutex::new(Strangers::new(Instant::now()))),
+            peers: Arc::new(Mutex::new(PeerTable::new(Arc::default(), super::inbox::Inboxes::joint()))),
+            changes: broadcast::channel(1).0,
+        }
+    }
+
     /// Runs the handshake on a fresh connection and gives the connection back if the other side is a member.
     pub(super) async fn pass(
         self: Arc<Self>,
         peer: PeerId,
         mut muxer: StreamMuxerBox,
         role: Role,
+        from: Option<Origin>,
     ) -> Result<(PeerId, StreamMuxerBox), GateError> {
-        let error = match self.handshake(&peer, &mut muxer, role).await {
+        let error = match self.handshake(&peer, &mut muxer, role, from).await {
             Ok(()) => return Ok((peer, muxer)),
             Err(error) => error,
         };
         self.tally.count(match (&error, role) {
             (GateError::Joined, _) => NetReason::Joined,
+            (GateError::NotHeard, _) => NetReason::JoinSlowed,
+            (GateError::Misbehaved(..), _) => NetReason::RefusedForConduct,
+            (GateError::TwoHolders, _) => NetReason::TwoHolders,
             (_, Role::Dialer) => NetReason::AdmissionRefusedOutgoing,
             (_, Role::Listener) => NetReason::AdmissionRefusedIncoming,
         });
         Err(error)
     }
 
-    async fn handshake(&self, peer: &PeerId, muxer: &mut StreamMuxerBox, role: Role) -> Result<(), GateError> {
+    async fn handshake(
+        &self,
+        peer: &PeerId,
+        muxer: &mut StreamMuxerBox,
+        role: Role,
+        from: Option<Origin>,
+    ) -> Result<(), GateError> {
         let other = node_of(peer).ok_or(GateError::Identity)?;
+        // One deadline for the whole of it: whoever sends a byte now and then gains nothing.
+        let deadline = tokio::time::Instant::now() + HANDSHAKE_TIMEOUT;
         match role {
-            Role::Dialer => in_time(HANDSHAKE_TIMEOUT, self.knock(muxer, other)).await,
+            Role::Dialer => by(deadline, self.knock(muxer, other)).await,
             Role::Listener => {
-                let (mut stream, purpose, first) = in_time(HANDSHAKE_TIMEOUT, opened(muxer)).await?;
-                if purpose == PURPOSE_JOIN {
-                    let mut is_answered = false;
-                    let joining = self.register(&mut stream, other, first, &mut is_answered);
-                    let ended = in_time(JOIN_TIMEOUT, drive(muxer, joining)).await;
-                    // Who has its answer hangs up.
-                    return if is_answered { Err(GateError::Joined) } else { ended };
-                }
-                in_time(HANDSHAKE_TIMEOUT, drive(muxer, self.receive(&mut stream, other, &first))).await
+                let (mut stream, purpose, first) = by(deadline, opened(muxer)).await?;
+                let mut outcome = None;
+                let ended = if purpose == PURPOSE_JOIN {
+                    let joining = self.register(&mut stream, other, first, from, &mut outcome);
+                    in_time(JOIN_TIMEOUT, drive(muxer, joining)).await
+                } else {
+                    by(deadline, drive(muxer, self.receive(&mut stream, other, &first, &mut outcome))).await
+                };
+                // Who has heard it hangs up, and that is not why it did not pass.
+                outcome.map_or(ended, Err)
             }
+        }
+    }
+
+    /// What a member shows: the number of its process, and its credentials.
+    fn shown(&self) -> Vec<u8> {
+        [&self.life.to_be_bytes()[..], &self.admission.credentials()].concat()
+    }
+
+    /// Judges what the holder of `node`'s key shows.
+    fn judge(&self, node: NodeId, shown: &[u8]) -> Result<(), GateError> {
+        let (life, credentials) = shown.split_first_chunk().ok_or(GateError::Foreign)?;
+        self.admission.judge(node, credentials).map_err(GateError::NoMember)?;
+        self.check_life(node, u64::from_be_bytes(*life))
+    }
+
+    fn check_life(&self, node: NodeId, life: u64) -> Result<(), GateError> {
+        let is_connected = lock(&self.peers).is_connected(node);
+        let is_sole = match self.own == Some(node) {
+            true => life == self.life,
+            false => lock(&self.lives).meet(node, life, is_connected, Instant::now()).is_ok(),
+        };
+        if is_sole { Ok(()) } else { Err(self.another_is(node)) }
+    }
+
+    /// Another process has `node`'s key, perhaps our own.
+    fn another_is(&self, node: NodeId) -> GateError {
+        if self.own == Some(node) {
+            lock(&self.lives).meet_own(node, Instant::now());
+        }
+        // Nobody may be listening.
+        drop(self.changes.send(LinkChange { node, event: LinkEvent::TwoHolders }));
+        GateError::TwoHolders
+    }
+
+    /// Refuses whoever broke the rules not long ago.
+    fn check_conduct(&self, node: NodeId) -> Result<(), GateError> {
+        match lock(&self.conduct).refused(node, Instant::now()) {
+            Some((rest, offence)) => Err(GateError::Misbehaved(rest.as_secs(), offence.name())),
+            None => Ok(()),
         }
     }
 
     /// The dialer's side.
     async fn knock(&self, muxer: &mut StreamMuxerBox, listener: NodeId) -> Result<(), GateError> {
+        self.check_conduct(listener)?;
         let mut stream = open(muxer).await?;
         let exchange = async {
-            say(&mut stream, PURPOSE_MEMBER, &self.admission.credentials()).await?;
-            match hear(&mut stream, CREDENTIALS_BYTES_MAX).await? {
-                (WELCOME, credentials) => self.admission.judge(listener, &credentials).map_err(GateError::NoMember),
+            say(&mut stream, PURPOSE_MEMBER, &self.shown()).await?;
+            match hear(&mut stream, SHOWN_BYTES_MAX).await? {
+                (WELCOME, shown) => self.judge(listener, &shown),
+                (PUT_OUT, verdict) => {
+                    self.admission.hear_verdict(&verdict);
+                    Err(GateError::TurnedAway(Why("it was revoked".to_owned())))
+                }
+                // We would not refuse ourselves: whoever is there has our key.
+                (REFUSED, _) if self.own == Some(listener) => Err(self.another_is(listener)),
                 (REFUSED, why) => Err(GateError::TurnedAway(Why(String::from_utf8_lossy(&why).into_owned()))),
                 _ => Err(GateError::Foreign),
             }
@@ -161,24 +265,48 @@ impl Gate {
         drive(muxer, exchange).await
     }
 
-    /// The listener's side. It shows its credentials only to a dialer whose own are good.
-    async fn receive(&self, stream: &mut SubstreamBox, dialer: NodeId, shown: &[u8]) -> Result<(), GateError> {
-        if let Err(refusal) = self.admission.judge(dialer, shown) {
-            let why = if refusal.is_told { refusal.reason.as_str() } else { "" };
-            part(stream, REFUSED, why.as_bytes()).await;
-            return Err(GateError::NoMember(refusal));
+    /// The listener's side. It shows its credentials only to a dialer whose own are good; what keeps another out stands in
+    /// `outcome` before it is told.
+    async fn receive(
+        &self,
+        stream: &mut SubstreamBox,
+        dialer: NodeId,
+        shown: &[u8],
+        outcome: &mut Option<GateError>,
+    ) -> Result<(), GateError> {
+        if let Err(refusal) = self.check_conduct(dialer).and_then(|()| self.judge(dialer, shown)) {
+            let is_told = matches!(&refusal, GateError::NoMember(refused) if refused.is_told);
+            let why = match &refusal {
+                GateError::NoMember(refused) if refused.is_told => refused.reason.clone(),
+                // Only of members is anything remembered.
+                GateError::Misbehaved(..) | GateError::TwoHolders => refusal.to_string(),
+                _ => String::new(),
+            };
+            let verdict = self.admission.verdict(dialer).filter(|_| is_told);
+            *outcome = Some(refusal);
+            match verdict {
+                Some(verdict) => part(stream, PUT_OUT, &verdict).await,
+                None => part(stream, REFUSED, why.as_bytes()).await,
+            }
+            return Ok(());
         }
-        say(stream, WELCOME, &self.admission.credentials()).await
+        say(stream, WELCOME, &self.shown()).await
     }
 
-    /// The listener's side, for whoever comes to join.
+    /// The listener's side, for whoever comes to join. How it ended stands in `outcome` before it is told.
     async fn register(
         &self,
         stream: &mut SubstreamBox,
         joiner: NodeId,
         first: Vec<u8>,
-        is_answered: &mut bool,
+        from: Option<Origin>,
+        outcome: &mut Option<GateError>,
     ) -> Result<(), GateError> {
+        if !lock(&self.strangers).may_guess(from, Instant::now()) {
+            *outcome = Some(GateError::NotHeard);
+            part(stream, REFUSED, b"").await;
+            return Ok(());
+        }
         let mut question = first;
         for asked in 1..=QUESTIONS_MAX {
             let answer = match &self.registrar {
@@ -186,11 +314,13 @@ impl Gate {
                 None => None,
             };
             let Some(answer) = answer else {
+                lock(&self.strangers).guessed_wrong(from, Instant::now());
+                *outcome = Some(GateError::NotInvited);
                 part(stream, REFUSED, b"").await;
-                return Err(GateError::NotInvited);
+                return Ok(());
             };
             if asked == QUESTIONS_MAX {
-                *is_answered = true;
+                *outcome = Some(GateError::Joined);
                 part(stream, ANSWER, &answer).await;
                 break;
             }
@@ -232,6 +362,13 @@ pub(super) async fn join<E>(
     in_time(JOIN_TIMEOUT, work).await
 }
 
+async fn by<T>(
+    deadline: tokio::time::Instant,
+    work: impl Future<Output = Result<T, GateError>>,
+) -> Result<T, GateError> {
+    tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(GateError::TimedOut))
+}
+
 async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, GateError>>) -> Result<T, GateError> {
     tokio::time::timeout(limit, work).await.unwrap_or(Err(GateError::TimedOut))
 }
@@ -243,7 +380,7 @@ async fn open(muxer: &mut StreamMuxerBox) -> Result<SubstreamBox, GateError> {
 /// The stream that the other side opened, with its purpose and its first frame.
 async fn opened(muxer: &mut StreamMuxerBox) -> Result<(SubstreamBox, u8, Vec<u8>), GateError> {
     let mut stream = poll_fn(|cx| attend(muxer, cx, StreamMuxerExt::poll_inbound_unpin)).await?;
-    let (purpose, first) = drive(muxer, hear(&mut stream, CREDENTIALS_BYTES_MAX)).await?;
+    let (purpose, first) = drive(muxer, hear(&mut stream, SHOWN_BYTES_MAX)).await?;
     match purpose {
         PURPOSE_MEMBER | PURPOSE_JOIN => Ok((stream, purpose, first)),
         _ => Err(GateError::Foreign),

@@ -1,7 +1,7 @@
 //! The four lanes between members and their bounds: frame size, longest wait, and how much may be under way at once.
 //!
 //! Owns the numbers; moves nothing. The invariant: each lane is a protocol of its own, so that a lane which is full or
-//! slow (a large artifact) never holds back another (a digest).
+//! slow (a large artifact) never holds back another (a digest). Hints have streams of their own.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,10 +23,6 @@ pub enum Lane {
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-
-/// Hints ([`Net::send`](super::Net::send)) on their way to one peer at once, in frames. Enough to fill a 100 ms path
-/// with small batches; beyond it they wait in the peer's queue, where a slow peer is noticed.
-pub(super) const HINTS_IN_FLIGHT_MAX: usize = 16;
 
 impl Lane {
     /// Every lane.
@@ -91,10 +87,9 @@ impl Lane {
         }
     }
 
-    /// Streams that one connection may have open on this lane: both sides' questions and both sides' hints.
+    /// Streams that one connection may have open for this lane's questions, those of both sides.
     pub(super) const fn streams_max(self) -> usize {
-        let hints = if self.carries_hints() { HINTS_IN_FLIGHT_MAX } else { 0 };
-        2 * (self.requests_in_flight_max() + hints)
+        2 * self.requests_in_flight_max()
     }
 
     /// Position in arrays that hold one thing per lane.

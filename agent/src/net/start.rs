@@ -12,15 +12,20 @@ use futures::StreamExt;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::swarm::{self, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::behaviour::Behaviour;
+use super::conduct::Conduct;
 use super::counters::Tally;
 use super::dialer::Dialer;
 use super::driver::Driver;
 use super::gate::Gate;
-use super::{COMMANDS_MAX, EVENTS_MAX, ListenAddr, Net, NetConfig, NetError, NetEvent, Shared};
+use super::inbox::Inboxes;
+use super::lives::Lives;
+use super::peers::PeerTable;
+use super::strangers::Strangers;
+use super::{CHANGES_MAX, COMMANDS_MAX, ListenAddr, Net, NetConfig, NetError, Shared};
 use super::{address, identity, lock, transport};
 
 /// A connection that carried nothing but pings for this long is closed. Members exchange digests about once a second, so
@@ -31,7 +36,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Starts the network that [`Net::start`] promises.
-pub(super) async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetEvent>), NetError> {
+pub(super) async fn start(config: NetConfig, inboxes: Inboxes) -> Result<Net, NetError> {
     let keypair = identity::keypair(config.secret_key);
     let peer = keypair.public().to_peer_id();
     let own = identity::node_of(&peer).expect("an ed25519 key has a node id");
@@ -44,17 +49,38 @@ pub(super) async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetE
     probe(&config.listen)?;
 
     let tally = Arc::new(Tally::default());
-    let gate = Gate { admission: config.admission, registrar: config.registrar, tally: Arc::clone(&tally) };
+    let now = Instant::now();
+    let strangers = Arc::new(Mutex::new(Strangers::new(now)));
+    let lives = Arc::<Mutex<Lives>>::default();
+    let conduct = Arc::<Mutex<Conduct>>::default();
+    let peers = Arc::new(Mutex::new(PeerTable::new(Arc::clone(&tally), inboxes.clone())));
+    let changes = broadcast::channel(CHANGES_MAX).0;
+    let gate = Gate {
+        admission: config.admission,
+        registrar: config.registrar,
+        tally: Arc::clone(&tally),
+        own: Some(own),
+        life: getrandom::u64().map_err(|error| NetError::Transport(io::Error::other(error)))?,
+        lives: Arc::clone(&lives),
+        conduct: Arc::clone(&conduct),
+        strangers: Arc::clone(&strangers),
+        peers: Arc::clone(&peers),
+        changes: changes.clone(),
+    };
     let transport = transport::build(&keypair, Arc::new(gate)).map_err(NetError::Transport)?;
     let options = swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
-    let mut swarm = Swarm::new(transport, Behaviour::new(&tally), peer, options);
+    let mut swarm = Swarm::new(transport, Behaviour::new(&tally, Arc::clone(&strangers)), peer, options);
     let shared = Arc::new(Shared {
         own,
         advertise,
+        peers,
+        conduct,
+        strangers,
+        lives,
+        changes,
+        dialer: Mutex::new(dialer),
         tally,
-        peers: Mutex::default(),
         bound: Mutex::default(),
-        unreached: Mutex::new(dialer.unreached()),
         learned: Mutex::default(),
         expelled: Mutex::default(),
         forbidden: Mutex::default(),
@@ -65,15 +91,14 @@ pub(super) async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetE
     listen(&mut swarm, &shared, &config.listen, peer).await?;
 
     let (asks, asked) = mpsc::channel(COMMANDS_MAX);
-    let (events, consumer) = mpsc::channel(EVENTS_MAX);
     let loopback_only = config.listen.iter().flat_map(ListenAddr::addresses).any(is_loopback);
-    let driver = Driver::new(swarm, Arc::clone(&shared), asked, events, dialer, loopback_only);
+    let driver = Driver::new(swarm, Arc::clone(&shared), asked, inboxes, loopback_only);
     let stopped = shared.stopped.clone().drop_guard();
     tokio::spawn(async move {
         driver.run().await;
         drop(stopped);
     });
-    Ok((Net { shared, asks }, consumer))
+    Ok(Net { shared, asks })
 }
 
 /// Binds each address for a moment the ordinary way. libp2p binds TCP ports so that a second agent of the same user could bind

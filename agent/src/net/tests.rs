@@ -2,10 +2,16 @@
 
 mod admission;
 mod bounds;
+mod conduct;
+mod door;
+mod hostile;
 mod links;
+mod rogue;
 
 use std::future::Future;
 use std::time::Duration;
+
+use libp2p::Multiaddr;
 
 use super::*;
 
@@ -44,12 +50,12 @@ fn config(seed: u8, listen: &[&str], bootstrap: Vec<String>) -> NetConfig {
     }
 }
 
-async fn start(config: NetConfig) -> (Net, mpsc::Receiver<NetEvent>) {
+async fn start(config: NetConfig) -> (Net, NetEvents) {
     within("start", Net::start(config)).await.unwrap()
 }
 
 /// A connected pair: the second has dialed the first.
-async fn pair(listen: &str) -> ((Net, mpsc::Receiver<NetEvent>), (Net, mpsc::Receiver<NetEvent>)) {
+async fn pair(listen: &str) -> ((Net, NetEvents), (Net, NetEvents)) {
     let (a, mut a_events) = start(config(1, &[listen], vec![])).await;
     let (b, mut b_events) = start(config(2, &[], a.listen_addresses())).await;
     assert!(matches!(next(&mut a_events).await, NetEvent::Up { node } if node == b.node()));
@@ -64,7 +70,7 @@ async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     }
 }
 
-async fn next(events: &mut mpsc::Receiver<NetEvent>) -> NetEvent {
+async fn next(events: &mut NetEvents) -> NetEvent {
     within("an event", events.recv()).await.expect("the network runs")
 }
 
@@ -80,7 +86,7 @@ async fn until(what: &str, mut level: impl FnMut() -> bool) {
 }
 
 /// Answers every question with its own bytes, until the network stops.
-fn echo(mut events: mpsc::Receiver<NetEvent>) {
+fn echo(mut events: NetEvents) {
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             match event {

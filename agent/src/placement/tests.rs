@@ -173,8 +173,8 @@ fn a_rejection_has_its_reason() {
     check(&picky, with_gpu, Reason::Capabilities { missing: ["avx2".to_owned()].into() }, "lacks avx2");
     check(&plain, NodeFacts { healthy: false, ..host(1) }, Reason::Unhealthy, "not healthy");
     check(&plain, NodeFacts { draining: true, ..host(1) }, Reason::Draining, "draining");
-    let old = NodeFacts { age_ms: 15_001, ..host(1) };
-    check(&plain, old, Reason::Stale { age_ms: 15_001, limit_ms: 15_000 }, "15001 ms ago");
+    let old = NodeFacts { age_ms: 180_001, ..host(1) };
+    check(&plain, old, Reason::Stale { age_ms: 180_001, limit_ms: 180_000 }, "180001 ms ago");
     let mut full = host(1);
     full.resources.memory_free = 5;
     check(&plain, full.clone(), Reason::Memory { needed: 64 << 20, free: 5 }, "5 bytes of memory");

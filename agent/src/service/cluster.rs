@@ -66,12 +66,34 @@ pub struct InviteWanted {
 /// An invitation. The token is shown here and never again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invited {
+    /// Its name in lists, by which it can be cancelled; no secret.
+    pub id: String,
     /// What the joiner needs.
     pub token: String,
     /// Until when, as RFC 3339.
     pub expires: String,
     /// Where the joiner will look for this agent.
     pub addresses: Vec<String>,
+    /// What the operator should know before handing it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// An invitation that has not expired. Its token is known to nobody but whoever was given it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitationEntry {
+    /// Its name in lists.
+    pub id: String,
+    /// The name that the joiner gets; `None` leaves it to the joiner.
+    pub name: Option<String>,
+    /// The region that the joiner gets.
+    pub region: Option<String>,
+    /// Until when it can be used, as RFC 3339.
+    pub expires: String,
+    /// Who has used it.
+    pub used_by: Option<NodeId>,
+    /// That member's name.
+    pub used_by_name: Option<String>,
 }
 
 /// The authority that signs from now on.
@@ -81,11 +103,30 @@ pub struct Rotated {
     pub authority: String,
 }
 
+/// Whether an agent is being emptied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Whether it takes no new workloads and hands over what it runs. It stays so over restarts.
+    pub draining: bool,
+}
+
+/// How an agent leaves. It stops as soon as this was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Whether others run what it ran, and have what it acknowledged.
+    pub handed_over: bool,
+    /// What they do not, in sentences.
+    pub reasons: Vec<String>,
+}
+
 /// A member that was put out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoked {
     /// Who.
     pub node: NodeId,
+    /// Its name, if this authority knows one.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The commit that says so.
     pub commit: Committed,
 }

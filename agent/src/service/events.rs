@@ -53,6 +53,8 @@ pub enum Event {
     Commit(CommitEvent),
     /// A member came, went, or fell silent.
     Member(MemberEvent),
+    /// A link came up, went down, was slowed or refused.
+    Link(LinkEvent),
     /// A workload started, became ready, failed or stopped on some member.
     Placement(PlacementEvent),
     /// The listener has missed something; what there is now it has to read.
@@ -107,8 +109,25 @@ pub struct MemberEvent {
     pub node: NodeId,
     /// Its name for people, as far as it is known.
     pub name: String,
-    /// `alive`, `suspect`, `dead` or `retired`.
+    /// `joined`, `suspect`, `refuted`, `lost`, `returned`, `left` or `retired`.
     pub status: &'static str,
+}
+
+/// Something that happened to the link between this host and another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkEvent {
+    /// The other.
+    pub node: NodeId,
+    /// Its name for people, as far as it is known.
+    pub name: String,
+    /// `up`, `down`, `slowed`, `refused` or `two_holders`.
+    pub change: &'static str,
+    /// Where it is, why it went down, or what it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// For how long it is refused, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lasting_ms: Option<u64>,
 }
 
 /// A workload on one member.
@@ -134,6 +153,7 @@ impl Event {
         match self {
             Self::Commit(_) => "commit",
             Self::Member(_) => "member",
+            Self::Link(_) => "link",
             Self::Placement(_) => "placement",
             Self::Reset { .. } => "reset",
             Self::Lagged { .. } => "lagged",

@@ -123,6 +123,18 @@ pub struct Convergence {
 pub struct ConvergencePeer {
     /// The member.
     pub node: NodeId,
+    /// Its name for people, as far as it is known.
+    #[serde(default)]
+    pub name: String,
+    /// How it fares, in one word, as in the list of members; `unknown` for one that has not said anything of itself.
+    #[serde(default)]
+    pub status: String,
+    /// Whether convergence waits for it.
+    #[serde(default)]
+    pub awaited: bool,
+    /// Why convergence waits for a member that cannot answer, or does not wait for one.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// Its root, in hexadecimal; `None` before it was heard.
     pub root: Option<String>,
     /// Whether that is this host's root.

@@ -3,7 +3,7 @@
 use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::WorkloadStatus;
+use super::{Link, WorkloadStatus};
 
 /// Everything that one look at an agent should tell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Status {
     pub state: StateStatus,
     /// The members that this host is connected to, or wants to be.
     pub peers: Vec<Peer>,
+    /// Addresses that this host was told to begin with, and behind which nobody was found yet.
+    #[serde(default)]
+    pub unreached: Vec<Link>,
     /// What runs in the cluster.
     pub workloads: Vec<WorkloadStatus>,
     /// Whether all is well.
@@ -88,6 +91,12 @@ pub struct Peer {
     pub lag_commits: Option<u64>,
     /// Milliseconds since its state was last known to equal this host's; `None` before that.
     pub last_sync_ms: Option<u64>,
+    /// Whether it is there, in the word of the list of members; `unknown` before it was heard of.
+    #[serde(default)]
+    pub status: String,
+    /// How things stand with the connection to it.
+    #[serde(default)]
+    pub link: Link,
 }
 
 /// Whether all is well.
@@ -150,8 +159,10 @@ pub enum NodeState {
     Alive,
     /// It has not answered for a while.
     Suspect,
-    /// It is taken for dead.
-    Dead,
+    /// It has not said in time that it lives, or nobody has heard it.
+    Lost,
+    /// It lives, takes nothing new and hands over what it runs.
+    Draining,
     /// It has left in good order.
     Left,
 }
@@ -163,7 +174,8 @@ impl NodeState {
         match self {
             Self::Alive => "alive",
             Self::Suspect => "suspect",
-            Self::Dead => "dead",
+            Self::Lost => "lost",
+            Self::Draining => "draining",
             Self::Left => "left",
         }
     }

@@ -49,14 +49,14 @@ pub fn commit(bytes: &[u8]) -> bool {
 }
 
 fn batch_of(stream: Stream, commit: CommitBytes) -> Message {
-    Message::Commits { batches: vec![Batch::new(stream, 1, vec![commit])], more: false }
+    Message::Commits { batches: vec![Batch::new(stream, 1, vec![commit])], more: false, hops: None }
 }
 
 /// Consecutive commits of one stream.
 pub fn batch(bytes: &[u8]) -> bool {
     let Ok(batch) = codec::decode::<Batch>(bytes, MESSAGE_BYTES_MAX) else { return false };
     assert_eq!(codec::decode::<Batch>(&codec::encode(&batch), usize::MAX).ok().as_ref(), Some(&batch));
-    receive(&mut replica(1), Message::Commits { batches: vec![batch], more: true });
+    receive(&mut replica(1), Message::Commits { batches: vec![batch], more: true, hops: None });
     true
 }
 

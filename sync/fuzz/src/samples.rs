@@ -1,5 +1,6 @@
 //! Real content and its encodings, one list for each decoder: where fuzzing and mutation begin.
 
+use selvedge_sync::broadcast::{News, Want};
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::change::Change;
 use selvedge_sync::codec;
@@ -108,8 +109,24 @@ pub fn messages() -> Vec<Message> {
     messages.extend(settle(&mut other, ask(everything(Some(61), vec![0; 8]))));
     messages.extend(settle(&mut replica(1), Input::Receive { from: node(9), message: Message::Forgotten }));
     messages.push(Message::Recalled { incarnation: Incarnation(1), known: 4, batch: Some(batch(&other, 3)) });
-    messages.push(Message::Commits { batches: vec![batch(&other, 3)], more: true });
+    messages.push(Message::Commits { batches: vec![batch(&other, 3)], more: true, hops: None });
+    messages.extend(tree_messages(&other));
     messages
+}
+
+/// One message of every kind that the broadcast tree sends.
+fn tree_messages(other: &Replica) -> Vec<Message> {
+    let own = Stream::global(other.me());
+    let news = |stream, through, hops| News { stream, through, hops };
+    let want = |stream, after, through| Want { stream, after, through };
+    vec![
+        Message::Link(true),
+        Message::Commits { batches: vec![batch(other, 3)], more: false, hops: Some(2) },
+        Message::Announce(vec![news(own, 4, 1), news(Stream::global(replica_id(7)), 9, u8::MAX)]),
+        Message::Graft(vec![want(own, 0, 2), want(Stream::global(replica_id(1)), 1, 4)]),
+        Message::Prune,
+        Message::Link(false),
+    ]
 }
 
 /// The replica's own commits from `first`.

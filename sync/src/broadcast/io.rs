@@ -54,6 +54,8 @@ pub enum Event {
         stream: Stream,
         /// The first of them. They are kept until the others come, or dropped.
         first: u64,
+        /// The last of them.
+        through: u64,
         /// See [`Action::Push::hops`].
         hops: Option<u8>,
     },
@@ -132,8 +134,9 @@ pub enum Action {
     },
 }
 
-/// All commits of a stream up to one are with the sender.
+/// All commits of a stream up to one are with the sender. Travels without the names of its fields, for there are many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Stream, u64, u8)", into = "(Stream, u64, u8)")]
 pub struct News {
     /// The stream.
     pub stream: Stream,
@@ -143,8 +146,9 @@ pub struct News {
     pub hops: u8,
 }
 
-/// Commits of a stream that the sender misses.
+/// Commits of a stream that the sender misses. Travels without the names of its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Stream, u64, u64)", into = "(Stream, u64, u64)")]
 pub struct Want {
     /// The stream.
     pub stream: Stream,
@@ -152,6 +156,30 @@ pub struct Want {
     pub after: u64,
     /// The last that it asks for.
     pub through: u64,
+}
+
+impl From<(Stream, u64, u8)> for News {
+    fn from((stream, through, hops): (Stream, u64, u8)) -> Self {
+        Self { stream, through, hops }
+    }
+}
+
+impl From<News> for (Stream, u64, u8) {
+    fn from(News { stream, through, hops }: News) -> Self {
+        (stream, through, hops)
+    }
+}
+
+impl From<(Stream, u64, u64)> for Want {
+    fn from((stream, after, through): (Stream, u64, u64)) -> Self {
+        Self { stream, after, through }
+    }
+}
+
+impl From<Want> for (Stream, u64, u64) {
+    fn from(Want { stream, after, through }: Want) -> Self {
+        (stream, after, through)
+    }
 }
 
 /// What was done, and what was left to anti-entropy, since the start.

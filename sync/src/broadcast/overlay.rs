@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Action, News, Tree};
 use crate::id::{NodeId, Stream};
-use crate::limits::{NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, NEWS_WAITING_MAX, STRAIGHT_MEMBERS_MAX};
+use crate::limits::{NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, NEWS_WAITING_MAX};
 
 /// One end of a link.
 #[derive(Debug, Default)]
@@ -111,7 +111,7 @@ impl Tree {
             return;
         }
         // Links are made well before they are needed: not all count the members alike.
-        let count = if self.size() > STRAIGHT_MEMBERS_MAX / 2 { own_choices(self.size()) } else { 0 };
+        let count = if self.size() > self.straight_members_max / 2 { own_choices(self.size()) } else { 0 };
         let chosen: BTreeSet<NodeId> = self.ranked.iter().take(count).map(|(_, node)| *node).collect();
         for (to, neighbour) in &mut self.neighbours {
             if neighbour.ours && !chosen.contains(to) {

@@ -3,7 +3,7 @@
 //! Owns the way in which seals lie over commits. The invariant: whatever numbers came from outside, nothing here fails but by saying so.
 
 use super::{Batch, CommitBytes};
-use crate::limits::SEAL_BYTES_MAX;
+use crate::limits::{SEAL_BYTES_MAX, SEAL_COMMITS_MAX};
 use crate::seal::{Hash, Keys, Seal, Testimony};
 
 /// What is wrong with a batch that somebody else than its writer sent.
@@ -30,12 +30,17 @@ impl Batch {
         Some(self.under(seal)?.iter().map(CommitBytes::hash).collect())
     }
 
-    /// The batch as its writer seals it, as far as one seal goes: for whoever makes commits without a replica.
+    /// The batch of small commits as its writer seals it: for whoever makes commits without a replica.
     #[must_use]
     pub fn sealed(mut self, keys: &dyn Keys) -> Self {
         let hashes: Vec<Hash> = self.commits.iter().map(CommitBytes::hash).collect();
-        let chain = (self.first, self.first, None);
-        self.seals = vec![Seal::make(keys, &self.stream, chain, &hashes).0];
+        let (mut from, mut before) = (self.first, None);
+        self.seals.clear();
+        for hashes in hashes.chunks(SEAL_COMMITS_MAX) {
+            let (seal, end) = Seal::make(keys, &self.stream, (self.first, from, before), hashes);
+            (from, before) = (seal.through + 1, Some(end));
+            self.seals.push(seal);
+        }
         self
     }
 
@@ -117,7 +122,6 @@ impl Batch {
 mod tests {
     use super::*;
     use crate::id::{Incarnation, NodeId, ReplicaId, Stream};
-    use crate::limits::SEAL_COMMITS_MAX;
     use crate::seal::{HashKeys, Proof};
 
     fn stream() -> Stream {

@@ -7,6 +7,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use super::conduct::Futile;
 use super::{Event, Message, Output, Replica, Tip};
+use crate::broadcast::Event::Made;
 use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::crdt::ContentHash;
@@ -41,6 +42,8 @@ impl Replica {
             return;
         }
         self.continue_repair(now, out);
+        self.tick_tree(now, out);
+        self.look_again(now, out);
         self.ask_for_gaps(now, out);
         self.make_again_if_due(now, out);
         self.retire_if_due(now, out);
@@ -53,14 +56,18 @@ impl Replica {
         }
     }
 
-    /// Sends everybody a digest soon after a change, but not after each.
+    /// Sends everybody a digest soon after a change, but not after each. Above the straight limit only neighbours in the tree
+    /// are told, and more rarely: what this costs does not depend on how many members there are.
     fn tell_news(&mut self, now: Time, out: &mut Vec<Output>) {
         let root = self.root();
-        let news =
-            |(at, of): (u64, ContentHash)| of != root && now.mono_ms.saturating_sub(at) >= DIGEST_AFTER_CHANGE_MS;
+        let pause_ms = if self.spread.is_straight() { DIGEST_AFTER_CHANGE_MS } else { ANTI_ENTROPY_MS };
+        let news = |(at, of): (u64, ContentHash)| of != root && now.mono_ms.saturating_sub(at) >= pause_ms;
         if self.peers.told.is_none_or(news) {
             self.peers.told = Some((now.mono_ms, root));
-            self.peers.connected.clone().into_iter().for_each(|node| self.send_digest(node, out));
+            let connected = || self.peers.connected.iter().copied().collect();
+            self.spread.told_all();
+            let told = if self.spread.is_straight() { connected() } else { self.spread.neighbours() };
+            told.into_iter().for_each(|node| self.send_digest(node, out));
         }
     }
 
@@ -97,6 +104,11 @@ impl Replica {
         peer.heard_ms = Some(now.mono_ms);
         peer.root = Some(digest.root);
         if digest.vector != offered.digest() {
+            if !self.spread.may_answer(now) {
+                // Somebody's turn comes every second.
+                self.counters.spared += 1;
+                return;
+            }
             let message = self.vector(from, true);
             out.push(Output::Send { to: from, message });
             return;
@@ -136,13 +148,14 @@ impl Replica {
         self.note_goal(from, seen.clone());
         self.send_missing(from, &seen, answer, now, out);
         if answer && missing {
-            self.ask(from, now, out);
+            self.spread.ask_later(from, now);
         }
     }
 
     /// Asks a peer for what we miss.
     pub(super) fn ask(&mut self, to: NodeId, now: Time, out: &mut Vec<Output>) {
         let message = self.vector(to, false);
+        self.spread.note_asked(now);
         self.peers.known.entry(to).or_default().asked_ms = Some(now.mono_ms);
         out.push(Output::Send { to, message });
     }
@@ -165,20 +178,13 @@ impl Replica {
         Message::Vector { seen, behind, root: self.root(), answer, tip: self.tip_of(to) }
     }
 
-    /// Pushes our own commits from `first` up to what is durable to everybody connected.
+    /// Pushes our own commits from `first` up to what is durable: to everybody connected, or along the tree.
     pub(super) fn push_own(&mut self, first: u64, now: Time, out: &mut Vec<Output>) {
-        let own = self.own_stream();
-        let through = self.durable().seq(&own);
-        let mut from = first;
-        if self.peers.connected.is_empty() {
+        let stream = self.own_stream();
+        let through = self.durable().seq(&stream);
+        self.tell_tree(Made { stream, first, through }, now, out);
+        if !self.spread.is_straight() {
             return;
-        }
-        while let Range::Batch { batch, .. } = self.serve(&own, (from, through), self.config.page_bytes, out) {
-            from += batch.commits.len() as u64;
-            for to in self.peers.connected.clone() {
-                let message = Message::Commits { batches: vec![batch.clone()], more: false };
-                out.push(Output::Send { to, message });
-            }
         }
         for peer in self.peers.known.values_mut().filter(|peer| peer.connected) {
             peer.pushed = Some((through, now.mono_ms));
@@ -187,7 +193,7 @@ impl Replica {
 
     /// Sends a peer what it misses, as far as the log and one page reach.
     ///
-    /// What was pushed just now is left out when the peer only says what it has (`casually`); when it asks, it has waited. The
+    /// What is on its way to it is left out when the peer only says what it has (`casually`); when it asks, it has waited. The
     /// page begins after the stream with which the last one ended: a stream that the peer cannot take holds up no other.
     fn send_missing(&mut self, to: NodeId, theirs: &VersionVector, casually: bool, now: Time, out: &mut Vec<Output>) {
         let own = self.own_stream();
@@ -221,7 +227,12 @@ impl Replica {
             {
                 has = has.max(pushed);
             }
-            match self.serve(&stream, (has.saturating_add(1), through), budget, out) {
+            let settled = if casually { self.spread.settled(&stream, through) } else { through };
+            if settled < through && has < through {
+                withheld = true;
+                self.spread.offer_again(to, now);
+            }
+            match self.serve(&stream, (has.saturating_add(1), settled), budget, out) {
                 Range::Nothing => {}
                 // Its logs are worth more to it than what is left of a frozen stream: that comes as state when all else is there.
                 Range::Forgotten if self.evidence.is_frozen(&stream) => frozen = true,
@@ -245,7 +256,7 @@ impl Replica {
             peer.answered = (!withheld && !batches.is_empty()).then(|| (now.mono_ms, theirs.digest()));
         }
         if !batches.is_empty() {
-            out.push(Output::Send { to, message: Message::Commits { batches, more } });
+            out.push(Output::Send { to, message: Message::Commits { batches, more, hops: None } });
         } else if frozen {
             out.push(Output::Send { to, message: Message::Forgotten });
         }

@@ -79,8 +79,12 @@ impl Futile {
 const fn cost_of(message: &Message) -> u64 {
     match message {
         Message::Commits { .. } | Message::StatePage { .. } | Message::Recalled { .. } => 0,
-        Message::Digest { .. } => 1,
-        Message::Vector { .. } | Message::StateRequest { .. } | Message::Recall { .. } | Message::Forgotten => 4,
+        Message::Digest { .. } | Message::Announce(_) | Message::Prune | Message::Link(_) => 1,
+        Message::Vector { .. }
+        | Message::StateRequest { .. }
+        | Message::Recall { .. }
+        | Message::Forgotten
+        | Message::Graft(_) => 4,
         Message::Witness { .. } | Message::Proof(_) => 16,
         Message::Heads { .. } => 128,
     }

@@ -114,6 +114,7 @@ impl Replica {
         }
         if self.evidence.is_frozen(&stream) {
             self.counters.frozen += count;
+            self.spread.refuse(stream, now);
             return false;
         }
         let is_known = batch.first.saturating_add(count) <= self.seen.seq(&stream).saturating_add(1);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Ahead, Ask, Head, KeyPrefix, Offence, Tip, WatchError};
+use crate::broadcast::{News, Want};
 use crate::causal::VersionVector;
 use crate::change::{Change, ChangeError};
 use crate::codec::ObjectRow;
@@ -14,7 +15,7 @@ use crate::crdt::{ContentHash, ObjectState};
 use crate::hlc::Hlc;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::key::Key;
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, NEWS_PER_ANNOUNCE, SEQ_MAX};
 use crate::seal::{Proof, Testimony};
 
 /// Something that happened to the replica.
@@ -230,6 +231,10 @@ pub enum Message {
         /// Whether more of what was asked for is left for the next page.
         #[serde(rename = "m")]
         more: bool,
+        /// Links from the writer to the receiver, of what came by the broadcast tree and is to be passed on; none for what comes
+        /// straight from its writer, and for what was asked for outside the tree.
+        #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+        hops: Option<u8>,
     },
     /// A summary of constant size.
     #[serde(rename = "d")]
@@ -348,6 +353,18 @@ pub enum Message {
         #[serde(rename = "o")]
         objects: Vec<(Key, ObjectState)>,
     },
+    /// What is here and new; see [`Action::Announce`](crate::broadcast::Action::Announce).
+    #[serde(rename = "n")]
+    Announce(Vec<News>),
+    /// Push to me along the tree, and give me what I miss; see [`Action::Graft`](crate::broadcast::Action::Graft).
+    #[serde(rename = "g")]
+    Graft(Vec<Want>),
+    /// Do not push to me along the tree; see [`Action::Prune`](crate::broadcast::Action::Prune).
+    #[serde(rename = "u")]
+    Prune,
+    /// Whether I have chosen you as a neighbour in the tree; see [`Action::Link`](crate::broadcast::Action::Link).
+    #[serde(rename = "k")]
+    Link(bool),
 }
 
 impl Message {
@@ -363,13 +380,38 @@ impl Message {
     /// The bytes are malformed, too many or of another version, or an object breaks a bound.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let message = codec::decode(&codec::unpack(bytes, MESSAGE_BYTES_MAX)?, MESSAGE_BYTES_MAX)?;
-        if let Self::StatePage { objects, .. } = &message {
-            for (key, object) in objects {
-                object.validate(key.kind())?;
+        match &message {
+            Self::StatePage { objects, .. } => {
+                objects.iter().try_for_each(|(key, object)| object.validate(key.kind()))?;
             }
+            Self::Announce(news) => within_bounds(news.iter().map(|news| news.through))?,
+            Self::Graft(wants) => within_bounds(wants.iter().map(|want| want.after.max(want.through)))?,
+            Self::Commits { .. }
+            | Self::Digest { .. }
+            | Self::Vector { .. }
+            | Self::Recall { .. }
+            | Self::Recalled { .. }
+            | Self::Forgotten
+            | Self::StateRequest { .. }
+            | Self::Heads { .. }
+            | Self::Witness { .. }
+            | Self::Proof(_)
+            | Self::Prune
+            | Self::Link(_) => {}
         }
         Ok(message)
     }
+}
+
+/// Checks what a message of the tree names: no more streams than one may, and no number out of range.
+fn within_bounds(mut seqs: impl ExactSizeIterator<Item = u64>) -> Result<(), DecodeError> {
+    if seqs.len() > NEWS_PER_ANNOUNCE {
+        return Err(DecodeError::Bound("more streams than a message of the broadcast tree may name"));
+    }
+    if seqs.any(|seq| seq > SEQ_MAX) {
+        return Err(DecodeError::Bound("a message of the broadcast tree with a sequence number out of range"));
+    }
+    Ok(())
 }
 
 /// Something that an operator may want to know.
@@ -528,6 +570,8 @@ pub struct Counters {
     pub repairs_abandoned: u64,
     /// Digests sent.
     pub digests: u64,
+    /// Digests that differed and were not answered, nor the difference asked for, because above the straight limit others had just been.
+    pub spared: u64,
     /// Commits received that lie beyond the end of a closed stream.
     pub closed: u64,
     /// Commits of an earlier incarnation that were made again.

@@ -427,6 +427,7 @@ impl Replica {
         self.seen = VersionVector::default();
         self.log = Log::default();
         self.early = Early::default();
+        self.spread.begin_anew();
         self.repair = RepairState::default();
         self.durability.begin_anew();
         self.retired.look_again();

@@ -1,6 +1,8 @@
 //! Commits from others: in order, once, checked before anything is applied.
 
+use super::spread::Way;
 use super::{Event, Output, Replica};
+use crate::broadcast::Event as Tell;
 use crate::commit::{Batch, Commit};
 use crate::id::{Dot, NodeId};
 use crate::limits::SEQ_MAX;
@@ -10,7 +12,7 @@ use crate::time::Time;
 impl Replica {
     pub(super) fn handle_commits(
         &mut self,
-        from: NodeId,
+        way: Way,
         batches: Vec<Batch>,
         more: bool,
         now: Time,
@@ -20,16 +22,17 @@ impl Replica {
         let before = self.counters.commits_remote;
         for mut batch in batches {
             let stream = batch.stream;
-            if !self.admits(from, &mut batch, now, out) {
+            if !self.admits(way.from, &mut batch, now, out) {
                 continue;
             }
-            gap |= self.take_batch(from, batch, now, out);
-            while let Some(early) = self.early.take(stream, self.seen.seq(&stream) + 1) {
-                if self.take_batch(from, early, now, out) {
+            gap |= self.take_batch(way, batch, now, out);
+            while let Some((way, early)) = self.early.take(stream, self.seen.seq(&stream) + 1) {
+                if self.take_batch(way, early, now, out) {
                     break;
                 }
             }
         }
+        let from = way.from;
         if more && self.counters.commits_remote > before {
             self.ask(from, now, out);
         } else if more {
@@ -41,8 +44,8 @@ impl Replica {
     }
 
     /// Applies what is next of a batch that was admitted; returns whether predecessors are missing and there is no room to wait for them.
-    fn take_batch(&mut self, from: NodeId, batch: Batch, now: Time, out: &mut Vec<Output>) -> bool {
-        let stream = batch.stream;
+    fn take_batch(&mut self, way: Way, batch: Batch, now: Time, out: &mut Vec<Output>) -> bool {
+        let (from, hops, stream) = (way.from, way.hops, batch.stream);
         let batch = self.within_epoch(batch);
         let count = batch.commits.len() as u64;
         let next = self.seen.seq(&stream) + 1;
@@ -62,16 +65,20 @@ impl Replica {
             self.counters.duplicates += count;
             return false;
         }
-        if end <= next {
-            self.counters.duplicates += count;
+        if count == 0 {
             return false;
         }
-        if count == 0 {
+        if end <= next {
+            self.counters.duplicates += count;
+            if !way.waited {
+                self.tell_tree(Tell::Duplicate { from, stream, through: end - 1, hops }, now, out);
+            }
             return false;
         }
         if batch.first > next {
             self.counters.gaps += count;
-            return !self.early.keep(from, batch, now);
+            self.tell_tree(Tell::Early { from, stream, first: batch.first, through: end - 1, hops }, now, out);
+            return !self.early.keep(way, batch, now);
         }
         if self.durability.is_read_only() || self.durability.owes_checkpoint() {
             self.counters.deferred += count;
@@ -84,7 +91,10 @@ impl Replica {
         applied.first = next;
         let mut commits = Vec::with_capacity(applied.commits.len());
         for (seq, bytes) in (next..).zip(&applied.commits) {
-            let Some(commit) = self.accept(from, stream, seq, bytes, now, out) else { break };
+            let Some(commit) = self.accept(from, stream, seq, bytes, now, out) else {
+                self.spread.refuse(stream, now);
+                break;
+            };
             commits.push(commit);
         }
         let whole = applied.whole_runs(commits.len());
@@ -96,10 +106,13 @@ impl Replica {
         if !applied.commits.is_empty() {
             self.counters.commits_remote += applied.commits.len() as u64;
             if planted::is(Bug::PassedOn) {
-                let message = |_: &NodeId| super::Message::Commits { batches: vec![applied.clone()], more: false };
+                let message =
+                    |_: &NodeId| super::Message::Commits { batches: vec![applied.clone()], more: false, hops: None };
                 out.extend(self.peers.connected.iter().map(|to| Output::Send { to: *to, message: message(to) }));
             }
+            let through = next + applied.commits.len() as u64 - 1;
             out.push(self.durability.append(applied));
+            self.tell_tree(Tell::Fresh { from, stream, first: next, through, hops }, now, out);
         }
         false
     }

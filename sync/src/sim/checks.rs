@@ -140,6 +140,9 @@ impl Sim<'_> {
                 if Self::is_equivocal(&batch.stream) { Ok(()) } else { self.ledger.check_sent(batch) }
             }),
             Message::Vector { seen, .. } => own_durable(seen),
+            Message::Announce(news) => {
+                own_durable(&news.iter().map(|news| (news.stream, news.through)).collect::<VersionVector>())
+            }
             Message::Recalled { batch, .. } => batch.iter().try_for_each(|batch| self.ledger.check_sent(batch)),
             Message::StatePage { seen, objects, .. } => {
                 own_durable(seen)?;
@@ -149,6 +152,7 @@ impl Sim<'_> {
                 Ok(())
             }
             Message::Heads { .. } | Message::Witness { .. } | Message::Proof(_) => Ok(()),
+            Message::Graft(_) | Message::Prune | Message::Link(_) => Ok(()),
         }
     }
 

@@ -53,7 +53,13 @@ impl Sim<'_> {
         let commit = Commit { stream, seq: 1, hlc, request: None, ops: vec![(key, Op::LwwMap(vec![put]))] };
         let batches = vec![Batch::new(stream, 1, vec![commit.encode()]).sealed(&HashKeys)];
         self.coverage.count("lies told");
-        self.feed(to, Input::Receive { from: self.nodes[from].id, message: Message::Commits { batches, more: false } })
+        self.feed(
+            to,
+            Input::Receive {
+                from: self.nodes[from].id,
+                message: Message::Commits { batches, more: false, hops: None },
+            },
+        )
     }
 
     pub(super) fn note_held(&mut self, dot: Dot, ahead_ms: u64) {

@@ -36,7 +36,7 @@ impl Sim<'_> {
         let batches = vec![Batch::new(stream, 1, (1..=last).map(commit).collect()).sealed(&HashKeys)];
         let from = if by == to || self.is_shared(&self.nodes[by].id) { EQUIVOCATOR } else { self.nodes[by].id };
         self.coverage.count("streams told in two versions");
-        self.feed(to, Input::Receive { from, message: Message::Commits { batches, more: false } })
+        self.feed(to, Input::Receive { from, message: Message::Commits { batches, more: false, hops: None } })
     }
 
     /// Whether a stream is the equivocator's.

@@ -7,7 +7,7 @@ use super::{CrashPoint, Shape};
 use crate::replica::Counters;
 
 /// What every long campaign has to have gone through, beside all crash points and all shapes of partition.
-const EXPECTED: [&str; 37] = [
+const EXPECTED: [&str; 43] = [
     "commits",
     "bursts",
     "repeated requests",
@@ -45,6 +45,12 @@ const EXPECTED: [&str; 37] = [
     "completed repairs",
     "pages with objects",
     "states compared",
+    "runs with a tree",
+    "pushes along the tree",
+    "relays",
+    "announcements",
+    "grafts",
+    "prunes",
 ];
 
 /// What a run went through: a suite that never saw a repair has not tested repair.

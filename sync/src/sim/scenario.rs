@@ -13,6 +13,9 @@ const STAGED_STORM_MS: u64 = 10_000;
 /// The mean time between two faults there is at least this, in milliseconds.
 const STAGED_FAULT_MS: u64 = 500;
 
+/// Of a thousand drawn scenarios, in how many commits go by the broadcast tree.
+const TREE_PERMILLE: u64 = 400;
+
 /// The knobs of one run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -84,7 +87,7 @@ impl Scenario {
             retire_after_ms: if retires { rng.between(500, 3_000) } else { RETIRE_AFTER_MS },
             ..Config::default()
         };
-        Self {
+        let mut drawn = Self {
             nodes,
             joiners: if nodes > 2 { rng.index(2) } else { 0 },
             storm_ms: rng.between(4_000, 12_000),
@@ -107,7 +110,13 @@ impl Scenario {
             equivocates: false,
             away_ms: 6_000,
             narrate: false,
+        };
+        if rng.chance(TREE_PERMILLE) {
+            // So few are pushed to straight that commits go by the tree among a handful.
+            drawn.config.straight_members_max = 1 + rng.index(3);
+            drawn.config.broadcast_seed = rng.draw();
         }
+        drawn
     }
 
     /// A scenario drawn from `seed` in which snapshots come back and are written to, in most runs more than once.

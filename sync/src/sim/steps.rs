@@ -6,7 +6,7 @@ use super::{CrashPoint, Next, Sim};
 use crate::causal::VersionVector;
 use crate::change::Change;
 use crate::commit::{Batch, RequestId};
-use crate::id::{Dot, NodeId};
+use crate::id::{Dot, NodeId, Stream};
 use crate::key::Key;
 use crate::replica::{Event, Input, Message, Output, RepairEnd};
 
@@ -106,7 +106,7 @@ impl Sim<'_> {
             }
             self.carry_out(index, output, asked, context.as_ref())?;
         }
-        self.check_clock(index, matches!(cause, Cause::Says(_) | Cause::Pushes | Cause::Sends))?;
+        self.check_clock(index, !matches!(cause, Cause::Other))?;
         self.check_after(index)
     }
 
@@ -250,8 +250,14 @@ impl Sim<'_> {
         self.trace.note(&bytes);
         self.coverage.count("messages");
         self.coverage.sent_bytes(bytes.len());
-        if matches!(message, Message::StatePage { objects, .. } if !objects.is_empty()) {
-            self.coverage.count("pages with objects");
+        match message {
+            Message::StatePage { objects, .. } if !objects.is_empty() => self.coverage.count("pages with objects"),
+            Message::Commits { hops: Some(1), .. } => self.coverage.count("pushes along the tree"),
+            Message::Commits { hops: Some(_), .. } => self.coverage.count("relays"),
+            Message::Announce(_) => self.coverage.count("announcements"),
+            Message::Graft(_) => self.coverage.count("grafts"),
+            Message::Prune => self.coverage.count("prunes"),
+            _ => {}
         }
         for in_ms in self.net.fate(from, to, self.scenario, &mut self.rng) {
             self.schedule(in_ms, Next::Deliver { from, to, bytes: bytes.clone() });
@@ -285,12 +291,11 @@ impl Sim<'_> {
 }
 
 /// What an answer follows from, as far as it says what the answer may be.
-#[derive(Clone, Copy)]
 enum Cause {
     /// A peer said what it has, and did not ask for anything.
     Says(NodeId),
-    /// A peer sent commits.
-    Pushes,
+    /// A peer sent commits: these streams, up to there.
+    Pushes(NodeId, Vec<(Stream, u64)>),
     /// A peer sent something else.
     Sends,
     /// No peer did anything.
@@ -298,26 +303,39 @@ enum Cause {
 }
 
 impl Cause {
-    const fn of(input: &Input) -> Self {
+    fn of(input: &Input) -> Self {
+        let end = |batch: &Batch| (batch.stream, batch.first + batch.commits.len() as u64 - 1);
         match input {
             Input::Receive { from, message: Message::Vector { answer: true, .. } } => Self::Says(*from),
-            Input::Receive { message: Message::Commits { .. }, .. } => Self::Pushes,
+            Input::Receive { from, message: Message::Commits { batches, .. } } => {
+                Self::Pushes(*from, batches.iter().map(end).collect())
+            }
             Input::Receive { .. } => Self::Sends,
             _ => Self::Other,
         }
     }
 
-    /// Whether an answer may be sent: nobody gets unasked what it wrote itself, and what was pushed is not pushed on.
-    fn check(self, output: &Output) -> Result<(), String> {
-        let Output::Send { to, message: Message::Commits { batches, .. } } = output else { return Ok(()) };
+    /// Whether an answer may be sent: nobody gets unasked what it wrote itself, and what was pushed is not pushed on but along the
+    /// tree, and never back.
+    fn check(&self, output: &Output) -> Result<(), String> {
+        let Output::Send { to, message: Message::Commits { batches, hops, .. } } = output else { return Ok(()) };
+        let is_own = batches.iter().any(|batch| batch.stream.replica.node == *to);
         match self {
-            Self::Says(from) if from == *to && batches.iter().any(|batch| batch.stream.replica.node == *to) => {
-                Err(format!("sends {to:?} what it wrote itself"))
+            Self::Says(from) if from == to && is_own => Err(format!("sends {to:?} what it wrote itself")),
+            Self::Pushes(..) if is_own => Err(format!("passes on to {to:?} what it wrote itself")),
+            Self::Pushes(..) if hops.is_none() => Err(format!("passes on to {to:?} what was pushed")),
+            Self::Pushes(from, ends) if from == to && batches.iter().any(|batch| is_within(batch, ends)) => {
+                Err(format!("passes on to {to:?} what it pushed"))
             }
-            Self::Pushes => Err(format!("passes on to {to:?} what was pushed")),
-            Self::Says(_) | Self::Sends | Self::Other => Ok(()),
+            Self::Says(_) | Self::Pushes(..) | Self::Sends | Self::Other => Ok(()),
         }
     }
+}
+
+/// Whether all of a batch is among what a message brought, which ends so.
+fn is_within(batch: &Batch, ends: &[(Stream, u64)]) -> bool {
+    let through = batch.first + batch.commits.len() as u64 - 1;
+    ends.iter().any(|(stream, end)| *stream == batch.stream && through <= *end)
 }
 
 /// What the output before was, as far as a crash point asks.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_sync::broadcast::{Action, Event, News, Tree, Want};
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
-use selvedge_sync::limits::{NEIGHBOURS_MAX, NEWS_WAITING_MAX, WANTED_MAX};
+use selvedge_sync::limits::{NEIGHBOURS_MAX, NEWS_WAITING_MAX, STRAIGHT_MEMBERS_MAX, WANTED_MAX};
 use selvedge_sync::time::Time;
 
 pub(crate) const TICK_MS: u64 = 50;
@@ -112,7 +112,7 @@ impl Mesh {
     /// A new member, to which state has been copied (which is what a repair does), and whom everybody reaches at once.
     pub(crate) fn join(&mut self) {
         let at = self.members.len();
-        let tree = Tree::new(node(at), 7 ^ self.seed);
+        let tree = Tree::new(node(at), 7 ^ self.seed, STRAIGHT_MEMBERS_MAX);
         let seen = self.members.first().map(|first| first.seen.clone()).unwrap_or_default();
         let tick_at = self.between(0, TICK_MS - 1);
         self.members.push(Member { tree, seen, early: BTreeMap::new(), is_up: true, side: 0, tick_at });
@@ -151,7 +151,7 @@ impl Mesh {
     pub(crate) fn restart(&mut self, at: usize) {
         let count = self.members.len();
         let member = &mut self.members[at];
-        (member.is_up, member.tree) = (true, Tree::new(node(at), 7 ^ self.seed));
+        (member.is_up, member.tree) = (true, Tree::new(node(at), 7 ^ self.seed, STRAIGHT_MEMBERS_MAX));
         member.early.clear();
         self.handle(at, Event::Members(count));
         self.meet(at);
@@ -302,7 +302,7 @@ impl Mesh {
         }
         if first > has + 1 {
             self.members[to].early.insert((stream, first), (through, from, hops));
-            return self.handle(to, Event::Early { from: node(from), stream, first, hops });
+            return self.handle(to, Event::Early { from: node(from), stream, first, through, hops });
         }
         self.apply(from, to, stream, through, hops);
         loop {

@@ -6,7 +6,7 @@ use selvedge_sync::broadcast::{Action, Event, News, Tree, Want};
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::limits::{
     GIVEN_COMMITS_MAX, GRAFT_PATIENCE_MS, GRAFTS_MAX, LOST_PATIENCE_MS, NEIGHBOURS_MAX, NEWS_PER_ANNOUNCE, SHORTCUT_MS,
-    WANTED_COMMITS_MAX, WANTED_PER_NEIGHBOUR,
+    STRAIGHT_MEMBERS_MAX, WANTED_COMMITS_MAX, WANTED_PER_NEIGHBOUR,
 };
 use selvedge_sync::time::Time;
 
@@ -18,7 +18,7 @@ fn at(mono_ms: u64) -> Time {
 
 /// A tree with 40 peers, after it has chosen its neighbours.
 fn alone() -> (Tree, VersionVector) {
-    let (mut tree, seen) = (Tree::new(node(0), 1), VersionVector::default());
+    let (mut tree, seen) = (Tree::new(node(0), 1, STRAIGHT_MEMBERS_MAX), VersionVector::default());
     (1..=40).for_each(|peer| assert!(tree.handle(Event::PeerUp(node(peer)), &seen, at(0)).is_empty()));
     let chosen = tree.handle(Event::Tick, &seen, at(0));
     assert!(chosen.len() >= 4 && chosen.iter().all(|action| matches!(action, Action::Link { up: true, .. })));
@@ -144,7 +144,7 @@ fn what_came_too_early_is_not_asked_for_again_unless_it_was_dropped() {
     let (mut tree, mut seen) = alone();
     let from = tree.neighbours().1[0];
     seen.advance(stream(30), 3);
-    tree.handle(Event::Early { from, stream: stream(30), first: 6, hops: Some(2) }, &seen, at(100));
+    tree.handle(Event::Early { from, stream: stream(30), first: 6, through: 6, hops: Some(2) }, &seen, at(100));
     let news = vec![News { stream: stream(30), through: 8, hops: 2 }];
     tree.handle(Event::Announced { from, news }, &seen, at(110));
     let want = |through| vec![Action::Graft { to: from, wants: vec![Want { stream: stream(30), after: 3, through }] }];
@@ -277,17 +277,21 @@ fn numbers_at_the_end_of_their_range_do_no_harm() {
     assert!(tree.handle(Event::Grafted { from, wants: vec![want; 1_000] }, &seen, at(u64::MAX)).is_empty());
     let news = News { stream, through: u64::MAX, hops: u8::MAX };
     tree.handle(Event::Announced { from, news: vec![news; 1_000] }, &seen, at(u64::MAX));
-    tree.handle(Event::Early { from, stream, first: u64::MAX, hops: Some(u8::MAX) }, &seen, at(u64::MAX));
+    tree.handle(
+        Event::Early { from, stream, first: u64::MAX, through: u64::MAX, hops: Some(u8::MAX) },
+        &seen,
+        at(u64::MAX),
+    );
     assert_eq!(tree.waiting().1, 0);
     assert!(tree.counters().far_behind > 0, "{WANTED_COMMITS_MAX} commits are the most that the tree asks for");
-    tree.handle(Event::Early { from, stream, first: 0, hops: Some(0) }, &seen, at(0));
+    tree.handle(Event::Early { from, stream, first: 0, through: 0, hops: Some(0) }, &seen, at(0));
     tree.handle(Event::Fresh { from, stream, first: 0, through: 0, hops: Some(u8::MAX) }, &seen, at(0));
     tree.handle(Event::Tick, &seen, at(u64::MAX));
 }
 
 #[test]
 fn whoever_chooses_us_beyond_the_bound_is_refused() {
-    let (mut tree, seen) = (Tree::new(node(0), 1), VersionVector::default());
+    let (mut tree, seen) = (Tree::new(node(0), 1, STRAIGHT_MEMBERS_MAX), VersionVector::default());
     for peer in 1..=100 {
         tree.handle(Event::PeerUp(node(peer)), &seen, at(0));
         tree.handle(Event::Linked { from: node(peer), up: true }, &seen, at(0));

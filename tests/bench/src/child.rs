@@ -15,6 +15,10 @@ pub(crate) enum Request {
     Disk(crate::disk::Request),
     /// Memory that a content takes.
     Memory(crate::memory::Request),
+    /// To lead a group of processes on a loopback of its own, and to watch them.
+    Watch(crate::group::Watch),
+    /// To be one of them.
+    Member(crate::group::Member),
 }
 
 /// Does what is asked, and prints the answer.
@@ -22,6 +26,11 @@ pub(crate) fn serve(request: &str) -> Result<String> {
     Ok(match serde_json::from_str(request)? {
         Request::Disk(request) => serde_json::to_string(&crate::disk::serve(&request)?)?,
         Request::Memory(request) => serde_json::to_string(&crate::memory::serve(&request)?)?,
+        Request::Watch(watch) => serde_json::to_string(&crate::group::serve_watch(&watch)?)?,
+        Request::Member(member) => {
+            crate::group::serve_member(&member)?;
+            String::new()
+        }
     })
 }
 

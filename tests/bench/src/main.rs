@@ -4,12 +4,19 @@
 
 mod agent;
 mod apply;
+mod calm;
 mod child;
+mod copies;
+mod detect;
 mod disk;
 mod durable;
 mod engines;
 mod entropy;
+mod fanout;
+mod field;
 mod fill;
+mod group;
+mod hop;
 mod idle;
 mod memory;
 mod mesh;
@@ -17,6 +24,7 @@ mod repair;
 mod report;
 mod restart;
 mod sample;
+mod spam;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -48,7 +56,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 9] = [
+const BENCHES: [(&str, &str, Run); 15] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -58,6 +66,12 @@ const BENCHES: [(&str, &str, Run); 9] = [
     ("restart", "start with 100,000 keys, against reading and hashing the files", restart::run),
     ("memory", "resident memory per key", |_| memory::run()),
     ("idle", "idling among 1,000 members, against 100", |_| idle::run()),
+    ("hop", "one hop, written here and readable there, against a raw libp2p stream and gossipsub", hop::run),
+    ("fanout", "written here and readable on 15 others, against gossipsub and chitchat", fanout::run),
+    ("copies", "copies of a payload received per member", copies::run),
+    ("detect", "a failure noticed among 16, and no false alarm while two stall, against foca", detect::run),
+    ("calm", "sixteen that have nothing to do, against chitchat and bare swarms", calm::run),
+    ("spam", "honest members' latency while one member spams", spam::run),
 ];
 
 #[derive(Serialize)]

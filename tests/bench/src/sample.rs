@@ -40,6 +40,13 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     below + (above - below) * at.fract()
 }
 
+/// The value below which a share of some samples lies.
+pub(crate) fn percentile(samples: &[f64], share: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    quantile(&sorted, share)
+}
+
 /// What two things cost that were measured in turn.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pair {

@@ -22,7 +22,7 @@ pub(super) fn about(status: &Status) -> String {
 /// The figures at a glance. Without JavaScript there is no rate: it takes two looks.
 pub(super) fn figures(status: &Status, nodes: &[Node]) -> String {
     let is_gone = |peer: &&Peer| {
-        let gone = |node: &Node| node.id == peer.node && matches!(node.status, NodeState::Dead | NodeState::Left);
+        let gone = |node: &Node| node.id == peer.node && matches!(node.status, NodeState::Lost | NodeState::Left);
         nodes.iter().any(gone)
     };
     let live: Vec<_> = status.peers.iter().filter(|peer| !is_gone(peer)).collect();
@@ -60,8 +60,13 @@ pub(super) fn members(status: &Status, nodes: &[Node]) -> String {
     let known = nodes.iter().map(|node| member(status.node.id, node, peers.get(&node.id).copied()));
     // Peers that the members' table does not know yet, as in the first second.
     let silent = status.peers.iter().filter(|peer| nodes.iter().all(|node| node.id != peer.node)).map(|peer| {
-        let cells =
-            [Cell::text(&peer.name), Cell::text("unknown").tone(Tone::Warn), Cell::text(NONE), Cell::number(NONE)];
+        let cells = [
+            Cell::text(&peer.name),
+            Cell::text("unknown").tone(Tone::Warn),
+            link(Some(peer)),
+            Cell::text(NONE),
+            Cell::number(NONE),
+        ];
         row(&cells.into_iter().chain([Cell::number(NONE)]).chain(sync_cells(Some(peer))).collect::<Vec<_>>())
     });
     known.chain(silent).collect()
@@ -81,13 +86,14 @@ fn figure(id: &str, name: &str, text: &str, note: &str, tone: Tone, picture: &st
 fn member(me: NodeId, node: &Node, peer: Option<&Peer>) -> String {
     let tone = match node.status {
         NodeState::Alive => Tone::Good,
-        NodeState::Suspect => Tone::Warn,
-        NodeState::Dead | NodeState::Left => Tone::Bad,
+        NodeState::Suspect | NodeState::Draining => Tone::Warn,
+        NodeState::Lost | NodeState::Left => Tone::Bad,
     };
     let (word, this) = (node.status.as_str(), if node.id == me { ", this host" } else { "" });
     let mut cells = vec![
         Cell::text(&node.name),
         Cell::text(format!("{word}{this}")).tone(tone),
+        if node.id == me { Cell::text(NONE) } else { link(peer) },
         Cell::text(if node.region.is_empty() { NONE } else { &node.region }),
         Cell::number(node.load.map_or(NONE.to_owned(), |load| format!("{:.0} %", load * 100.0))),
         Cell::number(node.resources.map_or(NONE.to_owned(), |resources| bytes(resources.memory_free_bytes))),
@@ -99,6 +105,17 @@ fn member(me: NodeId, node: &Node, peer: Option<&Peer>) -> String {
         cells.extend(sync_cells(peer));
     }
     row(&cells)
+}
+
+/// How things stand with the connection to another member.
+fn link(peer: Option<&Peer>) -> Cell {
+    let state = peer.map_or("none", |peer| if peer.link.state.is_empty() { "none" } else { &peer.link.state });
+    let tone = match state {
+        "connected" => Tone::Good,
+        "refused" => Tone::Bad,
+        _ => Tone::Warn,
+    };
+    Cell::text(state).tone(tone)
 }
 
 /// Round trip, root, lag and last word of another member.

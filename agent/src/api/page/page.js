@@ -48,6 +48,10 @@
     });
   };
 
+  const link = (peer) => {
+    const state = peer?.link?.state || "none";
+    return [state, { connected: "good", refused: "bad" }[state] ?? "warn"];
+  };
   const members = (status, nodes) => {
     const peers = new Map(status.peers.map((peer) => [peer.node, peer]));
     const known = new Set(nodes.map((node) => node.id));
@@ -57,7 +61,7 @@
       const self = node.id === status.node.id, peer = peers.get(node.id);
       const state = { alive: "good", suspect: "warn", unknown: "warn" }[node.status] ?? "bad";
       return [
-        [node.name], [self ? `${node.status}, this host` : node.status, state], [node.region || none],
+        [node.name], [self ? `${node.status}, this host` : node.status, state], self ? [none] : link(peer), [node.region || none],
         [node.load == null ? none : `${Math.round(node.load * 100)} %`],
         [node.resources ? bytes(node.resources.memory_free_bytes) : none],
         [self ? none : millis(peer?.rtt_ms)],
@@ -90,7 +94,7 @@
   const show = (status, nodes) => {
     const names = new Map([...status.peers.map((peer) => [peer.node, peer.name]), ...nodes.map((node) => [node.id, node.name])]);
     const now = performance.now(), seconds = before ? (now - before.at) / 1000 : 0;
-    const gone = new Set(nodes.filter((node) => node.status === "dead" || node.status === "left").map((node) => node.id));
+    const gone = new Set(nodes.filter((node) => node.status === "lost" || node.status === "left").map((node) => node.id));
     const live = status.peers.filter((peer) => !gone.has(peer.node));
     const apart = live.filter((peer) => !peer.root_equal);
     const lag = Math.max(0, ...apart.map((peer) => peer.lag_commits ?? 0));

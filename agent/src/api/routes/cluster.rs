@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
+use super::commits::path_error;
 use super::{Answer, App};
 use crate::api::body;
 use crate::config::check_name;
-use crate::service::{Cluster, Fault, InviteWanted, Invited, Revoked, Rotated, Service, ServiceError};
+use crate::service::{
+    Cluster, Drained, Fault, InvitationEntry, InviteWanted, Invited, Leaving, Revoked, Rotated, Service, ServiceError,
+};
 
 /// The longest that a token may be usable, in seconds: a month, for hosts that are shipped by mail.
 const TTL_MAX_S: u64 = 30 * 86_400;
@@ -25,6 +29,13 @@ struct Invite {
     name: Option<String>,
     region: Option<String>,
     ttl_s: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drain {
+    #[serde(default)]
+    off: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,15 +62,31 @@ pub(in crate::api) async fn invite<S: Service>(
     let Invite { name, region, ttl_s } = document.map_or(Ok(none), |document| shape(document.value))?;
     for (field, text) in [("name", &name), ("region", &region)] {
         if let Some(Err(problem)) = text.as_ref().map(|text| check_name(text)) {
-            return Err(ServiceError::new(Fault::WrongValue, "bad_name", problem).at(field).into());
+            return Err(ServiceError::new(Fault::WrongValue, "bad_name", format!("{problem}; nobody was invited"))
+                .at(field)
+                .into());
         }
     }
     let ttl_s = ttl_s.unwrap_or(TTL_DEFAULT_S);
     if !(1..=TTL_MAX_S).contains(&ttl_s) {
-        let message = format!("1 to {TTL_MAX_S} seconds are allowed");
+        let message = format!("1 to {TTL_MAX_S} seconds are allowed; nobody was invited");
         return Err(ServiceError::new(Fault::WrongValue, "bad_ttl", message).at("ttl_s").into());
     }
     Ok(Json(app.service().invite(InviteWanted { name, region, ttl_s }).await?))
+}
+
+pub(in crate::api) async fn invitations<S: Service>(
+    State(app): State<Arc<App<S>>>,
+) -> Answer<Json<Vec<InvitationEntry>>> {
+    Ok(Json(app.service().invitations().await?))
+}
+
+pub(in crate::api) async fn cancel<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Answer<Json<InvitationEntry>> {
+    let Path(id) = path.map_err(|rejection| path_error(&rejection))?;
+    Ok(Json(app.service().cancel_invitation(&id).await?))
 }
 
 pub(in crate::api) async fn revoke<S: Service>(
@@ -71,11 +98,26 @@ pub(in crate::api) async fn revoke<S: Service>(
     Ok(Json(app.service().revoke(&node).await?))
 }
 
+pub(in crate::api) async fn drain<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Drained>> {
+    let document = body::json_or_nothing(&headers, body).await?;
+    let Drain { off } = document.map_or(Ok(Drain { off: false }), |document| shape(document.value))?;
+    Ok(Json(app.service().drain(off).await?))
+}
+
+pub(in crate::api) async fn leave<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Leaving>> {
+    Ok(Json(app.service().leave().await?))
+}
+
 pub(in crate::api) async fn rotate<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Rotated>> {
     Ok(Json(app.service().rotate_authority().await?))
 }
 
 fn shape<T: for<'de> Deserialize<'de>>(value: serde_json::Value) -> Result<T, ServiceError> {
-    serde_json::from_value(value)
-        .map_err(|error| ServiceError::new(Fault::Caller, "bad_shape", error.to_string()).at("body"))
+    serde_json::from_value(value).map_err(|error| {
+        ServiceError::new(Fault::Caller, "bad_shape", format!("{error}; nothing was changed")).at("body")
+    })
 }

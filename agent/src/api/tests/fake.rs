@@ -104,6 +104,8 @@ impl Service for Fake {
                     root_equal: false,
                     lag_commits: Some(17),
                     last_sync_ms: Some(120),
+                    status: "suspect".into(),
+                    link: Link { state: "connected".into(), ..Link::default() },
                 },
                 Peer {
                     node: NodeId([9; 32]),
@@ -112,8 +114,16 @@ impl Service for Fake {
                     root_equal: false,
                     lag_commits: None,
                     last_sync_ms: None,
+                    status: "dead".into(),
+                    link: Link {
+                        state: "resting".into(),
+                        reason: Some(HOSTILE.into()),
+                        next_try_ms: Some(12_000),
+                        ..Link::default()
+                    },
                 },
             ],
+            unreached: vec![],
             workloads: vec![workload_status("combat"), workload_status("prediction")],
             health: Health { ok: false, reasons: vec!["no bootstrap peer answers: 127.0.0.1:7400".into()] },
         }
@@ -125,16 +135,36 @@ impl Service for Fake {
 
     async fn invite(&self, wanted: InviteWanted) -> Result<Invited, ServiceError> {
         let expires = format!("in {} s", wanted.ttl_s);
-        Ok(Invited { token: "selvedge-join-x".into(), expires, addresses: vec!["127.0.0.1:7412".into()] })
+        let addresses = vec!["127.0.0.1:7412".into()];
+        Ok(Invited { id: "0a".into(), token: "selvedge-join-x".into(), expires, addresses, warning: None })
+    }
+
+    async fn invitations(&self) -> Result<Vec<InvitationEntry>, ServiceError> {
+        Ok(vec![invitation("0a", None), invitation("0b", Some(OTHER))])
+    }
+
+    async fn cancel_invitation(&self, id: &str) -> Result<InvitationEntry, ServiceError> {
+        match id {
+            "0a" => Ok(invitation("0a", None)),
+            _ => Err(ServiceError::not_found("unknown_invitation", "invitation", id).at("id")),
+        }
     }
 
     async fn rotate_authority(&self) -> Result<Rotated, ServiceError> {
         Ok(Rotated { authority: "11111".into() })
     }
 
+    async fn drain(&self, off: bool) -> Result<Drained, ServiceError> {
+        Ok(Drained { draining: !off })
+    }
+
+    async fn leave(&self) -> Result<Leaving, ServiceError> {
+        Ok(Leaving { handed_over: false, reasons: vec!["nobody else is there".to_owned()] })
+    }
+
     async fn revoke(&self, node: &str) -> Result<Revoked, ServiceError> {
         let node = node.parse().map_err(|_| ServiceError::not_found("unknown_node", "member", node).at("node"))?;
-        Ok(Revoked { node, commit: self.made() })
+        Ok(Revoked { node, name: None, commit: self.made() })
     }
 
     fn nodes(&self) -> Vec<Node> {
@@ -156,7 +186,7 @@ impl Service for Fake {
         vec![
             node(NODE, "alpha", NodeState::Alive, Some(0.25)),
             node(OTHER, HOSTILE, NodeState::Suspect, Some(0.9)),
-            node(NodeId([9; 32]), "gamma", NodeState::Dead, None),
+            node(NodeId([9; 32]), "gamma", NodeState::Lost, None),
         ]
     }
 
@@ -169,7 +199,16 @@ impl Service for Fake {
     }
 
     fn convergence(&self) -> Convergence {
-        let peer = ConvergencePeer { node: OTHER, root: None, root_equal: false, lag_commits: None };
+        let peer = ConvergencePeer {
+            node: OTHER,
+            name: HOSTILE.into(),
+            status: "dead".into(),
+            awaited: true,
+            reason: Some("silent".into()),
+            root: None,
+            root_equal: false,
+            lag_commits: None,
+        };
         Convergence { converged: false, root: "ab".repeat(32), peers: vec![peer] }
     }
 
@@ -306,6 +345,11 @@ impl Service for Fake {
             _ => Err(ServiceError::not_found("unknown_workload", "workload", name).at("name")),
         }
     }
+}
+
+fn invitation(id: &str, used_by: Option<NodeId>) -> InvitationEntry {
+    let (name, expires) = (Some("kiosk".to_owned()), "2026-11-21T05:00:00Z".to_owned());
+    InvitationEntry { id: id.into(), name, region: None, expires, used_by, used_by_name: None }
 }
 
 fn workload(name: &str, spec: &Json) -> Workload {

@@ -17,6 +17,7 @@ async fn the_page_tells_the_essentials_without_javascript() {
         "2 of 3",
         "1 of 2 equal",
         "17 commits apart",
+        "resting",
         "912 µs",
         "4.1 ms",
         "not enough memory",

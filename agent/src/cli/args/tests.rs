@@ -15,7 +15,7 @@ fn the_grammar_is_sound() {
 #[test]
 fn what_works_is_in_the_help_and_nothing_else() {
     let names: Vec<_> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    let expect = "demo init invite join run status nodes peers workloads deploy undeploy call explain get put watch converged revoke rotate-authority check-config version";
+    let expect = "demo init invite invitations join run status nodes peers workloads deploy undeploy call explain get put watch converged drain leave revoke rotate-authority check-config version";
     assert_eq!(names.join(" "), expect);
 }
 
@@ -38,6 +38,9 @@ fn good_lines_are_taken() {
     check("init --data-dir d --cluster games --name a --region eu");
     check("invite --ttl 1h --name b --json");
     check("join selvedge-join-x --data-dir d");
+    check("drain");
+    check("drain --off --json");
+    check("leave");
     check("revoke edge-3");
     check("watch gcounter/ki --json");
     check("version --json");

@@ -21,10 +21,10 @@ fn a_bootstrap_address_is_tried_over_quic_then_tcp_then_after_growing_pauses_for
     for round in 0..40 {
         let quic = dialer.due(now);
         assert!(address::is_quic(&quic[0].address), "{round}");
-        assert_eq!(dialer.failed(quic[0].target, now), None);
+        assert_eq!(dialer.failed(quic[0].target, "nobody".to_owned(), now), None);
         let tcp = dialer.due(now);
         assert!(!address::is_quic(&tcp[0].address), "{round}");
-        let pause = dialer.failed(tcp[0].target, now).unwrap();
+        let pause = dialer.failed(tcp[0].target, "nobody".to_owned(), now).unwrap();
         assert!(pause <= BACKOFF_MAX && (pause * 4 > last), "{round}: {pause:?} after {last:?}");
         assert_eq!(dialer.due(now), [], "it rests");
         assert_eq!(dialer.unreached(), ["192.0.2.1:7410"]);
@@ -59,7 +59,7 @@ fn a_member_heard_of_is_dialed_by_name_and_forgotten_on_request() {
     assert_eq!(dials[0].peer, peer_of(node(1)));
     assert_eq!(tally.snapshot().of(NetReason::AddressRefused), 1);
     dialer.learn(node(1), &[], false, &tally, now);
-    assert_eq!(dialer.failed(dials[0].target, now), None);
+    assert_eq!(dialer.failed(dials[0].target, "nobody".to_owned(), now), None);
     assert_eq!(dialer.next_due(), None);
 }
 

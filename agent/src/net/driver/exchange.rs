@@ -1,19 +1,21 @@
-//! Frames go out and come in: questions, hints and their answers.
+//! Questions go out and come in, and so do their answers.
 //!
-//! Owns the way of a frame between the handles, the lanes and the consumer; reads no body. The invariants: each question of
-//! a handle ends exactly once; a frame that the consumer has no room for is dropped (a hint) or answered with "busy" (a
-//! question), and counted.
+//! Owns the way of a question between the handles, the lanes and the consumer; reads no body. The invariants: each question of
+//! a handle ends exactly once; a question that the consumer has no room for is answered with "busy", and counted.
+
+use std::sync::Arc;
 
 use libp2p::PeerId;
 use libp2p::request_response::{OutboundFailure, OutboundRequestId, ResponseChannel};
+use selvedge_sync::id::NodeId;
 use tokio::sync::oneshot;
 
 use super::super::counters::NetReason;
-use super::super::frame::{Answer, Kind, Question, Status};
+use super::super::frame::{Answer, Question, Status};
 use super::super::identity::{node_of, peer_of};
 use super::super::lane::Lane;
-use super::super::{Ask, NetEvent, Reply, RequestError, lock};
-use super::{Driver, Waiter};
+use super::super::{Ask, RequestError, lock};
+use super::{Answering, Driver, Waiter};
 
 impl Driver {
     /// Sends a handle's question, or tells it at once why not.
@@ -27,36 +29,20 @@ impl Driver {
         };
         match (peer, ticket) {
             (Some(peer), Ok(ticket)) => {
-                let question = Question { kind: Kind::Request, body };
+                self.sent(to, body.len());
+                let question = Question::Asked(body);
                 let id = self.swarm.behaviour_mut().lane(lane).send_request(&peer, question);
-                self.waiters.insert((lane, id), Waiter { ticket, answer: Some(answer) });
+                self.waiters.insert((lane, id), Waiter { ticket, answer });
             }
             (_, refused) => {
                 let error = refused.err().unwrap_or(RequestError::NotConnected);
-                if error == RequestError::Saturated {
-                    self.shared.tally.count(NetReason::RequestSaturated);
+                if error == RequestError::Saturated
+                    && let Some(tally) = lock(&self.shared.peers).tally(to)
+                {
+                    tally.count(NetReason::RequestSaturated);
                 }
                 // Who gave up meanwhile needs no word.
                 drop(answer.send(Err(error)));
-            }
-        }
-    }
-
-    /// Sends the hints that wait, as far as their peers have room in flight.
-    pub(super) fn send_hints(&mut self) {
-        loop {
-            let next = lock(&self.shared.peers).next_hint();
-            let Some((ticket, body)) = next else { return };
-            let exchange = self.swarm.behaviour_mut().lane(ticket.lane);
-            match peer_of(ticket.node).filter(|peer| exchange.is_connected(peer)) {
-                Some(peer) => {
-                    let id = exchange.send_request(&peer, Question { kind: Kind::Hint, body });
-                    self.waiters.insert((ticket.lane, id), Waiter { ticket, answer: None });
-                }
-                None => {
-                    self.shared.tally.count(NetReason::HintLost);
-                    lock(&self.shared.peers).finish(ticket);
-                }
             }
         }
     }
@@ -66,17 +52,14 @@ impl Driver {
         let Some(Waiter { ticket, answer }) = self.waiters.remove(&(lane, id)) else { return };
         lock(&self.shared.peers).finish(ticket);
         let outcome = end.map_or_else(|failure| Err(request_error(&failure)), body_of);
-        match (answer, outcome) {
-            // Who gave up meanwhile needs no word.
-            (Some(answer), outcome) => drop(answer.send(outcome)),
-            (None, Ok(_)) => {}
-            (None, Err(RequestError::Busy)) => self.shared.tally.count(NetReason::HintPeerBusy),
-            (None, Err(_)) => self.shared.tally.count(NetReason::HintLost),
+        if let (Ok(body), Some(tally)) = (&outcome, lock(&self.shared.peers).tally(ticket.node)) {
+            tally.received(body.len());
         }
-        self.send_hints();
+        // Who gave up meanwhile needs no word.
+        drop(answer.send(outcome));
     }
 
-    /// Hands a peer's frame to the consumer if there is room for it.
+    /// Hands a peer's question to the consumer if there is room for it.
     pub(super) fn take_question(
         &mut self,
         lane: Lane,
@@ -84,38 +67,53 @@ impl Driver {
         question: Question,
         channel: ResponseChannel<Answer>,
     ) {
-        let known = node_of(peer).filter(|node| self.announced.contains(node));
-        let permit = known.and_then(|node| lock(&self.shared.peers).backlog(node)?.take(question.body.len()));
-        let (Some(from), Some(permit), Ok(room)) = (known, permit, self.events.try_reserve()) else {
-            self.shared.tally.count(match question.kind {
-                Kind::Hint => NetReason::IncomingHintDropped,
-                Kind::Request => NetReason::IncomingRequestBusy,
-            });
+        let from = node_of(peer);
+        let known = from.and_then(|node| {
+            let peers = lock(&self.shared.peers);
+            Some((Arc::clone(peers.desk(node)?), Arc::clone(peers.tally(node)?)))
+        });
+        let (Some(from), Some((desk, tally))) = (from, known) else {
+            self.shared.tally.count(NetReason::IncomingRequestBusy);
             self.respond(lane, channel, Answer::empty(Status::Busy));
             return;
         };
-        let (answer, answered) = match question.kind {
-            Kind::Hint => (None, None),
-            Kind::Request => {
-                let (answer, answered) = oneshot::channel();
-                (Some(answer), Some(answered))
+        let body = match question {
+            Question::Asked(body) => body,
+            Question::Broken(offence) => {
+                self.shared.penalise(from, offence);
+                self.respond(lane, channel, Answer::empty(Status::Unanswered));
+                return;
             }
         };
-        room.send(NetEvent::Message { from, lane, bytes: question.body, reply: Reply { answer, _permit: permit } });
-        match answered {
-            None => self.respond(lane, channel, Answer::empty(Status::Done)),
-            Some(answered) => self.answers.push(Box::pin(async move { (lane, channel, answered.await.ok()) })),
+        tally.received(body.len());
+        let (answer, answered) = oneshot::channel();
+        if !desk.ask(lane, body, answer) {
+            tally.count(NetReason::IncomingRequestBusy);
+            self.respond(lane, channel, Answer::empty(Status::Busy));
+            return;
         }
+        self.answers.push(Box::pin(async move {
+            let body = answered.await.ok();
+            Answering { to: from, lane, channel, body }
+        }));
     }
 
     /// Sends the consumer's answer back.
-    pub(super) fn answer(&mut self, lane: Lane, channel: ResponseChannel<Answer>, body: Option<Vec<u8>>) {
+    pub(super) fn answer(&mut self, answering: Answering) {
+        let Answering { to, lane, channel, body } = answering;
         let answer = match body {
             None => Answer::empty(Status::Unanswered),
             Some(body) if body.len() > lane.frame_bytes_max() => Answer::empty(Status::TooLarge),
             Some(body) => Answer { status: Status::Done, body },
         };
+        self.sent(to, answer.body.len());
         self.respond(lane, channel, answer);
+    }
+
+    fn sent(&self, to: NodeId, bytes: usize) {
+        if let Some(tally) = lock(&self.shared.peers).tally(to) {
+            tally.sent(bytes);
+        }
     }
 
     fn respond(&mut self, lane: Lane, channel: ResponseChannel<Answer>, answer: Answer) {

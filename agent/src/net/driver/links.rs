@@ -3,6 +3,7 @@
 //! Owns the reactions to connections; the back-off is the [`Dialer`](super::Dialer)'s and the table the
 //! [`PeerTable`](super::super::peers::PeerTable)'s. The invariant: the consumer hears of each node by turns `Up` and `Down`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use libp2p::core::ConnectedPoint;
@@ -10,19 +11,25 @@ use libp2p::core::transport::TransportError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionError, ConnectionId, DialError, ListenError};
 use libp2p::{Multiaddr, PeerId, ping};
-use tokio::sync::mpsc::error::TrySendError;
 
+use super::super::channel::Attach;
 use super::super::counters::NetReason;
 use super::super::dialer::Dial;
 use super::super::identity::{node_of, peer_of};
+use super::super::link::LinkEvent;
 use super::super::peers::Link;
-use super::super::{NetEvent, address, lock, transport};
+use super::super::strangers::TooMany;
+use super::super::{address, doorkeeper, lock, transport};
 use super::{Driver, STRANGER_LOG_INTERVAL};
+
+/// The longest account of a failed dial that is kept, in characters.
+const ERROR_CHARS_MAX: usize = 300;
 
 impl Driver {
     /// Starts the dials that are due.
     pub(super) fn dial_due(&mut self) {
-        for dial in self.dialer.due(Instant::now()) {
+        let due = lock(&self.shared.dialer).due(Instant::now());
+        for dial in due {
             let options = self.dial_options(&dial);
             let id = options.connection_id();
             self.dials.insert(id, dial.target);
@@ -30,7 +37,6 @@ impl Driver {
                 self.dial_failed(id, &error);
             }
         }
-        self.publish_unreached();
     }
 
     fn dial_options(&self, dial: &Dial) -> DialOpts {
@@ -60,8 +66,7 @@ impl Driver {
         let Some(target) = self.dials.remove(&id) else { return };
         // The library leaves our own listeners' addresses out, and then has none.
         if matches!(error, DialError::LocalPeerId { .. } | DialError::NoAddresses) {
-            self.dialer.is_own(target);
-            self.publish_unreached();
+            lock(&self.shared.dialer).is_own(target);
             return;
         }
         match error {
@@ -74,18 +79,22 @@ impl Driver {
             | DialError::WrongPeerId { .. }
             | DialError::Transport(_) => self.shared.tally.count(NetReason::DialFailed),
         }
-        let name = self.dialer.name(target).to_owned();
-        match self.dialer.failed(target, Instant::now()) {
+        let mut dialer = lock(&self.shared.dialer);
+        let name = dialer.name(target).to_owned();
+        match dialer.failed(target, causes(error), Instant::now()) {
             Some(pause) => tracing::info!(target_node = name, %error, retry_ms = pause.as_millis(), "not reached"),
             None => tracing::debug!(target_node = name, %error, "an address was not reached"),
         }
-        self.publish_unreached();
     }
 
     /// Somebody's connection failed before it was one.
     pub(super) fn stranger(&mut self, from: &Multiaddr, error: &ListenError) {
         match error {
-            ListenError::Denied { .. } => self.shared.tally.count(NetReason::ConnectionLimit),
+            ListenError::Denied { cause } => self.shared.tally.count(match cause.downcast_ref::<TooMany>() {
+                Some(TooMany::FromThere) => NetReason::StrangerLimit,
+                Some(TooMany::InAll) => NetReason::StrangersBusy,
+                None => NetReason::ConnectionLimit,
+            }),
             // The gate has counted it.
             ListenError::Transport(TransportError::Other(error)) if transport::is_refusal(error) => {}
             ListenError::Transport(_)
@@ -113,62 +122,69 @@ impl Driver {
             self.swarm.close_connection(id);
             return;
         };
-        let link = Link { id, remote: address::split_peer(endpoint.get_remote_address().clone()).0, since: now };
-        let arrival = lock(&self.shared.peers).link_up(node, link);
+        let remote = address::split_peer(endpoint.get_remote_address().clone()).0;
+        if let Some(origin) = doorkeeper::origin(&remote) {
+            lock(&self.shared.strangers).is_member(origin, now);
+        }
+        let life = lock(&self.shared.lives).current(node);
+        let link = Link { id, remote, since: now, life };
+        let transport = link.transport();
+        let (arrival, attach) = {
+            let mut peers = lock(&self.shared.peers);
+            let arrival = peers.link_up(node, link);
+            let (post, desk) = (peers.post(node).map(Arc::clone), peers.desk(node).map(Arc::clone));
+            (arrival, post.zip(desk).map(|(post, desk)| Attach { post, desk }))
+        };
+        if arrival.first {
+            // Before its connection can hand in anything.
+            self.inboxes.each().for_each(|inbox| inbox.up(node));
+        }
+        if let Some(attach) = attach {
+            attach.desk.set_slowed(lock(&self.shared.conduct).is_slowed(node, now));
+            self.swarm.behaviour_mut().channel.attach(*peer, id, attach);
+        }
         for replaced in arrival.replaced {
             self.swarm.close_connection(replaced);
         }
         if let Some(target) = target {
             self.shared.tally.count(NetReason::DialOk);
-            self.dialer.arrived(target, node, now);
+            lock(&self.shared.dialer).arrived(target, node, now);
         }
-        self.dialer.up(node, now);
-        self.publish_unreached();
+        lock(&self.shared.dialer).up(node, now);
         if arrival.first {
-            tracing::info!(%node, remote = %endpoint.get_remote_address(), "connected");
-            self.unsaid.insert(node);
-            self.announce();
+            let remote = endpoint.get_remote_address().to_string();
+            tracing::info!(%node, remote, "connected");
+            self.shared.tell(node, LinkEvent::Up { transport, remote });
         }
     }
 
     pub(super) fn closed(&mut self, peer: &PeerId, id: ConnectionId, cause: Option<ConnectionError>) {
         let Some(node) = node_of(peer) else { return };
-        let Some(lost) = lock(&self.shared.peers).link_down(node, id) else { return };
-        self.shared.tally.count_many(NetReason::HintLost, lost);
+        if !lock(&self.shared.peers).link_down(node, id) {
+            return;
+        }
         let cause = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
         tracing::info!(%node, cause, "disconnected");
-        self.dialer.down(node, Instant::now());
-        self.publish_unreached();
-        self.unsaid.insert(node);
-        self.announce();
+        lock(&self.shared.dialer).down(node, Instant::now());
+        self.inboxes.each().for_each(|inbox| inbox.down(node));
+        self.shared.tell(node, LinkEvent::Down { cause });
     }
 
     pub(super) fn pinged(&mut self, event: &ping::Event) {
         let Some(node) = node_of(&event.peer) else { return };
         match &event.result {
-            Ok(rtt) => lock(&self.shared.peers).measured(node, *rtt),
+            Ok(rtt) => {
+                let is_slowed = lock(&self.shared.conduct).is_slowed(node, Instant::now());
+                let mut peers = lock(&self.shared.peers);
+                peers.measured(node, *rtt);
+                if let Some(desk) = peers.desk(node) {
+                    desk.set_slowed(is_slowed);
+                }
+            }
             Err(error) => {
                 tracing::info!(%node, %error, "a connection answers no pings and is closed");
                 self.swarm.close_connection(event.connection);
             }
-        }
-    }
-
-    /// Tells the consumer of those who came and went, as far as its queue has room. Who came and went again meanwhile is
-    /// not mentioned.
-    pub(super) fn announce(&mut self) {
-        while let Some(node) = self.unsaid.first().copied() {
-            let connected = lock(&self.shared.peers).is_connected(node);
-            if connected != self.announced.contains(&node) {
-                let event = if connected { NetEvent::Up { node } } else { NetEvent::Down { node } };
-                match self.events.try_send(event) {
-                    Ok(()) if connected => drop(self.announced.insert(node)),
-                    Ok(()) => drop(self.announced.remove(&node)),
-                    // The loop waits for room, and notices a consumer that is gone.
-                    Err(TrySendError::Full(_) | TrySendError::Closed(_)) => return,
-                }
-            }
-            self.unsaid.remove(&node);
         }
     }
 
@@ -178,22 +194,42 @@ impl Driver {
         let now = Instant::now();
         for (node, addresses) in learned {
             let connected = lock(&self.shared.peers).is_connected(node);
-            self.dialer.learn(node, &addresses, connected, &self.shared.tally, now);
+            lock(&self.shared.dialer).learn(node, &addresses, connected, &self.shared.tally, now);
         }
-        self.publish_unreached();
     }
 
-    /// Closes the connections of those who are no members any more.
+    /// Closes the connections of those who are no members any more, or broke the rules.
     pub(super) fn expel(&mut self) {
+        let now = Instant::now();
         for node in std::mem::take(&mut *lock(&self.shared.expelled)) {
-            if peer_of(node).is_some_and(|peer| self.swarm.disconnect_peer_id(peer).is_ok()) {
+            let refused = lock(&self.shared.conduct).refused(node, now);
+            if let Some((rest, _)) = refused {
+                lock(&self.shared.dialer).refuse(node, now + rest);
+            }
+            if peer_of(node).is_none_or(|peer| self.swarm.disconnect_peer_id(peer).is_err()) {
+                continue;
+            }
+            if let Some((rest, offence)) = refused {
+                let (offence, refused_s) = (offence.name(), rest.as_secs());
+                tracing::warn!(%node, offence, refused_s, "disconnected: it broke the rules");
+            } else {
                 self.shared.tally.count(NetReason::Expelled);
                 tracing::warn!(%node, "disconnected: it is no member any more");
             }
         }
     }
+}
 
-    fn publish_unreached(&self) {
-        *lock(&self.shared.unreached) = self.dialer.unreached();
+/// An error with what is behind it: the library's own words seldom say what went wrong.
+fn causes(error: &DialError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
     }
+    text.chars().take(ERROR_CHARS_MAX).collect()
 }

@@ -1,0 +1,161 @@
+//! Emptying this agent, and leaving the mesh in good order.
+//!
+//! Owns both intentions; the beacon tells them, placement acts on them. The invariants: draining is durable before it is confirmed;
+//! who leaves says so before it stops, and says what it could not hand over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use selvedge_sync::id::{Dot, Stream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::service::AgentService;
+use crate::members::Status;
+use crate::members::gossip::SharedMembers;
+use crate::service::{Drained, Fault, Leaving, ServiceError};
+use crate::store::Store;
+use crate::view::StateView;
+
+/// The name under which the store keeps that this agent is being emptied.
+pub(super) const DRAINING: &str = "draining";
+
+/// How long leaving waits for others to take over: a workload is fetched and compiled in less.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it looks whether they have.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long the loop of membership may take to say farewell.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the farewell has to reach others, and the answer its caller, before the connections close.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
+/// What the operator wants of this agent. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Departure {
+    members: SharedMembers,
+    view: StateView,
+    store: Store,
+    /// Kept over restarts.
+    draining: Arc<AtomicBool>,
+    leaving: Arc<AtomicBool>,
+    left: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
+
+impl Departure {
+    /// `draining` as the store has it; `stop` ends this agent.
+    pub(super) fn new(
+        members: SharedMembers,
+        view: StateView,
+        store: Store,
+        draining: bool,
+        stop: CancellationToken,
+    ) -> Self {
+        let [draining, leaving, left] = [draining, false, false].map(|flag| Arc::new(AtomicBool::new(flag)));
+        Self { members, view, store, draining, leaving, left, stop }
+    }
+
+    /// Whether nothing new is to be placed here.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire) || self.leaving.load(Ordering::Acquire)
+    }
+
+    /// Whether this agent is none of those any more who are waited for.
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    pub(super) async fn drain(&self, off: bool) -> Result<Drained, ServiceError> {
+        let failed = |reason: String| {
+            let message = format!("this could not be stored, and nothing has changed: {reason}");
+            ServiceError::new(Fault::Unavailable, "not_stored", message)
+        };
+        let value = (!off).then(|| vec![1]);
+        let pending = self.store.set_meta(DRAINING, value).map_err(|error| failed(error.to_string()))?;
+        pending.durable().await.map_err(|error| failed(error.to_string()))?;
+        self.draining.store(!off, Ordering::Release);
+        self.members.announce();
+        Ok(Drained { draining: !off })
+    }
+
+    /// Whether another member has everything that this one has written, durable.
+    fn is_backed_up(&self) -> bool {
+        self.view.read(|replica| {
+            let me = replica.me();
+            let seq = replica.seen().seq(&Stream::global(me));
+            seq == 0 || replica.progress(&Dot { replica: me, seq }).is_some_and(|progress| !progress.seen_by.is_empty())
+        })
+    }
+}
+
+/// Hands over, says farewell, and has the agent stop once this was answered.
+pub(super) async fn leave(service: &AgentService) -> Result<Leaving, ServiceError> {
+    let departure = &service.departure;
+    if departure.leaving.swap(true, Ordering::AcqRel) {
+        return Err(ServiceError::new(Fault::Conflict, "leaving", "this agent is leaving already"));
+    }
+    departure.members.announce();
+    // Whoever asked may hang up; that this agent leaves stands.
+    let task = tokio::spawn(hand_over(service.departure.clone(), Remains::of(service)));
+    task.await.map_err(|_| ServiceError::new(Fault::Internal, "stopped", "the agent stopped meanwhile"))
+}
+
+/// What is to be handed over, seen from the parts that know.
+struct Remains {
+    workloads: crate::workloads::Workloads,
+    members: SharedMembers,
+    view: StateView,
+}
+
+impl Remains {
+    fn of(service: &AgentService) -> Self {
+        let (workloads, members) = (service.workloads.clone(), service.members.clone());
+        Self { workloads, members, view: service.view.clone() }
+    }
+
+    /// What nobody else has, in sentences.
+    fn reasons(&self, departure: &Departure) -> Vec<String> {
+        let me = self.view.read(|replica| replica.me().node);
+        let others = self
+            .members
+            .with(|members| members.each().filter(|(node, status, _)| *node != me && *status == Status::Alive).count());
+        let mut reasons = Vec::new();
+        if others == 0 {
+            reasons.push("no other member is there to take anything over".to_owned());
+        }
+        if !departure.is_backed_up() {
+            reasons.push("no other member has confirmed everything that was written here".to_owned());
+        }
+        let here = self.workloads.here();
+        let running = here.iter().filter(|(_, instance)| instance.runs());
+        reasons.extend(running.map(|(name, _)| format!("`{name}` still runs here")));
+        reasons
+    }
+}
+
+async fn hand_over(departure: Departure, remains: Remains) -> Leaving {
+    let deadline = Instant::now() + HAND_OVER_PATIENCE;
+    let alone = remains.members.with(|members| members.others().is_empty());
+    let reasons = loop {
+        let reasons = remains.reasons(&departure);
+        if reasons.is_empty() || alone || Instant::now() >= deadline {
+            break reasons;
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    departure.left.store(true, Ordering::Release);
+    if tokio::time::timeout(FAREWELL_PATIENCE, departure.members.farewell()).await.is_err() {
+        tracing::warn!("nobody was told that this agent leaves");
+    }
+    tracing::info!(handed_over = reasons.is_empty(), ?reasons, "left");
+    let stop = departure.stop.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(ON_ITS_WAY).await;
+        stop.cancel();
+    });
+    Leaving { handed_over: reasons.is_empty(), reasons }
+}

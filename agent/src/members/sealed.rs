@@ -1,0 +1,80 @@
+//! Records with the signature of the member that they describe, so that whoever passes one on cannot change it.
+//!
+//! Owns the signing and its one preimage. The invariant: nothing of a record is believed before its signature was found to be
+//! of the very node that it names, and the signature of a record is none of anything else.
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use selvedge_sync::codec;
+use serde::{Deserialize, Serialize};
+
+use super::NodeRecord;
+
+/// Longest record, in bytes: round trips to a thousand others and a hundred workloads.
+pub(super) const RECORD_BYTES_MAX: usize = 64 * 1024;
+
+/// What a node's key signs here; it signs other things elsewhere.
+const PURPOSE: &[u8] = b"selvedge node record";
+
+/// A record as its member signed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    #[serde(rename = "b", with = "serde_bytes")]
+    body: Vec<u8>,
+    #[serde(rename = "s", with = "serde_bytes")]
+    signature: [u8; 64],
+}
+
+/// Why a record is not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsound {
+    /// It cannot be read.
+    #[error("a record that cannot be read: {0}")]
+    Malformed(#[from] codec::DecodeError),
+    /// It breaks a bound.
+    #[error("a record that breaks its bounds")]
+    Unbounded,
+    /// Somebody else made it.
+    #[error("a record that the member it names did not sign")]
+    Forged,
+}
+
+impl Sealed {
+    /// Signs what this node says of itself.
+    #[must_use]
+    pub fn seal(record: &NodeRecord, key: &SigningKey) -> Self {
+        let body = codec::encode(record);
+        let signature = key.sign(&preimage(&body)).to_bytes();
+        Self { body, signature }
+    }
+
+    /// What it says, not yet believed: enough to see whether it would be news.
+    ///
+    /// # Errors
+    /// It cannot be read, or breaks a bound.
+    pub fn peek(&self) -> Result<NodeRecord, Unsound> {
+        let record: NodeRecord = codec::decode(&self.body, RECORD_BYTES_MAX)?;
+        if record.is_sane() { Ok(record) } else { Err(Unsound::Unbounded) }
+    }
+
+    /// Whether it was made by the node that `record`, read from it, names.
+    ///
+    /// # Errors
+    /// It was not.
+    pub fn verify(&self, record: &NodeRecord) -> Result<(), Unsound> {
+        let key = VerifyingKey::from_bytes(&record.node.0).map_err(|_| Unsound::Forged)?;
+        let signature = Signature::from_bytes(&self.signature);
+        key.verify_strict(&preimage(&self.body), &signature).map_err(|_| Unsound::Forged)
+    }
+
+    /// How much room it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.body.len() + self.signature.len()
+    }
+}
+
+/// The purpose with its length before it, then the record.
+fn preimage(body: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(PURPOSE.len()).expect("ours and short");
+    [&[length], PURPOSE, body].concat()
+}
