@@ -7,6 +7,7 @@
 mod carry;
 mod handle;
 mod listening;
+mod proofs;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +23,7 @@ pub use self::handle::{DriverError, DriverHandle, DriverStats};
 use self::handle::{Request, Stats};
 pub use self::listening::ListenError;
 use self::listening::Listening;
+pub(crate) use self::proofs::{PROOFS, read_proofs};
 use crate::events::Events;
 use crate::net::{Net, NetEvent, NetEvents, Offence, Reply};
 use crate::store::{Store, StoreEvent, StoreEvents};

@@ -133,6 +133,7 @@ impl Recovered {
             latest: self.latest,
             orphans: Orphans { unconfirmed_after, ..self.orphans },
             objects: self.objects,
+            proofs: Vec::new(),
             log: self.log,
         }
     }

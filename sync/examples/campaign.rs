@@ -1,6 +1,6 @@
 //! A campaign of simulated clusters: many seeds on all cores, or one seed to look at.
 //!
-//! `campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]] [--forks] [--idle]`. Owns the command line and the progress bar; what is
+//! `campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]] [--forks] [--equivocation] [--idle]`. Owns the command line and the progress bar; what is
 //! simulated and checked is `selvedge_sync::sim`'s. Ends with failure when a seed failed, with the command that replays it.
 #![expect(clippy::disallowed_types, reason = "a campaign counts real time; each run within it is pure")]
 #![expect(clippy::disallowed_methods, reason = "the same")]
@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use selvedge_sync::sim::{self, Coverage, Failure, Scenario};
 
-const USAGE: &str = "campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]] [--forks] [--idle]";
+const USAGE: &str =
+    "campaign [--seeds N] [--first N] [--minutes M] [--seed N [--narrate]] [--forks] [--equivocation] [--idle]";
 /// Failing seeds that are told in full; of the others only the number.
 const FAILURES_TOLD: usize = 8;
 
@@ -28,6 +29,7 @@ struct Options {
     narrate: bool,
     idle: bool,
     forks: bool,
+    equivocation: bool,
 }
 
 #[derive(Default)]
@@ -70,6 +72,7 @@ impl Options {
                 "--seed" => options.seed = Some(number()?),
                 "--narrate" => options.narrate = true,
                 "--forks" => options.forks = true,
+                "--equivocation" => options.equivocation = true,
                 "--idle" => options.idle = true,
                 unknown => return Err(format!("unknown option {unknown}")),
             }
@@ -79,7 +82,11 @@ impl Options {
 
     /// What a seed stands for.
     fn scenario(&self, seed: u64) -> Scenario {
-        if self.forks { Scenario::with_forks_from(seed) } else { Scenario::drawn_from(seed) }
+        match (self.equivocation, self.forks) {
+            (true, _) => Scenario::with_equivocation_from(seed),
+            (false, true) => Scenario::with_forks_from(seed),
+            (false, false) => Scenario::drawn_from(seed),
+        }
     }
 }
 
@@ -204,7 +211,12 @@ fn summarise(options: &Options, outcome: &Outcome, took: Duration) -> ExitCode {
         println!("never happened: {}", missing.join(", "));
     }
     for failure in outcome.failures.iter().take(FAILURES_TOLD) {
-        println!("\n{failure}{}", if options.forks { " --forks" } else { "" });
+        let option = match (options.equivocation, options.forks) {
+            (true, _) => " --equivocation",
+            (false, true) => " --forks",
+            (false, false) => "",
+        };
+        println!("\n{failure}{option}");
         if let Some((scenario, failed)) = sim::minimise(failure.seed, &options.scenario(failure.seed)) {
             println!("the simplest scenario that fails with this seed: {scenario:?}\n  with: {}", failed.what);
         }

@@ -3,8 +3,11 @@
 //! Owns their shape and their checks. A commit is encoded once, by its writer, and travels and rests in those bytes; a batch
 //! frames consecutive commits of one stream. The invariant: what [`Commit::decode`] returned can be applied without failing.
 
+mod sealed;
+
 use std::sync::Arc;
 
+pub use sealed::Flaw;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::{self, DecodeError};
@@ -13,6 +16,7 @@ use crate::hlc::Hlc;
 use crate::id::{Dot, Stream};
 use crate::key::Key;
 use crate::limits::{COMMIT_BYTES_MAX, KEYS_PER_COMMIT_MAX, SEQ_MAX};
+use crate::seal::{Hash, Seal};
 
 /// Makes a retried write harmless: a second commit with the same id is answered with the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -49,6 +53,9 @@ pub struct Batch {
     /// The commits, encoded.
     #[serde(rename = "c")]
     pub commits: Vec<CommitBytes>,
+    /// Their writer's seals, in order. What comes from anybody else is believed as far as they reach.
+    #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
+    pub seals: Vec<Seal>,
 }
 
 #[derive(Serialize)]
@@ -93,6 +100,14 @@ impl Commit {
     }
 }
 
+impl Batch {
+    /// A batch without seals.
+    #[must_use]
+    pub const fn new(stream: Stream, first: u64, commits: Vec<CommitBytes>) -> Self {
+        Self { stream, first, commits, seals: Vec::new() }
+    }
+}
+
 impl CommitBytes {
     /// Bytes read from a store or a peer; [`Commit::decode`] says whether they are a commit.
     #[must_use]
@@ -110,6 +125,12 @@ impl CommitBytes {
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// The hash that chains of seals are made of.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        Hash::of(&self.0)
     }
 
     /// Whether there are none.

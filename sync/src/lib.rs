@@ -2,7 +2,7 @@
 //!
 //! No I/O, no clock, no threads, no randomness of its own: time, identity and bytes are arguments, effects are returned as
 //! data. The one door is [`replica::Replica::handle`]. Modules depend downwards only:
-//! `sim` → `replica` → `{state, draft, change, commit, codec, log, broadcast}` → `crdt` → `{id, hlc, key, scalar, causal, limits}`.
+//! `sim` → `replica` → `{state, draft, change, commit, codec, log, broadcast}` → `{crdt, seal}` → `{id, hlc, key, scalar, causal, limits}`.
 
 pub mod broadcast;
 pub mod causal;
@@ -19,6 +19,7 @@ pub mod log;
 pub mod planted;
 pub mod replica;
 pub mod scalar;
+pub mod seal;
 pub mod sim;
 pub mod state;
 pub mod time;

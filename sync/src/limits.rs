@@ -24,6 +24,51 @@ pub const DOTS_PER_ASSIGN_MAX: usize = 1024;
 /// Largest encoded commit, in bytes. It must fit into one page together with its framing.
 pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
 
+/// Most commits that one seal is shown for: a page of small ones then costs its reader a few hundred verifications, some 10 ms.
+pub const SEAL_COMMITS_MAX: usize = 64;
+
+/// Bytes of commits, more than one, that one seal is shown for: a page overflows by no more than this.
+pub const SEAL_BYTES_MAX: usize = 64 * 1024;
+
+/// Newest seals of a stream that are kept apart, so that what is durable can be given although what follows is not yet.
+pub const SEALS_FINE: usize = 8;
+
+/// What a peer may say at once: in digests, whose answer is the smallest. Others cost more, up to 128.
+pub const ALLOWANCE_MAX: u64 = 1_024;
+
+/// What a peer may say in a second: a digest for each commit at a few hundred a second, or a page of a repair every 4 ms.
+pub const ALLOWANCE_PER_SECOND: u64 = 1_024;
+
+/// How long a peer whose repair did not help is not asked for the next, in milliseconds: twice as long after each.
+pub const FUTILE_MS: u64 = 1_000;
+
+/// After so many repairs that did not help, the wait grows no more: it is a minute then.
+pub const FUTILE_STEPS_MAX: u32 = 7;
+
+/// Proofs kept of writers that gave one name to two commits, some 5 KiB each. No cluster has so many that it would keep.
+pub const PROOFS_MAX: usize = 1_024;
+
+/// Proofs kept of one node, of its newest lives: whoever goes on is to be revoked.
+pub const PROOFS_PER_NODE: usize = 8;
+
+/// Proofs that a peer is told when it comes.
+pub const PROOFS_TOLD: usize = 16;
+
+/// How long after a proof was learned it is told again, one peer a second, in milliseconds.
+pub const PROOF_RETOLD_MS: u64 = 60_000;
+
+/// Newest commits of a stream that are compared by hash when vectors are equal and roots are not.
+pub const HEADS_PER_STREAM: u64 = 256;
+
+/// Hashes in one such message: some 70 KiB. The next goes on with the next stream.
+pub const HEADS_HASHES_MAX: usize = 8_192;
+
+/// Differences of which one answer tells what was signed: one proof is enough for a stream.
+pub const WITNESSES_MAX: usize = 16;
+
+/// Seals kept in memory: some 20 MiB. Those of one chain are joined, so only a writer that begins ever new ones gets there.
+pub const SEALS_MAX: usize = 131_072;
+
 /// Bytes of commits or objects that one message carries before the rest goes into the next page.
 pub const PAGE_BYTES: usize = 1024 * 1024;
 

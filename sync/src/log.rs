@@ -1,10 +1,14 @@
 //! The retained log: encoded commits in memory, by stream, from which peers that are behind are served.
 //!
-//! Owns retention in memory; durability is the store's. The invariant: the commits of a stream are consecutive, and end at the
-//! newest that was applied.
+//! Owns retention in memory; durability is the store's. `sealed` keeps what their writers signed, and gives peers only that. The
+//! invariant: the commits of a stream are consecutive, and end at the newest that was applied.
+
+mod sealed;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use self::sealed::Sealed;
+pub use self::sealed::Served;
 use crate::commit::{Batch, CommitBytes};
 use crate::id::Stream;
 use crate::planted::{self, Bug};
@@ -15,12 +19,15 @@ pub struct Log {
     streams: BTreeMap<Stream, Segment>,
     bytes: usize,
     commits: usize,
+    seals: usize,
 }
 
 #[derive(Clone, Debug)]
 struct Segment {
     first: u64,
     commits: VecDeque<CommitBytes>,
+    /// What is sealed of them, in order and apart.
+    seals: VecDeque<Sealed>,
 }
 
 /// What the log holds of a range.
@@ -48,11 +55,13 @@ impl Log {
         }
         self.bytes += commit.len();
         self.commits += 1;
-        let segment = self.streams.entry(stream).or_insert(Segment { first: seq, commits: VecDeque::new() });
+        let empty = || Segment { first: seq, commits: VecDeque::new(), seals: VecDeque::new() };
+        let segment = self.streams.entry(stream).or_insert_with(empty);
         segment.commits.push_back(commit);
     }
 
-    /// The commits of `stream` from `from` to `through`, as many as fit into `budget` bytes but at least one.
+    /// The commits of `stream` from `from` to `through`, as many as fit into `budget` bytes but at least one. Without seals: nobody
+    /// else is given these.
     #[must_use]
     pub fn range(&self, stream: &Stream, from: u64, through: u64, budget: usize) -> Range {
         if from > through {
@@ -60,9 +69,9 @@ impl Log {
         }
         let Some(segment) = self.streams.get(stream).filter(|segment| segment.first <= from && from < segment.next())
         else {
-            return if planted::is(Bug::LogDeniesForgetting) { Range::Nothing } else { Range::Forgotten };
+            return forgotten();
         };
-        let mut batch = Batch { stream: *stream, first: from, commits: Vec::new() };
+        let mut batch = Batch::new(*stream, from, Vec::new());
         let mut bytes = 0;
         let wanted = through.min(segment.next() - 1);
         for commit in (from..=wanted).filter_map(|seq| segment.commit(seq)) {
@@ -72,9 +81,6 @@ impl Log {
             bytes += commit.len();
             batch.commits.push(commit.clone());
         }
-        if planted::is(Bug::LogSkipsCommit) && batch.commits.len() > 1 {
-            batch.commits.remove(1);
-        }
         let whole = from + batch.commits.len() as u64 > through;
         Range::Batch { batch, whole }
     }
@@ -83,10 +89,10 @@ impl Log {
     pub fn forget_while(&mut self, droppable: impl Fn(&Stream, u64, usize) -> bool) {
         for (stream, segment) in &mut self.streams {
             while !segment.commits.is_empty() && droppable(stream, segment.first, segment.commits.len()) {
-                let Some(commit) = segment.commits.pop_front() else { break };
-                segment.first += 1;
+                let Some((commit, unsealed)) = segment.pop_first(stream) else { break };
                 self.bytes -= commit.len();
                 self.commits -= 1;
+                self.seals -= unsealed;
             }
         }
     }
@@ -102,11 +108,11 @@ impl Log {
                 (droppable, all)
             };
             let longest = self.streams.iter_mut().max_by_key(spare);
-            let Some((_, segment)) = longest else { return };
-            let Some(commit) = segment.commits.pop_front() else { return };
-            segment.first += 1;
+            let Some((stream, segment)) = longest else { return };
+            let Some((commit, unsealed)) = segment.pop_first(stream) else { return };
             self.bytes -= commit.len();
             self.commits -= 1;
+            self.seals -= unsealed;
         }
     }
 
@@ -144,6 +150,7 @@ impl Log {
     fn forget_stream(&mut self, stream: &Stream) {
         if let Some(segment) = self.streams.remove(stream) {
             self.commits -= segment.commits.len();
+            self.seals -= segment.seals.len();
             self.bytes -= segment.commits.iter().map(CommitBytes::len).sum::<usize>();
         }
     }
@@ -158,6 +165,28 @@ impl Segment {
         let index = usize::try_from(seq.checked_sub(self.first)?).ok()?;
         self.commits.get(index)
     }
+
+    /// Drops the oldest commit; returns it, and how many seals went with it.
+    fn pop_first(&mut self, stream: &Stream) -> Option<(CommitBytes, usize)> {
+        let commit = self.commits.pop_front()?;
+        let seq = self.first;
+        self.first += 1;
+        match self.seals.front_mut() {
+            Some(sealed) if sealed.seal.through == seq => {
+                self.seals.pop_front();
+                Some((commit, 1))
+            }
+            Some(sealed) if sealed.seal.from == seq => {
+                sealed.seal = sealed.seal.without_first(stream, &commit.hash());
+                Some((commit, 0))
+            }
+            Some(_) | None => Some((commit, 0)),
+        }
+    }
+}
+
+fn forgotten() -> Range {
+    if planted::is(Bug::LogDeniesForgetting) { Range::Nothing } else { Range::Forgotten }
 }
 
 #[cfg(test)]

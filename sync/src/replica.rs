@@ -8,8 +8,10 @@ mod ahead;
 mod anti_entropy;
 mod carried;
 mod compare;
+mod conduct;
 mod durability;
 mod early;
+mod evidence;
 mod giver;
 mod io;
 mod lineage;
@@ -25,10 +27,13 @@ mod spread;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub use ahead::Ahead;
 pub use carried::{Checkpoint, CommitError, Committed, Fresh, Orphans};
 pub use compare::Ask;
+pub use conduct::Offence;
+pub use evidence::Head;
 pub use io::{Counters, Event, Input, Message, Output, RepairEnd, RepairProgress};
 pub use lineage::Tip;
 pub use peers::{PeerView, Progress};
@@ -47,11 +52,13 @@ use crate::limits::{
 };
 use crate::log::Log;
 use crate::planted::{self, Bug};
+use crate::seal::{HashKeys, Keys};
 use crate::state::State;
 use crate::time::Time;
 
 /// What a replica is told once. The defaults are the constants of [`crate::limits`], with their reasons; a simulation makes
-/// them small, so that pages, forgetting and repair happen within seconds.
+/// them small, so that pages, forgetting and repair happen within seconds. By default the keys are a stand-in ([`HashKeys`]) that
+/// an agent must replace.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How far ahead of our clock a commit may be stamped before its stream waits, in milliseconds.
@@ -76,6 +83,8 @@ pub struct Config {
     pub broadcast_seed: u64,
     /// Seeds the tables of keys and members. Nobody who chooses names should know it; nothing that comes out depends on it.
     pub hash_seed: u64,
+    /// Signs our commits for those who get them from others, and verifies theirs.
+    pub keys: Arc<dyn Keys>,
 }
 
 impl Default for Config {
@@ -92,6 +101,7 @@ impl Default for Config {
             straight_members_max: STRAIGHT_MEMBERS_MAX,
             broadcast_seed: 0,
             hash_seed: 0,
+            keys: Arc::new(HashKeys),
         }
     }
 }
@@ -112,6 +122,7 @@ pub struct Replica {
     peers: peers::Peers,
     repair: repair::RepairState,
     early: early::Early,
+    evidence: evidence::Evidence,
     spread: spread::Spread,
     lineage: lineage::Lineage,
     retired: retire::Retired,
@@ -135,6 +146,7 @@ impl Replica {
             peers: peers::Peers::default(),
             repair: repair::RepairState::default(),
             early: early::Early::default(),
+            evidence: evidence::Evidence::default(),
             spread: spread::Spread::of(me.node, &config),
             lineage: lineage::Lineage::default(),
             retired: retire::Retired::default(),
@@ -156,6 +168,7 @@ impl Replica {
             Input::Receive { from, message } => self.handle_message(from, message, now, &mut out),
             Input::PeerUp(node) => {
                 self.handle_peer_up(node, &mut out);
+                self.tell_proofs(node, &mut out);
                 self.tell_tree(Tell::PeerUp(node), now, &mut out);
             }
             Input::PeerDown(node) => {
@@ -192,7 +205,7 @@ impl Replica {
     }
 
     fn handle_message(&mut self, from: NodeId, message: Message, now: Time, out: &mut Vec<Output>) {
-        if !self.trusts(from, &message) {
+        if !self.trusts(from, &message) || !self.affords(from, &message, now, out) {
             return;
         }
         match message {
@@ -209,6 +222,9 @@ impl Replica {
             Message::Recalled { incarnation, known, batch } => {
                 self.handle_recalled(from, (incarnation, known), batch, now, out);
             }
+            Message::Heads { heads } => self.handle_heads(from, &heads, out),
+            Message::Witness { stream, testimony } => self.handle_witness(stream, testimony, now, out),
+            Message::Proof(proof) => self.handle_proof(from, *proof, now, out),
             Message::Forgotten => self.handle_forgotten(from, now, out),
             Message::StateRequest { asks } => self.handle_state_request(from, &asks, out),
             Message::StatePage { seen, ahead, latest, to, last, equal, objects } => {

@@ -11,6 +11,7 @@ mod clocks;
 mod crash;
 mod disk;
 mod elements;
+mod equivocator;
 mod faults;
 mod forks;
 mod idle;
@@ -78,6 +79,8 @@ enum Next {
     Fault,
     /// The next act of a fork that is staged.
     Stage,
+    /// A member tells its stream in two versions.
+    Equivocate,
     Start {
         node: usize,
     },
@@ -251,6 +254,9 @@ impl<'a> Sim<'a> {
         }
         if self.scenario.stages_forks {
             self.schedule(1, Next::Stage);
+        }
+        if self.scenario.equivocates {
+            self.schedule(1, Next::Equivocate);
         }
         Ok(())
     }

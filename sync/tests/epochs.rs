@@ -375,7 +375,7 @@ fn orphans_of(mesh: &Mesh) -> Orphans {
     let mine = Stream::global(mesh.replica(1).me());
     let again = mesh.disks[1].recovery.log.iter().filter(|batch| batch.stream == mine);
     let commits: Vec<_> = again.flat_map(|batch| batch.commits.clone()).collect();
-    Orphans { certain: vec![Batch { stream: old, first: 4, commits }], doubtful: Vec::new(), unconfirmed_after: None }
+    Orphans { certain: vec![Batch::new(old, 4, commits)], doubtful: Vec::new(), unconfirmed_after: None }
 }
 
 #[test]

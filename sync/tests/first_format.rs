@@ -164,7 +164,7 @@ fn names_commits_and_vectors_of_the_first_version_are_read() {
     assert_eq!(read::<ReplicaId>(REPLICA), replica(1));
     assert_eq!(read::<VersionVector>(VECTOR), vector());
     let batches: Vec<Batch> = read(BATCHES);
-    let [Batch { stream, first: 5, commits }] = batches.as_slice() else { panic!("one batch: {batches:?}") };
+    let [Batch { stream, first: 5, commits, .. }] = batches.as_slice() else { panic!("one batch: {batches:?}") };
     assert_eq!(commits[0].as_bytes(), bytes(COMMIT));
     assert_eq!(Commit::decode(*stream, 5, &commits[0]).expect("decodes"), commit());
     let orphans: Orphans = read(ORPHANS);

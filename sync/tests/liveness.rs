@@ -9,6 +9,7 @@ use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
 use selvedge_sync::key::{Key, Kind};
 use selvedge_sync::replica::{Config, Input, Message, Output, Replica};
 use selvedge_sync::scalar::Scalar;
+use selvedge_sync::seal::HashKeys;
 use selvedge_sync::time::Time;
 
 const WALL_MS: u64 = 1_800_000_000_000;
@@ -107,7 +108,8 @@ fn hold_up(pair: &mut Pair, commits: usize, ahead_ms: u64) {
     let commits: Vec<CommitBytes> = (1..=commits as u64).map(commit).collect();
     // Replica 0 has another clock, and finds nothing wrong with them.
     let time = Time { wall_ms: WALL_MS + pair.now_ms + ahead_ms, mono_ms: pair.now_ms };
-    let message = Message::Commits { batches: vec![Batch { stream, first: 1, commits }], more: false, hops: None };
+    let message =
+        Message::Commits { batches: vec![Batch::new(stream, 1, commits).sealed(&HashKeys)], more: false, hops: None };
     for output in pair.replicas[0].handle(Input::Receive { from: NodeId([0; 32]), message }, time) {
         if let Output::Persist { token, .. } = output {
             pair.replicas[0].handle(Input::Persisted { token }, time);
@@ -236,8 +238,7 @@ fn a_repair_that_ended_during_a_checkpoint_is_stored_before_what_follows() {
     let now = pair.time();
     let stream = Stream::global(id(0));
     let next = Commit { stream, seq: 6, hlc: Hlc::from_millis(WALL_MS), request: None, ops: Vec::new() }.encode();
-    let next =
-        Message::Commits { batches: vec![Batch { stream, first: 6, commits: vec![next] }], more: false, hops: None };
+    let next = Message::Commits { batches: vec![Batch::new(stream, 6, vec![next])], more: false, hops: None };
     let next = Input::Receive { from: giver, message: next };
     let persists = |output: &Output| matches!(output, Output::Persist { .. });
     assert!(!pair.replicas[1].handle(next.clone(), now).iter().any(persists), "it would be stored before the repair");

@@ -383,9 +383,11 @@ fn unsound_questions_and_answers_are_refused() {
         Box::new(|_, _, objects| objects.extend([sorted[0].clone(), sorted[0].clone()])),
     ];
     for (index, damage) in damages.iter().enumerate() {
-        let asks = asks(&begin(&mut receiver, &giver, at(0)));
+        // After an answer like these, the next repair from the same giver waits for a while.
+        let now = at(100_000 * (index as u64 + 1));
+        let asks = asks(&begin(&mut receiver, &giver, now));
         let message = Message::StateRequest { asks: asks.clone() };
-        let sent = feed(&mut giver, Input::Receive { from: id(2).node, message }, at(0));
+        let sent = feed(&mut giver, Input::Receive { from: id(2).node, message }, now);
         let Some(Message::StatePage { seen, ahead, to, mut last, mut equal, .. }) = sent.into_iter().next() else {
             panic!("it answers")
         };
@@ -398,13 +400,13 @@ fn unsound_questions_and_answers_are_refused() {
             equal: equal.clone(),
             objects: vec![],
         };
-        feed(&mut receiver, Input::Receive { from: id(1).node, message: stray }, at(0));
+        feed(&mut receiver, Input::Receive { from: id(1).node, message: stray }, now);
         assert!(receiver.repair_progress().is_some(), "what was not asked for now is passed over");
         let mut keys = Vec::new();
         damage(&mut last, &mut equal, &mut keys);
         let objects = keys.into_iter().map(|key| (key, object.clone())).collect();
         let message = Message::StatePage { seen, ahead, latest: Hlc::default(), to, last, equal, objects };
-        let outputs = receiver.handle(Input::Receive { from: id(1).node, message }, at(0));
+        let outputs = receiver.handle(Input::Receive { from: id(1).node, message }, now);
         let why = RepairEnd::Unsound;
         assert!(outputs.contains(&Output::Event(Event::RepairAbandoned { from: id(1).node, why })), "damage {index}");
     }

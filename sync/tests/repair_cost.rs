@@ -79,6 +79,9 @@ fn repair(receiver: &mut Replica, giver: &mut Replica) -> Cost {
                 | Message::Vector { .. }
                 | Message::Recall { .. }
                 | Message::Recalled { .. }
+                | Message::Heads { .. }
+                | Message::Witness { .. }
+                | Message::Proof(_)
                 | Message::Forgotten
                 | Message::Announce(_)
                 | Message::Graft(_)

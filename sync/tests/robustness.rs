@@ -121,7 +121,7 @@ fn vector(stream: Stream, seq: u64) -> VersionVector {
 
 fn batch(stream: Stream, first: u64, commits: usize) -> Message {
     let empty = Commit { stream, seq: 1, hlc: Hlc::from_millis(NOW.wall_ms), request: None, ops: Vec::new() }.encode();
-    Message::Commits { batches: vec![Batch { stream, first, commits: vec![empty; commits] }], more: false, hops: None }
+    Message::Commits { batches: vec![Batch::new(stream, first, vec![empty; commits])], more: false, hops: None }
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn stamps_from_the_far_future_wait_in_commits_and_in_pages() {
     let put = Assign { member: "f".to_owned(), value: Some(Scalar::Int(1)), over: Vec::new() };
     let commit =
         Commit { stream, seq: 1, hlc: far, request: None, ops: vec![(key(Kind::LwwMap, "m"), Op::LwwMap(vec![put]))] };
-    let batch = Batch { stream, first: 1, commits: vec![commit.encode()] };
+    let batch = Batch::new(stream, 1, vec![commit.encode()]);
     let entry = Entry { dot: commit.dot(), value: (far, Scalar::Int(1)) };
     let page = Message::StatePage {
         seen: vector(stream, 1),

@@ -131,3 +131,16 @@ fn an_idle_member_costs_the_same_in_a_mesh_ten_times_as_large() {
         assert!((large / small - 1.0).abs() <= 0.1, "{what}: {small} and {large} per member and second");
     }
 }
+
+/// A member tells its stream in two versions, now to one and then to another: wherever both come together it is proven, in the end all
+/// know, and nobody else is the worse for it.
+#[test]
+fn whoever_tells_two_stories_is_found_out() {
+    let seeds = number("SELVEDGE_SIM_SEEDS").unwrap_or(if cfg!(debug_assertions) { 30 } else { 300 });
+    let first = number("SELVEDGE_SIM_FIRST").unwrap_or(0);
+    let scenario = (Scenario::with_equivocation_from as fn(u64) -> Scenario, " --equivocation");
+    let Outcome { total, failures, .. } = run_all(first..first + seeds, scenario);
+    let shown = failures[..failures.len().min(8)].join("\n");
+    assert!(failures.is_empty(), "{} of {seeds} seeds failed\n{shown}", failures.len());
+    assert!(total.of("equivocations proven") >= seeds, "{total}");
+}

@@ -1,19 +1,22 @@
 //! What is on disk when an agent starts: its key, its store, and the replica that comes out of both.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use selvedge_sync::codec;
 use selvedge_sync::id::NodeId;
 use selvedge_sync::limits::MESSAGE_BYTES_MAX;
-use selvedge_sync::replica::{self, Fresh, Orphans, Replica};
+use selvedge_sync::replica::{self, Fresh, Orphans, Recovery, Replica};
 use tokio::sync::oneshot;
 
 use super::departure::DRAINING;
 use super::identity::{self, NodeKey};
 use super::office::KeptBooks;
 use super::{AgentError, ground};
+use crate::cluster::NodeKeys;
 use crate::config::Config;
+use crate::driver::{self, PROOFS};
 use crate::members::Remembered;
 use crate::members::gossip::REMEMBERED;
 use crate::store::{Recovered, Store, StoreError, StoreEvents};
@@ -57,9 +60,11 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let retire_after_ms = millis(config.state.retire_after);
     let hash_seed = getrandom::u64().map_err(identity::IdentityError::from)?;
     let broadcast_seed = config.cluster.papers.as_ref().map_or(0, |(trust, _)| seed_of(&trust.cluster().0));
-    let engine =
-        replica::Config { max_drift_ms, retire_after_ms, hash_seed, broadcast_seed, ..replica::Config::default() };
-    let replica = Replica::recover(me, engine, recovered.into_recovery(me))?;
+    let keys = Arc::new(NodeKeys::of_seed(&key.seed()));
+    let defaults = replica::Config::default();
+    let engine = replica::Config { max_drift_ms, retire_after_ms, hash_seed, broadcast_seed, keys, ..defaults };
+    let proofs = driver::read_proofs(recovered.meta.remove(PROOFS));
+    let replica = Replica::recover(me, engine, Recovery { proofs, ..recovered.into_recovery(me) })?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
     Ok(Data { key, store, store_events, replica, remembered, office, draining, life })
 }

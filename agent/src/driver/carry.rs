@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::commit::Batch;
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
-use selvedge_sync::replica::{Committed, Event, Fresh, Message, Output};
+use selvedge_sync::replica::{self, Committed, Event, Fresh, Message, Output};
 use tokio::sync::oneshot;
 
 use super::handle::{Answer, Reply};
@@ -114,6 +114,7 @@ impl Backlog {
                     if before.stream == batch.stream && before.first + before.commits.len() as u64 == batch.first =>
                 {
                     before.commits.extend(batch.commits);
+                    before.seals.extend(batch.seals);
                 }
                 Some(_) | None => batches.push(batch),
             }
@@ -149,6 +150,9 @@ impl Driver {
                 Output::Event(event) => {
                     self.hold_against(&event);
                     report(&event);
+                    if matches!(event, Event::Equivocation { .. }) {
+                        self.keep_proofs();
+                    }
                 }
                 Output::Watching { watch, result } => self.listening.began(watch, result, &self.view),
                 Output::Changed { keys, dot, hlc, .. } => self.listening.note(keys, dot, hlc),
@@ -162,10 +166,13 @@ impl Driver {
 
     /// What a member did wrong is held against it; what it only passed on is not.
     fn hold_against(&self, event: &Event) {
-        if let Event::Rejected { from, dot, .. } = event
-            && *from == dot.replica.node
-        {
-            self.net.penalise(*from, Offence::Rejected);
+        match event {
+            Event::Rejected { from, dot, .. } if *from == dot.replica.node => {
+                self.net.penalise(*from, Offence::Rejected);
+            }
+            Event::Equivocation { proof } => self.net.penalise(proof.stream.replica.node, Offence::Equivocation),
+            Event::Offence { peer, what } => self.net.penalise(*peer, offence_of(*what)),
+            _ => {}
         }
     }
 
@@ -183,6 +190,15 @@ impl Driver {
     }
 }
 
+/// What the network calls it.
+const fn offence_of(what: replica::Offence) -> Offence {
+    match what {
+        replica::Offence::Unsealed | replica::Offence::Forged => Offence::Forged,
+        replica::Offence::FalseProof | replica::Offence::Futile | replica::Offence::Unfounded => Offence::Lie,
+        replica::Offence::Flood => Offence::Flood,
+    }
+}
+
 /// Tells the driver of a new incarnation once it is durable, however long the disk takes.
 async fn report_reborn(pending: Pending, driver: DriverHandle, replica: ReplicaId) {
     match pending.durable().await {
@@ -195,6 +211,11 @@ fn report(event: &Event) {
     match event {
         Event::Rejected { from, dot, reason } => {
             tracing::warn!(%from, replica = %dot.replica, seq = dot.seq, reason, "a commit breaks the rules and was not applied");
+        }
+        Event::Offence { peer, what } => tracing::warn!(%peer, ?what, "a member does what no honest one does"),
+        Event::Equivocation { proof } => {
+            let (replica, seq) = (proof.stream.replica, proof.dot().seq);
+            tracing::error!(%replica, seq, "a member gave one name to two commits: a copy of its data runs elsewhere, or it lies; the stream is frozen");
         }
         Event::Held { dot, ahead_ms } => {
             tracing::warn!(replica = %dot.replica, seq = dot.seq, ahead_ms, "a stream waits: its next commit is from the future");

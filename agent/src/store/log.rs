@@ -23,7 +23,7 @@ use self::frame::{Known, Salt};
 use self::name::Shape;
 pub(super) use self::name::{SegmentName, segments};
 use self::page::{PAGE_BYTES, place_of};
-pub(super) use self::scan::{Floors, Found, Rows, scan};
+pub(super) use self::scan::{Floors, Found, Rows, Seals, scan};
 use super::disk::{Disk, LogFile};
 use super::meter::Meter;
 
@@ -148,12 +148,16 @@ impl Log {
     pub(super) fn append_all(&mut self, batches: &[Batch]) -> io::Result<()> {
         let (mut frame, mut bytes): (Vec<Batch>, u64) = (Vec::new(), 0);
         for batch in batches {
+            let mut seals = batch.seals.iter().peekable();
             for (seq, commit) in (batch.first..).zip(&batch.commits) {
                 match frame.last_mut().filter(|last| last.stream == batch.stream) {
                     Some(last) if last.first + last.commits.len() as u64 == seq => last.commits.push(commit.clone()),
                     Some(_) | None => {
-                        frame.push(Batch { stream: batch.stream, first: seq, commits: vec![commit.clone()] });
+                        frame.push(Batch::new(batch.stream, seq, vec![commit.clone()]));
                     }
+                }
+                if let (Some(last), Some(seal)) = (frame.last_mut(), seals.next_if(|seal| seal.through <= seq)) {
+                    last.seals.push(*seal);
                 }
                 bytes += commit.len() as u64;
                 if bytes >= self.folder.segment_bytes {

@@ -99,7 +99,8 @@ fn continue_log(
         found.lost += 1;
     }
     let own = contents.identity.map(|identity| identity.replica);
-    let Runs { log, cuts, mut behind } = runs::continuing(std::mem::take(&mut found.rows), &contents.vector);
+    let Runs { mut log, cuts, mut behind } = runs::continuing(std::mem::take(&mut found.rows), &contents.vector);
+    runs::seal(&mut log, &found.seals);
     for Cut { stream, from, rows } in &cuts {
         tracing::error!(replica = %stream.replica, from, rows, "the log is damaged here and was cut; peers have what is missing");
     }

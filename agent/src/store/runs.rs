@@ -10,7 +10,7 @@ use selvedge_sync::commit::{Batch, CommitBytes};
 use selvedge_sync::id::Stream;
 
 use super::Cut;
-use super::log::Rows;
+use super::log::{Rows, Seals};
 
 /// What was found, stream by stream.
 #[derive(Debug, Default)]
@@ -36,6 +36,15 @@ pub(super) fn continuing(rows: Rows, vector: &VersionVector) -> Runs {
     runs
 }
 
+/// Puts seals to the commits that they are for.
+pub(super) fn seal(batches: &mut [Batch], seals: &Seals) {
+    for batch in batches.iter_mut().filter(|batch| !batch.commits.is_empty()) {
+        let last = batch.first.saturating_add(batch.commits.len() as u64 - 1);
+        let of_stream = seals.get(&batch.stream).into_iter().flat_map(|seals| seals.range(batch.first..=last));
+        batch.seals = of_stream.map(|(_, seal)| *seal).collect();
+    }
+}
+
 /// All that is intact, whatever it continues.
 pub(super) fn intact(rows: Rows) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
@@ -46,7 +55,7 @@ pub(super) fn intact(rows: Rows) -> Vec<Batch> {
                 Some(last) if last.stream == stream && last.first + last.commits.len() as u64 == seq => {
                     last.commits.push(commit);
                 }
-                Some(_) | None => batches.push(Batch { stream, first: seq, commits: vec![commit] }),
+                Some(_) | None => batches.push(Batch::new(stream, seq, vec![commit])),
             }
         }
     }
@@ -68,7 +77,7 @@ struct StreamScan {
 
 impl StreamScan {
     fn over(stream: Stream, checkpoint: u64, rows: BTreeMap<u64, Option<CommitBytes>>) -> Self {
-        let run = Batch { stream, first: 0, commits: Vec::new() };
+        let run = Batch::new(stream, 0, Vec::new());
         let mut scan = Self { checkpoint, run, cut: None, behind: BTreeMap::new() };
         for (seq, commit) in rows {
             scan.row(seq, commit);

@@ -62,7 +62,7 @@ fn commit(node: u8, seq: u64) -> CommitBytes {
 }
 
 fn batch(node: u8, first: u64, count: u64) -> Batch {
-    Batch { stream: stream(node), first, commits: (first..first + count).map(|seq| commit(node, seq)).collect() }
+    Batch::new(stream(node), first, (first..first + count).map(|seq| commit(node, seq)).collect())
 }
 
 fn object(name: &str, total: u64) -> (Key, ObjectState) {

@@ -49,7 +49,7 @@ pub fn commit(bytes: &[u8]) -> bool {
 }
 
 fn batch_of(stream: Stream, commit: CommitBytes) -> Message {
-    Message::Commits { batches: vec![Batch { stream, first: 1, commits: vec![commit] }], more: false, hops: None }
+    Message::Commits { batches: vec![Batch::new(stream, 1, vec![commit])], more: false, hops: None }
 }
 
 /// Consecutive commits of one stream.
@@ -149,7 +149,7 @@ pub fn recovery(bytes: &[u8]) -> bool {
     let Ok((vector, ahead, orphans, objects, log)) = codec::decode::<Parts>(bytes, MESSAGE_BYTES_MAX) else {
         return false;
     };
-    let recovery = Recovery { vector, ahead, latest: Hlc::default(), orphans, objects, log };
+    let recovery = Recovery { vector, ahead, latest: Hlc::default(), orphans, objects, proofs: Vec::new(), log };
     let Ok(mut recovered) = Replica::recover(replica_id(1), small(), recovery) else { return false };
     still_works(&mut recovered);
     receive(&mut recovered, Message::Forgotten);

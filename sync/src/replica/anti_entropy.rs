@@ -5,6 +5,7 @@
 
 use std::ops::Bound::{Excluded, Unbounded};
 
+use super::conduct::Futile;
 use super::{Event, Message, Output, Replica, Tip};
 use crate::broadcast::Event::Made;
 use crate::causal::VersionVector;
@@ -51,6 +52,7 @@ impl Replica {
         if now.mono_ms.saturating_sub(self.peers.turned_ms) >= ANTI_ENTROPY_MS {
             self.peers.turned_ms = now.mono_ms;
             self.send_turn(out);
+            self.retell_proofs(now, out);
         }
     }
 
@@ -118,10 +120,11 @@ impl Replica {
         }
         peer.seen.clone_from(&offered);
         if digest.root == root {
-            peer.synced_ms = Some(now.mono_ms);
+            (peer.synced_ms, peer.futile) = (Some(now.mono_ms), Futile::default());
         } else if exact && digest.exact {
             self.counters.diverged += 1;
             out.push(Output::Event(Event::Diverged { peer: from }));
+            self.send_heads(from, out);
             self.begin_repair(from, now, out);
         }
         self.note_goal(from, offered);
@@ -132,7 +135,7 @@ impl Replica {
         self.check_tip(from, heard.tip, now, out);
         let durable = heard.seen.lowered(heard.behind);
         // What lies beyond the end of a closed stream does not exist for us: neither is it missing here.
-        let seen = self.retired.cap(&heard.seen);
+        let seen = self.evidence.believed(from, self.retired.cap(&heard.seen), &self.seen);
         let missing = self.seen.missing_from(&seen) > 0;
         let peer = self.peers.known.entry(from).or_default();
         peer.heard_ms = Some(now.mono_ms);
@@ -211,7 +214,7 @@ impl Replica {
         }
         let mut batches: Vec<Batch> = Vec::new();
         let mut budget = self.config.page_bytes;
-        let mut more = false;
+        let (mut more, mut frozen) = (false, false);
         // A peer that only says what it has may be ahead of its own words; its own commits it surely has, or will ask for.
         for (stream, through) in streams {
             let mut has = theirs.seq(&stream);
@@ -229,8 +232,10 @@ impl Replica {
                 withheld = true;
                 self.spread.offer_again(to, now);
             }
-            match self.log.range(&stream, has.saturating_add(1), settled, budget) {
+            match self.serve(&stream, (has.saturating_add(1), settled), budget, out) {
                 Range::Nothing => {}
+                // Its logs are worth more to it than what is left of a frozen stream: that comes as state when all else is there.
+                Range::Forgotten if self.evidence.is_frozen(&stream) => frozen = true,
                 Range::Forgotten => {
                     out.push(Output::Send { to, message: Message::Forgotten });
                     return;
@@ -252,6 +257,8 @@ impl Replica {
         }
         if !batches.is_empty() {
             out.push(Output::Send { to, message: Message::Commits { batches, more, hops: None } });
+        } else if frozen {
+            out.push(Output::Send { to, message: Message::Forgotten });
         }
     }
 }

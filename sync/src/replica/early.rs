@@ -12,6 +12,7 @@ use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::id::{NodeId, Stream};
 use crate::limits::{EARLY_BYTES_MAX, EARLY_OVERHEAD_BYTES, GAP_PATIENCE_MS, TREE_PATIENCE_MS};
+use crate::seal::Seal;
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -52,6 +53,12 @@ impl Early {
         Some((way, batch))
     }
 
+    /// Drops what is kept of a stream that is frozen.
+    pub(super) fn drop_stream(&mut self, stream: &Stream) {
+        self.batches.retain(|(of, _), _| of != stream);
+        self.bytes = self.batches.values().map(|(_, batch)| weight(batch)).sum();
+    }
+
     /// Drops what has been seen by another way, and what lies beyond the end of a closed stream: its predecessors never come.
     fn settle(&mut self, seen: &VersionVector, retired: &Retired) {
         let is_new =
@@ -80,5 +87,6 @@ impl Replica {
 
 /// What a batch occupies, so that many small ones are bounded too.
 fn weight(batch: &Batch) -> usize {
-    EARLY_OVERHEAD_BYTES + batch.commits.iter().map(|commit| commit.len() + EARLY_OVERHEAD_BYTES).sum::<usize>()
+    let seals = batch.seals.len() * size_of::<Seal>();
+    EARLY_OVERHEAD_BYTES + seals + batch.commits.iter().map(|commit| commit.len() + EARLY_OVERHEAD_BYTES).sum::<usize>()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, Checkpoint, CommitError, Committed, Fresh, KeyPrefix, Tip, WatchError};
+use super::{Ask, Checkpoint, CommitError, Committed, Fresh, Head, KeyPrefix, Offence, Tip, WatchError};
 use crate::broadcast::{News, Want};
 use crate::causal::VersionVector;
 use crate::change::Change;
@@ -15,6 +15,7 @@ use crate::hlc::Hlc;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::key::Key;
 use crate::limits::{MESSAGE_BYTES_MAX, NEWS_PER_ANNOUNCE, SEQ_MAX};
+use crate::seal::{Proof, Testimony};
 
 /// Something that happened to the replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,6 +212,26 @@ pub enum Message {
     /// What you miss is not in my log any more: ask for state.
     #[serde(rename = "f")]
     Forgotten,
+    /// The newest commits that the sender retains of some streams, by their hashes: our vectors are equal, and our roots are not.
+    #[serde(rename = "h")]
+    Heads {
+        /// Stream by stream.
+        #[serde(rename = "h")]
+        heads: Vec<Head>,
+    },
+    /// What the writer of a stream signed, where the receiver's [`Message::Heads`] said something else.
+    #[serde(rename = "i")]
+    Witness {
+        /// The stream.
+        #[serde(rename = "s")]
+        stream: Stream,
+        /// The seal, and the hashes under it.
+        #[serde(rename = "t")]
+        testimony: Testimony,
+    },
+    /// A writer gave one name to two commits.
+    #[serde(rename = "x")]
+    Proof(Box<Proof>),
     /// Asks how ranges of the sender's state differ from the receiver's.
     #[serde(rename = "q")]
     StateRequest {
@@ -284,6 +305,9 @@ impl Message {
             | Self::Recalled { .. }
             | Self::Forgotten
             | Self::StateRequest { .. }
+            | Self::Heads { .. }
+            | Self::Witness { .. }
+            | Self::Proof(_)
             | Self::Prune
             | Self::Link(_) => {}
         }
@@ -313,6 +337,19 @@ pub enum Event {
         dot: Dot,
         /// What is wrong.
         reason: String,
+    },
+    /// A peer did what no honest one does.
+    Offence {
+        /// Which.
+        peer: NodeId,
+        /// What.
+        what: Offence,
+    },
+    /// A writer gave one name to two commits: that stream is frozen. To be kept for the next start, as one of
+    /// [`Replica::proofs`](super::Replica::proofs).
+    Equivocation {
+        /// What proves it, to anybody.
+        proof: Box<Proof>,
     },
     /// A stream waits, because its next commit is stamped too far in the future.
     Held {
@@ -391,7 +428,7 @@ pub enum RepairEnd {
     Future,
     /// It lost, in a restart, what its first answer showed.
     Regressed,
-    /// It has commits of a closed stream that do not count.
+    /// It has commits of a closed stream that do not count, or of a frozen one of its own.
     Closed,
     /// An answer breaks the rules.
     Unsound,
@@ -423,6 +460,16 @@ pub struct Counters {
     pub gaps: u64,
     /// Commits received that break the rules.
     pub rejected: u64,
+    /// Commits that came from others than their writer, and without its seal.
+    pub unsealed: u64,
+    /// Commits with a seal that is not their writer's.
+    pub forged: u64,
+    /// Commits received of a frozen stream.
+    pub frozen: u64,
+    /// Streams frozen because their writer gave one name to two commits.
+    pub equivocations: u64,
+    /// Messages dropped because their sender sent more than anybody has to.
+    pub throttled: u64,
     /// Times that a stream had to wait for our clock.
     pub held: u64,
     /// Commits not taken because the store cannot write, or has yet to be given the repair that they stand on.

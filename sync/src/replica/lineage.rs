@@ -98,6 +98,8 @@ enum Fence {
 #[derive(Debug)]
 struct Recall {
     peer: NodeId,
+    /// Who began the doubt.
+    claimant: NodeId,
     /// Before this commit, others have the same.
     next: u64,
     /// From this commit on at the latest, others have another.
@@ -208,8 +210,8 @@ impl Replica {
         }
     }
 
-    fn doubt(&mut self, peer: NodeId, known: u64, now: Time, out: &mut Vec<Output>) {
-        if self.lineage.is_fenced() {
+    pub(super) fn doubt(&mut self, peer: NodeId, known: u64, now: Time, out: &mut Vec<Output>) {
+        if self.lineage.is_fenced() || self.is_doubtful(&peer, now) {
             return;
         }
         let own = self.own_stream();
@@ -217,7 +219,8 @@ impl Replica {
         self.lineage.informed = self.peers.known.get(&peer).map(|peer| peer.seen.clone()).unwrap_or_default();
         let Some((next, _)) = self.log.retained(&own) else { return self.conclude(None, now, out) };
         let (asked_ms, begun_ms) = (now.mono_ms, now.mono_ms);
-        self.recall(Recall { peer, next, fork: u64::MAX, asked_ms, begun_ms, vague: BTreeSet::new() }, out);
+        let vague = BTreeSet::new();
+        self.recall(Recall { peer, claimant: peer, next, fork: u64::MAX, asked_ms, begun_ms, vague }, out);
     }
 
     fn recall(&mut self, recall: Recall, out: &mut Vec<Output>) {
@@ -227,11 +230,13 @@ impl Replica {
     }
 
     /// Tells a peer what we have of its stream.
-    pub(super) fn handle_recall(&self, from: NodeId, incarnation: Incarnation, first: u64, out: &mut Vec<Output>) {
+    pub(super) fn handle_recall(&mut self, from: NodeId, incarnation: Incarnation, first: u64, out: &mut Vec<Output>) {
         let stream = Stream { scope: SCOPE, replica: ReplicaId { node: from, incarnation } };
         let known = self.durable().seq(&stream);
         let begin = self.log.retained(&stream).map_or(first, |(retained, _)| first.max(retained));
-        let batch = match self.log.range(&stream, begin, known, self.config.page_bytes) {
+        // Frozen or not: its writer has to know what it wrote.
+        let served = self.log.serve(&stream, (begin, known), self.config.page_bytes, self.config.keys.as_ref());
+        let batch = match served.range {
             Range::Batch { batch, .. } => Some(batch),
             Range::Nothing | Range::Forgotten => None,
         };
@@ -255,10 +260,13 @@ impl Replica {
             return;
         }
         let asked = recall.next;
+        // What we never signed we never wrote, whoever says so.
+        let batch = batch.filter(|batch| batch.verify(self.config.keys.as_ref()).is_ok());
         let sound = |batch: &Batch| batch.stream == own && (asked..=SEQ_MAX).contains(&batch.first);
         let Some(batch) = batch.filter(sound) else {
             // All that it has may be the same, and the doubt not explained: what it has seen is not durable there yet.
-            if known >= asked || asked > last || !recall.vague.is_empty() {
+            let is_frozen = self.evidence.is_frozen(&own);
+            if known >= asked || asked > last || !recall.vague.is_empty() || is_frozen {
                 self.ask_another(now, out);
             }
             return;
@@ -300,6 +308,9 @@ impl Replica {
             (recall.peer, recall.asked_ms) = (*peer, now.mono_ms);
             return self.recall(recall, out);
         }
+        if recall.fork == u64::MAX {
+            self.note_claim(recall.claimant, now, out);
+        }
         let first = recall.next.max(self.unconfirmed()).min(recall.fork);
         let last = self.seen.seq(&self.own_stream());
         self.conclude((first <= last).then_some(first), now, out);
@@ -319,8 +330,13 @@ impl Replica {
         let Some(Fence::Recalling(recall)) = &mut self.lineage.fence else { return };
         let is_there = self.peers.connected.contains(&recall.peer);
         let waited = now.mono_ms.saturating_sub(recall.asked_ms) >= REQUEST_PATIENCE_MS;
-        if recall.vague.is_empty() && !is_there {
+        let silent = now.mono_ms.saturating_sub(recall.begun_ms) >= RECALL_MS_MAX;
+        if recall.vague.is_empty() && (!is_there || silent) {
+            let claimant = recall.claimant;
             self.lineage.fence = None;
+            if silent {
+                self.note_claim(claimant, now, out);
+            }
         } else if recall.vague.is_empty() && waited {
             recall.asked_ms = now.mono_ms;
             let message = Message::Recall { incarnation: self.me.incarnation, from: recall.next };

@@ -89,7 +89,7 @@ impl Replica {
     pub(super) fn append(&mut self, commit: Commit, bytes: CommitBytes, out: &mut Vec<Output>) {
         // Before the commit, or after a crash in between nobody would know that it is in doubt.
         self.say_if_unsaid(out);
-        let batch = Batch { stream: commit.stream, first: commit.seq, commits: vec![bytes.clone()] };
+        let batch = Batch::new(commit.stream, commit.seq, vec![bytes.clone()]);
         self.counters.commits_local += 1;
         self.apply(commit, bytes);
         out.push(self.durability.append(batch));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::conduct::{Allowance, Futile};
 use super::{Output, Replica};
 use crate::causal::VersionVector;
 use crate::crdt::ContentHash;
@@ -45,6 +46,12 @@ pub(super) struct Peer {
     pub(super) served: Option<Stream>,
     /// When it was last sent all that it missed, as far as a page goes, and the digest of what it had then.
     pub(super) answered: Option<(u64, [u8; 16])>,
+    /// What it may still say for now.
+    pub(super) allowance: Allowance,
+    /// Repairs from it that did not help.
+    pub(super) futile: Futile,
+    /// What it said of our stream without showing it.
+    pub(super) unfounded: Futile,
 }
 
 /// What an operator sees of a peer.

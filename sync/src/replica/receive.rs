@@ -20,8 +20,11 @@ impl Replica {
     ) {
         let mut gap = false;
         let before = self.counters.commits_remote;
-        for batch in batches {
+        for mut batch in batches {
             let stream = batch.stream;
+            if !self.admits(way.from, &mut batch, now, out) {
+                continue;
+            }
             gap |= self.take_batch(way, batch, now, out);
             while let Some((way, early)) = self.early.take(stream, self.seen.seq(&stream) + 1) {
                 if self.take_batch(way, early, now, out) {
@@ -40,7 +43,7 @@ impl Replica {
         }
     }
 
-    /// Applies what is next of a batch; returns whether predecessors are missing and there is no room to wait for them.
+    /// Applies what is next of a batch that was admitted; returns whether predecessors are missing and there is no room to wait for them.
     fn take_batch(&mut self, way: Way, batch: Batch, now: Time, out: &mut Vec<Output>) -> bool {
         let (from, hops, stream) = (way.from, way.hops, batch.stream);
         let batch = self.within_epoch(batch);
@@ -83,15 +86,23 @@ impl Replica {
         }
         self.counters.duplicates += next - batch.first;
         let skip = usize::try_from(next - batch.first).unwrap_or(usize::MAX);
-        let mut applied = Batch { stream, first: next, commits: Vec::new() };
-        for (seq, bytes) in (next..).zip(batch.commits.into_iter().skip(skip)) {
-            let Some(commit) = self.accept(from, stream, seq, &bytes, now, out) else {
+        let mut applied = batch;
+        applied.skip(skip);
+        applied.first = next;
+        let mut commits = Vec::with_capacity(applied.commits.len());
+        for (seq, bytes) in (next..).zip(&applied.commits) {
+            let Some(commit) = self.accept(from, stream, seq, bytes, now, out) else {
                 self.spread.refuse(stream, now);
                 break;
             };
-            self.apply(commit, bytes.clone());
-            applied.commits.push(bytes);
+            commits.push(commit);
         }
+        let whole = applied.whole_runs(commits.len());
+        applied.truncate(whole);
+        for (commit, bytes) in commits.into_iter().zip(&applied.commits) {
+            self.apply(commit, bytes.clone());
+        }
+        self.log.attach(&stream, &applied.seals, from != stream.replica.node);
         if !applied.commits.is_empty() {
             self.counters.commits_remote += applied.commits.len() as u64;
             if planted::is(Bug::PassedOn) {
@@ -113,7 +124,7 @@ impl Replica {
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         if batch.commits.len() > room {
             self.counters.closed += (batch.commits.len() - room) as u64;
-            batch.commits.truncate(room);
+            batch.truncate(room);
         }
         batch
     }
@@ -145,7 +156,7 @@ impl Replica {
         Some(commit)
     }
 
-    fn reject(&mut self, from: NodeId, dot: Dot, reason: &str, out: &mut Vec<Output>) {
+    pub(super) fn reject(&mut self, from: NodeId, dot: Dot, reason: &str, out: &mut Vec<Output>) {
         self.counters.rejected += 1;
         out.push(Output::Event(Event::Rejected { from, dot, reason: reason.to_owned() }));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::evidence::Evidence;
 use super::lineage::{Lineage, requests_of};
 use super::{Ahead, Config, Orphans, Replica, durability::Durability};
 use crate::causal::VersionVector;
@@ -12,6 +13,7 @@ use crate::hlc::Hlc;
 use crate::id::{Dot, ReplicaId, Stream};
 use crate::key::Key;
 use crate::planted::{self, Bug};
+use crate::seal::Proof;
 
 /// What the store gave back.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +28,8 @@ pub struct Recovery {
     pub orphans: Orphans,
     /// The objects of the checkpoint.
     pub objects: Vec<(Key, ObjectState)>,
+    /// What proves that writers gave one name to two commits; see [`Replica::proofs`].
+    pub proofs: Vec<Proof>,
     /// The retained log, consecutive within each stream; it may begin before the vector and go on after it.
     pub log: Vec<Batch>,
 }
@@ -91,6 +95,7 @@ impl Replica {
             }
             applied_bytes += replica.replay(batch)?;
         }
+        replica.evidence = Evidence::of(recovery.proofs);
         replica.durability = Durability::starting_from(replica.seen.clone(), applied_bytes, checkpointed);
         replica.lineage = Lineage::with(recovery.orphans, replica.seen.seq(&own), made_again);
         Ok(replica)
@@ -99,6 +104,7 @@ impl Replica {
     /// Takes a batch of the log and tells how many bytes of it the checkpoint lacked.
     fn replay(&mut self, batch: Batch) -> Result<u64, RecoverError> {
         let mut applied_bytes = 0;
+        let (stream, seals) = (batch.stream, batch.seals);
         for (seq, bytes) in (batch.first..).zip(batch.commits) {
             let dot = Dot { replica: batch.stream.replica, seq };
             let commit =
@@ -122,6 +128,7 @@ impl Replica {
             self.log.push(batch.stream, seq, bytes);
             self.log.shrink_to(self.config.log_bytes, (&self.own_stream(), self.lineage.confirmed_through()));
         }
+        self.log.attach(&stream, &seals, false);
         Ok(applied_bytes)
     }
 }

@@ -45,6 +45,8 @@ struct Repair {
     objects: u64,
     /// Answers that ended early and brought nothing.
     empty: u32,
+    /// Whether any answer changed something here.
+    has_helped: bool,
 }
 
 /// What an answer says.
@@ -97,6 +99,9 @@ impl Replica {
             return;
         }
         let from = self.repair.failed.and_then(|failed| self.giver_after(failed)).unwrap_or(from);
+        if self.is_futile(&from, now) {
+            return;
+        }
         self.counters.repairs += 1;
         self.repair.current = Some(Repair {
             from,
@@ -108,6 +113,7 @@ impl Replica {
             answers: 0,
             objects: 0,
             empty: 0,
+            has_helped: false,
         });
         out.push(Output::Event(Event::RepairBegun { from }));
         self.ask_for_state(now, out);
@@ -189,11 +195,13 @@ impl Replica {
         }
         let Some(answer) = page.checked(&repair.plan) else {
             self.counters.rejected += 1;
+            self.note_repair(from, false, now, out);
             self.abandon_repair(RepairEnd::Unsound, out);
             return;
         };
-        if self.retired.is_exceeded_by(&answer.shown) {
-            // It was away and does not know yet that what it has does not count.
+        let of_its_own = self.evidence.believed(from, answer.shown.clone(), &self.seen) != answer.shown;
+        if of_its_own || self.retired.is_exceeded_by(&answer.shown) {
+            // It was away and does not know yet that what it has does not count; or its own stream is frozen.
             self.abandon_repair(RepairEnd::Closed, out);
             return;
         }
@@ -211,11 +219,16 @@ impl Replica {
         repair.answers += 1;
         (repair.asked_ms, repair.advanced_ms, repair.waits) = (now.mono_ms, now.mono_ms, false);
         let target = repair.target.get_or_insert_with(|| answer.seen.clone()).clone();
+        let before = self.root();
         self.take_answer(&mut repair.plan, answer);
+        repair.has_helped |= self.root() != before || !self.seen.includes(&target);
         if planted::is(Bug::VectorTooEarly) {
             self.seen.merge(&target);
         }
         let (is_done, is_idle) = (repair.plan.is_done(), repair.empty > REPAIR_EMPTY_PAGES_MAX);
+        if is_done || is_idle {
+            self.note_repair(from, repair.has_helped, now, out);
+        }
         self.repair.current = Some(repair);
         if is_done {
             self.finish_repair(from, &target, now, out);

@@ -195,9 +195,9 @@ impl Replica {
     }
 
     /// Sends the commits from `first` through `through` to all of these, in as many pages as it takes.
-    fn push(&self, to: &[NodeId], what: (Stream, u64, u64, Option<u8>), out: &mut Vec<Output>) {
+    fn push(&mut self, to: &[NodeId], what: (Stream, u64, u64, Option<u8>), out: &mut Vec<Output>) {
         let (stream, mut first, through, hops) = what;
-        while let Some(batch) = self.page(&stream, first, through, self.config.page_bytes) {
+        while let Some(batch) = self.page(&stream, (first, through), self.config.page_bytes, out) {
             first += batch.commits.len() as u64;
             for to in to {
                 let message = Message::Commits { batches: vec![batch.clone()], more: false, hops };
@@ -206,10 +206,16 @@ impl Replica {
         }
     }
 
-    /// What the log holds of these commits, as far as a page goes; of our own stream, only what is durable.
-    fn page(&self, stream: &Stream, first: u64, through: u64, budget: usize) -> Option<Batch> {
+    /// What may be given of these commits, as far as a page goes; of our own stream, only what is durable.
+    fn page(
+        &mut self,
+        stream: &Stream,
+        (first, through): (u64, u64),
+        budget: usize,
+        out: &mut Vec<Output>,
+    ) -> Option<Batch> {
         let through = if *stream == self.own_stream() { through.min(self.durable().seq(stream)) } else { through };
-        match self.log.range(stream, first, through, budget) {
+        match self.serve(stream, (first, through), budget, out) {
             Range::Batch { batch, .. } => Some(batch),
             Range::Nothing | Range::Forgotten => None,
         }
@@ -244,7 +250,7 @@ impl Replica {
                         self.spread.refused_grafts += 1;
                         continue;
                     };
-                    let Some(batch) = self.page(&stream, first, through, left) else { continue };
+                    let Some(batch) = self.page(&stream, (first, through), left, out) else { continue };
                     let bytes: usize = batch.commits.iter().map(CommitBytes::len).sum();
                     self.spread.given.insert(from, given.saturating_add(bytes));
                     letters.entry(hops).or_default().push(batch);

@@ -77,7 +77,7 @@ impl Ledger {
             Elsewhere::Unknown => {
                 self.withdraw(&before);
                 // From now on it is like a snapshot's: should a crash take its new name from it, it is made again.
-                let batch = Batch { stream: commit.stream, first: before.seq, commits: vec![commit.encode()] };
+                let batch = Batch::new(commit.stream, before.seq, vec![commit.encode()]);
                 self.forks.push(Fork { batch, commit, changes: changes.clone(), durable, again: true });
             }
         }

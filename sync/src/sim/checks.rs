@@ -1,5 +1,6 @@
 //! The invariants, as far as they can be seen from outside a replica.
 
+use super::equivocator;
 use super::ledger::Ledger;
 use super::{Next, Node, Sim};
 use crate::causal::VersionVector;
@@ -7,6 +8,7 @@ use crate::crdt::{Context, ObjectState, Value};
 use crate::id::{Dot, NodeId, ReplicaId, Stream};
 use crate::key::Key;
 use crate::replica::{Checkpoint, Message, Replica};
+use crate::seal::HashKeys;
 use crate::state::State;
 
 /// After how many events the checks that cost the whole state come again, at the least.
@@ -17,8 +19,8 @@ const SAMPLE_BYTES: u64 = 150;
 const SAMPLE_REFERENCE: u64 = 9;
 /// Of how many full samples one compares everything with the reference.
 const SAMPLE_EVERYTHING: u64 = 8;
-/// What a message may weigh beyond a page: the item that overflows it, vectors and framing.
-const MESSAGE_SLACK_BYTES: usize = 16 * 1024;
+/// What a message may weigh beyond a page: the item or the sealed run that overflows it, vectors and framing.
+const MESSAGE_SLACK_BYTES: usize = 32 * 1024;
 
 impl Sim<'_> {
     /// What must hold after every event: cheap checks of what is new always, costly ones of everything now and then.
@@ -99,7 +101,7 @@ impl Sim<'_> {
         if garbage > removed + replica.state().len() {
             return Err(format!("keeps {garbage} things for order only; {removed} puts were ever removed"));
         }
-        if replica.log().commits() > self.ledger.made.len() {
+        if replica.log().commits() > self.ledger.made.len() + equivocator::COMMITS_MAX {
             return Err(format!("keeps {} commits", replica.log().commits()));
         }
         Ok(())
@@ -129,11 +131,14 @@ impl Sim<'_> {
         }
         // What is meant for one of two hosts with one key may come to the other, and begin something there at any time.
         let shared = [to, self.nodes[from].id].iter().any(|id| self.is_shared(id));
-        if self.quiet && !shared && !matches!(message, Message::Digest { .. }) {
+        if self.quiet && !shared && !matches!(message, Message::Digest { .. } | Message::Proof(_)) {
             return Err(format!("node {from} says more than a digest although all are equal: {message:?}"));
         }
         match message {
-            Message::Commits { batches, .. } => batches.iter().try_for_each(|batch| self.ledger.check_sent(batch)),
+            Message::Commits { batches, .. } => batches.iter().try_for_each(|batch| {
+                batch.verify(&HashKeys).map_err(|flaw| format!("node {from} sends {flaw}: {batch:?}"))?;
+                if Self::is_equivocal(&batch.stream) { Ok(()) } else { self.ledger.check_sent(batch) }
+            }),
             Message::Vector { seen, .. } => own_durable(seen),
             Message::Announce(news) => {
                 own_durable(&news.iter().map(|news| (news.stream, news.through)).collect::<VersionVector>())
@@ -146,6 +151,7 @@ impl Sim<'_> {
             Message::Digest { .. } | Message::Forgotten | Message::Recall { .. } | Message::StateRequest { .. } => {
                 Ok(())
             }
+            Message::Heads { .. } | Message::Witness { .. } | Message::Proof(_) => Ok(()),
             Message::Graft(_) | Message::Prune | Message::Link(_) => Ok(()),
         }
     }
@@ -239,6 +245,7 @@ impl Sim<'_> {
         if !self.is_converged() {
             return Err(format!("equality did not last:{}", self.differences()));
         }
+        self.check_proofs()?;
         self.check_expected()?;
         self.coverage.add_to("states compared", self.roots.len() as u64);
         for (index, node) in self.nodes.iter().enumerate() {

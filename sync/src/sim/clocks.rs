@@ -12,6 +12,7 @@ use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::key::{Key, Kind};
 use crate::replica::{Input, Message};
 use crate::scalar::Scalar;
+use crate::seal::HashKeys;
 
 /// The furthest that a clock jumps, in milliseconds, when it stays within what happens on healthy hosts.
 const JUMP_MS: u64 = 3_000;
@@ -50,7 +51,7 @@ impl Sim<'_> {
             Assign { member: "f0".to_owned(), value: Some(Scalar::Text("for ever".to_owned())), over: Vec::new() };
         let hlc = Hlc::from_millis(YEAR_9999_MS);
         let commit = Commit { stream, seq: 1, hlc, request: None, ops: vec![(key, Op::LwwMap(vec![put]))] };
-        let batches = vec![Batch { stream, first: 1, commits: vec![commit.encode()] }];
+        let batches = vec![Batch::new(stream, 1, vec![commit.encode()]).sealed(&HashKeys)];
         self.coverage.count("lies told");
         self.feed(
             to,

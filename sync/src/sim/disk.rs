@@ -12,7 +12,9 @@ use crate::crdt::ObjectState;
 use crate::hlc::Hlc;
 use crate::id::{Incarnation, Stream};
 use crate::key::Key;
+
 use crate::replica::{Ahead, Checkpoint, Fresh, Orphans, Recovery};
+use crate::seal::{Proof, Seal};
 
 /// The most commits that recovery hands over in one batch: a real store reads rows in chunks too.
 const RECOVERED_BATCH_MAX: usize = 7;
@@ -27,6 +29,9 @@ pub(super) struct Image {
     latest: Hlc,
     objects: BTreeMap<Key, Vec<u8>>,
     log: BTreeMap<(Stream, u64), CommitBytes>,
+    /// Seals, by the last commit that they are for.
+    seals: BTreeMap<(Stream, u64), Seal>,
+    pub(super) proofs: Vec<Proof>,
 }
 
 /// Something to write.
@@ -60,8 +65,8 @@ pub(super) struct Disk {
 
 impl Image {
     pub(super) fn blank(incarnation: Incarnation) -> Self {
-        let (vector, ahead, orphans, latest, objects, log) = Default::default();
-        Self { incarnation, vector, ahead, orphans, latest, objects, log }
+        let (vector, ahead, orphans, latest, objects, log, seals, proofs) = Default::default();
+        Self { incarnation, vector, ahead, orphans, latest, objects, log, seals, proofs }
     }
 
     /// The same content on behalf of another incarnation.
@@ -75,6 +80,7 @@ impl Image {
                 for (seq, commit) in (batch.first..).zip(&batch.commits) {
                     self.log.insert((batch.stream, seq), commit.clone());
                 }
+                self.seals.extend(batch.seals.iter().map(|seal| ((batch.stream, seal.through), *seal)));
             }
             Write::Checkpoint { checkpoint, .. } => {
                 self.vector.merge(&checkpoint.vector);
@@ -91,11 +97,13 @@ impl Image {
                 }
                 for (stream, first) in &checkpoint.log_first {
                     self.log.retain(|(of, seq), _| of != stream || seq >= first);
+                    self.seals.retain(|(of, through), _| of != stream || through >= first);
                 }
             }
             Write::Rebirth { incarnation, fresh: None } => self.incarnation = *incarnation,
             Write::Rebirth { incarnation, fresh: Some(fresh) } => {
-                *self = Self { orphans: fresh.orphans.clone(), ..Self::blank(*incarnation) };
+                let proofs = std::mem::take(&mut self.proofs);
+                *self = Self { orphans: fresh.orphans.clone(), proofs, ..Self::blank(*incarnation) };
             }
         }
     }
@@ -112,8 +120,13 @@ impl Image {
                 {
                     last.commits.push(commit.clone());
                 }
-                Some(_) | None => log.push(Batch { stream: *stream, first: *seq, commits: vec![commit.clone()] }),
+                Some(_) | None => log.push(Batch::new(*stream, *seq, vec![commit.clone()])),
             }
+        }
+        for batch in &mut log {
+            let last = batch.first + batch.commits.len() as u64 - 1;
+            let seals = self.seals.range((batch.stream, batch.first)..=(batch.stream, last));
+            batch.seals = seals.map(|(_, seal)| *seal).collect();
         }
         let decode = |(key, bytes): (&Key, &Vec<u8>)| {
             let object = ObjectState::from_row(bytes).map_err(|error| format!("{key}: {error}"))?;
@@ -126,6 +139,7 @@ impl Image {
             orphans: self.orphans.clone(),
             latest: self.latest,
             objects,
+            proofs: self.proofs.clone(),
             log,
         })
     }

@@ -55,6 +55,8 @@ pub struct Scenario {
     pub forks: bool,
     /// Whether one is prepared again and again, so that it happens in most runs.
     pub stages_forks: bool,
+    /// Whether a member gives one name to two commits.
+    pub equivocates: bool,
     /// The longest that a member stays away after the others have dropped it, in milliseconds.
     pub away_ms: u64,
     /// Whether the last lines of the trace are kept as text for whoever reads a failure.
@@ -105,6 +107,7 @@ impl Scenario {
             copies,
             forks: rng.chance(500) && !copies,
             stages_forks: rng.chance(100) && !copies,
+            equivocates: false,
             away_ms: 6_000,
             narrate: false,
         };
@@ -125,6 +128,15 @@ impl Scenario {
         let storm_ms = drawn.storm_ms.max(STAGED_STORM_MS);
         let fault_ms = if drawn.fault_ms == 0 { 0 } else { drawn.fault_ms.max(STAGED_FAULT_MS) };
         Self { joiners: 0, storm_ms, fault_ms, copies: false, forks: true, stages_forks: true, ..drawn }
+    }
+
+    /// A scenario drawn from `seed` in which a member tells its stream in two versions.
+    #[must_use]
+    pub fn with_equivocation_from(seed: u64) -> Self {
+        let drawn = Self::drawn_from(seed);
+        // Nobody closes the stream of a member that nobody counts as one.
+        let config = Config { retire_after_ms: RETIRE_AFTER_MS, ..drawn.config };
+        Self { config, copies: false, forks: false, stages_forks: false, equivocates: true, ..drawn }
     }
 
     /// Whether members that stay away are retired within the run.
@@ -155,6 +167,7 @@ impl Scenario {
             copies: false,
             forks: false,
             stages_forks: false,
+            equivocates: false,
             away_ms: 6_000,
             narrate: false,
         }

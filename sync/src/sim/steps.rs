@@ -40,8 +40,8 @@ impl Sim<'_> {
                 self.note_recalled(to, &message);
                 self.feed(to, Input::Receive { from: self.nodes[from].id, message })
             }
-            Next::Client | Next::Fault | Next::Stage if self.calm => Ok(()),
-            Next::Client | Next::Fault | Next::Stage if self.now_ms < self.idle_until_ms => {
+            Next::Client | Next::Fault | Next::Stage | Next::Equivocate if self.calm => Ok(()),
+            Next::Client | Next::Fault | Next::Stage | Next::Equivocate if self.now_ms < self.idle_until_ms => {
                 self.schedule(self.idle_until_ms - self.now_ms, next);
                 Ok(())
             }
@@ -56,6 +56,7 @@ impl Sim<'_> {
                 self.fault()
             }
             Next::Stage => self.stage_fork(),
+            Next::Equivocate => self.equivocate(),
             Next::Start { node } => self.start(node),
             Next::Cut { pairs } => self.cut(&pairs),
             Next::Mend { pairs } => self.mend(&pairs),
@@ -203,7 +204,14 @@ impl Sim<'_> {
         match event {
             // To a snapshot that writes, equal vectors may well mean different commits.
             Event::Diverged { .. } if self.nodes[index].is_forked() => Ok(()),
+            Event::Equivocation { proof } => {
+                self.coverage.count("equivocations proven");
+                self.nodes[index].disk.image.proofs.push((**proof).clone());
+                let expected = self.scenario.copies || self.scenario.forks || Self::is_equivocal(&proof.stream);
+                if expected { Ok(()) } else { Err(format!("node {index}: {event:?}")) }
+            }
             Event::Rejected { .. }
+            | Event::Offence { .. }
             | Event::Diverged { .. }
             | Event::NotMadeAgain { .. }
             | Event::RepairAbandoned { why: RepairEnd::Unsound, .. } => Err(format!("node {index}: {event:?}")),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::equivocator::EQUIVOCATOR;
 use super::ledger::{Ledger, Sum};
 use crate::causal::VersionVector;
 use crate::crdt::{ContentHash, Value};
@@ -178,7 +179,8 @@ pub(super) fn holds(replica: &Replica, dot: &Dot) -> bool {
 
 /// The commits by which the later vector goes beyond the earlier.
 fn added<'a>(earlier: &'a VersionVector, later: &'a VersionVector) -> impl Iterator<Item = Dot> + 'a {
-    later.iter().flat_map(|(stream, seq)| {
+    let in_ledger = |(stream, _): &(Stream, u64)| stream.replica.node != EQUIVOCATOR;
+    later.iter().filter(in_ledger).flat_map(|(stream, seq)| {
         let Stream { replica, .. } = stream;
         (earlier.seq(&stream) + 1..=seq).map(move |seq| Dot { replica, seq })
     })

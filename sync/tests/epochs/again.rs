@@ -83,7 +83,7 @@ fn who_cannot_tell_is_not_the_last_to_be_asked() {
     let recalled = |batch| Message::Recalled { incarnation: Incarnation(0), known: 5, batch };
     assert_eq!(tell(&mut mesh, 0, recalled(None)), Some(Ok((node(2), 1))));
     let commits = own_log(&mesh, 1);
-    let batch = Batch { stream: own, first: 3, commits: vec![commits[2].clone()] };
+    let batch = Batch::new(own, 3, vec![commits[2].clone()]);
     // All that was remembered is known there: there is nothing to make again.
     assert_eq!(tell(&mut mesh, 2, recalled(Some(batch))), Some(Err(None)));
 }
@@ -102,7 +102,7 @@ fn what_cannot_be_made_again_is_left_out_whole_and_named() {
     let second = own_log(&mesh, 1)[3].clone();
     let stream = Stream::global(mesh.replica(1).me());
     let commits = vec![first, second, CommitBytes::from_bytes(b"torn")];
-    mesh.restart(1, Some(with_orphans(9, vec![Batch { stream, first: 4, commits }])));
+    mesh.restart(1, Some(with_orphans(9, vec![Batch::new(stream, 4, commits)])));
     meet(&mut mesh, &[0, 1, 2]);
     mesh.pass(15_000);
     mesh.check("gcounter/huge", &Value::Counter(i128::from(COUNTER_TOTAL_MAX - 5)));
@@ -124,7 +124,7 @@ fn a_crash_after_more_was_made_again_than_requests_are_remembered_makes_none_twi
     (0..20).for_each(|_| mesh.write(1, "gcounter/kills", Change::Increment(1)));
     let stream = Stream::global(mesh.replica(1).me());
     let commits = own_log(&mesh, 1).split_off(3);
-    mesh.restart(1, Some(with_orphans(9, vec![Batch { stream, first: 4, commits }])));
+    mesh.restart(1, Some(with_orphans(9, vec![Batch::new(stream, 4, commits)])));
     meet(&mut mesh, &[0, 1, 2]);
     let mut before = mesh.disks[1].clone();
     while mesh.replica(1).counters().made_again == 0 {
@@ -148,7 +148,7 @@ fn what_waits_to_be_made_again_is_stored_once() {
     mesh.write(1, "gcounter/kills", Change::Increment(7));
     let stream = Stream::global(mesh.replica(1).me());
     let commits = own_log(&mesh, 1).split_off(3);
-    mesh.restart(1, Some(with_orphans(9, vec![Batch { stream, first: 4, commits }])));
+    mesh.restart(1, Some(with_orphans(9, vec![Batch::new(stream, 4, commits)])));
     mesh.disks[1].orphans_written = 0;
     for _ in 0..100 {
         mesh.write(1, "gcounter/kills", Change::Increment(1));
@@ -169,7 +169,7 @@ fn who_told_of_commits_that_do_not_count_is_not_waited_for() {
     mesh.write(1, "gcounter/kills", Change::Increment(7));
     let stream = Stream::global(mesh.replica(1).me());
     let commits = own_log(&mesh, 1).split_off(1);
-    mesh.restart(1, Some(with_orphans(9, vec![Batch { stream, first: 2, commits }])));
+    mesh.restart(1, Some(with_orphans(9, vec![Batch::new(stream, 2, commits)])));
     mesh.write(2, "gcounter/kills", Change::Increment(5));
     let (seen, root) = (mesh.replica(2).seen().clone(), mesh.replica(2).root());
     let message = Message::Vector { seen, behind: Vec::new(), root, answer: false, tip: None };

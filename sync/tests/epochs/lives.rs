@@ -1,6 +1,7 @@
 //! What a life has to say on disk before it does it, and how long others are asked about it.
 
 use selvedge_sync::replica::Message;
+use selvedge_sync::seal::HashKeys;
 
 use super::again::{meet, own_log, with_orphans};
 use super::*;
@@ -28,7 +29,7 @@ fn orphans_are_struck_off_only_when_they_are_stored_again() {
     (0..5).for_each(|_| mesh.write(1, "gcounter/kills", Change::Increment(1)));
     let stream = Stream::global(mesh.replica(1).me());
     let commits = own_log(&mesh, 1).split_off(3);
-    mesh.restart(1, Some(with_orphans(9, vec![Batch { stream, first: 4, commits }])));
+    mesh.restart(1, Some(with_orphans(9, vec![Batch::new(stream, 4, commits)])));
     meet(&mut mesh, &[0, 1, 2]);
     let (mut disk, mut journal) = (Disk::default(), 0);
     while mesh.replica(1).counters().made_again == 0 {
@@ -131,7 +132,7 @@ fn what_one_peer_has_shown_no_other_takes_back() {
     let shown = |first, commits| Message::Recalled {
         incarnation: Incarnation(0),
         known: 5,
-        batch: Some(Batch { stream: own, first, commits }),
+        batch: Some(Batch::new(own, first, commits).sealed(&HashKeys)),
     };
     // It retains the third alone, which is another commit there.
     tell(&mut mesh, 0, shown(3, vec![commits[1].clone()]));

@@ -130,6 +130,7 @@ impl Mesh {
             Message::Link(_) => "links",
             Message::Recall { .. } | Message::Recalled { .. } => "recalls",
             Message::Forgotten | Message::StateRequest { .. } | Message::StatePage { .. } => "repairs",
+            Message::Heads { .. } | Message::Witness { .. } | Message::Proof(_) => "evidence",
         };
         *self.sent.entry(what).or_default() += 1;
         self.bytes += message.encode().len() as u64;

@@ -41,7 +41,7 @@ fn encoded(seq: u64, rng: &mut Rng) -> CommitBytes {
 }
 
 fn batch(seq: u64, bytes: CommitBytes) -> Batch {
-    Batch { stream: stream(1), first: seq, commits: vec![bytes] }
+    Batch::new(stream(1), seq, vec![bytes])
 }
 
 fn one_writer(dir: &Path) -> Result<Row> {

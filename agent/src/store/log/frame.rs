@@ -9,6 +9,9 @@
 //! commits  for each its length and its bytes; a lone one without its length
 //! ```
 //!
+//! The seals of commits are an entry of their own, of no commits: a version byte and CBOR in their place. They may be lost, for what
+//! is held without them is only not given to others. A release that does not know them takes nothing from such an entry.
+//!
 //! The check, sums and the parts of a stream are little-endian, everything else is a varint: most frames hold one small commit.
 //! The check covers the three numbers of the header, so that whoever looks for a frame among bytes that are none hashes a few of
 //! them at each place, and not as many as whatever lies there seems to say. The sum of the header covers these numbers and the
@@ -19,8 +22,10 @@
 
 use std::collections::BTreeMap;
 
+use selvedge_sync::codec;
 use selvedge_sync::commit::{Batch, CommitBytes};
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Scope, Stream};
+use selvedge_sync::seal::Seal;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use super::frame_two;
@@ -40,6 +45,9 @@ pub(super) const STREAM_BYTES: usize = 44;
 
 /// Stands before a stream that is spelled out; numbers count from 1.
 const NAMED: u64 = 0;
+
+/// The number of commits in an entry that holds seals.
+const SEALS: u64 = 0;
 
 /// Which segment a frame is in, mixed into every sum.
 #[derive(Clone, Copy, Debug)]
@@ -75,21 +83,12 @@ pub(super) fn encode(out: &mut Vec<u8>, salt: Salt, index: u32, batches: &[&Batc
             }
             commits.extend_from_slice(commit.as_bytes());
         }
-        let content = &commits[begun..];
-        let stream = stream_bytes(&batch.stream);
-        if let Some(number) = known.get(&batch.stream) {
-            put_varint(&mut table, *number);
-        } else {
-            let number = known.len() as u64 + 1;
-            known.insert(batch.stream, number);
-            put_varint(&mut table, NAMED);
-            put_varint(&mut table, number);
-            table.extend_from_slice(&stream);
+        put_entry(&mut table, salt, batch, batch.commits.len() as u64, &commits[begun..], known);
+        if !batch.seals.is_empty() {
+            let begun = commits.len();
+            commits.extend_from_slice(&codec::encode(&batch.seals));
+            put_entry(&mut table, salt, batch, SEALS, &commits[begun..], known);
         }
-        put_varint(&mut table, batch.first);
-        put_varint(&mut table, batch.commits.len() as u64);
-        put_varint(&mut table, content.len() as u64);
-        table.extend_from_slice(&entry_sum(salt, &stream, batch.first, content).to_le_bytes());
     }
     let mut rest = Vec::with_capacity(16 + table.len());
     for number in [table.len() as u64, commits.len() as u64, u64::from(index)] {
@@ -100,6 +99,24 @@ pub(super) fn encode(out: &mut Vec<u8>, salt: Salt, index: u32, batches: &[&Batc
     out.extend_from_slice(&hash(&rest, salt));
     out.extend_from_slice(&rest);
     out.extend_from_slice(&commits);
+}
+
+/// Writes an entry about the commits of `batch` into the table.
+fn put_entry(table: &mut Vec<u8>, salt: Salt, batch: &Batch, count: u64, content: &[u8], known: &mut Known) {
+    let stream = stream_bytes(&batch.stream);
+    if let Some(number) = known.get(&batch.stream) {
+        put_varint(table, *number);
+    } else {
+        let number = known.len() as u64 + 1;
+        known.insert(batch.stream, number);
+        put_varint(table, NAMED);
+        put_varint(table, number);
+        table.extend_from_slice(&stream);
+    }
+    put_varint(table, batch.first);
+    put_varint(table, count);
+    put_varint(table, content.len() as u64);
+    table.extend_from_slice(&entry_sum(salt, &stream, batch.first, content).to_le_bytes());
 }
 
 /// The check of a header with these `numbers`.
@@ -257,6 +274,9 @@ impl Entry<'_> {
         if !self.holds_for(stream) {
             return None;
         }
+        if self.is_seals() {
+            return Some(Vec::new());
+        }
         let mut content = self.content;
         if self.count == 1 && self.salt.shape == Shape::Three {
             return Some(vec![CommitBytes::from_bytes(content)]);
@@ -267,6 +287,20 @@ impl Entry<'_> {
             commits.push(CommitBytes::from_bytes(take(&mut content, length)?));
         }
         (commits.len() as u64 == self.count).then_some(commits)
+    }
+
+    /// Whether it holds seals in place of commits.
+    pub(super) fn is_seals(&self) -> bool {
+        self.count == SEALS && self.salt.shape == Shape::Three
+    }
+
+    /// The seals, if the entry holds them, is intact and of `stream`.
+    pub(super) fn seals(&self, stream: &Stream) -> Vec<Seal> {
+        if self.is_seals() && self.holds_for(stream) {
+            codec::decode(self.content, self.content.len()).unwrap_or_default()
+        } else {
+            Vec::new()
+        }
     }
 
     /// Whether the entry is called `name` and can be of `stream`, where what named it cannot be read.

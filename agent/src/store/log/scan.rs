@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use selvedge_sync::commit::CommitBytes;
 use selvedge_sync::id::Stream;
+use selvedge_sync::seal::Seal;
 
 use super::super::disk::Disk;
 use super::frame::{self, Entry, Frame, Name, Salt};
@@ -18,6 +19,9 @@ use super::{Segment, SegmentName};
 
 /// Commits by stream and sequence number; `None` stands for one that is there and damaged.
 pub(in crate::store) type Rows = BTreeMap<Stream, BTreeMap<u64, Option<CommitBytes>>>;
+
+/// Seals by stream and by the last commit that they are for.
+pub(in crate::store) type Seals = BTreeMap<Stream, BTreeMap<u64, Seal>>;
 
 /// What the checkpoint says of the log.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +37,8 @@ pub(in crate::store) struct Floors {
 pub(in crate::store) struct Found {
     /// The commits.
     pub(in crate::store) rows: Rows,
+    /// The seals of commits, those that were given up among them.
+    pub(in crate::store) seals: Seals,
     /// Frames above the checkpoint of which not even is known whose commits they held.
     pub(in crate::store) lost: u64,
     /// The segments, in order, without those that hold nothing.
@@ -147,6 +153,10 @@ impl Scan<'_> {
     fn entry(&mut self, entry: &Entry<'_>, place: u64, segment: &mut Segment, names: &mut Names) {
         let Some(stream) = self.whose(entry, names) else { return self.lose(place..place.saturating_add(1)) };
         self.streams.insert(stream);
+        if entry.is_seals() {
+            let seals = self.found.seals.entry(stream).or_default();
+            return seals.extend(entry.seals(&stream).into_iter().map(|seal| (seal.through, seal)));
+        }
         let commits = entry.commits(&stream);
         let count = commits.as_ref().map_or(entry.count, |commits| commits.len() as u64);
         let last = entry.first.saturating_add(count.saturating_sub(1));

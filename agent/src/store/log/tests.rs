@@ -30,7 +30,7 @@ fn commit(node: u8, seq: u64, length: usize) -> CommitBytes {
 
 fn batch(node: u8, first: u64, count: u64, length: usize) -> Batch {
     let commits = (first..first + count).map(|seq| commit(node, seq, length)).collect();
-    Batch { stream: stream(node), first, commits }
+    Batch::new(stream(node), first, commits)
 }
 
 fn name(shape: Shape, number: u64, first_frame: u64) -> SegmentName {

@@ -34,10 +34,9 @@ fn bytes_and_checkpoints_in_the_queue_are_bounded() {
     let disk = SimDisk::default();
     let (store, mut events, _) = open_sim(&disk);
     disk.become_mood(Mood::Full);
-    let large = |first| Batch {
-        stream: stream(1),
-        first,
-        commits: vec![CommitBytes::from_bytes(&vec![7; QUEUE_BYTES_MAX / 2 + 1])],
+    let large = |first| {
+        let commit = CommitBytes::from_bytes(&vec![7; QUEUE_BYTES_MAX / 2 + 1]);
+        Batch::new(stream(1), first, vec![commit])
     };
     store.append(1, vec![large(1)]).expect("the first fits");
     store.append(2, vec![large(2)]).expect_err("the second does not");

@@ -13,7 +13,7 @@ fn commit_of(bytes: usize, seq: u64) -> CommitBytes {
 }
 
 fn lone(bytes: usize, seq: u64) -> Vec<Batch> {
-    vec![Batch { stream: stream(1), first: seq, commits: vec![commit_of(bytes, seq)] }]
+    vec![Batch::new(stream(1), seq, vec![commit_of(bytes, seq)])]
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -61,7 +61,7 @@ fn run(disk: &SimDisk) -> Told {
 fn large(node: u8, seq: u64) -> Batch {
     let mut bytes = vec![node; 300];
     bytes.extend_from_slice(&seq.to_le_bytes());
-    Batch { stream: stream(node), first: seq, commits: vec![CommitBytes::from_bytes(&bytes)] }
+    Batch::new(stream(node), seq, vec![CommitBytes::from_bytes(&bytes)])
 }
 
 fn check(found: &SimDisk, told: &Told, at: &str) {
