@@ -254,14 +254,17 @@ impl Replica {
     ) {
         let own = self.own_stream();
         let last = self.seen.seq(&own);
+        // What we never signed we never wrote, whoever says so.
+        let batch = batch.filter(|batch| batch.verify(self.config.keys.as_ref()).is_ok());
+        if let Some(batch) = batch.as_ref().filter(|batch| batch.stream == own) {
+            self.note_same(batch);
+        }
         let this_one = |recall: &Recall| recall.peer == from && self.me.incarnation == incarnation;
         let Some(Fence::Recalling(recall)) = &mut self.lineage.fence else { return };
         if !this_one(recall) {
             return;
         }
         let asked = recall.next;
-        // What we never signed we never wrote, whoever says so.
-        let batch = batch.filter(|batch| batch.verify(self.config.keys.as_ref()).is_ok());
         let sound = |batch: &Batch| batch.stream == own && (asked..=SEQ_MAX).contains(&batch.first);
         let Some(batch) = batch.filter(sound) else {
             // All that it has may be the same, and the doubt not explained: what it has seen is not durable there yet.
@@ -296,6 +299,15 @@ impl Replica {
         recall.asked_ms = now.mono_ms;
         let message = Message::Recall { incarnation, from: next };
         out.push(Output::Send { to: from, message });
+    }
+
+    /// What anybody shows of our stream that is the same here is not ours alone, whether it was asked just now or before.
+    fn note_same(&mut self, batch: &Batch) {
+        let same = |(seq, theirs): &(u64, &CommitBytes)| self.log.get(&batch.stream, *seq) == Some(*theirs);
+        let shown = (batch.first..).zip(&batch.commits).take_while(same).last();
+        if let (Some((seq, _)), Some(after)) = (shown, &mut self.lineage.orphans.unconfirmed_after) {
+            *after = (*after).max(seq);
+        }
     }
 
     /// Asks the next peer the same. When none can tell, what nobody has confirmed is ours alone.
