@@ -26,7 +26,10 @@ impl Replica {
                 continue;
             }
             gap |= self.take_batch(way, batch, now, out);
-            while let Some((way, early)) = self.early.take(stream, self.seen.seq(&stream) + 1) {
+            // A run of which one commit has to wait, waits whole; what is here of it already came from somebody else, and waits too.
+            while !self.spread.refuses(&stream)
+                && let Some((way, early)) = self.early.take(stream, self.seen.seq(&stream) + 1)
+            {
                 if self.take_batch(way, early, now, out) {
                     break;
                 }

@@ -88,6 +88,11 @@ impl Spread {
         }
     }
 
+    /// Whether commits of this stream are not asked for at present, because one was not taken.
+    pub(super) fn refuses(&self, stream: &Stream) -> bool {
+        self.refused.contains_key(stream)
+    }
+
     /// How much of what is durable here has been so for long enough: the rest is on its way to everybody.
     pub(super) fn settled(&self, stream: &Stream, durable: u64) -> u64 {
         self.settled.as_ref().map_or(durable, |settled| settled.older.seq(stream).min(durable))
