@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use selvedge_sync::replica::{Input, Message};
+use selvedge_sync::replica::{Input, Message, Output};
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::carry::{Backlog, Waiting};
@@ -45,6 +45,12 @@ const PASS_BYTES_MAX: usize = 256 * 1024;
 /// How often the replica is told that time has passed.
 const TICK: Duration = Duration::from_millis(50);
 
+/// The same while nothing but digests goes back and forth: waking up is most of what an idle agent costs.
+const IDLE_TICK: Duration = Duration::from_millis(250);
+
+/// How long after something happened the short tick goes on: longer than anything that ticks lead to by themselves.
+const BUSY_FOR: Duration = Duration::from_secs(2);
+
 /// How long a stopping agent waits until what it has acknowledged is durable and pushed.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -63,6 +69,9 @@ pub struct Driver {
     waiting: Waiting,
     backlog: Backlog,
     listening: Listening,
+    ticked: Instant,
+    /// When something other than a digest last came or went.
+    busy: Instant,
 }
 
 /// What begins a pass.
@@ -105,15 +114,16 @@ impl Driver {
             waiting,
             backlog,
             listening,
+            ticked: Instant::now(),
+            busy: Instant::now(),
         };
         (driver, handle)
     }
 
     /// Runs until `stop`, then until what was acknowledged is durable, or patience ends.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while !stop.is_cancelled() {
+            let next_tick = self.next_tick();
             tokio::select! {
                 event = self.store_events.next() => match event {
                     Some(event) => self.pass(First::Stored(event)),
@@ -127,7 +137,7 @@ impl Driver {
                     Some(message) => self.pass(First::Heard(message)),
                     None => break,
                 },
-                _ = tick.tick() => self.pass(First::Asked(Request::Tick)),
+                () = tokio::time::sleep_until(next_tick) => self.pass(First::Asked(Request::Tick)),
                 () = stop.cancelled() => {}
             }
         }
@@ -135,6 +145,10 @@ impl Driver {
         if drained.is_err() {
             tracing::warn!(patience_s = DRAIN_PATIENCE.as_secs(), "stopping although not everything is durable");
         }
+    }
+
+    fn next_tick(&self) -> Instant {
+        self.ticked + if self.busy.elapsed() < BUSY_FOR { TICK } else { IDLE_TICK }
     }
 
     async fn drain(&mut self) {
@@ -168,12 +182,16 @@ impl Driver {
             self.take_waiting(&mut inputs, &mut held);
         }
         let now = self.view.now();
+        let asks_something = inputs.iter().any(is_eventful);
         let (outputs, changed, durable) = self.owner.write(|replica| {
             let before = replica.root();
             let outputs: Vec<_> = inputs.into_iter().flat_map(|input| replica.handle(input, now)).collect();
             (outputs, before != replica.root(), replica.durable().clone())
         });
         drop(held);
+        if asks_something || !outputs.iter().all(is_digest) {
+            self.busy = Instant::now();
+        }
         self.stats.passed_ms.store(now.mono_ms, Ordering::Relaxed);
         self.carry_out(outputs);
         self.waiting.answer_durable(&durable);
@@ -240,6 +258,7 @@ impl Driver {
                 inputs.push(Input::Watch { id, prefix });
             }
             Request::Tick => {
+                self.ticked = Instant::now();
                 inputs.extend(self.listening.ended());
                 inputs.push(Input::Tick);
             }
@@ -263,4 +282,13 @@ impl Driver {
             }
         }
     }
+}
+
+/// Whether something may follow from an input that only the next ticks bring about.
+const fn is_eventful(input: &Input) -> bool {
+    !matches!(input, Input::Tick | Input::Members(_) | Input::Receive { message: Message::Digest { .. }, .. })
+}
+
+const fn is_digest(output: &Output) -> bool {
+    matches!(output, Output::Send { message: Message::Digest { .. }, .. })
 }

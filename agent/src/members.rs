@@ -2,7 +2,7 @@
 //!
 //! Owns the table: which record is newest, who is there, whom to forget. Pure: time, records and what failure detection found
 //! ([`detector`]) are arguments; [`gossip`] carries them. The invariants: a record only gives way to a newer one of the same member,
-//! signed by it ([`sealed`]); the table is bounded.
+//! signed by it (`sealed`); the table is bounded.
 
 pub mod detector;
 mod frame;

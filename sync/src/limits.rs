@@ -39,6 +39,14 @@ pub const ALLOWANCE_MAX: u64 = 1_024;
 /// What a peer may say in a second: a digest for each commit at a few hundred a second, or a page of a repair every 4 ms.
 pub const ALLOWANCE_PER_SECOND: u64 = 1_024;
 
+/// Known commits in a batch that cost their sender as much as the batch itself: who is behind and asks two members at once gets
+/// thousands twice.
+pub const KNOWN_PER_COST: u64 = 256;
+
+/// What a peer may say too much, in the same measure, before it is told on again: one that floods at line rate is told on a hundred
+/// times a second.
+pub const FLOOD_STEP: u64 = 256;
+
 /// How long a peer whose repair did not help is not asked for the next, in milliseconds: twice as long after each.
 pub const FUTILE_MS: u64 = 1_000;
 
@@ -104,6 +112,10 @@ pub const ANTI_ENTROPY_MS: u64 = 1_000;
 /// How soon after a change every connected peer is sent a digest, in milliseconds: it makes convergence visible quickly
 /// without a digest per commit.
 pub const DIGEST_AFTER_CHANGE_MS: u64 = 200;
+
+/// Peers that are sent their digest after a change in one tick: fifteen take as long as the pause between two rounds, and a burst
+/// of sixteen members is 64 messages and not 240.
+pub const DIGESTS_PER_TICK: usize = 4;
 
 /// How long an unanswered request for missing commits blocks the next one to the same peer, in milliseconds.
 pub const REQUEST_PATIENCE_MS: u64 = 500;

@@ -93,6 +93,10 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.dropped("commit_duplicate", counters.duplicates);
         metrics.dropped("commit_gap", counters.gaps);
         metrics.dropped("commit_rejected", counters.rejected);
+        metrics.dropped("commit_unsealed", counters.unsealed);
+        metrics.dropped("commit_forged", counters.forged);
+        metrics.dropped("commit_frozen", counters.frozen);
+        metrics.dropped("message_throttled", counters.throttled);
         metrics.dropped("commit_held", counters.held);
         metrics.dropped("commit_deferred", counters.deferred);
         metrics.dropped("commit_closed", counters.closed);

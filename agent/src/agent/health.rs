@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use selvedge_sync::id::NodeId;
+use selvedge_sync::id::{NodeId, Stream};
 
 use super::standing::{Standing, now_s};
 use super::vetting::lifetime;
@@ -121,6 +121,17 @@ impl Health {
                     "local writes wait: this node has lost track of its own past and asks the members for it"
                         .to_owned(),
                 );
+            }
+            // An old stream is frozen for good; what its writer is now is what matters.
+            let present = |stream: &Stream| {
+                replica.seen().of_node(stream.scope, stream.replica.node).next_back().is_none_or(|(now, _)| now == *stream)
+            };
+            for proof in replica.proofs().filter(|proof| present(&proof.stream)) {
+                let node = proof.stream.replica.node;
+                reasons.push(format!(
+                    "{node} gave the number {} to two commits, and what it writes is not taken any more: it lies, or a copy of its data directory runs elsewhere; stop the copy or `selvedge revoke {node}`",
+                    proof.dot().seq
+                ));
             }
             let orphans = replica.orphans();
             let waiting: usize = orphans.certain.iter().chain(&orphans.doubtful).map(|batch| batch.commits.len()).sum();

@@ -150,7 +150,8 @@ impl Driver {
                 Output::Event(event) => {
                     self.hold_against(&event);
                     report(&event);
-                    if matches!(event, Event::Equivocation { .. }) {
+                    if let Event::Equivocation { proof } = &event {
+                        self.listening.fraud(proof.dot());
                         self.keep_proofs();
                     }
                 }

@@ -14,7 +14,7 @@ use selvedge_sync::state::State;
 use tokio::sync::oneshot;
 
 use crate::events::Events;
-use crate::service::{CommitEvent, Event, KeyChange, Known};
+use crate::service::{CommitEvent, Event, FraudEvent, KeyChange, Known};
 use crate::view::StateView;
 
 /// Largest value that an event carries, in bytes of content: facts about a player, not a list of all of them.
@@ -103,6 +103,11 @@ impl Listening {
             Some(last) if (last.dot, last.hlc) == (dot, hlc) => last.keys.extend(keys),
             Some(_) | None => self.untold.push(Untold { keys: keys.into_iter().collect(), dot, hlc }),
         }
+    }
+
+    /// Records that somebody was proven to have given one name to two commits.
+    pub(super) fn fraud(&self, name: Dot) {
+        self.events.record([Event::Fraud(FraudEvent::about(name))]);
     }
 
     /// Records what was noted.

@@ -5,8 +5,8 @@
 //!
 //! - Only a member itself says that it lives, or lives anew: in person, or by a record with its signature
 //!   ([`Detector::attest`]). What others pass on is believed up to there and kept for later beyond it.
-//! - On the word of others nobody is lost who has not had [`REFUTE_MS`] to answer.
-//! - A host that was stalled itself accuses nobody for it: it begins anew, and its clock stands still meanwhile ([`Pace`]).
+//! - On the word of others nobody is lost who has not had `REFUTE_MS` to answer.
+//! - A host that was stalled itself accuses nobody for it: it begins anew, and its clock stands still meanwhile (`Pace`).
 
 mod claims;
 mod pace;

@@ -335,6 +335,8 @@ fn usable(node: NodeId, texts: &[String], tally: &Tally) -> Vec<Multiaddr> {
         }
     }
     tally.count_many(NetReason::AddressLimit, texts.len().saturating_sub(ADDRESSES_PER_MEMBER_MAX));
+    // One handshake instead of three, and no stream waits for a packet of another.
+    addresses.sort_by_key(|address| !address::is_quic(address));
     addresses
 }
 

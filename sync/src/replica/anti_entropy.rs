@@ -12,7 +12,7 @@ use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::crdt::ContentHash;
 use crate::id::{NodeId, Stream};
-use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, REQUEST_PATIENCE_MS};
+use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, DIGESTS_PER_TICK, REQUEST_PATIENCE_MS};
 use crate::log::Range;
 use crate::planted::{self, Bug};
 use crate::time::Time;
@@ -56,18 +56,24 @@ impl Replica {
         }
     }
 
-    /// Sends everybody a digest soon after a change, but not after each. Above the straight limit only neighbours in the tree
-    /// are told, and more rarely: what this costs does not depend on how many members there are.
+    /// Sends everybody a digest soon after a change, but not after each, and a few at a time: when all members tell all others at
+    /// once, what is new waits behind it. Above the straight limit only neighbours in the tree are told, and more rarely: what this
+    /// costs does not depend on how many members there are.
     fn tell_news(&mut self, now: Time, out: &mut Vec<Output>) {
         let root = self.root();
         let pause_ms = if self.spread.is_straight() { DIGEST_AFTER_CHANGE_MS } else { ANTI_ENTROPY_MS };
         let news = |(at, of): (u64, ContentHash)| of != root && now.mono_ms.saturating_sub(at) >= pause_ms;
-        if self.peers.told.is_none_or(news) {
+        if self.peers.untold.is_empty() && self.peers.told.is_none_or(news) {
             self.peers.told = Some((now.mono_ms, root));
-            let connected = || self.peers.connected.iter().copied().collect();
             self.spread.told_all();
-            let told = if self.spread.is_straight() { connected() } else { self.spread.neighbours() };
-            told.into_iter().for_each(|node| self.send_digest(node, out));
+            let neighbours = || self.spread.neighbours().into_iter().collect();
+            self.peers.untold = if self.spread.is_straight() { self.peers.connected.clone() } else { neighbours() };
+        }
+        for _ in 0..DIGESTS_PER_TICK {
+            let Some(node) = self.peers.untold.pop_first() else { break };
+            if self.peers.connected.contains(&node) {
+                self.send_digest(node, out);
+            }
         }
     }
 

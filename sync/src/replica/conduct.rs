@@ -5,7 +5,7 @@
 
 use super::{Event, Message, Output, Replica};
 use crate::id::NodeId;
-use crate::limits::{ALLOWANCE_MAX, ALLOWANCE_PER_SECOND, FUTILE_MS, FUTILE_STEPS_MAX};
+use crate::limits::{ALLOWANCE_MAX, ALLOWANCE_PER_SECOND, FLOOD_STEP, FUTILE_MS, FUTILE_STEPS_MAX, KNOWN_PER_COST};
 use crate::time::Time;
 
 /// What no honest member does.
@@ -31,23 +31,32 @@ pub(super) struct Allowance {
     /// How much of [`ALLOWANCE_MAX`] is used.
     used: u64,
     since_ms: u64,
-    /// Whether its owner was told that it is empty, since it last was not.
-    is_told: bool,
+    /// What was wanted of it when there was not so much, since it was last half full.
+    overdrawn: u64,
 }
 
 impl Allowance {
-    /// Takes `cost`, if there is so much.
+    /// Takes `cost`, if there is so much. Of something that costs nothing there is enough until the bucket is empty.
     fn take(&mut self, cost: u64, now: Time) -> bool {
         let filled = now.mono_ms.saturating_sub(self.since_ms).saturating_mul(ALLOWANCE_PER_SECOND) / 1_000;
         if filled > 0 {
             (self.used, self.since_ms) = (self.used.saturating_sub(filled), now.mono_ms);
         }
-        let is_enough = self.used + cost <= ALLOWANCE_MAX;
+        let is_enough = self.used.saturating_add(cost.max(1)) <= ALLOWANCE_MAX;
         if is_enough {
             self.used += cost;
-            self.is_told &= self.used > ALLOWANCE_MAX / 2;
+            if self.used <= ALLOWANCE_MAX / 2 {
+                self.overdrawn = 0;
+            }
         }
         is_enough
+    }
+
+    /// Notes what there was not enough for; true at first, and then once for each [`FLOOD_STEP`].
+    const fn overdraw(&mut self, cost: u64) -> bool {
+        let before = self.overdrawn;
+        self.overdrawn = before.saturating_add(if cost == 0 { 1 } else { cost });
+        before == 0 || before / FLOOD_STEP < self.overdrawn / FLOOD_STEP
     }
 }
 
@@ -74,8 +83,8 @@ impl Futile {
     }
 }
 
-/// What a message costs whoever gets it, in the smallest answers that there are. Commits are paid for by being taken: they are verified or
-/// known, and whoever forges is told on.
+/// What a message costs whoever gets it, in the smallest answers that there are. Commits are paid for when they turn out to be known
+/// ([`Replica::charge_known`]); new ones are verified, and whoever forges is told on.
 const fn cost_of(message: &Message) -> u64 {
     match message {
         Message::Commits { .. } | Message::StatePage { .. } | Message::Recalled { .. } => 0,
@@ -93,15 +102,26 @@ const fn cost_of(message: &Message) -> u64 {
 impl Replica {
     /// Whether a peer may say this now. What is dropped, its sender asks for again if it has to.
     pub(super) fn affords(&mut self, from: NodeId, message: &Message, now: Time, out: &mut Vec<Output>) -> bool {
+        let cost = cost_of(message);
         let allowance = &mut self.peers.known.entry(from).or_default().allowance;
-        if allowance.take(cost_of(message), now) {
+        if allowance.take(cost, now) {
             return true;
         }
         self.counters.throttled += 1;
-        if !std::mem::replace(&mut allowance.is_told, true) {
+        if allowance.overdraw(cost) {
             out.push(Output::Event(Event::Offence { peer: from, what: Offence::Flood }));
         }
         false
+    }
+
+    /// Counts commits that were known and has a peer pay for them: to find that out is work too, and an honest peer repeats itself rarely.
+    pub(super) fn charge_known(&mut self, from: NodeId, commits: u64, now: Time, out: &mut Vec<Output>) {
+        self.counters.duplicates += commits;
+        let cost = 1 + commits / KNOWN_PER_COST;
+        let allowance = &mut self.peers.known.entry(from).or_default().allowance;
+        if !allowance.take(cost, now) && allowance.overdraw(cost) {
+            out.push(Output::Event(Event::Offence { peer: from, what: Offence::Flood }));
+        }
     }
 
     /// Notes whether a repair from `peer` has helped.

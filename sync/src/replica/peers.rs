@@ -19,8 +19,10 @@ pub(super) struct Peers {
     /// The peer whose turn it was last.
     pub(super) turn: Option<NodeId>,
     pub(super) turned_ms: u64,
-    /// When everybody was last sent a digest, and of which root.
+    /// When telling everybody that something changed last began, and of which root.
     pub(super) told: Option<(u64, ContentHash)>,
+    /// Who has not had its digest yet.
+    pub(super) untold: BTreeSet<NodeId>,
     /// Whether something was acknowledged, or somebody came or went, since we last forgot: an idle replica does not count
     /// its members again and again.
     pub(super) moved: bool,

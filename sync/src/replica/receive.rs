@@ -51,8 +51,7 @@ impl Replica {
         let (from, hops, stream) = (way.from, way.hops, batch.stream);
         let batch = self.within_epoch(batch);
         let count = batch.commits.len() as u64;
-        let next = self.seen.seq(&stream) + 1;
-        let next = if planted::is(Bug::GapsApplied) { next.max(batch.first) } else { next };
+        let next = (self.seen.seq(&stream) + 1).max(if planted::is(Bug::GapsApplied) { batch.first } else { 0 });
         let sound = |end: &u64| batch.first > 0 && *end <= SEQ_MAX && stream.scope == super::SCOPE;
         let Some(end) = batch.first.checked_add(count).filter(sound) else {
             self.reject(
@@ -65,15 +64,17 @@ impl Replica {
         };
         if stream == self.own_stream() {
             // Only ever an echo: what we made is here, and what we forgot is for the vectors to find.
-            self.counters.duplicates += count;
+            self.charge_known(from, count, now, out);
             return false;
         }
         if count == 0 {
             return false;
         }
         if end <= next {
-            self.counters.duplicates += count;
-            if !way.waited {
+            if way.waited {
+                self.counters.duplicates += count;
+            } else {
+                self.charge_known(from, count, now, out);
                 self.tell_tree(Tell::Duplicate { from, stream, through: end - 1, hops }, now, out);
             }
             return false;

@@ -113,7 +113,7 @@ fn pair(ours: &[Vec<f64>], peer: &[Vec<f64>], share: f64) -> Pair {
 fn known(replica: &Replica) -> Vec<u8> {
     let stream = Stream::global(replica.me());
     let commits = (1..=COMMITS).filter_map(|seq| replica.log().get(&stream, seq).cloned()).collect();
-    Message::Commits { batches: vec![Batch { stream, first: 1, commits }], more: false, hops: None }.encode()
+    Message::Commits { batches: vec![Batch::new(stream, 1, commits)], more: false, hops: None }.encode()
 }
 
 /// Works until it is told to end.
