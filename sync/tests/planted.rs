@@ -34,6 +34,8 @@ const DIRECTLY: &[(Bug, &str)] = &[
 /// The invariants, by words of what is said when they do not hold.
 const INVARIANTS: &[(&str, &str)] = &[
     ("after it has seen", "a stamp is later than all that its writer had seen"),
+    ("not the writer's", "what is sent is sealed by its writer"),
+    ("has not sealed", "what is sent is sealed by its writer"),
     ("sent with another meaning", "what is sent is what was made under that name"),
     ("sent before it is durable", "nothing is sent that is not durable at its writer"),
     ("of its own;", "nothing is told of that is not durable at its writer"),
@@ -116,7 +118,7 @@ struct Found {
 fn run(bug: Bug, run: Run) -> Option<Found> {
     let (seed, scenario) = (run.seed, run.scenario());
     let planted = || planted::with(bug, || sim::run(seed, &scenario));
-    let what = match std::panic::catch_unwind(planted) {
+    let what = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(planted)) {
         Ok(result) => result.err()?.what,
         Err(_) => "panicked".to_owned(),
     };
