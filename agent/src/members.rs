@@ -76,6 +76,8 @@ pub struct Twin {
 pub struct Members {
     me: NodeId,
     known: BTreeMap<NodeId, Known>,
+    /// What others were last told of us. Its figures are older than those of our record in `known`.
+    told: Option<NodeRecord>,
     /// Who was put out of the cluster, for ever.
     out: BTreeSet<NodeId>,
     /// Whose key this node has heard two hosts use.
@@ -119,16 +121,19 @@ impl Members {
     pub fn new(me: NodeId, remembered: Vec<Remembered>, now: Time) -> Self {
         let known = remembered.into_iter().filter(|member| member.node != me).take(MEMBERS_MAX);
         let known = known.map(|Remembered { node, addresses }| (node, Known::new(addresses, now))).collect();
-        Self { me, known, out: BTreeSet::new(), twins: BTreeSet::new(), changes: 1 }
+        Self { me, known, told: None, out: BTreeSet::new(), twins: BTreeSet::new(), changes: 1 }
     }
 
-    /// What we say of ourselves, as it is now; `sealed` is what others were last told.
-    pub fn take_own(&mut self, record: NodeRecord, sealed: Option<Sealed>, now: Time) {
+    /// How we are now, and what others are being told of it, if they are.
+    pub fn take_own(&mut self, record: NodeRecord, told: Option<(NodeRecord, Sealed)>, now: Time) {
         let known = self.known.entry(self.me).or_insert_with(|| Known::new(Vec::new(), now));
         known.made_ms = now.mono_ms;
         known.addresses.clone_from(&record.addresses);
         known.record = Some(record);
-        known.sealed = sealed.or_else(|| known.sealed.take());
+        if let Some((told, sealed)) = told {
+            known.sealed = Some(sealed);
+            self.told = Some(told);
+        }
         self.changes += 1;
     }
 
@@ -280,6 +285,14 @@ impl Members {
         Some((now.mono_ms.saturating_sub(known.made_ms), known.sealed.clone()?))
     }
 
+    /// How many others are known of whom nothing has been heard since this agent started, not even that they are lost.
+    #[must_use]
+    pub fn unheard(&self) -> usize {
+        let unheard =
+            |known: &Known| known.status() != Status::Left && (known.record.is_none() || known.standing.is_none());
+        self.known.iter().filter(|(node, known)| **node != self.me && unheard(known)).count()
+    }
+
     /// Where the others are to be found, to be kept.
     #[must_use]
     pub fn remember(&self) -> Vec<Remembered> {
@@ -295,12 +308,17 @@ impl Members {
     }
 
     /// What placement needs to know of everybody. Who is lost or has left is no candidate and does not count as running anything.
+    ///
+    /// Of ourselves it is what others were told, not what was measured since: everybody plans from the same figures. If each had
+    /// newer ones of itself, all could find themselves the best host, or all another.
     #[must_use]
     pub fn mesh(&self, now: Time) -> Mesh {
         let facts = |member: Member| {
             let here = matches!(member.status, Status::Alive | Status::Suspect);
-            let age_ms = if member.node == self.me { 0 } else { member.age_ms };
-            member.record.map(|record| NodeFacts { healthy: here && record.healthy, age_ms, ..record.facts() })
+            let is_me = member.node == self.me;
+            let age_ms = if is_me { 0 } else { member.age_ms };
+            let record = if is_me { self.told.clone() } else { member.record };
+            record.map(|record| NodeFacts { healthy: here && record.healthy, age_ms, ..record.facts() })
         };
         self.all(now).into_iter().filter_map(facts).collect()
     }

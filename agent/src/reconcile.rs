@@ -27,6 +27,9 @@ pub const BACKOFF_MIN_MS: u64 = 1_000;
 /// Longest wait between attempts, in milliseconds. An attempt costs a compilation, and a cause outside (an artefact that
 /// nobody has) may go away at any time, so attempts never end.
 pub const BACKOFF_MAX_MS: u64 = 300_000;
+/// How long this host waits after its start for those whom it knows of, in milliseconds, before it starts what they may be
+/// running. Members that live are heard within a second or two of a start; one that died meanwhile must not keep us for longer.
+pub const HEARING_MS: u64 = 5_000;
 /// How long an instance must have been ready for its failures to be forgotten, in milliseconds.
 pub const HEALTHY_AFTER_MS: u64 = 60_000;
 
@@ -60,6 +63,13 @@ pub enum Waiting {
         /// By how much this host's score is better.
         gain: f64,
         /// Milliseconds still to lead.
+        remaining_ms: u64,
+    },
+    /// Not everybody has been heard since this agent started, and whoever has not may run it.
+    Hearing {
+        /// Members who have not been heard.
+        unheard: usize,
+        /// Milliseconds until that no longer counts.
         remaining_ms: u64,
     },
     /// It failed here and will be tried again.
@@ -118,12 +128,16 @@ pub struct Inputs<'a> {
     pub here: &'a BTreeMap<WorkloadName, Instance>,
     /// The other hosts, for which of the chosen are ready.
     pub mesh: &'a Mesh,
+    /// Members that are known of and have not been heard since this agent started: `mesh` lacks what they run.
+    pub unheard: usize,
 }
 
 /// Decides for one host, again and again.
 #[derive(Clone, Debug, Default)]
 pub struct Reconciler {
     timing: Timing,
+    /// When the first decision was asked for.
+    began_ms: Option<u64>,
     /// Only for workloads that are planned or here, which bounds it by what those hold.
     memories: BTreeMap<WorkloadName, Memory>,
     waiting: BTreeMap<WorkloadName, Waiting>,
@@ -156,6 +170,7 @@ impl Reconciler {
         let known: BTreeSet<&WorkloadName> = inputs.plan.keys().chain(inputs.here.keys()).collect();
         self.memories.retain(|workload, _| known.contains(workload));
         self.waiting.clear();
+        let hearing_ms = remaining(&mut self.began_ms, HEARING_MS, now_ms);
         let mut steps = Vec::new();
         for workload in known {
             let memory = self.memories.entry(workload.clone()).or_default();
@@ -176,6 +191,10 @@ impl Reconciler {
             };
             match verdict {
                 Verdict::Content => {}
+                Verdict::Start if inputs.unheard > 0 && hearing_ms > 0 => {
+                    let why = Waiting::Hearing { unheard: inputs.unheard, remaining_ms: hearing_ms };
+                    self.waiting.insert(workload.clone(), why);
+                }
                 Verdict::Start => {
                     memory.failures.attempt();
                     steps.push(Step::Start { workload: workload.clone(), digest: explanation.artifact });

@@ -139,11 +139,11 @@ impl Workloads {
 
     fn reconcile(&self, reconciler: &mut Reconciler, started: &mpsc::Sender<Started>) {
         let now = self.parts.view.now();
-        let mesh = self.parts.members.with(|members| members.mesh(now));
+        let (mesh, unheard) = self.parts.members.with(|members| (members.mesh(now), members.unheard()));
         let specs = self.specs();
         let plan = crate::placement::plan(&specs, &mesh, &self.parts.policy);
         let here = self.here();
-        let inputs = Inputs { me: self.parts.me, plan: &plan, here: &here, mesh: &mesh };
+        let inputs = Inputs { me: self.parts.me, plan: &plan, here: &here, mesh: &mesh, unheard };
         for step in reconciler.decide(&inputs, now.mono_ms) {
             match step {
                 Step::Start { workload, .. } => {

@@ -264,12 +264,14 @@ impl Gossip {
             members.found_twins(twins);
             members.others().len()
         });
-        let told = course.announcer.decide(&own, members, now.mono_ms);
-        let sealed = told.as_ref().map(|record| Sealed::seal(record, &self.key));
+        let told = course.announcer.decide(&own, members, now.mono_ms).map(|record| {
+            let sealed = Sealed::seal(&record, &self.key);
+            (record, sealed)
+        });
         let own = NodeRecord { beat: course.announcer.beat(), ..own };
         let left = own.left;
-        self.members.with(|members| members.take_own(own, sealed.clone(), now));
-        if let Some(sealed) = sealed {
+        self.members.with(|members| members.take_own(own, told.clone(), now));
+        if let Some((_, sealed)) = told {
             course.exchange.tell_of_us(sealed);
         }
         if left && !course.has_left {

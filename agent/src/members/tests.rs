@@ -183,3 +183,62 @@ fn who_was_put_out_is_gone_and_stays_gone() {
     members.take_own(record(ME, 1, 1), None, now);
     assert!(members.get(&ME, now).is_some(), "nobody puts itself out");
 }
+
+#[test]
+fn those_who_are_only_remembered_are_unheard_until_something_is_known_of_them() {
+    let remembered = |node| Remembered { node, addresses: Vec::new() };
+    let (third, fourth) = (NodeId([3; 32]), NodeId([4; 32]));
+    let mut members = Members::new(ME, [OTHER, third, fourth].map(remembered).into(), at(0));
+    members.take_own(record(ME, 1, 1), None, at(0));
+    assert_eq!(members.unheard(), 3);
+    members.take(sealed(record(OTHER, 1, 1)), 0, at(0));
+    assert_eq!(members.unheard(), 3, "others know it, and whether it lives is not known");
+    members.judge([(OTHER, Standing::Alive)].into_iter(), at(0));
+    assert_eq!(members.unheard(), 2);
+    members.take(sealed(record(third, 1, 1)), 0, at(0));
+    members.judge([(third, Standing::Lost)].into_iter(), at(0));
+    assert_eq!(members.unheard(), 1);
+    members.take(sealed(NodeRecord { left: true, ..record(fourth, 1, 1) }), 0, at(0));
+    assert_eq!(members.unheard(), 0);
+}
+
+/// Four hosts that hear each other at once, and whose figures waver by less than is worth telling.
+#[test]
+fn all_plan_alike_though_each_measures_itself_all_the_time() {
+    const HOSTS: u8 = 4;
+    let id = |number| NodeId([number; 32]);
+    let measured = |number: u8, at_ms: u64| {
+        let mut own = record(id(number), 1, 0);
+        // Each has grown idler, or busier, since it was heard; the others' round trips have been measured since.
+        own.load = if at_ms == 0 { 0.5 } else { 0.45 + f64::from(number % 2) * 0.1 };
+        own.resources.memory_total = 1 << 30;
+        own.resources.memory_free = 1 << 30;
+        let others = (1..=HOSTS).filter(|other| *other != number && at_ms > 0);
+        own.rtt_ms = others.map(|other| (id(other), 0.5)).collect();
+        own
+    };
+    let mut tables: Vec<(Members, Announcer)> =
+        (1..=HOSTS).map(|number| (Members::new(id(number), Vec::new(), at(0)), Announcer::default())).collect();
+    let specs =
+        BTreeMap::from([("combat".parse().expect("a name"), crate::spec::Spec::new(crate::spec::Digest([1; 32])))]);
+    for now in [at(0), at(1_000)] {
+        let mut news = Vec::new();
+        for ((members, announcer), number) in tables.iter_mut().zip(1..) {
+            let own = measured(number, now.mono_ms);
+            let told = announcer.decide(&own, usize::from(HOSTS), now.mono_ms).map(sealed);
+            members.take_own(own, told.clone(), now);
+            news.extend(told);
+        }
+        let plans = tables.iter_mut().map(|(members, _)| {
+            for told in &news {
+                members.take(told.clone(), 0, now);
+            }
+            members.judge((1..=HOSTS).map(|number| (id(number), Standing::Alive)), now);
+            let plan = crate::placement::plan(&specs, &members.mesh(now), &crate::placement::Policy::default());
+            plan.into_values().map(|explanation| explanation.chosen()).collect::<Vec<_>>()
+        });
+        let plans: BTreeSet<_> = plans.collect();
+        assert_eq!(plans.len(), 1, "at {}: {plans:?}", now.mono_ms);
+        assert_eq!(plans.first().map(|chosen| chosen[0].len()), Some(1));
+    }
+}

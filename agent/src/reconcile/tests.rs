@@ -30,6 +30,7 @@ fn failed() -> Phase {
 /// Hosts `1..=n` with a reconciler each, one spec, and a clock. All hosts see the same facts at once.
 struct Cluster {
     now_ms: u64,
+    unheard: usize,
     spec: Option<Spec>,
     facts: BTreeMap<NodeId, NodeFacts>,
     reconcilers: BTreeMap<NodeId, Reconciler>,
@@ -47,6 +48,7 @@ impl Cluster {
         let ids = || (1..=hosts).map(id);
         Self {
             now_ms: 0,
+            unheard: 0,
             spec: Some(Spec { spread: Spread::Replicas(replicas), ..Spec::new(OLD) }),
             facts: ids().map(|node| (node, NodeFacts::new(node, "host", resources))).collect(),
             reconcilers: ids().map(|node| (node, Reconciler::default())).collect(),
@@ -67,7 +69,7 @@ impl Cluster {
         let specs = self.spec.iter().map(|spec| (game(), spec.clone())).collect();
         let plan = plan(&specs, &mesh, &Policy::default());
         let here = &self.facts[&id(number)].instances;
-        let inputs = Inputs { me: id(number), plan: &plan, here, mesh: &mesh };
+        let inputs = Inputs { me: id(number), plan: &plan, here, mesh: &mesh, unheard: self.unheard };
         self.reconcilers.get_mut(&id(number)).unwrap().decide(&inputs, self.now_ms)
     }
 
@@ -108,6 +110,20 @@ fn a_missing_instance_is_started_at_once_and_only_by_the_chosen() {
     assert_eq!(cluster.decide(2), []);
     cluster.put(1, OLD, Phase::Starting);
     assert_eq!(cluster.decide(1), []);
+}
+
+#[test]
+fn who_has_not_heard_the_others_yet_starts_nothing_for_a_while() {
+    let mut cluster = Cluster::new(1, 1);
+    cluster.now_ms = 77_000;
+    cluster.unheard = 2;
+    assert_eq!(cluster.decide(1), []);
+    assert_eq!(cluster.waiting(1), Some(&Waiting::Hearing { unheard: 2, remaining_ms: HEARING_MS }));
+    cluster.unheard = 0;
+    assert_eq!(cluster.decide(1), start(OLD));
+    cluster.unheard = 1;
+    cluster.now_ms += HEARING_MS;
+    assert_eq!(cluster.decide(1), start(OLD), "the dead are not waited for");
 }
 
 #[test]
