@@ -192,3 +192,29 @@ fn authorities_follow_each_other_and_nobody_has_to_be_there() {
         eventually("all are there", PATIENCE, || (agent.alive() == 3).then_some(()));
     }
 }
+
+#[test]
+fn what_a_new_authority_signs_counts_everywhere_and_after_restarts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| Launch::new(folder.path(), name).with(&["--listen", "127.0.0.1:0"]);
+    let first = at("first").founding("games").start();
+    let second = at("second").invited_by(&first).start();
+    let third = at("third").invited_by(&first).start();
+    for agent in [&first, &second, &third] {
+        eventually("all are there", PATIENCE, || (agent.alive() == 3).then_some(()));
+    }
+    first.json(&["rotate-authority"]);
+    first.json(&["revoke", "third"]);
+    let is_out = |agent: &Agent| {
+        eventually("the third is out", PATIENCE, || {
+            (cluster(agent, "revoked") == json!(1) && agent.alive() == 2).then_some(())
+        });
+    };
+    is_out(&second);
+    // The next start judges by what lies on its own disk, before it meets anybody.
+    first.stop();
+    let (second, _) = second.stop();
+    let second = second.start();
+    eventually("it knows who is out", PATIENCE, || (cluster(&second, "revoked") == json!(1)).then_some(()));
+    drop(third);
+}

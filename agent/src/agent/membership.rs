@@ -6,7 +6,7 @@ use super::AgentError;
 use super::data::Data;
 use super::office::Office;
 use super::standing::{Development, Standing};
-use super::vetting::{Vetting, take_revocations};
+use super::vetting::{Read, Vetting, take_over};
 use crate::cluster::{Desk, Folder};
 use crate::config::Config;
 use crate::members::gossip::SharedMembers;
@@ -28,7 +28,7 @@ impl Membership {
         let Some((trust, certificate)) = config.cluster.papers.clone() else { return Ok(None) };
         let standing = Standing::new(trust, certificate, data.key.node())?;
         // Before the first connection: a member that was revoked while we were stopped does not get in for a moment.
-        take_revocations(&standing, &data.replica, &mut None);
+        take_over(&standing, &data.replica, &mut Read::default());
         let folder = Folder::in_data_dir(&config.node.data_dir);
         standing.revoke(&folder.revocation()?);
         let lifetime_s = config.cluster.certificate_lifetime.as_secs();

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use selvedge_sync::id::NodeId;
 
-use crate::cluster::{Certificate, Claims, Papers, Refusal, Revocation, Trust, UnixSeconds};
+use crate::cluster::{Certificate, Claims, Papers, Refusal, Revocation, Signed, Trust, UnixSeconds};
 use crate::driver::DriverHandle;
 use crate::net::{Admission, Refused};
 use crate::view::wall_ms;
@@ -102,6 +102,16 @@ impl Standing {
     pub(super) fn with_role(&self, role: &str) -> Vec<NodeId> {
         let has = |(node, claims): (&NodeId, &Claims)| claims.roles.contains(role).then_some(*node);
         self.inner().shown.iter().filter_map(has).collect()
+    }
+
+    /// Takes endorsements of authorities, and drops those that do not count.
+    pub(super) fn learn<'a>(&self, endorsements: impl IntoIterator<Item = &'a Signed>) {
+        self.inner().trust.learn(endorsements);
+    }
+
+    /// What makes our commits, once there is one.
+    pub(super) fn writer(&self) -> Option<&DriverHandle> {
+        self.writer.get()
     }
 
     /// Takes revocations, and drops those that do not count. The first that is heard of a node stays.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use selvedge_sync::change::Change;
 use selvedge_sync::codec;
 use selvedge_sync::crdt::ContentHash;
 use selvedge_sync::id::NodeId;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::office::Office;
 use super::standing::{Standing, now_s};
-use crate::cluster::{BACKDATED_S, Claims, Folder, Papers, ROLE_AUTHORITY, Revocation, UnixSeconds};
+use crate::cluster::{BACKDATED_S, Claims, Folder, Papers, ROLE_AUTHORITY, Revocation, Signed, UnixSeconds};
 use crate::members::gossip::SharedMembers;
 use crate::net::{Lane, Net};
 use crate::view::StateView;
@@ -29,6 +30,9 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest pause after a renewal that failed, in seconds: nobody is in a hurry with a third of the lifetime left.
 const RENEWAL_PAUSE_MAX_S: u64 = 30;
 
+/// Longest endorsement, in bytes: two keys, a time, a name and a signature, with room.
+const ENDORSEMENT_BYTES_MAX: usize = 1_024;
+
 /// What a member asks an authority on the members' lane.
 const RENEW: &[u8] = b"renew";
 
@@ -37,20 +41,42 @@ pub(super) fn revocations_key() -> Key {
     Key::new(Kind::GSet, &format!("{RESERVED_PREFIX}revoked")).expect("a sound name")
 }
 
-/// Takes over what the state says of revocations, if that has changed since `read`.
-pub(super) fn take_revocations(standing: &Standing, replica: &Replica, read: &mut Option<ContentHash>) {
-    let key = revocations_key();
-    let hash = replica.state().object(&key).map(|object| object.content().hash());
-    if hash == *read {
-        return;
-    }
-    *read = hash;
-    let members = selvedge_sync::draft::ReadState::members(replica.readable(), &key).unwrap_or_default();
-    let revocation = |member: &Scalar| match member {
-        Scalar::Bytes(bytes) => Revocation::decode(bytes).ok(),
-        _ => None,
+/// The key of the set of endorsements, by which members learn of an authority that came after them.
+fn authorities_key() -> Key {
+    Key::new(Kind::GSet, &format!("{RESERVED_PREFIX}authorities")).expect("a sound name")
+}
+
+/// What the state said when it was last looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    authorities: Option<ContentHash>,
+    revocations: Option<ContentHash>,
+    /// How many endorsements were known: what the next authority signed counts once it is one.
+    endorsements: usize,
+}
+
+/// Takes over what the state says of authorities and revocations, if that, or what it is judged by, has changed since `read`.
+pub(super) fn take_over(standing: &Standing, replica: &Replica, read: &mut Read) {
+    let hash = |key: &Key| replica.state().object(key).map(|object| object.content().hash());
+    let members = |key: &Key| {
+        let members = selvedge_sync::draft::ReadState::members(replica.readable(), key).unwrap_or_default();
+        members.into_iter().filter_map(|member| if let Scalar::Bytes(bytes) = member { Some(bytes) } else { None })
     };
-    standing.revoke(&members.iter().filter_map(revocation).collect::<Vec<_>>());
+    let (authorities, revocations) = (authorities_key(), revocations_key());
+    if hash(&authorities) != read.authorities {
+        let endorsement = |bytes: Vec<u8>| codec::decode::<Signed>(&bytes, ENDORSEMENT_BYTES_MAX).ok();
+        standing.learn(&members(&authorities).filter_map(endorsement).collect::<Vec<_>>());
+    }
+    let now = Read {
+        authorities: hash(&authorities),
+        revocations: hash(&revocations),
+        endorsements: standing.trust().endorsements().count(),
+    };
+    if now.revocations != read.revocations || now.endorsements != read.endorsements {
+        let revocation = |bytes: Vec<u8>| Revocation::decode(&bytes).ok();
+        standing.revoke(&members(&revocations).filter_map(revocation).collect::<Vec<_>>());
+    }
+    *read = now;
 }
 
 /// How long a certificate holds from the moment at which it was signed.
@@ -78,14 +104,17 @@ impl Vetting {
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut read, mut asked, mut is_out) = (None, 0, false);
+        let (mut read, mut asked, mut is_out) = (Read::default(), 0, false);
+        let mut kept = self.standing.trust().endorsements().count();
         self.fall(&mut is_out);
         loop {
             tokio::select! {
                 _ = look.tick() => {}
                 () = stop.cancelled() => return,
             }
-            self.view.read(|replica| take_revocations(&self.standing, replica, &mut read));
+            self.view.read(|replica| take_over(&self.standing, replica, &mut read));
+            self.keep_authorities(&mut kept);
+            self.tell_authorities().await;
             self.fall(&mut is_out);
             let now = now_s();
             self.standing.fallen(now).into_iter().for_each(|node| self.net.expel(node));
@@ -99,6 +128,43 @@ impl Vetting {
                 asked = now;
                 self.renew().await;
             }
+        }
+    }
+
+    /// Stores authorities that were learned, or what they signed would mean nothing to the next start.
+    fn keep_authorities(&self, kept: &mut usize) {
+        let trust = self.standing.trust();
+        let known = trust.endorsements().count();
+        if known == *kept {
+            return;
+        }
+        match self.folder.keep_trust(&trust) {
+            Ok(()) => {
+                tracing::info!(known, "a new authority of the cluster is known");
+                *kept = known;
+            }
+            Err(error) => tracing::error!(%error, "a new authority could not be stored; the next look tries again"),
+        }
+    }
+
+    /// Where an authority is at home: puts into the state what others have to know of the authorities and do not.
+    async fn tell_authorities(&self) {
+        let (Some(_), Some(writer)) = (&self.office, self.standing.writer()) else { return };
+        let trust = self.standing.trust();
+        if trust.endorsements().count() < 2 {
+            // Everybody knows the first.
+            return;
+        }
+        let told = self.view.read(|replica| {
+            selvedge_sync::draft::ReadState::members(replica.readable(), &authorities_key()).unwrap_or_default()
+        });
+        let endorsements = trust.endorsements().map(|endorsement| Scalar::Bytes(codec::encode(endorsement)));
+        let untold: Vec<Scalar> = endorsements.filter(|endorsement| !told.contains(endorsement)).collect();
+        if untold.is_empty() {
+            return;
+        }
+        if let Err(error) = writer.commit(vec![(authorities_key(), Change::Add(untold))], None, false).await {
+            tracing::warn!(%error, "the members were not told of the new authority; the next look tries again");
         }
     }
 

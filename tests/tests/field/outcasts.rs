@@ -1,5 +1,7 @@
 //! Who does not belong any more: revoked while nobody could tell it, and a process that comes with a certificate that has expired.
 
+use std::time::{Duration, Instant};
+
 use selvedge_tests::field::{PATIENCE, Traffic, name};
 use selvedge_tests::netns::Wires;
 use selvedge_tests::{Field, Launch, eventually};
@@ -10,6 +12,9 @@ const REVOKED: usize = 3;
 
 /// Who shows a certificate that has expired.
 const EXPIRED: usize = 5;
+
+/// How long a certificate holds that the hasty authority signs, and a second, for it is told in whole ones.
+const LIFETIME: Duration = Duration::from_secs(13);
 
 fn refused(field: &Field, host: usize) -> u64 {
     field.figure(host, "selvedge_drops_total{reason=\"admission_refused_incoming\"}")
@@ -28,6 +33,7 @@ fn the_revoked_and_the_expired_are_refused_everywhere() {
     let founder = field.launch(0).founding("games");
     field.run(0, founder.with(&["--config", &config.to_string_lossy()]));
     let late = field.launch(EXPIRED).invited_by(field.agent(0));
+    let ended = Instant::now() + LIFETIME;
     field.stop(0);
     field.run(0, field.launch(0));
     for host in [1, 2, REVOKED, 4] {
@@ -72,6 +78,8 @@ fn the_revoked_and_the_expired_are_refused_everywhere() {
     let late = members
         .iter()
         .fold(late, |launch, host| launch.with(&["--bootstrap", &format!("{}:7412", field.hosts.address(*host))]));
+    // Before its end it would be let in, and renewed.
+    eventually("its time is over", PATIENCE, || (Instant::now() > ended).then_some(()));
     field.run(EXPIRED, late);
     eventually("its certificate has expired", PATIENCE, || {
         field.status(EXPIRED)["health"]["reasons"].to_string().contains("expired").then_some(())
