@@ -203,8 +203,9 @@ fn what_a_new_authority_signs_counts_everywhere_and_after_restarts() {
     for agent in [&first, &second, &third] {
         eventually("all are there", PATIENCE, || (agent.alive() == 3).then_some(()));
     }
-    first.json(&["rotate-authority"]);
-    first.json(&["revoke", "third"]);
+    let next = first.json(&["rotate-authority"])["authority"].clone();
+    assert_ne!(next, cluster(&first, "id"));
+    assert_eq!(first.json(&["revoke", "third"])["node"], json!(third.node()));
     let is_out = |agent: &Agent| {
         eventually("the third is out", PATIENCE, || {
             (cluster(agent, "revoked") == json!(1) && agent.alive() == 2).then_some(())
@@ -212,7 +213,7 @@ fn what_a_new_authority_signs_counts_everywhere_and_after_restarts() {
     };
     is_out(&second);
     // The next start judges by what lies on its own disk, before it meets anybody.
-    first.stop();
+    drop(first);
     let (second, _) = second.stop();
     let second = second.start();
     eventually("it knows who is out", PATIENCE, || (cluster(&second, "revoked") == json!(1)).then_some(()));
