@@ -181,8 +181,10 @@ impl Replica {
         out.push(Output::Event(Event::Equivocation { proof: Box::new(proof.clone()) }));
         if stream == self.own_stream() {
             // Somebody else has our key and our past: a copy, or we are the copy. A new incarnation is nobody's but ours.
-            let peer = from.or(self.peers.connected.first().copied()).unwrap_or(self.me.node);
-            self.doubt(peer, proof.dot().seq, now, out);
+            if let Some(peer) = from.or(self.peers.connected.first().copied()) {
+                self.doubt(peer, proof.dot().seq, now, out);
+            }
+            self.leave_frozen(now, out);
         }
     }
 
