@@ -18,6 +18,7 @@ mod lineage;
 mod local;
 mod peers;
 mod plan;
+mod recall;
 mod receive;
 mod recovery;
 mod reissue;

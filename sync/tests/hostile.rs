@@ -1,6 +1,9 @@
 //! A member that lies, as a double that speaks the engine's messages and holds a real key of its own: each way to lie is bounded,
 //! counted, and hurts nobody's streams but its own.
 
+#[path = "hostile/own_stream.rs"]
+mod own_stream;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use selvedge_sync::causal::VersionVector;

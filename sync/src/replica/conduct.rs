@@ -134,11 +134,13 @@ impl Replica {
         }
     }
 
-    /// Notes a claim about our stream for which nothing was shown.
-    pub(super) fn note_claim(&mut self, peer: NodeId, now: Time, out: &mut Vec<Output>) {
-        if self.peers.known.entry(peer).or_default().unfounded.note(now) {
+    /// Notes a claim about our stream for which nothing was shown; whether its claimant is to be believed all the same.
+    pub(super) fn note_claim(&mut self, peer: NodeId, now: Time, out: &mut Vec<Output>) -> bool {
+        let is_too_often = self.peers.known.entry(peer).or_default().unfounded.note(now);
+        if is_too_often {
             out.push(Output::Event(Event::Offence { peer, what: Offence::Unfounded }));
         }
+        !is_too_often
     }
 
     /// Whether claims of `peer` about our stream are not heard for now.

@@ -94,6 +94,7 @@ impl Replica {
         if self.evidence.is_frozen(stream) {
             return Range::Forgotten;
         }
+        let range = (range.0, range.1.min(self.shown_through(stream)));
         let keys = self.config.keys.as_ref();
         if stream.replica.node == self.me.node {
             self.log.seal(stream, range.1, keys);
@@ -103,6 +104,12 @@ impl Replica {
             self.refuse(stream.replica.node, Dot { replica: stream.replica, seq }, Flaw::Forged, 1, out);
         }
         served.range
+    }
+
+    /// How far a stream may be signed, given and shown: of ours only what is durable. A crash takes the rest and its names are given
+    /// again; whoever holds a seal over the first meaning of one would prove against us what we never did.
+    fn shown_through(&self, stream: &Stream) -> u64 {
+        if stream.replica.node == self.me.node { self.durable().seq(stream) } else { u64::MAX }
     }
 
     /// Whether a batch is to be looked at further. What is new, and not straight from its writer, is verified here, once.
@@ -174,8 +181,10 @@ impl Replica {
         out.push(Output::Event(Event::Equivocation { proof: Box::new(proof.clone()) }));
         if stream == self.own_stream() {
             // Somebody else has our key and our past: a copy, or we are the copy. A new incarnation is nobody's but ours.
-            let peer = from.or(self.peers.connected.first().copied()).unwrap_or(self.me.node);
-            self.doubt(peer, proof.dot().seq, now, out);
+            if let Some(peer) = from.or(self.peers.connected.first().copied()) {
+                self.doubt(peer, proof.dot().seq, now, out);
+            }
+            self.leave_frozen(now, out);
         }
     }
 
@@ -216,6 +225,10 @@ impl Replica {
         streams.retain(|stream| !self.evidence.is_frozen(stream));
         for stream in streams {
             let Some((first, last)) = self.log.retained(&stream) else { continue };
+            let last = last.min(self.shown_through(&stream));
+            if first > last {
+                continue;
+            }
             let first = first.max(last.saturating_sub(HEADS_PER_STREAM - 1));
             let hashes: Vec<u64> = (first..=last).filter_map(|seq| self.log.get(&stream, seq)).map(short).collect();
             if hashes.len() > room {
@@ -239,10 +252,11 @@ impl Replica {
             return;
         }
         let differs = |Head(stream, first, hashes): &Head| {
+            let shown = self.shown_through(stream);
             let of = |(seq, theirs): (u64, &u64)| {
                 self.log.get(stream, seq).is_some_and(|ours| short(ours) != *theirs).then_some((*stream, seq))
             };
-            (*first..=u64::MAX).zip(hashes).find_map(of)
+            (*first..=shown).zip(hashes).find_map(of)
         };
         let found: Vec<(Stream, u64)> = heads.iter().filter_map(differs).take(WITNESSES_MAX).collect();
         for (stream, seq) in found {

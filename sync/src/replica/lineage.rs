@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use super::early::Early;
 use super::local::Requests;
+use super::recall::Recall;
 use super::repair::RepairState;
 use super::{Event, Fresh, Message, Orphans, Output, Replica, SCOPE};
 use crate::causal::VersionVector;
 use crate::commit::{Batch, Commit, CommitBytes, RequestId};
 use crate::crdt::Seeded;
-use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
-use crate::limits::{RECALL_MS_MAX, REQUEST_PATIENCE_MS, SEQ_MAX};
+use crate::id::{Dot, Incarnation, NodeId, Stream};
 use crate::log::{Log, Range};
 use crate::planted::{self, Bug};
 use crate::state::State;
@@ -42,10 +42,10 @@ impl Tip {
 
 #[derive(Debug, Default)]
 pub(super) struct Lineage {
-    fence: Option<Fence>,
-    orphans: Orphans,
+    pub(super) fence: Option<Fence>,
+    pub(super) orphans: Orphans,
     /// What a peer must have seen to say how far the others have got: as much as whoever made us begin anew.
-    informed: VersionVector,
+    pub(super) informed: VersionVector,
     /// How far our stream had got when this life began.
     start: u64,
     /// Whether anybody has shown to know a commit of this life: then nobody who can be met knows another under its name. That
@@ -60,7 +60,7 @@ pub(super) struct Lineage {
     /// Who has not seen this commit knows no more than we did when we began anew, and is not listened to.
     required: Option<Dot>,
     /// What readers see until the repair is done.
-    before: Option<Box<State>>,
+    pub(super) before: Option<Box<State>>,
     /// How many commits would have to be made again, but are not retained any more.
     missing: u64,
     /// What the store was last given of the orphans.
@@ -87,28 +87,13 @@ impl Summary {
 
 /// Why local writes wait.
 #[derive(Debug)]
-enum Fence {
+pub(super) enum Fence {
     /// A peer was asked what it has of our stream.
     Recalling(Recall),
+    /// Our stream is frozen, nobody takes it any more, and nobody has said yet what of it he has; who was asked last.
+    Frozen(Option<NodeId>),
     /// The store was asked for a new incarnation; `Some` when it begins anew.
     Reborn(Option<Orphans>),
-}
-
-/// A question about our stream, from one peer to the next until one retains what tells.
-#[derive(Debug)]
-struct Recall {
-    peer: NodeId,
-    /// Who began the doubt.
-    claimant: NodeId,
-    /// Before this commit, others have the same.
-    next: u64,
-    /// From this commit on at the latest, others have another.
-    fork: u64,
-    asked_ms: u64,
-    /// When the question was first put to anybody.
-    begun_ms: u64,
-    /// Peers that could not tell.
-    vague: BTreeSet<NodeId>,
 }
 
 impl Lineage {
@@ -210,157 +195,8 @@ impl Replica {
         }
     }
 
-    pub(super) fn doubt(&mut self, peer: NodeId, known: u64, now: Time, out: &mut Vec<Output>) {
-        if self.lineage.is_fenced() || self.is_doubtful(&peer, now) {
-            return;
-        }
-        let own = self.own_stream();
-        out.push(Output::Event(Event::Amnesia { peer, known, own: self.seen.seq(&own) }));
-        self.lineage.informed = self.peers.known.get(&peer).map(|peer| peer.seen.clone()).unwrap_or_default();
-        let Some((next, _)) = self.log.retained(&own) else { return self.conclude(None, now, out) };
-        let (asked_ms, begun_ms) = (now.mono_ms, now.mono_ms);
-        let vague = BTreeSet::new();
-        self.recall(Recall { peer, claimant: peer, next, fork: u64::MAX, asked_ms, begun_ms, vague }, out);
-    }
-
-    fn recall(&mut self, recall: Recall, out: &mut Vec<Output>) {
-        let message = Message::Recall { incarnation: self.me.incarnation, from: recall.next };
-        out.push(Output::Send { to: recall.peer, message });
-        self.lineage.fence = Some(Fence::Recalling(recall));
-    }
-
-    /// Tells a peer what we have of its stream.
-    pub(super) fn handle_recall(&mut self, from: NodeId, incarnation: Incarnation, first: u64, out: &mut Vec<Output>) {
-        let stream = Stream { scope: SCOPE, replica: ReplicaId { node: from, incarnation } };
-        let known = self.durable().seq(&stream);
-        let begin = self.log.retained(&stream).map_or(first, |(retained, _)| first.max(retained));
-        // Frozen or not: its writer has to know what it wrote.
-        let served = self.log.serve(&stream, (begin, known), self.config.page_bytes, self.config.keys.as_ref());
-        let batch = match served.range {
-            Range::Batch { batch, .. } => Some(batch),
-            Range::Nothing | Range::Forgotten => None,
-        };
-        out.push(Output::Send { to: from, message: Message::Recalled { incarnation, known, batch } });
-    }
-
-    /// Compares what a peer has of our stream with what we have: from the first difference on, it is two streams.
-    pub(super) fn handle_recalled(
-        &mut self,
-        from: NodeId,
-        (incarnation, known): (Incarnation, u64),
-        batch: Option<Batch>,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
-        let own = self.own_stream();
-        let last = self.seen.seq(&own);
-        // What we never signed we never wrote, whoever says so.
-        let batch = batch.filter(|batch| batch.verify(self.config.keys.as_ref()).is_ok());
-        if let Some(batch) = batch.as_ref().filter(|batch| batch.stream == own) {
-            self.note_same(batch);
-        }
-        let this_one = |recall: &Recall| recall.peer == from && self.me.incarnation == incarnation;
-        let Some(Fence::Recalling(recall)) = &mut self.lineage.fence else { return };
-        if !this_one(recall) {
-            return;
-        }
-        let asked = recall.next;
-        let sound = |batch: &Batch| batch.stream == own && (asked..=SEQ_MAX).contains(&batch.first);
-        let Some(batch) = batch.filter(sound) else {
-            // All that it has may be the same, and the doubt not explained: what it has seen is not durable there yet.
-            let is_frozen = self.evidence.is_frozen(&own);
-            if known >= asked || asked > last || !recall.vague.is_empty() || is_frozen {
-                self.ask_another(now, out);
-            }
-            return;
-        };
-        for (seq, bytes) in (batch.first..=last).zip(&batch.commits) {
-            let differs = self.log.get(&own, seq).is_some_and(|ours| ours != bytes);
-            if differs && !planted::is(Bug::ForkUnnoticed) {
-                recall.fork = recall.fork.min(seq);
-                if seq > batch.first || batch.first == asked {
-                    return self.conclude(Some(seq), now, out);
-                }
-                // What this peer does not retain any more was compared by nobody.
-                return self.ask_another(now, out);
-            }
-            recall.next = seq + 1;
-        }
-        if batch.first > last {
-            return self.ask_another(now, out);
-        }
-        if recall.next > last {
-            // All that both have is the same. What only the peer has was written before we forgot it. But another may have shown
-            // a difference, and what one has shown no other can take back.
-            let fork = recall.fork;
-            return self.conclude((fork <= last).then_some(fork), now, out);
-        }
-        let next = recall.next;
-        recall.asked_ms = now.mono_ms;
-        let message = Message::Recall { incarnation, from: next };
-        out.push(Output::Send { to: from, message });
-    }
-
-    /// What anybody shows of our stream that is the same here is not ours alone, whether it was asked just now or before.
-    fn note_same(&mut self, batch: &Batch) {
-        let same = |(seq, theirs): &(u64, &CommitBytes)| self.log.get(&batch.stream, *seq) == Some(*theirs);
-        let shown = (batch.first..).zip(&batch.commits).take_while(same).last();
-        if let (Some((seq, _)), Some(after)) = (shown, &mut self.lineage.orphans.unconfirmed_after) {
-            *after = (*after).max(seq);
-        }
-    }
-
-    /// Asks the next peer the same. When none can tell, what nobody has confirmed is ours alone.
-    fn ask_another(&mut self, now: Time, out: &mut Vec<Output>) {
-        let Some(Fence::Recalling(mut recall)) = self.lineage.fence.take() else { return };
-        recall.vague.insert(recall.peer);
-        let in_time = now.mono_ms.saturating_sub(recall.begun_ms) < RECALL_MS_MAX;
-        let next = self.peers.connected.iter().find(|peer| !recall.vague.contains(*peer));
-        if let Some(peer) = next.filter(|_| in_time) {
-            (recall.peer, recall.asked_ms) = (*peer, now.mono_ms);
-            return self.recall(recall, out);
-        }
-        if recall.fork == u64::MAX {
-            self.note_claim(recall.claimant, now, out);
-        }
-        let first = recall.next.max(self.unconfirmed()).min(recall.fork);
-        let last = self.seen.seq(&self.own_stream());
-        self.conclude((first <= last).then_some(first), now, out);
-    }
-
-    /// The first of our commits that nobody has confirmed.
-    fn unconfirmed(&self) -> u64 {
-        self.lineage.orphans.unconfirmed_after.map_or(1, |after| after + 1)
-    }
-
-    /// Asks again as long as the peer is there. When it goes without an answer, local writes go on: the next that is met asks
-    /// the same question, and nothing is lost by then.
-    pub(super) fn continue_lineage(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.lineage.before.is_some() && self.has_caught_up() {
-            self.lineage.before = None;
-        }
-        let Some(Fence::Recalling(recall)) = &mut self.lineage.fence else { return };
-        let is_there = self.peers.connected.contains(&recall.peer);
-        let waited = now.mono_ms.saturating_sub(recall.asked_ms) >= REQUEST_PATIENCE_MS;
-        let silent = now.mono_ms.saturating_sub(recall.begun_ms) >= RECALL_MS_MAX;
-        if recall.vague.is_empty() && (!is_there || silent) {
-            let claimant = recall.claimant;
-            self.lineage.fence = None;
-            if silent {
-                self.note_claim(claimant, now, out);
-            }
-        } else if recall.vague.is_empty() && waited {
-            recall.asked_ms = now.mono_ms;
-            let message = Message::Recall { incarnation: self.me.incarnation, from: recall.next };
-            out.push(Output::Send { to: recall.peer, message });
-        } else if !is_there || waited {
-            // The one whose word began the doubt has answered; nobody else has to.
-            self.ask_another(now, out);
-        }
-    }
-
     /// Ends the doubt: our commits from `first` on are nobody's but ours.
-    fn conclude(&mut self, first: Option<u64>, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn conclude(&mut self, first: Option<u64>, now: Time, out: &mut Vec<Output>) {
         match first {
             None => self.rebirth(None, now, out),
             Some(first) => {
@@ -420,7 +256,7 @@ impl Replica {
         self.peers.known.values_mut().for_each(|peer| peer.pushed = None);
         match self.lineage.fence.take() {
             Some(Fence::Reborn(Some(orphans))) => self.start_from_nothing(orphans, now, out),
-            Some(Fence::Reborn(None) | Fence::Recalling(_)) | None => {
+            Some(Fence::Reborn(None) | Fence::Recalling(_) | Fence::Frozen(_)) | None => {
                 self.state.become_replica(self.me);
                 self.lineage.orphans.unconfirmed_after = Some(0);
                 (self.lineage.start, self.lineage.confirmed, self.lineage.unsaid) = (0, false, true);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::evidence::Evidence;
-use super::lineage::{Lineage, requests_of};
+use super::lineage::{Fence, Lineage, requests_of};
 use super::{Ahead, Config, Orphans, Replica, durability::Durability};
 use crate::causal::VersionVector;
 use crate::codec::DecodeError;
@@ -98,6 +98,9 @@ impl Replica {
         replica.evidence = Evidence::of(recovery.proofs);
         replica.durability = Durability::starting_from(replica.seen.clone(), applied_bytes, checkpointed);
         replica.lineage = Lineage::with(recovery.orphans, replica.seen.seq(&own), made_again);
+        if replica.evidence.is_frozen(&own) {
+            replica.lineage.fence = Some(Fence::Frozen(None));
+        }
         Ok(replica)
     }
 
