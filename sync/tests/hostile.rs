@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::change::Change;
 use selvedge_sync::commit::{Batch, Commit, CommitBytes};
-use selvedge_sync::crdt::{ContentHash, Op};
+use selvedge_sync::crdt::{Assign, ContentHash, Op};
 use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
 use selvedge_sync::key::Key;
@@ -404,4 +404,38 @@ fn counters_that_jump_and_stamps_from_the_future_stay_outside() {
     members.write(1);
     members.pass(1_000);
     assert!(members.agree());
+}
+
+#[test]
+fn a_forged_closing_makes_nobody_forget() {
+    let mut members = Members::of(3);
+    for _ in 0..20 {
+        (0..3).for_each(|index| members.write(index));
+        members.pass(100);
+    }
+    members.pass(3_000);
+    // Each of the streams is closed where they had been before, and where they are now.
+    let own = stream(LIAR);
+    let entry = |index: usize, through: u64| {
+        let bytes = [&node(index).0[..], &1_u64.to_be_bytes(), &through.to_be_bytes()].concat();
+        let over = Vec::new();
+        (key("orset/selvedge:retired"), Op::OrSet(vec![Assign { member: Scalar::Bytes(bytes), value: Some(()), over }]))
+    };
+    for (seq, ops) in [(1, entry(0, 1)), (2, entry(1, 20))] {
+        let commit = Commit { stream: own, seq, hlc: Hlc::from_millis(WALL_MS), request: None, ops: vec![ops] };
+        let batch = Batch::new(own, seq, vec![commit.encode()]).sealed(&HashKeys);
+        (0..3).for_each(|index| members.send(index, batch.clone()));
+    }
+    for _ in 0..20 {
+        members.pass(500);
+        (0..3).for_each(|index| members.write(index));
+    }
+    members.pass(10_000);
+    let anew = |(_, event): &(usize, Event)| matches!(event, Event::BegunAnew { .. });
+    assert!(!members.events.iter().any(anew), "{:?}", members.events);
+    let streams: Vec<Stream> = (0..3).map(node).map(stream).collect();
+    for replica in &members.replicas {
+        assert_eq!(streams.iter().map(|of| replica.seen().seq(of)).collect::<Vec<_>>(), [40, 40, 40]);
+    }
+    assert!(members.replicas.iter().all(|replica| replica.counters().closings_denied >= 1));
 }

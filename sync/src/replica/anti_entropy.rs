@@ -119,6 +119,7 @@ impl Replica {
             out.push(Output::Send { to: from, message });
             return;
         }
+        self.closings.note(from, &offered, now);
         if digest.durable && peer.durable != offered {
             // Not only what it has come to have: a peer that began anew may have less of a closed stream than it once said.
             peer.durable.clone_from(&offered);
@@ -139,6 +140,7 @@ impl Replica {
     pub(super) fn handle_vector(&mut self, from: NodeId, heard: Heard, answer: bool, now: Time, out: &mut Vec<Output>) {
         self.check_memory(from, &heard.seen, now, out);
         self.check_tip(from, heard.tip, now, out);
+        self.closings.note(from, &heard.seen, now);
         let durable = heard.seen.lowered(heard.behind);
         // What lies beyond the end of a closed stream does not exist for us: neither is it missing here.
         let seen = self.evidence.believed(from, self.retired.cap(&heard.seen), &self.seen);
