@@ -439,3 +439,43 @@ fn a_forged_closing_makes_nobody_forget() {
     }
     assert!(members.replicas.iter().all(|replica| replica.counters().closings_denied >= 1));
 }
+
+#[test]
+fn what_cannot_be_given_by_name_holds_up_no_other_stream_and_is_told_on() {
+    let mut members = Members::of(1);
+    let own = stream(LIAR);
+    let other = stream(NodeId([7; 32]));
+    members.send(0, Batch::new(other, 1, vec![word(other, 1, "sealed")]).sealed(&HashKeys));
+    assert_eq!((members.replicas[0].counters().unsealed, members.offences(Offence::Unsealed)), (0, 0));
+    members.send(0, Batch::new(own, 1, vec![word(own, 1, "unsealed")]));
+    assert_eq!((members.replicas[0].counters().unsealed, members.offences(Offence::Unsealed)), (1, 1));
+    members.heard.clear();
+    let seen: VersionVector = [(stream(node(5)), 1)].into_iter().collect();
+    members.now_ms += 5_000;
+    members.lie(0, Message::Vector { seen, behind: vec![], root: ContentHash::default(), answer: false, tip: None });
+    let gives = |message: &Message| matches!(message, Message::Commits { batches, .. } if batches[0].stream == other);
+    let at = members.heard.iter().position(|(_, message)| gives(message)).expect("the other stream is given");
+    assert_eq!(members.heard[at + 1].1, Message::Forgotten);
+}
+
+#[test]
+fn a_full_set_of_revocations_takes_one_more() {
+    let mut members = Members::of(1);
+    let own = stream(LIAR);
+    for seq in 1..=12 {
+        let member =
+            |index: u64| Scalar::Bytes([[7; 1_000].as_slice(), &[seq, index].map(u64::to_le_bytes).concat()].concat());
+        let ops = vec![(key("gset/selvedge:revoked"), Op::GSet((0..200).map(member).collect()))];
+        let commit = Commit { stream: own, seq, hlc: Hlc::from_millis(WALL_MS), request: None, ops };
+        members.send(0, Batch::new(own, seq, vec![commit.encode()]).sealed(&HashKeys));
+    }
+    assert_eq!(members.replicas[0].seen().seq(&own), 12, "{:?}", members.events);
+    let bytes = |members: &Members| {
+        members.replicas[0].state().object(&key("gset/selvedge:revoked")).map(|object| object.content().bytes())
+    };
+    let before = bytes(&members);
+    assert!(before > Some(selvedge_sync::limits::OBJECT_BYTES_MAX));
+    let changes = vec![(key("gset/selvedge:revoked"), Change::Add(vec!["revoked".into()]))];
+    members.feed(0, Input::Commit { ticket: 0, changes, request: None });
+    assert!(bytes(&members) > before, "a revocation is refused");
+}

@@ -222,7 +222,7 @@ impl Replica {
         }
         let mut batches: Vec<Batch> = Vec::new();
         let mut budget = self.config.page_bytes;
-        let (mut more, mut frozen) = (false, false);
+        let (mut more, mut frozen, mut forgotten) = (false, false, None);
         // A peer that only says what it has may be ahead of its own words; its own commits it surely has, or will ask for.
         for (stream, through) in streams {
             let mut has = theirs.seq(&stream);
@@ -245,8 +245,8 @@ impl Replica {
                 // Its logs are worth more to it than what is left of a frozen stream: that comes as state when all else is there.
                 Range::Forgotten if self.evidence.is_frozen(&stream) => frozen = true,
                 Range::Forgotten => {
-                    out.push(Output::Send { to, message: Message::Forgotten });
-                    return;
+                    forgotten = Some(stream);
+                    break;
                 }
                 Range::Batch { batch, whole } => {
                     budget = budget.saturating_sub(batch.commits.iter().map(crate::commit::CommitBytes::len).sum());
@@ -260,12 +260,16 @@ impl Replica {
             }
         }
         if let Some(peer) = self.peers.known.get_mut(&to) {
-            peer.served = batches.last().map(|batch| batch.stream).filter(|_| more);
-            peer.answered = (!withheld && !batches.is_empty()).then(|| (now.mono_ms, theirs.digest()));
+            // The next page begins after a stream that cannot be served, which comes as state: it holds up no other.
+            peer.served = forgotten.or(batches.last().map(|batch| batch.stream).filter(|_| more));
+            peer.answered =
+                (!withheld && forgotten.is_none() && !batches.is_empty()).then(|| (now.mono_ms, theirs.digest()));
         }
-        if !batches.is_empty() {
+        let has_none = batches.is_empty();
+        if !has_none {
             out.push(Output::Send { to, message: Message::Commits { batches, more, hops: None } });
-        } else if frozen {
+        }
+        if forgotten.is_some() || (has_none && frozen) {
             out.push(Output::Send { to, message: Message::Forgotten });
         }
     }
