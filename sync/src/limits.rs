@@ -196,6 +196,10 @@ pub const WATCHES_MAX: usize = 1024;
 /// Keys that one notice of a change names; more go into the next. Most commits touch a few, a page of a repair thousands.
 pub const KEYS_PER_CHANGE_MAX: usize = 1024;
 
+/// How long after a closing was doubted members' word that they have nothing beyond it counts, in milliseconds: by then they would
+/// have taken what we have, should they take it at all.
+pub const CLOSING_DOUBT_MS: u64 = 3_000;
+
 /// Content of one object, in bytes, above which nothing more is added to it: as one piece it must fit into one message of a
 /// repair, with room for what others add at the same time.
 pub const OBJECT_BYTES_MAX: u64 = 2 * 1024 * 1024;

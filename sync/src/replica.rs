@@ -7,6 +7,7 @@
 mod ahead;
 mod anti_entropy;
 mod carried;
+mod closing;
 mod compare;
 mod conduct;
 mod durability;
@@ -127,6 +128,7 @@ pub struct Replica {
     spread: spread::Spread,
     lineage: lineage::Lineage,
     retired: retire::Retired,
+    closings: closing::Closings,
     watches: watch::Watches,
     counters: Counters,
 }
@@ -151,6 +153,7 @@ impl Replica {
             spread: spread::Spread::of(me.node, &config),
             lineage: lineage::Lineage::default(),
             retired: retire::Retired::default(),
+            closings: closing::Closings::default(),
             watches: watch::Watches::default(),
             counters: Counters::default(),
             config,

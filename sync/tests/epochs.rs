@@ -269,7 +269,7 @@ fn who_comes_back_after_the_horizon_begins_anew_and_loses_nothing() {
 
     mesh.members(&[0, 1, 2], &[0, 1, 2]);
     mesh.connect(&[0, 1, 2]);
-    mesh.pass(11_000);
+    mesh.pass(16_000);
     assert_eq!(mesh.lives(2).len(), 2, "the old life and the new");
     mesh.check("gcounter/kills", &Value::Counter(37));
     mesh.check("pncounter/gold", &Value::Counter(-3));

@@ -100,6 +100,7 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.dropped("commit_held", counters.held);
         metrics.dropped("commit_deferred", counters.deferred);
         metrics.dropped("commit_closed", counters.closed);
+        metrics.dropped("closing_denied", counters.closings_denied);
         metrics.dropped("repair_abandoned", counters.repairs_abandoned);
         spread(metrics, replica);
     });

@@ -119,6 +119,7 @@ impl Replica {
             out.push(Output::Send { to: from, message });
             return;
         }
+        self.closings.note(from, &offered, now);
         if digest.durable && peer.durable != offered {
             // Not only what it has come to have: a peer that began anew may have less of a closed stream than it once said.
             peer.durable.clone_from(&offered);
@@ -139,6 +140,7 @@ impl Replica {
     pub(super) fn handle_vector(&mut self, from: NodeId, heard: Heard, answer: bool, now: Time, out: &mut Vec<Output>) {
         self.check_memory(from, &heard.seen, now, out);
         self.check_tip(from, heard.tip, now, out);
+        self.closings.note(from, &heard.seen, now);
         let durable = heard.seen.lowered(heard.behind);
         // What lies beyond the end of a closed stream does not exist for us: neither is it missing here.
         let seen = self.evidence.believed(from, self.retired.cap(&heard.seen), &self.seen);
@@ -220,7 +222,7 @@ impl Replica {
         }
         let mut batches: Vec<Batch> = Vec::new();
         let mut budget = self.config.page_bytes;
-        let (mut more, mut frozen) = (false, false);
+        let (mut more, mut frozen, mut forgotten) = (false, false, None);
         // A peer that only says what it has may be ahead of its own words; its own commits it surely has, or will ask for.
         for (stream, through) in streams {
             let mut has = theirs.seq(&stream);
@@ -243,8 +245,8 @@ impl Replica {
                 // Its logs are worth more to it than what is left of a frozen stream: that comes as state when all else is there.
                 Range::Forgotten if self.evidence.is_frozen(&stream) => frozen = true,
                 Range::Forgotten => {
-                    out.push(Output::Send { to, message: Message::Forgotten });
-                    return;
+                    forgotten = Some(stream);
+                    break;
                 }
                 Range::Batch { batch, whole } => {
                     budget = budget.saturating_sub(batch.commits.iter().map(crate::commit::CommitBytes::len).sum());
@@ -258,12 +260,16 @@ impl Replica {
             }
         }
         if let Some(peer) = self.peers.known.get_mut(&to) {
-            peer.served = batches.last().map(|batch| batch.stream).filter(|_| more);
-            peer.answered = (!withheld && !batches.is_empty()).then(|| (now.mono_ms, theirs.digest()));
+            // The next page begins after a stream that cannot be served, which comes as state: it holds up no other.
+            peer.served = forgotten.or(batches.last().map(|batch| batch.stream).filter(|_| more));
+            peer.answered =
+                (!withheld && forgotten.is_none() && !batches.is_empty()).then(|| (now.mono_ms, theirs.digest()));
         }
-        if !batches.is_empty() {
+        let has_none = batches.is_empty();
+        if !has_none {
             out.push(Output::Send { to, message: Message::Commits { batches, more, hops: None } });
-        } else if frozen {
+        }
+        if forgotten.is_some() || (has_none && frozen) {
             out.push(Output::Send { to, message: Message::Forgotten });
         }
     }

@@ -132,6 +132,12 @@ impl Replica {
         let dot = Dot { replica: stream.replica, seq: batch.first };
         if stream.replica.node == from {
             batch.tidy_seals();
+            let sealed: usize = batch.seals.iter().filter_map(crate::seal::Seal::count).sum();
+            if sealed < batch.commits.len() {
+                // They are taken, for the channel says whose they are; but nobody gets them from us by name.
+                self.counters.unsealed += (batch.commits.len() - sealed) as u64;
+                out.push(Output::Event(Event::Offence { peer: from, what: Offence::Unsealed }));
+            }
         } else if let Err(flaw) = batch.verify(self.config.keys.as_ref()) {
             self.refuse(from, dot, flaw, count, out);
             return false;

@@ -486,6 +486,8 @@ pub struct Counters {
     pub spared: u64,
     /// Commits received that lie beyond the end of a closed stream.
     pub closed: u64,
+    /// Closings that do not count: most members have more of the stream.
+    pub closings_denied: u64,
     /// Commits of an earlier incarnation that were made again.
     pub made_again: u64,
     /// Commits of an earlier incarnation that could not be made again; each was told by [`Event::NotMadeAgain`].

@@ -104,7 +104,8 @@ impl Replica {
         let mut draft = Draft::new(&self.state);
         for (index, (key, change)) in changes.iter().enumerate() {
             let full = self.state.object(key).is_some_and(|object| object.content().bytes() > OBJECT_BYTES_MAX);
-            if full && change.adds() {
+            // What the agent itself has to say, it can say however much others have put there: revocations are among it.
+            if full && change.adds() && !key.is_reserved() {
                 return Err(CommitError::Change { index, source: ChangeError::ObjectFull });
             }
             draft.change(key, change.clone()).map_err(|source| CommitError::Change { index, source })?;

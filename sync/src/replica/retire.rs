@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::closing::Verdict;
 use super::{Event, Orphans, Output, Replica, SCOPE};
 use crate::causal::VersionVector;
 use crate::commit::Commit;
@@ -44,11 +45,12 @@ pub(super) struct Retired {
     most_members: usize,
 }
 
+/// Where a stream ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Closed {
-    through: u64,
+pub(super) struct Closed {
+    pub(super) through: u64,
     /// The commits that closed it; several members may have done so at the same time.
-    by: BTreeSet<Dot>,
+    pub(super) by: BTreeSet<Dot>,
 }
 
 impl Default for Retired {
@@ -137,38 +139,37 @@ impl Replica {
             return;
         }
         let hash = self.state.object(&self.retired.key).map(|object| object.content().hash());
-        if hash == self.retired.read {
-            return;
+        if hash != self.retired.read {
+            (self.retired.read, self.retired.unsuspected) = (hash, None);
+            self.read_table();
         }
-        (self.retired.read, self.retired.unsuspected) = (hash, None);
-        let before = std::mem::take(&mut self.retired.closed);
-        for (entry, dots) in
-            self.state.object(&self.retired.key).map_or_else(Vec::new, |table| table.members_with_dots())
-        {
-            let Some((replica, through)) = parse(&entry) else { continue };
-            let closed = self.retired.closed.entry(replica).or_insert(Closed { through, by: BTreeSet::new() });
-            closed.through = closed.through.max(through);
-            closed.by.extend(dots);
-        }
-        let news = self.retired.closed.iter().filter(|(replica, closed)| before.get(replica) != Some(closed));
-        let news: Vec<(ReplicaId, Closed)> = news.map(|(replica, closed)| (*replica, closed.clone())).collect();
         let (mut orphans, mut required) = (Orphans::default(), None);
-        for (replica, closed) in news {
-            self.retired.folded.remove(&replica);
-            out.push(Output::Event(Event::Retired { replica, through: closed.through }));
-            if !self.members.contains(&replica.node) && replica.node != self.me.node {
-                self.retired.most_members = self.retired.most_members.saturating_sub(1);
-            }
-            let stream = Stream { scope: SCOPE, replica };
-            let has_more = self.seen.seq(&stream) > closed.through;
-            if replica == self.me || has_more {
-                required = required.or(closed.by.first().copied());
-                if replica.node == self.me.node {
-                    // A member may have taken them before it heard of the closing; it will have begun anew once all are heard.
-                    orphans.doubtful.extend(self.retained_from(stream, closed.through + 1));
+        let table = std::mem::take(&mut self.closings.table);
+        for (replica, closed) in &table {
+            let before = self.retired.closed.get(replica);
+            let (is_old, was_believed) = (before == Some(closed), before.is_some());
+            match self.judge(*replica, closed, was_believed, now) {
+                Verdict::Doubted => {
+                    let was_closed = self.retired.closed.remove(replica).is_some();
+                    self.retired.unsuspected = self.retired.unsuspected.filter(|_| !was_closed);
+                    continue;
                 }
+                Verdict::Condemned if self.lineage.is_fenced() => continue,
+                Verdict::Condemned if !is_old => {
+                    required = required.or(closed.by.first().copied());
+                    if replica.node == self.me.node {
+                        // A member may have taken them before it heard of the closing; it will have begun anew once all are heard.
+                        let stream = Stream { scope: SCOPE, replica: *replica };
+                        orphans.doubtful.extend(self.retained_from(stream, closed.through + 1));
+                    }
+                }
+                Verdict::Believed | Verdict::Condemned => {}
+            }
+            if !is_old {
+                self.close(*replica, closed.clone(), out);
             }
         }
+        self.closings.table = table;
         if required.is_some() && !self.lineage.is_fenced() && !planted::is(Bug::ReturnerGoesOn) {
             // We were away for too long, or have taken what does not count: what we hold cannot be told from what everybody
             // holds. What we wrote beyond the end of our stream the others do not take under its old name; what they have of a
@@ -180,6 +181,31 @@ impl Replica {
             let first = self.retired.end_of(&own).min(self.seen.seq(&own)) + 1;
             self.begin_anew(orphans, first, required, now, out);
         }
+    }
+
+    /// Reads the table: of several ends of a stream the last counts.
+    fn read_table(&mut self) {
+        let table = self.state.object(&self.retired.key).map_or_else(Vec::new, |table| table.members_with_dots());
+        self.closings.table.clear();
+        for (entry, dots) in table {
+            let Some((replica, through)) = parse(&entry) else { continue };
+            let closed = self.closings.table.entry(replica).or_insert(Closed { through, by: BTreeSet::new() });
+            closed.through = closed.through.max(through);
+            closed.by.extend(dots);
+        }
+        let table = &self.closings.table;
+        self.retired.closed.retain(|replica, _| table.contains_key(replica));
+    }
+
+    /// Believes that a stream is closed.
+    fn close(&mut self, replica: ReplicaId, closed: Closed, out: &mut Vec<Output>) {
+        self.retired.folded.remove(&replica);
+        self.retired.unsuspected = None;
+        out.push(Output::Event(Event::Retired { replica, through: closed.through }));
+        if !self.members.contains(&replica.node) && replica.node != self.me.node {
+            self.retired.most_members = self.retired.most_members.saturating_sub(1);
+        }
+        self.retired.closed.insert(replica, closed);
     }
 
     /// About once a second: closes whom nobody waits for any more, and takes over the shares of those who were closed.
