@@ -14,7 +14,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Scope, Stream};
-use crate::limits::{SEQ_MAX, STREAMS_MAX};
+use crate::limits::SEQ_MAX;
 
 /// The highest sequence number seen of each stream.
 #[derive(Debug, Default)]
@@ -233,15 +233,12 @@ impl<'de> Deserialize<'de> for VersionVector {
             type Value = VersionVector;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "at most {STREAMS_MAX} pairs of stream and sequence number")
+                f.write_str("pairs of stream and sequence number")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<VersionVector, A::Error> {
                 let mut vector = VersionVector::default();
                 while let Some((stream, seq)) = pairs.next_element::<(Stream, u64)>()? {
-                    if vector.len() == STREAMS_MAX {
-                        return Err(serde::de::Error::custom("too many streams in a version vector"));
-                    }
                     if !(1..=SEQ_MAX).contains(&seq) {
                         return Err(serde::de::Error::custom("a version vector with a sequence number out of range"));
                     }

@@ -90,8 +90,26 @@ pub const RECALL_MS_MAX: u64 = 5_000;
 /// Shortest message that is packed, in bytes: in a shorter one hardly anything recurs, and calls wait for it.
 pub const PACK_FROM_BYTES: usize = 256;
 
-/// Most streams in one version vector that a peer may send: members times incarnations, with room to spare.
+/// Most streams in one version vector that a peer may send: twice what an honest one ever has.
 pub const STREAMS_MAX: usize = 65_536;
+
+/// Streams above which no commit opens another: members times incarnations, with room to spare. A vector of so many and how much
+/// of each is durable fit into one message, at some fifty bytes each.
+pub const STREAMS_HELD_MAX: usize = 32_768;
+
+/// Streams above which a repair from state opens no others: what is left is for commits of members.
+pub const STREAMS_REPAIRED_MAX: usize = 24_576;
+
+/// Streams above which commits of nodes that are no members open no others: such names cost nothing to make.
+pub const STREAMS_FOREIGN_MAX: usize = 16_384;
+
+/// Streams of one node that are not closed, above which another is not taken from itself. A restored host needs one for each restore,
+/// and has them closed after a day.
+pub const INCARNATIONS_MAX: usize = 256;
+
+/// The same where others pass them on: each member may have taken other ones from a node that makes too many, and all are to become
+/// equal.
+pub const INCARNATIONS_RELAYED_MAX: usize = 1_024;
 
 /// Largest total that one replica may reach in one counter; sums over replicas then fit 128 bits many times over.
 pub const COUNTER_TOTAL_MAX: u64 = i64::MAX as u64;

@@ -26,6 +26,7 @@ mod reissue;
 mod repair;
 mod retire;
 mod spread;
+mod streams;
 mod watch;
 
 use std::collections::BTreeSet;

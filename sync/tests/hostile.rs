@@ -11,7 +11,7 @@ use selvedge_sync::change::Change;
 use selvedge_sync::commit::{Batch, Commit, CommitBytes};
 use selvedge_sync::crdt::{Assign, ContentHash, Op};
 use selvedge_sync::hlc::Hlc;
-use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
+use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Scope, Stream};
 use selvedge_sync::key::Key;
 use selvedge_sync::replica::{Config, Event, Input, Message, Offence, Output, Recovery, Replica};
 use selvedge_sync::scalar::Scalar;
@@ -354,6 +354,64 @@ fn whoever_repeats_what_everybody_has_is_told_on() {
     members.write(1);
     members.pass(1_000);
     assert!(members.agree());
+}
+
+#[test]
+fn lives_without_end_are_not_taken() {
+    let mut members = Members::of(2);
+    let life = |node, number| Stream::global(ReplicaId { node, incarnation: Incarnation(number) });
+    let first = |of| Batch::new(of, 1, vec![word(of, 1, "born")]);
+    for number in 1..=2_000 {
+        members.send(0, first(life(LIAR, number)));
+        // What others would relay of a second node, and of nodes that nobody knows.
+        members.send(0, first(life(node(7), number)).sealed(&HashKeys));
+    }
+    let of = |members: &Members, node| members.replicas[0].seen().of_node(Scope::GLOBAL, node).count();
+    assert_eq!((of(&members, LIAR), of(&members, node(7))), (256, 1_024));
+    assert_eq!((members.replicas[0].counters().crowded, members.offences(Offence::Flood)), (1_744 + 976, 1_744));
+    for number in 0..20_000_u32 {
+        let mut name = [9; 32];
+        name[..4].copy_from_slice(&number.to_be_bytes());
+        members.now_ms += 2;
+        members.send(0, first(life(NodeId(name), 1)).sealed(&HashKeys));
+    }
+    assert_eq!(members.replicas[0].seen().len(), 16_384);
+    // Its vector can be read, that of a checkpoint too, and members are heard.
+    let seen = members.replicas[0].seen().clone();
+    let vector = Message::Vector { seen, behind: vec![], root: ContentHash::default(), answer: false, tip: None };
+    assert!(Message::decode(&vector.encode()).is_ok());
+    members.write(1);
+    members.pass(5_000);
+    assert_eq!(members.replicas[0].seen().seq(&stream(node(1))), 1);
+    assert!(members.agree() && members.replicas[1].seen() == members.replicas[0].seen());
+}
+
+#[test]
+fn a_repair_that_shows_streams_without_end_is_given_up() {
+    let mut members = Members::of(1);
+    members.lie(0, Message::Forgotten);
+    let asks = members.heard.drain(..).find_map(|(_, message)| match message {
+        Message::StateRequest { asks } => Some(asks),
+        _ => None,
+    });
+    let to = selvedge_sync::replica::Ask::digest(&asks.expect("it asks"));
+    let life = |number| Stream::global(ReplicaId { node: LIAR, incarnation: Incarnation(number) });
+    let page = |streams| Message::StatePage {
+        seen: (1..=streams).map(|number| (life(number), 1)).collect(),
+        ahead: VersionVector::default(),
+        latest: Hlc::default(),
+        to,
+        last: u64::MAX,
+        equal: vec![255; 64],
+        objects: Vec::new(),
+    };
+    assert!(Message::decode(&page(65_537).encode()).is_err());
+    members.lie(0, page(24_577));
+    assert_eq!((members.replicas[0].counters().repairs_abandoned, members.replicas[0].seen().len()), (1, 0));
+    // Our own store may hold what it likes.
+    let stored: VersionVector = (1..=70_000).map(|number| (life(number), 1)).collect();
+    let bytes = selvedge_sync::codec::encode(&stored);
+    assert_eq!(selvedge_sync::codec::decode::<VersionVector>(&bytes, bytes.len()).expect("is read").len(), 70_000);
 }
 
 #[test]

@@ -96,6 +96,7 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.dropped("commit_unsealed", counters.unsealed);
         metrics.dropped("commit_forged", counters.forged);
         metrics.dropped("commit_frozen", counters.frozen);
+        metrics.dropped("commit_crowded", counters.crowded);
         metrics.dropped("message_throttled", counters.throttled);
         metrics.dropped("commit_held", counters.held);
         metrics.dropped("commit_deferred", counters.deferred);

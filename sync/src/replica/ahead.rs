@@ -61,6 +61,13 @@ impl Ahead {
         self.steps.values().map(|vector| vector.seq(stream)).max().unwrap_or(0)
     }
 
+    /// The vectors that there are; one may be told more than once.
+    pub(super) fn vectors(&self) -> impl Iterator<Item = &VersionVector> {
+        let mut last = None;
+        let is_new = move |vector: &&Arc<VersionVector>| last.replace(Arc::as_ptr(vector)) != Some(Arc::as_ptr(vector));
+        self.steps.values().filter(is_new).map(|vector| &**vector)
+    }
+
     /// Whether `seen` includes everything that any object shows.
     pub(super) fn is_within(&self, seen: &VersionVector) -> bool {
         self.steps.values().all(|vector| seen.includes(vector))

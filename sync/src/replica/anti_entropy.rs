@@ -12,7 +12,7 @@ use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::crdt::ContentHash;
 use crate::id::{NodeId, Stream};
-use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, DIGESTS_PER_TICK, REQUEST_PATIENCE_MS};
+use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, DIGESTS_PER_TICK, REQUEST_PATIENCE_MS, STREAMS_MAX};
 use crate::log::Range;
 use crate::planted::{self, Bug};
 use crate::time::Time;
@@ -150,6 +150,10 @@ impl Replica {
         peer.root = Some(heard.root);
         if !peer.durable.includes(&durable) {
             peer.durable.merge(&durable);
+            if peer.durable.len() > STREAMS_MAX {
+                // Nobody honest says so much: what it said before is not remembered for it.
+                peer.durable = durable;
+            }
             self.peers.moved = true;
         }
         peer.seen.clone_from(&seen);

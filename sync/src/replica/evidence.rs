@@ -124,6 +124,9 @@ impl Replica {
             self.spread.refuse(stream, now);
             return false;
         }
+        if !self.has_room_for(from, &stream, count, out) {
+            return false;
+        }
         let is_known = batch.first.saturating_add(count) <= self.seen.seq(&stream).saturating_add(1);
         let differs = self.first_difference(batch);
         if is_known && differs.is_none() {

@@ -14,7 +14,7 @@ use crate::crdt::{ContentHash, ObjectState};
 use crate::hlc::Hlc;
 use crate::id::{Dot, Incarnation, NodeId, ReplicaId, Stream};
 use crate::key::Key;
-use crate::limits::{MESSAGE_BYTES_MAX, NEWS_PER_ANNOUNCE, SEQ_MAX};
+use crate::limits::{MESSAGE_BYTES_MAX, NEWS_PER_ANNOUNCE, SEQ_MAX, STREAMS_MAX};
 use crate::seal::{Proof, Testimony};
 
 /// Something that happened to the replica.
@@ -293,14 +293,15 @@ impl Message {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let message = codec::decode(&codec::unpack(bytes, MESSAGE_BYTES_MAX)?, MESSAGE_BYTES_MAX)?;
         match &message {
-            Self::StatePage { objects, .. } => {
+            Self::StatePage { objects, seen, ahead, .. } => {
+                readable(seen).and_then(|()| readable(ahead))?;
                 objects.iter().try_for_each(|(key, object)| object.validate(key.kind()))?;
             }
             Self::Announce(news) => within_bounds(news.iter().map(|news| news.through))?,
             Self::Graft(wants) => within_bounds(wants.iter().map(|want| want.after.max(want.through)))?,
+            Self::Vector { seen, .. } => readable(seen)?,
             Self::Commits { .. }
             | Self::Digest { .. }
-            | Self::Vector { .. }
             | Self::Recall { .. }
             | Self::Recalled { .. }
             | Self::Forgotten
@@ -313,6 +314,11 @@ impl Message {
         }
         Ok(message)
     }
+}
+
+/// Checks that a vector names no more streams than one may. What our own store holds is read whatever it holds.
+fn readable(vector: &VersionVector) -> Result<(), DecodeError> {
+    if vector.len() > STREAMS_MAX { Err(DecodeError::Bound("too many streams in a version vector")) } else { Ok(()) }
 }
 
 /// Checks what a message of the tree names: no more streams than one may, and no number out of range.
@@ -466,6 +472,8 @@ pub struct Counters {
     pub forged: u64,
     /// Commits received of a frozen stream.
     pub frozen: u64,
+    /// Commits received of a stream for which there is no room: its writer, or all together, have too many.
+    pub crowded: u64,
     /// Streams frozen because their writer gave one name to two commits.
     pub equivocations: u64,
     /// Messages dropped because their sender sent more than anybody has to.

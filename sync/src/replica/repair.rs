@@ -205,6 +205,12 @@ impl Replica {
             self.abandon_repair(RepairEnd::Closed, out);
             return;
         }
+        if !self.has_room_for_all(&answer.shown) {
+            self.counters.rejected += 1;
+            self.note_repair(from, false, now, out);
+            self.abandon_repair(RepairEnd::Unsound, out);
+            return;
+        }
         if !self.observe_stamps(&answer, now, out) {
             if let Some(repair) = &mut self.repair.current {
                 repair.waits = true;
