@@ -33,11 +33,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use ahead::Ahead;
-pub use carried::{Checkpoint, CommitError, Committed, Fresh, Orphans};
+pub use carried::{Checkpoint, CommitError, Committed, Fresh, Orphans, RepairProgress};
 pub use compare::Ask;
 pub use conduct::Offence;
 pub use evidence::Head;
-pub use io::{Counters, Event, Input, Message, Output, RepairEnd, RepairProgress};
+pub use io::{Counters, Event, Input, Message, Output, RepairEnd};
 pub use lineage::Tip;
 pub use peers::{PeerView, Progress};
 pub use recovery::{RecoverError, Recovery};

@@ -11,7 +11,7 @@ use crate::change::ChangeError;
 use crate::codec::ObjectRow;
 use crate::commit::Batch;
 use crate::hlc::Hlc;
-use crate::id::{Dot, Stream};
+use crate::id::{Dot, NodeId, Stream};
 use crate::key::Key;
 
 /// A store that begins anew: objects, log, vector and everything else that was checkpointed go, and this is all that stays.
@@ -99,4 +99,17 @@ pub enum CommitError {
     /// This replica has found that it forgot commits of its own and is taking a new incarnation.
     #[error("this agent is taking a new incarnation; try again in a moment")]
     Fenced,
+}
+
+/// How far a repair from state has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepairProgress {
+    /// The giver.
+    pub from: NodeId,
+    /// How much of the state is known to be as the giver has it, of a thousand.
+    pub done_permille: u16,
+    /// Answers so far.
+    pub answers: u64,
+    /// Objects taken so far.
+    pub objects: u64,
 }

@@ -440,19 +440,6 @@ pub enum RepairEnd {
     Unsound,
 }
 
-/// How far a repair from state has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RepairProgress {
-    /// The giver.
-    pub from: NodeId,
-    /// How much of the state is known to be as the giver has it, of a thousand.
-    pub done_permille: u16,
-    /// Answers so far.
-    pub answers: u64,
-    /// Objects taken so far.
-    pub objects: u64,
-}
-
 /// What happened to a replica so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
