@@ -4,6 +4,7 @@
 //! [`WorkloadName`], [`Rule`]. It fetches, places and runs nothing. The invariant: a [`Spec`] that exists is valid;
 //! there is no way to make one that skips the checks, not even by decoding what another member stored.
 
+mod config;
 mod digest;
 mod error;
 mod fields;
@@ -17,6 +18,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+pub use self::config::{CONFIG_BYTES_MAX, CONFIG_ENTRIES_MAX, CONFIG_NAME_BYTES_MAX, Config};
 pub use self::digest::{Digest, ParseDigestError};
 pub use self::error::SpecError;
 use self::fields::{Fields, Unknown};
@@ -116,7 +118,7 @@ impl Default for Limits {
 /// As JSON, where everything but `artifact` may be left out:
 /// ```json
 /// {"artifact": "blake3:…", "replicas": 2, "region": "eu", "require": ["avx2"], "affinity": ["label:tier=edge", "!node=fra-1"],
-///  "limits": {"memory": "64MiB", "deadline_ms": 5}, "latency": {"max_ms": 20}}
+///  "limits": {"memory": "64MiB", "deadline_ms": 5}, "latency": {"max_ms": 20}, "config": {"speed-max": "7.5"}}
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
@@ -134,6 +136,8 @@ pub struct Spec {
     pub limits: Limits,
     /// Longest acceptable round trip from the callers, in milliseconds; `latency.max_ms` in JSON.
     pub latency_max_ms: Option<u32>,
+    /// What the workload reads through its import `config`.
+    pub config: Config,
 }
 
 impl Spec {
@@ -148,6 +152,7 @@ impl Spec {
             affinity: Vec::new(),
             limits: Limits::default(),
             latency_max_ms: None,
+            config: Config::new(),
         }
     }
 
@@ -161,7 +166,7 @@ impl Spec {
 
     fn read(json: &Value, unknown: Unknown) -> Result<Self, SpecError> {
         const KNOWN: &[&str] =
-            &["artifact", "replicas", "everywhere", "region", "require", "affinity", "limits", "latency"];
+            &["artifact", "replicas", "everywhere", "region", "require", "affinity", "limits", "latency", "config"];
         let fields = Fields::new("", json, KNOWN, unknown)?;
         Ok(Self {
             artifact: fields.parsed("artifact")?.ok_or_else(|| fields.missing("artifact"))?,
@@ -179,6 +184,7 @@ impl Spec {
                 }
                 None => None,
             },
+            config: config::read(&fields)?,
         })
     }
 }
@@ -226,6 +232,9 @@ impl Serialize for Spec {
         map.serialize_entry("limits", &self.limits)?;
         if let Some(max_ms) = self.latency_max_ms {
             map.serialize_entry("latency", &serde_json::json!({ "max_ms": max_ms }))?;
+        }
+        if !self.config.is_empty() {
+            map.serialize_entry("config", &self.config)?;
         }
         map.end()
     }

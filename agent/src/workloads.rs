@@ -27,7 +27,7 @@ use crate::placement::{Explanation, Instance, Policy};
 use crate::reconcile::{Inputs, Reconciler, Step, Timing};
 use crate::spec::{Digest, Spec, WorkloadName};
 use crate::view::StateView;
-use crate::wasm::WasmHost;
+use crate::wasm::{LoadOptions, WasmHost};
 
 /// How often the plan is looked at although nothing is known to have changed: loads and members drift.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -179,7 +179,8 @@ impl Workloads {
     async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
         let result = match fetch::fetch(&self.parts.artifacts, &self.parts.net, spec.artifact).await {
             Ok(wasm) => {
-                let loaded = self.parts.wasm.load(workload.as_str(), wasm, spec.limits).await;
+                let options = LoadOptions { limits: spec.limits.into(), config: spec.config.clone() };
+                let loaded = self.parts.wasm.load(workload.as_str(), wasm, options).await;
                 loaded.map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),

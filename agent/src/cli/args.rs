@@ -205,8 +205,9 @@ pub(crate) struct NameArgs {
 /// Where and how to run a component.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  selvedge deploy combat.wasm --name combat --replicas 2 --affinity region=eu --memory 64MiB --deadline 5ms")]
+Examples:
+  selvedge deploy combat.wasm --name combat --replicas 2 --affinity region=eu --memory 64MiB --deadline 5ms
+  selvedge deploy anti-cheat.wasm --name anti-cheat --config speed-max=7.5 --config zones=@zones.txt")]
 pub(crate) struct DeployArgs {
     /// The component, a .wasm file
     #[arg(value_name = "FILE.wasm")]
@@ -239,6 +240,10 @@ pub(crate) struct DeployArgs {
     /// Only on nodes within this round trip of the callers, as in 20ms
     #[arg(long, value_name = "DURATION")]
     pub(crate) max_latency: Option<String>,
+    /// What the workload reads under this name through its import `config`; @FILE is what the file holds. May be repeated.
+    /// What an earlier deployment set and this one does not is gone
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) config: Vec<String>,
     /// Return as soon as the spec is stored
     #[arg(long)]
     pub(crate) no_wait: bool,

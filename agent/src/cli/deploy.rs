@@ -3,6 +3,7 @@
 //! Owns the order of the steps and the verdict on readiness; the demo deploys through it too. The invariant: it reports
 //! success only when as many instances are ready as are wanted.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::client::Client;
 use super::connection::{Ask, AskBody, segment};
 use super::error::CliError;
 use super::output::print_either;
+use crate::spec::CONFIG_BYTES_MAX;
 
 /// Time for a workload to run when `--timeout` is not given: a fetch and a compilation on a small host.
 pub(crate) const RUN_PATIENCE_DEFAULT: Duration = Duration::from_mins(1);
@@ -31,9 +33,9 @@ const COMPONENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// # Errors
 /// The file cannot be read, the agent refused it, or it did not run in time.
 pub(crate) async fn deploy(args: &DeployArgs, client: &mut Client) -> Result<(), CliError> {
-    let wasm = read_component(&args.file)?;
+    let (wasm, config) = (read_component(&args.file)?, read_config(&args.config)?);
     let stored = store(client, wasm).await?;
-    let committed = set(client, &args.name, &spec(args, &stored)).await?;
+    let committed = set(client, &args.name, &spec(args, config, &stored)).await?;
     if args.no_wait {
         let json = json!({"name": args.name, "artifact": stored, "commit": committed["commit"]});
         return print_either(args.client.json, &json, |_| format!("stored {}; not waiting for it to run", args.name));
@@ -199,7 +201,7 @@ fn workload_path(name: &str) -> String {
     format!("/v1/workloads/{}", segment(name))
 }
 
-fn spec(args: &DeployArgs, stored: &Value) -> Value {
+fn spec(args: &DeployArgs, config: Map<String, Value>, stored: &Value) -> Value {
     let mut spec = Map::from_iter([("artifact".to_owned(), stored["digest"].clone())]);
     let mut set = |name: &str, value: Option<Value>| value.map(|value| spec.insert(name.to_owned(), value));
     set("replicas", args.replicas.map(Value::from));
@@ -213,7 +215,37 @@ fn spec(args: &DeployArgs, stored: &Value) -> Value {
         .collect();
     set("limits", Some(limits).filter(|limits| !limits.is_empty()).map(Value::Object));
     set("latency", args.max_latency.as_ref().map(|max| json!({ "max_ms": max })));
+    set("config", Some(config).filter(|config| !config.is_empty()).map(Value::Object));
     Value::Object(spec)
+}
+
+/// The entries of a configuration, each `KEY=VALUE` or `KEY=@FILE`.
+fn read_config(entries: &[String]) -> Result<Map<String, Value>, CliError> {
+    let mut config = Map::new();
+    for entry in entries {
+        let wrong = |why: &str| CliError::Usage(format!("--config {entry}: {why}"));
+        let (name, value) = entry.split_once('=').ok_or_else(|| wrong("expected KEY=VALUE or KEY=@FILE"))?;
+        let text = match value.strip_prefix('@') {
+            Some(path) => read_text(Path::new(path))?,
+            None => value.to_owned(),
+        };
+        if config.insert(name.to_owned(), Value::String(text)).is_some() {
+            return Err(wrong("this name is given twice"));
+        }
+    }
+    Ok(config)
+}
+
+/// A file that becomes a value; refused here when no agent could take it.
+fn read_text(path: &Path) -> Result<String, CliError> {
+    let cannot = |why: String| CliError::Failed(format!("{}: {why}", path.display()));
+    let (bytes_max, mut text) = (CONFIG_BYTES_MAX as u64, String::new());
+    let file = std::fs::File::open(path).map_err(|error| cannot(error.to_string()))?;
+    file.take(bytes_max + 1).read_to_string(&mut text).map_err(|error| cannot(error.to_string()))?;
+    if text.len() as u64 > bytes_max {
+        return Err(cannot(format!("a workload's configuration has at most {bytes_max} bytes")));
+    }
+    Ok(text)
 }
 
 fn read_component(path: &Path) -> Result<Bytes, CliError> {

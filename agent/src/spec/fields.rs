@@ -159,7 +159,7 @@ impl<'a> Fields<'a> {
         T::try_from(got).map_err(|_| out_of_range())
     }
 
-    fn wrong_type(&self, name: &str, expected: &'static str, value: &Value) -> SpecError {
+    pub(super) fn wrong_type(&self, name: &str, expected: &'static str, value: &Value) -> SpecError {
         SpecError::Type { field: self.full_name(name), expected, got: type_name(value) }
     }
 

@@ -21,11 +21,12 @@ fn a_full_spec_survives_its_own_json() {
         "affinity": ["node=fra-1", "!region=us", "label tier=edge", "capability=gpu"],
         "limits": {"memory": "128MiB", "deadline_ms": "5ms", "output_bytes": 4096, "host_calls": 10, "log_lines": 0,
                    "concurrency": 2, "table_elements": 100},
-        "latency": {"max_ms": 20},
+        "latency": {"max_ms": 20}, "config": {"speed-max": "7.5", "zones": "a\nb", "off": ""},
     });
     let spec = Spec::from_json(&json).unwrap();
     assert_eq!((spec.limits.memory, spec.limits.deadline_ms, spec.latency_max_ms), (128 << 20, 5, Some(20)));
     assert_eq!(spec.affinity[2].to_string(), "label:tier=edge");
+    assert_eq!(spec.config["zones"], "a\nb");
     let stored = serde_json::to_value(&spec).unwrap();
     assert_eq!(Spec::from_json(&stored).unwrap(), spec);
 
@@ -74,6 +75,16 @@ fn a_refusal_names_the_field() {
     check(json!({"limits": {"deadline_ms": "500us"}}), "limits.deadline_ms", "whole number");
     check(json!({"latency": {"max_ms": -1}}), "latency.max_ms", "milliseconds");
     check(json!({"limits": {"host_calls": u64::MAX}}), "limits.host_calls", "0 to 1000000");
+    check(json!({"config": ["speed-max"]}), "config", "expected an object of texts, got a list");
+    check(json!({"config": {"speed-max": 7.5}}), "config.speed-max", "expected text");
+    check(json!({"config": {"": "x"}}), "config.", "1 to 256 bytes");
+    check(json!({"config": {"a=b": "x"}}), "config.a=b", "without `=`");
+    check(json!({"config": {"a\nb": "x"}}), "config.a\nb", "control characters");
+    check(json!({"config": {"x".repeat(CONFIG_NAME_BYTES_MAX + 1): ""}}), &format!("config.{}", "x".repeat(64)), "256");
+    check(json!({"config": {"words": "x".repeat(CONFIG_BYTES_MAX)}}), "config", "49152 bytes as JSON");
+    check(json!({"config": {"words": "\u{1}".repeat(CONFIG_BYTES_MAX / 5)}}), "config", "49152 bytes as JSON");
+    let many: serde_json::Map<_, _> = (0..=CONFIG_ENTRIES_MAX).map(|i| (i.to_string(), json!(""))).collect();
+    check(json!({ "config": many }), "config", "at most 256 entries");
 }
 
 #[test]
@@ -130,4 +141,18 @@ fn a_digest_names_its_bytes_and_survives_its_own_text() {
     for bad in [HEX, "blake3:", "sha256:00", "blake3:zz"] {
         assert_eq!(bad.parse::<Digest>(), Err(ParseDigestError), "{bad}");
     }
+}
+
+#[test]
+fn the_largest_spec_fits_into_a_scalar_of_the_state() {
+    let mut spec = Spec::new(Digest([7; 32]));
+    let token = |i: usize| format!("{i:x>width$}", width = TOKEN_BYTES_MAX);
+    spec.region = Some(token(0));
+    spec.require = (0..RULES_MAX).map(token).collect();
+    spec.affinity = (0..RULES_MAX).map(|i| format!("!label:{0}={0}", token(i)).parse().unwrap()).collect();
+    spec.latency_max_ms = Some(LATENCY_MS_MAX);
+    spec.config = Config::from([("words".to_owned(), "x".repeat(CONFIG_BYTES_MAX - r#"{"words":""}"#.len()))]);
+    let json = serde_json::to_value(&spec).unwrap();
+    assert_eq!(Spec::from_json(&json).unwrap(), spec);
+    assert!(json.to_string().len() <= selvedge_sync::limits::SCALAR_BYTES_MAX);
 }

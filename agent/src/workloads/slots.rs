@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::placement::{Instance, Phase};
-use crate::spec::{Digest, Limits, Spec, WorkloadName};
+use crate::spec::{Config, Digest, Limits, Spec, WorkloadName};
 
 /// The workloads on this host.
 #[derive(Debug, Default)]
@@ -18,7 +18,26 @@ pub(super) struct Slots {
 #[derive(Debug)]
 struct Slot {
     instance: Instance,
-    serving: Option<(Digest, Limits)>,
+    serving: Option<Serving>,
+}
+
+/// What answers calls: all of a spec that a running instance was made from.
+#[derive(Debug, PartialEq, Eq)]
+struct Serving {
+    digest: Digest,
+    limits: Limits,
+    config: Config,
+}
+
+impl Serving {
+    fn of(spec: &Spec) -> Self {
+        Self { digest: spec.artifact, limits: spec.limits, config: spec.config.clone() }
+    }
+
+    /// Whether the artefact is still the right one, and something else of the spec is not.
+    fn is_outdated(&self, spec: &Spec) -> bool {
+        self.digest == spec.artifact && (self.limits != spec.limits || self.config != spec.config)
+    }
 }
 
 impl Slots {
@@ -40,7 +59,7 @@ impl Slots {
         match result {
             Ok(()) => {
                 slot.instance = Instance { digest: spec.artifact, phase: Phase::Ready };
-                slot.serving = Some((spec.artifact, spec.limits));
+                slot.serving = Some(Serving::of(spec));
             }
             Err(reason) => slot.instance = Instance { digest: spec.artifact, phase: Phase::Failed { reason } },
         }
@@ -59,19 +78,18 @@ impl Slots {
 
     /// What each workload is to others: ready as long as anything of it answers calls.
     pub(super) fn advertised(&self) -> BTreeMap<WorkloadName, Instance> {
-        let advertised = |slot: &Slot| match slot.serving {
-            Some((digest, _)) => Instance { digest, phase: Phase::Ready },
+        let advertised = |slot: &Slot| match &slot.serving {
+            Some(serving) => Instance { digest: serving.digest, phase: Phase::Ready },
             None => slot.instance.clone(),
         };
         self.slots.iter().map(|(workload, slot)| (workload.clone(), advertised(slot))).collect()
     }
 
-    /// Workloads that serve the right artefact under limits that their spec has changed since.
+    /// Workloads that serve the right artefact with limits or a configuration that their spec has changed since.
     pub(super) fn outdated<'a>(&self, specs: &'a BTreeMap<WorkloadName, Spec>) -> Vec<(&'a WorkloadName, &'a Spec)> {
         let changed = |(workload, spec): &(&WorkloadName, &Spec)| {
             let slot = self.slots.get(*workload).filter(|slot| slot.instance.phase == Phase::Ready);
-            slot.and_then(|slot| slot.serving)
-                .is_some_and(|(digest, limits)| digest == spec.artifact && limits != spec.limits)
+            slot.and_then(|slot| slot.serving.as_ref()).is_some_and(|serving| serving.is_outdated(spec))
         };
         specs.iter().filter(changed).collect()
     }
@@ -119,13 +137,18 @@ mod tests {
     }
 
     #[test]
-    fn changed_limits_are_a_reason_to_start_again() {
+    fn changed_limits_or_configuration_are_a_reason_to_start_again() {
         let (mut slots, spec) = (Slots::default(), spec(b"a"));
         slots.begin(&name(), spec.artifact);
         slots.finish(&name(), &spec, Ok(()));
-        let mut specs = BTreeMap::from([(name(), spec)]);
-        assert!(slots.outdated(&specs).is_empty());
-        specs.values_mut().for_each(|spec| spec.limits.deadline_ms += 1);
-        assert_eq!(slots.outdated(&specs).len(), 1);
+        let outdated = |change: fn(&mut Spec)| {
+            let mut spec = spec.clone();
+            change(&mut spec);
+            slots.outdated(&BTreeMap::from([(name(), spec)])).len()
+        };
+        assert_eq!(outdated(|_| {}), 0);
+        assert_eq!(outdated(|spec| spec.limits.deadline_ms += 1), 1);
+        assert_eq!(outdated(|spec| drop(spec.config.insert("speed-max".to_owned(), "8".to_owned()))), 1);
+        assert_eq!(outdated(|spec| spec.artifact = Digest::of(b"b")), 0, "the plan starts another artefact");
     }
 }

@@ -27,6 +27,7 @@ fn good_lines_are_taken() {
     check(
         "deploy a.wasm --name a --replicas 2 --require gpu avx2 --require fpu --affinity region=eu !node=a --no-wait",
     );
+    check("deploy a.wasm --name a --config speed-max=7.5 --config zones=@zones.txt");
     check("call combat resolve []");
     check("call combat resolve -");
     check("call w f -5 1.5 text");

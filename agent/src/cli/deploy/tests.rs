@@ -43,7 +43,10 @@ fn component(dir: &Path) -> String {
 #[test]
 fn flags_become_a_spec() {
     let stored = json!({"digest": "blake3:aa"});
-    let check = |line: &str, expect: Value| assert_eq!(spec(&args(line), &stored), expect, "{line}");
+    let check = |line: &str, expect: Value| {
+        let args = args(line);
+        assert_eq!(spec(&args, read_config(&args.config).unwrap(), &stored), expect, "{line}");
+    };
     check("deploy a.wasm --name a", json!({"artifact": "blake3:aa"}));
     check("deploy a.wasm --name a --everywhere", json!({"artifact": "blake3:aa", "everywhere": true}));
     check(
@@ -51,6 +54,28 @@ fn flags_become_a_spec() {
         json!({"artifact": "blake3:aa", "replicas": 2, "region": "eu", "require": ["gpu"], "affinity": ["!node=x"],
                "limits": {"memory": "64MiB", "deadline_ms": "5ms"}, "latency": {"max_ms": "20ms"}}),
     );
+    check(
+        "deploy a.wasm --name a --config speed-max=7.5 --config rule=a=b --config off=",
+        json!({"artifact": "blake3:aa", "config": {"speed-max": "7.5", "rule": "a=b", "off": ""}}),
+    );
+}
+
+#[test]
+fn a_value_can_come_from_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(path("zones"), "plaza\nharbour\n").unwrap();
+    std::fs::write(path("large"), "x".repeat(CONFIG_BYTES_MAX + 1)).unwrap();
+    std::fs::write(path("binary"), [0xff]).unwrap();
+    let read = |entry: String| read_config(&[entry]);
+    assert_eq!(read(format!("zones=@{}", path("zones"))).unwrap()["zones"], "plaza\nharbour\n");
+    for name in ["large", "binary", "absent"] {
+        let error = read(format!("zones=@{}", path(name))).unwrap_err();
+        assert_eq!(error.exit_code(), 1, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    assert_eq!(read("zones".to_owned()).unwrap_err().exit_code(), 2);
+    assert_eq!(read_config(&["a=1".to_owned(), "a=2".to_owned()]).unwrap_err().exit_code(), 2);
 }
 
 #[tokio::test]
