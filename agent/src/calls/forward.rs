@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::answer::RETRY_AFTER_S;
 use super::{Calls, Terms, not_running};
-use crate::members::Status;
+use crate::members::{Member, Status};
 use crate::net::{Lane, Reply, RequestError};
 use crate::placement::Phase;
 use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
@@ -39,7 +39,7 @@ struct Answer {
 }
 
 impl Calls {
-    /// Asks the member with the shortest round trip that has the workload ready.
+    /// Asks the nearest member that has the workload ready; one that does not answer at present comes last.
     pub(super) async fn forward(
         &self,
         workload: &WorkloadName,
@@ -79,7 +79,7 @@ impl Calls {
         record.map_or_else(|| node.to_string(), |record| format!("{} ({node})", record.name))
     }
 
-    /// Members that say they have the workload ready, nearest first.
+    /// Members that say they have the workload ready: those that answer before those that are suspected, and the nearest first.
     fn candidates(&self, workload: &WorkloadName) -> Vec<NodeId> {
         let now = self.parts.view.now();
         let links = self.parts.net.peers();
@@ -90,9 +90,8 @@ impl Calls {
                 && instance.is_some_and(|instance| instance.phase == Phase::Ready)
         });
         let round_trip = |node: NodeId| links.iter().find(|link| link.node == node).map(|link| link.rtt);
-        let mut near: Vec<_> = ready.filter_map(|member| Some((round_trip(member.node)?, member.node))).collect();
-        near.sort_by_key(|(rtt, node)| (rtt.unwrap_or(Duration::MAX), *node));
-        near.into_iter().map(|(_, node)| node).collect()
+        let connected = |member: Member| Some((member.status, round_trip(member.node)?, member.node));
+        in_order(ready.filter_map(connected).collect())
     }
 
     /// Serves a forwarded call: here or not at all, so that a call cannot travel in circles.
@@ -136,6 +135,12 @@ fn read_answer(node: NodeId, bytes: &[u8]) -> Result<CallAnswer, ServiceError> {
     Ok(CallAnswer { result, node, commit })
 }
 
+/// In which order to ask them. A suspect may be a host that has just died, and asking it costs the caller all its patience.
+fn in_order(mut candidates: Vec<(Status, Option<Duration>, NodeId)>) -> Vec<NodeId> {
+    candidates.sort_by_key(|(status, rtt, node)| (*status != Status::Alive, rtt.unwrap_or(Duration::MAX), *node));
+    candidates.into_iter().map(|(_, _, node)| node).collect()
+}
+
 /// Whether the other side is known not to have acted, so that another may be asked: it said so, or was never reached.
 fn did_nothing(error: &ServiceError) -> bool {
     error.changed_text().is_none() && matches!(error.fault(), Fault::Busy { .. } | Fault::Unavailable)
@@ -172,6 +177,19 @@ fn lost(node: &str, error: RequestError, is_repeatable: bool) -> ServiceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_answers_is_asked_before_a_suspect_that_is_nearer() {
+        let node = |number: u8| NodeId([number; 32]);
+        let ms = |ms: u64| Some(Duration::from_millis(ms));
+        let found = in_order(vec![
+            (Status::Suspect, ms(1), node(1)),
+            (Status::Alive, None, node(2)),
+            (Status::Alive, ms(9), node(4)),
+            (Status::Alive, ms(9), node(3)),
+        ]);
+        assert_eq!(found, [node(3), node(4), node(2), node(1)]);
+    }
 
     #[test]
     fn a_call_that_may_have_been_carried_out_says_how_to_go_on() {
