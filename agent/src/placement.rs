@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use self::choose::choose;
 pub use self::constraint::Reason;
 pub use self::explanation::{Candidate, Explanation, Inputs, Move, Rejected};
-pub use self::facts::{Instance, Mesh, NodeFacts, Phase, Resources};
+pub use self::facts::{Instance, Mesh, NodeFacts, Phase, Refused, Resources};
 use self::latency::Callers;
 pub use self::weights::{Terms, Weights, WeightsError};
 use crate::spec::{Spec, Spread, WorkloadName};

@@ -61,10 +61,11 @@ fn instances(name: &WorkloadName, spec: &Spec, members: &[Member]) -> (Vec<Insta
     let present = members.iter().filter(|member| matches!(member.status, Status::Alive | Status::Suspect));
     let instance = |member: &Member| {
         let instance = member.record.as_ref()?.instances.get(name)?;
-        let (phase, reason) = if instance.digest == spec.artifact {
-            phase(&instance.phase)
-        } else {
-            (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned()))
+        let refused = instance.refused.as_ref().filter(|refused| refused.digest == spec.artifact);
+        let (phase, reason) = match refused {
+            Some(refused) => (Phase::Failed, Some(format!("{}; what ran before still answers calls", refused.reason))),
+            None if instance.digest == spec.artifact => phase(&instance.phase),
+            None => (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned())),
         };
         // It counts as long as it is not lost, and nobody should wonder why calls to it hang.
         let silent = || (member.status == Status::Suspect).then(|| "its host does not answer at present".to_owned());
@@ -194,7 +195,7 @@ mod tests {
         let spec = Spec::new(artifact);
         let member = |number: u8, status: Status, digest: Digest| {
             let mut said = record(NodeId([number; 32]), 1, 1);
-            said.instances.insert(name.clone(), placement::Instance { digest, phase: placement::Phase::Ready });
+            said.instances.insert(name.clone(), placement::Instance::new(digest, placement::Phase::Ready));
             Member { node: said.node, record: Some(said), status, age_ms: 0, silent_ms: 0 }
         };
         let members = [
@@ -208,5 +209,20 @@ mod tests {
             instances.iter().map(|instance| (instance.node.0[0], instance.phase, instance.reason.is_some())).collect();
         assert_eq!(told, [(1, Phase::Ready, false), (2, Phase::Ready, true), (4, Phase::Starting, true)]);
         assert_eq!(present, 3);
+    }
+
+    #[test]
+    fn a_version_that_could_not_be_started_says_why_although_the_one_before_runs() {
+        let name: WorkloadName = "combat".parse().expect("a name");
+        let spec = Spec::new(Digest::of(b"broken"));
+        let mut said = record(NodeId([1; 32]), 1, 1);
+        let mut instance = placement::Instance::new(Digest::of(b"sound"), placement::Phase::Ready);
+        instance.refused = Some(placement::Refused { digest: spec.artifact, reason: "it does not start".to_owned() });
+        said.instances.insert(name.clone(), instance);
+        let member = Member { node: said.node, record: Some(said), status: Status::Alive, age_ms: 0, silent_ms: 0 };
+        let (instances, _) = instances(&name, &spec, &[member]);
+        let reason = instances[0].reason.clone().unwrap_or_default();
+        assert_eq!(instances[0].phase, Phase::Failed);
+        assert!(reason.contains("it does not start") && reason.contains("still answers"), "{reason}");
     }
 }

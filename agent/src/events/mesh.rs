@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use selvedge_sync::id::NodeId;
 
 use crate::members::{Members, NodeRecord, Status};
-use crate::placement::{Instance, Phase};
+use crate::placement::{Instance, Phase, Refused};
 use crate::service::{Event, MemberEvent, PlacementEvent};
 use crate::spec::WorkloadName;
 
@@ -60,7 +60,7 @@ impl Mesh {
         }
         if let Some(record) = record.filter(|record| record.instances != instances) {
             let changed = record.instances.iter().filter(|(workload, now)| instances.get(*workload) != Some(now));
-            happened.extend(changed.map(|(workload, now)| placement(node, workload, now, Some(&now.phase))));
+            happened.extend(changed.map(|(workload, now)| news(node, workload, now)));
             let gone = instances.iter().filter(|(workload, _)| !record.instances.contains_key(*workload));
             happened.extend(gone.map(|(workload, last)| placement(node, workload, last, None)));
             instances.clone_from(&record.instances);
@@ -79,6 +79,17 @@ fn word(before: Option<Status>, now: Status, was_here: bool) -> Option<&'static 
         (_, Status::Suspect) => Some("suspect"),
         (_, Status::Lost) => was_here.then_some("lost"),
         (_, Status::Left) => Some("left"),
+    }
+}
+
+/// What a changed instance says: of one that runs, what could not take its place.
+fn news(node: NodeId, workload: &WorkloadName, now: &Instance) -> Event {
+    match &now.refused {
+        Some(Refused { digest, reason }) => {
+            let next = Instance::new(*digest, Phase::Failed { reason: reason.clone() });
+            placement(node, workload, &next, Some(&next.phase))
+        }
+        None => placement(node, workload, now, Some(&now.phase)),
     }
 }
 
@@ -137,7 +148,7 @@ mod tests {
         let digest = crate::spec::Digest::of(b"combat");
         for (beat, phase) in [(2, Phase::Starting), (3, Phase::Failed { reason: "no room".to_owned() })] {
             other.beat = beat;
-            other.instances.insert(combat.clone(), Instance { digest, phase });
+            other.instances.insert(combat.clone(), Instance::new(digest, phase));
             assert!(members.take(sealed(other.clone()), 0, at(200)));
         }
         assert_eq!(names(mesh.look(&members)), ["combat failed"], "what passed between two looks is not seen");

@@ -64,9 +64,27 @@ pub struct Instance {
     /// How far it has got.
     #[serde(flatten)]
     pub phase: Phase,
+    /// What was to take its place and could not be started; what runs goes on meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+}
+
+/// A version of a workload that could not be started beside the one that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What was to run.
+    pub digest: Digest,
+    /// What went wrong, for people.
+    pub reason: String,
 }
 
 impl Instance {
+    /// An instance that nothing was to replace.
+    #[must_use]
+    pub const fn new(digest: Digest, phase: Phase) -> Self {
+        Self { digest, phase, refused: None }
+    }
+
     /// Whether it runs or is about to: such a host keeps its instance unless there is a reason to move.
     #[must_use]
     pub const fn runs(&self) -> bool {

@@ -29,7 +29,7 @@ fn word() -> impl Strategy<Value = String> {
 fn instance() -> impl Strategy<Value = Instance> {
     let failed = Phase::Failed { reason: "trap".to_owned() };
     prop_oneof![Just(Phase::Starting), Just(Phase::Ready), Just(Phase::Stopping), Just(failed)]
-        .prop_map(|phase| Instance { digest: DIGEST, phase })
+        .prop_map(|phase| Instance::new(DIGEST, phase))
 }
 
 prop_compose! {
@@ -149,7 +149,7 @@ proptest! {
             facts.instances.clear();
             // Placing took the memory, so that the score stays what it was.
             if chosen.contains(&facts.node) {
-                facts.instances.insert(workload(), Instance { digest: DIGEST, phase: Phase::Ready });
+                facts.instances.insert(workload(), Instance::new(DIGEST, Phase::Ready));
                 facts.resources.memory_free = facts.resources.memory_free.min(facts.resources.memory_total);
                 facts.resources.memory_free -= spec.limits.memory.min(facts.resources.memory_free);
             }
@@ -168,7 +168,7 @@ proptest! {
                 facts.calls_per_s.clear();
                 facts.instances.clear();
                 if chosen.contains(&facts.node) {
-                    facts.instances.insert(workload(), Instance { digest: DIGEST, phase: Phase::Ready });
+                    facts.instances.insert(workload(), Instance::new(DIGEST, Phase::Ready));
                 }
             }
             facts

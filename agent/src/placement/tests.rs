@@ -31,7 +31,7 @@ fn loaded(number: u8, load: f64) -> NodeFacts {
 }
 
 fn running(mut facts: NodeFacts, phase: Phase) -> NodeFacts {
-    facts.instances.insert(game(), Instance { digest: Digest([1; 32]), phase });
+    facts.instances.insert(game(), Instance::new(Digest([1; 32]), phase));
     facts
 }
 

@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     fn put(&mut self, number: u8, digest: Digest, phase: Phase) {
-        self.host(number).instances.insert(game(), Instance { digest, phase });
+        self.host(number).instances.insert(game(), Instance::new(digest, phase));
     }
 
     /// What one host decides now, from what everybody knows.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::placement::{Instance, Phase};
+use crate::placement::{Instance, Phase, Refused};
 use crate::spec::{Config, Digest, Limits, Spec, WorkloadName};
 
 /// The workloads on this host.
@@ -46,7 +46,7 @@ impl Slots {
         if !self.starting.insert(workload.clone()) {
             return false;
         }
-        let instance = Instance { digest, phase: Phase::Starting };
+        let instance = Instance::new(digest, Phase::Starting);
         let serving = self.slots.remove(workload).and_then(|slot| slot.serving);
         self.slots.insert(workload.clone(), Slot { instance, serving });
         true
@@ -58,10 +58,10 @@ impl Slots {
         let Some(slot) = self.slots.get_mut(workload) else { return false };
         match result {
             Ok(()) => {
-                slot.instance = Instance { digest: spec.artifact, phase: Phase::Ready };
+                slot.instance = Instance::new(spec.artifact, Phase::Ready);
                 slot.serving = Some(Serving::of(spec));
             }
-            Err(reason) => slot.instance = Instance { digest: spec.artifact, phase: Phase::Failed { reason } },
+            Err(reason) => slot.instance = Instance::new(spec.artifact, Phase::Failed { reason }),
         }
         true
     }
@@ -79,7 +79,9 @@ impl Slots {
     /// What each workload is to others: ready as long as anything of it answers calls.
     pub(super) fn advertised(&self) -> BTreeMap<WorkloadName, Instance> {
         let advertised = |slot: &Slot| match &slot.serving {
-            Some(serving) => Instance { digest: serving.digest, phase: Phase::Ready },
+            Some(Serving { digest, .. }) => {
+                Instance { refused: refused(&slot.instance), ..Instance::new(*digest, Phase::Ready) }
+            }
             None => slot.instance.clone(),
         };
         self.slots.iter().map(|(workload, slot)| (workload.clone(), advertised(slot))).collect()
@@ -92,6 +94,14 @@ impl Slots {
             slot.and_then(|slot| slot.serving.as_ref()).is_some_and(|serving| serving.is_outdated(spec))
         };
         specs.iter().filter(changed).collect()
+    }
+}
+
+/// What was to take the place of what serves, if that has failed.
+fn refused(next: &Instance) -> Option<Refused> {
+    match &next.phase {
+        Phase::Failed { reason } => Some(Refused { digest: next.digest, reason: reason.clone() }),
+        Phase::Starting | Phase::Ready | Phase::Stopping => None,
     }
 }
 
@@ -119,10 +129,13 @@ mod tests {
         assert!(slots.finish(&name(), &old, Ok(())));
         assert!(slots.begin(&name(), new.artifact));
         assert_eq!(advertised(&slots), Some((old.artifact, Phase::Ready)));
-        assert_eq!(slots.here()[&name()], Instance { digest: new.artifact, phase: Phase::Starting });
+        assert_eq!(slots.here()[&name()], Instance::new(new.artifact, Phase::Starting));
         assert!(slots.finish(&name(), &new, Err("broken".to_owned())));
         assert_eq!(advertised(&slots), Some((old.artifact, Phase::Ready)));
         assert!(matches!(slots.here()[&name()].phase, Phase::Failed { .. }));
+        let refused =
+            slots.advertised()[&name()].refused.clone().expect("everybody can see why the new one does not run");
+        assert_eq!((refused.digest, refused.reason.as_str()), (new.artifact, "broken"));
     }
 
     #[test]
