@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use super::founding::AUTHORITY_LIFETIME_S;
-use super::standing::{Standing, now_s};
+use super::standing::{Standing, moment, now_s};
 use crate::cluster::{
     Authority, AuthorityId, BACKDATED_S, Books, Cancelled, Claims, Denied, Desk, EndorsementError, Folder, FolderError,
     Invitation, Listed, Papers, Refusal, Revocation, Span, Terms, Token, UnixSeconds,
@@ -128,6 +128,7 @@ impl Office {
             tracing::error!(%error, "the certificate by the new authority could not be stored; the former one stays");
         }
         standing.renew(papers)?;
+        tracing::warn!(authority = %desk.authority.id(), "a new authority signs from now on");
         Ok(desk.authority.id())
     }
 
@@ -160,6 +161,9 @@ impl Office {
         next.invitations.invite(&token, terms, now)?;
         self.keep(&books, &next).await.map_err(InviteError::Store)?;
         *books = next;
+        // Its name, not its secret: an operator can find it among the invitations, and nobody can use it.
+        let (name, region) = (token.name.as_deref(), token.region.as_deref());
+        tracing::info!(invitation = token.id_text(), name, region, until = moment(not_after), "invited somebody");
         Ok((token, not_after))
     }
 
@@ -183,6 +187,7 @@ impl Office {
         if matches!(cancelled, Cancelled::Open(_)) {
             self.keep(&books, &next).await?;
             *books = next;
+            tracing::info!(invitation = id, "took an invitation back");
         }
         Ok(cancelled)
     }
@@ -235,21 +240,21 @@ impl Office {
             Err(full) => Err(full),
         };
         match kept {
-            Ok(()) => *books = next,
+            Ok(()) => {
+                *books = next;
+                tracing::info!(node = %claims.node, name = claims.name, until = moment(claims.not_after), "renewed a certificate");
+            }
             Err(error) => tracing::warn!(node = %claims.node, error, "a renewal could not be noted"),
         }
     }
 
     async fn answer(&self, node: NodeId, question: &[u8]) -> Option<Vec<u8>> {
         let standing = &self.0.standing;
-        if standing.revoked().contains(&node) {
-            // Its key is out for ever; the invitation is not used up, and another key can come with it.
-            return None;
-        }
+        let who = (node, standing.revoked().contains(&node));
         let (trust, own) = (standing.trust(), standing.certificate());
         let mut books = self.0.books.lock().await;
         let mut next = self.up_to_date(&books, now_s());
-        let answer = self.desk().answer(question, node, (&trust, &own), &mut next, now_s())?;
+        let answer = self.desk().answer(question, who, (&trust, &own), &mut next, now_s())?;
         if books.invitations != next.invitations {
             // Told before it is durable, a token could be used again after a crash.
             if let Err(error) = self.keep(&books, &next).await {
@@ -257,7 +262,7 @@ impl Office {
                 return None;
             }
             *books = next;
-            tracing::info!(%node, "joined");
+            tracing::info!(%node, "certified a new member");
         }
         Some(codec::encode(&answer))
     }

@@ -192,6 +192,7 @@ pub(super) async fn revoke(service: &AgentService, node: &str) -> Result<Revoked
     if let (Ok(_), Some(membership)) = (&made, &service.membership) {
         // At once, not with the next look at the state: its name is free when we say that it is out.
         membership.standing.revoke([&word]);
+        tracing::warn!(%node, name, "revoked a member");
     }
     made.map(|commit| Revoked { node, name, commit }).map_err(|error| match error {
         CommitError::ReadOnly(reason) => {

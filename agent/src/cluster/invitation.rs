@@ -159,6 +159,11 @@ pub enum Denied {
         /// Whose it is.
         by: NodeId,
     },
+    /// The key that asks was put out.
+    #[error(
+        "this key was revoked, for ever; take an empty data directory, which makes a new key, and join with the same token: it is unused"
+    )]
+    KeyRevoked,
     /// There are as many members as there may be.
     #[error("{0}; the token is unused")]
     Full(#[from] RosterFull),

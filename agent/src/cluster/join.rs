@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::invitation::{TOKEN_ID_BYTES, TOKEN_SECRET_BYTES};
 use super::{
-    Authority, Certificate, Claims, Denied, Invitations, Papers, ROLE_AUTHORITY, ROLE_MEMBER, Refusal, Roster, Token,
-    Trust, UnixSeconds,
+    Authority, Certificate, Claims, Denied, Invitations, Papers, ROLE_AUTHORITY, ROLE_MEMBER, Refusal, Roster, Terms,
+    Token, Trust, UnixSeconds,
 };
 
 /// Longest message of a join, in bytes.
@@ -177,12 +177,12 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Answers a joiner for a member who knows `trust` and has the certificate `own`; `None` for a stranger. Where the answer
-    /// admits somebody, `books` have to be durable before it is sent.
+    /// Answers a joiner for a member who knows `trust` and has the certificate `own`; `None` for a stranger. A key that is out
+    /// (`is_revoked`) is not admitted. Where the answer admits somebody, `books` have to be durable before it is sent.
     pub fn answer(
         &self,
         question: &[u8],
-        node: NodeId,
+        (node, is_revoked): (NodeId, bool),
         (trust, own): (&Trust, &Certificate),
         books: &mut Books,
         now: UnixSeconds,
@@ -197,7 +197,13 @@ impl Desk {
                         format!("a name and a region have 1 to {NAME_BYTES_MAX} bytes and no control characters");
                     return books.invitations.awaits(&id, now).then_some(Answer::Denied { reason });
                 }
-                match self.admit((&id, &secret), (trust, node), (name, region), books, now) {
+                // Only whoever has the token hears that its key is out: what the token would give is asked first.
+                let admitted = match books.invitations.terms(&id, &secret, node, now) {
+                    Ok(_) if is_revoked => Err(Denied::KeyRevoked),
+                    Ok(terms) => self.admit((&id, &secret), (trust, node), (name, region), terms, books, now),
+                    Err(denied) => Err(denied),
+                };
+                match admitted {
                     Ok(certificate) => Some(Answer::Admitted { certificate: Box::new(certificate) }),
                     // Whoever guesses is told nothing; whoever had the token is told what became of it.
                     Err(Denied::Unknown) => None,
@@ -213,10 +219,10 @@ impl Desk {
         (id, secret): (&[u8; TOKEN_ID_BYTES], &[u8; TOKEN_SECRET_BYTES]),
         (trust, node): (&Trust, NodeId),
         (name, region): (String, String),
+        terms: Terms,
         books: &mut Books,
         now: UnixSeconds,
     ) -> Result<Certificate, Denied> {
-        let terms = books.invitations.terms(id, secret, node, now)?;
         let (name, region) = (terms.name.unwrap_or(name), terms.region.unwrap_or(region));
         if let Some(by) = books.roster.bearer(&name, Some(node), now) {
             return Err(Denied::NameTaken { name, by });
@@ -250,7 +256,7 @@ fn is_sound(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{AuthorityId, Span, Terms};
+    use crate::cluster::{AuthorityId, Span};
 
     const AT_DESK: NodeId = NodeId([1; 32]);
     const JOINER: NodeId = NodeId([2; 32]);
@@ -296,7 +302,7 @@ mod tests {
         let (mut answer, mut asked) = (None, 0);
         while let Some(question) = joining.next(AT_DESK, answer.as_deref(), NOW)? {
             asked += 1;
-            let answered = desk.answer(&question, JOINER, (trust, own), books, NOW);
+            let answered = desk.answer(&question, (JOINER, false), (trust, own), books, NOW);
             answer = Some(codec::encode(&answered.ok_or(JoinError::Denied("nobody answers".into()))?));
         }
         Ok(asked)
@@ -336,8 +342,10 @@ mod tests {
         let replayed = (false_desk.0, real.1, real.2);
         let mut joining = joining(token);
         let question = joining.next(NodeId([9; 32]), None, NOW).expect("asks").expect("asks");
-        let answer =
-            replayed.0.answer(&question, JOINER, (&replayed.1, &replayed.2), &mut books, NOW).expect("answers");
+        let answer = replayed
+            .0
+            .answer(&question, (JOINER, false), (&replayed.1, &replayed.2), &mut books, NOW)
+            .expect("answers");
         let error = joining.next(NodeId([9; 32]), Some(&codec::encode(&answer)), NOW).expect_err("is refused");
         assert!(matches!(error, JoinError::FalseMember(Refusal::OtherNode(AT_DESK))), "{error}");
         assert!(books.invitations.iter().all(|invitation| invitation.used_by.is_none()));
@@ -363,10 +371,13 @@ mod tests {
             b"nonsense".to_vec(),
             vec![],
         ] {
-            assert_eq!(desk.answer(&silent, JOINER, (&trust, &own), &mut books, NOW), None);
+            assert_eq!(desk.answer(&silent, (JOINER, false), (&trust, &own), &mut books, NOW), None);
         }
         let unnamed = codec::encode(&claim(token.id, token.secret, "a\nb"));
-        assert!(matches!(desk.answer(&unnamed, JOINER, (&trust, &own), &mut books, NOW), Some(Answer::Denied { .. })));
+        assert!(matches!(
+            desk.answer(&unnamed, (JOINER, false), (&trust, &own), &mut books, NOW),
+            Some(Answer::Denied { .. })
+        ));
         assert!(books.invitations.iter().all(|invitation| invitation.used_by.is_none()), "it can still be used");
     }
 
@@ -386,8 +397,25 @@ mod tests {
         assert_eq!(books.roster.bearer("kiosk", None, NOW), Some(JOINER));
         // A guesser is not told which names there are.
         let guess = Question::Claim { id: token.id, secret: [0; 16], name: "kiosk".into(), region: "eu".into() };
-        let answer = at.0.answer(&codec::encode(&guess), NodeId([7; 32]), (&at.1, &at.2), &mut books, NOW);
+        let answer = at.0.answer(&codec::encode(&guess), (NodeId([7; 32]), false), (&at.1, &at.2), &mut books, NOW);
         assert_eq!(answer, None);
+    }
+
+    #[test]
+    fn a_key_that_is_out_hears_so_if_it_has_the_token_and_another_key_can_come_with_it() {
+        let at = desk(1, &[ROLE_AUTHORITY]);
+        let token = token(at.1.cluster());
+        let mut books = invited(&token, None);
+        let before = books.clone();
+        let claim = |secret| {
+            let (id, name, region) = (token.id, "edge-2".into(), "us".into());
+            codec::encode(&Question::Claim { id, secret, name, region })
+        };
+        let answer = at.0.answer(&claim(token.secret), (JOINER, true), (&at.1, &at.2), &mut books, NOW);
+        assert!(matches!(&answer, Some(Answer::Denied { reason }) if reason.contains("revoked")), "{answer:?}");
+        assert_eq!(at.0.answer(&claim([9; 16]), (JOINER, true), (&at.1, &at.2), &mut books, NOW), None);
+        assert_eq!(books, before, "the token is unused");
+        assert_eq!(meet(&mut joining(token.clone()), &at, &mut books), Ok(2));
     }
 
     #[test]
@@ -403,7 +431,7 @@ mod tests {
             name: "thief".into(),
             region: "eu".into(),
         });
-        let answer = at.0.answer(&other, NodeId([7; 32]), (&at.1, &at.2), &mut books, NOW);
+        let answer = at.0.answer(&other, (NodeId([7; 32]), false), (&at.1, &at.2), &mut books, NOW);
         assert_eq!(answer, Some(Answer::Denied { reason: Denied::Used.to_string() }));
     }
 }

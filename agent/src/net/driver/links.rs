@@ -105,12 +105,12 @@ impl Driver {
         let now = Instant::now();
         let quiet =
             self.stranger_logged.is_some_and(|last| now.saturating_duration_since(last) < STRANGER_LOG_INTERVAL);
-        let cause = std::error::Error::source(error).map(ToString::to_string);
+        let error = causes(error);
         if quiet {
-            tracing::debug!(%from, %error, cause, "an incoming connection was refused");
+            tracing::debug!(%from, error, "an incoming connection was refused");
         } else {
             self.stranger_logged = Some(now);
-            tracing::warn!(%from, %error, cause, "an incoming connection was refused");
+            tracing::warn!(%from, error, "an incoming connection was refused");
         }
     }
 
@@ -221,9 +221,9 @@ impl Driver {
 }
 
 /// An error with what is behind it: the library's own words seldom say what went wrong.
-fn causes(error: &DialError) -> String {
+fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
         if !text.contains(&cause_text) {
