@@ -130,7 +130,9 @@ pub(super) fn awaited(
 ) -> ConvergencePeer {
     let heard = view.filter(|view| view.root.is_some());
     let has_left = member.is_some_and(|member| member.status == MemberStatus::Left);
-    let is_connected = view.is_some_and(|view| view.connected);
+    // A host that was stopped keeps its connections for a while; what it said last is no news of what it holds now.
+    let is_lost = member.is_some_and(|member| member.status == MemberStatus::Lost);
+    let is_connected = !is_lost && view.is_some_and(|view| view.connected);
     let silence = member.and_then(|member| member.record.as_ref().map(|_| member.silent_ms));
     let until = format!(
         "it counts until it is back, or stays away for {} (state.retire_after), or is revoked",
@@ -155,7 +157,7 @@ pub(super) fn awaited(
         awaited: !has_left,
         reason,
         root: heard.and_then(|view| view.root).map(|root| root.to_string()),
-        root_equal: view.is_some_and(|view| view.connected && view.root_equal),
+        root_equal: is_connected && view.is_some_and(|view| view.root_equal),
         lag_commits: heard.map(|view| view.lag_commits),
     }
 }
@@ -266,6 +268,8 @@ mod tests {
         let lost = || Some(member(OTHER, MemberStatus::Lost, 42_000));
         let told = check(Some(view(OTHER, false, true)), lost(), Some("silent for 42s; what it holds is not known"));
         assert_eq!((told.status.as_str(), told.root_equal), ("lost", false), "what it held before says nothing");
+        let told = check(Some(view(OTHER, true, true)), lost(), Some("silent for 42s"));
+        assert!(!told.root_equal, "a connection that is still open says nothing of a host that was stopped");
         check(None, lost(), Some("stays away for 1h (state.retire_after), or is revoked"));
         check(None, None, Some("not heard of since this agent started"));
         check(None, Some(member(OTHER, MemberStatus::Alive, 0)), Some("not connected at present"));

@@ -128,12 +128,8 @@ impl Service for AgentService {
         let (root, known) = self.view.read(|replica| (replica.root(), replica.peers(now)));
         // Every member counts, a silent one too: what it holds is not known to be the same. It stops counting when it retires.
         let others = self.members.with(|members| members.others());
-        // What a member held before it went out of reach says nothing of what it holds now.
-        let is_equal = |peer: &selvedge_sync::replica::PeerView| peer.connected && peer.root_equal;
-        let agrees = |node: &NodeId| known.iter().any(|peer| peer.node == *node && is_equal(peer));
         let met_somebody = !(known.is_empty() && others.is_empty());
         let looks_for_nobody = self.net.unreached_bootstrap().is_empty();
-        let converged = others.iter().all(agrees) && known.iter().all(is_equal) && (met_somebody || looks_for_nobody);
         let members = self.all_members();
         let left = members.iter().filter(|member| member.status == MemberStatus::Left).map(|member| member.node);
         let nodes: BTreeSet<NodeId> =
@@ -143,7 +139,9 @@ impl Service for AgentService {
             let member = members.iter().find(|member| member.node == node);
             others::awaited(node, view, member, self.config.state.retire_after)
         };
-        Convergence { converged, root: root.to_string(), peers: nodes.into_iter().map(peer).collect() }
+        let peers: Vec<_> = nodes.into_iter().map(peer).collect();
+        let all_agree = peers.iter().filter(|peer| peer.awaited).all(|peer| peer.root_equal);
+        Convergence { converged: all_agree && (met_somebody || looks_for_nobody), root: root.to_string(), peers }
     }
 
     fn cluster(&self) -> Option<Cluster> {
