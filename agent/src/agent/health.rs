@@ -154,7 +154,8 @@ impl Health {
 
     /// Whether new work may be placed here. An unreachable neighbour is no reason against it.
     pub(super) fn can_host(&self) -> bool {
-        self.ailments().is_empty()
+        let is_member = self.standing.as_ref().is_none_or(|standing| standing.own_fall().is_none());
+        is_member && self.ailments().is_empty()
     }
 
     fn ailments(&self) -> Vec<String> {
