@@ -6,6 +6,7 @@
 //! nothing of the call remains; guests run on the workers only and never on an async thread; and no type of the engine
 //! crosses this handle.
 
+mod assets;
 mod engine;
 mod error;
 mod imports;
@@ -38,10 +39,12 @@ use tokio::sync::oneshot;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
+pub use assets::{AssetView, NoAssets};
 pub use error::{Blame, CallError, LoadError, WasmError};
 pub use limits::Limits;
 pub use stats::{HostStats, Latency, WorkloadStats};
 
+use crate::spec::Digest;
 use instance::{Base, CallState};
 use program::Compiled;
 use schedule::{Refused, Schedule};
@@ -138,6 +141,8 @@ pub struct CallOutcome {
     pub result: Value,
     /// What is to be written, as one commit. Empty for a call that wrote nothing.
     pub changes: Vec<(Key, Change)>,
+    /// Assets that it asked this host to fetch, once what it wrote is committed.
+    pub preloads: Vec<Digest>,
     /// How long the guest ran.
     pub guest_time: Duration,
 }
@@ -151,6 +156,7 @@ struct Host {
     engine: Engine,
     linker: Linker<CallState>,
     base: &'static Base,
+    assets: Arc<dyn AssetView>,
     ticker: Arc<Ticker>,
     schedule: Arc<Schedule<Job>>,
     services: RwLock<BTreeMap<String, Arc<Service>>>,
@@ -171,6 +177,18 @@ impl WasmHost {
     /// # Errors
     /// The engine refuses the configuration, or there is no address space or no thread to be had.
     pub fn new(config: WasmConfig, state: Arc<dyn ReadState + Send + Sync>) -> Result<Self, WasmError> {
+        Self::with_assets(config, state, Arc::new(NoAssets))
+    }
+
+    /// The same on a host that keeps assets, which guests see.
+    ///
+    /// # Errors
+    /// As for [`WasmHost::new`].
+    pub fn with_assets(
+        config: WasmConfig,
+        state: Arc<dyn ReadState + Send + Sync>,
+        assets: Arc<dyn AssetView>,
+    ) -> Result<Self, WasmError> {
         let engine = engine::engine(&config)?;
         let linker = engine::linker(&engine)?;
         let ticker = Arc::new(Ticker::start(engine.clone())?);
@@ -178,7 +196,7 @@ impl WasmHost {
         let base: &'static Base = &**Box::leak(Box::new(state));
         let (services, compiled) = (RwLock::default(), Mutex::default());
         let workers = config.workers.max(1);
-        let host = Self(Arc::new(Host { config, engine, linker, base, ticker, schedule, services, compiled }));
+        let host = Self(Arc::new(Host { config, engine, linker, base, assets, ticker, schedule, services, compiled }));
         for number in 0..workers {
             let schedule = Arc::clone(&host.0.schedule);
             thread::Builder::new()
@@ -196,7 +214,7 @@ impl WasmHost {
     pub fn inspect(&self, wasm: &[u8]) -> Result<ComponentInfo, LoadError> {
         let compiled = self.0.compile(wasm)?;
         // Ties it once, so that imports of the wrong type are found before anything is deployed.
-        compiled.program(&self.0.linker, "", LoadOptions::default())?;
+        compiled.program(&self.0.linker, "", LoadOptions::default(), Arc::clone(&self.0.assets))?;
         Ok(compiled.info())
     }
 
@@ -285,7 +303,8 @@ impl Host {
     fn load(&self, workload: &str, wasm: &[u8], mut options: LoadOptions) -> Result<(), LoadError> {
         options.limits = options.limits.bounded(self.config.memory_bytes);
         let warm_max = options.limits.concurrency.min(self.config.workers);
-        let program = self.compile(wasm)?.program(&self.linker, workload, options)?;
+        let assets = Arc::clone(&self.assets);
+        let program = self.compile(wasm)?.program(&self.linker, workload, options, assets)?;
         let service = Arc::new(Service::start(program, self.base, Arc::clone(&self.ticker), warm_max)?);
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = services.insert(workload.to_owned(), service);

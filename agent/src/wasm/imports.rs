@@ -14,12 +14,13 @@ pub(super) use bindings::Imports;
 pub use state::{GCounter, GSet, LwwMap, OrSet, PnCounter};
 
 /// The interfaces on offer, without their version.
-pub(super) const OFFERED: [&str; 6] = [
+pub(super) const OFFERED: [&str; 7] = [
     "selvedge:workload/state",
     "selvedge:workload/log",
     "selvedge:workload/clock",
     "selvedge:workload/random",
     "selvedge:workload/config",
+    "selvedge:workload/assets",
     "selvedge:workload/fault",
 ];
 
@@ -93,6 +94,22 @@ impl wit::config::Host for CallState {
     fn get(&mut self, name: String) -> Result<Option<String>> {
         self.count_host_call()?;
         Ok(self.config.get(&name).cloned())
+    }
+}
+
+impl wit::assets::Host for CallState {
+    fn size(&mut self, digest: String) -> Result<Option<u64>> {
+        self.count_host_call()?;
+        Ok(digest.parse().ok().and_then(|digest| self.assets.size(&digest)))
+    }
+
+    fn is_cached(&mut self, digest: String) -> Result<bool> {
+        self.size(digest).map(|size| size.is_some())
+    }
+
+    fn preload(&mut self, digest: String) -> Result<bool> {
+        self.count_host_call()?;
+        Ok(digest.parse().is_ok_and(|digest| self.hints.add(digest)))
     }
 }
 

@@ -17,11 +17,13 @@ use serde_json::Value;
 use wasmtime::component::{Instance, ResourceTable, Val};
 use wasmtime::{ResourceLimiter, Store, Trap};
 
+use super::assets::{AssetView, Hints};
 use super::error::{CallError, LoadError};
 use super::lift;
 use super::limits::Limits;
 use super::program::{Function, Program};
 use super::ticker::TICK;
+use crate::spec::Digest;
 
 /// What every call reads. A draft borrows it for ever, because a store's data may borrow nothing shorter.
 pub(super) type Base = dyn ReadState + Send + Sync;
@@ -50,6 +52,8 @@ pub(super) struct CallState {
     pub(super) workload: Arc<str>,
     pub(super) limits: Arc<Limits>,
     pub(super) config: Arc<BTreeMap<String, String>>,
+    pub(super) assets: Arc<dyn AssetView>,
+    pub(super) hints: Hints,
     pub(super) draft: Draft<'static, Base>,
     pub(super) handles: ResourceTable,
     pub(super) now: Hlc,
@@ -70,6 +74,8 @@ impl CallState {
             workload: Arc::clone(&program.workload),
             limits: Arc::clone(&program.limits),
             config: Arc::clone(&program.config),
+            assets: Arc::clone(&program.assets),
+            hints: Hints::default(),
             draft: Draft::new(base),
             handles,
             now: Hlc::default(),
@@ -90,6 +96,7 @@ impl CallState {
         self.write_bytes_left = self.limits.write_bytes;
         self.log_lines_left = self.limits.log_lines;
         self.log_lines_dropped = 0;
+        self.hints.clear();
     }
 
     pub(super) fn count_host_call(&mut self) -> Result<(), Stop> {
@@ -141,6 +148,7 @@ impl ResourceLimiter for CallState {
 pub(super) struct Done {
     pub(super) result: Value,
     pub(super) changes: Vec<(Key, Change)>,
+    pub(super) preloads: Vec<Digest>,
     pub(super) guest_time: Duration,
     pub(super) log_lines_dropped: u64,
 }
@@ -196,7 +204,8 @@ impl Warm {
             return Err(CallError::Writes { what: "objects", limit: state.limits.writes });
         }
         let changes = std::mem::replace(&mut state.draft, Draft::new(state.base)).into_changes();
-        Ok(Done { result, changes, guest_time, log_lines_dropped: state.log_lines_dropped })
+        let preloads = state.hints.take();
+        Ok(Done { result, changes, preloads, guest_time, log_lines_dropped: state.log_lines_dropped })
     }
 
     /// Whether it can serve another call.

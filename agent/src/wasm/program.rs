@@ -10,6 +10,7 @@ use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
+use super::assets::AssetView;
 use super::error::{CallError, LoadError};
 use super::imports::OFFERED;
 use super::instance::CallState;
@@ -39,6 +40,7 @@ pub(super) struct Program {
     pub(super) workload: Arc<str>,
     pub(super) limits: Arc<Limits>,
     pub(super) config: Arc<BTreeMap<String, String>>,
+    pub(super) assets: Arc<dyn AssetView>,
     pub(super) pre: InstancePre<CallState>,
     functions: Arc<[Function]>,
 }
@@ -80,6 +82,7 @@ impl Compiled {
         linker: &Linker<CallState>,
         workload: &str,
         options: LoadOptions,
+        assets: Arc<dyn AssetView>,
     ) -> Result<Program, LoadError> {
         let pre =
             linker.instantiate_pre(&self.component).map_err(|error| LoadError::ImportType(format!("{error:#}")))?;
@@ -87,6 +90,7 @@ impl Compiled {
             workload: workload.into(),
             limits: Arc::new(options.limits),
             config: Arc::new(options.config),
+            assets,
             pre,
             functions: Arc::clone(&self.functions),
         })

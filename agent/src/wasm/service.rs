@@ -56,7 +56,8 @@ impl Service {
         match done {
             Ok(done) => {
                 recorder.succeeded(done.guest_time, done.log_lines_dropped);
-                Ok(CallOutcome { result: done.result, changes: done.changes, guest_time: done.guest_time })
+                let Done { result, changes, preloads, guest_time, log_lines_dropped: _ } = done;
+                Ok(CallOutcome { result, changes, preloads, guest_time })
             }
             Err(error) => {
                 recorder.failed(&error);

@@ -16,7 +16,7 @@ pub mod bindings {
 }
 
 #[cfg(target_family = "wasm")]
-pub use bindings::selvedge::workload::{clock, config, log, random, state};
+pub use bindings::selvedge::workload::{assets, clock, config, log, random, state};
 #[cfg(target_family = "wasm")]
 pub use wit_bindgen;
 
@@ -36,6 +36,7 @@ macro_rules! exports {
                 "selvedge:workload/clock@0.1.0": selvedge_sdk::bindings::selvedge::workload::clock,
                 "selvedge:workload/random@0.1.0": selvedge_sdk::bindings::selvedge::workload::random,
                 "selvedge:workload/config@0.1.0": selvedge_sdk::bindings::selvedge::workload::config,
+                "selvedge:workload/assets@0.1.0": selvedge_sdk::bindings::selvedge::workload::assets,
                 "selvedge:workload/fault@0.1.0": selvedge_sdk::bindings::selvedge::workload::fault,
             },
         });
