@@ -4,6 +4,7 @@
 //! place that sees all parts. The invariants: what can be refused is refused before anything is bound; an agent that says that
 //! it runs can be called.
 
+mod assets;
 mod beacon;
 mod build;
 mod data;
@@ -75,9 +76,9 @@ pub enum AgentError {
     /// The guest host.
     #[error(transparent)]
     Wasm(#[from] crate::wasm::WasmError),
-    /// The folder of artefacts.
+    /// The folders of artefacts and assets.
     #[error(transparent)]
-    Artifacts(#[from] crate::artifacts::ArtifactError),
+    Blobs(#[from] crate::blobs::BlobError),
     /// This host cannot be measured.
     #[error(transparent)]
     Measure(#[from] crate::resources::MeasureError),

@@ -16,6 +16,7 @@ use selvedge_sync::id::NodeId;
 use serde_json::Value;
 
 pub use self::traffic::Traffic;
+use crate::assets::Assets;
 use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
 use crate::metrics::{Metrics, Outcome};
@@ -43,6 +44,7 @@ pub struct Calls {
 struct Parts {
     me: NodeId,
     wasm: WasmHost,
+    assets: Assets,
     driver: DriverHandle,
     view: StateView,
     members: SharedMembers,
@@ -58,6 +60,7 @@ impl Calls {
     /// The system gives no randomness.
     pub fn new(
         wasm: WasmHost,
+        assets: Assets,
         driver: DriverHandle,
         view: StateView,
         members: SharedMembers,
@@ -66,7 +69,7 @@ impl Calls {
     ) -> Result<Self, getrandom::Error> {
         let (me, seeds) = (net.node(), answer::Seeds::new()?);
         let traffic = Traffic::new(metrics);
-        Ok(Self { parts: Arc::new(Parts { me, wasm, driver, view, members, net, traffic, seeds }) })
+        Ok(Self { parts: Arc::new(Parts { me, wasm, assets, driver, view, members, net, traffic, seeds }) })
     }
 
     /// Calls a function of a workload, here or where it runs.
@@ -112,6 +115,7 @@ impl Calls {
                 parts.driver.commit(outcome.changes, options.request, false).await.map_err(answer::commit_failed)?;
             Some(Committed { replica: made.dot.replica, seq: made.dot.seq, hlc: made.hlc })
         };
+        parts.assets.preload(outcome.preloads);
         Ok(CallAnswer { result: outcome.result, node: parts.me, commit })
     }
 

@@ -59,6 +59,12 @@ pub const DWELL_MS_DEFAULT: u64 = 30_000;
 pub const DWELL_MS_MAX: u64 = 24 * 3_600_000;
 /// How much better, in score (0 to 1), a host has to be before a workload moves to it.
 pub const THRESHOLD_DEFAULT: f64 = 0.1;
+/// Bytes of assets in memory: what the clients of one zone load together.
+pub const ASSETS_MEMORY_DEFAULT: u64 = 64 << 20;
+/// Bytes of assets on disk: a small game's, and little of any disk.
+pub const ASSETS_DISK_DEFAULT: u64 = 1 << 30;
+/// Most bytes of assets, in memory or on disk: 16 TiB, beyond any edge host.
+pub const ASSETS_BYTES_MAX: u64 = 16 << 40;
 /// Most entries in each list of the configuration: far above real use.
 pub const ENTRIES_MAX: usize = 64;
 
@@ -77,6 +83,8 @@ pub struct Config {
     pub state: StateConfig,
     /// The guests.
     pub wasm: WasmConfig,
+    /// What clients load from here.
+    pub assets: AssetsConfig,
     /// Where workloads run.
     pub placement: PlacementConfig,
     /// What is logged.
@@ -147,6 +155,15 @@ pub struct WasmConfig {
     pub memory: u64,
     /// Deadline of a call whose spec names none. Whole milliseconds.
     pub deadline: Duration,
+}
+
+/// `[assets]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AssetsConfig {
+    /// Bytes of assets in memory; 0 keeps none there.
+    pub memory: u64,
+    /// Bytes of assets on disk; 0 keeps none there, and takes no uploads.
+    pub disk: u64,
 }
 
 /// `[placement]`

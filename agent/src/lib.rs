@@ -6,6 +6,8 @@
 pub mod agent;
 pub mod api;
 pub mod artifacts;
+pub mod assets;
+pub mod blobs;
 pub mod calls;
 pub mod cli;
 pub mod cluster;

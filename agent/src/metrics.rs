@@ -15,8 +15,11 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+mod assets;
 mod labels;
 mod links;
+
+use crate::assets::AssetStats;
 
 pub use self::labels::{Direction, Origin, Outcome};
 use self::links::Links;
@@ -74,6 +77,7 @@ pub struct Metrics {
     events: Counter,
     watchers: Whole,
     links: Links,
+    assets: assets::Assets,
     converged: Whole,
     healthy: Whole,
     certificate_expiry: Fraction,
@@ -115,6 +119,7 @@ impl Metrics {
             events: Counter::default(),
             watchers: Whole::default(),
             links: Links::default(),
+            assets: assets::Assets::default(),
             converged: Whole::default(),
             healthy: Whole::default(),
             certificate_expiry: Fraction::default(),
@@ -224,6 +229,11 @@ impl Metrics {
         self.links.members(statuses, revoked);
     }
 
+    /// Tells how assets fare.
+    pub fn assets(&self, stats: &AssetStats) {
+        self.assets.tell(stats);
+    }
+
     /// Tells whether all live members hold the same state.
     pub fn converged(&self, converged: bool) {
         self.converged.set(converged.into());
@@ -264,6 +274,7 @@ impl Metrics {
         registry.register("events", "Events recorded for those who watch", self.events.clone());
         registry.register("watchers", "Who listens to events", self.watchers.clone());
         self.links.register(registry);
+        self.assets.register(registry);
         registry.register("converged", "1 if all live members hold the same state", self.converged.clone());
         let help = "When this agent's certificate expires, in seconds since 1970; 0 where there is none";
         registry.register_with_unit(
@@ -319,6 +330,7 @@ mod tests {
         metrics.link_changed("up");
         metrics.link_changes_missed(4);
         metrics.offended("flood", 6);
+        metrics.assets(&AssetStats { hits_memory: 11, misses: 2, copy_bytes: 512, ..AssetStats::default() });
         metrics.converged(true);
         metrics.certificate_expires(1_800_000_000);
         for line in [
@@ -350,6 +362,11 @@ mod tests {
             r#"selvedge_peer_queued_hints{peer="12D3"} 2"#,
             r#"selvedge_peer_score{peer="12D3"} 90"#,
             r#"selvedge_peer_round_trip_seconds{peer="12D3"} 0.005"#,
+            r#"selvedge_asset_hits_total{tier="memory"} 11"#,
+            r#"selvedge_asset_hits_total{tier="disk"} 0"#,
+            "selvedge_asset_misses_total 2",
+            r#"selvedge_asset_held_bytes{tier="copies"} 512"#,
+            r#"selvedge_asset_preloads_total{outcome="queued"} 0"#,
             "selvedge_converged 1",
             "selvedge_certificate_expiry_timestamp_seconds 1800000000.0",
             "selvedge_healthy 0",

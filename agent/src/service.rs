@@ -7,6 +7,7 @@
 //! A request whose connection breaks is dropped where it waits, so each method has to be safe to cancel: what it began is
 //! finished elsewhere, or has not begun.
 
+mod asset;
 mod cluster;
 mod error;
 mod events;
@@ -25,6 +26,9 @@ use selvedge_sync::change::Change;
 use selvedge_sync::id::ReplicaId;
 use selvedge_sync::key::Key;
 
+use crate::spec::Digest;
+
+pub use self::asset::AssetInfo;
 pub use self::cluster::{
     AuthorityEntry, CertificateEntry, Cluster, Drained, InvitationEntry, InviteWanted, Invited, Leaving, Revoked,
     Rotated,
@@ -131,6 +135,15 @@ pub trait Service: Send + Sync + 'static {
 
     /// Checks and stores a component. Storing one that is there already changes nothing and succeeds.
     fn put_artifact(&self, wasm: Bytes) -> impl Future<Output = Result<ArtifactInfo, ServiceError>> + Send;
+
+    /// Keeps an asset on this host until it is removed. Keeping one that is here already changes nothing and succeeds.
+    fn put_asset(&self, bytes: Bytes) -> impl Future<Output = Result<AssetInfo, ServiceError>> + Send;
+
+    /// An asset's bytes, from this host or from another member; a fault of [`Fault::NotFound`] when nobody in reach has it.
+    fn asset(&self, digest: Digest) -> impl Future<Output = Result<Bytes, ServiceError>> + Send;
+
+    /// Removes an asset from this host; a fault of [`Fault::NotFound`] when it is not here.
+    fn remove_asset(&self, digest: Digest) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
     /// Validates a spec and makes it the workload's. Answers once it is committed, not once it runs.
     fn deploy(

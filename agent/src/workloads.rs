@@ -16,13 +16,13 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-pub use self::fetch::{FetchError, serve as serve_artifact};
+pub use self::fetch::ReachError;
 pub use self::registry::{RegistryError, SPECS};
 use self::slots::Slots;
 use crate::artifacts::Artifacts;
+use crate::blobs::fetch::Fetcher;
 use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
-use crate::net::Net;
 use crate::placement::{Explanation, Instance, Policy};
 use crate::reconcile::{Inputs, Reconciler, Step, Timing};
 use crate::spec::{Digest, Spec, WorkloadName};
@@ -46,7 +46,7 @@ struct Parts {
     view: StateView,
     driver: DriverHandle,
     members: SharedMembers,
-    net: Net,
+    fetcher: Fetcher,
     wasm: WasmHost,
     artifacts: Artifacts,
     policy: Policy,
@@ -67,13 +67,13 @@ impl Workloads {
         view: StateView,
         driver: DriverHandle,
         members: SharedMembers,
-        net: Net,
+        (me, fetcher): (NodeId, Fetcher),
         wasm: WasmHost,
         artifacts: Artifacts,
         policy: Policy,
     ) -> Self {
-        let (me, slots) = (net.node(), Mutex::default());
-        Self { parts: Arc::new(Parts { me, view, driver, members, net, wasm, artifacts, policy, slots }) }
+        let slots = Mutex::default();
+        Self { parts: Arc::new(Parts { me, view, driver, members, fetcher, wasm, artifacts, policy, slots }) }
     }
 
     /// What this node runs, as others are told.
@@ -102,8 +102,8 @@ impl Workloads {
     ///
     /// # Errors
     /// Nobody in reach has it, or the disk fails.
-    pub async fn reach(&self, digest: Digest) -> Result<(), FetchError> {
-        fetch::fetch(&self.parts.artifacts, &self.parts.net, digest).await.map(drop)
+    pub async fn reach(&self, digest: Digest) -> Result<(), ReachError> {
+        fetch::reach(&self.parts.artifacts, &self.parts.fetcher, digest).await.map(drop)
     }
 
     fn plan(&self) -> crate::placement::Plan {
@@ -177,7 +177,7 @@ impl Workloads {
 
     /// Fetches, loads and warms one workload; reports the end through `permit`.
     async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
-        let result = match fetch::fetch(&self.parts.artifacts, &self.parts.net, spec.artifact).await {
+        let result = match fetch::reach(&self.parts.artifacts, &self.parts.fetcher, spec.artifact).await {
             Ok(wasm) => {
                 let options = LoadOptions { limits: spec.limits.into(), config: spec.config.clone() };
                 let loaded = self.parts.wasm.load(workload.as_str(), wasm, options).await;

@@ -211,6 +211,12 @@ impl Agent {
         addresses.iter().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
+    /// The folder of its data.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.launch.data_dir()
+    }
+
     /// What it logged.
     #[must_use]
     pub fn log(&self) -> String {

@@ -19,7 +19,10 @@ use super::settings;
 use super::switchboard::Switchboard;
 use super::vetting::Vetting;
 use crate::api::{Api, Credentials, token};
-use crate::artifacts::Artifacts;
+use crate::artifacts::{self, Artifacts};
+use crate::assets::{ASSET_BYTES_MAX, Assets, Fetch, Preloader};
+use crate::blobs::fetch::Fetcher;
+use crate::blobs::serve::{Server, Sort};
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::driver::{Driver, DriverHandle};
@@ -51,6 +54,7 @@ pub(super) struct Parts {
     pub(super) lookout: Lookout,
     /// For members only.
     pub(super) vetting: Option<Vetting>,
+    pub(super) preloader: Preloader,
     pub(super) net: Net,
     pub(super) store: Store,
 }
@@ -73,6 +77,7 @@ struct Common {
     members: SharedMembers,
     wasm: WasmHost,
     artifacts: Artifacts,
+    assets: Assets,
     calls: Calls,
     workloads: Workloads,
     health: Health,
@@ -111,9 +116,21 @@ pub(super) async fn build(config: Config, data: Data, stop: CancellationToken) -
     let key = SigningKey::from_bytes(&data.key.seed());
     let departure = Departure::new(members.clone(), view.clone(), store.clone(), data.draining, stop);
     let identity = (data.life, key, departure);
-    let common = Common::new(config, view, (handle, events), (store, net, members), (membership, identity))?;
+    let fetcher = Fetcher::new(net.clone());
+    let (assets, preloader) =
+        Assets::open(&config.node.data_dir, settings::asset_limits(config.assets), fetch_assets(fetcher.clone()))?;
+    let blobs = (fetcher, assets);
+    let common = Common::new(config, view, (handle, events), (store, net, members), (membership, identity), blobs)?;
     let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
-    Ok((common.parts(api, driver, heard_sender)?, Inlets { net: net_events, heard }))
+    Ok((common.parts(api, driver, heard_sender, preloader)?, Inlets { net: net_events, heard }))
+}
+
+/// Assets come from whichever member has them.
+fn fetch_assets(fetcher: Fetcher) -> Fetch {
+    Box::new(move |digest| {
+        let fetcher = fetcher.clone();
+        Box::pin(async move { fetcher.fetch(Sort::Asset, digest, ASSET_BYTES_MAX).await })
+    })
 }
 
 impl Common {
@@ -123,18 +140,27 @@ impl Common {
         (driver, events): (DriverHandle, Events),
         (store, net, members): (Store, Net, SharedMembers),
         (membership, (life, key, departure)): (Option<Membership>, (u64, SigningKey, Departure)),
+        (fetcher, assets): (Fetcher, Assets),
     ) -> Result<Self, AgentError> {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-        let wasm = WasmHost::new(settings::guest_host(&config.wasm), Arc::new(view.clone()))?;
-        let artifacts = Artifacts::open(&config.node.data_dir)?;
-        let calls =
-            Calls::new(wasm.clone(), driver.clone(), view.clone(), members.clone(), net.clone(), Arc::clone(&metrics))?;
+        let guest_host = settings::guest_host(&config.wasm);
+        let wasm = WasmHost::with_assets(guest_host, Arc::new(view.clone()), Arc::new(assets.clone()))?;
+        let artifacts = artifacts::open(&config.node.data_dir)?;
+        let calls = Calls::new(
+            wasm.clone(),
+            assets.clone(),
+            driver.clone(),
+            view.clone(),
+            members.clone(),
+            net.clone(),
+            Arc::clone(&metrics),
+        )?;
         let policy = settings::policy(&config.placement);
         let workloads = Workloads::new(
             view.clone(),
             driver.clone(),
             members.clone(),
-            net.clone(),
+            (net.node(), fetcher),
             wasm.clone(),
             artifacts.clone(),
             policy,
@@ -159,6 +185,7 @@ impl Common {
             members,
             wasm,
             artifacts,
+            assets,
             calls,
             workloads,
             health,
@@ -170,7 +197,13 @@ impl Common {
         })
     }
 
-    fn parts(self, api: Api, driver: Driver, heard: mpsc::Sender<Heard>) -> Result<Parts, AgentError> {
+    fn parts(
+        self,
+        api: Api,
+        driver: Driver,
+        heard: mpsc::Sender<Heard>,
+        preloader: Preloader,
+    ) -> Result<Parts, AgentError> {
         let this = self.clone();
         let beacon = Beacon {
             life: this.life,
@@ -197,8 +230,9 @@ impl Common {
             view: this.view,
         };
         let this = self.clone();
+        let blobs = Server::new(artifacts::Given(this.artifacts), this.assets);
         let office = this.membership.as_ref().and_then(|membership| membership.office.clone());
-        let switchboard = Switchboard { heard, calls: this.calls, artifacts: this.artifacts, office };
+        let switchboard = Switchboard { heard, calls: this.calls, blobs, office };
         let vetting = this.membership.map(|membership| membership.vetting(this.view, this.net, this.members));
         let this = self.clone();
         let (changes, members) = (this.net.changes(), this.members);
@@ -216,6 +250,7 @@ impl Common {
             members: self.members,
             wasm: self.wasm,
             artifacts: self.artifacts,
+            assets: self.assets,
             workloads: self.workloads,
             calls: self.calls,
             health: self.health,
@@ -223,6 +258,20 @@ impl Common {
             membership: self.membership,
             departure: self.departure,
         });
-        Ok(Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, lookout, vetting, net, store })
+        Ok(Parts {
+            api,
+            service,
+            driver,
+            gossip,
+            beacon,
+            workloads,
+            timing,
+            switchboard,
+            lookout,
+            vetting,
+            preloader,
+            net,
+            store,
+        })
     }
 }

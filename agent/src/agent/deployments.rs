@@ -4,7 +4,8 @@ use bytes::Bytes;
 use selvedge_sync::replica::Committed;
 use serde_json::Value;
 
-use crate::artifacts::{ArtifactError, Artifacts};
+use crate::artifacts::Artifacts;
+use crate::blobs::BlobError;
 use crate::config::WasmConfig;
 use crate::driver::DriverError;
 use crate::service::{ArtifactInfo, Fault, ServiceError};
@@ -107,6 +108,6 @@ fn refused(error: RegistryError) -> ServiceError {
     }
 }
 
-fn disk(error: &ArtifactError) -> ServiceError {
+fn disk(error: &BlobError) -> ServiceError {
     ServiceError::new(Fault::Unavailable, "artifact_not_stored", error.to_string())
 }

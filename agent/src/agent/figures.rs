@@ -122,6 +122,7 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.net_bytes(lane.name(), Direction::In, net.lane(lane).bytes_in);
         metrics.net_bytes(lane.name(), Direction::Out, net.lane(lane).bytes_out);
     }
+    metrics.assets(&service.assets.stats());
     for reason in NetReason::ALL.iter().filter(|reason| !matches!(reason, NetReason::DialOk | NetReason::Joined)) {
         metrics.dropped(reason.name(), net.of(*reason));
     }

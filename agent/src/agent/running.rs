@@ -44,8 +44,21 @@ impl Part {
 
 /// Starts every loop.
 pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
-    let Parts { api, service, driver, gossip, beacon, workloads, timing, switchboard, lookout, vetting, net, store } =
-        parts;
+    let Parts {
+        api,
+        service,
+        driver,
+        gossip,
+        beacon,
+        workloads,
+        timing,
+        switchboard,
+        lookout,
+        vetting,
+        preloader,
+        net,
+        store,
+    } = parts;
     let mut running = vec![
         Part::spawn("the API", |stop| async move { api.serve(service, stop.cancelled_owned()).await }),
         Part::spawn("the reconciler", |stop| workloads.run(timing, stop)),
@@ -55,6 +68,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         running.push(Part::spawn("the vetting", |stop| vetting.run(stop)));
     }
     running.extend([
+        Part::spawn("the preloader", |stop| preloader.run(stop)),
         Part::spawn("the lookout", |stop| lookout.run(stop)),
         Part::spawn("the switchboard", |stop| switchboard.run(inlets.net, stop)),
         Part::spawn("the driver", |stop| driver.run(stop)),

@@ -13,6 +13,7 @@ use selvedge_sync::id::{Dot, NodeId, ReplicaId};
 use selvedge_sync::key::Key;
 use serde_json::Value;
 
+use super::assets;
 use super::departure::{self, Departure};
 use super::deployments::{self, unknown_workload};
 use super::figures;
@@ -22,6 +23,7 @@ use super::membership::Membership;
 use super::others;
 use super::papers;
 use crate::artifacts::Artifacts;
+use crate::assets::Assets;
 use crate::calls::{Calls, Terms};
 use crate::config::Config;
 use crate::driver::{DriverError, DriverHandle};
@@ -31,10 +33,12 @@ use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
-    ArtifactInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence, Drained,
-    EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving, Node,
-    NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus, Status, Workload,
+    ArtifactInfo, AssetInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence,
+    Drained, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving,
+    Node, NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus, Status,
+    Workload,
 };
+use crate::spec::Digest;
 use crate::store::Store;
 use crate::view::StateView;
 use crate::wasm::WasmHost;
@@ -58,6 +62,7 @@ pub(super) struct AgentService {
     pub(super) members: SharedMembers,
     pub(super) wasm: WasmHost,
     pub(super) artifacts: Artifacts,
+    pub(super) assets: Assets,
     pub(super) workloads: Workloads,
     pub(super) calls: Calls,
     pub(super) health: Health,
@@ -260,6 +265,18 @@ impl Service for AgentService {
 
     async fn put_artifact(&self, wasm: Bytes) -> Result<ArtifactInfo, ServiceError> {
         deployments::put_artifact(&self.wasm, &self.artifacts, &wasm).await
+    }
+
+    async fn put_asset(&self, bytes: Bytes) -> Result<AssetInfo, ServiceError> {
+        assets::put(&self.assets, bytes).await
+    }
+
+    async fn asset(&self, digest: Digest) -> Result<Bytes, ServiceError> {
+        assets::get(&self.assets, digest).await
+    }
+
+    async fn remove_asset(&self, digest: Digest) -> Result<(), ServiceError> {
+        assets::remove(&self.assets, digest).await
     }
 
     async fn deploy(&self, name: &str, spec: Value) -> Result<Committed, ServiceError> {

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::api::Endpoint;
-use crate::config::{ApiListen, LogLevel, PlacementConfig, WasmConfig};
+use crate::assets::AssetLimits;
+use crate::config::{ApiListen, AssetsConfig, LogLevel, PlacementConfig, WasmConfig};
 use crate::net::{AddressError, ListenAddr};
 use crate::placement::{Policy, STALE_AFTER_MS_DEFAULT, Terms, Weights};
 use crate::reconcile::Timing;
@@ -25,6 +26,10 @@ pub(super) fn listen(addresses: &[SocketAddr]) -> Result<Vec<ListenAddr>, Addres
 pub(super) fn guest_host(config: &WasmConfig) -> wasm::WasmConfig {
     let memory_bytes = usize::try_from(spec::MEMORY_MAX).unwrap_or(usize::MAX);
     wasm::WasmConfig { workers: config.workers, memory_bytes, ..wasm::WasmConfig::default() }
+}
+
+pub(super) const fn asset_limits(config: AssetsConfig) -> AssetLimits {
+    AssetLimits { memory_bytes: config.memory, disk_bytes: config.disk }
 }
 
 pub(super) fn policy(config: &PlacementConfig) -> Policy {

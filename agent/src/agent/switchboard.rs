@@ -3,34 +3,40 @@
 //! Decodes nothing. A frame that its part has no room for waits here, and with it the network, which then pushes back on the
 //! sender: that is the bound.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::office::Office;
 use super::vetting;
-use crate::artifacts::Artifacts;
+use crate::blobs::serve::Server;
 use crate::calls::Calls;
 use crate::members::gossip::Heard;
 use crate::net::{Lane, NetEvent, NetEvents, Reply};
-use crate::workloads::serve_artifact;
+
+/// How often what was opened for others is let go of: as long as it stays open unasked for.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
 
 /// The parts that listen.
 pub(super) struct Switchboard {
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) calls: Calls,
-    pub(super) artifacts: Artifacts,
+    pub(super) blobs: Server,
     pub(super) office: Option<Office>,
 }
 
 impl Switchboard {
     /// Passes events on until `stop`, or the network ends.
     pub(super) async fn run(self, mut events: NetEvents, stop: CancellationToken) {
+        let mut tidy = tokio::time::interval(TIDY_EVERY);
         loop {
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => self.pass_on(event).await,
                     None => return,
                 },
+                _ = tidy.tick() => self.blobs.tidy(),
                 () = stop.cancelled() => return,
             }
         }
@@ -57,8 +63,8 @@ impl Switchboard {
                 }
                 Lane::Call => self.serve_call(from, bytes, reply),
                 Lane::Artifact => {
-                    let artifacts = self.artifacts.clone();
-                    tokio::spawn(async move { serve_artifact(&artifacts, from, bytes, reply).await });
+                    let blobs = self.blobs.clone();
+                    tokio::spawn(async move { blobs.serve(from, bytes, reply).await });
                 }
             },
         }

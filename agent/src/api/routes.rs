@@ -3,6 +3,7 @@
 //! A new route is a line here and a function under `routes/`. The functions are thin: they read the request, ask the
 //! service, and write the answer.
 
+mod assets;
 mod cluster;
 mod commits;
 mod events;
@@ -75,6 +76,8 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/v1/commits/{replica}/{seq}", get(commits::progress::<S>))
         .route("/v1/events", get(events::listen::<S>))
         .route("/v1/artifacts", put(workloads::put_artifact::<S>))
+        .route("/v1/assets", put(assets::put::<S>))
+        .route("/v1/assets/{digest}", get(assets::show::<S>).delete(assets::remove::<S>))
         .route("/v1/workloads", get(workloads::list::<S>))
         .route(
             "/v1/workloads/{name}",

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::value::{ApiListen, Bytes, Count, Location, Millis, NetListen, OneOrMany, PeerAddress, Token};
 use super::{
-    DRIFT_MS_MAX, DRIFT_MS_MIN, DWELL_MS_MAX, LIFETIME_MS_MAX, LIFETIME_MS_MIN, LogFormat, LogLevel, RETIRE_MS_MAX,
-    RETIRE_MS_MIN, WORKERS_MAX, Weights,
+    ASSETS_BYTES_MAX, DRIFT_MS_MAX, DRIFT_MS_MIN, DWELL_MS_MAX, LIFETIME_MS_MAX, LIFETIME_MS_MIN, LogFormat, LogLevel,
+    RETIRE_MS_MAX, RETIRE_MS_MIN, WORKERS_MAX, Weights,
 };
 use crate::spec::{DEADLINE_MS_MAX, MEMORY_MAX, MEMORY_MIN};
 
@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) api: Api,
     pub(super) state: State,
     pub(super) wasm: Wasm,
+    pub(super) assets: Assets,
     pub(super) placement: Placement,
     pub(super) log: Log,
 }
@@ -75,6 +76,13 @@ pub(super) struct Wasm {
     pub(super) workers: Option<Count<1, WORKERS_MAX>>,
     pub(super) memory: Option<Bytes<MEMORY_MIN, MEMORY_MAX>>,
     pub(super) deadline: Option<Millis<1, DEADLINE_MAX>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Assets {
+    pub(super) memory: Option<Bytes<0, ASSETS_BYTES_MAX>>,
+    pub(super) disk: Option<Bytes<0, ASSETS_BYTES_MAX>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

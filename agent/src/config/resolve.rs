@@ -19,9 +19,10 @@ use super::error::{ConfigError, Origin};
 use super::host::Host;
 use super::value::{ApiListen, NetListen, OneOrMany, PeerAddress, Token};
 use super::{
-    API_PORT_DEFAULT, ApiConfig, CLUSTER_DEFAULT, ClusterConfig, Config, DWELL_MS_DEFAULT, ENTRIES_MAX,
-    LIFETIME_MS_DEFAULT, LogConfig, NET_PORT_DEFAULT, NetConfig, NodeConfig, Overrides, PlacementConfig,
-    REGION_DEFAULT, RETIRE_MS_DEFAULT, StateConfig, THRESHOLD_DEFAULT, WORKERS_MAX, WasmConfig, file,
+    API_PORT_DEFAULT, ASSETS_DISK_DEFAULT, ASSETS_MEMORY_DEFAULT, ApiConfig, AssetsConfig, CLUSTER_DEFAULT,
+    ClusterConfig, Config, DWELL_MS_DEFAULT, ENTRIES_MAX, LIFETIME_MS_DEFAULT, LogConfig, NET_PORT_DEFAULT, NetConfig,
+    NodeConfig, Overrides, PlacementConfig, REGION_DEFAULT, RETIRE_MS_DEFAULT, StateConfig, THRESHOLD_DEFAULT,
+    WORKERS_MAX, WasmConfig, file,
 };
 use crate::cluster::Folder;
 use crate::spec::{DEADLINE_MS_DEFAULT, MEMORY_DEFAULT};
@@ -43,6 +44,10 @@ impl Resolver {
         let net = self.net(file.net, cluster.papers.is_some(), contacts)?;
         let api = self.api(file.api, &node.data_dir)?;
         let wasm = self.wasm(&file.wasm);
+        let assets = AssetsConfig {
+            memory: file.assets.memory.map_or(ASSETS_MEMORY_DEFAULT, |bytes| bytes.0),
+            disk: file.assets.disk.map_or(ASSETS_DISK_DEFAULT, |bytes| bytes.0),
+        };
         let log = LogConfig {
             format: word("log.format", self.overrides.log_format.take(), file.log.format)?,
             level: word("log.level", self.overrides.log_level.take(), file.log.level)?,
@@ -56,7 +61,7 @@ impl Resolver {
             dwell: Duration::from_millis(file.placement.dwell.map_or(DWELL_MS_DEFAULT, |dwell| dwell.0)),
             threshold: file.placement.threshold.map_or(THRESHOLD_DEFAULT, |threshold| threshold.0),
         };
-        Ok(Config { node, cluster, net, api, state, wasm, placement, log })
+        Ok(Config { node, cluster, net, api, state, wasm, assets, placement, log })
     }
 
     fn data_dir(&mut self, file: Option<PathBuf>) -> Result<(PathBuf, Origin), ConfigError> {

@@ -86,7 +86,7 @@ fn every_key_is_in_the_example() {
         expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
     let sections = known("nonsense = 1");
-    assert_eq!(sections.len(), 8, "{sections:?}");
+    assert_eq!(sections.len(), 9, "{sections:?}");
     for section in sections {
         for key in known(&format!("[{section}]\nnonsense = 1")) {
             assert!(example[&section].get(&key).is_some(), "{section}.{key} is not in the example");

@@ -50,11 +50,13 @@ pub enum Offence {
     Flood,
     /// It sent gossip that is none.
     BadGossip,
+    /// It gave other bytes of an artefact or an asset than it has claimed to have.
+    WrongBytes,
 }
 
 impl Offence {
     /// Every offence.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Undecodable,
         Self::Malformed,
         Self::Oversized,
@@ -64,6 +66,7 @@ impl Offence {
         Self::Lie,
         Self::Flood,
         Self::BadGossip,
+        Self::WrongBytes,
     ];
 
     /// The offence's word, as it stands in logs and metrics.
@@ -79,6 +82,7 @@ impl Offence {
             Self::Lie => "lie",
             Self::Flood => "flood",
             Self::BadGossip => "bad_gossip",
+            Self::WrongBytes => "wrong_bytes",
         }
     }
 
@@ -87,7 +91,7 @@ impl Offence {
         match self {
             Self::Flood => 2,
             Self::Undecodable | Self::BadGossip | Self::Rejected | Self::Lie => 10,
-            Self::Malformed | Self::Oversized => 20,
+            Self::Malformed | Self::Oversized | Self::WrongBytes => 20,
             Self::Forged => 40,
             Self::Equivocation => 100,
         }
@@ -105,6 +109,7 @@ impl Offence {
             Self::Lie => 6,
             Self::Flood => 7,
             Self::BadGossip => 8,
+            Self::WrongBytes => 9,
         }
     }
 }

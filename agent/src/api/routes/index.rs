@@ -26,6 +26,8 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/v1/commits/{replica}/{seq}", "how far a commit has got"),
     ("GET", "/v1/events", "what happens, as server-sent events; ?prefix= for changes of state only"),
     ("PUT", "/v1/artifacts", "stores a component, the .wasm as the body"),
+    ("PUT", "/v1/assets", "keeps an asset on this host, its bytes as the body"),
+    ("GET, DELETE", "/v1/assets/{digest}", "an asset, from here or another member; or removes it from this host"),
     ("GET", "/v1/workloads", "all workloads"),
     ("GET, PUT, DELETE", "/v1/workloads/{name}", "one workload and its spec; or deploys or removes it"),
     ("POST", "/v1/workloads/{name}/call/{function}", "calls a function: the arguments as an array or an object"),

@@ -16,6 +16,7 @@ use serde_json::{Value as Json, json};
 
 use crate::events::{Events, Patience, TooManyListeners};
 use crate::service::*;
+use crate::spec::Digest;
 
 pub(super) struct Fake {
     inner: Mutex<Inner>,
@@ -35,6 +36,7 @@ struct Inner {
     requests: BTreeMap<RequestId, Committed>,
     workloads: BTreeMap<String, Json>,
     artifacts: usize,
+    assets: BTreeMap<Digest, Bytes>,
     durable: bool,
     deadline: Option<Duration>,
 }
@@ -311,6 +313,22 @@ impl Service for Fake {
         self.lock().artifacts += 1;
         let size = wasm.len() as u64;
         Ok(ArtifactInfo { digest: "d1".into(), size, exports: vec!["resolve".into()], imports: vec![] })
+    }
+
+    async fn put_asset(&self, bytes: Bytes) -> Result<AssetInfo, ServiceError> {
+        let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+        self.lock().assets.insert(digest, bytes);
+        Ok(AssetInfo { digest: digest.to_string(), size })
+    }
+
+    async fn asset(&self, digest: Digest) -> Result<Bytes, ServiceError> {
+        let unknown = || ServiceError::not_found("unknown_asset", "asset", &digest.to_string());
+        self.lock().assets.get(&digest).cloned().ok_or_else(unknown)
+    }
+
+    async fn remove_asset(&self, digest: Digest) -> Result<(), ServiceError> {
+        let unknown = || ServiceError::not_found("unknown_asset", "asset", &digest.to_string());
+        self.lock().assets.remove(&digest).map(drop).ok_or_else(unknown)
     }
 
     async fn deploy(&self, name: &str, spec: Json) -> Result<Committed, ServiceError> {

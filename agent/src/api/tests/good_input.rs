@@ -153,3 +153,32 @@ async fn the_host_tells_of_itself() {
     let late = api.ask(get("/v1/convergence?wait=500ms")).await.json();
     assert_eq!((&late["converged"], &late["peers"][0]["root"]), (&json!(false), &Value::Null));
 }
+
+#[tokio::test]
+async fn assets_are_kept_given_in_parts_and_removed() {
+    let api = serve().await;
+    let stored = api.ask(put("/v1/assets", "0123456789")).await;
+    let digest = stored.json()["digest"].as_str().expect("a digest").to_owned();
+    assert_eq!((stored.status, &stored.json()["size"]), (200, &json!(10)));
+    let path = format!("/v1/assets/{digest}");
+    let whole = api.ask(get(&path)).await;
+    assert_eq!((whole.status, whole.text.as_str()), (200, "0123456789"));
+    let tag = whole.header("etag").expect("a tag").to_owned();
+    assert_eq!(tag, format!("\"{digest}\""));
+    assert!(whole.header("cache-control").is_some_and(|told| told.contains("immutable")));
+    assert_eq!(whole.header("content-type"), Some("application/octet-stream"));
+    assert_eq!(whole.header("x-content-type-options"), Some("nosniff"));
+    let part = api.ask(get(&path).header("range", "bytes=2-4")).await;
+    assert_eq!((part.status, part.text.as_str(), part.header("content-range")), (206, "234", Some("bytes 2-4/10")));
+    let beyond = api.ask(get(&path).header("range", "bytes=10-")).await;
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */10")));
+    let other = api.ask(get(&path).header("range", "bytes=2-4").header("if-range", "\"other\"")).await;
+    assert_eq!((other.status, other.text.as_str()), (200, "0123456789"));
+    for tags in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
+        let known = api.ask(get(&path).header("if-none-match", &tags)).await;
+        assert_eq!((known.status, known.text.as_str()), (304, ""), "{tags}");
+    }
+    check(&api, ask(Method::DELETE, &path, ""), json!({"digest": digest})).await;
+    assert_eq!(api.ask(get(&path)).await.status, 404);
+    assert_eq!(api.ask(ask(Method::DELETE, &path, "")).await.status, 404);
+}

@@ -38,6 +38,7 @@ async fn changes_over_tcp_need_the_token_and_reads_do_not() {
         check(&api, change().header("authorization", &wrong), 401, "unauthorized").await;
     }
     check(&api, put("/v1/artifacts", "\0asm"), 401, "unauthorized").await;
+    check(&api, put("/v1/assets", "bytes"), 401, "unauthorized").await;
     check(&api, put("/v1/workloads/combat", "{}"), 401, "unauthorized").await;
     check(&api, ask(Method::DELETE, "/v1/workloads/combat", ""), 401, "unauthorized").await;
     check(&api, post("/v1/workloads/combat/call/resolve", "[]"), 401, "unauthorized").await;

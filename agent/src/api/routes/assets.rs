@@ -1,0 +1,157 @@
+//! Routes to assets: what clients load, by the digest of its bytes.
+//!
+//! The bytes of a digest never change, so whoever has them needs no second look: the digest is the entity tag, and answers may be
+//! kept for ever. Nothing that is stored here is ever shown by a browser as a page of this origin.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::commits::path_error;
+use super::{Answer, App};
+use crate::api::body;
+use crate::api::guard::busy;
+use crate::api::problem::Problem;
+use crate::service::{AssetInfo, Fault, Service, ServiceError};
+use crate::spec::Digest;
+
+/// A path that names an asset.
+type Named = Result<Path<String>, PathRejection>;
+
+/// What is said of every asset.
+const ALWAYS: [(HeaderName, &str); 5] = [
+    (header::CONTENT_TYPE, "application/octet-stream"),
+    (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+    (header::ACCEPT_RANGES, "bytes"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "sandbox"),
+];
+
+#[derive(Serialize)]
+pub(in crate::api) struct Removed {
+    digest: Digest,
+}
+
+pub(in crate::api) async fn put<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<AssetInfo>> {
+    let _permit = app.uploads.try_acquire().map_err(|_| busy("other uploads are being received"))?;
+    let bytes = body::artifact(&headers, body).await?;
+    if bytes.is_empty() {
+        return Err(ServiceError::new(Fault::Caller, "empty_asset", "the body is empty").at("body").into());
+    }
+    Ok(Json(app.service().put_asset(bytes).await?))
+}
+
+pub(in crate::api) async fn show<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    named: Named,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let digest = digest_of(named)?;
+    let tag = format!("\"{digest}\"");
+    let mut response = if has(&headers, header::IF_NONE_MATCH, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let bytes = app.service().asset(digest).await?;
+        // A range of what the caller has another version of would not fit it.
+        let is_same = !headers.contains_key(header::IF_RANGE) || has(&headers, header::IF_RANGE, &tag);
+        match headers.get(header::RANGE).filter(|_| is_same).and_then(|range| range.to_str().ok()) {
+            Some(range) => part(&bytes, range),
+            None => bytes.into_response(),
+        }
+    };
+    let headers = response.headers_mut();
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(header::ETAG, HeaderValue::from_str(&tag).expect("a digest has only letters, digits and a colon"));
+    Ok(response)
+}
+
+pub(in crate::api) async fn remove<S: Service>(State(app): State<Arc<App<S>>>, named: Named) -> Answer<Json<Removed>> {
+    let digest = digest_of(named)?;
+    app.service().remove_asset(digest).await?;
+    Ok(Json(Removed { digest }))
+}
+
+fn digest_of(named: Named) -> Result<Digest, Problem> {
+    let Path(text) = named.map_err(|rejection| path_error(&rejection))?;
+    text.parse().map_err(|error: crate::spec::ParseDigestError| {
+        ServiceError::new(Fault::Caller, "bad_digest", error.to_string()).at("digest").into()
+    })
+}
+
+/// Whether a header lists this entity tag, or any.
+fn has(headers: &HeaderMap, name: HeaderName, tag: &str) -> bool {
+    let listed = headers.get_all(name);
+    listed.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|one| {
+        let one = one.trim();
+        one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag
+    })
+}
+
+/// A part of an asset; all of it where the range is one that we do not serve (RFC 9110, 14.2).
+fn part(bytes: &Bytes, range: &str) -> Response {
+    let length = bytes.len();
+    match satisfy(range, length) {
+        Some(Ok(Range { start, end })) => {
+            let told = format!("bytes {start}-{}/{length}", end.saturating_sub(1));
+            (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, told)], bytes.slice(start..end)).into_response()
+        }
+        Some(Err(())) => {
+            (StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, format!("bytes */{length}"))]).into_response()
+        }
+        None => bytes.clone().into_response(),
+    }
+}
+
+/// One range of bytes within a length; `None` for what is no single range, an error for one beyond the end.
+fn satisfy(range: &str, length: usize) -> Option<Result<Range<usize>, ()>> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let number = |text: &str| text.trim().parse::<usize>().ok();
+    let (start, end) = match (first.trim(), last.trim()) {
+        ("", "") => return None,
+        ("", suffix) => (length.saturating_sub(number(suffix)?), length),
+        (start, "") => (number(start)?, length),
+        (start, last) => (number(start)?, number(last)?.saturating_add(1).min(length)),
+    };
+    if first.trim() > "" && !last.trim().is_empty() && number(first)? > number(last)? {
+        return None;
+    }
+    Some(if start < end { Ok(start..end) } else { Err(()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_they_are_meant() {
+        let check = |range: &str, expect: Option<Result<Range<usize>, ()>>| {
+            assert_eq!(satisfy(range, 10), expect, "{range}");
+        };
+        check("bytes=0-3", Some(Ok(0..4)));
+        check("bytes=3-", Some(Ok(3..10)));
+        check("bytes=-4", Some(Ok(6..10)));
+        check("bytes=-40", Some(Ok(0..10)));
+        check("bytes=8-99", Some(Ok(8..10)));
+        check("bytes=9-9", Some(Ok(9..10)));
+        check("bytes=10-", Some(Err(())));
+        check("bytes=10-20", Some(Err(())));
+        check("bytes=-0", Some(Err(())));
+        for nonsense in ["bytes=5-3", "bytes=-", "bytes=a-b", "lines=0-1", "bytes=0-1,3-4", "0-1", "bytes=--1"] {
+            check(nonsense, None);
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Assets: what clients load from the agent beside them, kept in memory over disk and fetched from other members.
+//!
+//! Owns which assets are on this host, and the bounds on their bytes. What an asset means is the game's affair; which are wanted
+//! next, a workload's. The invariants: bytes that are handed out have the digest that was asked for; memory and disk stay within
+//! their bounds; an asset is fetched once, however many ask for it at the same time; what was uploaded here stays until it is
+//! removed.
+
+mod flights;
+mod preload;
+mod shelves;
+mod uses;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use moka::sync::Cache;
+
+use self::flights::Flights;
+pub use self::preload::Preloader;
+use self::shelves::{Found, Kept, Shelves};
+use crate::blobs::fetch::FetchError;
+use crate::blobs::serve::Library;
+use crate::blobs::{BlobError, blocking};
+use crate::spec::Digest;
+use crate::wasm::AssetView;
+
+/// Largest asset, in bytes: a map or a bundle of models. It is held in memory while it is received, fetched and given.
+pub const ASSET_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How assets are fetched from other members.
+pub type Fetch = Box<dyn Fn(Digest) -> BoxFuture<'static, Result<Bytes, FetchError>> + Send + Sync>;
+
+/// Bounds on what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AssetLimits {
+    /// Bytes of assets in memory.
+    pub memory_bytes: u64,
+    /// Bytes of assets on disk, uploads and copies together.
+    pub disk_bytes: u64,
+}
+
+/// Why an asset cannot be had, kept or removed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AssetError {
+    /// It is neither here nor with any member in reach.
+    #[error(transparent)]
+    Elsewhere(#[from] FetchError),
+    /// The disk, or the caller gave too much.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The uploads that are kept leave no room for another.
+    #[error("{kept} bytes of uploaded assets are kept and {bytes} more do not fit into {bytes_max}")]
+    Full {
+        /// Bytes that are kept.
+        kept: u64,
+        /// Bytes that were to be added.
+        bytes: u64,
+        /// The bound.
+        bytes_max: u64,
+    },
+}
+
+/// The assets of this host. Cheap to clone.
+#[derive(Clone)]
+pub struct Assets {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// By use and frequency (moka's TinyLFU), so that one large fetch does not drive out what is asked for all the time.
+    memory: Cache<Digest, Bytes>,
+    shelves: Shelves,
+    fetch: Fetch,
+    flights: Flights<Loaded>,
+    wishes: preload::Wishes,
+    tally: Arc<Tally>,
+}
+
+/// How a load ended, for all who waited for it.
+type Loaded = Result<Bytes, FetchError>;
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+struct Tally {
+    hits_memory: AtomicU64,
+    hits_disk: AtomicU64,
+    misses: AtomicU64,
+    fetched: AtomicU64,
+    fetched_bytes: AtomicU64,
+    fetches_failed: AtomicU64,
+    evicted_memory: AtomicU64,
+    evicted_disk: AtomicU64,
+    damaged: AtomicU64,
+    not_kept: AtomicU64,
+    disk_failed: AtomicU64,
+}
+
+/// What has been counted so far, and what is held now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AssetStats {
+    /// Requests answered from memory.
+    pub hits_memory: u64,
+    /// Requests answered from disk.
+    pub hits_disk: u64,
+    /// Requests for what was not on this host.
+    pub misses: u64,
+    /// Assets that other members gave.
+    pub fetched: u64,
+    /// Their bytes.
+    pub fetched_bytes: u64,
+    /// Fetches that failed.
+    pub fetches_failed: u64,
+    /// Assets that left memory for others.
+    pub evicted_memory: u64,
+    /// Copies that left the disk for others.
+    pub evicted_disk: u64,
+    /// Files that were damaged, and removed.
+    pub damaged: u64,
+    /// Copies for which there was no room on disk.
+    pub not_kept: u64,
+    /// Reads and writes at which the disk failed.
+    pub disk_failed: u64,
+    /// Bytes in memory.
+    pub memory_bytes: u64,
+    /// Bytes of uploads on disk.
+    pub upload_bytes: u64,
+    /// Bytes of copies on disk.
+    pub copy_bytes: u64,
+    /// What became of the wishes of workloads.
+    pub wishes: WishStats,
+}
+
+/// What became of the wishes of workloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WishStats {
+    /// For what was here already.
+    pub here: u64,
+    /// That were queued.
+    pub queued: u64,
+    /// For what was wished for a moment ago.
+    pub repeated: u64,
+    /// For which the queue had no room.
+    pub dropped: u64,
+}
+
+impl Assets {
+    /// Opens the assets of a data directory. Wishes are fulfilled by the [`Preloader`].
+    ///
+    /// # Errors
+    /// The folders cannot be created or read.
+    pub fn open(data_dir: &Path, limits: AssetLimits, fetch: Fetch) -> Result<(Self, Preloader), BlobError> {
+        let tally = Arc::<Tally>::default();
+        let evicted = Arc::clone(&tally);
+        let memory = Cache::builder()
+            .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
+            .max_capacity(limits.memory_bytes)
+            .eviction_listener(move |_, _, cause| {
+                if cause.was_evicted() {
+                    add(&evicted.evicted_memory, 1);
+                }
+            })
+            .build();
+        let shelves = Shelves::open(data_dir, limits.disk_bytes)?;
+        let (wishes, queue) = preload::wishes();
+        let shared = Shared { memory, shelves, fetch, flights: Flights::default(), wishes, tally };
+        let assets = Self { shared: Arc::new(shared) };
+        Ok((assets.clone(), Preloader::new(assets, queue)))
+    }
+
+    /// Keeps an asset until it is removed; returns its digest once it is durable.
+    ///
+    /// # Errors
+    /// It is too large, the uploads leave no room, or the disk fails.
+    pub async fn put(&self, bytes: Bytes) -> Result<Digest, AssetError> {
+        let this = self.clone();
+        blocking(move || {
+            let digest = Digest::of(&bytes);
+            let evicted = this.shared.shelves.upload(digest, &bytes)?;
+            add(&this.shared.tally.evicted_disk, evicted);
+            this.shared.memory.insert(digest, bytes);
+            Ok(digest)
+        })
+        .await
+    }
+
+    /// An asset, from memory, disk or another member.
+    ///
+    /// # Errors
+    /// Nobody in reach has it.
+    pub async fn get(&self, digest: Digest) -> Result<Bytes, FetchError> {
+        if let Some(bytes) = self.shared.memory.get(&digest) {
+            add(&self.shared.tally.hits_memory, 1);
+            return Ok(bytes);
+        }
+        self.shared.flights.join(digest, || self.load(digest, true)).await
+    }
+
+    /// Has an asset on this host, if anybody gives it. Counts as nobody's request.
+    async fn bring(&self, digest: Digest) -> Result<(), FetchError> {
+        if self.size(&digest).is_some() {
+            return Ok(());
+        }
+        self.shared.flights.join(digest, || self.load(digest, false)).await.map(drop)
+    }
+
+    /// Removes an asset from this host; tells whether it was here. Other members keep theirs.
+    ///
+    /// # Errors
+    /// The disk fails; it may still be here.
+    pub async fn remove(&self, digest: Digest) -> Result<bool, BlobError> {
+        let this = self.clone();
+        blocking(move || {
+            let was_in_memory = this.shared.memory.remove(&digest).is_some();
+            Ok(this.shared.shelves.remove(&digest)? || was_in_memory)
+        })
+        .await
+    }
+
+    /// Takes note of what workloads want to have here soon. Returns at once.
+    pub fn preload(&self, digests: impl IntoIterator<Item = Digest>) {
+        for digest in digests {
+            self.shared.wishes.add(digest, self.size(&digest).is_some());
+        }
+    }
+
+    /// What has been counted so far, and what is held now.
+    #[must_use]
+    pub fn stats(&self) -> AssetStats {
+        let (tally, shared) = (&self.shared.tally, &self.shared);
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // What was evicted is noticed only then.
+        shared.memory.run_pending_tasks();
+        let (upload_bytes, copy_bytes) = shared.shelves.bytes();
+        AssetStats {
+            hits_memory: read(&tally.hits_memory),
+            hits_disk: read(&tally.hits_disk),
+            misses: read(&tally.misses),
+            fetched: read(&tally.fetched),
+            fetched_bytes: read(&tally.fetched_bytes),
+            fetches_failed: read(&tally.fetches_failed),
+            evicted_memory: read(&tally.evicted_memory),
+            evicted_disk: read(&tally.evicted_disk),
+            damaged: read(&tally.damaged),
+            not_kept: read(&tally.not_kept),
+            disk_failed: read(&tally.disk_failed),
+            memory_bytes: shared.memory.weighted_size(),
+            upload_bytes,
+            copy_bytes,
+            wishes: shared.wishes.stats(),
+        }
+    }
+
+    /// From disk, or else from others; what was fetched is kept.
+    async fn load(&self, digest: Digest, is_request: bool) -> Loaded {
+        let (this, requests) = (self.clone(), u64::from(is_request));
+        let found = blocking(move || this.on_disk(&digest)).await;
+        let was_upload = match found {
+            Found::Here(bytes) => {
+                add(&self.shared.tally.hits_disk, requests);
+                let bytes = Bytes::from(bytes);
+                self.shared.memory.insert(digest, bytes.clone());
+                return Ok(bytes);
+            }
+            Found::Nothing => false,
+            Found::Damaged { was_upload } => was_upload,
+        };
+        let tally = &self.shared.tally;
+        add(&tally.misses, requests);
+        let fetched = (self.shared.fetch)(digest).await;
+        let bytes = fetched.inspect_err(|_| add(&tally.fetches_failed, 1))?;
+        add(&tally.fetched, 1);
+        add(&tally.fetched_bytes, bytes.len() as u64);
+        self.shared.memory.insert(digest, bytes.clone());
+        let (this, kept) = (self.clone(), bytes.clone());
+        blocking(move || this.keep(digest, &kept, was_upload)).await;
+        Ok(bytes)
+    }
+
+    /// What the disk has of an asset. One that fails counts as empty: others may still have it.
+    fn on_disk(&self, digest: &Digest) -> Found {
+        let tally = &self.shared.tally;
+        match self.shared.shelves.read(digest) {
+            Ok(found) => {
+                if matches!(found, Found::Damaged { .. }) {
+                    add(&tally.damaged, 1);
+                }
+                found
+            }
+            Err(error) => {
+                add(&tally.disk_failed, 1);
+                tracing::warn!(%digest, %error, "an asset cannot be read from disk");
+                Found::Nothing
+            }
+        }
+    }
+
+    /// Keeps what was fetched. An upload that was damaged is one again.
+    fn keep(&self, digest: Digest, bytes: &[u8], was_upload: bool) {
+        let (shelves, tally) = (&self.shared.shelves, &self.shared.tally);
+        if was_upload {
+            match shelves.upload(digest, bytes) {
+                Ok(evicted) => return add(&tally.evicted_disk, evicted),
+                Err(error) => tracing::warn!(%digest, %error, "a damaged upload was fetched and is only a copy now"),
+            }
+        }
+        let (kept, evicted) = shelves.copy(digest, bytes);
+        add(&tally.evicted_disk, evicted);
+        match kept {
+            Kept::Yes => {}
+            Kept::NoRoom => add(&tally.not_kept, 1),
+            Kept::Failed => add(&tally.disk_failed, 1),
+        }
+    }
+}
+
+impl fmt::Debug for Assets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assets").field("shelves", &self.shared.shelves).finish_non_exhaustive()
+    }
+}
+
+/// Other members are given what is here, from memory if it is there.
+impl Library for Assets {
+    fn read(&self, digest: &Digest) -> Option<Bytes> {
+        if let Some(bytes) = self.shared.memory.get(digest) {
+            return Some(bytes);
+        }
+        match self.on_disk(digest) {
+            Found::Here(bytes) => Some(bytes.into()),
+            Found::Nothing | Found::Damaged { .. } => None,
+        }
+    }
+}
+
+impl AssetView for Assets {
+    fn size(&self, digest: &Digest) -> Option<u64> {
+        let in_memory = || self.shared.memory.get(digest).map(|bytes| bytes.len() as u64);
+        self.shared.shelves.size(digest).or_else(in_memory)
+    }
+}
+
+fn add(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! Blobs from other members: found, taken chunk by chunk from whoever has them, each chunk checked as it comes.
+//!
+//! Owns the questions and the order in which members are asked; stores nothing. The invariants: no byte is believed that does not
+//! lead to the digest; a member is blamed only for a chunk that does not fit the outline that it gave itself; what is under way at
+//! once is bounded in bytes and in time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use selvedge_sync::codec;
+use selvedge_sync::id::NodeId;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+
+use super::outline::{CHUNK_BYTES, Claimed, Outline};
+use super::serve::{Answer, Question, Sort, Want};
+use crate::net::{Lane, Net, Offence, RequestError};
+use crate::spec::Digest;
+
+/// Members that are asked whether they have a blob, the nearest first. In a larger mesh some of them will.
+const ASKED_MAX: usize = 64;
+/// How long a member may take to say what it has: it reads and hashes the whole blob for that.
+const OUTLINE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long one chunk may take; the thinnest uplink that we plan for moves a mebibyte in half of it.
+const CHUNK_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a whole blob may take: 64 chunks over that thinnest uplink.
+const FETCH_PATIENCE: Duration = Duration::from_mins(11);
+/// Chunks of one blob that are asked for at once: enough to fill a link while one is being checked.
+const CHUNKS_AT_ONCE: usize = 4;
+/// Chunks of all blobs together that may be in memory while their blobs are incomplete: 128 MiB, two of the largest.
+const CHUNKS_UNDER_WAY: usize = 128;
+/// How often a busy member is asked again, and after which pause: two seconds in all.
+const BUSY_TRIES: u32 = 40;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a blob could not be had from others. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// No connected member gave it.
+    #[error("no connected member has the {sort} {digest}{}", last.as_ref().map_or_else(String::new, |why| format!(" ({why})")))]
+    Nowhere {
+        /// What it would be.
+        sort: Sort,
+        /// What was looked for.
+        digest: Digest,
+        /// What the last member that did not simply lack it said.
+        last: Option<String>,
+    },
+    /// Members had it, and it did not come in time.
+    #[error("the {sort} {digest} did not arrive within {} s", FETCH_PATIENCE.as_secs())]
+    TooSlow {
+        /// What it would be.
+        sort: Sort,
+        /// What was looked for.
+        digest: Digest,
+    },
+}
+
+/// Fetches blobs. Clones share their bounds.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    net: Net,
+    room: Arc<Semaphore>,
+}
+
+/// A blob that is being looked for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    fetcher: &'a Fetcher,
+    sort: Sort,
+    digest: Digest,
+    bytes_max: usize,
+}
+
+/// What a member said when it was asked for an outline.
+type Found = (NodeId, Result<Option<Outline>, RequestError>);
+
+/// What is known of who has the blob.
+#[derive(Default)]
+struct Finds {
+    /// Outlines that lead to the digest, and who gave each.
+    outlines: VecDeque<(Outline, Vec<NodeId>)>,
+    last: Option<String>,
+}
+
+impl Finds {
+    fn note(&mut self, (node, answer): Found) {
+        match answer {
+            Ok(Some(outline)) => match self.outlines.iter_mut().find(|(known, _)| *known == outline) {
+                Some((_, givers)) => givers.push(node),
+                None => self.outlines.push_back((outline, vec![node])),
+            },
+            Ok(None) => {}
+            Err(error) => self.last = Some(format!("{node}: {error}")),
+        }
+    }
+
+    /// Takes the members that have given this outline since it was taken from here.
+    fn givers(&mut self, outline: &Outline) -> Vec<NodeId> {
+        let known = self.outlines.iter().position(|(known, _)| known == outline);
+        known.and_then(|at| self.outlines.remove(at)).map(|(_, givers)| givers).unwrap_or_default()
+    }
+}
+
+impl Fetcher {
+    /// A fetcher over this network.
+    #[must_use]
+    pub fn new(net: Net) -> Self {
+        Self { net, room: Arc::new(Semaphore::new(CHUNKS_UNDER_WAY)) }
+    }
+
+    /// A blob of at most `bytes_max`, from whichever connected members have it. Dropped, it asks for nothing more.
+    ///
+    /// # Errors
+    /// Nobody in reach gave it, or not in time.
+    pub async fn fetch(&self, sort: Sort, digest: Digest, bytes_max: usize) -> Result<Bytes, FetchError> {
+        let wanted = Wanted { fetcher: self, sort, digest, bytes_max };
+        match tokio::time::timeout(FETCH_PATIENCE, wanted.hunt()).await {
+            Ok(found) => found,
+            Err(_) => Err(FetchError::TooSlow { sort, digest }),
+        }
+    }
+
+    /// The connected members, nearest first.
+    fn nearest(&self) -> Vec<NodeId> {
+        let mut links = self.net.peers();
+        links.sort_by_key(|link| (link.rtt.unwrap_or(Duration::MAX), link.node));
+        links.into_iter().take(ASKED_MAX).map(|link| link.node).collect()
+    }
+}
+
+impl Wanted<'_> {
+    async fn hunt(self) -> Result<Bytes, FetchError> {
+        let asked = self.fetcher.nearest().into_iter().map(|node| async move { (node, self.outline(node).await) });
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        let mut finds = Finds::default();
+        loop {
+            if let Some((outline, givers)) = finds.outlines.pop_front() {
+                if let Some(bytes) = self.gather(&outline, givers, &mut asked, &mut finds).await {
+                    return Ok(bytes);
+                }
+            } else if let Some(found) = asked.next().await {
+                finds.note(found);
+            } else {
+                return Err(FetchError::Nowhere { sort: self.sort, digest: self.digest, last: finds.last });
+            }
+        }
+    }
+
+    /// All chunks of one outline, from those who gave it and those who still do; `None` when none of them is left.
+    async fn gather<F: Future<Output = Found>>(
+        self,
+        outline: &Outline,
+        mut givers: Vec<NodeId>,
+        asked: &mut FuturesUnordered<F>,
+        finds: &mut Finds,
+    ) -> Option<Bytes> {
+        let room = u32::try_from(outline.chunks()).unwrap_or(u32::MAX);
+        // Closed it never is; an outline has fewer chunks than there is room for.
+        let _room = self.fetcher.room.acquire_many(room).await.ok()?;
+        let mut chunks = vec![Vec::new(); outline.chunks()];
+        let mut missing: VecDeque<usize> = (0..chunks.len()).collect();
+        let mut under_way = FuturesUnordered::new();
+        for turn in 0_usize.. {
+            while under_way.len() < CHUNKS_AT_ONCE && !givers.is_empty() {
+                let Some(index) = missing.pop_front() else { break };
+                let giver = givers[(turn + under_way.len()) % givers.len()];
+                under_way.push(async move { (giver, index, self.chunk(giver, index).await) });
+            }
+            if under_way.is_empty() {
+                if missing.is_empty() {
+                    break;
+                }
+                // Whoever has not answered yet may have it, too.
+                finds.note(asked.next().await?);
+            } else {
+                tokio::select! {
+                    Some((giver, index, answer)) = under_way.next() => match self.check(outline, giver, index, answer) {
+                        Ok(chunk) => chunks[index] = chunk,
+                        Err((why, is_lie)) => {
+                            // Once, however many of its chunks were under way.
+                            if is_lie && givers.contains(&giver) {
+                                self.blame(giver, &why);
+                            }
+                            missing.push_back(index);
+                            givers.retain(|other| *other != giver);
+                            finds.last = Some(why).or(finds.last.take());
+                        }
+                    },
+                    Some(found) = asked.next(), if !asked.is_empty() => finds.note(found),
+                }
+            }
+            givers.extend(finds.givers(outline));
+        }
+        Some(chunks.concat().into())
+    }
+
+    /// A chunk that is right, or why its giver is asked no more, and whether it has lied.
+    fn check(
+        self,
+        outline: &Outline,
+        giver: NodeId,
+        index: usize,
+        answer: Result<Option<Vec<u8>>, RequestError>,
+    ) -> Result<Vec<u8>, (String, bool)> {
+        match answer {
+            Ok(Some(chunk)) if outline.fits(index, &chunk) => Ok(chunk),
+            Ok(Some(_)) => Err((format!("{giver} gave other bytes than it has claimed"), true)),
+            Ok(None) => Err((format!("{giver} has it no more"), false)),
+            Err(error) => Err((format!("{giver}: {error}"), false)),
+        }
+    }
+
+    fn blame(self, node: NodeId, why: &str) {
+        tracing::warn!(%node, digest = %self.digest, why, "a member lies about an artefact or an asset");
+        self.fetcher.net.penalise(node, Offence::WrongBytes);
+    }
+
+    async fn outline(self, node: NodeId) -> Result<Option<Outline>, RequestError> {
+        let claimed: Option<Claimed> = self.ask(node, Want::Outline, OUTLINE_PATIENCE).await?;
+        let Some(claimed) = claimed else { return Ok(None) };
+        let outline = Outline::check(&claimed, self.digest, self.bytes_max);
+        if outline.is_none() {
+            self.blame(node, "what it claims does not lead to the digest");
+        }
+        Ok(outline)
+    }
+
+    async fn chunk(self, node: NodeId, index: usize) -> Result<Option<Vec<u8>>, RequestError> {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let chunk: Option<serde_bytes::ByteBuf> = self.ask(node, Want::Chunk(index), CHUNK_PATIENCE).await?;
+        Ok(chunk.map(serde_bytes::ByteBuf::into_vec))
+    }
+
+    /// Asks one member, again while it is busy. An answer that cannot be read counts as none.
+    async fn ask<T: DeserializeOwned>(
+        self,
+        node: NodeId,
+        want: Want,
+        patience: Duration,
+    ) -> Result<Option<T>, RequestError> {
+        let question = codec::encode(&Question { sort: self.sort, digest: self.digest.0, want });
+        let mut tries = 0;
+        loop {
+            let answer = self.fetcher.net.request(node, Lane::Artifact, question.clone(), patience).await;
+            match answer {
+                Err(RequestError::Busy | RequestError::Saturated) if tries < BUSY_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+                Ok(answer) => return Ok(codec::decode::<Answer<T>>(&answer, ANSWER_BYTES_MAX).ok().flatten()),
+            }
+        }
+    }
+}
+
+/// A chunk, or the outline of the largest blob, with what the codec puts around it.
+const ANSWER_BYTES_MAX: usize = CHUNK_BYTES + 1_024;
+
+#[cfg(test)]
+mod tests;
