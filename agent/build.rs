@@ -10,7 +10,8 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Package and component name of each shipped workload.
-const WORKLOADS: [(&str, &str); 2] = [("selvedge-combat", "combat"), ("selvedge-prediction", "prediction")];
+const WORKLOADS: [(&str, &str); 3] =
+    [("selvedge-combat", "combat"), ("selvedge-prediction", "prediction"), ("selvedge-asset-preload", "asset-preload")];
 
 /// A core module for no particular host: no WASI import can sneak in.
 const TARGET: &str = "wasm32-unknown-unknown";

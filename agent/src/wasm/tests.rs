@@ -5,5 +5,6 @@
 mod fixtures;
 mod hostile;
 mod loading;
+mod preload;
 mod shipped;
 mod typed;

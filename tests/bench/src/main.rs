@@ -20,6 +20,7 @@ mod hop;
 mod idle;
 mod memory;
 mod mesh;
+mod preload;
 mod repair;
 mod report;
 mod restart;
@@ -56,7 +57,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 15] = [
+const BENCHES: [(&str, &str, Run); 16] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -71,6 +72,7 @@ const BENCHES: [(&str, &str, Run); 15] = [
     ("copies", "copies of a payload received per member", copies::run),
     ("detect", "a failure noticed among 16, and no false alarm while two stall, against foca", detect::run),
     ("calm", "sixteen that have nothing to do, against chitchat and bare swarms", calm::run),
+    ("preload", "the next zone among three guesses, against the most frequent next zones", |_| preload::run()),
     ("spam", "honest members' latency while one member spams", spam::run),
 ];
 

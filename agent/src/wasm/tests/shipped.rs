@@ -123,7 +123,7 @@ fn what_ships_is_described() {
     let host = host();
     for (name, wasm) in shipped() {
         let info = host.inspect(wasm).expect("a workload");
-        assert_eq!(info.exports.len(), 1, "{name}");
+        assert!(!info.exports.is_empty(), "{name}");
         assert!(info.imports.iter().all(|import| import.starts_with("selvedge:workload/")), "{info:?}");
     }
     let combat = host.inspect(shipped()[0].1).expect("a workload").exports.remove(0);
