@@ -43,6 +43,17 @@ pub struct AssetLimits {
     pub disk_bytes: u64,
 }
 
+/// An asset on this host's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub digest: Digest,
+    /// Its size.
+    pub bytes: u64,
+    /// Whether it stays until it is removed; else it is a copy of what others have.
+    pub is_upload: bool,
+}
+
 /// Why an asset cannot be had, kept or removed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AssetError {
@@ -61,6 +72,12 @@ pub enum AssetError {
         bytes: u64,
         /// The bound.
         bytes_max: u64,
+    },
+    /// The disk has too little room left.
+    #[error("{bytes} bytes do not fit on the disk and leave the agent's own files enough room")]
+    DiskFull {
+        /// Bytes that were to be added.
+        bytes: u64,
     },
 }
 
@@ -225,6 +242,13 @@ impl Assets {
         for digest in digests {
             self.shared.wishes.add(digest, self.size(&digest).is_some());
         }
+    }
+
+    /// Up to `limit` assets that are on this host's disk, in order of digest, those after `after`.
+    #[must_use]
+    pub fn list(&self, after: Option<Digest>, limit: usize) -> Vec<Listed> {
+        let listed = self.shared.shelves.list(after, limit);
+        listed.into_iter().map(|(digest, bytes, is_upload)| Listed { digest, bytes, is_upload }).collect()
     }
 
     /// What has been counted so far, and what is held now.

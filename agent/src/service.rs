@@ -28,7 +28,7 @@ use selvedge_sync::key::Key;
 
 use crate::spec::Digest;
 
-pub use self::asset::AssetInfo;
+pub use self::asset::{AssetEntry, AssetInfo, AssetPage};
 pub use self::cluster::{
     AuthorityEntry, CertificateEntry, Cluster, Drained, InvitationEntry, InviteWanted, Invited, Leaving, Revoked,
     Rotated,
@@ -138,6 +138,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// Keeps an asset on this host until it is removed. Keeping one that is here already changes nothing and succeeds.
     fn put_asset(&self, bytes: Bytes) -> impl Future<Output = Result<AssetInfo, ServiceError>> + Send;
+
+    /// Up to `limit` assets on this host's disk, in order of digest, those after `after`.
+    fn assets(&self, after: Option<Digest>, limit: usize) -> AssetPage;
 
     /// An asset's bytes, from this host or from another member; a fault of [`Fault::NotFound`] when nobody in reach has it.
     fn asset(&self, digest: Digest) -> impl Future<Output = Result<Bytes, ServiceError>> + Send;

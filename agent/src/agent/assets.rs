@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::assets::{AssetError, Assets};
 use crate::blobs::BlobError;
 use crate::blobs::fetch::FetchError;
-use crate::service::{AssetInfo, Fault, ServiceError};
+use crate::service::{AssetEntry, AssetInfo, AssetPage, Fault, ServiceError};
 use crate::spec::Digest;
 
 /// Keeps an asset.
@@ -22,10 +22,25 @@ pub(super) async fn put(assets: &Assets, bytes: Bytes) -> Result<AssetInfo, Serv
         Err(AssetError::Blob(error @ BlobError::TooLarge { .. })) => {
             Err(ServiceError::new(Fault::TooLarge, "too_large", error.to_string()).at("body"))
         }
-        Err(error @ (AssetError::Blob(_) | AssetError::Elsewhere(_))) => {
+        Err(error @ (AssetError::Blob(_) | AssetError::Elsewhere(_) | AssetError::DiskFull { .. })) => {
             Err(ServiceError::new(Fault::Unavailable, "asset_not_stored", error.to_string()))
         }
     }
+}
+
+/// What is on this host's disk.
+pub(super) fn list(assets: &Assets, after: Option<Digest>, limit: usize) -> AssetPage {
+    // One more than wanted says whether there are more.
+    let mut listed = assets.list(after, limit.saturating_add(1));
+    let next = (listed.len() > limit).then(|| {
+        listed.truncate(limit);
+        listed.last().map(|last| last.digest)
+    });
+    let entry = |one: crate::assets::Listed| {
+        let keeping = if one.is_upload { "upload" } else { "copy" };
+        AssetEntry { digest: one.digest, size: one.bytes, keeping: keeping.to_owned() }
+    };
+    AssetPage { assets: listed.into_iter().map(entry).collect(), next: next.flatten() }
 }
 
 /// An asset's bytes.

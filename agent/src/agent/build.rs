@@ -232,7 +232,7 @@ impl Common {
         let this = self.clone();
         let blobs = Server::new(artifacts::Given(this.artifacts), this.assets);
         let office = this.membership.as_ref().and_then(|membership| membership.office.clone());
-        let switchboard = Switchboard { heard, calls: this.calls, blobs, office };
+        let switchboard = Switchboard { heard, calls: this.calls, blobs, net: this.net.clone(), office };
         let vetting = this.membership.map(|membership| membership.vetting(this.view, this.net, this.members));
         let this = self.clone();
         let (changes, members) = (this.net.changes(), this.members);

@@ -33,10 +33,10 @@ use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
-    ArtifactInfo, AssetInfo, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed, Convergence,
-    Drained, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving,
-    Node, NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus, Status,
-    Workload,
+    ArtifactInfo, AssetInfo, AssetPage, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed,
+    Convergence, Drained, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry,
+    KeyPage, Leaving, Node, NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError, StateEntry,
+    StateStatus, Status, Workload,
 };
 use crate::spec::Digest;
 use crate::store::Store;
@@ -269,6 +269,10 @@ impl Service for AgentService {
 
     async fn put_asset(&self, bytes: Bytes) -> Result<AssetInfo, ServiceError> {
         assets::put(&self.assets, bytes).await
+    }
+
+    fn assets(&self, after: Option<Digest>, limit: usize) -> AssetPage {
+        assets::list(&self.assets, after, limit)
     }
 
     async fn asset(&self, digest: Digest) -> Result<Bytes, ServiceError> {

@@ -13,7 +13,7 @@ use super::vetting;
 use crate::blobs::serve::Server;
 use crate::calls::Calls;
 use crate::members::gossip::Heard;
-use crate::net::{Lane, NetEvent, NetEvents, Reply};
+use crate::net::{Lane, Net, NetEvent, NetEvents, Offence, Reply};
 
 /// How often what was opened for others is let go of: as long as it stays open unasked for.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
@@ -23,6 +23,7 @@ pub(super) struct Switchboard {
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) calls: Calls,
     pub(super) blobs: Server,
+    pub(super) net: Net,
     pub(super) office: Option<Office>,
 }
 
@@ -63,8 +64,12 @@ impl Switchboard {
                 }
                 Lane::Call => self.serve_call(from, bytes, reply),
                 Lane::Artifact => {
-                    let blobs = self.blobs.clone();
-                    tokio::spawn(async move { blobs.serve(from, bytes, reply).await });
+                    let (blobs, net) = (self.blobs.clone(), self.net.clone());
+                    tokio::spawn(async move {
+                        if blobs.serve(&bytes, reply).await.is_err() {
+                            net.penalise(from, Offence::Undecodable);
+                        }
+                    });
                 }
             },
         }

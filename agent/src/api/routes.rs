@@ -76,7 +76,7 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/v1/commits/{replica}/{seq}", get(commits::progress::<S>))
         .route("/v1/events", get(events::listen::<S>))
         .route("/v1/artifacts", put(workloads::put_artifact::<S>))
-        .route("/v1/assets", put(assets::put::<S>))
+        .route("/v1/assets", get(assets::list::<S>).put(assets::put::<S>))
         .route("/v1/assets/{digest}", get(assets::show::<S>).delete(assets::remove::<S>))
         .route("/v1/workloads", get(workloads::list::<S>))
         .route(

@@ -12,8 +12,8 @@ use super::{ASSET_BYTES_MAX, AssetError};
 use crate::blobs::{Blob, BlobError, Blobs, Kind};
 use crate::spec::Digest;
 
-/// Bytes that must stay free on the disk after a copy was written: the agent's own log and checkpoints lie there too, and matter
-/// more.
+/// Bytes that must stay free on the disk after an asset was written, or a tenth of the disk where that is less: the agent's own log
+/// and checkpoints lie there too, and matter more.
 const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
 const UPLOADS: Kind =
@@ -112,6 +112,9 @@ impl Shelves {
             return Err(AssetError::Full { kept, bytes: length, bytes_max: self.bytes_max });
         }
         let evicted = self.make_room(length);
+        if !has_room(self.uploads.folder(), length) {
+            return Err(AssetError::DiskFull { bytes: length });
+        }
         self.uploads.put(bytes)?;
         self.lists().uploads.note(digest, length);
         // The copy is of no more use.
@@ -129,7 +132,7 @@ impl Shelves {
             return (Kept::NoRoom, 0);
         }
         let evicted = self.make_room(length);
-        if free_bytes(self.copies.folder()).is_some_and(|free| free < FREE_BYTES_MIN + length) {
+        if !has_room(self.copies.folder(), length) {
             return (Kept::NoRoom, evicted);
         }
         match self.copies.put(bytes) {
@@ -154,6 +157,17 @@ impl Shelves {
         lists.uploads.forget(digest);
         lists.copies.forget(digest);
         Ok(removed.0 || removed.1)
+    }
+
+    /// Up to `limit` assets that are on disk, by digest, those after `after`; each with its size and whether it is an upload.
+    pub(super) fn list(&self, after: Option<Digest>, limit: usize) -> Vec<(Digest, u64, bool)> {
+        let lists = self.lists();
+        let copies = lists.copies.after(after).map(|(digest, bytes)| (digest, bytes, false));
+        let uploads = lists.uploads.after(after).map(|(digest, bytes)| (digest, bytes, true));
+        let mut listed: Vec<_> = copies.take(limit).chain(uploads.take(limit)).collect();
+        listed.sort_unstable();
+        listed.truncate(limit);
+        listed
     }
 
     /// The size of an asset that is on disk.
@@ -202,8 +216,10 @@ fn listed(blobs: &Blobs) -> Result<Uses, BlobError> {
     Ok(uses)
 }
 
-/// Bytes that are free where a folder lies; `None` when the system does not say.
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let told = rustix::fs::statvfs(folder).ok()?;
-    Some(told.f_bavail.saturating_mul(told.f_frsize))
+/// Whether enough of the disk stays free when so much is written; yes where the system does not say.
+fn has_room(folder: &Path, bytes: u64) -> bool {
+    rustix::fs::statvfs(folder).map_or(true, |told| {
+        let of_blocks = |blocks: u64| blocks.saturating_mul(told.f_frsize);
+        of_blocks(told.f_bavail) >= bytes.saturating_add(FREE_BYTES_MIN.min(of_blocks(told.f_blocks) / 10))
+    })
 }

@@ -144,6 +144,10 @@ async fn copies_give_way_in_the_order_of_use_and_uploads_stay() {
     host.get(&blobs[2]).await.expect("is there");
     assert_eq!(sizes(&host), [true, false, true, true], "the one that was not used for longest went");
     assert!(!host.file("copies", &blobs[1]).exists() && host.file("uploads", &blobs[3]).exists());
+    let listed = host.assets.list(None, 10);
+    assert!(listed.iter().all(|one| one.bytes == KIB && one.is_upload == (one.digest == Digest::of(&blobs[3]))));
+    assert_eq!((listed.len(), host.assets.list(None, 2)), (3, listed[..2].to_vec()));
+    assert_eq!(host.assets.list(Some(listed[1].digest), 2), listed[2..]);
     let stats = host.assets.stats();
     assert_eq!((stats.evicted_disk, stats.upload_bytes, stats.copy_bytes), (1, KIB, 2 * KIB));
     // A smaller bound holds from the next start on.

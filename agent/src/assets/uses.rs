@@ -3,6 +3,7 @@
 //! Pure bookkeeping; touches no disk. The invariant: `bytes` is the sum of what is listed.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use crate::spec::Digest;
 
@@ -51,6 +52,12 @@ impl Uses {
     /// A blob's size, if it is here.
     pub(super) fn size(&self, digest: &Digest) -> Option<u64> {
         self.blobs.get(digest).map(|known| known.bytes)
+    }
+
+    /// Blobs and their sizes in order of digest, those after one.
+    pub(super) fn after(&self, digest: Option<Digest>) -> impl Iterator<Item = (Digest, u64)> {
+        let beyond = (digest.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        self.blobs.range(beyond).map(|(digest, known)| (*digest, known.bytes))
     }
 
     /// The blob that was not used for the longest time.

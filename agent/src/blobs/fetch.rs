@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use selvedge_sync::codec;
 use selvedge_sync::id::NodeId;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,8 @@ use crate::spec::Digest;
 
 /// Members that are asked whether they have a blob, the nearest first. In a larger mesh some of them will.
 const ASKED_MAX: usize = 64;
+/// How many of them are asked at once, until one has it: each that has it reads and hashes all of it to answer.
+const ASKED_AT_ONCE: usize = 4;
 /// How long a member may take to say what it has: it reads and hashes the whole blob for that.
 const OUTLINE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long one chunk may take; the thinnest uplink that we plan for moves a mebibyte in half of it.
@@ -79,6 +82,26 @@ struct Wanted<'a> {
 /// What a member said when it was asked for an outline.
 type Found = (NodeId, Result<Option<Outline>, RequestError>);
 
+/// Who has yet to be asked, and who has yet to answer.
+struct Asking<'a> {
+    wanted: Wanted<'a>,
+    rest: VecDeque<NodeId>,
+    under_way: FuturesUnordered<BoxFuture<'a, Found>>,
+}
+
+impl Asking<'_> {
+    /// The next answer; asks more members if it has to. `None` when all have answered.
+    async fn next(&mut self) -> Option<Found> {
+        while self.under_way.len() < ASKED_AT_ONCE
+            && let Some(node) = self.rest.pop_front()
+        {
+            let wanted = self.wanted;
+            self.under_way.push(async move { (node, wanted.outline(node).await) }.boxed());
+        }
+        self.under_way.next().await
+    }
+}
+
 /// What is known of who has the blob.
 #[derive(Default)]
 struct Finds {
@@ -126,7 +149,7 @@ impl Fetcher {
     }
 
     /// The connected members, nearest first.
-    fn nearest(&self) -> Vec<NodeId> {
+    fn nearest(&self) -> VecDeque<NodeId> {
         let mut links = self.net.peers();
         links.sort_by_key(|link| (link.rtt.unwrap_or(Duration::MAX), link.node));
         links.into_iter().take(ASKED_MAX).map(|link| link.node).collect()
@@ -135,15 +158,14 @@ impl Fetcher {
 
 impl Wanted<'_> {
     async fn hunt(self) -> Result<Bytes, FetchError> {
-        let asked = self.fetcher.nearest().into_iter().map(|node| async move { (node, self.outline(node).await) });
-        let mut asked: FuturesUnordered<_> = asked.collect();
+        let mut asking = Asking { wanted: self, rest: self.fetcher.nearest(), under_way: FuturesUnordered::new() };
         let mut finds = Finds::default();
         loop {
             if let Some((outline, givers)) = finds.outlines.pop_front() {
-                if let Some(bytes) = self.gather(&outline, givers, &mut asked, &mut finds).await {
+                if let Some(bytes) = self.gather(&outline, givers, &mut asking, &mut finds).await {
                     return Ok(bytes);
                 }
-            } else if let Some(found) = asked.next().await {
+            } else if let Some(found) = asking.next().await {
                 finds.note(found);
             } else {
                 return Err(FetchError::Nowhere { sort: self.sort, digest: self.digest, last: finds.last });
@@ -152,11 +174,11 @@ impl Wanted<'_> {
     }
 
     /// All chunks of one outline, from those who gave it and those who still do; `None` when none of them is left.
-    async fn gather<F: Future<Output = Found>>(
+    async fn gather(
         self,
         outline: &Outline,
         mut givers: Vec<NodeId>,
-        asked: &mut FuturesUnordered<F>,
+        asking: &mut Asking<'_>,
         finds: &mut Finds,
     ) -> Option<Bytes> {
         let room = u32::try_from(outline.chunks()).unwrap_or(u32::MAX);
@@ -175,8 +197,8 @@ impl Wanted<'_> {
                 if missing.is_empty() {
                     break;
                 }
-                // Whoever has not answered yet may have it, too.
-                finds.note(asked.next().await?);
+                // Whoever has not answered yet, or was not asked, may have it, too.
+                finds.note(asking.next().await?);
             } else {
                 tokio::select! {
                     Some((giver, index, answer)) = under_way.next() => match self.check(outline, giver, index, answer) {
@@ -191,7 +213,7 @@ impl Wanted<'_> {
                             finds.last = Some(why).or(finds.last.take());
                         }
                     },
-                    Some(found) = asked.next(), if !asked.is_empty() => finds.note(found),
+                    Some(found) = asking.under_way.next(), if !asking.under_way.is_empty() => finds.note(found),
                 }
             }
             givers.extend(finds.givers(outline));

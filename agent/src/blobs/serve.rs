@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use selvedge_sync::codec;
-use selvedge_sync::id::NodeId;
+use selvedge_sync::codec::{self, DecodeError};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::sync::Semaphore;
@@ -104,10 +103,11 @@ impl Server {
     }
 
     /// Answers a question. One that cannot be read ends unanswered.
-    pub async fn serve(&self, from: NodeId, question: Vec<u8>, reply: Reply) {
-        let Ok(Question { sort, digest, want }) = codec::decode(&question, QUESTION_BYTES_MAX) else {
-            return tracing::warn!(%from, "a member asked for an artefact or an asset in a way that cannot be read");
-        };
+    ///
+    /// # Errors
+    /// The question cannot be read, which is its sender's fault.
+    pub async fn serve(&self, question: &[u8], reply: Reply) -> Result<(), DecodeError> {
+        let Question { sort, digest, want } = codec::decode(question, QUESTION_BYTES_MAX)?;
         let open = self.open(sort, Digest(digest)).await;
         reply.send(match want {
             Want::Outline => {
@@ -119,6 +119,7 @@ impl Server {
                 codec::encode(&answer)
             }
         });
+        Ok(())
     }
 
     /// Lets go of what nobody has asked for lately. To be called now and then: nothing here has a clock of its own.

@@ -52,3 +52,22 @@ impl Hints {
         self.0.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_wishes_for_so_many_and_for_each_once() {
+        let digest = |number: usize| Digest::of(&number.to_be_bytes());
+        let mut hints = Hints::default();
+        assert!((0..PRELOADS_MAX).all(|number| hints.add(digest(number))));
+        assert!(hints.add(digest(0)), "it is noted already");
+        assert!(!hints.add(digest(PRELOADS_MAX)));
+        assert_eq!(hints.take().len(), PRELOADS_MAX);
+        assert!(hints.add(digest(PRELOADS_MAX)) && hints.take() == [digest(PRELOADS_MAX)]);
+        hints.add(digest(1));
+        hints.clear();
+        assert!(hints.take().is_empty(), "the next call begins with none");
+    }
+}

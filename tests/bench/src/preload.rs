@@ -27,8 +27,11 @@ const HELD_OUT: usize = 5;
 /// Zones before the present one that a caller tells.
 const RECENT: usize = 4;
 
+/// The paths of all players of a game, drawn from a seed.
+type Game = fn(u64) -> Vec<Path>;
+
 pub(crate) fn run() -> Result<Vec<Row>> {
-    let kinds: [(&str, fn(u64) -> Vec<Path>, Goal); 4] = [
+    let kinds: [(&str, Game, Goal); 4] = [
         ("players follow roads between hubs, and patrol", games::roads, Goal::AtLeast(1.0)),
         ("the same, learned from 16 players", games::few, Goal::AtLeast(1.0)),
         ("players head for places in a dense town", games::errands, Goal::AtLeast(1.0)),

@@ -19,9 +19,11 @@ use super::commits::path_error;
 use super::{Answer, App};
 use crate::api::body;
 use crate::api::guard::busy;
+use crate::api::limits::{PAGE_KEYS_DEFAULT, PAGE_KEYS_MAX};
 use crate::api::problem::Problem;
-use crate::service::{AssetInfo, Fault, Service, ServiceError};
-use crate::spec::Digest;
+use crate::api::query::{self, Pairs};
+use crate::service::{AssetInfo, AssetPage, Fault, Service, ServiceError};
+use crate::spec::{Digest, ParseDigestError};
 
 /// A path that names an asset.
 type Named = Result<Path<String>, PathRejection>;
@@ -38,6 +40,13 @@ const ALWAYS: [(HeaderName, &str); 5] = [
 #[derive(Serialize)]
 pub(in crate::api) struct Removed {
     digest: Digest,
+}
+
+pub(in crate::api) async fn list<S: Service>(State(app): State<Arc<App<S>>>, pairs: Pairs) -> Answer<Json<AssetPage>> {
+    let [after, limit] = query::take(pairs, ["after", "limit"])?;
+    let after = after.map(|text| parse(&text, "after")).transpose()?;
+    let limit = query::number("limit", limit.as_deref(), 1, PAGE_KEYS_MAX)?.unwrap_or(PAGE_KEYS_DEFAULT);
+    Ok(Json(app.service().assets(after, limit)))
 }
 
 pub(in crate::api) async fn put<S: Service>(
@@ -87,8 +96,12 @@ pub(in crate::api) async fn remove<S: Service>(State(app): State<Arc<App<S>>>, n
 
 fn digest_of(named: Named) -> Result<Digest, Problem> {
     let Path(text) = named.map_err(|rejection| path_error(&rejection))?;
-    text.parse().map_err(|error: crate::spec::ParseDigestError| {
-        ServiceError::new(Fault::Caller, "bad_digest", error.to_string()).at("digest").into()
+    parse(&text, "digest")
+}
+
+fn parse(text: &str, field: &'static str) -> Result<Digest, Problem> {
+    text.parse().map_err(|error: ParseDigestError| {
+        ServiceError::new(Fault::Caller, "bad_digest", error.to_string()).at(field).into()
     })
 }
 

@@ -26,7 +26,11 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/v1/commits/{replica}/{seq}", "how far a commit has got"),
     ("GET", "/v1/events", "what happens, as server-sent events; ?prefix= for changes of state only"),
     ("PUT", "/v1/artifacts", "stores a component, the .wasm as the body"),
-    ("PUT", "/v1/assets", "keeps an asset on this host, its bytes as the body"),
+    (
+        "GET, PUT",
+        "/v1/assets",
+        "assets on this host's disk, a page at a time: ?after=&limit=; or keeps the body as one",
+    ),
     ("GET, DELETE", "/v1/assets/{digest}", "an asset, from here or another member; or removes it from this host"),
     ("GET", "/v1/workloads", "all workloads"),
     ("GET, PUT, DELETE", "/v1/workloads/{name}", "one workload and its spec; or deploys or removes it"),

@@ -138,6 +138,7 @@ async fn broken_documents_and_parameters_are_named() {
         (post("/v1/commits", "[".repeat(1000)), (400, "malformed_json", "body")),
         (put("/v1/artifacts", ""), (400, "empty_artifact", "body")),
         (put("/v1/assets", ""), (400, "empty_asset", "body")),
+        (get("/v1/assets?after=x"), (400, "bad_digest", "after")),
         (get("/v1/assets/blake3:00"), (400, "bad_digest", "digest")),
         (get("/v1/assets/..%2F..%2Fnode.key"), (400, "bad_digest", "digest")),
         (put("/v1/artifacts", "no wasm"), (400, "no_component", "body")),

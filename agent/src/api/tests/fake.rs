@@ -321,6 +321,19 @@ impl Service for Fake {
         Ok(AssetInfo { digest: digest.to_string(), size })
     }
 
+    fn assets(&self, after: Option<Digest>, limit: usize) -> AssetPage {
+        let inner = self.lock();
+        let mut rest = inner.assets.iter().filter(|(digest, _)| after.is_none_or(|after| **digest > after));
+        let entry = |(digest, bytes): (&Digest, &Bytes)| AssetEntry {
+            digest: *digest,
+            size: bytes.len() as u64,
+            keeping: "upload".to_owned(),
+        };
+        let assets: Vec<_> = rest.by_ref().take(limit).map(entry).collect();
+        let next = rest.next().and(assets.last()).map(|last| last.digest);
+        AssetPage { assets, next }
+    }
+
     async fn asset(&self, digest: Digest) -> Result<Bytes, ServiceError> {
         let unknown = || ServiceError::not_found("unknown_asset", "asset", &digest.to_string());
         self.lock().assets.get(&digest).cloned().ok_or_else(unknown)

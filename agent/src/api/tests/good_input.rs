@@ -178,6 +178,15 @@ async fn assets_are_kept_given_in_parts_and_removed() {
         let known = api.ask(get(&path).header("if-none-match", &tags)).await;
         assert_eq!((known.status, known.text.as_str()), (304, ""), "{tags}");
     }
+    let more = api.ask(put("/v1/assets", "more")).await.json()["digest"].as_str().expect("a digest").to_owned();
+    let mut entries = [(digest.clone(), 10), (more, 4)]
+        .map(|(digest, size)| json!({"digest": digest, "size": size, "keeping": "upload"}));
+    entries.sort_by_key(|entry| entry["digest"].to_string());
+    check(&api, get("/v1/assets"), json!({"assets": entries, "next": null})).await;
+    let first = entries[0]["digest"].as_str().expect("a digest");
+    check(&api, get("/v1/assets?limit=1"), json!({"assets": [entries[0]], "next": first})).await;
+    let rest = format!("/v1/assets?limit=1&after={first}");
+    check(&api, get(&rest), json!({"assets": [entries[1]], "next": null})).await;
     check(&api, ask(Method::DELETE, &path, ""), json!({"digest": digest})).await;
     assert_eq!(api.ask(get(&path)).await.status, 404);
     assert_eq!(api.ask(ask(Method::DELETE, &path, "")).await.status, 404);

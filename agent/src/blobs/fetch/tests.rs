@@ -68,9 +68,9 @@ async fn among(answers: Vec<Ways>) -> (Fetcher, Vec<Net>) {
 /// Answers as it should, from a shelf.
 fn honest(shelf: &Shelf) -> Ways {
     let server = Server::new(Shelf::default(), shelf.clone());
-    Box::new(move |from, _, question, reply| {
+    Box::new(move |_, _, question, reply| {
         let server = server.clone();
-        tokio::spawn(async move { server.serve(from, question, reply).await });
+        tokio::spawn(async move { server.serve(&question, reply).await });
     })
 }
 
@@ -160,10 +160,10 @@ async fn a_member_that_has_it_no_more_is_replaced_by_one_that_has() {
     let (digest, bytes, shelf) = blob(6 * CHUNK_BYTES);
     let (whole, nothing) =
         (Server::new(Shelf::default(), shelf.clone()), Server::new(Shelf::default(), Shelf::default()));
-    let forgetful: Ways = Box::new(move |from, count, question, reply| {
+    let forgetful: Ways = Box::new(move |_, count, question, reply| {
         // It loses the blob after its second answer.
         let server = if count <= 2 { whole.clone() } else { nothing.clone() };
-        tokio::spawn(async move { server.serve(from, question, reply).await });
+        tokio::spawn(async move { server.serve(&question, reply).await });
     });
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
@@ -176,4 +176,15 @@ async fn a_member_that_has_it_no_more_is_replaced_by_one_that_has() {
     assert_eq!(fetch(&fetcher, digest).await.expect("arrives"), bytes);
     assert!(asked.load(Ordering::Relaxed) > 1);
     assert_eq!(wrong(&fetcher), 0, "to have lost it is no lie");
+}
+
+#[tokio::test]
+async fn the_far_are_asked_when_the_near_have_nothing_and_a_question_that_is_none_is_not_answered() {
+    let (digest, bytes, shelf) = blob(3);
+    let mut members: Vec<_> = (0..2 * ASKED_AT_ONCE).map(|_| honest(&Shelf::default())).collect();
+    members.push(honest(&shelf));
+    let (fetcher, others) = among(members).await;
+    assert_eq!(fetch(&fetcher, digest).await.expect("arrives"), bytes);
+    let answer = fetcher.net.request(others[0].node(), Lane::Artifact, b"?".to_vec(), DEADLINE).await;
+    assert_eq!(answer, Err(RequestError::Unanswered));
 }
