@@ -19,7 +19,7 @@ pub use self::traffic::Traffic;
 use crate::assets::Assets;
 use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
 use crate::spec::WorkloadName;
@@ -89,7 +89,7 @@ impl Calls {
         } else {
             self.forward(workload, function, &arguments, terms).await
         };
-        let outcome = answer.as_ref().map_or_else(answer::outcome, |_| Outcome::Ok);
+        let outcome = answer.as_ref().map_or_else(answer::outcome, answer::success);
         self.parts.traffic.record(workload, began.elapsed(), outcome);
         answer
     }
@@ -116,7 +116,8 @@ impl Calls {
             Some(Committed { replica: made.dot.replica, seq: made.dot.seq, hlc: made.hlc })
         };
         parts.assets.preload(outcome.preloads);
-        Ok(CallAnswer { result: outcome.result, node: parts.me, commit })
+        let overrun = outcome.overrun.map(|overrun| overrun.name().to_owned());
+        Ok(CallAnswer { result: outcome.result, node: parts.me, commit, overrun })
     }
 
     /// The figures of calls that came in here.

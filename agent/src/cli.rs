@@ -29,7 +29,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use self::address::ApiAddr;
 pub(crate) use self::args::DemoArgs;
-use self::args::{Cli, ClientArgs, Command, NameArgs, VersionArgs, WatchArgs};
+use self::args::{Cli, ClientArgs, Command, CompileArgs, NameArgs, VersionArgs, WatchArgs};
 pub(crate) use self::call::call_path;
 pub(crate) use self::client::Client;
 pub(crate) use self::connection::{Answer, Ask, Connection};
@@ -65,6 +65,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Join(args) => many_threads()?.block_on(membership::join(&args)).map(|()| EXIT_DONE),
         Command::CheckConfig(args) => run::check_config(&args).map(|()| EXIT_DONE),
         Command::Version(args) => version(&args).map(|()| EXIT_DONE),
+        Command::CompileComponent(args) => Ok(compile(&args)),
         other => one_thread()?.block_on(ask(other)),
     }
 }
@@ -98,7 +99,8 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         | Command::Join(_)
         | Command::Demo(_)
         | Command::CheckConfig(_)
-        | Command::Version(_) => {
+        | Command::Version(_)
+        | Command::CompileComponent(_) => {
             unreachable!("these ask no agent and are dispatched before")
         }
     };
@@ -134,6 +136,11 @@ async fn explain(args: &NameArgs) -> Result<(), CliError> {
 fn version(args: &VersionArgs) -> Result<(), CliError> {
     let version = env!("CARGO_PKG_VERSION");
     output::print_either(args.json, &json!({ "version": version }), |_| format!("selvedge {version}"))
+}
+
+fn compile(args: &CompileArgs) -> u8 {
+    let (memory_bytes, cpu) = (args.memory_bytes, Duration::from_secs(args.cpu_seconds));
+    crate::wasm::serve_compilation(crate::wasm::HelperLimits { memory_bytes, cpu })
 }
 
 fn address(args: &ClientArgs) -> ApiAddr {

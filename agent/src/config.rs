@@ -155,6 +155,9 @@ pub struct WasmConfig {
     pub memory: u64,
     /// Deadline of a call whose spec names none. Whole milliseconds.
     pub deadline: Duration,
+    /// The program that compiles guests: a `selvedge`. No key of the file: the command line names itself, and a program that
+    /// embeds the agent compiles in its own process unless it names one.
+    pub compiler: Option<PathBuf>,
 }
 
 /// `[assets]`

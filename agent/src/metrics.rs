@@ -22,8 +22,8 @@ mod links;
 use crate::assets::AssetStats;
 
 pub use self::labels::{Direction, Origin, Outcome};
-use self::links::Links;
 pub use self::links::PeerFigures;
+use self::links::{Links, WhatLabel};
 
 /// Call durations from 5 µs, a small call on a warm instance, in doublings to about 10 s, beyond the longest deadline that
 /// makes sense.
@@ -74,6 +74,7 @@ pub struct Metrics {
     store_commits: Counter,
     net_bytes: Family<NetLabels, Counter>,
     drops: Family<ReasonLabel, Counter>,
+    guest_code: Family<WhatLabel, Counter>,
     events: Counter,
     watchers: Whole,
     links: Links,
@@ -116,6 +117,7 @@ impl Metrics {
             store_commits: Counter::default(),
             net_bytes: Family::default(),
             drops: Family::default(),
+            guest_code: Family::default(),
             events: Counter::default(),
             watchers: Whole::default(),
             links: Links::default(),
@@ -177,6 +179,11 @@ impl Metrics {
     /// Tells how many things were dropped or refused for this reason.
     pub fn dropped(&self, reason: &'static str, total: u64) {
         set(&self.drops.get_or_create(&ReasonLabel { reason }), total);
+    }
+
+    /// Tells how often native code of a component was had in this way, or was not.
+    pub fn guest_code(&self, what: &'static str, total: u64) {
+        set(&self.guest_code.get_or_create(&WhatLabel { what }), total);
     }
 
     /// Tells how many events were recorded for those who watch.
@@ -271,6 +278,8 @@ impl Metrics {
         registry.register("store_commits", "Commits that the store made durable", self.store_commits.clone());
         registry.register_with_unit("net", "Bytes moved, by lane", Unit::Bytes, self.net_bytes.clone());
         registry.register("drops", "What was dropped, by reason", self.drops.clone());
+        let help = "Native code of components, by how it was had: from the cache, compiled, or not";
+        registry.register("guest_code", help, self.guest_code.clone());
         registry.register("events", "Events recorded for those who watch", self.events.clone());
         registry.register("watchers", "Who listens to events", self.watchers.clone());
         self.links.register(registry);

@@ -9,6 +9,7 @@ mod digest;
 mod error;
 mod fields;
 mod name;
+mod overrun;
 mod rule;
 mod units;
 
@@ -23,6 +24,7 @@ pub use self::digest::{Digest, ParseDigestError};
 pub use self::error::SpecError;
 use self::fields::{Fields, Unknown};
 pub use self::name::{NAME_BYTES_MAX, ParseNameError, WorkloadName};
+pub use self::overrun::{ANSWERS_BYTES_MAX, OnOverrun};
 pub use self::rule::{Match, ParseRuleError, Rule};
 pub use self::units::{UnitError, parse_bytes, parse_millis};
 
@@ -118,7 +120,8 @@ impl Default for Limits {
 /// As JSON, where everything but `artifact` may be left out:
 /// ```json
 /// {"artifact": "blake3:…", "replicas": 2, "region": "eu", "require": ["avx2"], "affinity": ["label:tier=edge", "!node=fra-1"],
-///  "limits": {"memory": "64MiB", "deadline_ms": 5}, "latency": {"max_ms": 20}, "config": {"speed-max": "7.5"}}
+///  "limits": {"memory": "64MiB", "deadline_ms": 5}, "latency": {"max_ms": 20}, "config": {"speed-max": "7.5"},
+///  "on_overrun": {"predict": []}}
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
@@ -138,6 +141,8 @@ pub struct Spec {
     pub latency_max_ms: Option<u32>,
     /// What the workload reads through its import `config`.
     pub config: Config,
+    /// What calls are answered that run out of time; `"error"` in JSON when there is nothing.
+    pub on_overrun: OnOverrun,
 }
 
 impl Spec {
@@ -153,6 +158,7 @@ impl Spec {
             limits: Limits::default(),
             latency_max_ms: None,
             config: Config::new(),
+            on_overrun: OnOverrun::new(),
         }
     }
 
@@ -165,8 +171,18 @@ impl Spec {
     }
 
     fn read(json: &Value, unknown: Unknown) -> Result<Self, SpecError> {
-        const KNOWN: &[&str] =
-            &["artifact", "replicas", "everywhere", "region", "require", "affinity", "limits", "latency", "config"];
+        const KNOWN: &[&str] = &[
+            "artifact",
+            "replicas",
+            "everywhere",
+            "region",
+            "require",
+            "affinity",
+            "limits",
+            "latency",
+            "config",
+            "on_overrun",
+        ];
         let fields = Fields::new("", json, KNOWN, unknown)?;
         Ok(Self {
             artifact: fields.parsed("artifact")?.ok_or_else(|| fields.missing("artifact"))?,
@@ -185,6 +201,7 @@ impl Spec {
                 None => None,
             },
             config: config::read(&fields)?,
+            on_overrun: overrun::read(&fields)?,
         })
     }
 }
@@ -235,6 +252,9 @@ impl Serialize for Spec {
         }
         if !self.config.is_empty() {
             map.serialize_entry("config", &self.config)?;
+        }
+        if !self.on_overrun.is_empty() {
+            map.serialize_entry("on_overrun", &self.on_overrun)?;
         }
         map.end()
     }

@@ -3,17 +3,23 @@
 //! Owns the engine, the compiled components, the warm instances, the worker threads and every limit. Commits nothing,
 //! routes nothing, knows no network: a call's writes are given to the caller of [`WasmHost::call`]. The invariants: a call
 //! ends within its deadline and a tick, in a result or in an error that says whose fault it is; an error means that
-//! nothing of the call remains; guests run on the workers only and never on an async thread; and no type of the engine
-//! crosses this handle.
+//! nothing of the call remains; a guest runs on an async thread only if its workload is known to be quick, its deadline is
+//! short and enough other threads are free of guests; and no type of the engine crosses this handle, but for the bounds
+//! of typed calls.
 
 mod assets;
+mod code;
+mod config;
+mod empty;
 mod engine;
 mod error;
 mod imports;
+mod info;
 mod instance;
 mod lift;
 mod limits;
 mod lower;
+mod outcome;
 mod program;
 mod schedule;
 mod service;
@@ -22,130 +28,44 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod typed;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use selvedge_sync::change::Change;
 use selvedge_sync::draft::ReadState;
-use selvedge_sync::hlc::Hlc;
-use selvedge_sync::key::Key;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 pub use assets::{AssetView, NoAssets};
+pub use code::{CacheConfig, CodeStats, CompileConfig, HelperLimits, serve_compilation};
+pub use config::{LoadOptions, WasmConfig};
+pub use empty::EmptyState;
 pub use error::{Blame, CallError, LoadError, WasmError};
+pub use info::{ComponentInfo, FunctionInfo};
 pub use limits::Limits;
+pub use outcome::{CallContext, CallOutcome, Overrun};
 pub use stats::{HostStats, Latency, WorkloadStats};
+pub use typed::{Params, Results, TypedOutcome};
 
-use crate::spec::Digest;
+use code::CodeStore;
 use instance::{Base, CallState};
 use program::Compiled;
-use schedule::{Refused, Schedule};
-use service::{Request, Service};
+use schedule::{Load, Refused, Schedule};
+use service::{Request, Service, Surroundings, default_answer};
 use ticker::Ticker;
 
 /// Compiled components that are remembered, so that checking a file, deploying it and rolling back compile it once.
 const COMPILED_KEPT: usize = 8;
-
-/// The host's own bounds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WasmConfig {
-    /// Threads that run guests.
-    pub workers: usize,
-    /// Calls of one workload that may wait for a worker; further ones are answered as busy.
-    pub queue_per_workload: usize,
-    /// Instances of all workloads at one time. Each reserves some 4 GiB of address space, but memory only as it is used.
-    pub instances: u32,
-    /// The most memory that any workload's limit may allow, in bytes.
-    pub memory_bytes: usize,
-}
-
-impl Default for WasmConfig {
-    fn default() -> Self {
-        let workers = thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self { workers, queue_per_workload: 256, instances: 64, memory_bytes: 64 * 1024 * 1024 }
-    }
-}
-
-/// What an operator sets for one workload.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadOptions {
-    /// Its limits; what exceeds the host's own is lowered to it.
-    pub limits: Limits,
-    /// What it reads through the import `config`.
-    pub config: BTreeMap<String, String>,
-}
-
-impl<L: Into<Limits>> From<L> for LoadOptions {
-    fn from(limits: L) -> Self {
-        Self { limits: limits.into(), config: BTreeMap::new() }
-    }
-}
-
-/// What a component offers and wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ComponentInfo {
-    /// The functions that can be called.
-    pub exports: Vec<FunctionInfo>,
-    /// The interfaces that it imports, with their versions.
-    pub imports: Vec<String>,
-}
-
-/// A function of a component.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunctionInfo {
-    /// The interface, such as `selvedge:workload/combat@0.1.0`; empty for a function that the component exports directly.
-    pub interface: String,
-    /// Its name.
-    pub name: String,
-    /// Name (as in JSON) and type of each parameter.
-    pub params: Vec<(String, String)>,
-    /// The type of the result, if there is one.
-    pub result: Option<String>,
-}
-
-impl fmt::Display for FunctionInfo {
-    /// `interface.name(parameter: type, …) -> type`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.interface.is_empty() {
-            write!(f, "{}.", self.interface)?;
-        }
-        let params: Vec<_> = self.params.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
-        write!(f, "{}({})", self.name, params.join(", "))?;
-        self.result.as_ref().map_or(Ok(()), |result| write!(f, " -> {result}"))
-    }
-}
-
-/// What a call is made with, besides its arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallContext {
-    /// Decides what the import `random` gives.
-    pub seed: u64,
-    /// The call's time.
-    pub now: Hlc,
-    /// How long the caller waits, waiting for a worker included. The guest has this or its own deadline, the shorter one.
-    pub deadline: Option<Duration>,
-}
-
-/// What a call that succeeded leaves.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CallOutcome {
-    /// The result as JSON; null for a function without one.
-    pub result: Value,
-    /// What is to be written, as one commit. Empty for a call that wrote nothing.
-    pub changes: Vec<(Key, Change)>,
-    /// Assets that it asked this host to fetch, once what it wrote is committed.
-    pub preloads: Vec<Digest>,
-    /// How long the guest ran.
-    pub guest_time: Duration,
-}
+/// The longest deadline with which a call may run on the thread that asks for it: for so long a guest that was quick so far can
+/// hold that thread up, once.
+const IN_PLACE_DEADLINE_MAX: Duration = Duration::from_millis(50);
 
 /// The guest host. Clones share it; its threads end with the last one.
 #[derive(Clone)]
@@ -154,6 +74,7 @@ pub struct WasmHost(Arc<Host>);
 struct Host {
     config: WasmConfig,
     engine: Engine,
+    code: CodeStore,
     linker: Linker<CallState>,
     base: &'static Base,
     assets: Arc<dyn AssetView>,
@@ -161,6 +82,8 @@ struct Host {
     schedule: Arc<Schedule<Job>>,
     services: RwLock<BTreeMap<String, Arc<Service>>>,
     compiled: Mutex<VecDeque<([u8; 32], Compiled)>>,
+    /// Calls that run on the threads that asked for them.
+    in_place: AtomicUsize,
 }
 
 struct Job {
@@ -191,12 +114,26 @@ impl WasmHost {
     ) -> Result<Self, WasmError> {
         let engine = engine::engine(&config)?;
         let linker = engine::linker(&engine)?;
+        let code = CodeStore::open(&engine, config.compile.clone())?;
         let ticker = Arc::new(Ticker::start(engine.clone())?);
         let schedule = Arc::new(Schedule::new(config.queue_per_workload));
         let base: &'static Base = &**Box::leak(Box::new(state));
         let (services, compiled) = (RwLock::default(), Mutex::default());
         let workers = config.workers.max(1);
-        let host = Self(Arc::new(Host { config, engine, linker, base, assets, ticker, schedule, services, compiled }));
+        let in_place = AtomicUsize::new(0);
+        let host = Self(Arc::new(Host {
+            config,
+            engine,
+            code,
+            linker,
+            base,
+            assets,
+            ticker,
+            schedule,
+            services,
+            compiled,
+            in_place,
+        }));
         for number in 0..workers {
             let schedule = Arc::clone(&host.0.schedule);
             thread::Builder::new()
@@ -216,6 +153,16 @@ impl WasmHost {
         // Ties it once, so that imports of the wrong type are found before anything is deployed.
         compiled.program(&self.0.linker, "", LoadOptions::default(), Arc::clone(&self.0.assets))?;
         Ok(compiled.info())
+    }
+
+    /// Whether `wasm` could be loaded with these options, as far as that shows without starting it.
+    ///
+    /// # Errors
+    /// As for [`WasmHost::inspect`], or a default answer does not fit its function.
+    pub fn check(&self, wasm: &[u8], options: LoadOptions) -> Result<(), LoadError> {
+        let on_overrun = options.on_overrun.clone();
+        let program = self.0.compile(wasm)?.program(&self.0.linker, "", options, Arc::clone(&self.0.assets))?;
+        on_overrun.iter().try_for_each(|(name, answer)| default_answer(&program, name, answer).map(drop))
     }
 
     /// Loads `wasm` as `workload` and starts a first instance. A workload of that name that runs already is replaced once
@@ -241,7 +188,8 @@ impl WasmHost {
     }
 
     /// Calls `function` (`resolve`, or `combat.resolve` where several interfaces have one). `args` is an array in the order
-    /// of the parameters or an object by their names.
+    /// of the parameters or an object by their names. A call of a quick workload is over when this is first polled; any other
+    /// runs on a worker.
     ///
     /// # Errors
     /// See [`CallError`]; whatever it is, the call changed nothing.
@@ -252,20 +200,60 @@ impl WasmHost {
         args: Value,
         context: CallContext,
     ) -> Result<CallOutcome, CallError> {
-        let service = self.0.service(workload).ok_or_else(|| CallError::NotLoaded { workload: workload.to_owned() })?;
+        let asked = Instant::now();
+        let service = self.0.service(workload)?;
+        if let Some(_place) = self.0.place_here(&service, context) {
+            return unwinding(|| service.serve(function, &args, context, asked));
+        }
         let (reply, answer) = oneshot::channel();
-        let request = Request { function: function.to_owned(), args, context, asked: Instant::now() };
+        let request = Request { function: function.to_owned(), args, context, asked };
         let job = Job { service: Arc::clone(&service), request, reply };
         let (name, running_max) = (&service.program.workload, service.program.limits.concurrency);
-        if let Err(refused) = self.0.schedule.push(name, running_max, job) {
+        if let Err(refused) = self.0.schedule.push(name, &service.load, running_max, job) {
             let error = match refused {
                 Refused::Full => CallError::Busy { limit: self.0.config.queue_per_workload },
                 Refused::Closed => CallError::Host("it is going down".to_owned()),
             };
-            service.turned_away(&error);
-            return Err(error);
+            return service.ended_badly(function, error);
         }
         answer.await.unwrap_or_else(|_| Err(CallError::Host("the call was lost".to_owned())))
+    }
+
+    /// The same on the thread that asks, which has nothing else to do until the guest's deadline. Waits for nobody: when as many
+    /// calls of the workload run or wait as may, it is busy.
+    ///
+    /// # Errors
+    /// As those of [`WasmHost::call`].
+    pub fn call_here(
+        &self,
+        workload: &str,
+        function: &str,
+        args: &Value,
+        context: CallContext,
+    ) -> Result<CallOutcome, CallError> {
+        let asked = Instant::now();
+        let service = self.0.service(workload)?;
+        match self.0.place(&service) {
+            Ok(_place) => unwinding(|| service.serve(function, args, context, asked)),
+            Err(busy) => service.ended_badly(function, busy),
+        }
+    }
+
+    /// The same with values of Rust's types in place of JSON. What is no such function is an error of the arguments.
+    ///
+    /// # Errors
+    /// As those of [`WasmHost::call`].
+    pub fn call_typed<P: Params, R: Results>(
+        &self,
+        workload: &str,
+        function: &str,
+        params: P,
+        context: CallContext,
+    ) -> Result<TypedOutcome<R>, CallError> {
+        let asked = Instant::now();
+        let service = self.0.service(workload)?;
+        let _place = self.0.place(&service)?;
+        unwinding(|| service.serve_typed(function, params, context, asked))
     }
 
     /// Whether `workload` can be called here.
@@ -277,7 +265,7 @@ impl WasmHost {
     /// How long ago the thread that stops guests last showed that it lives. It does so every 100 ms at least.
     #[must_use]
     pub fn ticker_age(&self) -> Duration {
-        self.0.ticker.age()
+        self.0.ticker.age(Instant::now())
     }
 
     /// The names of the workloads that can be called, in order.
@@ -289,12 +277,29 @@ impl WasmHost {
     /// What has been counted so far.
     #[must_use]
     pub fn stats(&self) -> HostStats {
-        let services = self.0.services.read().unwrap_or_else(PoisonError::into_inner);
+        let services: Vec<_> = self.0.services().values().cloned().collect();
         HostStats {
             workers: self.0.config.workers.max(1),
-            workers_busy: self.0.schedule.running(),
-            ticker_age: self.0.ticker.age(),
-            workloads: services.iter().map(|(name, service)| service.stats(self.0.schedule.load(name))).collect(),
+            running: services.iter().map(|service| service.load.now().1).sum(),
+            ticker_age: self.ticker_age(),
+            code: self.0.code.stats(),
+            workloads: services.iter().map(|service| service.stats()).collect(),
+        }
+    }
+}
+
+/// A call's place among those of its workload that run, and on the thread that it runs on; free again when this is dropped.
+struct Place<'a> {
+    host: &'a Host,
+    load: &'a Load,
+    in_place: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.host.schedule.done(self.load);
+        if self.in_place {
+            self.host.in_place.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -302,10 +307,13 @@ impl WasmHost {
 impl Host {
     fn load(&self, workload: &str, wasm: &[u8], mut options: LoadOptions) -> Result<(), LoadError> {
         options.limits = options.limits.bounded(self.config.memory_bytes);
-        let warm_max = options.limits.concurrency.min(self.config.workers);
+        let warm_max = options.limits.concurrency.min(self.config.workers + self.config.in_place);
+        let on_overrun = std::mem::take(&mut options.on_overrun);
         let assets = Arc::clone(&self.assets);
         let program = self.compile(wasm)?.program(&self.linker, workload, options, assets)?;
-        let service = Arc::new(Service::start(program, self.base, Arc::clone(&self.ticker), warm_max)?);
+        let load = self.services().get(workload).map(|service| Arc::clone(&service.load)).unwrap_or_default();
+        let surroundings = Surroundings { base: self.base, ticker: Arc::clone(&self.ticker), load, warm_max };
+        let service = Arc::new(Service::start(program, &on_overrun, surroundings)?);
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = services.insert(workload.to_owned(), service);
         drop(services);
@@ -319,7 +327,9 @@ impl Host {
         if let Some((_, compiled)) = self.compiled().iter().find(|(known, _)| *known == digest) {
             return Ok(compiled.clone());
         }
-        let compiled = Compiled::new(&self.engine, wasm)?;
+        program::look_at(wasm)?;
+        let component = self.code.component(&self.engine, &digest, wasm)?;
+        let compiled = Compiled::new(&self.engine, component)?;
         let mut kept = self.compiled();
         kept.truncate(COMPILED_KEPT - 1);
         kept.push_front((digest, compiled.clone()));
@@ -330,8 +340,44 @@ impl Host {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn service(&self, workload: &str) -> Option<Arc<Service>> {
-        self.services.read().unwrap_or_else(PoisonError::into_inner).get(workload).cloned()
+    fn services(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Service>>> {
+        self.services.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn service(&self, workload: &str) -> Result<Arc<Service>, CallError> {
+        let service = self.services().get(workload).cloned();
+        service.ok_or_else(|| CallError::NotLoaded { workload: workload.to_owned() })
+    }
+
+    /// A place for a call on the thread that asks, whatever thread it is.
+    fn place<'a>(&'a self, service: &'a Service) -> Result<Place<'a>, CallError> {
+        let limit = service.program.limits.concurrency;
+        if Schedule::<Job>::enter(&service.load, limit) {
+            Ok(Place { host: self, load: &service.load, in_place: false })
+        } else {
+            Err(CallError::Busy { limit })
+        }
+    }
+
+    /// A place for a call on an async thread, if that hurts nobody.
+    fn place_here<'a>(&'a self, service: &'a Service, context: CallContext) -> Option<Place<'a>> {
+        let own = service.program.limits.deadline;
+        let deadline = context.deadline.map_or(own, |deadline| deadline.min(own));
+        if deadline > IN_PLACE_DEADLINE_MAX || !service.pace.is_quick() {
+            return None;
+        }
+        let more = |running: usize| (running < self.config.in_place).then_some(running + 1);
+        self.in_place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        match self.place(service) {
+            Ok(mut place) => {
+                place.in_place = true;
+                Some(place)
+            }
+            Err(_) => {
+                self.in_place.fetch_sub(1, Ordering::Relaxed);
+                None
+            }
+        }
     }
 }
 
@@ -343,16 +389,26 @@ impl Drop for Host {
 
 /// A worker's life.
 fn work(schedule: &Schedule<Job>) {
-    while let Some((workload, job)) = schedule.next() {
+    while let Some((load, job)) = schedule.next() {
         let Job { service, request, reply } = job;
         // Whoever asked may have gone away while the call waited.
-        if !reply.is_closed() {
-            // A panic in the engine or in an import is a bug; it costs its caller an error and nobody else anything.
-            let served = catch_unwind(AssertUnwindSafe(|| service.serve(&request)));
-            let answer = served.unwrap_or_else(|_| Err(CallError::Host("the call met a bug in the host".to_owned())));
+        let answer = (!reply.is_closed()).then(|| {
+            let Request { function, args, context, asked } = request;
+            unwinding(|| service.serve(&function, &args, context, asked))
+        });
+        // The call's place and its hold on the workload are gone before the answer is out: who asks again at once, or loads
+        // another in its place, finds them free.
+        schedule.done(&load);
+        drop(service);
+        if let Some(answer) = answer {
             // A caller that has gone away by now needs no answer.
             drop(reply.send(answer));
         }
-        schedule.done(&workload);
     }
+}
+
+/// A panic in the engine or in an import is a bug; it costs its caller an error and nobody else anything.
+fn unwinding<T>(serve: impl FnOnce() -> Result<T, CallError>) -> Result<T, CallError> {
+    catch_unwind(AssertUnwindSafe(serve))
+        .unwrap_or_else(|_| Err(CallError::Host("the call met a bug in the host".to_owned())))
 }

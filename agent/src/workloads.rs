@@ -98,12 +98,12 @@ impl Workloads {
         self.plan().remove(workload)
     }
 
-    /// Makes sure that an artefact is on this host, fetching it if need be.
+    /// The bytes of an artefact, which is on this host from now on if it was not before.
     ///
     /// # Errors
     /// Nobody in reach has it, or the disk fails.
-    pub async fn reach(&self, digest: Digest) -> Result<(), ReachError> {
-        fetch::reach(&self.parts.artifacts, &self.parts.fetcher, digest).await.map(drop)
+    pub async fn reach(&self, digest: Digest) -> Result<Arc<[u8]>, ReachError> {
+        fetch::reach(&self.parts.artifacts, &self.parts.fetcher, digest).await
     }
 
     fn plan(&self) -> crate::placement::Plan {
@@ -179,7 +179,8 @@ impl Workloads {
     async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
         let result = match fetch::reach(&self.parts.artifacts, &self.parts.fetcher, spec.artifact).await {
             Ok(wasm) => {
-                let options = LoadOptions { limits: spec.limits.into(), config: spec.config.clone() };
+                let (limits, config) = (spec.limits.into(), spec.config.clone());
+                let options = LoadOptions { limits, config, on_overrun: spec.on_overrun.clone() };
                 let loaded = self.parts.wasm.load(workload.as_str(), wasm, options).await;
                 loaded.map_err(|error| error.to_string())
             }

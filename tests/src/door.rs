@@ -21,6 +21,8 @@ pub struct Door(PathBuf);
 pub struct Answer {
     /// The status of HTTP.
     pub status: u16,
+    /// The header, line by line, names in lower case.
+    pub head: String,
     /// What came with it.
     pub body: String,
 }
@@ -44,10 +46,10 @@ impl Door {
     /// Nobody answers, or not in HTTP.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
         let mut reader = self.send(method, path, body)?;
-        let status = head(&mut reader)?;
+        let (status, head) = head(&mut reader)?;
         let mut body = String::new();
         reader.read_to_string(&mut body)?;
-        Ok(Answer { status, body })
+        Ok(Answer { status, head, body })
     }
 
     /// Reads a document.
@@ -71,8 +73,8 @@ impl Door {
         // It lasts as long as the test does, and events may be rare.
         reader.get_ref().set_read_timeout(None)?;
         match head(&mut reader)? {
-            200 => Ok(reader),
-            status => Err(io::Error::other(format!("/v1/events: {status}"))),
+            (200, _) => Ok(reader),
+            (status, _) => Err(io::Error::other(format!("/v1/events: {status}"))),
         }
     }
 
@@ -88,15 +90,19 @@ impl Door {
     }
 }
 
-/// Reads up to where the body begins; gives the status.
-fn head(reader: &mut impl BufRead) -> io::Result<u16> {
+/// Reads up to where the body begins; gives the status and the rest of the header.
+fn head(reader: &mut impl BufRead) -> io::Result<(u16, String)> {
     let mut lines = reader.lines();
     let first = lines.next().ok_or(io::ErrorKind::UnexpectedEof)??;
     let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let mut rest = String::new();
     for line in lines {
-        if line?.is_empty() {
-            return status.ok_or_else(|| io::Error::other(first));
+        let line = line?;
+        if line.is_empty() {
+            return status.map(|status| (status, rest)).ok_or_else(|| io::Error::other(first));
         }
+        rest.push_str(&line);
+        rest.push('\n');
     }
     Err(io::ErrorKind::UnexpectedEof.into())
 }

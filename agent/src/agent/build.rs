@@ -143,7 +143,7 @@ impl Common {
         (fetcher, assets): (Fetcher, Assets),
     ) -> Result<Self, AgentError> {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-        let guest_host = settings::guest_host(&config.wasm);
+        let guest_host = settings::guest_host(&config.wasm, &config.node.data_dir, &key);
         let wasm = WasmHost::with_assets(guest_host, Arc::new(view.clone()), Arc::new(assets.clone()))?;
         let artifacts = artifacts::open(&config.node.data_dir)?;
         let calls = Calls::new(

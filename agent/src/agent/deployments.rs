@@ -11,7 +11,7 @@ use crate::driver::DriverError;
 use crate::service::{ArtifactInfo, Fault, ServiceError};
 use crate::spec::{Spec, WorkloadName};
 use crate::view::millis;
-use crate::wasm::{FunctionInfo, WasmHost};
+use crate::wasm::{FunctionInfo, LoadError, LoadOptions, WasmHost};
 use crate::workloads::{RegistryError, Workloads};
 
 /// Checks a component and stores it.
@@ -23,7 +23,20 @@ pub(super) async fn put_artifact(
     let (host, component) = (wasm.clone(), bytes.clone());
     let inspected = tokio::task::spawn_blocking(move || host.inspect(&component)).await;
     let info = inspected.map_err(|_| unable("the component could not be inspected"))?;
-    let info = info.map_err(|error| ServiceError::new(Fault::Caller, "bad_component", error.to_string()).at("body"))?;
+    let info = info.map_err(|error| match &error {
+        LoadError::Host(_) => ServiceError::new(Fault::Unavailable, "host_unable", error.to_string()),
+        LoadError::TooLarge { .. }
+        | LoadError::NotComponent(_)
+        | LoadError::CoreModule
+        | LoadError::Import { .. }
+        | LoadError::ImportType(_)
+        | LoadError::NoFunction
+        | LoadError::FunctionType { .. }
+        | LoadError::CompileLimit { .. }
+        | LoadError::CompilerCrash
+        | LoadError::DefaultAnswer { .. }
+        | LoadError::Start(_) => ServiceError::new(Fault::Caller, "bad_component", error.to_string()).at("body"),
+    })?;
     let (artifacts, component) = (artifacts.clone(), bytes.clone());
     let stored = tokio::task::spawn_blocking(move || artifacts.put(&component)).await;
     let digest = stored.map_err(|_| unable("the component could not be stored"))?.map_err(|error| disk(&error))?;
@@ -48,8 +61,10 @@ fn signature(function: &FunctionInfo) -> String {
     format!("{interface}{dot}{}({}){result}", function.name, params.join(", "))
 }
 
-/// Checks a spec and commits it. Its artefact must be in reach, or nobody could ever start it.
+/// Checks a spec and commits it. Its artefact must be in reach, or nobody could ever start it, and its default answers must be
+/// those of the artefact's functions.
 pub(super) async fn deploy(
+    wasm: &WasmHost,
     workloads: &Workloads,
     defaults: &WasmConfig,
     name: &str,
@@ -62,10 +77,18 @@ pub(super) async fn deploy(
     let spec = Spec::from_json(&spec).map_err(|error| {
         ServiceError::new(Fault::WrongValue, "bad_spec", error.to_string()).at(error.field().to_owned())
     })?;
-    if let Err(error) = workloads.reach(spec.artifact).await {
-        return Err(ServiceError::new(Fault::Conflict, "unknown_artifact", error.to_string())
+    let component = workloads.reach(spec.artifact).await.map_err(|error| {
+        ServiceError::new(Fault::Conflict, "unknown_artifact", error.to_string())
             .at("artifact")
-            .hint("send the component first: PUT /v1/artifacts"));
+            .hint("send the component first: PUT /v1/artifacts")
+    })?;
+    if !spec.on_overrun.is_empty() {
+        let (host, options) = (wasm.clone(), LoadOptions::from(spec.limits).answering(&spec.on_overrun));
+        let checked = tokio::task::spawn_blocking(move || host.check(&component, options)).await;
+        let checked = checked.map_err(|_| unable("the default answers could not be checked"))?;
+        checked.map_err(|error| {
+            ServiceError::new(Fault::WrongValue, "bad_spec", error.to_string()).at("on_overrun".to_owned())
+        })?;
     }
     workloads.deploy(&name, &spec).await.map_err(refused)
 }

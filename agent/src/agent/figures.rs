@@ -9,7 +9,7 @@ use crate::net::{Lane, NetReason, Offence};
 use crate::placement;
 use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
 use crate::spec::{Spec, Spread, WorkloadName};
-use crate::wasm::WorkloadStats;
+use crate::wasm::{HostStats, WorkloadStats};
 use crate::workloads::Workloads;
 
 use super::others;
@@ -143,16 +143,32 @@ pub(super) fn render(service: &AgentService) -> String {
     metrics.link_states(&states);
     let revoked = service.membership.as_ref().map_or(0, |membership| membership.standing.revoked().len());
     metrics.members(&others::statuses(&service.all_members()), revoked as u64);
-    let guests = service.wasm.stats();
-    let of_all = |figure: fn(&WorkloadStats) -> u64| guests.workloads.iter().map(figure).sum::<u64>();
-    metrics.dropped("guest_log_line", of_all(|workload| workload.log_lines_dropped));
-    metrics.dropped("guest_call_turned_away", of_all(|workload| workload.turned_away));
+    guests(metrics, &service.wasm.stats());
     if let Some(membership) = &service.membership {
         metrics.certificate_expires(membership.standing.own().not_after);
     }
     metrics.converged(service.convergence().converged);
     metrics.healthy(service.health.report().ok);
     metrics.encode()
+}
+
+/// What the guest host has counted.
+fn guests(metrics: &Metrics, stats: &HostStats) {
+    let of_all = |figure: fn(&WorkloadStats) -> u64| stats.workloads.iter().map(figure).sum::<u64>();
+    metrics.dropped("guest_log_line", of_all(|workload| workload.log_lines_dropped));
+    metrics.dropped("guest_call_turned_away", of_all(|workload| workload.turned_away));
+    metrics.dropped("guest_code_refused", stats.code.refused);
+    metrics.dropped("guest_code_evicted", stats.code.evicted);
+    metrics.dropped("guest_code_unwritten", stats.code.unwritten);
+    for (what, total) in [
+        ("cached", stats.code.cached),
+        ("compiled", stats.code.compiled),
+        ("failed", stats.code.failed),
+        ("killed", stats.code.killed),
+        ("outdated", stats.code.outdated),
+    ] {
+        metrics.guest_code(what, total);
+    }
 }
 
 /// How news travels: straight to everybody in a small mesh, along a tree in a large one.

@@ -284,7 +284,7 @@ impl Service for AgentService {
     }
 
     async fn deploy(&self, name: &str, spec: Value) -> Result<Committed, ServiceError> {
-        deployments::deploy(&self.workloads, &self.config.wasm, name, spec).await.map(committed)
+        deployments::deploy(&self.wasm, &self.workloads, &self.config.wasm, name, spec).await.map(committed)
     }
 
     async fn undeploy(&self, name: &str) -> Result<Committed, ServiceError> {

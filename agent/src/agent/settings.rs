@@ -1,6 +1,9 @@
 //! The configuration in the words of each part. Translates; decides nothing.
 
 use std::net::SocketAddr;
+use std::path::Path;
+
+use ed25519_dalek::SigningKey;
 
 use crate::api::Endpoint;
 use crate::assets::AssetLimits;
@@ -10,6 +13,13 @@ use crate::placement::{Policy, STALE_AFTER_MS_DEFAULT, Terms, Weights};
 use crate::reconcile::Timing;
 use crate::view::millis;
 use crate::{spec, wasm};
+
+/// The folder of compiled code in the data directory. It can be removed at any time: what is missing is compiled again.
+const CODE_FOLDER: &str = "code";
+/// Bytes of compiled code that are kept: some hundred guests in Rust, or a dozen that bring an interpreter.
+const CODE_BYTES_MAX: u64 = 512 << 20;
+/// What the key of compiled code is derived for. Another text would be another key.
+const CODE_KEY_CONTEXT: &str = "selvedge 2026-11 compiled code of components on this host";
 
 pub(super) fn endpoints(listen: &[ApiListen]) -> Vec<Endpoint> {
     let endpoint = |listen: &ApiListen| match listen {
@@ -23,9 +33,17 @@ pub(super) fn listen(addresses: &[SocketAddr]) -> Result<Vec<ListenAddr>, Addres
     addresses.iter().map(|address| address.to_string().parse()).collect()
 }
 
-pub(super) fn guest_host(config: &WasmConfig) -> wasm::WasmConfig {
+/// `key` is the node's own, from which the key of its compiled code is derived.
+pub(super) fn guest_host(config: &WasmConfig, data_dir: &Path, key: &SigningKey) -> wasm::WasmConfig {
     let memory_bytes = usize::try_from(spec::MEMORY_MAX).unwrap_or(usize::MAX);
-    wasm::WasmConfig { workers: config.workers, memory_bytes, ..wasm::WasmConfig::default() }
+    let cache = wasm::CacheConfig {
+        folder: data_dir.join(CODE_FOLDER),
+        key: blake3::derive_key(CODE_KEY_CONTEXT, &key.to_bytes()),
+        bytes_max: CODE_BYTES_MAX,
+    };
+    let compile =
+        wasm::CompileConfig { helper: config.compiler.clone(), cache: Some(cache), ..wasm::CompileConfig::default() };
+    wasm::WasmConfig { workers: config.workers, memory_bytes, compile, ..wasm::WasmConfig::default() }
 }
 
 pub(super) const fn asset_limits(config: AssetsConfig) -> AssetLimits {

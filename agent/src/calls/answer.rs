@@ -6,7 +6,7 @@ use selvedge_sync::replica::CommitError;
 
 use crate::driver::DriverError;
 use crate::metrics::Outcome;
-use crate::service::{Fault, ServiceError};
+use crate::service::{CallAnswer, Fault, ServiceError};
 use crate::wasm::{Blame, CallError};
 
 /// After how many seconds a caller who was turned away may try again: queues drain within a deadline.
@@ -85,6 +85,15 @@ pub(super) fn call_failed(error: CallError) -> ServiceError {
         (_, Some(field)) => failed.at(field.to_owned()),
         (CallError::UnknownFunction { .. } | CallError::AmbiguousFunction { .. }, None) => failed.at("function"),
         (_, None) => failed,
+    }
+}
+
+/// How a call that was answered counts: a default answer hides from the caller what went wrong, and from nobody else.
+pub(super) fn success(answer: &CallAnswer) -> Outcome {
+    match answer.overrun.as_deref() {
+        None => Outcome::Ok,
+        Some("busy") => Outcome::Busy,
+        Some(_) => Outcome::TimedOut,
     }
 }
 

@@ -36,6 +36,8 @@ struct Question {
 struct Answer {
     result: String,
     commit: Option<Committed>,
+    #[serde(default)]
+    overrun: Option<String>,
 }
 
 impl Calls {
@@ -115,7 +117,7 @@ impl Calls {
         }
         let options = CallOptions { deadline, request: question.request };
         let answer = self.call_here(&question.workload, &question.function, arguments, options).await?;
-        Ok(Answer { result: answer.result.to_string(), commit: answer.commit })
+        Ok(Answer { result: answer.result.to_string(), commit: answer.commit, overrun: answer.overrun })
     }
 }
 
@@ -130,9 +132,9 @@ fn read_answer(node: NodeId, bytes: &[u8]) -> Result<CallAnswer, ServiceError> {
     };
     let answer: Result<Answer, ServiceError> =
         codec::decode(bytes, Lane::Call.frame_bytes_max()).map_err(|error| malformed(error.to_string()))?;
-    let Answer { result, commit } = answer?;
+    let Answer { result, commit, overrun } = answer?;
     let result = serde_json::from_str(&result).map_err(|error| malformed(error.to_string()))?;
-    Ok(CallAnswer { result, node, commit })
+    Ok(CallAnswer { result, node, commit, overrun })
 }
 
 /// In which order to ask them. A suspect may be a host that has just died, and asking it costs the caller all its patience.

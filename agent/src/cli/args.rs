@@ -76,6 +76,20 @@ pub(crate) enum Command {
     CheckConfig(CheckConfigArgs),
     /// Show the version
     Version(VersionArgs),
+    /// Compile the component on stdin to native code on stdout; the agent starts this by itself
+    #[command(hide = true)]
+    CompileComponent(CompileArgs),
+}
+
+/// What a compilation may use.
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// Address space, in bytes
+    #[arg(long)]
+    pub(crate) memory_bytes: u64,
+    /// CPU time, in seconds
+    #[arg(long)]
+    pub(crate) cpu_seconds: u64,
 }
 
 /// How to reach an agent and how to show its answer.
@@ -244,6 +258,10 @@ pub(crate) struct DeployArgs {
     /// What an earlier deployment set and this one does not is gone
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) config: Vec<String>,
+    /// What a call of FUNCTION is answered that runs out of time or finds no place, instead of an error: JSON of the function's
+    /// type. May be repeated.
+    #[arg(long, value_name = "FUNCTION=JSON")]
+    pub(crate) on_overrun: Vec<String>,
     /// Return as soon as the spec is stored
     #[arg(long)]
     pub(crate) no_wait: bool,

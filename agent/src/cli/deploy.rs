@@ -33,9 +33,10 @@ const COMPONENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// # Errors
 /// The file cannot be read, the agent refused it, or it did not run in time.
 pub(crate) async fn deploy(args: &DeployArgs, client: &mut Client) -> Result<(), CliError> {
-    let (wasm, config) = (read_component(&args.file)?, read_config(&args.config)?);
+    let wasm = read_component(&args.file)?;
+    let (config, answers) = (read_config(&args.config)?, read_answers(&args.on_overrun)?);
     let stored = store(client, wasm).await?;
-    let committed = set(client, &args.name, &spec(args, config, &stored)).await?;
+    let committed = set(client, &args.name, &spec(args, (config, answers), &stored)).await?;
     if args.no_wait {
         let json = json!({"name": args.name, "artifact": stored, "commit": committed["commit"]});
         return print_either(args.client.json, &json, |_| format!("stored {}; not waiting for it to run", args.name));
@@ -201,7 +202,7 @@ fn workload_path(name: &str) -> String {
     format!("/v1/workloads/{}", segment(name))
 }
 
-fn spec(args: &DeployArgs, config: Map<String, Value>, stored: &Value) -> Value {
+fn spec(args: &DeployArgs, (config, answers): (Map<String, Value>, Map<String, Value>), stored: &Value) -> Value {
     let mut spec = Map::from_iter([("artifact".to_owned(), stored["digest"].clone())]);
     let mut set = |name: &str, value: Option<Value>| value.map(|value| spec.insert(name.to_owned(), value));
     set("replicas", args.replicas.map(Value::from));
@@ -216,6 +217,7 @@ fn spec(args: &DeployArgs, config: Map<String, Value>, stored: &Value) -> Value 
     set("limits", Some(limits).filter(|limits| !limits.is_empty()).map(Value::Object));
     set("latency", args.max_latency.as_ref().map(|max| json!({ "max_ms": max })));
     set("config", Some(config).filter(|config| !config.is_empty()).map(Value::Object));
+    set("on_overrun", Some(answers).filter(|answers| !answers.is_empty()).map(Value::Object));
     Value::Object(spec)
 }
 
@@ -234,6 +236,20 @@ fn read_config(entries: &[String]) -> Result<Map<String, Value>, CliError> {
         }
     }
     Ok(config)
+}
+
+/// Default answers, each `FUNCTION=JSON`.
+fn read_answers(entries: &[String]) -> Result<Map<String, Value>, CliError> {
+    let mut answers = Map::new();
+    for entry in entries {
+        let wrong = |why: String| CliError::Usage(format!("--on-overrun {entry}: {why}"));
+        let (function, json) = entry.split_once('=').ok_or_else(|| wrong("expected FUNCTION=JSON".to_owned()))?;
+        let answer = serde_json::from_str(json).map_err(|error| wrong(format!("no JSON: {error}")))?;
+        if answers.insert(function.to_owned(), answer).is_some() {
+            return Err(wrong("this function is given twice".to_owned()));
+        }
+    }
+    Ok(answers)
 }
 
 /// A file that becomes a value; refused here when no agent could take it.

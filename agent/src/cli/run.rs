@@ -14,6 +14,9 @@ use super::error::CliError;
 use super::output::print_either;
 use crate::config::{Config, Overrides};
 
+/// The program that runs, also when its file was replaced meanwhile: an agent's compiler is of its own version.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// Runs the agent until it is told to stop.
 ///
 /// # Errors
@@ -21,7 +24,8 @@ use crate::config::{Config, Overrides};
 pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
     let exit_with_stdin = args.exit_with_stdin;
     let (file, overrides) = overrides(args);
-    let config = Config::load(file.as_deref(), overrides).map_err(|error| CliError::Usage(explain(&error)))?;
+    let mut config = Config::load(file.as_deref(), overrides).map_err(|error| CliError::Usage(explain(&error)))?;
+    config.wasm.compiler = Some(PathBuf::from(THIS_PROGRAM));
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
     if exit_with_stdin {

@@ -163,6 +163,7 @@ impl Resolver {
             deadline: Duration::from_millis(
                 file.deadline.map_or(u64::from(DEADLINE_MS_DEFAULT), |deadline| deadline.0),
             ),
+            compiler: None,
         }
     }
 }

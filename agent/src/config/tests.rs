@@ -48,7 +48,10 @@ fn an_empty_file_runs() {
     assert_eq!(config.api.token_file, Path::new("/nowhere/selvedge/api-token"));
     assert_eq!(config.state.max_drift, Duration::from_millis(500));
     assert_eq!(config.state.retire_after, Duration::from_hours(24));
-    assert_eq!(config.wasm, WasmConfig { workers: 4, memory: 64 << 20, deadline: Duration::from_millis(50) });
+    assert_eq!(
+        config.wasm,
+        WasmConfig { workers: 4, memory: 64 << 20, deadline: Duration::from_millis(50), compiler: None }
+    );
     assert_eq!(config.log, LogConfig { format: LogFormat::Text, level: LogLevel::Info });
     assert_eq!(config, load_with("[node]\n[net]\n[log]", Overrides::default()).expect("loads"));
 }

@@ -43,8 +43,8 @@ struct OffenceLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WhatLabel {
-    what: &'static str,
+pub(super) struct WhatLabel {
+    pub(super) what: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

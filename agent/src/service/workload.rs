@@ -125,4 +125,6 @@ pub struct CallAnswer {
     pub node: NodeId,
     /// The commit of what the call wrote; `None` when it wrote nothing.
     pub commit: Option<Committed>,
+    /// Why the result is the workload's default answer, if it is: `deadline`, `expired` or `busy`.
+    pub overrun: Option<String>,
 }

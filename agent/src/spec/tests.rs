@@ -37,6 +37,18 @@ fn a_full_spec_survives_its_own_json() {
 }
 
 #[test]
+fn default_answers_survive_and_error_means_none() {
+    let spec = |on_overrun: Value| {
+        let json = json!({ "artifact": artifact(), "on_overrun": on_overrun });
+        let spec = Spec::from_json(&json).unwrap();
+        assert_eq!(Spec::from_json(&serde_json::to_value(&spec).unwrap()).unwrap(), spec);
+        spec.on_overrun
+    };
+    assert!(spec(json!("error")).is_empty());
+    assert_eq!(spec(json!({"predict": [], "count": 0})).len(), 2);
+}
+
+#[test]
 fn a_newer_members_field_is_passed_over_but_a_users_is_refused() {
     let json = json!({ "artifact": artifact(), "colour": "red", "limits": {"sparkle": 1} });
     assert!(serde_json::from_value::<Spec>(json.clone()).is_ok());
@@ -55,6 +67,8 @@ fn a_refusal_names_the_field() {
     check(json!({"artifact": null}), "artifact", "missing");
     check(json!({"artifact": HEX}), "artifact", "64 hexadecimal");
     check(json!({"artifact": 7}), "artifact", "expected text, got a whole number");
+    check(json!({"on_overrun": "shrug"}), "on_overrun", "\"error\" or an object");
+    check(json!({"on_overrun": {"predict": "x".repeat(9_000)}}), "on_overrun", "at most 8192 bytes");
     check(json!({"replicas": 0}), "replicas", "1 to 1000");
     check(json!({"replicas": 100_000}), "replicas", "1 to 1000");
     check(json!({"replicas": 1.5}), "replicas", "fractional");

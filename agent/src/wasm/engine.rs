@@ -23,14 +23,26 @@ const INSTANCE_BYTES_MAX: usize = 1024 * 1024;
 /// The most table elements that any workload may have.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
 
+/// The engine that runs guests.
 pub(super) fn engine(config: &WasmConfig) -> Result<Engine, WasmError> {
+    let mut settings = settings();
+    settings.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+    Engine::new(&settings).map_err(|error| WasmError::Engine(format!("{error:#}")))
+}
+
+/// An engine that only compiles: its code is the other engine's, but it reserves no room for instances.
+pub(super) fn compiling() -> wasmtime::Result<Engine> {
+    Engine::new(&settings())
+}
+
+/// What decides which code comes out, the same for both engines.
+fn settings() -> Config {
     let mut settings = Config::new();
     settings.wasm_component_model(true).concurrency_support(false).epoch_interruption(true);
     settings.wasm_relaxed_simd(false).relaxed_simd_deterministic(true).cranelift_nan_canonicalization(true);
     settings.wasm_memory64(false).wasm_multi_memory(false).wasm_tail_call(false).wasm_wide_arithmetic(false);
     settings.wasm_custom_page_sizes(false).max_wasm_stack(GUEST_STACK_BYTES);
-    settings.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
-    Engine::new(&settings).map_err(|error| WasmError::Engine(format!("{error:#}")))
+    settings
 }
 
 fn pool(config: &WasmConfig) -> PoolingAllocationConfig {

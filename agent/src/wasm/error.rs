@@ -2,6 +2,7 @@
 //!
 //! Owns the error types of the module's handle. The invariant: whatever the error of a call, the call changed nothing.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Who has to do something about an error.
@@ -21,6 +22,14 @@ pub enum WasmError {
     /// The engine refused its configuration, or the address space for its instances is not there.
     #[error("the WebAssembly engine did not start: {0}")]
     Engine(String),
+    /// The folder of compiled code cannot be used.
+    #[error("compiled code cannot be kept in {}", folder.display())]
+    Cache {
+        /// Which folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A thread could not be started.
     #[error("a thread for WebAssembly calls did not start")]
     Thread(#[source] std::io::Error),
@@ -65,6 +74,23 @@ pub enum LoadError {
         /// Which.
         function: String,
         /// What about it.
+        message: String,
+    },
+    /// Compiling it took more than a compilation may.
+    #[error("compiling the component takes more than {limit}")]
+    CompileLimit {
+        /// What it may have.
+        limit: String,
+    },
+    /// The compiler, in a process of its own, did not survive the component.
+    #[error("the compiler crashed on this component")]
+    CompilerCrash,
+    /// What is to be answered in place of a call that runs out of time is no answer of that function.
+    #[error("the default answer for `{function}`: {message}")]
+    DefaultAnswer {
+        /// Which function.
+        function: String,
+        /// What is wrong with it.
         message: String,
     },
     /// The component needs more than its limits at once, or fails while it starts.

@@ -3,6 +3,7 @@
 //! Owns the store's data: the draft of the call, what is left of its limits, the open handles. The invariants: one call at
 //! a time; nothing of a call is left behind for the next but the guest's own memory; after a trap the instance is gone.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use selvedge_sync::key::Key;
 use selvedge_sync::limits::NAME_BYTES_MAX;
 use selvedge_sync::scalar::Scalar;
 use serde_json::Value;
-use wasmtime::component::{Instance, ResourceTable, Val};
-use wasmtime::{ResourceLimiter, Store, Trap};
+use wasmtime::component::{Func, Instance, ResourceTable, TypedFunc, Val};
+use wasmtime::{ResourceLimiter, Store, StoreContextMut, Trap, UpdateDeadline};
 
 use super::assets::{AssetView, Hints};
 use super::error::{CallError, LoadError};
@@ -23,6 +24,7 @@ use super::lift;
 use super::limits::Limits;
 use super::program::{Function, Program};
 use super::ticker::TICK;
+use super::typed::{Params, Results};
 use crate::spec::Digest;
 
 /// What every call reads. A draft borrows it for ever, because a store's data may borrow nothing shorter.
@@ -33,6 +35,8 @@ pub(super) type Base = dyn ReadState + Send + Sync;
 const LIFT_FACTOR: usize = 16;
 /// A warm instance that was left with more open handles than this leaks them, and is replaced.
 const HANDLES_KEPT_MAX: usize = 256;
+/// Typed forms of functions that one instance remembers. A program has one for each function that it calls.
+const TYPED_KEPT_MAX: usize = 16;
 
 /// Why the host ends a call from inside an import.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +62,11 @@ pub(super) struct CallState {
     pub(super) handles: ResourceTable,
     pub(super) now: Hlc,
     pub(super) seed: u64,
+    /// How many of `handles` are open.
+    pub(super) handles_open: usize,
     base: &'static Base,
+    /// When the call has to be over.
+    ends: Instant,
     drawn: u64,
     host_calls_left: u64,
     write_bytes_left: usize,
@@ -80,7 +88,9 @@ impl CallState {
             handles,
             now: Hlc::default(),
             seed: 0,
+            handles_open: 0,
             base,
+            ends: Instant::now() + program.limits.deadline,
             drawn: 0,
             host_calls_left: program.limits.host_calls,
             write_bytes_left: program.limits.write_bytes,
@@ -89,9 +99,9 @@ impl CallState {
         }
     }
 
-    fn begin(&mut self, seed: u64, now: Hlc) {
+    fn begin(&mut self, (seed, now): (u64, Hlc), ends: Instant) {
         self.draft = Draft::new(self.base);
-        (self.seed, self.now, self.drawn) = (seed, now, 0);
+        (self.seed, self.now, self.drawn, self.ends) = (seed, now, 0, ends);
         self.host_calls_left = self.limits.host_calls;
         self.write_bytes_left = self.limits.write_bytes;
         self.log_lines_left = self.limits.log_lines;
@@ -143,20 +153,32 @@ impl ResourceLimiter for CallState {
     }
 }
 
-/// What a call that succeeded leaves.
+/// What a call that succeeded leaves; its result as JSON, or as whatever the caller asked for.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Done {
-    pub(super) result: Value,
+pub(super) struct Done<R = Value> {
+    pub(super) result: R,
     pub(super) changes: Vec<(Key, Change)>,
     pub(super) preloads: Vec<Digest>,
     pub(super) guest_time: Duration,
     pub(super) log_lines_dropped: u64,
 }
 
+/// The terms of one call.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) seed: u64,
+    pub(super) now: Hlc,
+    /// How long the guest may run.
+    pub(super) deadline: Duration,
+}
+
 /// An instance that is ready for a call.
 pub(super) struct Warm {
     store: Store<CallState>,
     instance: Instance,
+    /// The program's functions, as far as they have been called.
+    functions: Vec<Option<Func>>,
+    typed: Vec<(usize, Box<dyn Any + Send>)>,
 }
 
 impl Warm {
@@ -165,9 +187,10 @@ impl Warm {
         let mut store = Store::new(program.engine(), CallState::new(program, base));
         store.limiter(|state| state);
         store.set_hostcall_fuel(program.limits.output_bytes.saturating_mul(LIFT_FACTOR));
-        store.set_epoch_deadline(ticks(program.limits.deadline));
+        store.epoch_deadline_callback(look_at_the_clock);
+        store.set_epoch_deadline(1);
         match program.pre.instantiate(&mut store) {
-            Ok(instance) => Ok(Self { store, instance }),
+            Ok(instance) => Ok(Self { store, instance, functions: Vec::new(), typed: Vec::new() }),
             Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => Err(LoadError::Host(error.to_string())),
             Err(error) => Err(LoadError::Start(match error.downcast_ref::<Stop>() {
                 Some(stop) => stop.to_string(),
@@ -177,46 +200,101 @@ impl Warm {
     }
 
     /// Makes one call. On an error the instance may be in any state: throw it away.
-    pub(super) fn call(
-        &mut self,
-        function: &Function,
-        params: &[Val],
-        (seed, now): (u64, Hlc),
-        deadline: Duration,
-    ) -> Result<Done, CallError> {
-        self.store.data_mut().begin(seed, now);
-        let callee = self
-            .instance
-            .get_func(&mut self.store, function.index)
-            .ok_or_else(|| CallError::Host("the instance lost a function".to_owned()))?;
+    pub(super) fn call(&mut self, function: &Function, params: &[Val], terms: Terms) -> Result<Done, CallError> {
+        let callee = self.function(function)?;
         let mut results = [Val::Bool(false)];
         let results = &mut results[..usize::from(function.signature.result.is_some())];
-        self.store.set_epoch_deadline(ticks(deadline));
-        let begun = Instant::now();
+        let begun = self.begin(Instant::now(), terms);
         let called = callee.call(&mut self.store, params, results);
-        let guest_time = begun.elapsed();
-        let state = self.store.data_mut();
-        called.map_err(|error| blame(&error, &state.limits, deadline))?;
-        let limit_bytes = state.limits.output_bytes;
+        let Done { result: (), changes, preloads, guest_time, log_lines_dropped } =
+            self.finish(called, begun, terms)?;
+        let limit_bytes = self.store.data().limits.output_bytes;
         let result = lift::result(function.signature.result.as_ref(), results.first(), limit_bytes)
             .map_err(|lift::TooLarge| CallError::OutputTooLarge { limit_bytes })?;
+        Ok(Done { result, changes, preloads, guest_time, log_lines_dropped })
+    }
+
+    /// The same with values of Rust's types; `asked` is now.
+    pub(super) fn call_typed<P: Params, R: Results>(
+        &mut self,
+        function: &Function,
+        params: P,
+        asked: Instant,
+        terms: Terms,
+    ) -> Result<Done<R>, CallError> {
+        let callee = self.typed::<P, R>(function)?;
+        let begun = self.begin(asked, terms);
+        let called = callee.call(&mut self.store, params);
+        self.finish(called, begun, terms)
+    }
+
+    fn begin(&mut self, begun: Instant, terms: Terms) -> Instant {
+        self.store.data_mut().begin((terms.seed, terms.now), begun + terms.deadline);
+        // At the next tick the guest is made to look at the clock, and from then on as its time runs out.
+        self.store.set_epoch_deadline(1);
+        begun
+    }
+
+    fn finish<R>(&mut self, called: wasmtime::Result<R>, begun: Instant, terms: Terms) -> Result<Done<R>, CallError> {
+        let guest_time = begun.elapsed();
+        let state = self.store.data_mut();
+        let result = called.map_err(|error| blame(&error, &state.limits, terms.deadline))?;
         if state.draft.len() > state.limits.writes {
             return Err(CallError::Writes { what: "objects", limit: state.limits.writes });
         }
-        let changes = std::mem::replace(&mut state.draft, Draft::new(state.base)).into_changes();
+        // Most calls only read.
+        let changes = match state.draft.is_empty() {
+            true => Vec::new(),
+            false => std::mem::replace(&mut state.draft, Draft::new(state.base)).into_changes(),
+        };
         let preloads = state.hints.take();
         Ok(Done { result, changes, preloads, guest_time, log_lines_dropped: state.log_lines_dropped })
     }
 
+    fn function(&mut self, function: &Function) -> Result<Func, CallError> {
+        if let Some(Some(known)) = self.functions.get(function.number) {
+            return Ok(*known);
+        }
+        let found = self
+            .instance
+            .get_func(&mut self.store, function.index)
+            .ok_or_else(|| CallError::Host("the instance lost a function".to_owned()))?;
+        if self.functions.len() <= function.number {
+            self.functions.resize(function.number + 1, None);
+        }
+        self.functions[function.number] = Some(found);
+        Ok(found)
+    }
+
+    fn typed<P: Params, R: Results>(&mut self, function: &Function) -> Result<TypedFunc<P, R>, CallError> {
+        let known = self.typed.iter().filter(|(number, _)| *number == function.number);
+        if let Some(known) = known.filter_map(|(_, typed)| typed.downcast_ref::<TypedFunc<P, R>>()).next() {
+            return Ok(*known);
+        }
+        let typed = self.function(function)?.typed::<P, R>(&self.store);
+        let typed =
+            typed.map_err(|error| CallError::Argument { field: String::new(), message: format!("{error:#}") })?;
+        self.typed.truncate(TYPED_KEPT_MAX - 1);
+        self.typed.push((function.number, Box::new(typed)));
+        Ok(typed)
+    }
+
     /// Whether it can serve another call.
-    pub(super) fn is_reusable(&mut self) -> bool {
-        self.store.data_mut().handles.iter_mut().take(HANDLES_KEPT_MAX + 1).count() <= HANDLES_KEPT_MAX
+    pub(super) fn is_reusable(&self) -> bool {
+        self.store.data().handles_open <= HANDLES_KEPT_MAX
     }
 }
 
-/// A deadline in ticks. One more than it has: the tick under way when the call begins is not a whole one.
-fn ticks(deadline: Duration) -> u64 {
-    u64::try_from(deadline.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX / 2) + 1
+/// What a guest does when the epoch has moved: it goes on while it has time.
+fn look_at_the_clock(store: StoreContextMut<'_, CallState>) -> wasmtime::Result<UpdateDeadline> {
+    let left = store.data().ends.saturating_duration_since(Instant::now());
+    Ok(if left.is_zero() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(ticks(left)) })
+}
+
+/// Whole ticks in the time that is `left`, at least the next one. Ticks are never early, so the guest looks again at about its
+/// end.
+fn ticks(left: Duration) -> u64 {
+    u64::try_from(left.as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX / 2).max(1)
 }
 
 fn blame(error: &wasmtime::Error, limits: &Limits, deadline: Duration) -> CallError {

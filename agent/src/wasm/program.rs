@@ -3,7 +3,7 @@
 //! Owns the checks of a file that somebody wants to deploy, and the search for a function by name. Runs nothing. The
 //! invariant: a program imports only what is offered and has at least one function whose types have a form in JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use wasmtime::Engine;
@@ -22,18 +22,37 @@ use super::{ComponentInfo, FunctionInfo, LoadOptions};
 pub(super) const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The most functions of one component.
 const FUNCTIONS_MAX: usize = 1_024;
+/// The most parts that the types of all functions may have together, spelt out. A few bytes of a component can stand for millions:
+/// records of records of records, each holding the next one twice.
+const SHAPES_MAX: usize = 20_000;
 /// What every WebAssembly file begins with.
 const MAGIC: &[u8] = b"\0asm";
 /// The version and layer of a core module, after the magic.
 const CORE: &[u8] = &[1, 0, 0, 0];
+
+/// Whether `wasm` may be worth compiling: what takes no compiler to see.
+pub(super) fn look_at(wasm: &[u8]) -> Result<(), LoadError> {
+    if wasm.len() > COMPONENT_BYTES_MAX {
+        return Err(LoadError::TooLarge { bytes: wasm.len(), limit_bytes: COMPONENT_BYTES_MAX });
+    }
+    match wasm.strip_prefix(MAGIC) {
+        None => Err(LoadError::NotComponent("it does not begin as WebAssembly does".to_owned())),
+        Some(rest) if rest.starts_with(CORE) => Err(LoadError::CoreModule),
+        Some(_) => Ok(()),
+    }
+}
 
 /// A compiled component.
 #[derive(Clone)]
 pub(super) struct Compiled {
     component: Component,
     functions: Arc<[Function]>,
+    names: Arc<Names>,
     imports: Vec<String>,
 }
+
+/// Which function each spelling means; those that could mean several are left out.
+type Names = HashMap<String, usize>;
 
 /// A compiled component with what an operator set for it.
 pub(super) struct Program {
@@ -43,6 +62,7 @@ pub(super) struct Program {
     pub(super) assets: Arc<dyn AssetView>,
     pub(super) pre: InstancePre<CallState>,
     functions: Arc<[Function]>,
+    names: Arc<Names>,
 }
 
 /// A function that can be called.
@@ -51,29 +71,22 @@ pub(super) struct Function {
     /// The interface as in WIT, `selvedge:workload/combat@0.1.0`; empty for one that the component exports directly.
     interface: String,
     name: String,
+    /// Its place among the component's functions.
+    pub(super) number: usize,
     pub(super) index: ComponentExportIndex,
     pub(super) signature: Signature,
 }
 
 impl Compiled {
-    /// Compiles and checks `wasm`. Takes tens of milliseconds: not for an async thread.
-    pub(super) fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, LoadError> {
-        if wasm.len() > COMPONENT_BYTES_MAX {
-            return Err(LoadError::TooLarge { bytes: wasm.len(), limit_bytes: COMPONENT_BYTES_MAX });
-        }
-        match wasm.strip_prefix(MAGIC) {
-            None => return Err(LoadError::NotComponent("it does not begin as WebAssembly does".to_owned())),
-            Some(rest) if rest.starts_with(CORE) => return Err(LoadError::CoreModule),
-            Some(_) => {}
-        }
-        let component =
-            Component::from_binary(engine, wasm).map_err(|error| LoadError::NotComponent(format!("{error:#}")))?;
+    /// Checks what is imported and exported.
+    pub(super) fn new(engine: &Engine, component: Component) -> Result<Self, LoadError> {
         let imports = imports(engine, &component)?;
         let functions = functions(engine, &component)?;
         if functions.is_empty() {
             return Err(LoadError::NoFunction);
         }
-        Ok(Self { component, functions: functions.into(), imports })
+        let names = Arc::new(names(&functions));
+        Ok(Self { component, functions: functions.into(), names, imports })
     }
 
     /// Ties the component to what is offered to it.
@@ -93,6 +106,7 @@ impl Compiled {
             assets,
             pre,
             functions: Arc::clone(&self.functions),
+            names: Arc::clone(&self.names),
         })
     }
 
@@ -108,6 +122,9 @@ impl Program {
 
     /// The function that `wanted` names: `resolve`, `combat.resolve`, or with the interface's full name.
     pub(super) fn function(&self, wanted: &str) -> Result<&Function, CallError> {
+        if let Some(number) = self.names.get(wanted) {
+            return Ok(&self.functions[*number]);
+        }
         let spelt = wanted.replace('_', "-");
         let mut found = self.functions.iter().filter(|function| function.answers_to(&spelt));
         let shown = |text: &str| text.chars().take(120).collect::<String>();
@@ -155,6 +172,23 @@ impl Function {
     }
 }
 
+/// Every way to write a function that means no other.
+fn names(functions: &[Function]) -> Names {
+    let mut meanings: HashMap<String, BTreeSet<usize>> = HashMap::new();
+    for function in functions {
+        for path in [function.name.clone(), function.short_path(), function.path()] {
+            for spelling in [path.replace('-', "_"), path] {
+                meanings.entry(spelling).or_default().insert(function.number);
+            }
+        }
+    }
+    let only = |(name, numbers): (String, BTreeSet<usize>)| match (numbers.first(), numbers.len()) {
+        (Some(number), 1) => Some((name, *number)),
+        (Some(_) | None, _) => None,
+    };
+    meanings.into_iter().filter_map(only).collect()
+}
+
 fn joined(interface: &str, name: &str) -> String {
     if interface.is_empty() { name.to_owned() } else { format!("{interface}.{name}") }
 }
@@ -172,14 +206,14 @@ fn imports(engine: &Engine, component: &Component) -> Result<Vec<String>, LoadEr
 }
 
 fn functions(engine: &Engine, component: &Component) -> Result<Vec<Function>, LoadError> {
-    let mut functions = Vec::new();
+    let mut found = Found { component, functions: Vec::new(), shapes_left: SHAPES_MAX };
     for (name, item) in component.component_type().exports(engine) {
         match item.ty {
-            ComponentItem::ComponentFunc(ty) => functions.push(function(component, None, name, &ty)?),
+            ComponentItem::ComponentFunc(ty) => found.add(None, name, &ty)?,
             ComponentItem::ComponentInstance(interface) => {
                 for (inner, item) in interface.exports(engine) {
                     if let ComponentItem::ComponentFunc(ty) = item.ty {
-                        functions.push(function(component, Some(name), inner, &ty)?);
+                        found.add(Some(name), inner, &ty)?;
                     }
                 }
             }
@@ -191,28 +225,38 @@ fn functions(engine: &Engine, component: &Component) -> Result<Vec<Function>, Lo
             | ComponentItem::Resource(_) => {}
         }
     }
-    if functions.len() > FUNCTIONS_MAX {
-        let message = format!("{} functions; at most {FUNCTIONS_MAX} are taken", functions.len());
-        return Err(LoadError::NotComponent(message));
-    }
-    Ok(functions)
+    Ok(found.functions)
 }
 
-fn function(
-    component: &Component,
-    interface: Option<&str>,
-    name: &str,
-    ty: &wasmtime::component::types::ComponentFunc,
-) -> Result<Function, LoadError> {
-    let interface_name = interface.unwrap_or_default().to_owned();
-    let refused = |message: String| LoadError::FunctionType { function: joined(&interface_name, name), message };
-    let signature = Signature::read(ty).map_err(refused)?;
-    let parent = interface.map(|interface| component.get_export_index(None, interface));
-    let index = match parent {
-        Some(None) => None,
-        Some(Some(parent)) => component.get_export_index(Some(&parent), name),
-        None => component.get_export_index(None, name),
-    };
-    let index = index.ok_or_else(|| refused("its export cannot be found".to_owned()))?;
-    Ok(Function { interface: interface_name, name: name.to_owned(), index, signature })
+/// The functions of a component, as far as they have been read.
+struct Found<'a> {
+    component: &'a Component,
+    functions: Vec<Function>,
+    shapes_left: usize,
+}
+
+impl Found<'_> {
+    fn add(
+        &mut self,
+        interface: Option<&str>,
+        name: &str,
+        ty: &wasmtime::component::types::ComponentFunc,
+    ) -> Result<(), LoadError> {
+        let number = self.functions.len();
+        if number == FUNCTIONS_MAX {
+            return Err(LoadError::NotComponent(format!("more than {FUNCTIONS_MAX} functions")));
+        }
+        let interface_name = interface.unwrap_or_default().to_owned();
+        let refused = |message: String| LoadError::FunctionType { function: joined(&interface_name, name), message };
+        let signature = Signature::read(ty, &mut self.shapes_left).map_err(refused)?;
+        let parent = interface.map(|interface| self.component.get_export_index(None, interface));
+        let index = match parent {
+            Some(None) => None,
+            Some(Some(parent)) => self.component.get_export_index(Some(&parent), name),
+            None => self.component.get_export_index(None, name),
+        };
+        let index = index.ok_or_else(|| refused("its export cannot be found".to_owned()))?;
+        self.functions.push(Function { interface: interface_name, name: name.to_owned(), number, index, signature });
+        Ok(())
+    }
 }

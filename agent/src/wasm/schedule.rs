@@ -1,11 +1,12 @@
-//! Which call a worker takes next.
+//! Which call runs where and when.
 //!
-//! Owns the bounded queue of each workload and the workers' turn-taking. Knows nothing of guests. The invariants: a
-//! workload has at most so many calls waiting and so many running; workloads take turns, so one that is flooded delays
-//! only itself; nothing waits that nobody will take up.
+//! Owns the bounded queue of each workload, the workers' turn-taking, and the count of what runs. Knows nothing of guests. The
+//! invariants: a workload has at most so many calls waiting and so many running, on workers and elsewhere together; workloads
+//! take turns, so one that is flooded delays only itself; nothing waits that nobody will take up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The queues of all workloads; `J` is a call.
@@ -13,6 +14,13 @@ pub(super) struct Schedule<J> {
     lanes: Mutex<Lanes<J>>,
     wake: Condvar,
     waiting_max: usize,
+}
+
+/// What one workload has on its hands. Belongs to the workload and outlives its replacement by a newer version.
+#[derive(Default)]
+pub(super) struct Load {
+    waiting: AtomicUsize,
+    running: AtomicUsize,
 }
 
 struct Lanes<J> {
@@ -24,7 +32,7 @@ struct Lanes<J> {
 
 struct Lane<J> {
     waiting: VecDeque<J>,
-    running: usize,
+    load: Arc<Load>,
     /// As the latest call said; a workload that was replaced may have another limit.
     running_max: usize,
 }
@@ -38,6 +46,23 @@ pub(super) enum Refused {
     Closed,
 }
 
+impl Load {
+    /// Calls that wait, and calls that run.
+    pub(super) fn now(&self) -> (usize, usize) {
+        (self.waiting.load(Ordering::SeqCst), self.running.load(Ordering::SeqCst))
+    }
+
+    /// Takes one of `running_max` places, if one is free.
+    fn enter(&self, running_max: usize) -> bool {
+        let more = |running: usize| (running < running_max).then_some(running + 1);
+        self.running.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    fn leave(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl<J> Schedule<J> {
     pub(super) fn new(waiting_max: usize) -> Self {
         let lanes = Lanes { by_workload: BTreeMap::new(), last: None, closed: false };
@@ -45,25 +70,32 @@ impl<J> Schedule<J> {
     }
 
     /// Takes a call in, of a workload that may have `running_max` running at one time.
-    pub(super) fn push(&self, workload: &Arc<str>, running_max: usize, job: J) -> Result<(), Refused> {
+    pub(super) fn push(
+        &self,
+        workload: &Arc<str>,
+        load: &Arc<Load>,
+        running_max: usize,
+        job: J,
+    ) -> Result<(), Refused> {
         let mut lanes = self.lock();
         if lanes.closed {
             return Err(Refused::Closed);
         }
-        let new = || Lane { waiting: VecDeque::new(), running: 0, running_max };
+        let new = || Lane { waiting: VecDeque::new(), load: Arc::clone(load), running_max };
         let lane = lanes.by_workload.entry(Arc::clone(workload)).or_insert_with(new);
         if lane.waiting.len() >= self.waiting_max {
             return Err(Refused::Full);
         }
         lane.running_max = running_max.max(1);
         lane.waiting.push_back(job);
+        lane.load.waiting.fetch_add(1, Ordering::SeqCst);
         drop(lanes);
         self.wake.notify_one();
         Ok(())
     }
 
     /// The next call, as soon as there is one; `None` once the schedule is closed. Follow it by [`Schedule::done`].
-    pub(super) fn next(&self) -> Option<(Arc<str>, J)> {
+    pub(super) fn next(&self) -> Option<(Arc<Load>, J)> {
         let mut lanes = self.lock();
         loop {
             if lanes.closed {
@@ -76,27 +108,21 @@ impl<J> Schedule<J> {
         }
     }
 
-    /// A call that [`Schedule::next`] gave has ended.
-    pub(super) fn done(&self, workload: &Arc<str>) {
-        let mut lanes = self.lock();
-        let Some(lane) = lanes.by_workload.get_mut(workload) else { return };
-        lane.running = lane.running.saturating_sub(1);
-        if lane.running == 0 && lane.waiting.is_empty() {
-            lanes.by_workload.remove(workload);
+    /// Takes a place for a call that runs where it was asked for, past the queue: only if nobody of this workload waits. Follow
+    /// it by [`Schedule::done`].
+    pub(super) fn enter(load: &Load, running_max: usize) -> bool {
+        load.waiting.load(Ordering::SeqCst) == 0 && load.enter(running_max.max(1))
+    }
+
+    /// A call that had a place has ended.
+    pub(super) fn done(&self, load: &Load) {
+        load.leave();
+        // Its lane may have been at its limit, and the worker that saw that may sleep. Who counts as waiting by now has not been
+        // looked at by anyone who saw this place taken; who comes later sees it free.
+        if load.waiting.load(Ordering::SeqCst) > 0 {
+            drop(self.lock());
+            self.wake.notify_one();
         }
-        drop(lanes);
-        // A lane that was at its limit may have become free for a worker that sleeps.
-        self.wake.notify_one();
-    }
-
-    /// Waiting and running calls of a workload.
-    pub(super) fn load(&self, workload: &str) -> (usize, usize) {
-        self.lock().by_workload.get(workload).map_or((0, 0), |lane| (lane.waiting.len(), lane.running))
-    }
-
-    /// Calls that are running, of all workloads.
-    pub(super) fn running(&self) -> usize {
-        self.lock().by_workload.values().map(|lane| lane.running).sum()
     }
 
     /// Refuses all further calls, drops those that wait, and sends the workers home.
@@ -116,8 +142,8 @@ impl<J> Schedule<J> {
 }
 
 impl<J> Lanes<J> {
-    fn take(&mut self) -> Option<(Arc<str>, J)> {
-        let ready = |(_, lane): &(&Arc<str>, &Lane<J>)| !lane.waiting.is_empty() && lane.running < lane.running_max;
+    fn take(&mut self) -> Option<(Arc<Load>, J)> {
+        let ready = |(_, lane): &(&Arc<str>, &Lane<J>)| !lane.waiting.is_empty() && lane.load.enter(lane.running_max);
         let after = self.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let found = self
             .by_workload
@@ -125,11 +151,15 @@ impl<J> Lanes<J> {
             .find(ready)
             .or_else(|| self.by_workload.iter().find(ready));
         let workload = Arc::clone(found?.0);
-        let lane = self.by_workload.get_mut(&workload)?;
-        let job = lane.waiting.pop_front()?;
-        lane.running += 1;
-        self.last = Some(Arc::clone(&workload));
-        Some((workload, job))
+        let lane = self.by_workload.get_mut(&workload).expect("a lane that was just found is there");
+        let (load, job) = (Arc::clone(&lane.load), lane.waiting.pop_front().expect("a lane that is ready has a call"));
+        load.waiting.fetch_sub(1, Ordering::SeqCst);
+        // What is empty goes, so that names which nobody calls any more do not gather here.
+        if lane.waiting.is_empty() {
+            self.by_workload.remove(&workload);
+        }
+        self.last = Some(workload);
+        Some((load, job))
     }
 }
 
@@ -137,40 +167,78 @@ impl<J> Lanes<J> {
 mod tests {
     use super::*;
 
-    fn schedule(waiting_max: usize, running_max: usize, jobs: &[(&str, u32)]) -> Schedule<u32> {
-        let schedule = Schedule::new(waiting_max);
-        for (workload, job) in jobs {
-            schedule.push(&Arc::from(*workload), running_max, *job).expect("room");
+    /// A schedule, and what each workload has on its hands.
+    struct Desk(Schedule<u32>, BTreeMap<&'static str, Arc<Load>>, usize);
+
+    impl Desk {
+        fn new(waiting_max: usize, running_max: usize) -> Self {
+            Self(Schedule::new(waiting_max), BTreeMap::new(), running_max)
         }
-        schedule
+
+        fn push(&mut self, workload: &'static str, job: u32) -> Result<(), Refused> {
+            let load = self.1.entry(workload).or_default();
+            self.0.push(&Arc::from(workload), load, self.2, job)
+        }
     }
 
     #[test]
     fn workloads_take_turns() {
-        let schedule = schedule(9, 9, &[("a", 1), ("a", 2), ("a", 3), ("b", 4), ("c", 5)]);
-        let order: Vec<_> = (0..5).filter_map(|_| schedule.next()).map(|(_, job)| job).collect();
+        let mut desk = Desk::new(9, 9);
+        for (workload, job) in [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("c", 5)] {
+            desk.push(workload, job).expect("room");
+        }
+        let order: Vec<_> = (0..5).filter_map(|_| desk.0.next()).map(|(_, job)| job).collect();
         assert_eq!(order, [1, 4, 5, 2, 3]);
     }
 
     #[test]
     fn a_full_queue_refuses_and_does_not_hold_up_others() {
-        let schedule = schedule(2, 1, &[("a", 1), ("a", 2)]);
-        assert_eq!(schedule.push(&Arc::from("a"), 1, 3), Err(Refused::Full));
-        assert_eq!(schedule.push(&Arc::from("b"), 1, 4), Ok(()));
-        let (a, one) = schedule.next().expect("a call");
+        let mut desk = Desk::new(2, 1);
+        desk.push("a", 1).expect("room");
+        desk.push("a", 2).expect("room");
+        assert_eq!(desk.push("a", 3), Err(Refused::Full));
+        assert_eq!(desk.push("b", 4), Ok(()));
+        let (a, one) = desk.0.next().expect("a call");
         assert_eq!(one, 1);
         // The one place of `a` is taken, so `b` is next although `a` has waited longer.
-        assert_eq!(schedule.next().map(|(_, job)| job), Some(4));
-        schedule.done(&a);
-        assert_eq!(schedule.next().map(|(_, job)| job), Some(2));
-        assert_eq!(schedule.load("a"), (0, 1));
+        assert_eq!(desk.0.next().map(|(_, job)| job), Some(4));
+        desk.0.done(&a);
+        assert_eq!(desk.0.next().map(|(_, job)| job), Some(2));
+        assert_eq!(a.now(), (0, 1));
+    }
+
+    #[test]
+    fn who_runs_past_the_queue_has_a_place_like_any_other() {
+        let mut desk = Desk::new(2, 1);
+        let a = Arc::clone(desk.1.entry("a").or_default());
+        assert!(Schedule::<u32>::enter(&a, 1));
+        assert!(!Schedule::<u32>::enter(&a, 1), "the one place is taken");
+        desk.push("a", 1).expect("room");
+        desk.0.done(&a);
+        assert!(!Schedule::<u32>::enter(&a, 1), "somebody waits");
+        assert_eq!(desk.0.next().map(|(_, job)| job), Some(1));
+    }
+
+    #[test]
+    fn a_worker_that_sleeps_is_woken_for_the_place_that_became_free() {
+        let mut desk = Desk::new(2, 1);
+        let a = Arc::clone(desk.1.entry("a").or_default());
+        assert!(Schedule::<u32>::enter(&a, 1));
+        desk.push("a", 7).expect("room");
+        let schedule = &desk.0;
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| schedule.next().map(|(_, job)| job));
+            schedule.done(&a);
+            assert_eq!(worker.join().expect("no panic"), Some(7));
+        });
     }
 
     #[test]
     fn closing_sends_everyone_home() {
-        let schedule = schedule(2, 1, &[("a", 1)]);
-        schedule.close();
-        assert_eq!(schedule.next(), None);
-        assert_eq!(schedule.push(&Arc::from("a"), 1, 2), Err(Refused::Closed));
+        let mut desk = Desk::new(2, 1);
+        desk.push("a", 1).expect("room");
+        desk.0.close();
+        assert!(desk.0.next().is_none());
+        assert_eq!(desk.push("a", 2), Err(Refused::Closed));
     }
 }

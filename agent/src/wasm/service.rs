@@ -1,28 +1,45 @@
-//! A loaded workload: its program, its warm instances, and how one call is served on a worker.
+//! A loaded workload: its program, its warm instances, and how one call is served.
 //!
-//! Owns the order of a call: arguments, instance, guest, result. The invariants: the guest runs only with arguments that
-//! fit its types; an instance that failed is never used again.
+//! Owns the order of a call: arguments, instance, guest, result; and what a call that ran out of time is answered. The
+//! invariants: the guest runs only with arguments that fit its types, and only while its deadline is watched; an instance that
+//! failed is never used again.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::error::{CallError, LoadError};
-use super::instance::{Base, Done, Warm};
-use super::lower;
-use super::program::Program;
-use super::stats::Recorder;
+use super::instance::{Base, Done, Terms, Warm};
+use super::program::{Function, Program};
+use super::schedule::Load;
+use super::shape::Signature;
+use super::stats::{Recorder, WorkloadStats};
 use super::ticker::Ticker;
-use super::{CallContext, CallOutcome};
+use super::typed::{Params, Results, TypedOutcome};
+use super::{CallContext, CallOutcome, Overrun, lift, lower};
+
+/// A call whose guest took at most this long was quick: it may run on a thread that others wait for.
+const QUICK: Duration = Duration::from_micros(500);
+/// Quick calls in a row after which a new workload is believed to be quick.
+const TRIALS: u32 = 16;
+/// The same for one that was quick and then was not, at most; it doubles each time.
+const TRIALS_MAX: u32 = 4_096;
 
 /// A workload that can be called.
 pub(super) struct Service {
     pub(super) program: Program,
+    /// Its calls that wait and run; shared with whatever it replaced.
+    pub(super) load: Arc<Load>,
+    pub(super) pace: Pace,
     base: &'static Base,
     ticker: Arc<Ticker>,
     warm: Mutex<Vec<Warm>>,
     warm_max: usize,
+    /// What to answer in place of a call that ran out of time, by the number of its function.
+    answers: BTreeMap<usize, Value>,
     recorder: Mutex<Recorder>,
 }
 
@@ -34,51 +51,109 @@ pub(super) struct Request {
     pub(super) asked: Instant,
 }
 
+/// What a service is made for and with, besides its program.
+pub(super) struct Surroundings {
+    pub(super) base: &'static Base,
+    pub(super) ticker: Arc<Ticker>,
+    pub(super) load: Arc<Load>,
+    pub(super) warm_max: usize,
+}
+
 impl Service {
-    /// Starts a first instance, so that a component that cannot start is refused when it is loaded.
+    /// Starts a first instance, so that a component that cannot start is refused when it is loaded. `on_overrun` holds the
+    /// default answers by function.
     pub(super) fn start(
         program: Program,
-        base: &'static Base,
-        ticker: Arc<Ticker>,
-        warm_max: usize,
+        on_overrun: &BTreeMap<String, Value>,
+        surroundings: Surroundings,
     ) -> Result<Self, LoadError> {
+        let Surroundings { base, ticker, load, warm_max } = surroundings;
+        let answers = on_overrun.iter().map(|(function, answer)| default_answer(&program, function, answer));
+        let answers = answers.collect::<Result<_, _>>()?;
+        if !ticker.is_alive(Instant::now()) {
+            return Err(LoadError::Host(DEAD_TICKER.to_owned()));
+        }
         let running = ticker.run();
         let first = Warm::start(&program, base)?;
         drop(running);
         let (warm, recorder) = (Mutex::new(vec![first]), Mutex::new(Recorder::new()));
-        Ok(Self { program, base, ticker, warm, warm_max: warm_max.max(1), recorder })
+        let (warm_max, pace) = (warm_max.max(1), Pace::default());
+        Ok(Self { program, load, pace, base, ticker, warm, warm_max, answers, recorder })
     }
 
     /// Serves one call, on the thread that it is called on.
-    pub(super) fn serve(&self, request: &Request) -> Result<CallOutcome, CallError> {
-        let done = self.attempt(request);
-        let mut recorder = self.recorder();
+    pub(super) fn serve(
+        &self,
+        function: &str,
+        args: &Value,
+        context: CallContext,
+        asked: Instant,
+    ) -> Result<CallOutcome, CallError> {
+        match self.attempt(function, args, context, asked) {
+            Ok(done) => {
+                self.ended_well(&done);
+                let Done { result, changes, preloads, guest_time, log_lines_dropped: _ } = done;
+                Ok(CallOutcome { result, changes, preloads, guest_time, overrun: None })
+            }
+            Err(error) => self.ended_badly(function, error),
+        }
+    }
+
+    /// The same with values of Rust's types. Has no default answers: they are JSON.
+    pub(super) fn serve_typed<P: Params, R: Results>(
+        &self,
+        function: &str,
+        params: P,
+        context: CallContext,
+        asked: Instant,
+    ) -> Result<TypedOutcome<R>, CallError> {
+        let done = self.program.function(function).and_then(|function| {
+            self.with_instance(context, asked, |warm, terms| warm.call_typed(function, params, asked, terms))
+        });
         match done {
             Ok(done) => {
-                recorder.succeeded(done.guest_time, done.log_lines_dropped);
+                self.ended_well(&done);
                 let Done { result, changes, preloads, guest_time, log_lines_dropped: _ } = done;
-                Ok(CallOutcome { result, changes, preloads, guest_time })
+                Ok(TypedOutcome { result, changes, preloads, guest_time })
             }
             Err(error) => {
-                recorder.failed(&error);
+                self.recorder().failed(&error);
                 Err(error)
             }
         }
     }
 
-    fn attempt(&self, request: &Request) -> Result<Done, CallError> {
-        let limits = &self.program.limits;
-        let function = self.program.function(&request.function)?;
-        let params = lower::arguments(&function.signature, &request.args, limits.argument_bytes)?;
-        let context = &request.context;
-        let left = context.deadline.map(|deadline| deadline.saturating_sub(request.asked.elapsed()));
-        let deadline = left.unwrap_or(limits.deadline).min(limits.deadline);
-        if deadline < Duration::from_millis(1) {
+    fn attempt(
+        &self,
+        function: &str,
+        args: &Value,
+        context: CallContext,
+        asked: Instant,
+    ) -> Result<Done<Value>, CallError> {
+        let function = self.program.function(function)?;
+        let params = lower::arguments(&function.signature, args, self.program.limits.argument_bytes)?;
+        self.with_instance(context, asked, |warm, terms| warm.call(function, &params, terms))
+    }
+
+    /// Makes a call in a warm instance, or in a new one.
+    fn with_instance<R>(
+        &self,
+        context: CallContext,
+        asked: Instant,
+        call: impl FnOnce(&mut Warm, Terms) -> Result<Done<R>, CallError>,
+    ) -> Result<Done<R>, CallError> {
+        let own = self.program.limits.deadline;
+        let left = context.deadline.map(|deadline| deadline.saturating_sub(asked.elapsed()));
+        let deadline = left.unwrap_or(own).min(own);
+        if deadline < DEADLINE_MIN {
             return Err(CallError::Expired);
+        }
+        if !self.ticker.is_alive(asked) {
+            return Err(CallError::Host(DEAD_TICKER.to_owned()));
         }
         let _running = self.ticker.run();
         let mut instance = self.instance()?;
-        let done = instance.call(function, &params, (context.seed, context.now), deadline)?;
+        let done = call(&mut instance, Terms { seed: context.seed, now: context.now, deadline })?;
         if instance.is_reusable() {
             let mut warm = self.warm();
             if warm.len() < self.warm_max {
@@ -88,14 +163,45 @@ impl Service {
         Ok(done)
     }
 
-    /// Counts a call that never reached a worker.
-    pub(super) fn turned_away(&self, error: &CallError) {
-        self.recorder().failed(error);
+    fn ended_well<R>(&self, done: &Done<R>) {
+        self.pace.ended(done.guest_time);
+        self.recorder().succeeded(done.guest_time, done.log_lines_dropped);
     }
 
-    pub(super) fn stats(&self, load: (usize, usize)) -> super::stats::WorkloadStats {
+    /// Counts a call that gave no result, and gives it the workload's default answer if there is one for what befell it.
+    pub(super) fn ended_badly(&self, function: &str, error: CallError) -> Result<CallOutcome, CallError> {
+        self.recorder().failed(&error);
+        let overrun = match &error {
+            CallError::Deadline { .. } => {
+                self.pace.ended(Duration::MAX);
+                Overrun::Deadline
+            }
+            CallError::Expired => Overrun::Expired,
+            CallError::Busy { .. } => Overrun::Busy,
+            CallError::NotLoaded { .. }
+            | CallError::UnknownFunction { .. }
+            | CallError::AmbiguousFunction { .. }
+            | CallError::Argument { .. }
+            | CallError::ArgumentsTooLarge { .. }
+            | CallError::Fault { .. }
+            | CallError::Memory { .. }
+            | CallError::Trap { .. }
+            | CallError::OutputTooLarge { .. }
+            | CallError::HostCalls { .. }
+            | CallError::Writes { .. }
+            | CallError::Host(_) => return Err(error),
+        };
+        let number = self.program.function(function).ok().map(|function| function.number);
+        let answer = number.and_then(|number| self.answers.get(&number));
+        let Some(answer) = answer else { return Err(error) };
+        self.recorder().answered_by_default();
+        let (result, changes, preloads) = (answer.clone(), Vec::new(), Vec::new());
+        Ok(CallOutcome { result, changes, preloads, guest_time: Duration::ZERO, overrun: Some(overrun) })
+    }
+
+    pub(super) fn stats(&self) -> WorkloadStats {
         let warm = self.warm().len();
-        self.recorder().stats(&self.program.workload, load, warm)
+        self.recorder().stats(&self.program.workload, self.load.now(), warm)
     }
 
     fn instance(&self) -> Result<Warm, CallError> {
@@ -115,5 +221,82 @@ impl Service {
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The least time that is worth beginning with: the clock that ends guests is no finer.
+const DEADLINE_MIN: Duration = Duration::from_millis(1);
+/// Without it a guest that loops would never end.
+const DEAD_TICKER: &str = "the clock that ends calls stands still";
+
+/// Whether a workload has shown that its calls are short.
+pub(super) struct Pace {
+    /// Quick calls that it has still to show.
+    left: AtomicU32,
+    /// How many it has to show after the next slow one.
+    trials: AtomicU32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { left: AtomicU32::new(TRIALS), trials: AtomicU32::new(TRIALS) }
+    }
+}
+
+impl Pace {
+    /// Whether its next call is expected to be short.
+    pub(super) fn is_quick(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+
+    /// A call took this long. Calls that end at one time may overwrite each other's count; it is a guess anyway.
+    fn ended(&self, guest_time: Duration) {
+        if guest_time > QUICK {
+            let trials = self.trials.load(Ordering::Relaxed);
+            self.left.store(trials, Ordering::Relaxed);
+            self.trials.store((trials * 2).min(TRIALS_MAX), Ordering::Relaxed);
+        } else {
+            let left = self.left.load(Ordering::Relaxed);
+            if left > 0 {
+                self.left.store(left - 1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Checks a default answer against its function's type.
+pub(super) fn default_answer(program: &Program, name: &str, answer: &Value) -> Result<(usize, Value), LoadError> {
+    let refused = |message: String| LoadError::DefaultAnswer { function: name.to_owned(), message };
+    let function: &Function = program.function(name).map_err(|error| refused(error.to_string()))?;
+    let Some(shape) = &function.signature.result else {
+        return if answer.is_null() {
+            Ok((function.number, Value::Null))
+        } else {
+            Err(refused("it gives nothing".to_owned()))
+        };
+    };
+    let output_bytes = program.limits.output_bytes;
+    let signature = Signature::of_one("answer", shape.clone());
+    let values = lower::arguments(&signature, &Value::Array(vec![answer.clone()]), output_bytes)
+        .map_err(|error| refused(error.to_string()))?;
+    // There and back, so that it reads as if the function had given it.
+    let answer = lift::result(Some(shape), values.first(), output_bytes)
+        .map_err(|lift::TooLarge| refused(format!("it has more than {output_bytes} bytes")))?;
+    Ok((function.number, answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_is_quick_once_it_has_shown_it_and_pays_for_being_slow() {
+        let pace = Pace::default();
+        let until_quick = || (0..).take_while(|_| !pace.is_quick()).inspect(|_| pace.ended(QUICK)).count();
+        assert_eq!(until_quick(), TRIALS as usize);
+        for expect in [16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 4_096] {
+            pace.ended(QUICK * 2);
+            assert_eq!(until_quick(), expect);
+        }
     }
 }

@@ -66,25 +66,31 @@ pub(super) struct Signature {
 }
 
 impl Signature {
+    /// The signature of something that takes one value and gives nothing.
+    pub(super) fn of_one(name: &str, shape: Shape) -> Self {
+        Self { params: vec![(Name::new(name), shape)], result: None }
+    }
+
+    /// Reads the types of `function`; `left` is how many parts they may have.
+    ///
     /// # Errors
-    /// What about the function has no form in JSON.
-    pub(super) fn read(function: &ComponentFunc) -> Result<Self, String> {
+    /// What about the function has no form in JSON, or that its types are too large.
+    pub(super) fn read(function: &ComponentFunc, left: &mut usize) -> Result<Self, String> {
         if function.async_() {
             return Err("it is asynchronous".to_owned());
         }
         let params = function
             .params()
-            .map(|(name, ty)| Ok((Name::new(name), Shape::read(&ty)?)))
+            .map(|(name, ty)| Ok((Name::new(name), Shape::read(&ty, left)?)))
             .collect::<Result<Vec<_>, String>>()?;
-        let result = function.results().map(|ty| Shape::read(&ty)).next().transpose()?;
+        let result = function.results().map(|ty| Shape::read(&ty, left)).next().transpose()?;
         Ok(Self { params, result })
     }
 }
 
 impl Shape {
-    fn read(ty: &Type) -> Result<Self, String> {
-        let boxed = |ty: &Type| Self::read(ty).map(Box::new);
-        let names = |names: &mut dyn Iterator<Item = &str>| names.map(Name::new).collect::<Vec<_>>();
+    fn read(ty: &Type, left: &mut usize) -> Result<Self, String> {
+        spend(left, 1)?;
         Ok(match ty {
             Type::Bool => Self::Bool,
             Type::S8 => Self::Int(Int::S8),
@@ -99,29 +105,33 @@ impl Shape {
             Type::Float64 => Self::Float64,
             Type::Char => Self::Char,
             Type::String => Self::String,
-            Type::List(list) => Self::List(boxed(&list.ty())?),
-            Type::Record(record) => Self::Record(
-                record.fields().map(|f| Ok((Name::new(f.name), Self::read(&f.ty)?))).collect::<Result<_, String>>()?,
-            ),
-            Type::Tuple(tuple) => Self::Tuple(tuple.types().map(|ty| Self::read(&ty)).collect::<Result<_, _>>()?),
-            Type::Variant(variant) => Self::Variant(
-                variant
-                    .cases()
-                    .map(|case| Ok((Name::new(case.name), case.ty.as_ref().map(Self::read).transpose()?)))
-                    .collect::<Result<_, String>>()?,
-            ),
-            Type::Enum(cases) => Self::Enum(names(&mut cases.names())),
-            Type::Option(option) => Self::Option(boxed(&option.ty())?),
+            Type::List(list) => Self::List(Self::boxed(&list.ty(), left)?),
+            Type::Record(record) => {
+                let fields = record.fields().map(|f| Ok((Name::new(f.name), Self::read(&f.ty, left)?)));
+                Self::Record(fields.collect::<Result<_, String>>()?)
+            }
+            Type::Tuple(tuple) => Self::Tuple(tuple.types().map(|ty| Self::read(&ty, left)).collect::<Result<_, _>>()?),
+            Type::Variant(variant) => {
+                let mut payload = |ty: Option<Type>| ty.map(|ty| Self::read(&ty, left)).transpose();
+                let cases = variant.cases().map(|case| Ok((Name::new(case.name), payload(case.ty)?)));
+                Self::Variant(cases.collect::<Result<_, String>>()?)
+            }
+            Type::Enum(cases) => Self::Enum(names(&mut cases.names(), left)?),
+            Type::Option(option) => Self::Option(Self::boxed(&option.ty(), left)?),
             Type::Result(result) => {
-                let side = |ty: Option<Type>| ty.as_ref().map(boxed).transpose();
+                let mut side = |ty: Option<Type>| ty.map(|ty| Self::boxed(&ty, left)).transpose();
                 Self::Result(side(result.ok())?, side(result.err())?)
             }
-            Type::Flags(flags) => Self::Flags(names(&mut flags.names())),
+            Type::Flags(flags) => Self::Flags(names(&mut flags.names(), left)?),
             Type::Own(_) | Type::Borrow(_) => return Err("it exchanges resources".to_owned()),
             Type::Future(_) | Type::Stream(_) => return Err("it exchanges futures or streams".to_owned()),
             Type::ErrorContext => return Err("it exchanges error contexts".to_owned()),
             Type::Map(_) | Type::FixedLengthList(_) => return Err("it uses a proposal that is off".to_owned()),
         })
+    }
+
+    fn boxed(ty: &Type, left: &mut usize) -> Result<Box<Self>, String> {
+        Self::read(ty, left).map(Box::new)
     }
 
     /// The type as WIT would write it, with records and the like spelt out. A component does not keep their names.
@@ -155,6 +165,16 @@ impl Shape {
             Self::Flags(flags) => format!("flags {{ {} }}", plain(flags)),
         }
     }
+}
+
+fn names(names: &mut dyn Iterator<Item = &str>, left: &mut usize) -> Result<Vec<Name>, String> {
+    names.map(|name| spend(left, 1).map(|()| Name::new(name))).collect()
+}
+
+/// Counts parts of types before they are spelt out.
+fn spend(left: &mut usize, parts: usize) -> Result<(), String> {
+    *left = left.checked_sub(parts).ok_or("the types of the component's functions are too large")?;
+    Ok(())
 }
 
 impl Int {

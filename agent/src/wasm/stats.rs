@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::code::CodeStats;
 use super::error::{Blame, CallError};
 
 /// The longest time that the histogram tells apart, in nanoseconds; longer ones count as this.
@@ -19,10 +20,12 @@ const LATENCY_DIGITS: u8 = 2;
 pub struct HostStats {
     /// Threads that run guests.
     pub workers: usize,
-    /// How many of them are at it.
-    pub workers_busy: usize,
+    /// Calls that run, on those threads and elsewhere.
+    pub running: usize,
     /// How long ago the thread that stops guests last showed that it lives. Above a second, something is wrong.
     pub ticker_age: Duration,
+    /// Compilations and the cache of their results.
+    pub code: CodeStats,
     /// One entry per loaded workload, by name.
     pub workloads: Vec<WorkloadStats>,
 }
@@ -44,6 +47,8 @@ pub struct WorkloadStats {
     pub memory: u64,
     /// Calls that this host did not take or could not run.
     pub turned_away: u64,
+    /// Calls, among those of the two kinds before, that the workload's default answer was given to.
+    pub answered_by_default: u64,
     /// Lines of log that were dropped.
     pub log_lines_dropped: u64,
     /// Calls that wait.
@@ -77,6 +82,7 @@ pub(super) struct Recorder {
     deadlines: u64,
     memory: u64,
     turned_away: u64,
+    answered_by_default: u64,
     log_lines_dropped: u64,
     latency: Histogram<u64>,
 }
@@ -85,7 +91,17 @@ impl Recorder {
     pub(super) fn new() -> Self {
         let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
             .expect("the histogram's bounds are constants that it accepts");
-        Self { calls: 0, refused: 0, failed: 0, deadlines: 0, memory: 0, turned_away: 0, log_lines_dropped: 0, latency }
+        Self {
+            calls: 0,
+            refused: 0,
+            failed: 0,
+            deadlines: 0,
+            memory: 0,
+            turned_away: 0,
+            answered_by_default: 0,
+            log_lines_dropped: 0,
+            latency,
+        }
     }
 
     pub(super) fn succeeded(&mut self, guest_time: Duration, log_lines_dropped: u64) {
@@ -104,6 +120,10 @@ impl Recorder {
         self.memory += u64::from(matches!(error, CallError::Memory { .. }));
     }
 
+    pub(super) const fn answered_by_default(&mut self) {
+        self.answered_by_default += 1;
+    }
+
     pub(super) fn stats(&self, workload: &str, (waiting, running): (usize, usize), warm: usize) -> WorkloadStats {
         let at = |quantile: f64| Duration::from_nanos(self.latency.value_at_quantile(quantile));
         let latency = if self.latency.is_empty() {
@@ -120,6 +140,7 @@ impl Recorder {
             deadlines: self.deadlines,
             memory: self.memory,
             turned_away: self.turned_away,
+            answered_by_default: self.answered_by_default,
             log_lines_dropped: self.log_lines_dropped,
             waiting,
             running,

@@ -4,6 +4,7 @@
 
 mod fixtures;
 mod hostile;
+mod limits;
 mod loading;
 mod preload;
 mod shipped;

@@ -1,12 +1,12 @@
 //! The clock that stops guests.
 //!
-//! Owns one thread that advances the engine's epoch once a millisecond while any guest runs. Measures no deadline itself:
-//! a store traps when the epoch has advanced often enough. The invariants: while a guest runs the epoch keeps up with the
-//! wall clock, and it never leaps when a guest begins. The age of the last tick is there to be watched, because a ticker
-//! that died would let a looping guest run for ever.
+//! Owns one thread that advances the engine's epoch once a millisecond while guests run, and for a little while after. Measures
+//! no deadline itself: the epoch makes a guest look at the clock. The invariants: while a guest runs the epoch moves; a guest
+//! that begins while it moves anyway wakes nobody. The age of the last tick is there to be watched, because a ticker that died
+//! would let a looping guest run for ever.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,10 @@ use super::error::WasmError;
 pub(super) const TICK: Duration = Duration::from_millis(1);
 /// How often the thread shows that it lives while none does.
 const IDLE: Duration = Duration::from_millis(100);
-/// After a stall (a suspended machine) the epoch catches up by this many ticks at most.
-const CATCH_UP_MAX: u32 = 1_000;
+/// Ticks without a guest after which the thread rests: waking it costs a call more than the call.
+const LINGER_TICKS: u32 = 100;
+/// The age of the last tick above which deadlines are not kept. A crowded host may hold the thread up for a while.
+pub(super) const STUCK: Duration = Duration::from_secs(1);
 
 /// What the ticker advances: the engine's epoch, or a counter in a test.
 pub(super) trait Epoch: Send + 'static {
@@ -39,7 +41,9 @@ pub(super) struct Ticker {
 }
 
 struct Shared {
-    running: AtomicUsize,
+    begun: AtomicU64,
+    ended: AtomicU64,
+    resting: AtomicBool,
     stop: AtomicBool,
     started: Instant,
     last_tick_ms: AtomicU64,
@@ -51,7 +55,9 @@ pub(super) struct Running<'a>(&'a Ticker);
 impl Ticker {
     pub(super) fn start(epoch: impl Epoch) -> Result<Self, WasmError> {
         let shared = Arc::new(Shared {
-            running: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            resting: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             started: Instant::now(),
             last_tick_ms: AtomicU64::new(0),
@@ -66,28 +72,52 @@ impl Ticker {
 
     /// Keeps the epoch moving until the answer is dropped.
     pub(super) fn run(&self) -> Running<'_> {
-        if self.shared.running.fetch_add(1, Ordering::AcqRel) == 0 {
+        // Either this sees that the thread rests, or the thread sees this guest before it does.
+        self.shared.begun.fetch_add(1, Ordering::SeqCst);
+        if self.shared.resting.load(Ordering::SeqCst) {
             self.thread.unpark();
         }
         Running(self)
     }
 
-    /// How long ago the thread last showed that it lives.
-    pub(super) fn age(&self) -> Duration {
+    /// How long ago, as of `now`, the thread last showed that it lives.
+    pub(super) fn age(&self, now: Instant) -> Duration {
         let last = Duration::from_millis(self.shared.last_tick_ms.load(Ordering::Acquire));
-        self.shared.started.elapsed().saturating_sub(last)
+        now.saturating_duration_since(self.shared.started + last)
+    }
+
+    /// Whether deadlines are kept. After a stall of the whole host the thread gets a moment to catch up, on the caller's time.
+    pub(super) fn is_alive(&self, now: Instant) -> bool {
+        if self.age(now) < STUCK {
+            return true;
+        }
+        for _ in 0..IDLE.as_millis() {
+            self.thread.unpark();
+            thread::sleep(TICK);
+            if self.age(Instant::now()) < STUCK {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Ends the thread as a bug would.
+    #[cfg(test)]
+    pub(super) fn die(&self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.thread.unpark();
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.shared.running.fetch_sub(1, Ordering::AcqRel);
+        self.0.shared.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
+        self.shared.stop.store(true, Ordering::SeqCst);
         self.thread.unpark();
         if let Some(join) = self.join.take() {
             // A ticker that panicked has already shown itself by its age.
@@ -98,22 +128,29 @@ impl Drop for Ticker {
 
 impl Shared {
     fn tick(&self, epoch: &impl Epoch) {
-        // When the epoch was last right; unknown while nobody runs.
-        let mut at: Option<Instant> = None;
-        while !self.stop.load(Ordering::Acquire) {
-            let now = Instant::now();
-            self.last_tick_ms.store(millis(now - self.started), Ordering::Release);
-            if self.running.load(Ordering::Acquire) == 0 {
-                at = None;
-                thread::park_timeout(IDLE);
-                continue;
+        let (mut seen, mut quiet) = (0, 0);
+        while !self.stop.load(Ordering::SeqCst) {
+            self.last_tick_ms.store(millis(self.started.elapsed()), Ordering::Release);
+            if quiet >= LINGER_TICKS {
+                self.rest(seen);
+            } else {
+                thread::sleep(TICK);
+                // A tick that is late makes up for nothing: guests look at the clock when it comes.
+                epoch.advance();
             }
-            let since = now - *at.get_or_insert(now);
-            let due = u32::try_from(since.as_nanos() / TICK.as_nanos()).unwrap_or(u32::MAX);
-            (0..due.min(CATCH_UP_MAX)).for_each(|_| epoch.advance());
-            at = at.map(|at| if due > CATCH_UP_MAX { now } else { at + TICK * due });
-            thread::sleep(TICK);
+            let begun = self.begun.load(Ordering::SeqCst);
+            let busy = begun != seen || begun != self.ended.load(Ordering::SeqCst);
+            (seen, quiet) = (begun, if busy { 0 } else { quiet + 1 });
         }
+    }
+
+    /// Waits for a guest to begin, but not for ever: the age of the last tick is watched.
+    fn rest(&self, seen: u64) {
+        self.resting.store(true, Ordering::SeqCst);
+        if self.begun.load(Ordering::SeqCst) == seen {
+            thread::park_timeout(IDLE);
+        }
+        self.resting.store(false, Ordering::SeqCst);
     }
 }
 
@@ -136,13 +173,31 @@ mod tests {
         let epoch = Arc::new(AtomicU64::new(0));
         let ticker = Ticker::start(Arc::clone(&epoch)).expect("a thread");
         let begun = Instant::now();
-        let running = ticker.run();
-        while epoch.load(Ordering::SeqCst) < 50 {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the epoch stands still");
+        let wait = |what: &str, reached: &dyn Fn() -> bool| {
+            while !reached() {
+                assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+                thread::sleep(TICK);
+            }
+        };
+        wait("it never rests", &|| ticker.shared.resting.load(Ordering::SeqCst));
+        let rested = epoch.load(Ordering::SeqCst);
+        let (running, began) = (ticker.run(), Instant::now());
+        wait("the epoch stands still", &|| epoch.load(Ordering::SeqCst) >= rested + 50);
+        assert!(began.elapsed() >= Duration::from_millis(49), "the epoch ran ahead");
+        drop(running);
+        wait("it never rests again", &|| ticker.shared.resting.load(Ordering::SeqCst));
+        assert!(ticker.is_alive(Instant::now()));
+    }
+
+    #[test]
+    fn a_ticker_that_died_is_noticed() {
+        let ticker = Ticker::start(Arc::new(AtomicU64::new(0))).expect("a thread");
+        ticker.die();
+        let begun = Instant::now();
+        while ticker.is_alive(Instant::now()) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nobody noticed");
             thread::sleep(TICK);
         }
-        assert!(begun.elapsed() >= Duration::from_millis(50), "the epoch ran ahead");
-        drop(running);
-        assert!(ticker.age() < Duration::from_secs(10));
+        assert!(ticker.age(Instant::now()) >= STUCK);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::placement::{Instance, Phase, Refused};
-use crate::spec::{Config, Digest, Limits, Spec, WorkloadName};
+use crate::spec::{Config, Digest, Limits, OnOverrun, Spec, WorkloadName};
 
 /// The workloads on this host.
 #[derive(Debug, Default)]
@@ -27,16 +27,18 @@ struct Serving {
     digest: Digest,
     limits: Limits,
     config: Config,
+    on_overrun: OnOverrun,
 }
 
 impl Serving {
     fn of(spec: &Spec) -> Self {
-        Self { digest: spec.artifact, limits: spec.limits, config: spec.config.clone() }
+        let (config, on_overrun) = (spec.config.clone(), spec.on_overrun.clone());
+        Self { digest: spec.artifact, limits: spec.limits, config, on_overrun }
     }
 
     /// Whether the artefact is still the right one, and something else of the spec is not.
     fn is_outdated(&self, spec: &Spec) -> bool {
-        self.digest == spec.artifact && (self.limits != spec.limits || self.config != spec.config)
+        self.digest == spec.artifact && *self != Self::of(spec)
     }
 }
 
@@ -162,6 +164,7 @@ mod tests {
         assert_eq!(outdated(|_| {}), 0);
         assert_eq!(outdated(|spec| spec.limits.deadline_ms += 1), 1);
         assert_eq!(outdated(|spec| drop(spec.config.insert("speed-max".to_owned(), "8".to_owned()))), 1);
+        assert_eq!(outdated(|spec| drop(spec.on_overrun.insert("predict".to_owned(), serde_json::json!([])))), 1);
         assert_eq!(outdated(|spec| spec.artifact = Digest::of(b"b")), 0, "the plan starts another artefact");
     }
 }

@@ -16,8 +16,10 @@ mod fanout;
 mod field;
 mod fill;
 mod group;
+mod guest;
 mod hop;
 mod idle;
+mod loaded;
 mod memory;
 mod mesh;
 mod preload;
@@ -57,7 +59,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 16] = [
+const BENCHES: [(&str, &str, Run); 18] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -73,6 +75,8 @@ const BENCHES: [(&str, &str, Run); 16] = [
     ("detect", "a failure noticed among 16, and no false alarm while two stall, against foca", detect::run),
     ("calm", "sixteen that have nothing to do, against chitchat and bare swarms", calm::run),
     ("preload", "the next zone among three guesses, against the most frequent next zones", |_| preload::run()),
+    ("guest", "a call of a guest, against wasmtime by itself and the same code natively", |_| guest::run()),
+    ("loaded", "a call that writes while the agent syncs, against an agent that does not", |_| loaded::run()),
     ("spam", "honest members' latency while one member spams", spam::run),
 ];
 

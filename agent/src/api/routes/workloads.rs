@@ -23,6 +23,8 @@ use crate::service::{ArtifactInfo, CallOptions, Committed, Fault, Service, Servi
 const DEADLINE: HeaderName = HeaderName::from_static("selvedge-deadline-ms");
 const NODE: HeaderName = HeaderName::from_static("selvedge-node");
 const COMMIT: HeaderName = HeaderName::from_static("selvedge-commit");
+/// Why the answer is the workload's default.
+const OVERRUN: HeaderName = HeaderName::from_static("selvedge-overrun");
 
 /// A path that names a workload.
 type Name = Result<Path<String>, PathRejection>;
@@ -115,6 +117,9 @@ pub(in crate::api) async fn call<S: Service>(
     headers.insert(NODE, visible(&answer.node.to_string()));
     if let Some(commit) = answer.commit {
         headers.insert(COMMIT, visible(&format!("{}/{}", commit.replica, commit.seq)));
+    }
+    if let Some(overrun) = answer.overrun {
+        headers.insert(OVERRUN, visible(&overrun));
     }
     Ok(response)
 }

@@ -368,9 +368,11 @@ impl Service for Fake {
         match (name, function) {
             ("combat", "resolve") => {
                 let commit = Some(Committed { replica: ME, seq: 9, hlc: Hlc::from_millis(1) });
-                Ok(CallAnswer { result: args, node: OTHER, commit })
+                Ok(CallAnswer { result: args, node: OTHER, commit, overrun: None })
             }
-            ("combat", "read-only") => Ok(CallAnswer { result: Json::Null, node: NODE, commit: None }),
+            ("combat", "read-only") => {
+                Ok(CallAnswer { result: Json::Null, node: NODE, commit: None, overrun: Some("deadline".to_owned()) })
+            }
             ("combat", "loop") => Err(ServiceError::new(Fault::TimedOut, "deadline", "the call ran out of time")),
             ("combat", _) => Err(ServiceError::not_found("unknown_function", "function", function).at("function")),
             _ => Err(ServiceError::not_found("unknown_workload", "workload", name).at("name")),

@@ -121,6 +121,7 @@ async fn a_call_answers_its_result_and_says_who_answered() {
     assert_eq!(api.service.last_deadline(), Some(std::time::Duration::from_millis(25)));
     let answer = api.ask(post("/v1/workloads/combat/call/read-only", "")).await;
     assert_eq!((answer.status, answer.text.as_str(), answer.header("selvedge-commit")), (200, "null", None));
+    assert_eq!(answer.header("selvedge-overrun"), Some("deadline"), "a default answer says that it is one");
 }
 
 #[tokio::test]

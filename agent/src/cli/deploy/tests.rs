@@ -45,7 +45,8 @@ fn flags_become_a_spec() {
     let stored = json!({"digest": "blake3:aa"});
     let check = |line: &str, expect: Value| {
         let args = args(line);
-        assert_eq!(spec(&args, read_config(&args.config).unwrap(), &stored), expect, "{line}");
+        let read = (read_config(&args.config).unwrap(), read_answers(&args.on_overrun).unwrap());
+        assert_eq!(spec(&args, read, &stored), expect, "{line}");
     };
     check("deploy a.wasm --name a", json!({"artifact": "blake3:aa"}));
     check("deploy a.wasm --name a --everywhere", json!({"artifact": "blake3:aa", "everywhere": true}));
@@ -58,6 +59,13 @@ fn flags_become_a_spec() {
         "deploy a.wasm --name a --config speed-max=7.5 --config rule=a=b --config off=",
         json!({"artifact": "blake3:aa", "config": {"speed-max": "7.5", "rule": "a=b", "off": ""}}),
     );
+    check(
+        "deploy a.wasm --name a --on-overrun predict=[] --on-overrun count=0",
+        json!({"artifact": "blake3:aa", "on_overrun": {"predict": [], "count": 0}}),
+    );
+    for wrong in ["predict", "predict=["] {
+        assert_eq!(read_answers(&[wrong.to_owned()]).unwrap_err().exit_code(), 2, "{wrong}");
+    }
 }
 
 #[test]

@@ -64,11 +64,18 @@ impl CallState {
             Err(error) => return Ok(Err(wit::Error::InvalidName(error.to_string()))),
         };
         // The table's capacity is the workload's limit on open handles.
-        Ok(self.handles.push(H::new(key)).map_err(|_| wit::Error::Limit("too many open handles".to_owned())))
+        match self.handles.push(H::new(key)) {
+            Ok(handle) => {
+                self.handles_open += 1;
+                Ok(Ok(handle))
+            }
+            Err(_) => Ok(Err(wit::Error::Limit("too many open handles".to_owned()))),
+        }
     }
 
     fn close<H: Handle>(&mut self, handle: Resource<H>) -> Result<()> {
         self.handles.delete(handle)?;
+        self.handles_open -= 1;
         Ok(())
     }
 

@@ -42,7 +42,7 @@ impl ReadState for Counters {
 }
 
 pub(super) fn config() -> WasmConfig {
-    WasmConfig { workers: 2, queue_per_workload: 4, instances: 8, memory_bytes: 16 << 20 }
+    WasmConfig { workers: 2, queue_per_workload: 4, instances: 8, memory_bytes: 16 << 20, ..WasmConfig::default() }
 }
 
 pub(super) fn host() -> WasmHost {
@@ -61,8 +61,7 @@ pub(super) fn context() -> CallContext {
 ///
 /// `core` is the module's body; `lifts` are the component's own definitions after `(core instance $i …)`.
 pub(super) fn component(core: &str, lifts: &str) -> Arc<[u8]> {
-    let text = format!("(component (core module $m {core}) (core instance $i (instantiate $m)) {lifts})");
-    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).into()
+    text(&format!("(component (core module $m {core}) (core instance $i (instantiate $m)) {lifts})"))
 }
 
 /// A component whose function `run` takes and gives nothing.
@@ -83,4 +82,32 @@ pub(super) async fn run(host: &WasmHost) -> Result<CallOutcome, CallError> {
     tokio::time::timeout(Duration::from_secs(20), host.call("guest", "run", serde_json::json!([]), context()))
         .await
         .expect("every call ends")
+}
+
+/// A component from its text.
+pub(super) fn text(component: &str) -> Arc<[u8]> {
+    wat::parse_str(component).unwrap_or_else(|error| panic!("{error}\n{component}")).into()
+}
+
+/// A core module behind the import of an interface's function, as `wit-component` would lay it out.
+pub(super) fn importing(interface: &str, function: &str, lowered: &str, core: &str) -> Arc<[u8]> {
+    // What was lowered is `$f`, and `$g` and `$h` where there is more.
+    let exports: String = ["f", "g", "h"]
+        .into_iter()
+        .filter(|name| lowered.contains(&format!("core func ${name} ")))
+        .map(|name| format!(r#"(export "{name}" (func ${name}))"#))
+        .collect();
+    let component = format!(
+        r#"(component
+            (import "selvedge:workload/{interface}@0.1.0" (instance $host {function}))
+            (core module $memory (memory (export "memory") 1)
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
+            (core instance $mem (instantiate $memory))
+            {lowered}
+            (core module $m (import "host" "memory" (memory 1)) {core})
+            (core instance $host-core {exports} (export "memory" (memory $mem "memory")))
+            (core instance $i (instantiate $m (with "host" (instance $host-core))))
+            (func (export "run") (canon lift (core func $i "run"))))"#
+    );
+    text(&component)
 }

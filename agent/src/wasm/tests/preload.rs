@@ -102,7 +102,9 @@ async fn town(more: &[(&str, &str)]) -> Town {
     let table: String = zones.iter().map(|zone| format!("{} {} {zone}\n", digest(zone), bytes(zone))).collect();
     let mut config = BTreeMap::from([("assets".to_owned(), table)]);
     config.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    host.load(name, wasm.into(), LoadOptions { limits: patient(), config }).await.expect("loads");
+    host.load(name, wasm.into(), LoadOptions { limits: patient(), config, ..LoadOptions::default() })
+        .await
+        .expect("loads");
     Town { host, state }
 }
 
