@@ -10,8 +10,12 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Package and component name of each shipped workload.
-const WORKLOADS: [(&str, &str); 3] =
-    [("selvedge-combat", "combat"), ("selvedge-prediction", "prediction"), ("selvedge-asset-preload", "asset-preload")];
+const WORKLOADS: [(&str, &str); 4] = [
+    ("selvedge-combat", "combat"),
+    ("selvedge-prediction", "prediction"),
+    ("selvedge-asset-preload", "asset-preload"),
+    ("selvedge-anti-cheat", "anti-cheat"),
+];
 
 /// A core module for no particular host: no WASI import can sneak in.
 const TARGET: &str = "wasm32-unknown-unknown";
