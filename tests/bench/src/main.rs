@@ -5,6 +5,7 @@
 mod agent;
 mod apply;
 mod calm;
+mod cheat;
 mod child;
 mod copies;
 mod detect;
@@ -22,7 +23,9 @@ mod idle;
 mod loaded;
 mod memory;
 mod mesh;
+mod movement;
 mod preload;
+mod recorded;
 mod repair;
 mod report;
 mod restart;
@@ -59,7 +62,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 18] = [
+const BENCHES: [(&str, &str, Run); 20] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -77,6 +80,8 @@ const BENCHES: [(&str, &str, Run); 18] = [
     ("preload", "the next zone among three guesses, against the most frequent next zones", |_| preload::run()),
     ("guest", "a call of a guest, against wasmtime by itself and the same code natively", |_| guest::run()),
     ("loaded", "a call that writes while the agent syncs, against an agent that does not", |_| loaded::run()),
+    ("movement", "predicted movement, against four simple predictors", |_| movement::run()),
+    ("cheat", "how soon a speed cheat is seen and how often nobody is one, against plain thresholds", |_| cheat::run()),
     ("spam", "honest members' latency while one member spams", spam::run),
 ];
 

@@ -30,6 +30,9 @@ const SPAN_MIN_S: f64 = 0.3;
 const DRIFT: f64 = 0.6;
 /// Lateness up to this many standard deviations of the usual delay is what [`Line`] always finds, and allowed for already.
 const LATE_USUAL: f64 = 2.0;
+/// Updates that a bucket needs to be a part of the way: the mean of fewer is off by a stride, and two strides to and fro are no
+/// way.
+const WAY_MIN: f64 = 3.0;
 /// What the variance of a single update's delay counts for: three times.
 const TAIL: f64 = 3.0;
 /// No evidence is stronger than this, in nats: 1 to 10¹⁷.
@@ -114,13 +117,18 @@ impl Window {
     pub fn excess(&self, limits: &Limits) -> Option<Excess> {
         let (first, last) = (self.buckets.first()?, self.buckets.last()?);
         let origin = last.at.map(|sum| sum / i64::from(last.count.max(1)));
+        let stations: Vec<Mean> = self.buckets.iter().map(|one| mean(&[*one], first.index, &origin)).collect();
+        let updates: f64 = stations.iter().map(|station| station.count).sum();
+        let usual = updates / small(stations.len() as u64);
         let mut best: Option<Excess> = None;
-        for group in 1..=GROUP_MAX.min(self.buckets.len() / 2) {
-            let newest = self.buckets.len() - group;
+        for group in 1..=GROUP_MAX.min(stations.len() / 2) {
+            let newest = stations.len() - group;
             let now = mean(&self.buckets[newest..], first.index, &origin);
-            for older in self.buckets[..newest].windows(group) {
+            for (at, older) in self.buckets[..newest].windows(group).enumerate() {
                 let then = mean(older, first.index, &origin);
-                let found = compared(&then, &now, limits);
+                let between =
+                    stations[at + group..newest].iter().filter(|station| station.count >= WAY_MIN.max(usual / 2.0));
+                let found = compared(&then, &now, way_m(&then, between, &now, limits), limits);
                 if found.is_some_and(|found| best.is_none_or(|best| found.nats > best.nats)) {
                     best = found;
                 }
@@ -160,11 +168,20 @@ fn mean(buckets: &[Bucket], first: u64, origin: &Place) -> Mean {
     Mean { seconds: seconds(ms), late_s: seconds(late_ms), at: at.map(|sum| sum / count), count }
 }
 
-fn compared(then: &Mean, now: &Mean, limits: &Limits) -> Option<Excess> {
+/// The length of the way from one mean to another, past those between them.
+fn way_m<'a>(then: &Mean, between: impl Iterator<Item = &'a Mean>, now: &'a Mean, limits: &Limits) -> f64 {
+    let (mut from, mut length) = (then.at, 0.0);
+    for to in between.chain([now]) {
+        length += run_m([0, 1, 2].map(|axis| to.at[axis] - from[axis]), limits);
+        from = to.at;
+    }
+    length
+}
+
+fn compared(then: &Mean, now: &Mean, way: f64, limits: &Limits) -> Option<Excess> {
     let late_s = unusual_s(then.late_s, limits);
     let span_s = now.seconds - then.seconds + late_s;
-    let run = run_m([0, 1, 2].map(|axis| now.at[axis] - then.at[axis]), limits);
-    let honest_s = run / limits.speed;
+    let honest_s = way / limits.speed;
     if span_s < SPAN_MIN_S || honest_s <= span_s {
         return None;
     }
@@ -172,7 +189,7 @@ fn compared(then: &Mean, now: &Mean, limits: &Limits) -> Option<Excess> {
     // A cheat may be faster still: then its time is just the one that was measured.
     let cheat_s = (honest_s / RATIO).min(span_s);
     let nats = ((honest_s - span_s).powi(2) - (span_s - cheat_s).powi(2)) / (2.0 * variance);
-    (nats > 0.0).then(|| Excess { nats: nats.min(NATS_MAX), speed: run / span_s, span_s })
+    (nats > 0.0).then(|| Excess { nats: nats.min(NATS_MAX), speed: way / span_s, span_s })
 }
 
 /// The variance of a mean of `count` times, over that of one. Delays have longer tails than the normal distribution, and those of

@@ -4,6 +4,7 @@
 //! the caller has the samples. The invariants: a finite track gives a finite prediction whatever the order, spacing and
 //! quality of its samples, and on clean data it is no worse than extending the last step.
 
+pub mod confidence;
 pub mod rules;
 pub mod track;
 

@@ -1,6 +1,7 @@
 //! From a track to a prediction.
 //!
-//! Owns the check of the arguments, the motion model and the confidence; `track.rs` cleans the samples first. The
+//! Owns the check of the arguments and the motion model; `track.rs` cleans the samples first, `confidence.rs` says how sure
+//! the result is. The
 //! invariant: a steady straight movement is extended exactly, and the result is always finite.
 //!
 //! The model is a constant velocity with an acceleration that dies away, `a·e^(−t/T)`: people do not keep accelerating.
@@ -10,6 +11,7 @@
 
 use selvedge_sdk::Fault;
 
+use crate::confidence::{Movement, confidence};
 use crate::track::{Sample, Track, seconds};
 
 /// The most samples of one track.
@@ -18,19 +20,19 @@ pub const SAMPLES_MAX: usize = 64;
 pub const GUESS_CONFIDENCE: f32 = 0.25;
 
 /// The least τ, in sample intervals: the last three samples then carry nearly all the weight.
-const FIT_INTERVALS: f64 = 0.3;
+const FIT_INTERVALS: f64 = 0.2;
 /// How τ grows with the noise: seconds per square root of a metre. Tuned on recorded football players, as are the next five.
-const FIT_PER_ROOT_NOISE: f64 = 0.8;
+const FIT_PER_ROOT_NOISE: f64 = 0.9;
 /// How long an acceleration lasts, in seconds.
-const ACCELERATION_S: f64 = 0.7;
+const ACCELERATION_S: f64 = 1.1;
 /// The size of acceleration that a fit of noisy samples is drawn towards explaining, in metres per second squared.
-const ACCELERATION_USUAL: f64 = 2.0;
+const ACCELERATION_USUAL: f64 = 6.0;
 /// No acceleration beyond this is carried into the future: it was a stumble or a seam in the data.
-const ACCELERATION_MAX: f64 = 5.0;
+const ACCELERATION_MAX: f64 = 3.7;
 /// What looks like noise up to this size, in metres, is the movement itself.
 const NOISE_FLOOR_M: f64 = 0.001;
 /// The noise to expect of a track too short to tell, in metres, and how many measured steps that expectation is worth.
-const NOISE_EXPECTED: (f64, f64) = (0.02, 0.5);
+const NOISE_EXPECTED: (f64, f64) = (0.01, 0.35);
 /// A sample that weighs less than this does not matter.
 const WEIGHT_MIN: f64 = 1e-6;
 /// How many steps back the noise is measured.
@@ -38,12 +40,9 @@ const NOISE_STEPS: usize = 16;
 /// From the median of a distance in the plane to its standard deviation on each axis (Rayleigh).
 const MEDIAN_TO_SIGMA: f64 = 0.849;
 
-/// How fast a player may be going of whom one sample is known, in metres per second.
-const UNKNOWN_SPEED: f64 = 3.0;
-/// How much people change their acceleration at will, in metres per second squared.
-const UNKNOWN_ACCELERATION: f64 = 2.0;
-/// An expected error of this size halves the confidence, in metres.
-const HALF_CONFIDENCE_M: f64 = 1.0;
+/// The doubt about the velocity of a player of whom one sample is known, in metres per second: of people on a pitch, of whom
+/// many stand.
+const UNKNOWN_SPEED: f64 = 1.0;
 
 /// Where a player will be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,7 +53,7 @@ pub struct Predicted {
     pub at: [f64; 3],
     /// Metres per second, at that moment.
     pub velocity: [f64; 3],
-    /// 0 to 1: one over one plus the expected error in metres.
+    /// 0 to 1: how likely the player is to be within [`NEAR_M`](crate::confidence::NEAR_M) of `at`.
     pub confidence: f32,
     /// Whether the track held a teleport.
     pub teleported: bool,
@@ -88,7 +87,7 @@ pub fn predict(index: usize, samples: &[Sample], horizon_ms: u32) -> Result<Pred
         // Coordinates near the end of the floating-point range. Standing still is the only finite thing to say.
         return Ok(Predicted { t_ms, at: last.at, velocity: [0.0; 3], confidence: 0.0, teleported });
     }
-    let confidence = confidence(&track.samples, &motion, horizon);
+    let confidence = confidence(&motion.movement(&track.samples), horizon);
     Ok(Predicted { t_ms, at, velocity, confidence, teleported })
 }
 
@@ -142,6 +141,15 @@ impl Motion {
         let at = std::array::from_fn(|i| self.at[i] + self.velocity[i] * horizon + self.acceleration[i] * drift);
         (at, velocity)
     }
+
+    /// What makes it more or less sure. The age of the last but one sample counts: after a gap the velocity is an old one.
+    fn movement(&self, samples: &[Sample]) -> Movement {
+        let age = match samples {
+            [.., before, last] => seconds(before, last),
+            _ => 0.0,
+        };
+        Movement { doubt: self.doubt, speed: size(self.velocity), acceleration: size(self.acceleration), age }
+    }
 }
 
 /// Weighted least squares: per axis the coefficients of `c0 + c1·s + c2·s²`, where `s` is the time after the last sample
@@ -194,8 +202,12 @@ fn noise(samples: &[Sample]) -> f64 {
 }
 
 fn bounded(acceleration: [f64; 3]) -> [f64; 3] {
-    let size = acceleration.iter().map(|axis| axis * axis).sum::<f64>().sqrt();
+    let size = size(acceleration);
     if size > ACCELERATION_MAX { acceleration.map(|axis| axis * (ACCELERATION_MAX / size)) } else { acceleration }
+}
+
+fn size(vector: [f64; 3]) -> f64 {
+    vector.iter().map(|axis| axis * axis).sum::<f64>().sqrt()
 }
 
 fn miss(four: &[Sample]) -> f64 {
@@ -208,21 +220,6 @@ fn miss(four: &[Sample]) -> f64 {
     let spread = 1.0 + lagrange.iter().map(|l| l * l).sum::<f64>();
     let off = |axis: usize| four[3].at[axis] - (0..3).map(|i| lagrange[i] * four[i].at[axis]).sum::<f64>();
     ((0..3).map(|axis| off(axis) * off(axis)).sum::<f64>() / spread).sqrt()
-}
-
-/// One over one plus the expected error in metres: what the noise makes of the velocity, and what the player may decide
-/// since the samples told of it. The age of the last but one sample counts: after a gap the velocity is an old one.
-fn confidence(samples: &[Sample], motion: &Motion, horizon: f64) -> f32 {
-    let age = match samples {
-        [.., before, last] => seconds(before, last),
-        _ => 0.0,
-    };
-    let since = horizon + age;
-    let expected = motion.doubt * horizon + 0.5 * UNKNOWN_ACCELERATION * since * since;
-    let confidence = 1.0 / (1.0 + expected / HALF_CONFIDENCE_M);
-    #[expect(clippy::cast_possible_truncation, reason = "0 to 1, and f32 is what the interface has")]
-    let narrow = confidence as f32;
-    if narrow.is_finite() { narrow.clamp(0.0, 1.0) } else { 0.0 }
 }
 
 /// A small number of samples.

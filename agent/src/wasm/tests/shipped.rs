@@ -118,6 +118,47 @@ async fn prediction_extends_a_straight_line() {
     assert_eq!(error.field(), Some("tracks[0].samples[0].y"));
 }
 
+fn seen(player: u64, t_ms: u64, x: f64) -> Value {
+    json!({"player": player, "t_ms": t_ms, "x": x, "y": 0, "z": 0, "action": null})
+}
+
+#[tokio::test]
+async fn anti_cheat_names_a_jump_and_keeps_what_it_knows() {
+    let known = BTreeMap::from([("pncounter/cheat:suspicion:8".to_owned(), 40)]);
+    let host = with_shipped(host_over(Counters(known))).await;
+    let still = (0..20).map(|step| seen(7, 1_000 + step * 50, 0.0));
+    let seen: Vec<_> = still.chain([seen(7, 2_000, 90.0), seen(8, 2_000, 5.0)]).collect();
+    let done = host.call("anti-cheat", "inspect", json!([seen]), context()).await.expect("valid");
+    let verdicts = done.result.as_array().expect("a list");
+    let rules: Vec<_> = verdicts.iter().map(|verdict| verdict["rule"].as_str().expect("text")).collect();
+    assert_eq!((rules.len(), rules[20]), (22, "teleport"));
+    assert_eq!(rules.iter().filter(|rule| **rule == "none").count(), 21);
+    assert!(verdicts[20]["certainty"].as_f64().expect("a number") > 0.99);
+    assert!(verdicts[20]["evidence"].as_str().expect("text").starts_with("90.0 m in 0.05 s"), "{}", verdicts[20]);
+    assert_eq!((&verdicts[20]["suspicion"], &verdicts[21]["suspicion"]), (&json!(10), &json!(40)));
+    let written = changes(&done.changes);
+    assert_eq!(written["pncounter/cheat:suspicion:7"], [Change::Increment(10)]);
+    assert_eq!(written["gcounter/cheat:inspected"], [Change::Increment(22)]);
+    assert_eq!(written["gcounter/cheat:named"], [Change::Increment(1)]);
+    assert!(matches!(&written["lwwmap/cheat:track:7"][..], [Change::Put(fields)] if fields.len() == 1));
+    assert_eq!(written.len(), 5, "{written:?}");
+}
+
+#[tokio::test]
+async fn anti_cheat_names_what_is_wrong() {
+    let host = with_shipped(host()).await;
+    let check = async |mend: fn(&mut Value), field: &str| {
+        let mut call = json!([[seen(7, 0, 0.0), seen(7, 50, 0.0), seen(7, 100, 0.0)]]);
+        mend(&mut call[0][2]);
+        let error = host.call("anti-cheat", "inspect", call, context()).await.expect_err("wrong");
+        assert_eq!(error.field(), Some(field), "{error}");
+    };
+    check(|seen| seen["x"] = json!("NaN"), "observations[2].x").await;
+    check(|seen| seen["z"] = json!(1e9), "observations[2].z").await;
+    check(|seen| seen["action"] = json!({"kind": "", "damage": 1}), "observations[2].action.kind").await;
+    check(|seen| seen["action"] = json!({"kind": "shoot", "damage": -1}), "observations[2].action.damage").await;
+}
+
 #[test]
 fn what_ships_is_described() {
     let host = host();
