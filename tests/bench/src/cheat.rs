@@ -30,7 +30,7 @@ const FROM: usize = 60;
 /// A cheat is to be seen within this, in milliseconds.
 const SOON_MS: f64 = 2_000.0;
 /// How often each player's record is sent over a bad line.
-const ROUNDS: u64 = 20;
+const ROUNDS: usize = 20;
 /// The window of the smoothed threshold, in milliseconds.
 const SMOOTH_MS: u64 = 1_000;
 /// Thresholds that the plain one is tried with, over the limit.
@@ -148,7 +148,7 @@ fn cheat(path: &Path, limits: &Limits) -> Option<Path> {
 
 fn streams(paths: &[Path], jitter: Jitter, seed: u64) -> Vec<Vec<Update>> {
     let mut rng = Rng::new(seed);
-    let runs = paths.iter().flat_map(|path| std::iter::repeat_n(path, ROUNDS as usize));
+    let runs = paths.iter().flat_map(|path| std::iter::repeat_n(path, ROUNDS));
     runs.map(|path| {
         let mut updates = updates(path, LOST_PERMILLE, jitter, &mut rng);
         updates.sort_by_key(|update| update.stamp_ms);

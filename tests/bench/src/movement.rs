@@ -129,6 +129,11 @@ impl Sums {
                     near = f64::from(u8::from(off.sqrt() <= NEAR_M));
                 }
                 let confidence = f64::from(ours.confidence);
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a part of a scale from 0 to 1"
+                )]
                 let part = &mut self.parts[((confidence * PARTS as f64) as usize).min(PARTS - 1)];
                 part.iter_mut().zip([1.0, confidence, near]).for_each(|(sum, more)| *sum += more);
             }

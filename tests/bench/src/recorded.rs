@@ -87,7 +87,9 @@ pub(crate) fn updates(path: &Path, lost_permille: u64, jitter: Jitter, rng: &mut
             Jitter::Normal(deviation) => normal(rng) * deviation,
         };
         if lost_permille == 0 || !rng.chance(lost_permille) {
-            updates.push(Update { stamp_ms: (true_ms as f64 + off_ms).round() as u64, true_ms, at: *at });
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousand seconds")]
+            let stamp_ms = (true_ms as f64 + off_ms).round() as u64;
+            updates.push(Update { stamp_ms, true_ms, at: *at });
         }
     }
     updates
