@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use selvedge_sdk::state::{Gcounter, Lwwmap, Pncounter, Scalar};
-use selvedge_sdk::{config, log, must};
+use selvedge_sdk::{Names, config, log, must};
 
 use crate::inspection::{Inspection, Rule, Verdict};
 use crate::limits::{Jumps, Limits, max_damage};
@@ -26,8 +26,10 @@ bindings::export!(AntiCheat with_types_in bindings);
 /// The field of `cheat:track:ID` that holds the packed track.
 const TRACK: &str = "track";
 
-/// What the operator set, read once a call.
+/// What the operator set, read once a call, and the names of the keys.
 struct Settings {
+    tracks: Names,
+    suspicions: Names,
     limits: Limits,
     jumps: Jumps,
     /// By kind of action, as far as this call has met it.
@@ -37,7 +39,13 @@ struct Settings {
 impl wit::Guest for AntiCheat {
     fn inspect(observations: Vec<wit::Observation>) -> Vec<wit::Verdict> {
         let limits = Limits::read(config::get).unwrap_or_else(|fault| fault.raise());
-        let mut settings = Settings { limits, jumps: Jumps::read(config::get), damage: BTreeMap::new() };
+        let mut settings = Settings {
+            tracks: Names::new("cheat:track:"),
+            suspicions: Names::new("cheat:suspicion:"),
+            limits,
+            jumps: Jumps::read(config::get),
+            damage: BTreeMap::new(),
+        };
         let seen: Vec<Observation> = observations.iter().map(observation_in).collect();
         for (index, observation) in seen.iter().enumerate() {
             observation.check(index).unwrap_or_else(|fault| fault.raise());
@@ -62,8 +70,8 @@ impl wit::Guest for AntiCheat {
 /// Judges the observations of one player, which are in order, and writes what is known afterwards.
 fn player(observations: &[Observation], settings: &mut Settings) -> Vec<Verdict> {
     let id = observations[0].player;
-    let tracks = must(Lwwmap::new(&format!("cheat:track:{id}")));
-    let suspicion = must(Pncounter::new(&format!("cheat:suspicion:{id}")));
+    let tracks = must(Lwwmap::new(settings.tracks.of(id)));
+    let suspicion = must(Pncounter::new(settings.suspicions.of(id)));
     // Bytes that are no track are of another version or somebody's mistake: the player begins anew.
     let track = match tracks.get(TRACK) {
         Some(Scalar::Bytes(bytes)) => Track::unpack(&bytes).unwrap_or_default(),

@@ -4,7 +4,7 @@
 //! fighter and once per zone, whatever the number of duels.
 
 use selvedge_sdk::state::{Gcounter, Lwwmap, Pncounter, Scalar};
-use selvedge_sdk::{Fault, clock, must};
+use selvedge_sdk::{Fault, Names, clock, must};
 
 use crate::rules;
 use crate::tally::{FighterTally, Tally, WRITES_MAX, ZoneTally};
@@ -37,7 +37,10 @@ impl wit::Guest for Combat {
                 format!("are too many at once: fighters count twice, zones once, and {WRITES_MAX} are allowed");
             Fault::new("duels", message).raise();
         }
-        tally.fighters.iter().for_each(|(id, fighter)| write_fighter(*id, fighter));
+        let (mut damage, mut health) = (Names::new("combat:damage:"), Names::new("combat:health:"));
+        for (id, fighter) in &tally.fighters {
+            write_fighter(damage.of(*id), health.of(*id), fighter);
+        }
         tally.zones.iter().for_each(|(id, zone)| write_zone(*id, zone));
         outcomes
     }
@@ -45,11 +48,11 @@ impl wit::Guest for Combat {
 
 /// Damage is credited to whoever dealt it. Health moves by what was suffered, and never to an absolute value: rounds on
 /// several hosts then add up, whichever order they arrive in. Only the first sight of a fighter sets a start.
-fn write_fighter(id: u64, fighter: &FighterTally) {
+fn write_fighter(damage: &str, health: &str, fighter: &FighterTally) {
     if fighter.dealt > 0 {
-        must(must(Gcounter::new(&format!("combat:damage:{id}"))).increment(fighter.dealt));
+        must(must(Gcounter::new(damage)).increment(fighter.dealt));
     }
-    let health = must(Pncounter::new(&format!("combat:health:{id}")));
+    let health = must(Pncounter::new(health));
     if !health.exists() {
         must(health.increment(u64::try_from(fighter.health_before).unwrap_or(0)));
     }

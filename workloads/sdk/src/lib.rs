@@ -5,8 +5,10 @@
 //! compiles natively too, so that a workload's rules are tested without a WebAssembly engine.
 
 mod fault;
+mod names;
 
 pub use fault::Fault;
+pub use names::Names;
 
 /// The raw bindings; a guest maps the interfaces of its own world to them.
 #[cfg(target_family = "wasm")]
