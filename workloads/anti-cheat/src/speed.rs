@@ -118,6 +118,13 @@ impl Window {
         let (first, last) = (self.buckets.first()?, self.buckets.last()?);
         let origin = last.at.map(|sum| sum / i64::from(last.count.max(1)));
         let stations: Vec<Mean> = self.buckets.iter().map(|one| mean(&[*one], first.index, &origin)).collect();
+        // Whoever covers no part of the way too soon does not cover the whole too soon, nor any mean of it. That is nearly everybody.
+        let hurries = |pair: &[Mean]| {
+            way_m(&pair[0], [].iter(), &pair[1], limits) > limits.speed * (pair[1].seconds - pair[0].seconds)
+        };
+        if !stations.windows(2).any(hurries) {
+            return None;
+        }
         let updates: f64 = stations.iter().map(|station| station.count).sum();
         let usual = updates / small(stations.len() as u64);
         let mut best: Option<Excess> = None;
