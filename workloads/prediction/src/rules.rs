@@ -308,7 +308,7 @@ mod tests {
         let of = |track: &[Sample], horizon| predict(0, track, horizon).expect("valid").confidence;
         let clean = samples(20, line);
         assert!(of(&clean, 100) > 0.9);
-        assert!(of(&clean, 100) > of(&clean, 500) && of(&clean, 500) > of(&clean, 2_000));
+        assert!(of(&clean, 500) > of(&clean, 1_000) && of(&clean, 1_000) > of(&clean, 2_000));
         let mut noisy = clean.clone();
         noisy.iter_mut().enumerate().for_each(|(i, sample)| sample.at[1] += 0.3 * error(i as u64));
         assert!(of(&clean, 250) > of(&noisy, 250));
