@@ -56,7 +56,9 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         let mut pair = Pair::default();
         let (ours, peer) = each_held_out(&paths);
         pair.note(1, ours, peer);
-        rows.push(row(format!("footballers on squares of {side} m, each held out in turn"), &pair).goal(Goal::AtLeast(1.0)));
+        rows.push(
+            row(format!("footballers on squares of {side} m, each held out in turn"), &pair).goal(Goal::AtLeast(1.0)),
+        );
     }
     Ok(rows)
 }
@@ -117,8 +119,7 @@ fn count(learned: &[Path], held_out: &[Path]) -> (f64, f64, f64) {
 fn learn(paths: &[Path]) -> Memory {
     let mut memory = Memory::default();
     for (player, path) in (0..).zip(paths) {
-        let moves: Vec<_> =
-            path.windows(2).map(|pair| Move { player, from: &pair[0], to: &pair[1] }).collect();
+        let moves: Vec<_> = path.windows(2).map(|pair| Move { player, from: &pair[0], to: &pair[1] }).collect();
         for moves in moves.chunks(MOVES_MAX) {
             let mut ledger = Ledger::new(&memory);
             observe(&mut ledger, moves).expect("sound moves");

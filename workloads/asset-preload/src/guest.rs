@@ -112,8 +112,8 @@ struct Shared;
 
 impl Store for Shared {
     fn counter(&self, name: &str) -> Option<u64> {
-        let counter = must(Gcounter::new(name));
-        counter.exists().then(|| counter.value())
+        // Nobody increments by nothing, so zero is what nobody wrote.
+        Some(must(Gcounter::new(name)).value()).filter(|value| *value > 0)
     }
 
     fn members(&self, name: &str) -> BTreeSet<String> {

@@ -41,48 +41,67 @@ pub struct Likely {
     pub probability: f64,
 }
 
+/// Reads of the state after which the past is left out of account: what a call for many players on a large map may spend on it.
+/// The host allows 100,000 calls by default, and each read takes three.
+const PAST_READS_MAX: usize = 16_000;
+
+/// What is known of one of the zones that may come next.
+struct Evidence {
+    zone: String,
+    /// By order 1.
+    likely: f64,
+    /// How often it came next for those with the same past.
+    turns: f64,
+}
+
 /// The next zones after `zone` for a player that came from `before`, the likeliest first. Empty for a zone that nobody has
 /// entered or left.
 pub fn next<S: Store>(ledger: &mut Ledger<'_, S>, zone: &str, before: Option<&str>) -> Vec<Likely> {
     let strength = strength(ledger);
-    let mut likely = distribution(ledger, zone, before, strength);
+    let evidence = evidence(ledger, zone, before);
+    let turns = sum_of_turns(&evidence);
+    let likely = |next: Evidence| Likely { probability: probability(&next, turns, strength), zone: next.zone };
+    let mut likely: Vec<_> = evidence.into_iter().map(likely).collect();
     likely.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.zone.cmp(&b.zone)));
-    likely
-}
-
-/// The same in order of the zones' names, with a given `λ`.
-pub fn distribution<S: Store>(
-    ledger: &mut Ledger<'_, S>,
-    zone: &str,
-    before: Option<&str>,
-    strength: Option<f64>,
-) -> Vec<Likely> {
-    let near: Vec<String> = ledger.members(&names::near(zone)).iter().cloned().collect();
-    let mut likely: Vec<Likely> = near
-        .into_iter()
-        .map(|next| {
-            let there = count(ledger, &names::moved(zone, &next));
-            let back = count(ledger, &names::moved(&next, zone));
-            Likely { zone: next, probability: there + REVERSE * back + FLOOR }
-        })
-        .collect();
-    normalise(&mut likely);
-    if let (Some(before), Some(strength)) = (before, strength) {
-        for next in &mut likely {
-            next.probability = count(ledger, &names::turned(before, zone, &next.zone)) + strength * next.probability;
-        }
-        normalise(&mut likely);
-    }
     likely
 }
 
 /// What each strength would have had to pay for this move, in thousandths of a bit: little where it was expected.
 pub fn costs<S: Store>(ledger: &mut Ledger<'_, S>, before: &str, from: &str, to: &str) -> [u64; STRENGTHS.len()] {
+    let evidence = evidence(ledger, from, Some(before));
+    let turns = sum_of_turns(&evidence);
+    let expected = evidence.iter().find(|next| next.zone == to);
     STRENGTHS.map(|(strength, _)| {
-        let likely = distribution(ledger, from, Some(before), strength);
-        let expected = likely.iter().find(|next| next.zone == to);
-        milli(expected.map_or(UNKNOWN_BITS, |next| (-next.probability.log2()).clamp(0.0, UNKNOWN_BITS)))
+        milli(
+            expected.map_or(UNKNOWN_BITS, |next| (-probability(next, turns, strength).log2()).clamp(0.0, UNKNOWN_BITS)),
+        )
     })
+}
+
+fn evidence<S: Store>(ledger: &mut Ledger<'_, S>, zone: &str, before: Option<&str>) -> Vec<Evidence> {
+    let near: Vec<String> = ledger.members(&names::near(zone)).iter().cloned().collect();
+    let mut evidence: Vec<Evidence> = near
+        .into_iter()
+        .map(|next| {
+            let there = count(ledger, &names::moved(zone, &next));
+            let back = count(ledger, &names::moved(&next, zone));
+            let past = before.filter(|_| ledger.reads() < PAST_READS_MAX);
+            let turns = past.map_or(0.0, |before| count(ledger, &names::turned(before, zone, &next)));
+            Evidence { zone: next, likely: there + REVERSE * back + FLOOR, turns }
+        })
+        .collect();
+    let sum: f64 = evidence.iter().map(|next| next.likely).sum();
+    evidence.iter_mut().for_each(|next| next.likely /= sum);
+    evidence
+}
+
+fn sum_of_turns(evidence: &[Evidence]) -> f64 {
+    evidence.iter().map(|next| next.turns).sum()
+}
+
+/// Order 2 backed off to order 1. Nothing known of the past leaves order 1.
+fn probability(next: &Evidence, turns: f64, strength: Option<f64>) -> f64 {
+    strength.map_or(next.likely, |strength| (next.turns + strength * next.likely) / (turns + strength))
 }
 
 /// The strength that has cost the least so far; the first of those that cost the same.
@@ -94,11 +113,6 @@ fn strength<S: Store>(ledger: &mut Ledger<'_, S>) -> Option<f64> {
 fn count<S: Store>(ledger: &mut Ledger<'_, S>, name: &str) -> f64 {
     // Exact up to 2^53 moves.
     ledger.counter(name).unwrap_or(0) as f64
-}
-
-fn normalise(likely: &mut [Likely]) {
-    let sum: f64 = likely.iter().map(|next| next.probability).sum();
-    likely.iter_mut().for_each(|next| next.probability /= sum);
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to ten thousand, checked by its caller")]
