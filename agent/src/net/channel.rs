@@ -1,16 +1,18 @@
 //! Hints between two peers: long-lived streams, one for each class and direction, instead of one for each hint.
 //!
 //! Owns the protocol and how it reaches each connection; what waits is the [`Post`]'s, what arrives the [`Desk`]'s. The
-//! handles wake a connection's task directly and the task hands frames to the consumer directly, so that the swarm's own task
-//! sees neither. The invariants: of several links to a peer one writes; a stream that breaks loses what was in it (counted)
+//! handles write to an open stream directly and each incoming stream hands frames to the consumer directly, so that the swarm's
+//! own task sees neither. The invariants: of several links to a peer one writes; a stream that breaks loses what was in it (counted)
 //! and is opened again, ever more slowly while that fails; a class never waits for a less urgent one.
 
 pub(super) mod frames;
 mod handler;
+pub(super) mod outlet;
 mod reader;
 mod writer;
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -21,10 +23,12 @@ use libp2p::swarm::{
     THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
+use selvedge_sync::id::NodeId;
 
 use super::conduct::Offence;
 use super::desk::Desk;
 use super::post::Post;
+use super::shared::Shared;
 use handler::Handler;
 
 /// What is negotiated for each stream.
@@ -33,22 +37,24 @@ const PROTOCOL: StreamProtocol = StreamProtocol::new("/selvedge/hints/1");
 /// What a connection needs to know of its peer, as soon as the peer is in the table.
 #[derive(Clone, Debug)]
 pub(super) struct Attach {
+    pub(super) node: NodeId,
     pub(super) post: Arc<Post>,
     pub(super) desk: Arc<Desk>,
+    pub(super) shared: Arc<Shared>,
 }
 
-/// A peer broke the protocol.
-#[derive(Debug)]
-pub(super) struct Misconduct {
-    pub(super) peer: PeerId,
-    pub(super) offence: Offence,
+impl Attach {
+    /// The peer broke the protocol.
+    fn accuse(&self, offence: Offence) {
+        self.shared.penalise(self.node, offence);
+    }
 }
 
 /// The behaviour: gives each connection a handler, and each handler its peer.
 #[derive(Debug, Default)]
 pub(super) struct Channel {
-    /// Bounded by the connections: one for each that was made, until the swarm has taken it; and what handlers report.
-    events: VecDeque<ToSwarm<Misconduct, Attach>>,
+    /// Bounded by the connections: one for each that was made, until the swarm has taken it.
+    events: VecDeque<ToSwarm<Infallible, Attach>>,
 }
 
 impl Channel {
@@ -60,7 +66,7 @@ impl Channel {
 
 impl NetworkBehaviour for Channel {
     type ConnectionHandler = Handler;
-    type ToSwarm = Misconduct;
+    type ToSwarm = Infallible;
 
     fn handle_established_inbound_connection(
         &mut self,
@@ -85,8 +91,8 @@ impl NetworkBehaviour for Channel {
 
     fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
 
-    fn on_connection_handler_event(&mut self, peer: PeerId, _: ConnectionId, offence: THandlerOutEvent<Self>) {
-        self.events.push_back(ToSwarm::GenerateEvent(Misconduct { peer, offence }));
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {

@@ -21,7 +21,6 @@ use selvedge_sync::id::NodeId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::behaviour::{Behaviour, BehaviourEvent};
-use super::channel::Misconduct;
 use super::dialer::Target;
 use super::frame::{self, Answer, Question};
 use super::identity::node_of;
@@ -143,13 +142,10 @@ impl Driver {
 
     fn handle_behaviour(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Door(never) | BehaviourEvent::Limits(never) => match never {},
-            BehaviourEvent::Ping(event) => self.pinged(&event),
-            BehaviourEvent::Channel(Misconduct { peer, offence }) => {
-                if let Some(node) = node_of(&peer) {
-                    self.shared.penalise(node, offence);
-                }
+            BehaviourEvent::Door(never) | BehaviourEvent::Limits(never) | BehaviourEvent::Channel(never) => {
+                match never {}
             }
+            BehaviourEvent::Ping(event) => self.pinged(&event),
             BehaviourEvent::Sync(event) => self.handle_exchange(Lane::Sync, event),
             BehaviourEvent::Members(event) => self.handle_exchange(Lane::Members, event),
             BehaviourEvent::Call(event) => self.handle_exchange(Lane::Call, event),

@@ -1,21 +1,28 @@
-//! What waits to be sent to one peer: hints by class, each class within its bytes.
+//! What waits to be sent to one peer: hints by class, each class within its bytes, and the open stream of each class.
 //!
-//! Owns the queues, and says which of the links to the peer writes; writes nothing itself. The invariants: a class keeps its
-//! order; what does not fit is refused and counted, and holds up no other class and no other peer.
+//! Owns the queues, and says which of the links to the peer writes. A small hint is written by the thread that queues it, when
+//! the class's stream is open and nobody is at it: waking the connection's task for that costs more than the write. The
+//! invariants: a class keeps its order; what does not fit is refused and counted, and holds up no other class and no other
+//! peer; a stream's lock is taken before that of the queues.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use libp2p::swarm::ConnectionId;
 
 use super::channel::frames;
+use super::channel::outlet::{Broken, Outlet};
 use super::counters::{NetReason, PeerTally};
 use super::lane::Lane;
 use super::lock;
 
 /// What a queued hint costs beside its body, in bytes, so that empty ones are bounded too.
 pub(super) const HINT_OVERHEAD_BYTES: usize = 64;
+
+/// The longest hint that is written by the thread that queues it, in bytes: copying one takes microseconds. What is longer waits
+/// for the connection's task.
+const AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 
 /// How urgent a hint is. Each class has a stream of its own, so that what is large or lost holds up nothing more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,15 +76,17 @@ struct State {
 pub(super) struct Post {
     tally: Arc<PeerTally>,
     state: Mutex<State>,
+    outlets: [Mutex<Option<Outlet>>; Class::ALL.len()],
 }
 
 impl Post {
     pub(super) fn new(tally: Arc<PeerTally>) -> Self {
-        Self { tally, state: Mutex::default() }
+        Self { tally, state: Mutex::default(), outlets: Default::default() }
     }
 
-    /// Queues a hint and wakes the task that writes; false if it does not fit.
+    /// Queues a hint, and writes it or wakes the task that does; false if it does not fit.
     pub(super) fn push(&self, class: Class, lane: Lane, body: Vec<u8>) -> bool {
+        let at_once = class != Class::Bulk && body.len() <= AT_ONCE_BYTES_MAX;
         let mut state = lock(&self.state);
         let queue = &mut state.queues[class.index()];
         let cost = body.len() + HINT_OVERHEAD_BYTES;
@@ -88,12 +97,47 @@ impl Post {
         }
         queue.bytes += cost;
         queue.waiting.push_back((lane, body));
-        let task = state.writing_task();
+        let writer = state.writing_task();
         drop(state);
-        if let Some(task) = task {
+        if let Some((link, task)) = writer
+            && !(at_once && self.write_at_once(class, link, &task))
+        {
             task.wake();
         }
         true
+    }
+
+    /// Writes what waits, unless there is no stream, or it is broken, or somebody is at it who may have looked already: then it is
+    /// for the link's task.
+    fn write_at_once(&self, class: Class, link: ConnectionId, task: &Waker) -> bool {
+        let Ok(mut outlet) = self.outlets[class.index()].try_lock() else { return false };
+        let outlet = outlet.as_mut().filter(|outlet| outlet.is_of(link));
+        outlet.is_some_and(|outlet| outlet.pump(&mut Context::from_waker(task), class, self))
+    }
+
+    /// Gives the link's stream of `class` here, to be written to.
+    pub(super) fn open(&self, class: Class, outlet: Outlet) {
+        let before = lock(&self.outlets[class.index()]).replace(outlet);
+        self.lost(before.map_or(0, |before| before.frames()));
+    }
+
+    /// Takes the link's stream of `class` away.
+    pub(super) fn close(&self, class: Class, link: ConnectionId) {
+        let closed = lock(&self.outlets[class.index()]).take_if(|outlet| outlet.is_of(link));
+        self.lost(closed.map_or(0, |closed| closed.frames()));
+    }
+
+    /// Writes what waits to the link's stream, from the link's task. Ready when the stream is not here, or has broken, how.
+    pub(super) fn pump(&self, class: Class, link: ConnectionId, cx: &mut Context<'_>) -> Poll<Option<Broken>> {
+        let mut here = lock(&self.outlets[class.index()]);
+        let Some(outlet) = here.as_mut().filter(|outlet| outlet.is_of(link)) else { return Poll::Ready(None) };
+        if outlet.pump(cx, class, self) {
+            return Poll::Pending;
+        }
+        let broken = here.take();
+        drop(here);
+        self.lost(broken.as_ref().map_or(0, Outlet::frames));
+        Poll::Ready(broken.and_then(Outlet::into_broken))
     }
 
     /// Moves hints of `class`, framed, to the end of `buffer`, until that has `enough` bytes. Answers how many.
@@ -163,9 +207,10 @@ impl Post {
 }
 
 impl State {
-    fn writing_task(&self) -> Option<Waker> {
+    /// The link that writes, and its task.
+    fn writing_task(&self) -> Option<(ConnectionId, Waker)> {
         let writer = self.writer?;
-        self.tasks.iter().find(|(id, _)| *id == writer).map(|(_, task)| task.clone())
+        self.tasks.iter().find(|(id, _)| *id == writer).cloned()
     }
 }
 

@@ -1,9 +1,10 @@
 //! The part of the channel that lives on one connection, in the connection's own task.
 //!
-//! Owns the connection's streams of hints; decides nothing about peers. The invariant: it has at most one outgoing stream
-//! for each class and a few incoming ones, whatever the peer does.
+//! Opens the outgoing streams of hints and gives each incoming one a task of its own, so that a hint that arrives wakes its
+//! reader and not all that is spoken on the connection; decides nothing about peers. The invariant: it has at most one outgoing
+//! stream for each class and a few incoming ones, whatever the peer does, and they end with it.
 
-use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use libp2p::Stream;
@@ -11,63 +12,47 @@ use libp2p::StreamProtocol;
 use libp2p::core::upgrade::ReadyUpgrade;
 use libp2p::swarm::handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound};
 use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, ConnectionId, SubstreamProtocol};
+use tokio::task::JoinSet;
 
 use super::super::conduct::Offence;
 use super::super::counters::NetReason;
 use super::super::post::Class;
-use super::reader::{Read, Reader};
+use super::reader::Reader;
 use super::writer::{Want, Writer};
 use super::{Attach, PROTOCOL};
 
 /// Incoming streams: one for each class, and as many again whose end has not been noticed yet.
 const READERS_MAX: usize = 2 * Class::ALL.len();
 
-/// Offences that wait to be reported; the peer is disconnected long before.
-const REPORTS_MAX: usize = 16;
-
 #[derive(Debug)]
 pub(in crate::net) struct Handler {
     id: ConnectionId,
     peer: Option<Attach>,
     writers: [Writer; Class::ALL.len()],
-    readers: Vec<Reader>,
-    reports: VecDeque<Offence>,
+    readers: JoinSet<()>,
+    /// Incoming streams that came before the peer was known; as few.
+    early: Vec<Stream>,
 }
 
 impl Handler {
     pub(super) fn new(id: ConnectionId) -> Self {
-        Self { id, peer: None, writers: Class::ALL.map(Writer::new), readers: Vec::new(), reports: VecDeque::new() }
-    }
-
-    fn report(&mut self, offence: Offence) {
-        if self.reports.len() < REPORTS_MAX {
-            self.reports.push_back(offence);
-        }
+        let writers = Class::ALL.map(|class| Writer::new(id, class));
+        Self { id, peer: None, writers, readers: JoinSet::new(), early: Vec::new() }
     }
 
     fn take_stream(&mut self, stream: Stream) {
-        if self.readers.len() < READERS_MAX {
-            self.readers.push(Reader::new(stream));
-        } else {
-            // Dropped, which resets it.
-            if let Some(peer) = &self.peer {
-                peer.desk.count(NetReason::IncomingFlood);
-            }
-            self.report(Offence::Flood);
-        }
-    }
-
-    fn poll_readers(&mut self, cx: &mut Context<'_>, peer: &Attach) {
-        let mut position = 0;
-        while position < self.readers.len() {
-            match self.readers[position].poll(cx, &peer.desk) {
-                Poll::Pending => position += 1,
-                Poll::Ready(Read::On(offence)) => offence.into_iter().for_each(|offence| self.report(offence)),
-                Poll::Ready(Read::End(offence)) => {
-                    drop(self.readers.swap_remove(position));
-                    offence.into_iter().for_each(|offence| self.report(offence));
+        // Those that have ended make room.
+        while self.readers.try_join_next().is_some() {}
+        match &self.peer {
+            _ if self.readers.len() + self.early.len() >= READERS_MAX => {
+                // Dropped, which resets it.
+                if let Some(peer) = &self.peer {
+                    peer.desk.count(NetReason::IncomingFlood);
+                    peer.accuse(Offence::Flood);
                 }
             }
+            Some(peer) => drop(self.readers.spawn(Reader::new(stream).run(peer.clone()))),
+            None => self.early.push(stream),
         }
     }
 
@@ -84,7 +69,7 @@ impl Handler {
 
 impl ConnectionHandler for Handler {
     type FromBehaviour = Attach;
-    type ToBehaviour = Offence;
+    type ToBehaviour = Infallible;
     type InboundProtocol = ReadyUpgrade<StreamProtocol>;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
@@ -98,23 +83,19 @@ impl ConnectionHandler for Handler {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Class, Self::ToBehaviour>> {
-        if let Some(offence) = self.reports.pop_front() {
-            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(offence));
-        }
         let Some(peer) = self.peer.clone() else { return Poll::Pending };
         if let Some(class) = self.poll_writers(cx, &peer) {
             let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), class);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
-        self.poll_readers(cx, &peer);
-        match self.reports.pop_front() {
-            Some(offence) => Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(offence)),
-            None => Poll::Pending,
-        }
+        Poll::Pending
     }
 
     fn on_behaviour_event(&mut self, peer: Attach) {
         self.peer = Some(peer);
+        for stream in std::mem::take(&mut self.early) {
+            self.take_stream(stream);
+        }
     }
 
     fn on_connection_event(
@@ -126,7 +107,10 @@ impl ConnectionHandler for Handler {
                 self.take_stream(protocol);
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
-                self.writers[info.index()].opened(protocol);
+                // Asked for only once the peer is known.
+                if let Some(peer) = &self.peer {
+                    self.writers[info.index()].opened(protocol, &peer.post);
+                }
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 tracing::debug!(class = ?info, %error, "a stream of hints could not be opened");

@@ -17,21 +17,22 @@ use super::super::conduct::Offence;
 use super::super::counters::NetReason;
 use super::super::desk::{Desk, Taken};
 use super::super::lane::Lane;
+use super::Attach;
 use super::frames::{Deframer, Fault};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 8 * 1024;
 
-/// Bytes read before the other streams of the connection have their turn.
+/// Bytes read before other tasks have their turn.
 const TURN_BYTES: usize = 256 * 1024;
 
 /// The pause after each frame of a peer that is slowed: 50 hints a second are more than an honest one needs to be heard.
 const SLOWED_PAUSE: Duration = Duration::from_millis(20);
 
 /// What came of reading.
-pub(super) enum Read {
-    /// It goes on; and what the peer did meanwhile.
-    On(Option<Offence>),
+enum Read {
+    /// It goes on, although the peer did this.
+    On(Offence),
     /// The stream is at its end, or cannot be read any further.
     End(Option<Offence>),
 }
@@ -53,8 +54,20 @@ impl Reader {
         Self { stream, deframer: Deframer::default(), rest: Vec::new(), looked_at: 0, held: None, pause: None }
     }
 
-    /// Reads and hands in.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, desk: &Desk) -> Poll<Read> {
+    /// Reads and hands in, until the stream ends.
+    pub(super) async fn run(mut self, peer: Attach) {
+        loop {
+            match std::future::poll_fn(|cx| self.poll(cx, &peer.desk)).await {
+                Read::On(offence) => peer.accuse(offence),
+                Read::End(offence) => {
+                    offence.into_iter().for_each(|offence| peer.accuse(offence));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, desk: &Desk) -> Poll<Read> {
         let mut turn = 0;
         loop {
             if let Some(pause) = &mut self.pause {
@@ -67,7 +80,7 @@ impl Reader {
                         self.held = Some((lane, body));
                         return Poll::Pending;
                     }
-                    Taken::Flood { is_offence: true } => return Poll::Ready(Read::On(Some(Offence::Flood))),
+                    Taken::Flood { is_offence: true } => return Poll::Ready(Read::On(Offence::Flood)),
                     Taken::Yes | Taken::Flood { is_offence: false } => {}
                 }
                 if desk.is_slowed() {

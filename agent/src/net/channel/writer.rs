@@ -1,25 +1,19 @@
-//! One outgoing stream: opened when there is something to say, filled with all that waits, flushed at once.
+//! One class's way out of a connection: a stream is opened when there is something to say, and again when it broke.
 //!
-//! Owns the stream of one class, its buffer and its back-off. The invariant: frames that were taken from the queue are
-//! written whole and in order, or counted as lost with the stream.
+//! Owns the opening and its back-off; what is written and how is the [`Outlet`]'s, which lies with the peer's [`Post`]. The
+//! invariant: of a connection there is at most one stream for each class.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::io::AsyncWrite;
 use libp2p::Stream;
+use libp2p::swarm::ConnectionId;
 use tokio::time::Sleep;
 
 use super::super::post::{Class, Post};
-
-/// Bytes that are gathered for one write. What a transport sends in one go; a larger frame is written by itself.
-const GATHER_BYTES: usize = 64 * 1024;
-
-/// Capacity that an idle buffer keeps, in bytes.
-const IDLE_BYTES: usize = 4 * 1024;
+use super::outlet::Outlet;
 
 /// The pause after a stream could not be opened or broke; it doubles while that goes on.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -34,20 +28,9 @@ const GOOD_BYTES: usize = 1024;
 enum State {
     Closed,
     Opening,
-    Open(Box<Open>),
+    /// The stream lies with the post.
+    Open,
     Resting(Pin<Box<Sleep>>),
-}
-
-#[derive(Debug)]
-struct Open {
-    stream: Stream,
-    buffer: Vec<u8>,
-    /// Bytes of the buffer that are written.
-    written: usize,
-    /// Hints in the buffer.
-    frames: usize,
-    is_flushed: bool,
-    bytes_through: usize,
 }
 
 /// What the handler has to do for a writer.
@@ -59,14 +42,15 @@ pub(super) enum Want {
 
 #[derive(Debug)]
 pub(super) struct Writer {
+    link: ConnectionId,
     class: Class,
     state: State,
     failures: u32,
 }
 
 impl Writer {
-    pub(super) const fn new(class: Class) -> Self {
-        Self { class, state: State::Closed, failures: 0 }
+    pub(super) const fn new(link: ConnectionId, class: Class) -> Self {
+        Self { link, class, state: State::Closed, failures: 0 }
     }
 
     /// Writes what waits, as far as the stream takes it.
@@ -82,12 +66,12 @@ impl Writer {
                     Poll::Ready(()) => self.state = State::Closed,
                     Poll::Pending => return Want::Nothing,
                 },
-                State::Open(open) => match open.pump(cx, self.class, post) {
+                State::Open => match post.pump(self.class, self.link, cx) {
                     Poll::Pending => return Want::Nothing,
-                    Poll::Ready(error) => {
-                        tracing::debug!(class = ?self.class, %error, "a stream of hints broke");
-                        post.lost(open.frames);
-                        if open.bytes_through >= GOOD_BYTES {
+                    Poll::Ready(None) => self.state = State::Closed,
+                    Poll::Ready(Some(broken)) => {
+                        tracing::debug!(class = ?self.class, error = %broken.error, "a stream of hints broke");
+                        if broken.bytes_through >= GOOD_BYTES {
                             self.failures = 0;
                         }
                         self.rest();
@@ -97,15 +81,9 @@ impl Writer {
         }
     }
 
-    pub(super) fn opened(&mut self, stream: Stream) {
-        self.state = State::Open(Box::new(Open {
-            stream,
-            buffer: Vec::new(),
-            written: 0,
-            frames: 0,
-            is_flushed: true,
-            bytes_through: 0,
-        }));
+    pub(super) fn opened(&mut self, stream: Stream, post: &Post) {
+        post.open(self.class, Outlet::new(self.link, stream));
+        self.state = State::Open;
     }
 
     /// The stream could not be opened.
@@ -115,53 +93,17 @@ impl Writer {
 
     /// Another link writes from now on, or this one is gone.
     pub(super) fn stop(&mut self, post: &Post) {
-        if let State::Open(open) = &self.state {
-            post.lost(open.frames);
+        match self.state {
+            State::Open => post.close(self.class, self.link),
+            State::Opening => return,
+            State::Closed | State::Resting(_) => {}
         }
-        if !matches!(self.state, State::Opening) {
-            self.state = State::Closed;
-        }
+        self.state = State::Closed;
     }
 
     fn rest(&mut self) {
         let pause = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
         self.failures = self.failures.saturating_add(1);
         self.state = State::Resting(Box::pin(tokio::time::sleep(pause)));
-    }
-}
-
-impl Open {
-    /// Ends only when the stream breaks.
-    fn pump(&mut self, cx: &mut Context<'_>, class: Class, post: &Post) -> Poll<io::Error> {
-        loop {
-            if self.written == self.buffer.len() {
-                self.buffer.clear();
-                self.buffer.shrink_to(IDLE_BYTES);
-                self.written = 0;
-                self.frames = post.take(class, &mut self.buffer, GATHER_BYTES);
-                if self.frames == 0 {
-                    return self.flush(cx);
-                }
-            }
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.buffer[self.written..])) {
-                Ok(0) => return Poll::Ready(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => {
-                    self.written += bytes;
-                    self.bytes_through = self.bytes_through.saturating_add(bytes);
-                    self.is_flushed = false;
-                }
-                Err(error) => return Poll::Ready(error),
-            }
-        }
-    }
-
-    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if !self.is_flushed {
-            match ready!(Pin::new(&mut self.stream).poll_flush(cx)) {
-                Ok(()) => self.is_flushed = true,
-                Err(error) => return Poll::Ready(error),
-            }
-        }
-        Poll::Pending
     }
 }

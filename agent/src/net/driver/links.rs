@@ -133,7 +133,8 @@ impl Driver {
             let mut peers = lock(&self.shared.peers);
             let arrival = peers.link_up(node, link);
             let (post, desk) = (peers.post(node).map(Arc::clone), peers.desk(node).map(Arc::clone));
-            (arrival, post.zip(desk).map(|(post, desk)| Attach { post, desk }))
+            let shared = Arc::clone(&self.shared);
+            (arrival, post.zip(desk).map(|(post, desk)| Attach { node, post, desk, shared }))
         };
         if arrival.first {
             // Before its connection can hand in anything.
