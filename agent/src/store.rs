@@ -1,13 +1,14 @@
 //! The durable side of an agent: log, checkpoint and metadata, behind one handle.
 //!
-//! Owns the log and the database in the data directory and the thread that writes to them; decides neither what is written nor
-//! when it may be sent. Everything queued while a write is under way becomes the next one, so that many writers share a sync.
+//! Owns the log and the database in the data directory and the thread that writes to them (which may be lent a hand); decides
+//! neither what is written nor when it may be sent. Everything queued while a write is under way becomes the next one, so that many writers share a sync.
 //! The invariant: what an event or an answer calls durable is there after a crash at any moment, and a failing disk delays
 //! what was admitted but never drops or reorders it.
 
 mod contents;
 mod disk;
 mod error;
+mod hand;
 mod layout;
 mod log;
 mod meter;
@@ -41,6 +42,7 @@ use tokio::sync::oneshot;
 
 use self::disk::{Disk, FileDisk};
 pub use self::error::{QueueFull, StoreError};
+use self::hand::Haste;
 use self::log::Folder;
 use self::queue::{Job, Patience, Queue, Urgency};
 pub use self::queue::{QUEUE_BYTES_MAX, QUEUE_CHECKPOINTS_MAX, QUEUE_JOBS_MAX};
@@ -191,6 +193,7 @@ pub struct Pending(oneshot::Receiver<Result<(), StoreError>>);
 #[derive(Debug)]
 struct Shared {
     queue: Arc<Queue>,
+    writer: Arc<writer::Lent>,
     counters: Arc<Counters>,
     damaged: Option<String>,
     thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
@@ -227,19 +230,22 @@ impl Store {
             folder,
             database: Some(database),
             log,
+            haste: Haste::default(),
             patience,
         };
+        let writer = Arc::new(Mutex::new(Some(writer)));
+        let (lent, jobs) = (Arc::clone(&writer), Arc::clone(&queue));
         let thread = std::thread::Builder::new()
             .name("selvedge-store".to_owned())
-            .spawn(|| writer.run())
+            .spawn(move || writer::run(&lent, &jobs))
             .map_err(|error| StoreError::Failed(Box::new(error)))?;
         let events = StoreEvents { queue: Arc::clone(&queue) };
-        let shared = Shared { queue, counters, damaged, thread: Mutex::new(Some(thread)) };
+        let shared = Shared { queue, writer, counters, damaged, thread: Mutex::new(Some(thread)) };
         Ok((Self { shared: Arc::new(shared) }, events, recovered))
     }
 
     /// Queues commits for the log; [`StoreEvent::Appended`] tells when they are durable. Does not block. To append what is
-    /// there already changes nothing.
+    /// there already changes nothing. Who has lent the store a hand says [`Store::stir`] afterwards.
     ///
     /// # Errors
     /// The queue is full ([`QUEUE_JOBS_MAX`], [`QUEUE_BYTES_MAX`]) or the store is closed; the batches come back.
@@ -326,6 +332,7 @@ impl Store {
         let load = self.shared.queue.load();
         StoreStats {
             transactions: counters.transactions.load(Ordering::Relaxed),
+            frames_by_hand: counters.frames_by_hand.load(Ordering::Relaxed),
             syncs: counters.meter.syncs.load(Ordering::Relaxed),
             commits: counters.commits.load(Ordering::Relaxed),
             bytes_written: counters.meter.written.load(Ordering::Relaxed),

@@ -1,7 +1,8 @@
-//! The queue between the handle and the writer thread, and the events that come back.
+//! The queue between the handle and whoever writes, and the events that come back.
 //!
-//! Owns admission, order and bounds; writes nothing. The invariant: what was admitted leaves in the order in which it came,
-//! and is counted against the bounds until its event has been taken.
+//! Owns admission, order and bounds, and says who is to write: the thread, or the hand that is lent while the disk is quick;
+//! writes nothing itself. The invariant: what was admitted leaves in the order in which it came, and is counted against the
+//! bounds until its event has been taken.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,9 @@ pub const QUEUE_CHECKPOINTS_MAX: usize = 1;
 /// How long commits that need not be durable at once may wait for others to share a sync with. A flash disk lives longer by
 /// it; peers hear a little later that we have them.
 pub(super) const SOON: Duration = Duration::from_millis(250);
+
+/// Most bytes that are left to the hand that is lent: copying and hashing them takes less time than waking a thread.
+const HAND_BYTES_MAX: usize = 16 * 1024;
 
 /// One thing to write.
 #[derive(Debug)]
@@ -132,15 +136,34 @@ struct Inner {
     due: Option<Instant>,
     events: VecDeque<StoreEvent>,
     load: Load,
+    hand_is_lent: bool,
+    /// The disk is quick enough for it.
+    is_quick: bool,
+    /// Something waits for the hand, which has not been told.
+    hand_is_wanted: bool,
     closing: bool,
     finished: bool,
 }
 
 impl Inner {
-    /// What waits is written after `wait` at the latest.
-    fn hurry(&mut self, wait: Duration) {
+    /// What waits is written after `wait` at the latest; true if that is sooner than before.
+    fn hurry(&mut self, wait: Duration) -> bool {
         let due = Instant::now() + wait;
-        self.due = Some(self.due.map_or(due, |before| before.min(due)));
+        let is_sooner = self.due.is_none_or(|before| due < before);
+        if is_sooner {
+            self.due = Some(due);
+        }
+        is_sooner
+    }
+
+    fn take(&mut self) -> Vec<Job> {
+        (self.due, self.hand_is_wanted) = (None, false);
+        self.waiting.drain(..).collect()
+    }
+
+    /// Whether all that waits are a few small appends.
+    fn is_light(&self) -> bool {
+        self.waiting.iter().all(Job::is_append) && self.waiting.iter().map(Job::bytes).sum::<usize>() <= HAND_BYTES_MAX
     }
 }
 
@@ -149,6 +172,7 @@ impl Inner {
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     work: Condvar,
+    hand: Notify,
     news: Notify,
 }
 
@@ -172,9 +196,13 @@ impl Queue {
         let crowded = inner.load.jobs >= QUEUE_JOBS_MAX / 2 || inner.load.bytes >= QUEUE_BYTES_MAX / 2;
         let wait = if job.urgency() == Urgency::Now || crowded { Duration::ZERO } else { SOON };
         inner.waiting.push_back(job);
-        inner.hurry(wait);
+        let is_sooner = inner.hurry(wait);
+        let for_hand = inner.hand_is_lent && inner.is_quick && wait.is_zero() && inner.is_light();
+        inner.hand_is_wanted |= for_hand;
         drop(inner);
-        self.work.notify_one();
+        if is_sooner && !for_hand {
+            self.work.notify_one();
+        }
         Ok(())
     }
 
@@ -188,8 +216,62 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits until there are jobs that are due and takes them all; `None` when the store is closing and there are none.
-    pub(super) fn take(&self) -> Option<Vec<Job>> {
+    /// Tells the hand that is lent of what was left to it.
+    pub(super) fn stir(&self) {
+        if std::mem::take(&mut self.lock().hand_is_wanted) {
+            self.hand.notify_one();
+        }
+    }
+
+    /// Waits until the hand that is lent may be needed.
+    pub(super) async fn stirred(&self) {
+        self.hand.notified().await;
+    }
+
+    /// Whether a hand is lent from now on. Without one, the thread writes all.
+    pub(super) fn set_lent(&self, is_lent: bool) {
+        let mut inner = self.lock();
+        inner.hand_is_lent = is_lent;
+        let is_left = !is_lent && !inner.waiting.is_empty();
+        drop(inner);
+        if is_left {
+            self.work.notify_one();
+        }
+    }
+
+    /// Whether the disk is quick: then what is light and urgent is left to the hand.
+    pub(super) fn set_quick(&self, is_quick: bool) {
+        self.lock().is_quick = is_quick;
+    }
+
+    /// Takes all that waits, if it is for the hand that is lent; if not, the thread is told.
+    pub(super) fn take_light(&self) -> Option<Vec<Job>> {
+        let mut inner = self.lock();
+        let is_due = inner.due.is_some_and(|due| due <= Instant::now());
+        if inner.is_light() && is_due {
+            return Some(inner.take());
+        }
+        let is_left = !inner.waiting.is_empty();
+        drop(inner);
+        if is_left {
+            self.work.notify_one();
+        }
+        None
+    }
+
+    /// Gives back what could not be written, to be written first, by the thread.
+    pub(super) fn put_back(&self, jobs: Vec<Job>) {
+        let mut inner = self.lock();
+        for job in jobs.into_iter().rev() {
+            inner.waiting.push_front(job);
+        }
+        inner.hurry(Duration::ZERO);
+        drop(inner);
+        self.work.notify_one();
+    }
+
+    /// Waits until there are jobs that are due; false when the store is closing and there are none.
+    pub(super) fn wait(&self) -> bool {
         let mut inner = self.lock();
         while !inner.closing {
             let left = inner.due.map(|due| due.saturating_duration_since(Instant::now()));
@@ -199,9 +281,12 @@ impl Queue {
                 None => self.work.wait(inner).unwrap_or_else(PoisonError::into_inner),
             };
         }
-        inner.due = None;
-        let jobs: Vec<_> = inner.waiting.drain(..).collect();
-        (!jobs.is_empty()).then_some(jobs)
+        !inner.waiting.is_empty() || !inner.closing
+    }
+
+    /// Takes all that waits. Whoever does has the writer: that is what keeps the order.
+    pub(super) fn take(&self) -> Vec<Job> {
+        self.lock().take()
     }
 
     /// Waits before a failed write is tried again; tells at once when the store is closing.

@@ -30,6 +30,8 @@ pub(super) enum Mood {
     Stuck,
     /// Everything fails.
     Gone,
+    /// A write does not end until the mood is another.
+    Hangs,
 }
 
 /// What a disk says that does not sync.
@@ -178,12 +180,17 @@ impl SimDisk {
     /// Counts an operation that changes something, and refuses it when the disk does.
     fn operate(&self) -> io::Result<MutexGuard<'_, Contents>> {
         let mut contents = self.contents();
+        while contents.mood == Mood::Hangs {
+            drop(contents);
+            std::thread::yield_now();
+            contents = self.contents();
+        }
         contents.operations += 1;
         if contents.power_until.is_some_and(|until| contents.operations >= until) {
             contents.mood = Mood::Gone;
         }
         match contents.mood {
-            Mood::Works | Mood::SyncFails | Mood::Stuck | Mood::Short => Ok(contents),
+            Mood::Works | Mood::Hangs | Mood::SyncFails | Mood::Stuck | Mood::Short => Ok(contents),
             Mood::Full => Err(io::ErrorKind::StorageFull.into()),
             Mood::Gone => Err(io::Error::other("the disk is gone")),
         }

@@ -12,6 +12,8 @@ use super::meter::Meter;
 pub struct StoreStats {
     /// Writes that became durable: frames of the log and transactions of the database.
     pub transactions: u64,
+    /// Frames of those that the hand wrote which the store was lent, and not its thread.
+    pub frames_by_hand: u64,
     /// Syncs to the disk. A frame of the log takes one; a transaction two, one for its content, one for the switch to it.
     pub syncs: u64,
     /// Commits that became durable.
@@ -40,6 +42,7 @@ pub struct StoreStats {
 pub(super) struct Counters {
     pub(super) meter: Arc<Meter>,
     pub(super) transactions: AtomicU64,
+    pub(super) frames_by_hand: AtomicU64,
     pub(super) commits: AtomicU64,
     pub(super) last_latency_us: AtomicU64,
     failing: Mutex<Option<String>>,

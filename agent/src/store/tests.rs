@@ -2,6 +2,7 @@
 
 mod damage;
 mod failure;
+mod hand;
 mod measure;
 mod migration;
 mod mutation;

@@ -1,19 +1,22 @@
-//! The writer thread: all that is queued is written together, again and again.
+//! The writer and its thread: all that is queued is written together, again and again.
 //!
 //! Owns the open database, the open log and the retries; admits nothing and reads nothing back. Commits go to the log, one sync
-//! for all that were queued; everything else is a transaction of the database, and rare. The invariant: a job is reported as
-//! durable only after the sync that covers it, and in the order in which it was queued.
+//! for all that were queued; everything else is a transaction of the database, and rare. The thread has the writer while it
+//! writes; in between it may be lent ([`hand`](super::hand)). The invariant: a job is reported as durable only after the sync
+//! that covers it, and in the order in which it was queued.
 
 use std::collections::VecDeque;
 use std::error::Error;
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, WriteTransaction};
 
 use super::disk::Disk;
 use super::error::StoreError;
+use super::hand::Haste;
 use super::layout::{
     FACT_AHEAD, FACT_DAMAGED, FACT_IDENTITY, FACT_LATEST, FACT_LOG, FACT_ORPHANS, FACT_OWN_DAMAGED, FACT_VECTOR,
     LogPlace,
@@ -61,7 +64,10 @@ pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error
     Ok(transaction)
 }
 
-/// What the thread works with.
+/// The writer, while the store is open. Whoever has the lock writes.
+pub(super) type Lent = Mutex<Option<Writer>>;
+
+/// What it takes to write.
 pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) counters: Arc<Counters>,
@@ -69,36 +75,49 @@ pub(super) struct Writer {
     /// `None` after a failure: the database does not go on after one, but it can be opened again.
     pub(super) database: Option<Database>,
     pub(super) log: Log,
+    pub(super) haste: Haste,
     pub(super) patience: Patience,
 }
 
-/// Ends the events when the writer ends, however it does.
-struct Finish(Arc<Queue>);
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        self.0.finish();
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("haste", &self.haste).field("patience", &self.patience).finish_non_exhaustive()
     }
 }
 
-impl Writer {
-    /// Writes until the store is closed.
-    ///
-    /// # Errors
-    /// [`StoreError::Unflushed`] when the disk did not take the last writes for longer than closing waits.
-    pub(super) fn run(self) -> Result<(), StoreError> {
-        // Dropped after `self`, and in a panic too: whoever saw the events end can open the directory again.
-        let _finish = Finish(Arc::clone(&self.queue));
-        let mut writer = self;
-        while let Some(jobs) = writer.queue.take() {
-            writer.write_at_last(jobs.into())?;
-        }
-        if let Err(error) = writer.log.close() {
-            tracing::debug!(%error, "the log could not be marked as closed in order");
-        }
-        Ok(())
-    }
+/// Ends the events when the thread ends, however it does, and before that what it wrote to: whoever saw the events end can open
+/// the directory again.
+struct Finish<'a>(&'a Lent, &'a Queue);
 
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.1.finish();
+    }
+}
+
+/// The thread: writes until the store is closed.
+///
+/// # Errors
+/// [`StoreError::Unflushed`] when the disk did not take the last writes for longer than closing waits.
+pub(super) fn run(lent: &Lent, queue: &Queue) -> Result<(), StoreError> {
+    let _finish = Finish(lent, queue);
+    // Who panicked while it had the writer may have left it half-way through a write.
+    let panicked = |_| StoreError::Failed("a write panicked".into());
+    while queue.wait() {
+        let mut writer = lent.lock().map_err(panicked)?;
+        let Some(open) = writer.as_mut() else { break };
+        // They may have been written meanwhile.
+        open.write_at_last(queue.take().into())?;
+        queue.set_quick(open.haste.is_quick());
+    }
+    if let Some(Err(error)) = lent.lock().map_err(panicked)?.as_mut().map(|writer| writer.log.close()) {
+        tracing::debug!(%error, "the log could not be marked as closed in order");
+    }
+    Ok(())
+}
+
+impl Writer {
     /// Writes `jobs` in order, piece by piece, however often that takes.
     fn write_at_last(&mut self, mut jobs: VecDeque<Job>) -> Result<(), StoreError> {
         let mut closing_since = None;
@@ -130,12 +149,14 @@ impl Writer {
     }
 
     /// Writes jobs that are all appends, or none of them is.
-    fn write(&mut self, jobs: &[Job]) -> Result<(), Box<dyn Error + Send + Sync>> {
+    pub(super) fn write(&mut self, jobs: &[Job]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let begun = Instant::now();
         let batches: Vec<_> = jobs.iter().flat_map(Job::batches).filter(|batch| !batch.commits.is_empty()).collect();
         let commits: usize = batches.iter().map(|batch| batch.commits.len()).sum();
         if !batches.is_empty() {
-            self.log.append(&batches)?;
+            let appended = self.log.append(&batches);
+            self.haste.note(begun.elapsed(), appended.is_ok());
+            appended?;
             self.counters.transactions.fetch_add(1, Ordering::Relaxed);
             self.counters.commits.fetch_add(commits as u64, Ordering::Relaxed);
         } else if !jobs.iter().all(Job::is_append) {
