@@ -1,31 +1,34 @@
 //! The driver: the one loop that owns the replica.
 //!
 //! Everything that changes replicated state comes through its bounded channel; each pass takes what is waiting, hands it to
-//! the replica under one short lock, and carries out the outputs in order: first the store, then answers and messages. The
-//! invariants: nobody else changes the replica; while the store's queue is full, no new input is taken.
+//! the replica under one short lock, and carries out the outputs in order: first the store, then answers and messages. While
+//! nobody makes a pass and nothing waits, a caller makes the pass for its own commit itself (`driver/handle`). The invariants:
+//! the replica is changed in passes, one at a time; while the store's queue is full, no new input is taken.
 
 mod carry;
 mod handle;
+mod helm;
 mod listening;
 mod proofs;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use selvedge_sync::replica::{Input, Message, Output};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::carry::{Backlog, Waiting};
 pub use self::handle::{DriverError, DriverHandle, DriverStats};
 use self::handle::{Request, Stats};
+use self::helm::{Helm, Load};
 pub use self::listening::ListenError;
 use self::listening::Listening;
 pub(crate) use self::proofs::{PROOFS, read_proofs};
 use crate::events::Events;
-use crate::net::{Net, NetEvent, NetEvents, Offence, Reply};
+use crate::net::{Net, NetEvent, NetEvents};
 use crate::store::{Store, StoreEvent, StoreEvents};
 use crate::view::{StateOwner, StateView};
 
@@ -46,7 +49,7 @@ const PASS_BYTES_MAX: usize = 256 * 1024;
 const TICK: Duration = Duration::from_millis(50);
 
 /// The same while nothing but digests goes back and forth: waking up is most of what an idle agent costs.
-const IDLE_TICK: Duration = Duration::from_millis(250);
+const IDLE_TICK: Duration = Duration::from_millis(500);
 
 /// How long after something happened the short tick goes on: longer than anything that ticks lead to by themselves.
 const BUSY_FOR: Duration = Duration::from_secs(2);
@@ -54,24 +57,21 @@ const BUSY_FOR: Duration = Duration::from_secs(2);
 /// How long a stopping agent waits until what it has acknowledged is durable and pushed.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The loop and what it holds.
+/// The loop and what it takes from.
 pub struct Driver {
-    owner: StateOwner,
+    helm: Arc<Mutex<Helm>>,
+    inlets: Inlets,
     view: StateView,
     store: Store,
-    store_events: StoreEvents,
-    net: Net,
+    stats: Arc<Stats>,
+    ticked: Instant,
+}
+
+/// What waits for the driver.
+struct Inlets {
+    store: StoreEvents,
     messages: NetEvents,
     requests: mpsc::Receiver<Request>,
-    itself: DriverHandle,
-    generation: watch::Sender<u64>,
-    stats: Arc<Stats>,
-    waiting: Waiting,
-    backlog: Backlog,
-    listening: Listening,
-    ticked: Instant,
-    /// When something other than a digest last came or went.
-    busy: Instant,
 }
 
 /// What begins a pass.
@@ -81,64 +81,66 @@ enum First {
     Heard(NetEvent),
 }
 
+/// A pass panicked, in the loop or at a caller. What the replica holds in memory is not to be trusted any more.
+#[derive(Debug)]
+struct Panicked;
+
 impl Driver {
     /// A driver and the handle to it. `net` comes with what members send on the lane of replication. Nothing happens until [`Driver::run`].
     #[must_use]
     pub fn new(
         owner: StateOwner,
         view: StateView,
-        store: (Store, StoreEvents),
-        net: (Net, NetEvents),
+        (store, store_events): (Store, StoreEvents),
+        (net, messages): (Net, NetEvents),
         events: Events,
     ) -> (Self, DriverHandle) {
         let (sender, requests) = mpsc::channel(QUEUE_MAX);
         let (generation, changes) = watch::channel(0);
         let stats = Arc::new(Stats::default());
-        let itself = DriverHandle::new(sender, changes, Arc::clone(&stats));
-        let handle = itself.clone();
-        let (store, store_events) = store;
-        let (net, messages) = net;
-        let (waiting, backlog) = (Waiting::default(), Backlog::default());
-        let listening = Listening::new(events);
-        let driver = Self {
+        let helm = Arc::new(Mutex::new(Helm {
             owner,
-            view,
-            store,
-            store_events,
+            view: view.clone(),
+            store: store.clone(),
             net,
-            messages,
-            requests,
-            itself,
+            requests: sender.clone(),
             generation,
-            stats,
-            waiting,
-            backlog,
-            listening,
-            ticked: Instant::now(),
+            stats: Arc::clone(&stats),
+            waiting: Waiting::default(),
+            backlog: Backlog::default(),
+            listening: Listening::new(events),
             busy: Instant::now(),
-        };
-        (driver, handle)
+            has_ended: false,
+        }));
+        let handle = DriverHandle::new(sender, Arc::clone(&helm), changes, Arc::clone(&stats));
+        let inlets = Inlets { store: store_events, messages, requests };
+        (Self { helm, inlets, view, store, stats, ticked: Instant::now() }, handle)
     }
 
     /// Runs until `stop`, then until what was acknowledged is durable, or patience ends.
     pub async fn run(mut self, stop: CancellationToken) {
+        let store = self.store.clone();
+        let _hand = AbortOnDropHandle::new(tokio::spawn(async move { store.lend_a_hand().await }));
         while !stop.is_cancelled() {
-            let next_tick = self.next_tick();
-            tokio::select! {
-                event = self.store_events.next() => match event {
+            let Ok((next_tick, has_room)) = self.outlook() else { return };
+            let passed = tokio::select! {
+                event = self.inlets.store.next() => match event {
                     Some(event) => self.pass(First::Stored(event)),
                     None => break,
                 },
-                request = self.requests.recv(), if self.backlog.is_empty() => match request {
+                request = self.inlets.requests.recv(), if has_room => match request {
                     Some(request) => self.pass(First::Asked(request)),
                     None => break,
                 },
-                message = self.messages.recv(), if self.backlog.is_empty() => match message {
+                message = self.inlets.messages.recv(), if has_room => match message {
                     Some(message) => self.pass(First::Heard(message)),
                     None => break,
                 },
                 () = tokio::time::sleep_until(next_tick) => self.pass(First::Asked(Request::Tick)),
-                () = stop.cancelled() => {}
+                () = stop.cancelled() => Ok(()),
+            };
+            if passed.is_err() {
+                return;
             }
         }
         let drained = tokio::time::timeout(DRAIN_PATIENCE, self.drain()).await;
@@ -147,148 +149,84 @@ impl Driver {
         }
     }
 
-    fn next_tick(&self) -> Instant {
-        self.ticked + if self.busy.elapsed() < BUSY_FOR { TICK } else { IDLE_TICK }
+    /// When the next tick is due, and whether new input may be taken.
+    fn outlook(&self) -> Result<(Instant, bool), Panicked> {
+        let helm = self.helm.lock().map_err(|_| Panicked)?;
+        let pause = if helm.busy.elapsed() < BUSY_FOR { TICK } else { IDLE_TICK };
+        Ok((self.ticked + pause, helm.has_room()))
     }
 
-    async fn drain(&mut self) {
-        self.requests.close();
-        self.pass(First::Asked(Request::Tick));
-        while !self.backlog.is_empty() || self.view.read(|replica| replica.durable() != replica.seen()) {
+    async fn drain(&mut self) -> Result<(), Panicked> {
+        self.inlets.requests.close();
+        self.pass(First::Asked(Request::Tick))?;
+        // What is in the queue was taken with it, a queue that is full apart; callers find the driver gone from now on.
+        self.helm.lock().map_err(|_| Panicked)?.has_ended = true;
+        while self.owes_something()? {
             self.store.flush();
-            match self.store_events.next().await {
-                Some(event) => self.pass(First::Stored(event)),
-                None => return,
+            match self.inlets.store.next().await {
+                Some(event) => self.pass(First::Stored(event))?,
+                None => break,
             }
         }
+        Ok(())
+    }
+
+    /// Whether something is not durable yet.
+    fn owes_something(&self) -> Result<bool, Panicked> {
+        let is_backed_up = !self.helm.lock().map_err(|_| Panicked)?.backlog.is_empty();
+        Ok(is_backed_up || self.view.read(|replica| replica.durable() != replica.seen()))
     }
 
     /// One pass: what is waiting goes in, what follows is carried out.
-    fn pass(&mut self, first: First) {
-        let mut inputs = Vec::new();
-        // Until the replica has dealt with a message, it counts against its sender's share.
-        let mut held = Vec::new();
+    fn pass(&mut self, first: First) -> Result<(), Panicked> {
+        let mut helm = self.helm.lock().map_err(|_| Panicked)?;
+        let mut load = Load::default();
         match first {
-            First::Stored(event) => self.take_event(event, &mut inputs),
-            First::Asked(request) => self.take_request(request, &mut inputs),
+            First::Stored(event) => helm.take_event(event, &mut load),
+            First::Asked(request) => {
+                if matches!(request, Request::Tick) {
+                    self.ticked = Instant::now();
+                }
+                helm.take_request(request, &mut load);
+            }
             First::Heard(message) => {
-                self.take_message(message, &mut inputs, &mut held);
+                helm.take_message(message, &mut load);
             }
         }
-        while let Some(event) = self.store_events.try_next() {
-            self.take_event(event, &mut inputs);
+        while let Some(event) = self.inlets.store.try_next() {
+            helm.take_event(event, &mut load);
         }
-        if self.backlog.is_empty() {
-            self.take_waiting(&mut inputs, &mut held);
+        if helm.backlog.is_empty() {
+            self.inlets.take_waiting(&mut helm, &mut load);
         }
-        let now = self.view.now();
-        let asks_something = inputs.iter().any(is_eventful);
-        let (outputs, changed, durable) = self.owner.write(|replica| {
-            let before = replica.root();
-            let outputs: Vec<_> = inputs.into_iter().flat_map(|input| replica.handle(input, now)).collect();
-            (outputs, before != replica.root(), replica.durable().clone())
-        });
-        drop(held);
-        if asks_something || !outputs.iter().all(is_digest) {
-            self.busy = Instant::now();
-        }
-        self.stats.passed_ms.store(now.mono_ms, Ordering::Relaxed);
-        self.carry_out(outputs);
-        self.waiting.answer_durable(&durable);
-        if changed {
-            self.generation.send_modify(|generation| *generation += 1);
-        }
+        helm.pass(load);
+        self.stats.passed_ms.store(self.view.now().mono_ms, Ordering::Relaxed);
+        Ok(())
     }
+}
 
+impl Inlets {
     /// Takes what waits, of callers and of members.
-    fn take_waiting(&mut self, inputs: &mut Vec<Input>, held: &mut Vec<Reply>) {
-        while inputs.len() < PASS_REQUESTS_MAX
+    fn take_waiting(&mut self, helm: &mut Helm, load: &mut Load) {
+        while load.inputs.len() < PASS_REQUESTS_MAX
             && let Ok(request) = self.requests.try_recv()
         {
-            self.take_request(request, inputs);
+            helm.take_request(request, load);
         }
         let mut bytes = 0;
-        while inputs.len() < PASS_MAX
+        while load.inputs.len() < PASS_MAX
             && bytes < PASS_BYTES_MAX
             && let Some(message) = self.messages.try_recv()
         {
-            bytes += self.take_message(message, inputs, held);
+            bytes += helm.take_message(message, load);
         }
-        while inputs.len() < PASS_MAX
+        while load.inputs.len() < PASS_MAX
             && let Ok(request) = self.requests.try_recv()
         {
-            self.take_request(request, inputs);
-        }
-    }
-
-    /// Takes what the network tells, and answers how many bytes it had.
-    fn take_message(&mut self, event: NetEvent, inputs: &mut Vec<Input>, held: &mut Vec<Reply>) -> usize {
-        match event {
-            NetEvent::Up { node } => inputs.push(Input::PeerUp(node)),
-            NetEvent::Down { node } => inputs.push(Input::PeerDown(node)),
-            NetEvent::Message { from, bytes, reply, .. } => {
-                held.push(reply);
-                match Message::decode(&bytes) {
-                    Ok(message) => inputs.push(Input::Receive { from, message }),
-                    Err(error) => {
-                        self.stats.undecodable.fetch_add(1, Ordering::Relaxed);
-                        tracing::warn!(%from, %error, "a member sent bytes that are no message");
-                        self.net.penalise(from, Offence::Undecodable);
-                    }
-                }
-                return bytes.len();
-            }
-        }
-        0
-    }
-
-    fn take_request(&mut self, request: Request, inputs: &mut Vec<Input>) {
-        match request {
-            Request::Commit { changes, request, reply } => {
-                let ticket = self.waiting.expect(reply);
-                inputs.push(Input::Commit { ticket, changes, request });
-            }
-            Request::Members(members) => inputs.push(Input::Members(members)),
-            Request::Reborn(incarnation) => {
-                self.waiting.answer_before(incarnation);
-                inputs.push(Input::Reborn(incarnation));
-            }
-            Request::Watch { id, prefix, reply } => {
-                self.listening.expect(id, reply);
-                inputs.push(Input::Watch { id, prefix });
-            }
-            Request::Tick => {
-                self.ticked = Instant::now();
-                inputs.extend(self.listening.ended());
-                inputs.push(Input::Tick);
-            }
-        }
-    }
-
-    fn take_event(&mut self, event: StoreEvent, inputs: &mut Vec<Input>) {
-        match event {
-            StoreEvent::Appended { token } | StoreEvent::Checkpointed { token } => {
-                inputs.push(Input::Persisted { token });
-            }
-            StoreEvent::Failed { reason } => {
-                tracing::error!(%reason, "the store cannot write; this agent is read-only until it can");
-                self.stats.set_store_failure(Some(reason));
-                inputs.push(Input::StoreFailed);
-            }
-            StoreEvent::Recovered => {
-                tracing::info!("the store can write again");
-                self.stats.set_store_failure(None);
-                inputs.push(Input::StoreRecovered);
-            }
+            helm.take_request(request, load);
         }
     }
 }
 
-/// Whether something may follow from an input that only the next ticks bring about.
-const fn is_eventful(input: &Input) -> bool {
-    !matches!(input, Input::Tick | Input::Members(_) | Input::Receive { message: Message::Digest { .. }, .. })
-}
-
-const fn is_digest(output: &Output) -> bool {
-    matches!(output, Output::Send { message: Message::Digest { .. }, .. })
-}
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,10 @@ use selvedge_sync::causal::VersionVector;
 use selvedge_sync::commit::Batch;
 use selvedge_sync::id::{Incarnation, NodeId, ReplicaId, Stream};
 use selvedge_sync::replica::{self, Committed, Event, Fresh, Message, Output};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::handle::{Answer, Reply};
-use super::{Driver, DriverHandle};
+use super::handle::{Answer, Reply, Request};
+use super::helm::Helm;
 use crate::net::{Lane, Offence};
 use crate::store::{Checkpoint, Identity, Pending, Store, Token};
 
@@ -43,6 +43,11 @@ impl Waiting {
         let earlier = |(stream, _): &&(Stream, u64)| stream.replica.incarnation != incarnation;
         let done: Vec<_> = self.durable.keys().filter(earlier).copied().collect();
         self.tell(done);
+    }
+
+    /// Whether anybody waits for the disk.
+    pub(super) fn awaits_durable(&self) -> bool {
+        !self.durable.is_empty() || self.applied.values().any(|reply| reply.durable.is_some())
     }
 
     pub(super) fn answer_durable(&mut self, durable: &VersionVector) {
@@ -124,7 +129,7 @@ impl Backlog {
     }
 }
 
-impl Driver {
+impl Helm {
     pub(super) fn carry_out(&mut self, outputs: Vec<Output>) {
         let mut rest = Vec::new();
         for output in outputs {
@@ -141,12 +146,13 @@ impl Driver {
             }
         }
         for (replica, pending) in self.backlog.flush(&self.store, self.net.node()) {
-            tokio::spawn(report_reborn(pending, self.itself.clone(), replica));
+            tokio::spawn(report_reborn(pending, self.requests.clone(), replica));
         }
+        let mut last = None;
         for output in rest {
             match output {
                 Output::Committed { ticket, result } => self.waiting.answer(ticket, result),
-                Output::Send { to, message } => self.send(to, &message),
+                Output::Send { to, message } => self.send(to, message, &mut last),
                 Output::Event(event) => {
                     self.hold_against(&event);
                     report(&event);
@@ -177,13 +183,21 @@ impl Driver {
         }
     }
 
-    /// A message is a hint: what does not get through, anti-entropy brings. The network counts what it drops.
-    fn send(&self, to: NodeId, message: &Message) {
+    /// A message is a hint: what does not get through, anti-entropy brings. The network counts what it drops. What goes to many
+    /// is encoded once, for it is said to one after the other: `last` is the message before, as it was sent.
+    fn send(&self, to: NodeId, message: Message, last: &mut Option<(Message, Vec<u8>)>) {
+        let bytes = match last {
+            Some((said, bytes)) if *said == message => bytes.clone(),
+            _ => message.encode(),
+        };
         // What heals may wait for what is new.
         let sent = if matches!(message, Message::StatePage { .. }) {
-            self.net.send_bulk(to, Lane::Sync, message.encode())
+            self.net.send_bulk(to, Lane::Sync, bytes)
         } else {
-            self.net.send(to, Lane::Sync, message.encode())
+            if matches!(message, Message::Commits { .. }) {
+                *last = Some((message, bytes.clone()));
+            }
+            self.net.send(to, Lane::Sync, bytes)
         };
         if let Err(error) = sent {
             tracing::debug!(%to, %error, "a sync message was dropped");
@@ -201,9 +215,10 @@ const fn offence_of(what: replica::Offence) -> Offence {
 }
 
 /// Tells the driver of a new incarnation once it is durable, however long the disk takes.
-async fn report_reborn(pending: Pending, driver: DriverHandle, replica: ReplicaId) {
+async fn report_reborn(pending: Pending, driver: mpsc::Sender<Request>, replica: ReplicaId) {
     match pending.durable().await {
-        Ok(()) => driver.reborn(replica.incarnation).await,
+        // Closed means that the agent stops; there is nobody left to tell.
+        Ok(()) => drop(driver.send(Request::Reborn(replica.incarnation)).await),
         Err(error) => tracing::error!(%error, "the new incarnation did not become durable"),
     }
 }

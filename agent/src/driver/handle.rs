@@ -1,4 +1,4 @@
-//! The way to the driver: requests that carry their own reply, over a bounded channel.
+//! The way to the driver: requests that carry their own reply, over a bounded channel; and past it, while nobody is there.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,8 @@ use selvedge_sync::key::Key;
 use selvedge_sync::replica::{CommitError, Committed, KeyPrefix, WatchError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::ListenError;
+use super::helm::{Helm, Load};
+use super::{ListenError, QUEUE_MAX};
 use crate::events::Interest;
 
 /// How long a caller waits for its commit, and again for the disk, before it is told that the answer is not known. Both
@@ -87,7 +88,8 @@ impl Stats {
 /// Sends requests to the driver. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DriverHandle {
-    requests: mpsc::Sender<Request>,
+    pub(super) requests: mpsc::Sender<Request>,
+    helm: Arc<Mutex<Helm>>,
     generation: watch::Receiver<u64>,
     stats: Arc<Stats>,
 }
@@ -95,10 +97,11 @@ pub struct DriverHandle {
 impl DriverHandle {
     pub(super) const fn new(
         requests: mpsc::Sender<Request>,
+        helm: Arc<Mutex<Helm>>,
         generation: watch::Receiver<u64>,
         stats: Arc<Stats>,
     ) -> Self {
-        Self { requests, generation, stats }
+        Self { requests, helm, generation, stats }
     }
 
     /// Makes no commits from now on: nobody would take them. What members commit is still applied.
@@ -120,20 +123,38 @@ impl DriverHandle {
         if let Some(why) = self.stats.barred.get() {
             return Err(DriverError::Barred(why.clone()));
         }
-        let (applied, answer) = oneshot::channel();
+        let (applied, mut answer) = oneshot::channel();
         let (synced, sync) = oneshot::channel();
         let reply = Reply { applied, durable: durable.then_some(synced) };
-        let request = Request::Commit { changes, request, reply };
-        self.requests.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => DriverError::Busy,
-            mpsc::error::TrySendError::Closed(_) => DriverError::NoAnswer,
-        })?;
-        let answer = tokio::time::timeout(ANSWER_PATIENCE, answer).await;
-        let committed = answer.ok().and_then(Result::ok).ok_or(DriverError::NoAnswer)??;
+        self.hand_in(Request::Commit { changes, request, reply })?;
+        let answer = match answer.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(_) => tokio::time::timeout(ANSWER_PATIENCE, answer).await.ok().and_then(Result::ok),
+        };
+        let committed = answer.ok_or(DriverError::NoAnswer)??;
         if durable && !matches!(tokio::time::timeout(ANSWER_PATIENCE, sync).await, Ok(Ok(()))) {
             return Err(DriverError::NotDurableInTime(committed));
         }
         Ok(committed)
+    }
+
+    /// Has a commit made: at once and on this thread if nobody makes a pass and nothing waits, for the way to the loop and back
+    /// costs more than the pass; otherwise by the loop, with all that waits.
+    fn hand_in(&self, commit: Request) -> Result<(), DriverError> {
+        let is_next = self.requests.capacity() == QUEUE_MAX;
+        if is_next
+            && let Ok(mut helm) = self.helm.try_lock()
+            && helm.has_room()
+        {
+            let mut load = Load::default();
+            helm.take_request(commit, &mut load);
+            helm.pass(load);
+            return Ok(());
+        }
+        self.requests.try_send(commit).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => DriverError::Busy,
+            mpsc::error::TrySendError::Closed(_) => DriverError::NoAnswer,
+        })
     }
 
     /// Says who the members are. Said again with every beat, so one that finds no room is not missed.
@@ -158,10 +179,6 @@ impl DriverHandle {
         Ok(answer.ok().and_then(Result::ok).ok_or(ListenError::NoAnswer)??)
     }
 
-    pub(super) async fn reborn(&self, incarnation: Incarnation) {
-        self.tell(Request::Reborn(incarnation)).await;
-    }
-
     /// Changes whenever the state's root does.
     #[must_use]
     pub fn generation(&self) -> watch::Receiver<u64> {
@@ -176,10 +193,5 @@ impl DriverHandle {
             passed_ms: self.stats.passed_ms.load(Ordering::Relaxed),
             store_failure: self.stats.store_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
-    }
-
-    async fn tell(&self, request: Request) {
-        // Closed means that the agent stops; there is nobody left to tell.
-        drop(self.requests.send(request).await);
     }
 }

@@ -7,7 +7,7 @@ use selvedge_sync::codec;
 use selvedge_sync::limits::PROOFS_MAX;
 use selvedge_sync::seal::Proof;
 
-use super::Driver;
+use super::helm::Helm;
 
 /// The name of the value.
 pub(crate) const PROOFS: &str = "proofs";
@@ -15,7 +15,7 @@ pub(crate) const PROOFS: &str = "proofs";
 /// Bytes that a proof takes at the most: two seals, and the hashes of two runs.
 const PROOF_BYTES_MAX: usize = 8 * 1024;
 
-impl Driver {
+impl Helm {
     pub(super) fn keep_proofs(&self) {
         let proofs: Vec<Proof> = self.view.read(|replica| replica.proofs().cloned().collect());
         match self.store.set_meta(PROOFS, Some(codec::encode(&proofs))) {
