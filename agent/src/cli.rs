@@ -38,6 +38,9 @@ pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, Problem};
 pub(crate) use self::output::{note, pretty, print};
 pub(crate) use self::token::{TOKEN_FILE_NAME, read_token};
 
+/// Threads that an agent has at least: a disk that hangs may hold up one of them (`store/hand`).
+const THREADS_MIN: usize = 2;
+
 /// Pause between two pictures of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -157,7 +160,8 @@ fn one_thread() -> Result<Runtime, CliError> {
 }
 
 fn many_threads() -> Result<Runtime, CliError> {
-    Builder::new_multi_thread().enable_all().build().map_err(|error| no_runtime(&error))
+    let threads = std::thread::available_parallelism().map_or(THREADS_MIN, |cores| cores.get().max(THREADS_MIN));
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build().map_err(|error| no_runtime(&error))
 }
 
 fn no_runtime(error: &std::io::Error) -> CliError {

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use selvedge_sync::id::NodeId;
-use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 pub use self::fetch::ReachError;
@@ -31,6 +31,10 @@ use crate::wasm::{LoadOptions, WasmHost};
 
 /// How often the plan is looked at although nothing is known to have changed: loads and members drift.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long commits are not looked at after one that was the game's: a game commits hundreds of times a second, and an operator
+/// does not notice.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// Starts that may be under way at once. Each holds an artefact in memory while it compiles.
 const STARTS_MAX: usize = 2;
@@ -120,20 +124,27 @@ impl Workloads {
         let mut look = tokio::time::interval(LOOK_AGAIN);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known = self.specs_hash();
+        let mut quiet_until = Instant::now();
+        let mut is_idle = false;
         loop {
             tokio::select! {
                 _ = look.tick() => {}
                 Some(start) = starts.recv() => self.finish_start(start),
-                changed = generation.changed() => {
+                changed = changed_after(&mut generation, quiet_until) => {
                     // Most commits are the game's; only those that touch specs are a reason to look.
                     if changed.is_err() { return }
+                    quiet_until = Instant::now() + QUIET;
                     let specs = self.specs_hash();
                     if specs == known { continue }
                     known = specs;
                 }
                 () = stop.cancelled() => return,
             }
-            self.reconcile(&mut reconciler, &started);
+            // Where nothing is asked for and nothing runs, once is enough.
+            let was_idle = std::mem::replace(&mut is_idle, self.specs().is_empty() && self.here().is_empty());
+            if !(was_idle && is_idle) {
+                self.reconcile(&mut reconciler, &started);
+            }
         }
     }
 
@@ -200,4 +211,13 @@ impl Workloads {
         }
         self.parts.members.announce();
     }
+}
+
+/// Waits for a change, and looks for none before `quiet_until`.
+async fn changed_after(
+    generation: &mut watch::Receiver<u64>,
+    quiet_until: Instant,
+) -> Result<(), watch::error::RecvError> {
+    tokio::time::sleep_until(quiet_until).await;
+    generation.changed().await
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures::future::select_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -15,9 +16,6 @@ use crate::store::Store;
 
 /// How long one part may take to end. All together stay below systemd's 90 seconds.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often a part is looked at that ought to run for as long as the agent does.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// The loops of an agent, in the order in which they are to end.
 pub(super) struct Running {
@@ -78,19 +76,16 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
 
 impl Running {
     /// Runs until `stop`, or until a part ends on its own; then ends the parts one by one.
-    pub(super) async fn until(self, stop: CancellationToken) -> Result<(), AgentError> {
-        let mut look = tokio::time::interval(LOOK);
-        let mut result = Ok(());
-        while result.is_ok() && !stop.is_cancelled() {
-            tokio::select! {
-                _ = look.tick() => {
-                    if let Some(part) = self.parts.iter().find(|part| part.task.is_finished()) {
-                        result = Err(AgentError::Ended(part.name));
-                    }
-                }
-                () = stop.cancelled() => {}
-            }
-        }
+    pub(super) async fn until(mut self, stop: CancellationToken) -> Result<(), AgentError> {
+        let first = select_all(self.parts.iter_mut().map(|part| &mut part.task));
+        let ended = tokio::select! {
+            (_, place, _) = first => Some(place),
+            () = stop.cancelled() => None,
+        };
+        let result = match ended {
+            Some(place) => Err(AgentError::Ended(self.parts.remove(place).name)),
+            None => Ok(()),
+        };
         tracing::info!("stopping");
         for part in self.parts {
             part.stop.cancel();

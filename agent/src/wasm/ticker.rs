@@ -15,11 +15,11 @@ use super::error::WasmError;
 /// How often the epoch advances while a guest runs.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 /// How often the thread shows that it lives while none does.
-const IDLE: Duration = Duration::from_millis(100);
+const IDLE: Duration = Duration::from_millis(400);
 /// Ticks without a guest after which the thread rests: waking it costs a call more than the call.
 const LINGER_TICKS: u32 = 100;
 /// The age of the last tick above which deadlines are not kept. A crowded host may hold the thread up for a while.
-pub(super) const STUCK: Duration = Duration::from_secs(1);
+pub(super) const STUCK: Duration = Duration::from_secs(2);
 
 /// What the ticker advances: the engine's epoch, or a counter in a test.
 pub(super) trait Epoch: Send + 'static {
