@@ -8,16 +8,19 @@
 //! addresses are known (port 0 is resolved) before the first request.
 
 mod body;
+mod cbor;
 mod change;
 mod endpoint;
 mod guard;
 mod limits;
 mod listener;
+mod media;
 mod page;
 mod problem;
 mod query;
 mod routes;
 mod server;
+mod stream;
 pub mod token;
 
 use std::future::Future;
@@ -25,12 +28,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use self::endpoint::{Endpoint, EndpointError};
 use self::guard::Guard;
 pub use self::listener::BindError;
 use self::listener::Listener;
 use self::routes::{App, router};
+pub use self::stream::{StreamFigures, StreamStats};
 pub use self::token::Token;
 use crate::service::Service;
 
@@ -49,6 +54,7 @@ pub struct Api {
     listeners: Vec<Listener>,
     endpoints: Vec<Endpoint>,
     credentials: Credentials,
+    streams: Arc<StreamStats>,
 }
 
 impl Api {
@@ -62,7 +68,7 @@ impl Api {
             listeners.push(Listener::bind(endpoint).await?);
         }
         let endpoints = listeners.iter().map(Listener::endpoint).collect();
-        Ok(Self { listeners, endpoints, credentials })
+        Ok(Self { listeners, endpoints, credentials, streams: Arc::default() })
     }
 
     /// The addresses, in the order in which they were asked for; port 0 is resolved.
@@ -71,18 +77,25 @@ impl Api {
         &self.endpoints
     }
 
+    /// What is counted about the call stream.
+    #[must_use]
+    pub fn streams(&self) -> Arc<StreamStats> {
+        Arc::clone(&self.streams)
+    }
+
     /// Answers requests until `shutdown` completes, then lets those in progress finish, for a bounded time.
     pub async fn serve<S: Service>(self, service: Arc<S>, shutdown: impl Future<Output = ()> + Send) {
         let closing = CancellationToken::new();
         let _closing_on_drop = closing.clone().drop_guard();
-        let app = Arc::new(App::new(service, closing.clone()));
+        let tasks = TaskTracker::new();
+        let app = Arc::new(App::new(service, self.streams, tasks.clone(), closing.clone()));
         let over_tcp = router(Arc::clone(&app), Guard::for_tcp(self.credentials));
         let over_unix = router(app, Guard::for_unix());
         let shutdown = async {
             shutdown.await;
             closing.cancel();
         };
-        server::serve(self.listeners, &over_tcp, &over_unix, shutdown).await;
+        server::serve(self.listeners, &over_tcp, &over_unix, tasks, shutdown).await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns how large they may be and where they lie; `blobs` keeps them. Nothing of them is ever removed by itself: what is deployed
 //! has to start again after a power cut without a network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -26,6 +26,13 @@ pub type Artifacts = Blobs;
 /// As for [`Blobs::open`].
 pub fn open(data_dir: &Path) -> Result<Artifacts, BlobError> {
     Blobs::open(data_dir, KIND)
+}
+
+/// Where the data directory of an agent keeps an artefact, for who only looks and changes nothing there. The name holds
+/// hexadecimal digits only.
+#[must_use]
+pub fn file(data_dir: &Path, digest: &Digest) -> PathBuf {
+    data_dir.join(KIND.folder).join(format!("{}{}", digest.hex(), KIND.extension))
 }
 
 /// Artefacts for other members.

@@ -106,8 +106,17 @@ impl Calls {
         let now = parts.view.now();
         let stamp = parts.view.read(|replica| replica.clock().last()).max(Hlc::from_millis(now.wall_ms));
         let context = CallContext { seed: parts.seeds.next(), now: stamp, deadline: options.deadline };
-        let outcome = parts.wasm.call(workload.as_str(), function, arguments, context).await;
-        let outcome = outcome.map_err(answer::call_failed)?;
+        let outcome = if options.record {
+            parts.wasm.record(workload.as_str(), function, arguments, context).await
+        } else {
+            parts.wasm.call(workload.as_str(), function, arguments, context).await
+        };
+        let mut outcome = outcome.map_err(answer::call_failed)?;
+        if let Some(recording) = &mut outcome.recording {
+            recording.node = Some(parts.me.to_string());
+            // What cannot be handed over is not done either.
+            recording.fits().map_err(|error| answer::not_recorded(&error))?;
+        }
         let commit = if outcome.changes.is_empty() {
             None
         } else {
@@ -117,7 +126,11 @@ impl Calls {
         };
         parts.assets.preload(outcome.preloads);
         let overrun = outcome.overrun.map(|overrun| overrun.name().to_owned());
-        Ok(CallAnswer { result: outcome.result, node: parts.me, commit, overrun })
+        let recording = outcome.recording.map(|mut recording| {
+            recording.commit = commit.as_ref().map(Committed::name);
+            recording.encode()
+        });
+        Ok(CallAnswer { result: outcome.result, node: parts.me, commit, overrun, recording })
     }
 
     /// The figures of calls that came in here.

@@ -14,6 +14,7 @@ mod error;
 pub(crate) mod fake;
 mod membership;
 mod output;
+mod replay;
 mod run;
 mod state;
 mod tables;
@@ -67,6 +68,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Init(args) => membership::init(&args).map(|()| EXIT_DONE),
         Command::Join(args) => many_threads()?.block_on(membership::join(&args)).map(|()| EXIT_DONE),
         Command::CheckConfig(args) => run::check_config(&args).map(|()| EXIT_DONE),
+        Command::Replay(args) => replay::replay(&args),
         Command::Version(args) => version(&args).map(|()| EXIT_DONE),
         Command::CompileComponent(args) => Ok(compile(&args)),
         other => one_thread()?.block_on(ask(other)),
@@ -102,6 +104,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         | Command::Join(_)
         | Command::Demo(_)
         | Command::CheckConfig(_)
+        | Command::Replay(_)
         | Command::Version(_)
         | Command::CompileComponent(_) => {
             unreachable!("these ask no agent and are dispatched before")

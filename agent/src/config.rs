@@ -268,6 +268,12 @@ pub fn host_name() -> String {
     Host::this().name
 }
 
+/// Where an agent of this account keeps its data unless it is told otherwise.
+#[must_use]
+pub fn default_data_dir() -> PathBuf {
+    Host::this().data_dir
+}
+
 /// Whether a text can name a node, a region or a cluster.
 ///
 /// # Errors

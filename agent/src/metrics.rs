@@ -59,6 +59,11 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
 /// All figures of one agent.
 #[derive(Debug)]
 pub struct Metrics {
@@ -77,6 +82,8 @@ pub struct Metrics {
     guest_code: Family<WhatLabel, Counter>,
     events: Counter,
     watchers: Whole,
+    streams: Whole,
+    stream_frames: Family<OutcomeLabel, Counter>,
     links: Links,
     assets: assets::Assets,
     converged: Whole,
@@ -120,6 +127,8 @@ impl Metrics {
             guest_code: Family::default(),
             events: Counter::default(),
             watchers: Whole::default(),
+            streams: Whole::default(),
+            stream_frames: Family::default(),
             links: Links::default(),
             assets: assets::Assets::default(),
             converged: Whole::default(),
@@ -194,6 +203,14 @@ impl Metrics {
     /// Tells how many listen to events.
     pub fn watchers(&self, count: u64) {
         self.watchers.set(count);
+    }
+
+    /// Tells how many call streams are open, and how many of their frames were answered in which way.
+    pub fn streams(&self, open: u64, frames: &[(&'static str, u64)]) {
+        self.streams.set(open);
+        for (outcome, total) in frames {
+            set(&self.stream_frames.get_or_create(&OutcomeLabel { outcome }), *total);
+        }
     }
 
     /// Tells of the members that are connected, and forgets those that are not.
@@ -282,6 +299,8 @@ impl Metrics {
         registry.register("guest_code", help, self.guest_code.clone());
         registry.register("events", "Events recorded for those who watch", self.events.clone());
         registry.register("watchers", "Who listens to events", self.watchers.clone());
+        registry.register("streams", "Call streams that are open", self.streams.clone());
+        registry.register("stream_frames", "Frames of call streams, by outcome", self.stream_frames.clone());
         self.links.register(registry);
         self.assets.register(registry);
         registry.register("converged", "1 if all live members hold the same state", self.converged.clone());
@@ -326,6 +345,7 @@ mod tests {
         metrics.dropped("hint_queue_full", 1);
         metrics.events(8);
         metrics.watchers(3);
+        metrics.streams(2, &[("ok", 5)]);
         let round_trip = Some(Duration::from_millis(5));
         let (lag_commits, bytes_out, queued_hints) = (Some(4), 900, 2);
         let peer = "12D3".to_owned();
@@ -357,6 +377,8 @@ mod tests {
             r#"selvedge_drops_total{reason="hint_queue_full"} 1"#,
             "selvedge_events_total 8",
             "selvedge_watchers 3",
+            "selvedge_streams 2",
+            r#"selvedge_stream_frames_total{outcome="ok"} 5"#,
             "selvedge_peers_connected 1",
             r#"selvedge_links{state="resting"} 2"#,
             r#"selvedge_members{status="alive"} 3"#,

@@ -21,9 +21,12 @@ mod limits;
 mod lower;
 mod outcome;
 mod program;
+mod recording;
+mod replay;
 mod schedule;
 mod service;
 mod shape;
+mod source;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -51,6 +54,8 @@ pub use error::{Blame, CallError, LoadError, WasmError};
 pub use info::{ComponentInfo, FunctionInfo};
 pub use limits::Limits;
 pub use outcome::{CallContext, CallOutcome, Overrun};
+pub use recording::{Plain, RECORDING_BYTES_MAX, Read, Recording, RecordingError};
+pub use replay::{Difference, ReplayError, replay};
 pub use stats::{HostStats, Latency, WorkloadStats};
 pub use typed::{Params, Results, TypedOutcome};
 
@@ -60,6 +65,8 @@ use program::Compiled;
 use schedule::{Load, Refused, Schedule};
 use service::{Request, Service, Surroundings, default_answer};
 use ticker::Ticker;
+
+use crate::spec::Digest;
 
 /// Compiled components that are remembered, so that checking a file, deploying it and rolling back compile it once.
 const COMPILED_KEPT: usize = 8;
@@ -205,16 +212,36 @@ impl WasmHost {
         if let Some(_place) = self.0.place_here(&service, context) {
             return unwinding(|| service.serve(function, &args, context, asked));
         }
+        self.on_a_worker(&service, Request { function: function.to_owned(), args, context, asked, record: false }).await
+    }
+
+    /// The same, on an instance of its own, with a recording of all that went into the call and came out.
+    ///
+    /// # Errors
+    /// As those of [`WasmHost::call`], or the call read too much to be recorded.
+    pub async fn record(
+        &self,
+        workload: &str,
+        function: &str,
+        args: Value,
+        context: CallContext,
+    ) -> Result<CallOutcome, CallError> {
+        let asked = Instant::now();
+        let service = self.0.service(workload)?;
+        self.on_a_worker(&service, Request { function: function.to_owned(), args, context, asked, record: true }).await
+    }
+
+    async fn on_a_worker(&self, service: &Arc<Service>, request: Request) -> Result<CallOutcome, CallError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { function: function.to_owned(), args, context, asked };
-        let job = Job { service: Arc::clone(&service), request, reply };
+        let function = request.function.clone();
+        let job = Job { service: Arc::clone(service), request, reply };
         let (name, running_max) = (&service.program.workload, service.program.limits.concurrency);
         if let Err(refused) = self.0.schedule.push(name, &service.load, running_max, job) {
             let error = match refused {
                 Refused::Full => CallError::Busy { limit: self.0.config.queue_per_workload },
                 Refused::Closed => CallError::Host("it is going down".to_owned()),
             };
-            return service.ended_badly(function, error);
+            return service.ended_badly(&function, error);
         }
         answer.await.unwrap_or_else(|_| Err(CallError::Host("the call was lost".to_owned())))
     }
@@ -329,7 +356,7 @@ impl Host {
         }
         program::look_at(wasm)?;
         let component = self.code.component(&self.engine, &digest, wasm)?;
-        let compiled = Compiled::new(&self.engine, component)?;
+        let compiled = Compiled::new(&self.engine, Digest(digest), component)?;
         let mut kept = self.compiled();
         kept.truncate(COMPILED_KEPT - 1);
         kept.push_front((digest, compiled.clone()));
@@ -393,8 +420,9 @@ fn work(schedule: &Schedule<Job>) {
         let Job { service, request, reply } = job;
         // Whoever asked may have gone away while the call waited.
         let answer = (!reply.is_closed()).then(|| {
-            let Request { function, args, context, asked } = request;
-            unwinding(|| service.serve(&function, &args, context, asked))
+            unwinding(
+                || if request.record { service.serve_recorded(&request) } else { service.serve_request(&request) },
+            )
         });
         // The call's place and its hold on the workload are gone before the answer is out: who asks again at once, or loads
         // another in its place, finds them free.

@@ -26,6 +26,32 @@ pub trait ReadState {
     fn fields(&self, key: &Key) -> Option<BTreeMap<String, Scalar>>;
 }
 
+impl<S: ReadState + ?Sized> ReadState for &S {
+    fn counter(&self, key: &Key) -> Option<i128> {
+        (**self).counter(key)
+    }
+
+    fn own_totals(&self, key: &Key) -> (u64, u64) {
+        (**self).own_totals(key)
+    }
+
+    fn contains(&self, key: &Key, member: &Scalar) -> bool {
+        (**self).contains(key, member)
+    }
+
+    fn members(&self, key: &Key) -> Option<Vec<Scalar>> {
+        (**self).members(key)
+    }
+
+    fn field(&self, key: &Key, field: &str) -> Option<Scalar> {
+        (**self).field(key, field)
+    }
+
+    fn fields(&self, key: &Key) -> Option<BTreeMap<String, Scalar>> {
+        (**self).fields(key)
+    }
+}
+
 /// The folded changes to one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Folded {
@@ -39,17 +65,22 @@ pub(crate) enum Folded {
     Map(BTreeMap<String, Option<Scalar>>),
 }
 
-/// Changes over a state that stays as it is.
-pub struct Draft<'a, S: ReadState + ?Sized> {
-    base: &'a S,
+/// Changes over a state that stays as it is. `S` is the state, a reference to it, or whatever else reads it.
+pub struct Draft<S: ReadState> {
+    base: S,
     folded: BTreeMap<Key, Folded>,
 }
 
-impl<'a, S: ReadState + ?Sized> Draft<'a, S> {
+impl<S: ReadState> Draft<S> {
     /// An empty draft over `base`.
     #[must_use]
-    pub const fn new(base: &'a S) -> Self {
+    pub const fn new(base: S) -> Self {
         Self { base, folded: BTreeMap::new() }
+    }
+
+    /// What the draft reads through.
+    pub const fn base_mut(&mut self) -> &mut S {
+        &mut self.base
     }
 
     /// How many objects the draft touches.
@@ -70,7 +101,7 @@ impl<'a, S: ReadState + ?Sized> Draft<'a, S> {
     /// The change does not fit the key's type, breaks a bound, or would overflow the counter. The draft stays as it was.
     pub fn change(&mut self, key: &Key, change: Change) -> Result<(), ChangeError> {
         change.validate(key)?;
-        let base = self.base;
+        let base = &self.base;
         if let Some(folded) = self.folded.get_mut(key) {
             return folded.add(change, || base.own_totals(key));
         }
@@ -148,8 +179,20 @@ impl<'a, S: ReadState + ?Sized> Draft<'a, S> {
 
     /// The draft as plain changes, at most two per object, ready to be committed.
     #[must_use]
-    pub fn into_changes(self) -> Vec<(Key, Change)> {
-        self.folded.into_iter().flat_map(|(key, folded)| folded.into_changes().map(move |c| (key.clone(), c))).collect()
+    pub fn into_changes(mut self) -> Vec<(Key, Change)> {
+        self.take_changes()
+    }
+
+    /// The same, and the draft is empty again.
+    #[must_use]
+    pub fn take_changes(&mut self) -> Vec<(Key, Change)> {
+        let folded = std::mem::take(&mut self.folded);
+        folded.into_iter().flat_map(|(key, folded)| folded.into_changes().map(move |c| (key.clone(), c))).collect()
+    }
+
+    /// Drops all changes.
+    pub fn discard(&mut self) {
+        self.folded.clear();
     }
 
     pub(crate) fn into_folded(self) -> BTreeMap<Key, Folded> {

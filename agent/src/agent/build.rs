@@ -255,6 +255,7 @@ impl Common {
             calls: self.calls,
             health: self.health,
             metrics: self.metrics,
+            streams: api.streams(),
             membership: self.membership,
             departure: self.departure,
         });

@@ -2,6 +2,7 @@
 
 use selvedge_sync::replica::Replica;
 
+use crate::api::StreamFigures;
 use crate::calls::Calls;
 use crate::members::{Member, Status};
 use crate::metrics::{Direction, Metrics, Origin};
@@ -83,6 +84,16 @@ fn phase(phase: &placement::Phase) -> (Phase, Option<String>) {
     }
 }
 
+/// What is told of the call stream.
+fn streams(metrics: &Metrics, figures: &StreamFigures) {
+    let StreamFigures { answered, failed, malformed, .. } = *figures;
+    metrics.streams(figures.open, &[("ok", answered), ("failed", failed), ("malformed", malformed)]);
+    metrics.dropped("stream_stuck", figures.stuck);
+    metrics.dropped("stream_silent", figures.silent);
+    metrics.dropped("stream_broken", figures.broken);
+    metrics.dropped("stream_turned_away", figures.turned_away);
+}
+
 /// All metrics, brought up to date.
 pub(super) fn render(service: &AgentService) -> String {
     let metrics = &service.metrics;
@@ -115,6 +126,7 @@ pub(super) fn render(service: &AgentService) -> String {
     metrics.dropped("event_listener_lagged", events.lagged);
     metrics.dropped("event_listener_stalled", events.stalled);
     metrics.dropped("event_value_too_large", events.values_left_out);
+    streams(metrics, &service.streams.figures());
     let store = service.store.stats();
     metrics.store_synced(store.syncs, store.commits);
     let net = service.net.counters();

@@ -22,6 +22,7 @@ use super::listeners;
 use super::membership::Membership;
 use super::others;
 use super::papers;
+use crate::api::StreamStats;
 use crate::artifacts::Artifacts;
 use crate::assets::Assets;
 use crate::calls::{Calls, Terms};
@@ -67,6 +68,7 @@ pub(super) struct AgentService {
     pub(super) calls: Calls,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) streams: Arc<StreamStats>,
     pub(super) membership: Option<Membership>,
     pub(super) departure: Departure,
 }

@@ -1,4 +1,4 @@
-//! Bodies of requests: bounded in size and time, and JSON with errors that say where.
+//! Bodies of requests: bounded in size and time, and JSON or CBOR with errors that say where.
 
 use std::time::Duration;
 
@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
+use super::cbor;
 use super::limits::{ARTIFACT_BODY_TIMEOUT, ARTIFACT_BYTES_MAX, JSON_BODY_TIMEOUT, JSON_BYTES_MAX};
+use super::media::Media;
 use super::problem::Problem;
 use crate::service::{Fault, ServiceError};
 
@@ -29,6 +31,41 @@ pub(super) async fn json_or_nothing(headers: &HeaderMap, body: Body) -> Result<O
     }
     let value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
     Ok(Some(Document { value, rounded: has_rounded_number(&bytes) }))
+}
+
+/// Reads the arguments of a call, in JSON or CBOR; an empty body is none at all.
+pub(super) async fn arguments(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
+    let bytes = read(headers, body, JSON_BYTES_MAX, JSON_BODY_TIMEOUT).await?;
+    let value = match Media::of_body(headers) {
+        Media::Cbor if bytes.is_empty() => return Ok(no_arguments()),
+        Media::Json if bytes.trim_ascii().is_empty() => return Ok(no_arguments()),
+        Media::Cbor => cbor::decode(&bytes).map_err(|error| {
+            ServiceError::new(
+                Fault::Caller,
+                "malformed_cbor",
+                format!("the body is no CBOR that can be taken: {error}"),
+            )
+            .at("body")
+        })?,
+        Media::Json => serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?,
+    };
+    check_arguments(value, "body").map_err(Problem::from)
+}
+
+/// What a call gets that says nothing of arguments.
+pub(super) fn no_arguments() -> Value {
+    Value::Array(Vec::new())
+}
+
+/// Makes sure that a value can be the arguments of a call.
+pub(super) fn check_arguments(value: Value, field: &'static str) -> Result<Value, ServiceError> {
+    match value {
+        arguments @ (Value::Array(_) | Value::Object(_)) => Ok(arguments),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            let message = "the arguments must be an array, or an object by parameter name";
+            Err(ServiceError::new(Fault::WrongValue, "wrong_type", message).at(field))
+        }
+    }
 }
 
 /// Reads a JSON body that has to be there.

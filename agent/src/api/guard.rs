@@ -2,7 +2,7 @@
 //!
 //! Over TCP anybody on this host can connect, and so can a web page in a browser on it. So `Host` must name loopback (a
 //! page that rebinds its DNS name cannot), `Origin` must be our own (a page from elsewhere cannot), and what may change
-//! something needs the token. Over the unix socket the file's permissions have already decided.
+//! something needs the token; a WebSocket is such a thing. Over the unix socket the file's permissions have already decided.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::Credentials;
 use super::limits::{REQUESTS_MAX, RETRY_AFTER_S};
+use super::media::Media;
 use super::problem::Problem;
 use crate::service::{Fault, ServiceError};
 
@@ -41,7 +42,7 @@ impl Guard {
     fn admit(&self, request: &Parts) -> Result<(), Problem> {
         let Some(credentials) = &self.credentials else { return Ok(()) };
         check_host(request)?;
-        let reads = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let reads = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) && !opens_stream(request);
         if reads || bearer(&request.headers).is_some_and(|shown| credentials.token.is(shown)) {
             return Ok(());
         }
@@ -59,25 +60,31 @@ pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
     };
     let (parts, body) = request.into_parts();
     if let Err(problem) = guard.admit(&parts) {
-        return problem.into_response();
+        return problem.shown_as(Media::of_answer(&parts.headers)).into_response();
     }
     let answer = next.run(Request::from_parts(parts, body));
     match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(response) => response,
-        Err(_) => {
-            tracing::error!("a request of the API met a bug; the panic is logged above");
-            let message = "the agent met a bug while it worked on this request";
-            let error = ServiceError::new(Fault::Internal, "internal", message)
-                .hint("its log says where; please report it")
-                .changed("unknown: look before you retry, or retry with an Idempotency-Key");
-            Problem::from(error).into_response()
-        }
+        Err(_) => Problem::from(bug()).into_response(),
     }
+}
+
+/// Whether a request asks for a WebSocket. What comes over it afterwards can change things, and passes no guard.
+fn opens_stream(request: &Parts) -> bool {
+    request.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// The error of whoever comes when all hands are full.
 pub(super) fn busy(message: &str) -> ServiceError {
     ServiceError::new(Fault::Busy { retry_after_s: RETRY_AFTER_S }, "busy", message).hint("try again, a little later")
+}
+
+/// The error of whoever made us panic.
+pub(super) fn bug() -> ServiceError {
+    tracing::error!("a request of the API met a bug; the panic is logged above");
+    ServiceError::new(Fault::Internal, "internal", "the agent met a bug while it worked on this request")
+        .hint("its log says where; please report it")
+        .changed("unknown: look before you retry, or retry with an Idempotency-Key")
 }
 
 fn check_host(request: &Parts) -> Result<(), Problem> {

@@ -5,6 +5,12 @@ use std::time::Duration;
 /// Largest JSON body, in bytes: twice the largest commit, since JSON is wordier than its encoding.
 pub(super) const JSON_BYTES_MAX: usize = 1024 * 1024;
 
+/// How deep the values of a CBOR document may lie: WIT types nest by a handful.
+pub(super) const CBOR_DEPTH_MAX: usize = 64;
+
+/// Values in one CBOR document, a byte of a byte string counted as one: as many as arguments may have at 8 bytes each.
+pub(super) const CBOR_VALUES_MAX: usize = 256 * 1024;
+
 /// Largest artefact, in bytes: game logic is some hundred kilobytes, a whole interpreter some ten megabytes.
 pub(super) const ARTIFACT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -61,3 +67,44 @@ pub(super) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// Most changes in one request: one for each key that a commit may touch, and then some that fold.
 pub(super) const OPS_MAX: usize = 2 * selvedge_sync::limits::KEYS_PER_COMMIT_MAX;
+
+/// Connections of the call stream that are open at once. A host has a few game servers, with a few connections each.
+pub(super) const STREAMS_MAX: usize = 64;
+
+/// Largest frame of the call stream, in bytes: what the body of a call may have.
+pub(super) const FRAME_BYTES_MAX: usize = JSON_BYTES_MAX;
+
+/// Largest id of a frame, in bytes, where it is text.
+pub(super) const FRAME_ID_BYTES_MAX: usize = 64;
+
+/// Frames of one connection that are being answered. Half of what may wait for one workload: two connections that give all they
+/// can to one workload meet no "busy".
+pub(super) const FRAMES_IN_FLIGHT_MAX: usize = 128;
+
+/// Bytes of those frames together, unless one alone is larger: calls that are large wait for each other.
+pub(super) const FRAMES_IN_FLIGHT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Answers that are sent together while there are more frames to be read: enough that a write costs each of them little, few
+/// enough that none waits long.
+pub(super) const ANSWERS_TOGETHER_MAX: usize = 32;
+
+/// Bytes of unsent answers above which no frame is read: whoever sends has to read as well.
+pub(super) const UNSENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of unsent answers above which a connection is dropped. What was begun before reading stopped may come to this much.
+pub(super) const UNSENT_BYTES_BEARABLE: usize = 16 * 1024 * 1024;
+
+/// How long a connection may take no answer before it is dropped.
+pub(super) const UNSENT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a connection of the call stream is looked after: pings, and the patience above.
+pub(super) const STREAM_LOOK: Duration = Duration::from_secs(1);
+
+/// After how long a silence the other side is asked whether it is there.
+pub(super) const PING_AFTER: Duration = Duration::from_secs(20);
+
+/// After how long a silence the other side is taken for gone.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How long the end of a connection of the call stream may take: calls that are being answered, and the goodbyes.
+pub(super) const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);

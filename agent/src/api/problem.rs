@@ -1,4 +1,4 @@
-//! Errors as HTTP: `{"error":{"code","message","field","hint"}}` and a status.
+//! Errors as HTTP: `{"error":{"code","message","field","hint"}}` and a status, in JSON or CBOR.
 //!
 //! Owns the map from faults to status codes. The invariant: the body says the same as the status, in the same form on every
 //! route; where something changed nevertheless, it says so in `changed`.
@@ -6,8 +6,10 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use selvedge_sync::key::KeyError;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::media::Media;
 use crate::service::{Fault, ServiceError};
 
 /// A failed request.
@@ -16,6 +18,20 @@ pub(super) struct Problem {
     error: Box<ServiceError>,
     /// Fields that stand beside `error` in the body.
     beside: Map<String, Value>,
+    media: Media,
+}
+
+/// An error as it stands under `error`, here and in an answer of the call stream.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Told<'a> {
+    code: &'a str,
+    message: &'a str,
+    field: Option<&'a str>,
+    hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<u32>,
 }
 
 impl Problem {
@@ -23,29 +39,39 @@ impl Problem {
         self.beside.insert(name.to_owned(), value.into());
         self
     }
+
+    /// The same, to be answered in this form.
+    pub(super) fn shown_as(self, media: Media) -> Self {
+        Self { media, ..self }
+    }
 }
 
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
-        Self { error: Box::new(error), beside: Map::new() }
+        Self { error: Box::new(error), beside: Map::new(), media: Media::Json }
+    }
+}
+
+impl<'a> From<&'a ServiceError> for Told<'a> {
+    fn from(error: &'a ServiceError) -> Self {
+        let retry_after_s = if let Fault::Busy { retry_after_s } = error.fault() { Some(retry_after_s) } else { None };
+        Self {
+            code: error.code(),
+            message: error.message(),
+            field: error.field(),
+            hint: error.hint_text(),
+            changed: error.changed_text(),
+            retry_after_s,
+        }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let fault = self.error.fault();
-        let mut error = json!({
-            "code": self.error.code(),
-            "message": self.error.message(),
-            "field": self.error.field(),
-            "hint": self.error.hint_text(),
-        });
-        if let Some(changed) = self.error.changed_text() {
-            error["changed"] = changed.into();
-        }
         let mut body = self.beside;
-        body.insert("error".to_owned(), error);
-        let mut response = (status(fault), axum::Json(body)).into_response();
+        body.insert("error".to_owned(), json!(Told::from(&*self.error)));
+        let mut response = (status(fault), self.media.response(&body)).into_response();
         let headers = response.headers_mut();
         match fault {
             Fault::Busy { retry_after_s } => {

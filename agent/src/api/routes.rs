@@ -10,6 +10,7 @@ mod events;
 mod host;
 mod index;
 mod state;
+mod stream;
 mod workloads;
 
 use std::sync::Arc;
@@ -19,11 +20,14 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::task::TaskTracker;
 
+pub(super) use self::commits::call_id;
 use super::guard::{Guard, guard};
-use super::limits::{UPLOADS_MAX, WAITERS_MAX};
+use super::limits::{STREAMS_MAX, UPLOADS_MAX, WAITERS_MAX};
 use super::page;
 use super::problem::{Problem, no_route, wrong_method};
+use super::stream::StreamStats;
 use crate::service::Service;
 
 /// What every route may use.
@@ -31,12 +35,23 @@ pub(super) struct App<S> {
     service: Arc<S>,
     uploads: Semaphore,
     waiters: Semaphore,
+    streams: Arc<Semaphore>,
+    stream_stats: Arc<StreamStats>,
+    /// What has to have ended before the API has.
+    tasks: TaskTracker,
     closing: CancellationToken,
 }
 
 impl<S: Service> App<S> {
-    pub(super) fn new(service: Arc<S>, closing: CancellationToken) -> Self {
-        Self { service, uploads: Semaphore::new(UPLOADS_MAX), waiters: Semaphore::new(WAITERS_MAX), closing }
+    pub(super) fn new(
+        service: Arc<S>,
+        stream_stats: Arc<StreamStats>,
+        tasks: TaskTracker,
+        closing: CancellationToken,
+    ) -> Self {
+        let (uploads, waiters) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(WAITERS_MAX));
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Self { service, uploads, waiters, streams, stream_stats, tasks, closing }
     }
 
     pub(super) fn service(&self) -> &S {
@@ -75,6 +90,7 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/v1/commits", post(commits::make::<S>))
         .route("/v1/commits/{replica}/{seq}", get(commits::progress::<S>))
         .route("/v1/events", get(events::listen::<S>))
+        .route("/v1/stream", get(stream::open::<S>))
         .route("/v1/artifacts", put(workloads::put_artifact::<S>))
         .route("/v1/assets", get(assets::list::<S>).put(assets::put::<S>))
         .route("/v1/assets/{digest}", get(assets::show::<S>).delete(assets::remove::<S>))

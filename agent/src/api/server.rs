@@ -19,14 +19,14 @@ use tokio_util::task::TaskTracker;
 use super::limits::{ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, DRAIN_TIMEOUT, HEAD_TIMEOUT, HEADERS_MAX};
 use super::listener::{Listener, Stream};
 
-/// Serves all listeners until `shutdown` completes, then drains.
+/// Serves all listeners until `shutdown` completes, then drains: what it began, and what others began in `tasks`.
 pub(super) async fn serve(
     listeners: Vec<Listener>,
     over_tcp: &Router,
     over_unix: &Router,
+    tasks: TaskTracker,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let tasks = TaskTracker::new();
     // The end of this future, however it comes, is the end of what it spawned.
     let stop = CancellationToken::new();
     let _stop_on_drop = stop.clone().drop_guard();
@@ -95,7 +95,8 @@ async fn converse(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut serving = pin!(serving.with_upgrades());
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = stop.cancelled() => {

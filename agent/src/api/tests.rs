@@ -3,6 +3,7 @@
 //! Each test is a table of requests and what they are answered; the fake is asked afterwards whether anything changed.
 
 mod bad_input;
+mod cbor;
 mod client;
 mod cluster;
 mod events;
@@ -11,6 +12,7 @@ mod good_input;
 mod page;
 mod rights;
 mod sockets;
+mod stream;
 
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use tokio::sync::oneshot;
 
 use self::client::{Answer, Ask};
 use self::fake::Fake;
-use super::{Api, Credentials, Endpoint, Token};
+use super::{Api, Credentials, Endpoint, StreamStats, Token};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const TOKEN_FILE: &str = "/var/lib/selvedge/api-token";
@@ -26,6 +28,7 @@ const TOKEN_FILE: &str = "/var/lib/selvedge/api-token";
 /// An API that serves a fake over TCP and a unix socket until it is dropped.
 struct Served {
     service: Arc<Fake>,
+    streams: Arc<StreamStats>,
     tcp: Endpoint,
     unix: Endpoint,
     stop: Option<oneshot::Sender<()>>,
@@ -44,12 +47,13 @@ async fn serve() -> Served {
     let [tcp, unix] = api.endpoints() else { panic!("two endpoints") };
     let (tcp, unix) = (tcp.clone(), unix.clone());
     let service = Arc::new(Fake::default());
+    let streams = api.streams();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(api.serve(Arc::clone(&service), async move {
         // A sender that was dropped ends the test, too.
         drop(stopped.await);
     }));
-    Served { service, tcp, unix, stop: Some(stop), serving: Some(serving), _folder: folder }
+    Served { service, streams, tcp, unix, stop: Some(stop), serving: Some(serving), _folder: folder }
 }
 
 impl Served {

@@ -7,7 +7,7 @@ use selvedge_sync::replica::CommitError;
 use crate::driver::DriverError;
 use crate::metrics::Outcome;
 use crate::service::{CallAnswer, Fault, ServiceError};
-use crate::wasm::{Blame, CallError};
+use crate::wasm::{Blame, CallError, RecordingError};
 
 /// After how many seconds a caller who was turned away may try again: queues drain within a deadline.
 pub(super) const RETRY_AFTER_S: u32 = 1;
@@ -72,6 +72,7 @@ pub(super) fn call_failed(error: CallError) -> ServiceError {
         CallError::OutputTooLarge { .. } => (Fault::Internal, "output_limit"),
         CallError::HostCalls { .. } => (Fault::Internal, "host_call_limit"),
         CallError::Writes { .. } => (Fault::Internal, "write_limit"),
+        CallError::RecordingTooLarge { .. } => (Fault::TooLarge, "recording_too_large"),
         CallError::Busy { .. } => (Fault::Busy { retry_after_s: RETRY_AFTER_S }, "busy"),
         CallError::Host(_) => (Fault::Unavailable, "host_unable"),
     };
@@ -95,6 +96,12 @@ pub(super) fn success(answer: &CallAnswer) -> Outcome {
         Some("busy") => Outcome::Busy,
         Some(_) => Outcome::TimedOut,
     }
+}
+
+/// Why a call that was to be recorded was given up before anything was committed.
+pub(super) fn not_recorded(error: &RecordingError) -> ServiceError {
+    ServiceError::new(Fault::TooLarge, "recording_too_large", error.to_string())
+        .hint("call it without a recording, or with smaller arguments")
 }
 
 /// How a failed call counts.

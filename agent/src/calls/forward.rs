@@ -30,6 +30,8 @@ struct Question {
     arguments: String,
     deadline_ms: Option<u64>,
     request: Option<RequestId>,
+    #[serde(default)]
+    record: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,6 +40,8 @@ struct Answer {
     commit: Option<Committed>,
     #[serde(default)]
     overrun: Option<String>,
+    #[serde(default)]
+    recording: Option<String>,
 }
 
 impl Calls {
@@ -56,6 +60,7 @@ impl Calls {
             arguments: arguments.to_string(),
             deadline_ms: deadline.map(crate::view::millis),
             request: terms.options.request,
+            record: terms.options.record,
         };
         let bytes = codec::encode(&question);
         let patience = deadline.unwrap_or(terms.spec_deadline) + NETWORK_PATIENCE;
@@ -115,9 +120,10 @@ impl Calls {
         if !self.parts.wasm.is_loaded(question.workload.as_str()) {
             return Err(not_running(&question.workload));
         }
-        let options = CallOptions { deadline, request: question.request };
+        let options = CallOptions { deadline, request: question.request, record: question.record };
         let answer = self.call_here(&question.workload, &question.function, arguments, options).await?;
-        Ok(Answer { result: answer.result.to_string(), commit: answer.commit, overrun: answer.overrun })
+        let CallAnswer { result, commit, overrun, recording, node: _ } = answer;
+        Ok(Answer { result: result.to_string(), commit, overrun, recording })
     }
 }
 
@@ -132,9 +138,9 @@ fn read_answer(node: NodeId, bytes: &[u8]) -> Result<CallAnswer, ServiceError> {
     };
     let answer: Result<Answer, ServiceError> =
         codec::decode(bytes, Lane::Call.frame_bytes_max()).map_err(|error| malformed(error.to_string()))?;
-    let Answer { result, commit, overrun } = answer?;
+    let Answer { result, commit, overrun, recording } = answer?;
     let result = serde_json::from_str(&result).map_err(|error| malformed(error.to_string()))?;
-    Ok(CallAnswer { result, node, commit, overrun })
+    Ok(CallAnswer { result, node, commit, overrun, recording })
 }
 
 /// In which order to ask them. A suspect may be a host that has just died, and asking it costs the caller all its patience.

@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Undeploy(NameArgs),
     /// Call a function of a workload
     Call(CallArgs),
+    /// Run a recorded call again, here and without an agent, and say whether it does the same
+    Replay(ReplayArgs),
     /// Show the score of every node for a workload, and why the rejected were rejected
     Explain(NameArgs),
     /// Read one object of the shared state
@@ -289,8 +291,31 @@ pub(crate) struct CallArgs {
     /// A word that makes repeating this command harmless: what the call has written is not written again
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// Write all that went into the call and came out of it to this file, for `selvedge replay`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// Which recorded call to run again, and with what.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The exit code is 0 when result and writes are the same to the last bit, and 1 when they are not.
+Without --wasm the component is taken from the data directory of an agent on this host, or from those that ship with it.")]
+pub(crate) struct ReplayArgs {
+    /// The file that `selvedge call --record` wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) recording: PathBuf,
+    /// The component, if it is not in the data directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) wasm: Option<PathBuf>,
+    /// The data directory of an agent
+    #[arg(long, value_name = "DIR", env = "SELVEDGE_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print exactly one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which object to read.

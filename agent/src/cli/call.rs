@@ -3,7 +3,8 @@
 //! Owns how words become arguments; the agent checks their types. The invariant: the result on stdout is the function's,
 //! unchanged.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::CliError;
 use super::output::{pretty, print};
+use crate::wasm::Recording;
 
 /// Bytes read from stdin at most. The agent has a limit of its own, far below.
 const STDIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -26,10 +28,30 @@ pub(crate) async fn call(args: &CallArgs, client: &mut Client) -> Result<(), Cli
         words => Value::Array(words.iter().enumerate().map(|(i, word)| argument(i, word)).collect::<Result<_, _>>()?),
     };
     let path = call_path(&args.name, &args.function);
+    let path = if args.record.is_some() { format!("{path}?record=true") } else { path };
     let mut ask = Ask::post(path, &arguments);
     ask.idempotency_key.clone_from(&args.idempotency_key);
-    let json = client.json(ask).await?;
-    print(&pretty(&json))
+    let result = match &args.record {
+        None => client.json(ask).await?,
+        Some(file) => recorded(file, &ask, client).await?,
+    };
+    print(&pretty(&result))
+}
+
+/// Makes the call, keeps its recording in `file`, and returns its result. Nothing is called when there is no place for it.
+async fn recorded(file: &Path, ask: &Ask, client: &mut Client) -> Result<Value, CliError> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let no_place = |error: &std::io::Error| format!("{} cannot be written: {error}", file.display());
+    let mut unfinished = tempfile::NamedTempFile::new_in(folder)
+        .map_err(|error| CliError::Usage(format!("{}; nothing was called", no_place(&error))))?;
+    let answer = client.ask(ask, client.patience()).await?;
+    let recording = Recording::decode(&answer.body).map_err(|error| client.bad_answer(ask, error.to_string()))?;
+    let kept = unfinished.write_all(&answer.body).and_then(|()| Ok(unfinished.persist(file)?));
+    kept.map_err(|error| {
+        let commit = recording.commit.as_ref().map_or_else(String::new, |commit| format!(" and wrote commit {commit}"));
+        CliError::Failed(format!("{}; the call was made{commit}", no_place(&error)))
+    })?;
+    Ok(recording.result)
 }
 
 /// The route of a function.

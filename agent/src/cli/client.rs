@@ -58,11 +58,13 @@ impl Client {
     /// # Errors
     /// It is none.
     pub(crate) fn decode(&self, ask: &Ask, answer: &Answer) -> Result<Value, CliError> {
-        answer.json().map_err(|error| CliError::BadAnswer {
-            what: what(ask),
-            reason: error.to_string(),
-            api: self.addr.to_string(),
-        })
+        answer.json().map_err(|error| self.bad_answer(ask, error.to_string()))
+    }
+
+    /// An answer that makes no sense.
+    #[must_use]
+    pub(crate) fn bad_answer(&self, ask: &Ask, reason: String) -> CliError {
+        CliError::BadAnswer { what: what(ask), reason, api: self.addr.to_string() }
     }
 
     /// Asks, and returns a success.

@@ -67,6 +67,14 @@ pub struct Committed {
     pub hlc: Hlc,
 }
 
+impl Committed {
+    /// Its name in one word, `REPLICA/SEQ`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.replica, self.seq)
+    }
+}
+
 /// Why a commit was not made, or not confirmed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {

@@ -114,6 +114,8 @@ pub struct CallOptions {
     pub deadline: Option<Duration>,
     /// Makes a retry harmless: what a call with the same id wrote before is not written again.
     pub request: Option<RequestId>,
+    /// Whether to record the call, so that it can be replayed.
+    pub record: bool,
 }
 
 /// What a call answered.
@@ -127,4 +129,6 @@ pub struct CallAnswer {
     pub commit: Option<Committed>,
     /// Why the result is the workload's default answer, if it is: `deadline`, `expired` or `busy`.
     pub overrun: Option<String>,
+    /// The recording of the call as JSON, if that was asked for.
+    pub recording: Option<String>,
 }

@@ -191,6 +191,12 @@ pub enum CallError {
         /// The limit.
         limit: usize,
     },
+    /// The call was to be recorded, and read too much for that.
+    #[error("the call reads more than the {limit_bytes} bytes of the state that can be recorded")]
+    RecordingTooLarge {
+        /// The limit.
+        limit_bytes: usize,
+    },
     /// As many calls as may wait are waiting.
     #[error("busy: {limit} calls are waiting already")]
     Busy {
@@ -212,7 +218,8 @@ impl CallError {
             | Self::AmbiguousFunction { .. }
             | Self::Argument { .. }
             | Self::ArgumentsTooLarge { .. }
-            | Self::Fault { .. } => Blame::Caller,
+            | Self::Fault { .. }
+            | Self::RecordingTooLarge { .. } => Blame::Caller,
             Self::Deadline { .. }
             | Self::Memory { .. }
             | Self::Trap { .. }
@@ -239,6 +246,7 @@ impl CallError {
             | Self::OutputTooLarge { .. }
             | Self::HostCalls { .. }
             | Self::Writes { .. }
+            | Self::RecordingTooLarge { .. }
             | Self::Busy { .. }
             | Self::Host(_) => None,
         }

@@ -100,7 +100,7 @@ impl wit::config::Host for CallState {
 impl wit::assets::Host for CallState {
     fn size(&mut self, digest: String) -> Result<Option<u64>> {
         self.count_host_call()?;
-        Ok(digest.parse().ok().and_then(|digest| self.assets.size(&digest)))
+        Ok(digest.parse().ok().and_then(|digest| self.draft.base_mut().asset_size(&digest)))
     }
 
     fn is_cached(&mut self, digest: String) -> Result<bool> {

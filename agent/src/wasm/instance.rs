@@ -18,16 +18,17 @@ use serde_json::Value;
 use wasmtime::component::{Func, Instance, ResourceTable, TypedFunc, Val};
 use wasmtime::{ResourceLimiter, Store, StoreContextMut, Trap, UpdateDeadline};
 
-use super::assets::{AssetView, Hints};
+use super::assets::Hints;
 use super::error::{CallError, LoadError};
 use super::lift;
 use super::limits::Limits;
 use super::program::{Function, Program};
+use super::source::Source;
 use super::ticker::TICK;
 use super::typed::{Params, Results};
 use crate::spec::Digest;
 
-/// What every call reads. A draft borrows it for ever, because a store's data may borrow nothing shorter.
+/// The state that calls read. It is borrowed for ever, because a store's data may borrow nothing shorter.
 pub(super) type Base = dyn ReadState + Send + Sync;
 
 /// Host memory that one crossing of the boundary may take for each byte of output that is allowed. A lifted value takes
@@ -56,15 +57,13 @@ pub(super) struct CallState {
     pub(super) workload: Arc<str>,
     pub(super) limits: Arc<Limits>,
     pub(super) config: Arc<BTreeMap<String, String>>,
-    pub(super) assets: Arc<dyn AssetView>,
     pub(super) hints: Hints,
-    pub(super) draft: Draft<'static, Base>,
+    pub(super) draft: Draft<Source>,
     pub(super) handles: ResourceTable,
     pub(super) now: Hlc,
     pub(super) seed: u64,
     /// How many of `handles` are open.
     pub(super) handles_open: usize,
-    base: &'static Base,
     /// When the call has to be over.
     ends: Instant,
     drawn: u64,
@@ -75,21 +74,19 @@ pub(super) struct CallState {
 }
 
 impl CallState {
-    fn new(program: &Program, base: &'static Base) -> Self {
+    fn new(program: &Program, source: Source) -> Self {
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(program.limits.handles);
         Self {
             workload: Arc::clone(&program.workload),
             limits: Arc::clone(&program.limits),
             config: Arc::clone(&program.config),
-            assets: Arc::clone(&program.assets),
             hints: Hints::default(),
-            draft: Draft::new(base),
+            draft: Draft::new(source),
             handles,
             now: Hlc::default(),
             seed: 0,
             handles_open: 0,
-            base,
             ends: Instant::now() + program.limits.deadline,
             drawn: 0,
             host_calls_left: program.limits.host_calls,
@@ -100,7 +97,7 @@ impl CallState {
     }
 
     fn begin(&mut self, (seed, now): (u64, Hlc), ends: Instant) {
-        self.draft = Draft::new(self.base);
+        self.draft.discard();
         (self.seed, self.now, self.drawn, self.ends) = (seed, now, 0, ends);
         self.host_calls_left = self.limits.host_calls;
         self.write_bytes_left = self.limits.write_bytes;
@@ -182,9 +179,10 @@ pub(super) struct Warm {
 }
 
 impl Warm {
-    /// Instantiates `program`; a component may run code of its own while it starts, within the deadline.
-    pub(super) fn start(program: &Program, base: &'static Base) -> Result<Self, LoadError> {
-        let mut store = Store::new(program.engine(), CallState::new(program, base));
+    /// Instantiates `program`, whose calls read `source`; a component may run code of its own while it starts, within the
+    /// deadline.
+    pub(super) fn start(program: &Program, source: Source) -> Result<Self, LoadError> {
+        let mut store = Store::new(program.engine(), CallState::new(program, source));
         store.limiter(|state| state);
         store.set_hostcall_fuel(program.limits.output_bytes.saturating_mul(LIFT_FACTOR));
         store.epoch_deadline_callback(look_at_the_clock);
@@ -242,11 +240,7 @@ impl Warm {
         if state.draft.len() > state.limits.writes {
             return Err(CallError::Writes { what: "objects", limit: state.limits.writes });
         }
-        // Most calls only read.
-        let changes = match state.draft.is_empty() {
-            true => Vec::new(),
-            false => std::mem::replace(&mut state.draft, Draft::new(state.base)).into_changes(),
-        };
+        let changes = state.draft.take_changes();
         let preloads = state.hints.take();
         Ok(Done { result, changes, preloads, guest_time, log_lines_dropped: state.log_lines_dropped })
     }
@@ -277,6 +271,11 @@ impl Warm {
         self.typed.truncate(TYPED_KEPT_MAX - 1);
         self.typed.push((function.number, Box::new(typed)));
         Ok(typed)
+    }
+
+    /// What its calls read.
+    pub(super) fn source(&mut self) -> &mut Source {
+        self.store.data_mut().draft.base_mut()
     }
 
     /// Whether it can serve another call.

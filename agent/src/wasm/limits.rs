@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use selvedge_sync::limits::KEYS_PER_COMMIT_MAX;
+use serde::{Deserialize, Serialize};
 
 use super::engine::TABLE_ELEMENTS_MAX;
 use crate::spec;
@@ -17,10 +18,13 @@ const WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Arguments and results in bytes, at most: what an API body may hold.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// The limits of one workload. Each applies to one call, but for memory and tables, which belong to an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The limits of one workload. Each applies to one call, but for memory and tables, which belong to an instance. A recording
+/// leaves out those that make no difference to a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// How long the guest may run.
+    #[serde(skip)]
     pub deadline: Duration,
     /// Linear memory of an instance, in bytes. At most the host's [`memory_bytes`](super::WasmConfig::memory_bytes).
     pub memory_bytes: usize,
@@ -39,10 +43,13 @@ pub struct Limits {
     /// Texts and byte strings written to the state, in bytes, with the names of keys and fields.
     pub write_bytes: usize,
     /// Lines of log. Further ones are dropped and counted.
+    #[serde(skip)]
     pub log_lines: u32,
     /// One line of log, in bytes. The rest of a longer one is cut off.
+    #[serde(skip)]
     pub log_line_bytes: usize,
     /// Calls that run at one time. The host's workers are a limit too.
+    #[serde(skip)]
     pub concurrency: usize,
 }
 

@@ -7,6 +7,7 @@ use selvedge_sync::hlc::Hlc;
 use selvedge_sync::key::Key;
 use serde_json::Value;
 
+use super::recording::Recording;
 use crate::spec::Digest;
 
 /// What a call is made with, besides its arguments.
@@ -33,6 +34,8 @@ pub struct CallOutcome {
     pub guest_time: Duration,
     /// Why the result is the workload's default answer, if it is. Nothing is to be written then.
     pub overrun: Option<Overrun>,
+    /// The call as a document, if that was asked for.
+    pub recording: Option<Box<Recording>>,
 }
 
 /// Why a call was given its workload's default answer.

@@ -17,6 +17,7 @@ use super::instance::CallState;
 use super::limits::Limits;
 use super::shape::Signature;
 use super::{ComponentInfo, FunctionInfo, LoadOptions};
+use crate::spec::Digest;
 
 /// The largest component, in bytes. A guest in Rust has some tens of kilobytes, one with an interpreter some megabytes.
 pub(super) const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -45,6 +46,7 @@ pub(super) fn look_at(wasm: &[u8]) -> Result<(), LoadError> {
 /// A compiled component.
 #[derive(Clone)]
 pub(super) struct Compiled {
+    digest: Digest,
     component: Component,
     functions: Arc<[Function]>,
     names: Arc<Names>,
@@ -56,6 +58,7 @@ type Names = HashMap<String, usize>;
 
 /// A compiled component with what an operator set for it.
 pub(super) struct Program {
+    pub(super) digest: Digest,
     pub(super) workload: Arc<str>,
     pub(super) limits: Arc<Limits>,
     pub(super) config: Arc<BTreeMap<String, String>>,
@@ -79,14 +82,14 @@ pub(super) struct Function {
 
 impl Compiled {
     /// Checks what is imported and exported.
-    pub(super) fn new(engine: &Engine, component: Component) -> Result<Self, LoadError> {
+    pub(super) fn new(engine: &Engine, digest: Digest, component: Component) -> Result<Self, LoadError> {
         let imports = imports(engine, &component)?;
         let functions = functions(engine, &component)?;
         if functions.is_empty() {
             return Err(LoadError::NoFunction);
         }
         let names = Arc::new(names(&functions));
-        Ok(Self { component, functions: functions.into(), names, imports })
+        Ok(Self { digest, component, functions: functions.into(), names, imports })
     }
 
     /// Ties the component to what is offered to it.
@@ -100,6 +103,7 @@ impl Compiled {
         let pre =
             linker.instantiate_pre(&self.component).map_err(|error| LoadError::ImportType(format!("{error:#}")))?;
         Ok(Program {
+            digest: self.digest,
             workload: workload.into(),
             limits: Arc::new(options.limits),
             config: Arc::new(options.config),

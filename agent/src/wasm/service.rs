@@ -14,8 +14,10 @@ use serde_json::Value;
 use super::error::{CallError, LoadError};
 use super::instance::{Base, Done, Terms, Warm};
 use super::program::{Function, Program};
+use super::recording::{Inputs, Recording};
 use super::schedule::Load;
 use super::shape::Signature;
+use super::source::{self, Source};
 use super::stats::{Recorder, WorkloadStats};
 use super::ticker::Ticker;
 use super::typed::{Params, Results, TypedOutcome};
@@ -49,6 +51,8 @@ pub(super) struct Request {
     pub(super) args: Value,
     pub(super) context: CallContext,
     pub(super) asked: Instant,
+    /// Whether the call is to be recorded.
+    pub(super) record: bool,
 }
 
 /// What a service is made for and with, besides its program.
@@ -74,7 +78,7 @@ impl Service {
             return Err(LoadError::Host(DEAD_TICKER.to_owned()));
         }
         let running = ticker.run();
-        let first = Warm::start(&program, base)?;
+        let first = Warm::start(&program, Source::live(base, &program.assets))?;
         drop(running);
         let (warm, recorder) = (Mutex::new(vec![first]), Mutex::new(Recorder::new()));
         let (warm_max, pace) = (warm_max.max(1), Pace::default());
@@ -93,9 +97,27 @@ impl Service {
             Ok(done) => {
                 self.ended_well(&done);
                 let Done { result, changes, preloads, guest_time, log_lines_dropped: _ } = done;
-                Ok(CallOutcome { result, changes, preloads, guest_time, overrun: None })
+                Ok(CallOutcome { result, changes, preloads, guest_time, overrun: None, recording: None })
             }
             Err(error) => self.ended_badly(function, error),
+        }
+    }
+
+    /// The same for a call that has waited.
+    pub(super) fn serve_request(&self, request: &Request) -> Result<CallOutcome, CallError> {
+        self.serve(&request.function, &request.args, request.context, request.asked)
+    }
+
+    /// The same, and records the call.
+    pub(super) fn serve_recorded(&self, request: &Request) -> Result<CallOutcome, CallError> {
+        match self.record(request) {
+            Ok((done, recording)) => {
+                self.ended_well(&done);
+                let Done { result, changes, preloads, guest_time, log_lines_dropped: _ } = done;
+                let recording = Some(Box::new(recording));
+                Ok(CallOutcome { result, changes, preloads, guest_time, overrun: None, recording })
+            }
+            Err(error) => self.ended_badly(&request.function, error),
         }
     }
 
@@ -135,6 +157,36 @@ impl Service {
         self.with_instance(context, asked, |warm, terms| warm.call(function, &params, terms))
     }
 
+    /// Makes a call in an instance of its own: what one remembers of earlier calls is no part of a recording.
+    fn record(&self, request: &Request) -> Result<(Done<Value>, Recording), CallError> {
+        let Request { function: name, args, context, asked, record: _ } = request;
+        let (program, limits) = (&self.program, &self.program.limits);
+        let function = program.function(name)?;
+        let params = lower::arguments(&function.signature, args, limits.argument_bytes)?;
+        let terms = self.terms(*context, *asked)?;
+        let _running = self.ticker.run();
+        let recorder = source::Recorder::new(self.base, Arc::clone(&program.assets));
+        let mut instance = self.fresh(Source::Recorder(recorder))?;
+        let done = instance.call(function, &params, terms)?;
+        let reads = match instance.source() {
+            Source::Recorder(recorder) => recorder.take(),
+            Source::Live(..) | Source::Playback(_) => None,
+        };
+        let reads = reads.ok_or(CallError::RecordingTooLarge { limit_bytes: source::READ_BYTES_MAX })?;
+        let inputs = Inputs {
+            workload: &program.workload,
+            function: name,
+            artifact: program.digest,
+            arguments: args,
+            seed: terms.seed,
+            now: terms.now,
+            config: &program.config,
+            limits,
+        };
+        let recording = Recording::new(&inputs, reads, done.result.clone(), &done.changes);
+        Ok((done, recording))
+    }
+
     /// Makes a call in a warm instance, or in a new one.
     fn with_instance<R>(
         &self,
@@ -142,6 +194,21 @@ impl Service {
         asked: Instant,
         call: impl FnOnce(&mut Warm, Terms) -> Result<Done<R>, CallError>,
     ) -> Result<Done<R>, CallError> {
+        let terms = self.terms(context, asked)?;
+        let _running = self.ticker.run();
+        let mut instance = self.instance()?;
+        let done = call(&mut instance, terms)?;
+        if instance.is_reusable() {
+            let mut warm = self.warm();
+            if warm.len() < self.warm_max {
+                warm.push(instance);
+            }
+        }
+        Ok(done)
+    }
+
+    /// On which terms a call is made that was asked for then, if there is time left and somebody watches over it.
+    fn terms(&self, context: CallContext, asked: Instant) -> Result<Terms, CallError> {
         let own = self.program.limits.deadline;
         let left = context.deadline.map(|deadline| deadline.saturating_sub(asked.elapsed()));
         let deadline = left.unwrap_or(own).min(own);
@@ -151,16 +218,7 @@ impl Service {
         if !self.ticker.is_alive(asked) {
             return Err(CallError::Host(DEAD_TICKER.to_owned()));
         }
-        let _running = self.ticker.run();
-        let mut instance = self.instance()?;
-        let done = call(&mut instance, Terms { seed: context.seed, now: context.now, deadline })?;
-        if instance.is_reusable() {
-            let mut warm = self.warm();
-            if warm.len() < self.warm_max {
-                warm.push(instance);
-            }
-        }
-        Ok(done)
+        Ok(Terms { seed: context.seed, now: context.now, deadline })
     }
 
     fn ended_well<R>(&self, done: &Done<R>) {
@@ -189,6 +247,7 @@ impl Service {
             | CallError::OutputTooLarge { .. }
             | CallError::HostCalls { .. }
             | CallError::Writes { .. }
+            | CallError::RecordingTooLarge { .. }
             | CallError::Host(_) => return Err(error),
         };
         let number = self.program.function(function).ok().map(|function| function.number);
@@ -196,7 +255,14 @@ impl Service {
         let Some(answer) = answer else { return Err(error) };
         self.recorder().answered_by_default();
         let (result, changes, preloads) = (answer.clone(), Vec::new(), Vec::new());
-        Ok(CallOutcome { result, changes, preloads, guest_time: Duration::ZERO, overrun: Some(overrun) })
+        Ok(CallOutcome {
+            result,
+            changes,
+            preloads,
+            guest_time: Duration::ZERO,
+            overrun: Some(overrun),
+            recording: None,
+        })
     }
 
     pub(super) fn stats(&self) -> WorkloadStats {
@@ -208,7 +274,11 @@ impl Service {
         if let Some(warm) = self.warm().pop() {
             return Ok(warm);
         }
-        Warm::start(&self.program, self.base).map_err(|error| match error {
+        self.fresh(Source::live(self.base, &self.program.assets))
+    }
+
+    fn fresh(&self, source: Source) -> Result<Warm, CallError> {
+        Warm::start(&self.program, source).map_err(|error| match error {
             // It did start when it was loaded; what changed since is this host.
             LoadError::Host(message) => CallError::Host(message),
             other => CallError::Trap { message: other.to_string() },

@@ -7,5 +7,6 @@ mod hostile;
 mod limits;
 mod loading;
 mod preload;
+mod replay;
 mod shipped;
 mod typed;

@@ -3,7 +3,9 @@
 //! `selvedge-bench [NAME…] [--json]`; `--list` names the benchmarks. Each is a module; `sample` and `report` are shared.
 
 mod agent;
+mod api;
 mod apply;
+mod calls;
 mod calm;
 mod cheat;
 mod child;
@@ -31,6 +33,7 @@ mod report;
 mod restart;
 mod sample;
 mod spam;
+mod stream;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -62,7 +65,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 20] = [
+const BENCHES: [(&str, &str, Run); 22] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -82,6 +85,8 @@ const BENCHES: [(&str, &str, Run); 20] = [
     ("loaded", "a call that writes while the agent syncs, against an agent that does not", |_| loaded::run()),
     ("movement", "predicted movement, against four simple predictors", |_| movement::run()),
     ("cheat", "how soon a speed cheat is seen and how often nobody is one, against plain thresholds", |_| cheat::run()),
+    ("api", "a call over HTTP, against axum that echoes the same bytes", api::run),
+    ("stream", "the call stream, against the HTTP route", stream::run),
     ("spam", "honest members' latency while one member spams", spam::run),
 ];
 

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Method};
 use selvedge_sync::commit::RequestId;
 use selvedge_sync::id::{ParseIdError, ReplicaId};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Answer, App};
 use crate::api::body;
@@ -71,7 +72,7 @@ pub(super) fn commit_options(
 ) -> Result<CommitOptions, Problem> {
     let [durable] = query::take(pairs, ["durable"])?;
     let durable = query::flag("durable", durable.as_deref())?;
-    Ok(CommitOptions { request: request_of(what, headers, document)?, durable })
+    Ok(CommitOptions { request: request_of(what, headers, &document.value)?, durable })
 }
 
 /// The id of a request with an `Idempotency-Key`: of what is asked for, the key, and the document. Another document under the
@@ -79,7 +80,7 @@ pub(super) fn commit_options(
 pub(super) fn request_of(
     (method, target): (&Method, &str),
     headers: &HeaderMap,
-    document: &body::Document,
+    document: &Value,
 ) -> Result<Option<RequestId>, Problem> {
     match headers.get(IDEMPOTENCY_KEY).map(axum::http::HeaderValue::as_bytes) {
         None => Ok(None),
@@ -87,8 +88,13 @@ pub(super) fn request_of(
             let message = format!("`Idempotency-Key` must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
             Err(ServiceError::new(Fault::Caller, "bad_header", message).at(IDEMPOTENCY_KEY).into())
         }
-        Some(key) => Ok(Some(request_id(method.as_str(), target, key, &document.value.to_string()))),
+        Some(key) => Ok(Some(request_id(method.as_str(), target, key, &document.to_string()))),
     }
+}
+
+/// The id of a call with this key, however it comes in.
+pub(in crate::api) fn call_id(workload: &str, function: &str, key: &[u8], arguments: &Value) -> RequestId {
+    request_id(Method::POST.as_str(), &format!("{workload}/{function}"), key, &arguments.to_string())
 }
 
 fn request_id(method: &str, target: &str, key: &[u8], document: &str) -> RequestId {

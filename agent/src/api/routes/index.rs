@@ -25,6 +25,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/v1/commits", "several changes in one commit: ops"),
     ("GET", "/v1/commits/{replica}/{seq}", "how far a commit has got"),
     ("GET", "/v1/events", "what happens, as server-sent events; ?prefix= for changes of state only"),
+    ("GET", "/v1/stream", "the call stream, a WebSocket: calls as CBOR frames {id, workload, function, args}"),
     ("PUT", "/v1/artifacts", "stores a component, the .wasm as the body"),
     (
         "GET, PUT",
@@ -34,7 +35,11 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET, DELETE", "/v1/assets/{digest}", "an asset, from here or another member; or removes it from this host"),
     ("GET", "/v1/workloads", "all workloads"),
     ("GET, PUT, DELETE", "/v1/workloads/{name}", "one workload and its spec; or deploys or removes it"),
-    ("POST", "/v1/workloads/{name}/call/{function}", "calls a function: the arguments as an array or an object"),
+    (
+        "POST",
+        "/v1/workloads/{name}/call/{function}",
+        "calls a function: the arguments as an array or an object, in JSON or CBOR; ?record=true",
+    ),
     ("GET", "/v1/workloads/{name}/placement", "the score of every node, term by term"),
 ];
 

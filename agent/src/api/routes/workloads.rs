@@ -7,6 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -17,8 +18,10 @@ use super::{Answer, App};
 use crate::api::body;
 use crate::api::guard::busy;
 use crate::api::limits::CALL_DEADLINE_MS_MAX;
+use crate::api::media::Media;
 use crate::api::problem::Problem;
-use crate::service::{ArtifactInfo, CallOptions, Committed, Fault, Service, ServiceError, Workload};
+use crate::api::query::{self, Pairs};
+use crate::service::{ArtifactInfo, CallAnswer, CallOptions, Committed, Fault, Service, ServiceError, Workload};
 
 const DEADLINE: HeaderName = HeaderName::from_static("selvedge-deadline-ms");
 const NODE: HeaderName = HeaderName::from_static("selvedge-node");
@@ -97,31 +100,54 @@ pub(in crate::api) async fn call<S: Service>(
     State(app): State<Arc<App<S>>>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
+    pairs: Pairs,
     body: Body,
 ) -> Answer<Response> {
-    let Path((name, function)) = path.map_err(|rejection| path_error(&rejection))?;
-    let nothing = || body::Document { value: Value::Array(Vec::new()), rounded: false };
-    let document = body::json_or_nothing(&headers, body).await?.unwrap_or_else(nothing);
-    let request = request_of((&Method::POST, &format!("{name}/{function}")), &headers, &document)?;
-    let options = CallOptions { deadline: deadline(&headers)?, request };
-    let arguments = match document.value {
-        arguments @ (Value::Array(_) | Value::Object(_)) => arguments,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            let message = "the arguments must be an array, or an object by parameter name";
-            return Err(ServiceError::new(Fault::WrongValue, "wrong_type", message).at("body").into());
+    let media = Media::of_answer(&headers);
+    let called = async {
+        let Path((name, function)) = path.map_err(|rejection| path_error(&rejection))?;
+        let [record] = query::take(pairs, ["record"])?;
+        let record = query::flag("record", record.as_deref())?;
+        let arguments = body::arguments(&headers, body).await?;
+        let request = request_of((&Method::POST, &format!("{name}/{function}")), &headers, &arguments)?;
+        let options = CallOptions { deadline: deadline(&headers)?, request, record };
+        let answer = app.service().call(&name, &function, arguments, options).await?;
+        if record && answer.recording.is_none() {
+            return Err(not_recorded(&answer).into());
         }
+        Ok(answer)
     };
-    let answer = app.service().call(&name, &function, arguments, options).await?;
-    let mut response = Json(answer.result).into_response();
+    called.await.map(|answer| answered(&answer, media)).map_err(|problem: Problem| problem.shown_as(media))
+}
+
+/// The result of a call, or its recording where there is one, with who ran it and what it wrote.
+fn answered(answer: &CallAnswer, media: Media) -> Response {
+    let mut response = match &answer.recording {
+        None => media.response(&answer.result),
+        Some(recording) => ([(CONTENT_TYPE, "application/json")], recording.clone()).into_response(),
+    };
     let headers = response.headers_mut();
     headers.insert(NODE, visible(&answer.node.to_string()));
-    if let Some(commit) = answer.commit {
-        headers.insert(COMMIT, visible(&format!("{}/{}", commit.replica, commit.seq)));
+    if let Some(commit) = &answer.commit {
+        headers.insert(COMMIT, visible(&commit.name()));
     }
-    if let Some(overrun) = answer.overrun {
-        headers.insert(OVERRUN, visible(&overrun));
+    if let Some(overrun) = &answer.overrun {
+        headers.insert(OVERRUN, visible(overrun));
     }
-    Ok(response)
+    response
+}
+
+/// The call was answered, and not recorded.
+fn not_recorded(answer: &CallAnswer) -> ServiceError {
+    let message = match &answer.overrun {
+        Some(why) => format!("the call was given its workload's default answer ({why}), and that is no call to record"),
+        None => format!("the call was made on {}, which runs a release that records nothing", answer.node),
+    };
+    let error = ServiceError::new(Fault::Unavailable, "not_recorded", message);
+    match &answer.commit {
+        Some(commit) => error.changed(format!("what the call wrote is commit {}", commit.name())),
+        None => error,
+    }
 }
 
 fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {

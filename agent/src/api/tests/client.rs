@@ -29,6 +29,7 @@ pub(super) struct Ask {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
+    pub(super) bytes: Bytes,
     pub(super) text: String,
 }
 
@@ -124,10 +125,10 @@ impl Stream {
 
 async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ask: Ask) -> Answer {
     let (parts, body, connection) = begin(stream, ask).await;
-    let text = body.collect().await.expect("a whole body").to_bytes();
+    let bytes = body.collect().await.expect("a whole body").to_bytes();
     connection.abort();
-    let text = String::from_utf8(text.to_vec()).expect("text");
-    Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, bytes, text }
 }
 
 async fn begin(

@@ -13,6 +13,7 @@ use selvedge_sync::id::{Dot, Incarnation, NodeId, ReplicaId};
 use selvedge_sync::key::Key;
 use selvedge_sync::replica::KeyPrefix;
 use serde_json::{Value as Json, json};
+use tokio::sync::Semaphore;
 
 use crate::events::{Events, Patience, TooManyListeners};
 use crate::service::*;
@@ -21,11 +22,13 @@ use crate::spec::Digest;
 pub(super) struct Fake {
     inner: Mutex<Inner>,
     pub(super) events: Events,
+    /// Each permit lets one call of `wait` end.
+    pub(super) gate: Semaphore,
 }
 
 impl Default for Fake {
     fn default() -> Self {
-        Self { inner: Mutex::default(), events: Events::new(LIFE, Patience::default()) }
+        Self { inner: Mutex::default(), events: Events::new(LIFE, Patience::default()), gate: Semaphore::new(0) }
     }
 }
 
@@ -39,6 +42,8 @@ struct Inner {
     assets: BTreeMap<Digest, Bytes>,
     durable: bool,
     deadline: Option<Duration>,
+    waiting: usize,
+    waiting_most: usize,
 }
 
 pub(super) const NODE: NodeId = NodeId([7; 32]);
@@ -48,6 +53,8 @@ pub(super) const OTHER: NodeId = NodeId([8; 32]);
 pub(super) const ME: ReplicaId = ReplicaId { node: NODE, incarnation: Incarnation(3) };
 /// Whoever waits for so long waits for ever.
 pub(super) const NEVER: Duration = Duration::from_secs(300);
+/// What stands for a recording.
+pub(super) const RECORDING: &str = r#"{"format":"selvedge-recording"}"#;
 /// A name as a hostile host could give itself.
 pub(super) const HOSTILE: &str = "<script>alert('x')</script>\"&";
 
@@ -64,6 +71,22 @@ impl Fake {
 
     pub(super) fn last_deadline(&self) -> Option<Duration> {
         self.lock().deadline
+    }
+
+    /// How many calls of `wait` there are, and how many there were at most at one time.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.waiting, inner.waiting_most)
+    }
+
+    async fn wait(&self) {
+        {
+            let mut inner = self.lock();
+            inner.waiting += 1;
+            inner.waiting_most = inner.waiting_most.max(inner.waiting);
+        }
+        self.gate.acquire().await.expect("the gate stays").forget();
+        self.lock().waiting -= 1;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -368,11 +391,18 @@ impl Service for Fake {
         match (name, function) {
             ("combat", "resolve") => {
                 let commit = Some(Committed { replica: ME, seq: 9, hlc: Hlc::from_millis(1) });
-                Ok(CallAnswer { result: args, node: OTHER, commit, overrun: None })
+                let recording = how.record.then(|| RECORDING.to_owned());
+                Ok(CallAnswer { result: args, node: OTHER, commit, overrun: None, recording })
             }
             ("combat", "read-only") => {
-                Ok(CallAnswer { result: Json::Null, node: NODE, commit: None, overrun: Some("deadline".to_owned()) })
+                let overrun = Some("deadline".to_owned());
+                Ok(CallAnswer { result: Json::Null, node: NODE, commit: None, overrun, recording: None })
             }
+            ("combat", "wait") => {
+                self.wait().await;
+                Ok(CallAnswer { result: args, node: NODE, commit: None, overrun: None, recording: None })
+            }
+            ("combat", "panic") => panic!("a bug, on purpose"),
             ("combat", "loop") => Err(ServiceError::new(Fault::TimedOut, "deadline", "the call ran out of time")),
             ("combat", _) => Err(ServiceError::not_found("unknown_function", "function", function).at("function")),
             _ => Err(ServiceError::not_found("unknown_workload", "workload", name).at("name")),

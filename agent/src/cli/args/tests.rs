@@ -17,7 +17,7 @@ fn what_works_is_in_the_help_and_nothing_else() {
     let shown = Cli::command();
     let shown = shown.get_subcommands().filter(|command| !command.is_hide_set());
     let names: Vec<_> = shown.map(|command| command.get_name().to_owned()).collect();
-    let expect = "demo init invite invitations join run status nodes peers workloads deploy undeploy call explain get put watch converged drain leave revoke rotate-authority check-config version";
+    let expect = "demo init invite invitations join run status nodes peers workloads deploy undeploy call replay explain get put watch converged drain leave revoke rotate-authority check-config version";
     assert_eq!(names.join(" "), expect);
 }
 
@@ -34,6 +34,10 @@ fn good_lines_are_taken() {
     check("call combat resolve []");
     check("call combat resolve -");
     check("call w f -5 1.5 text");
+    check("call w f [] --record call.json");
+    check("replay call.json");
+    check("replay call.json --wasm w.wasm --json");
+    check("replay call.json --data-dir d");
     check("put pncounter/hp increment -5");
     check("put lwwmap/player:42 put hp=-5 name=x --durable --idempotency-key k");
     check("converged --wait 10s --json");

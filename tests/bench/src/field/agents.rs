@@ -2,7 +2,7 @@
 //!
 //! They are members of one cluster, by certificates. Dropped, they stop in good order.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -70,6 +70,11 @@ impl Agents {
         let other = agents.members[0].inside.net.peers().into_iter().find(|link| link.transport != wire.word());
         ensure!(count > 2 || other.is_none(), "connected by {other:?}");
         Ok(agents)
+    }
+
+    /// Where the data of one of them lies.
+    pub(crate) fn data_dir(&self, place: usize) -> PathBuf {
+        self._folder.path().join(place.to_string())
     }
 
     fn await_connected(&self) -> Result<()> {

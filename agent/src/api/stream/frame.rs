@@ -1,0 +1,277 @@
+//! Frames of the call stream: `{id, workload, function, args}` → `{id, result}` or `{id, error}`, in CBOR.
+//!
+//! Owns their fields and bounds. The invariant: whatever is wrong with a frame, its answer bears the frame's id if that could
+//! be read, and null if not.
+
+use std::time::Duration;
+
+use selvedge_sync::id::{NodeId, ReplicaId};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::api::body::{check_arguments, no_arguments};
+use crate::api::cbor::{Malformed, Reader, encode};
+use crate::api::limits::{CALL_DEADLINE_MS_MAX, FRAME_BYTES_MAX, FRAME_ID_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX};
+use crate::api::problem::Told;
+use crate::api::routes::call_id;
+use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError, shorten};
+
+/// What a frame is called by its sender: a whole number or a short text. Null where it could not be read.
+pub(super) type Id = Value;
+
+/// The fields of a frame, for errors.
+const FIELDS: &str = "id, workload, function, args, idempotency_key and deadline_ms";
+
+/// A frame that asks for a call.
+#[derive(Debug, PartialEq)]
+pub(super) struct Call {
+    pub(super) id: Id,
+    pub(super) workload: String,
+    pub(super) function: String,
+    pub(super) arguments: Value,
+    pub(super) options: CallOptions,
+}
+
+/// A frame that asks for nothing that can be done.
+#[derive(Debug)]
+pub(super) struct Refused {
+    id: Id,
+    error: Box<ServiceError>,
+}
+
+/// What was read of a frame so far.
+#[derive(Default)]
+struct Fields {
+    id: Id,
+    workload: Option<Value>,
+    function: Option<Value>,
+    arguments: Option<Value>,
+    idempotency_key: Option<Value>,
+    deadline_ms: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    id: &'a Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Told<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overrun: Option<&'a str>,
+}
+
+/// Writes answers. It remembers the names of the last host and writer, which take longer to spell than all the rest.
+#[derive(Default)]
+pub(super) struct Writer {
+    node: Option<(NodeId, String)>,
+    replica: Option<(ReplicaId, String)>,
+}
+
+impl Call {
+    /// Reads a frame.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Refused> {
+        let mut fields = Fields::default();
+        let read = fields.read(bytes);
+        let id = fields.id.clone();
+        read.and_then(|()| fields.call()).map_err(|error| Refused { id, error: Box::new(error) })
+    }
+}
+
+impl Fields {
+    fn read(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
+        if bytes.len() > FRAME_BYTES_MAX {
+            let message = format!("the frame is too large; at most {FRAME_BYTES_MAX} bytes are allowed");
+            return Err(ServiceError::new(Fault::TooLarge, "frame_too_large", message));
+        }
+        let mut reader = Reader::new(bytes);
+        reader.fields(|reader, name| self.field(reader, name))?;
+        Ok(reader.end()?)
+    }
+
+    fn field(&mut self, reader: &mut Reader<'_>, name: &str) -> Result<(), ServiceError> {
+        if name == "id" {
+            self.id = id(reader.value()?)?;
+            return Ok(());
+        }
+        let field = match name {
+            "workload" => &mut self.workload,
+            "function" => &mut self.function,
+            "args" => &mut self.arguments,
+            "idempotency_key" => &mut self.idempotency_key,
+            "deadline_ms" => &mut self.deadline_ms,
+            other => {
+                let message = format!("a frame has no field `{}`", shorten(other));
+                let error = ServiceError::new(Fault::Caller, "unknown_field", message).at(shorten(other));
+                return Err(error.hint(format!("it has {FIELDS}")));
+            }
+        };
+        *field = Some(reader.value()?);
+        Ok(())
+    }
+
+    fn call(self) -> Result<Call, ServiceError> {
+        if self.id.is_null() {
+            return Err(missing("id").hint("a whole number or a short text, by which you know the answer"));
+        }
+        let (workload, function) = (text(self.workload, "workload")?, text(self.function, "function")?);
+        let arguments = check_arguments(self.arguments.unwrap_or_else(no_arguments), "args")?;
+        let deadline = self.deadline_ms.map(deadline).transpose()?;
+        let key = |key| idempotency_key(&key).map(|key| call_id(&workload, &function, key.as_bytes(), &arguments));
+        let request = self.idempotency_key.map(key).transpose()?;
+        let options = CallOptions { deadline, request, record: false };
+        Ok(Call { id: self.id, workload, function, arguments, options })
+    }
+}
+
+impl Writer {
+    /// The answer to the frame `id`.
+    pub(super) fn answer(&mut self, id: &Id, answer: &Result<CallAnswer, ServiceError>) -> Vec<u8> {
+        match answer {
+            Ok(CallAnswer { result, node, commit, overrun, recording: _ }) => {
+                let commit = commit.as_ref().map(|commit| self.commit(commit));
+                let node = Some(self.node(*node));
+                let (commit, overrun) = (commit.as_deref(), overrun.as_deref());
+                encode(&Answer { id, result: Some(result), error: None, node, commit, overrun })
+            }
+            Err(error) => failed(id, error),
+        }
+    }
+
+    fn node(&mut self, node: NodeId) -> &str {
+        if self.node.as_ref().is_none_or(|(known, _)| *known != node) {
+            self.node = None;
+        }
+        &self.node.get_or_insert_with(|| (node, node.to_string())).1
+    }
+
+    fn commit(&mut self, commit: &Committed) -> String {
+        if self.replica.as_ref().is_none_or(|(known, _)| *known != commit.replica) {
+            self.replica = None;
+        }
+        let (_, replica) = self.replica.get_or_insert_with(|| (commit.replica, commit.replica.to_string()));
+        format!("{replica}/{}", commit.seq)
+    }
+}
+
+/// The answer to a frame that asks for nothing that can be done.
+pub(super) fn refusal(refused: &Refused) -> Vec<u8> {
+    failed(&refused.id, &refused.error)
+}
+
+impl From<Malformed> for ServiceError {
+    fn from(error: Malformed) -> Self {
+        let message = format!("the frame is no CBOR that can be taken: {error}");
+        Self::new(Fault::Caller, "malformed_cbor", message).hint(format!("a frame is a map of {FIELDS}"))
+    }
+}
+
+fn failed(id: &Id, error: &ServiceError) -> Vec<u8> {
+    encode(&Answer { id, result: None, error: Some(Told::from(error)), node: None, commit: None, overrun: None })
+}
+
+fn id(id: Value) -> Result<Id, ServiceError> {
+    let fits = match &id {
+        Value::Number(number) => !number.is_f64(),
+        Value::String(text) => text.len() <= FRAME_ID_BYTES_MAX,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+    };
+    let message = format!("`id` must be a whole number, or text of at most {FRAME_ID_BYTES_MAX} bytes");
+    if fits { Ok(id) } else { Err(ServiceError::new(Fault::WrongValue, "wrong_type", message).at("id")) }
+}
+
+fn text(value: Option<Value>, field: &'static str) -> Result<String, ServiceError> {
+    match value {
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(ServiceError::new(Fault::WrongValue, "wrong_type", format!("`{field}` must be text")).at(field)),
+        None => Err(missing(field)),
+    }
+}
+
+fn missing(field: &'static str) -> ServiceError {
+    ServiceError::new(Fault::Caller, "missing_field", format!("the frame has no `{field}`")).at(field)
+}
+
+fn deadline(value: Value) -> Result<Duration, ServiceError> {
+    match value.as_u64() {
+        Some(ms @ 1..=CALL_DEADLINE_MS_MAX) => Ok(Duration::from_millis(ms)),
+        Some(_) | None => {
+            let message = format!("`deadline_ms` must be a whole number from 1 to {CALL_DEADLINE_MS_MAX}");
+            Err(ServiceError::new(Fault::Caller, "bad_parameter", message).at("deadline_ms"))
+        }
+    }
+}
+
+fn idempotency_key(value: &Value) -> Result<&str, ServiceError> {
+    match value.as_str() {
+        Some(key) if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => Ok(key),
+        Some(_) | None => {
+            let message = format!("`idempotency_key` must be text of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
+            Err(ServiceError::new(Fault::Caller, "bad_parameter", message).at("idempotency_key"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::cbor::decode;
+
+    #[test]
+    fn a_frame_says_what_to_call() {
+        let frame = json!({"id": 7, "workload": "combat", "function": "resolve", "args": [[]], "deadline_ms": 20});
+        let call = Call::read(&encode(&frame)).expect("a sound frame");
+        assert_eq!((call.id, call.workload.as_str(), call.function.as_str()), (json!(7), "combat", "resolve"));
+        assert_eq!((call.arguments, call.options.deadline), (json!([[]]), Some(Duration::from_millis(20))));
+        let bare = json!({"id": "a", "workload": "w", "function": "f"});
+        assert_eq!(Call::read(&encode(&bare)).expect("a sound frame").arguments, json!([]));
+    }
+
+    #[test]
+    fn a_key_makes_the_same_request_as_over_http() {
+        let frame = json!({"id": 1, "workload": "combat", "function": "resolve", "args": [1], "idempotency_key": "k"});
+        let call = Call::read(&encode(&frame)).expect("a sound frame");
+        assert_eq!(call.options.request, Some(call_id("combat", "resolve", b"k", &json!([1]))));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_the_id_comes_back() {
+        let check = |frame: Value, id: Value, code: &str, field: Option<&str>| {
+            let refused = Call::read(&encode(&frame)).expect_err("refused");
+            let answer = decode(&refusal(&refused)).expect("CBOR");
+            let error = &answer["error"];
+            assert_eq!(
+                (&answer["id"], &error["code"], error["field"].as_str()),
+                (&id, &json!(code), field),
+                "{answer}"
+            );
+        };
+        let sound = || json!({"id": 3, "workload": "w", "function": "f", "args": []});
+        let with = |field: &str, value: Value| {
+            let mut frame = sound();
+            frame[field] = value;
+            frame
+        };
+        check(json!([1]), Value::Null, "malformed_cbor", None);
+        check(with("id", json!(null)), Value::Null, "wrong_type", Some("id"));
+        check(with("id", json!("x".repeat(65))), Value::Null, "wrong_type", Some("id"));
+        check(with("workload", json!(5)), json!(3), "wrong_type", Some("workload"));
+        check(with("args", json!("x")), json!(3), "wrong_type", Some("args"));
+        check(with("deadline_ms", json!(0)), json!(3), "bad_parameter", Some("deadline_ms"));
+        check(with("idempotency_key", json!("")), json!(3), "bad_parameter", Some("idempotency_key"));
+        check(json!({"id": 3, "function": "f"}), json!(3), "missing_field", Some("workload"));
+        check(json!({"function": "f", "workload": "w"}), Value::Null, "missing_field", Some("id"));
+        check(json!({"id": 3, "more": 1}), json!(3), "unknown_field", Some("more"));
+        let cut = encode(&sound());
+        let refused = Call::read(&cut[..cut.len() - 1]).expect_err("refused");
+        assert_eq!(refused.error.code(), "malformed_cbor");
+        let large = Call::read(&vec![0; FRAME_BYTES_MAX + 1]).expect_err("refused");
+        assert_eq!(large.error.code(), "frame_too_large");
+    }
+}
