@@ -8,12 +8,12 @@
 mod flights;
 mod preload;
 mod shelves;
+mod tally;
 mod uses;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -22,6 +22,8 @@ use moka::sync::Cache;
 use self::flights::Flights;
 pub use self::preload::Preloader;
 use self::shelves::{Found, Kept, Shelves};
+pub use self::tally::{AssetStats, WishStats};
+use self::tally::{Tally, add};
 use crate::blobs::fetch::FetchError;
 use crate::blobs::serve::Library;
 use crate::blobs::{BlobError, blocking};
@@ -99,70 +101,6 @@ struct Shared {
 
 /// How a load ended, for all who waited for it.
 type Loaded = Result<Bytes, FetchError>;
-
-/// What has happened so far.
-#[derive(Debug, Default)]
-struct Tally {
-    hits_memory: AtomicU64,
-    hits_disk: AtomicU64,
-    misses: AtomicU64,
-    fetched: AtomicU64,
-    fetched_bytes: AtomicU64,
-    fetches_failed: AtomicU64,
-    evicted_memory: AtomicU64,
-    evicted_disk: AtomicU64,
-    damaged: AtomicU64,
-    not_kept: AtomicU64,
-    disk_failed: AtomicU64,
-}
-
-/// What has been counted so far, and what is held now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AssetStats {
-    /// Requests answered from memory.
-    pub hits_memory: u64,
-    /// Requests answered from disk.
-    pub hits_disk: u64,
-    /// Requests for what was not on this host.
-    pub misses: u64,
-    /// Assets that other members gave.
-    pub fetched: u64,
-    /// Their bytes.
-    pub fetched_bytes: u64,
-    /// Fetches that failed.
-    pub fetches_failed: u64,
-    /// Assets that left memory for others.
-    pub evicted_memory: u64,
-    /// Copies that left the disk for others.
-    pub evicted_disk: u64,
-    /// Files that were damaged, and removed.
-    pub damaged: u64,
-    /// Copies for which there was no room on disk.
-    pub not_kept: u64,
-    /// Reads and writes at which the disk failed.
-    pub disk_failed: u64,
-    /// Bytes in memory.
-    pub memory_bytes: u64,
-    /// Bytes of uploads on disk.
-    pub upload_bytes: u64,
-    /// Bytes of copies on disk.
-    pub copy_bytes: u64,
-    /// What became of the wishes of workloads.
-    pub wishes: WishStats,
-}
-
-/// What became of the wishes of workloads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WishStats {
-    /// For what was here already.
-    pub here: u64,
-    /// That were queued.
-    pub queued: u64,
-    /// For what was wished for a moment ago.
-    pub repeated: u64,
-    /// For which the queue had no room.
-    pub dropped: u64,
-}
 
 impl Assets {
     /// Opens the assets of a data directory. Wishes are fulfilled by the [`Preloader`].
@@ -254,28 +192,12 @@ impl Assets {
     /// What has been counted so far, and what is held now.
     #[must_use]
     pub fn stats(&self) -> AssetStats {
-        let (tally, shared) = (&self.shared.tally, &self.shared);
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let shared = &self.shared;
         // What was evicted is noticed only then.
         shared.memory.run_pending_tasks();
         let (upload_bytes, copy_bytes) = shared.shelves.bytes();
-        AssetStats {
-            hits_memory: read(&tally.hits_memory),
-            hits_disk: read(&tally.hits_disk),
-            misses: read(&tally.misses),
-            fetched: read(&tally.fetched),
-            fetched_bytes: read(&tally.fetched_bytes),
-            fetches_failed: read(&tally.fetches_failed),
-            evicted_memory: read(&tally.evicted_memory),
-            evicted_disk: read(&tally.evicted_disk),
-            damaged: read(&tally.damaged),
-            not_kept: read(&tally.not_kept),
-            disk_failed: read(&tally.disk_failed),
-            memory_bytes: shared.memory.weighted_size(),
-            upload_bytes,
-            copy_bytes,
-            wishes: shared.wishes.stats(),
-        }
+        let memory_bytes = shared.memory.weighted_size();
+        AssetStats { memory_bytes, upload_bytes, copy_bytes, wishes: shared.wishes.stats(), ..shared.tally.stats() }
     }
 
     /// From disk, or else from others; what was fetched is kept.
@@ -365,10 +287,6 @@ impl AssetView for Assets {
         let in_memory = || self.shared.memory.get(digest).map(|bytes| bytes.len() as u64);
         self.shared.shelves.size(digest).or_else(in_memory)
     }
-}
-
-fn add(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
 }
 
 #[cfg(test)]

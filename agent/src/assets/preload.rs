@@ -12,7 +12,8 @@ use moka::sync::Cache;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Assets, WishStats, add};
+use super::Assets;
+use super::tally::{WishStats, add};
 use crate::spec::Digest;
 
 /// Wishes that may wait: some calls' worth. What does not fit is wished again by the next plan.
