@@ -9,6 +9,7 @@ pub mod agent;
 pub mod door;
 pub mod field;
 pub mod http;
+pub mod guest;
 pub mod netns;
 pub mod wait;
 
