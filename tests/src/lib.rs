@@ -8,8 +8,8 @@
 pub mod agent;
 pub mod door;
 pub mod field;
-pub mod http;
 pub mod guest;
+pub mod http;
 pub mod netns;
 pub mod wait;
 
