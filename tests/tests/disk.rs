@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use selvedge_tests::http::ask;
 use selvedge_tests::{Launch, eventually};
 use serde_json::json;
 
@@ -78,4 +79,29 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         );
     }
     assert_eq!(agent.value("gset/after"), Some(json!(["room"])));
+}
+
+#[test]
+fn an_asset_for_which_the_disk_has_no_room_is_given_and_not_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = match SmallDisk::try_new(folder.path()) {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: no file system can be mounted here ({reason})"),
+    };
+    let large = Launch::new(folder.path(), "large").joining(&[]).start();
+    let small = Launch::new(&disk.0, "small").joining(&[&large]).start();
+    eventually("they know each other", PATIENCE, || (small.alive() == 2 && large.alive() == 2).then_some(()));
+    let asset = vec![7; 6 * 1024 * 1024];
+    let refused = ask(&small, "PUT", "/v1/assets", &asset);
+    assert_eq!(refused.status, 503, "{}", String::from_utf8_lossy(&refused.body));
+    assert_eq!(ask(&large, "PUT", "/v1/assets", &asset).status, 200);
+    let path = format!("/v1/assets/{}", selvedge::spec::Digest::of(&asset));
+    assert!(ask(&small, "GET", &path, b"").body == asset);
+    let told = String::from_utf8(ask(&small, "GET", "/metrics", b"").body).expect("text");
+    assert!(told.contains("selvedge_asset_failures_total{reason=\"no_room\"} 1"), "{told}");
+    assert_eq!(
+        small.cli(&["put", "gcounter/after", "increment", "1", "--durable"]).code,
+        0,
+        "the agent's own files had room"
+    );
 }
