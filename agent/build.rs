@@ -10,11 +10,12 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Package and component name of each shipped workload.
-const WORKLOADS: [(&str, &str); 4] = [
+const WORKLOADS: [(&str, &str); 5] = [
     ("selvedge-combat", "combat"),
     ("selvedge-prediction", "prediction"),
     ("selvedge-asset-preload", "asset-preload"),
     ("selvedge-anti-cheat", "anti-cheat"),
+    ("selvedge-chat-moderation", "chat-moderation"),
 ];
 
 /// A core module for no particular host: no WASI import can sneak in.
@@ -63,8 +64,7 @@ fn watch(workspace: &Path) {
     let workloads = workspace.join("workloads");
     println!("cargo::rerun-if-changed={}", workloads.join("wit").display());
     for package in ["sdk"].into_iter().chain(WORKLOADS.map(|(_, name)| name)) {
-        println!("cargo::rerun-if-changed={}", workloads.join(package).join("Cargo.toml").display());
-        println!("cargo::rerun-if-changed={}", workloads.join(package).join("src").display());
+        println!("cargo::rerun-if-changed={}", workloads.join(package).display());
     }
 }
 

@@ -5,11 +5,12 @@
 
 /// Name and component of each shipped workload, in the order in which the demo deploys them.
 #[must_use]
-pub const fn shipped() -> [(&'static str, &'static [u8]); 4] {
+pub const fn shipped() -> [(&'static str, &'static [u8]); 5] {
     [
         ("combat", include_bytes!(concat!(env!("OUT_DIR"), "/combat.wasm"))),
         ("prediction", include_bytes!(concat!(env!("OUT_DIR"), "/prediction.wasm"))),
         ("asset-preload", include_bytes!(concat!(env!("OUT_DIR"), "/asset-preload.wasm"))),
         ("anti-cheat", include_bytes!(concat!(env!("OUT_DIR"), "/anti-cheat.wasm"))),
+        ("chat-moderation", include_bytes!(concat!(env!("OUT_DIR"), "/chat-moderation.wasm"))),
     ]
 }

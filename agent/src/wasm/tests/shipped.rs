@@ -159,6 +159,30 @@ async fn anti_cheat_names_what_is_wrong() {
     check(|seen| seen["action"] = json!({"kind": "shoot", "damage": -1}), "observations[2].action.damage").await;
 }
 
+#[tokio::test]
+async fn chat_moderation_counts_offences_per_player_and_shows_where_they_are() {
+    let host = with_shipped(host()).await;
+    let said = |player: u64, text: &str| json!({"player": player, "text": text});
+    let messages =
+        json!([[said(7, "gg wp"), said(8, "you 1d10t"), said(8, "fuck you"), said(9, "report pls"), said(9, "")]]);
+    let done = host.call("chat-moderation", "moderate", messages, context()).await.expect("valid");
+    let verdicts = done.result.as_array().expect("a list");
+    let classes: Vec<_> = verdicts.iter().map(|verdict| verdict["class"].as_str().expect("text")).collect();
+    assert_eq!(classes, ["other", "explicit", "explicit", "action", "other"]);
+    assert_eq!(verdicts[1]["spans"], json!([{"start": 4, "end": 9}]));
+    assert_eq!(verdicts[0]["action"], json!("allow"));
+    assert!((0.5..=1.0).contains(&verdicts[2]["score"].as_f64().expect("a number")), "{verdicts:?}");
+    let written = changes(&done.changes);
+    assert_eq!(
+        written.into_iter().collect::<Vec<_>>(),
+        [("pncounter/chat:offences:8".to_owned(), vec![Change::Increment(2)])]
+    );
+
+    let long = json!([[said(1, "hi"), said(1, &"a".repeat(5_000))]]);
+    let error = host.call("chat-moderation", "moderate", long, context()).await.expect_err("too long");
+    assert_eq!(error.field(), Some("messages[1].text"));
+}
+
 #[test]
 fn what_ships_is_described() {
     let host = host();
