@@ -8,6 +8,7 @@ mod apply;
 mod calls;
 mod calm;
 mod cheat;
+mod chat;
 mod child;
 mod copies;
 mod detect;
@@ -65,7 +66,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 22] = [
+const BENCHES: [(&str, &str, Run); 23] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -87,6 +88,7 @@ const BENCHES: [(&str, &str, Run); 22] = [
     ("cheat", "how soon a speed cheat is seen and how often nobody is one, against plain thresholds", |_| cheat::run()),
     ("api", "a call over HTTP, against axum that echoes the same bytes", api::run),
     ("stream", "the call stream, against the HTTP route", stream::run),
+    ("chat", "chat moderation in WebAssembly, against an aho-corasick DFA", |_| chat::run()),
     ("spam", "honest members' latency while one member spams", spam::run),
 ];
 
