@@ -2,8 +2,8 @@
 //!
 //! Ours is the shipped component, called through a bare wasmtime with all that a call costs there: the texts go in through
 //! the component model, verdicts with spans come out, offences go to a stub of the state. The peer is the automaton of the
-//! `aho-corasick` crate as a DFA, ASCII case aside, with 1,000 patterns: it finds listed words and nothing else, and
-//! knows no disguise and no probability. Both read the same messages, one by one, in batches of a call.
+//! `aho-corasick` crate as a DFA, ASCII case aside, with the first 1,000 entries of the same lists: it finds those and nothing
+//! else, and knows no disguise and no probability. Both read the same messages, one by one, in batches of a call.
 //!
 //! The messages are those of the public data, which is not in the repository: it lies in `../shared/data` beside it, or where
 //! `SELVEDGE_DATA` says.
@@ -14,7 +14,6 @@ use std::path::PathBuf;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use anyhow::{Context, Result, ensure};
-use selvedge_sync::sim::Rng;
 
 use self::component::{Chat, Message};
 use crate::report::{Goal, Row};
@@ -48,7 +47,7 @@ fn measure(what: &str, messages: &[String], goal: Goal) -> Result<Row> {
         .build(patterns())
         .context("a thousand words make an automaton")?;
     let batches: Vec<Vec<Message>> = (0..BATCHES)
-        .map(|batch| (0..BATCH).map(|at| &messages[(batch * BATCH + at) % messages.len()]).cloned())
+        .map(|batch| (0..BATCH).map(move |at| &messages[(batch * BATCH + at) % messages.len()]).cloned())
         .map(|texts| texts.enumerate().map(|(player, text)| Message { player: player as u64 % 100, text }).collect())
         .collect();
     let bytes = batches.iter().flatten().map(|message| message.text.len()).sum::<usize>() as f64;
@@ -57,9 +56,8 @@ fn measure(what: &str, messages: &[String], goal: Goal) -> Result<Row> {
     for round in 0..ROUNDS {
         let (ours, found) = seconds(|| batches.iter().map(|batch| chat.moderate(batch)).sum::<Result<usize>>());
         toxic = found?;
-        let (theirs, found) = seconds(|| {
-            batches.iter().flatten().map(|message| peer.find_iter(&message.text).count()).sum::<usize>()
-        });
+        let (theirs, found) =
+            seconds(|| batches.iter().flatten().map(|message| peer.find_iter(&message.text).count()).sum::<usize>());
         hits = found;
         pair.note(round, bytes / ours / 1e6, bytes / theirs / 1e6);
     }
@@ -86,14 +84,9 @@ fn messages() -> Result<Vec<String>> {
     Ok(messages)
 }
 
-const TOXIC: [&str; 10] =
-    ["noob", "idiot", "fucking trash", "stupid", "ez mid", "shut up", "retard", "uninstall", "fuck you", "ez game"];
-
-/// Real insults and made-up words around them, as a list of that length has.
+/// The first entries of the component's own lists.
 fn patterns() -> Vec<String> {
-    let mut rng = Rng::new(7);
-    let made = |rng: &mut Rng| (0..5 + rng.index(5)).map(|_| char::from(b'a' + rng.index(26) as u8)).collect();
-    let listed = TOXIC.iter().map(|word| (*word).to_owned());
-    let rest: Vec<String> = (TOXIC.len()..PATTERNS).map(|_| made(&mut rng)).collect();
-    listed.chain(rest).collect()
+    let lists = include_str!("../../../workloads/chat-moderation/data/lists.txt");
+    let entries = lists.lines().filter(|line| !line.starts_with(['#', '['])).flat_map(str::split_ascii_whitespace);
+    entries.take(PATTERNS).map(|entry| entry.trim_matches('*').replace('_', " ")).collect()
 }

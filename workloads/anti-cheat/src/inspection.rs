@@ -180,7 +180,7 @@ impl Inspection {
         }
         self.arrive(t_ms, place);
         let excess = self.track.window.excess(limits);
-        self.track.account.follow(excess.map_or(0.0, |excess| excess.nats));
+        self.track.account.follow(excess.map_or(0.0, |excess| excess.nats), t_ms);
         excess.map(|excess| Finding::Speed(excess, limits.speed))
     }
 

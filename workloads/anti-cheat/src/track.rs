@@ -57,7 +57,8 @@ impl Track {
     /// Moves on to an update at `t_ms`, and says how many milliseconds have passed.
     pub fn advance(&mut self, t_ms: u64) -> u64 {
         if t_ms.saturating_add(CLOCK_BACK_MS) < self.newest_ms {
-            *self = Self { newest_ms: t_ms, account: self.account, forgiven_ms: t_ms, ..Self::default() };
+            let account = Account { spent: self.account.spent, ..Account::default() };
+            *self = Self { newest_ms: t_ms, account, forgiven_ms: t_ms, ..Self::default() };
         }
         let passed = t_ms.saturating_sub(self.newest_ms);
         if passed > SILENCE_MS {

@@ -2,10 +2,10 @@
 //!
 //! Owns a linker with stubs of all that a workload may import, and a typed call. Measures nothing.
 
-use anyhow::{Context, Result};
 use selvedge::shipped::shipped;
 use wasmtime::component::{Component, ComponentType, Func, Instance, Lift, Linker, Lower, Resource, ResourceType};
-use wasmtime::{Config, Engine, Store};
+use wasmtime::error::Context as _;
+use wasmtime::{Config, Engine, Result, Store};
 
 /// `message` of the WIT.
 #[derive(Clone, ComponentType, Lower)]
@@ -71,9 +71,9 @@ impl Chat {
     ///
     /// # Errors
     /// The component does not have the shape that is expected here.
-    pub(super) fn new() -> Result<Self> {
-        let (_, wasm) = shipped().into_iter().find(|(name, _)| *name == "chat-moderation").context("it ships")?;
-        Self::of(wasm)
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let (_, wasm) = shipped().into_iter().find(|(name, _)| *name == "chat-moderation").expect("it ships");
+        Self::of(wasm).map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 
     fn of(wasm: &[u8]) -> Result<Self> {
@@ -93,7 +93,11 @@ impl Chat {
     ///
     /// # Errors
     /// The guest trapped.
-    pub(super) fn moderate(&mut self, messages: &[Message]) -> Result<usize> {
+    pub(super) fn moderate(&mut self, messages: &[Message]) -> anyhow::Result<usize> {
+        self.call(messages).map_err(|error| anyhow::anyhow!("{error:#}"))
+    }
+
+    fn call(&mut self, messages: &[Message]) -> Result<usize> {
         // Typed at each call: a type that borrows its arguments cannot be kept. The check is of types, not of messages.
         let moderate = self.moderate.typed::<(&[Message],), (Vec<Verdict>,)>(&self.store)?;
         let (verdicts,) = moderate.call(&mut self.store, (messages,))?;

@@ -50,6 +50,7 @@ impl Track {
         out.unsigned(self.rate.count.into());
         out.thousandths(self.account.spent);
         out.thousandths(self.account.peak);
+        out.time(self.account.peak_ms, self.newest_ms);
         out.time(self.charged_ms, self.newest_ms);
         out.time(self.forgiven_ms, self.newest_ms);
         out.0
@@ -80,7 +81,8 @@ impl Track {
         let nats = input.thousandths(NATS_MAX)?;
         let last_ms = input.time(newest_ms)?;
         let rate = Rate { nats, last_ms, since_ms: input.time(last_ms)?, count: input.count(u32::MAX)? };
-        let account = Account { spent: input.thousandths(SPENT_MAX)?, peak: input.thousandths(NATS_MAX)? };
+        let (spent, peak) = (input.thousandths(SPENT_MAX)?, input.thousandths(NATS_MAX)?);
+        let account = Account { spent, peak, peak_ms: input.time(newest_ms)? };
         let (charged_ms, forgiven_ms) = (input.time(newest_ms)?, input.time(newest_ms)?);
         let whole = Self { newest_ms, here, before, window, rate, account, charged_ms, forgiven_ms };
         input.0.is_empty().then_some(whole)
@@ -215,7 +217,7 @@ mod tests {
             before: Some(Before { at: [90_000, 4, -5], until_ms: 1_700_000_002_400, returns: 2 }),
             window,
             rate: Rate { nats: 2.5, last_ms: 1_700_000_002_300, since_ms: 1_700_000_001_000, count: 7 },
-            account: Account { spent: 1.25, peak: 0.0 },
+            account: Account { spent: 1.25, peak: 0.5, peak_ms: 1_700_000_002_000 },
             charged_ms: 0,
             forgiven_ms: 1_700_000_000_000,
         }
