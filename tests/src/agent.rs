@@ -226,6 +226,15 @@ impl Agent {
     /// Runs a command of the CLI against it.
     #[must_use]
     pub fn cli(&self, arguments: &[&str]) -> Output {
+        self.cli_in(Path::new("."), arguments)
+    }
+
+    /// The same in another folder.
+    ///
+    /// # Panics
+    /// The command cannot be run.
+    #[must_use]
+    pub fn cli_in(&self, folder: &Path, arguments: &[&str]) -> Output {
         let mut command = match self.launch.wrapper.split_first() {
             Some((program, rest)) => {
                 let mut command = Command::new(program);
@@ -234,7 +243,7 @@ impl Agent {
             }
             None => Command::new(binary()),
         };
-        finish(command.args(arguments).env("SELVEDGE_API", self.api()).stdin(Stdio::null()))
+        finish(command.current_dir(folder).args(arguments).env("SELVEDGE_API", self.api()).stdin(Stdio::null()))
     }
 
     /// Runs a command that must succeed, and reads the JSON that it prints.

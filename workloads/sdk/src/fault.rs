@@ -24,4 +24,10 @@ impl Fault {
         crate::bindings::selvedge::workload::fault::invalid(&self.field, &self.message);
         unreachable!("the host ends the call inside the import");
     }
+
+    /// Ends the call with this fault: [`TestHost::call`](crate::TestHost::call) answers with it.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn raise(&self) -> ! {
+        crate::testing::raise(self)
+    }
 }

@@ -1,61 +1,59 @@
 //! What a guest of Selvedge is written with: the host's imports as Rust, and the few helpers that every guest needs.
 //!
-//! Owns the bindings of the world `imports`; a workload generates only its own exports on top of them (see
-//! `workloads/combat/src/guest.rs`). Holds no rules of any workload. The invariant: what is not marked as guest-only
-//! compiles natively too, so that a workload's rules are tested without a WebAssembly engine.
+//! Owns the interfaces of the world `imports` on both sides of a compilation: in WebAssembly they are calls to the agent,
+//! natively they reach the [`TestHost`] whose call is in progress, so a workload is tested whole by `cargo test`. Holds no
+//! rules of any workload. The invariant: what compiles natively compiles for the agent, and what a [`TestHost`] answers an
+//! agent answers too; both run one suite.
+//!
+//! ```ignore
+//! selvedge_sdk::workload!(Kills in "local:workload/workload");
+//!
+//! impl Guest for Kills {
+//!     fn kill(player: u64) -> u64 {
+//!         let kills = must(Gcounter::new(&format!("kills:{player}")));
+//!         must(kills.increment(1));
+//!         kills.value()
+//!     }
+//! }
+//! ```
 
 mod fault;
+mod macros;
 mod names;
+#[cfg(not(target_family = "wasm"))]
+mod native;
+#[cfg(not(target_family = "wasm"))]
+mod testing;
 
 pub use fault::Fault;
 pub use names::Names;
+#[cfg(not(target_family = "wasm"))]
+pub use testing::{CallError, Limits, TestHost};
+pub use wit_bindgen;
 
 /// The raw bindings; a guest maps the interfaces of its own world to them.
 #[cfg(target_family = "wasm")]
 #[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated from the documented WIT")]
 pub mod bindings {
-    wit_bindgen::generate!({ path: "../wit", world: "imports" });
+    // Values of the state can be compared, as natively.
+    wit_bindgen::generate!({ path: "../wit", world: "imports", additional_derives: [PartialEq] });
 }
 
 #[cfg(target_family = "wasm")]
 pub use bindings::selvedge::workload::{assets, clock, config, log, random, state};
-#[cfg(target_family = "wasm")]
-pub use wit_bindgen;
+#[cfg(not(target_family = "wasm"))]
+pub use native::{assets, clock, config, log, random, state};
 
-/// The bindings of a workload's exports, in the module where it is written: `exports!("combat-workload")`. The world lies
-/// in `../wit`; its imports are those of this crate.
-#[cfg(target_family = "wasm")]
-#[macro_export]
-macro_rules! exports {
-    ($world:tt) => {
-        $crate::wit_bindgen::generate!({
-            path: "../wit",
-            world: $world,
-            runtime_path: "selvedge_sdk::wit_bindgen::rt",
-            with: {
-                "selvedge:workload/state@0.1.0": selvedge_sdk::bindings::selvedge::workload::state,
-                "selvedge:workload/log@0.1.0": selvedge_sdk::bindings::selvedge::workload::log,
-                "selvedge:workload/clock@0.1.0": selvedge_sdk::bindings::selvedge::workload::clock,
-                "selvedge:workload/random@0.1.0": selvedge_sdk::bindings::selvedge::workload::random,
-                "selvedge:workload/config@0.1.0": selvedge_sdk::bindings::selvedge::workload::config,
-                "selvedge:workload/assets@0.1.0": selvedge_sdk::bindings::selvedge::workload::assets,
-                "selvedge:workload/fault@0.1.0": selvedge_sdk::bindings::selvedge::workload::fault,
-            },
-        });
-    };
-}
-
-/// Turns a refused write into the end of the call. For workloads to which a refused write is a bug of their own.
+/// Turns a refused operation on the state into the end of the call. For workloads to which a refusal is a bug of their own.
 ///
 /// # Panics
 /// On any error: the host then throws the instance away and commits nothing.
-#[cfg(target_family = "wasm")]
-pub fn must<T>(written: Result<T, state::Error>) -> T {
-    match written {
+pub fn must<T>(done: Result<T, state::Error>) -> T {
+    match done {
         Ok(value) => value,
         Err(error) => {
-            log::write(log::Level::Error, &format!("a write to the state was refused: {error:?}"));
-            panic!("a write to the state was refused");
+            log::write(log::Level::Error, &format!("the state refused an operation: {error:?}"));
+            panic!("the state refused an operation: {error:?}");
         }
     }
 }
