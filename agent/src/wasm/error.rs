@@ -51,7 +51,7 @@ pub enum LoadError {
     NotComponent(String),
     /// The file is a core module.
     #[error(
-        "this is a core module, not a component; build it for a component target or wrap it with `wasm-tools component new`"
+        "this is a core module, not a component; build it for wasm32-wasip2, or wrap it with `wasm-tools component new`"
     )]
     CoreModule,
     /// The component wants something that no workload gets.

@@ -1,9 +1,11 @@
 //! What a guest may call: the interfaces of the world `imports`.
 //!
-//! Owns the bindings and the small interfaces; `state.rs` holds the large one. The invariants: every host call is counted
+//! Owns the bindings and the small interfaces; `state.rs` holds the large one, `wasi.rs` what is said to toolchains that want
+//! more. The invariants: every host call is counted
 //! before it does anything; none blocks; none reads a clock or an entropy source, so a call can be replayed.
 
 mod state;
+pub(super) mod wasi;
 
 use wasmtime::Result;
 
@@ -55,17 +57,24 @@ use bindings::selvedge::workload as wit;
 impl wit::log::Host for CallState {
     fn write(&mut self, level: wit::log::Level, message: String) -> Result<()> {
         self.count_host_call()?;
+        self.tell(level, &message);
+        Ok(())
+    }
+}
+
+impl CallState {
+    /// Writes a line to the agent's log, if the call may write another one.
+    fn tell(&mut self, level: wit::log::Level, message: &str) {
         if !self.take_log_line() {
-            return Ok(());
+            return;
         }
-        let (workload, line) = (&*self.workload, clipped(&message, self.limits.log_line_bytes));
+        let (workload, line) = (&*self.workload, clipped(message, self.limits.log_line_bytes));
         match level {
             wit::log::Level::Debug => tracing::debug!(target: "selvedge::guest", workload, "{line}"),
             wit::log::Level::Info => tracing::info!(target: "selvedge::guest", workload, "{line}"),
             wit::log::Level::Warn => tracing::warn!(target: "selvedge::guest", workload, "{line}"),
             wit::log::Level::Error => tracing::error!(target: "selvedge::guest", workload, "{line}"),
         }
-        Ok(())
     }
 }
 

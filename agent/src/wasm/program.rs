@@ -12,7 +12,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use super::assets::AssetView;
 use super::error::{CallError, LoadError};
-use super::imports::OFFERED;
+use super::imports::{OFFERED, wasi};
 use super::instance::CallState;
 use super::limits::Limits;
 use super::shape::Signature;
@@ -100,8 +100,15 @@ impl Compiled {
         options: LoadOptions,
         assets: Arc<dyn AssetView>,
     ) -> Result<Program, LoadError> {
-        let pre =
-            linker.instantiate_pre(&self.component).map_err(|error| LoadError::ImportType(format!("{error:#}")))?;
+        let unfit = |error: wasmtime::Error| LoadError::ImportType(format!("{error:#}"));
+        let pre = if self.imports.iter().any(|import| wasi::is_met(import)) {
+            let mut own = linker.clone();
+            wasi::meet(&mut own, linker.engine(), &self.component).map_err(unfit)?;
+            own.instantiate_pre(&self.component)
+        } else {
+            linker.instantiate_pre(&self.component)
+        };
+        let pre = pre.map_err(unfit)?;
         Ok(Program {
             digest: self.digest,
             workload: workload.into(),
@@ -199,7 +206,8 @@ fn joined(interface: &str, name: &str) -> String {
 
 fn imports(engine: &Engine, component: &Component) -> Result<Vec<String>, LoadError> {
     let imports: Vec<_> = component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect();
-    let offered = |name: &str| OFFERED.contains(&name.split_once('@').map_or(name, |(name, _)| name));
+    let ours = |name: &str| OFFERED.contains(&name.split_once('@').map_or(name, |(name, _)| name));
+    let offered = |name: &str| ours(name) || wasi::is_met(name);
     match imports.iter().find(|name| !offered(name)) {
         Some(import) => Err(LoadError::Import {
             import: import.clone(),
