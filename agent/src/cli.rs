@@ -13,6 +13,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod membership;
+mod new;
 mod output;
 mod replay;
 mod run;
@@ -68,6 +69,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Init(args) => membership::init(&args).map(|()| EXIT_DONE),
         Command::Join(args) => many_threads()?.block_on(membership::join(&args)).map(|()| EXIT_DONE),
         Command::CheckConfig(args) => run::check_config(&args).map(|()| EXIT_DONE),
+        Command::New(args) => new::new(&args).map(|()| EXIT_DONE),
         Command::Replay(args) => replay::replay(&args),
         Command::Version(args) => version(&args).map(|()| EXIT_DONE),
         Command::CompileComponent(args) => Ok(compile(&args)),
@@ -104,6 +106,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         | Command::Join(_)
         | Command::Demo(_)
         | Command::CheckConfig(_)
+        | Command::New(_)
         | Command::Replay(_)
         | Command::Version(_)
         | Command::CompileComponent(_) => {

@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Peers(WatchArgs),
     /// List the deployed workloads and where they run
     Workloads(WatchArgs),
+    /// Begin a workload: a project that builds, tests and deploys as it stands
+    New(NewArgs),
     /// Store a component and run it; waits until it runs or says why it does not
     Deploy(DeployArgs),
     /// Stop a workload everywhere and forget its spec
@@ -216,6 +218,24 @@ pub(crate) struct NameArgs {
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// What the new workload is called, and where its project goes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The project is in Rust; other languages need the agent's WIT alone, which is in its vendor/wit.
+
+Example:
+  selvedge new loot && cd loot && cargo test")]
+pub(crate) struct NewArgs {
+    /// The name of the project and of the workload
+    pub(crate) name: String,
+    /// The folder to make [default: the name]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print exactly one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where and how to run a component.

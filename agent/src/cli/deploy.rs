@@ -278,7 +278,7 @@ fn read_component(path: &Path) -> Result<Bytes, CliError> {
         return Ok(wasm.into());
     }
     Err(cannot(
-        "is no WebAssembly component: it does not begin with \\0asm\n  hint: build it for wasm32-unknown-unknown and make it a component (wasm-tools component new)".to_owned(),
+        "is no WebAssembly component: it does not begin with \\0asm\n  hint: `selvedge new` makes a project whose build gives one".to_owned(),
     ))
 }
 
