@@ -10,3 +10,4 @@ mod preload;
 mod replay;
 mod shipped;
 mod typed;
+mod wasi;
