@@ -8,7 +8,7 @@ use std::fmt;
 use crate::testing::{Kind, Object, during};
 
 /// One value inside a set or a map.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Scalar {
     /// Nothing, on purpose.
     Null,
@@ -25,7 +25,7 @@ pub enum Scalar {
 }
 
 /// Why an operation was refused. It changed nothing, and the call may go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Error {
     /// The name of a key or a field is empty, too long or has a character that names may not have. Says which.
     InvalidName(String),
@@ -37,6 +37,32 @@ pub enum Error {
     Overflow,
     /// A limit of the workload is used up. Says which one.
     Limit(String),
+}
+
+// The bindings name the type before the variant. Whoever logs a value logs the same on both sides.
+impl fmt::Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("Scalar::Null"),
+            Self::Boolean(value) => f.debug_tuple("Scalar::Boolean").field(value).finish(),
+            Self::Integer(value) => f.debug_tuple("Scalar::Integer").field(value).finish(),
+            Self::Number(value) => f.debug_tuple("Scalar::Number").field(value).finish(),
+            Self::Text(value) => f.debug_tuple("Scalar::Text").field(value).finish(),
+            Self::Bytes(value) => f.debug_tuple("Scalar::Bytes").field(value).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidName(why) => f.debug_tuple("Error::InvalidName").field(why).finish(),
+            Self::InvalidValue(why) => f.debug_tuple("Error::InvalidValue").field(why).finish(),
+            Self::TooLarge(why) => f.debug_tuple("Error::TooLarge").field(why).finish(),
+            Self::Overflow => f.write_str("Error::Overflow"),
+            Self::Limit(why) => f.debug_tuple("Error::Limit").field(why).finish(),
+        }
+    }
 }
 
 impl fmt::Display for Error {
