@@ -49,7 +49,10 @@ fn take(words: &[&str]) -> Result<String, Error> {
         ["random"] => Ok(shown(random::next())),
         ["config", name] => Ok(shown(config::get(name))),
         ["asset", digest] => Ok(shown((assets::size(digest), assets::is_cached(digest), assets::preload(digest)))),
-        ["log", line] => Ok(shown(log::write(log::Level::Info, line))),
+        ["log", line] => {
+            log::write(log::Level::Info, line);
+            Ok(String::new())
+        }
         ["open", count] => {
             let handles: Vec<_> = (0..number(count)).map(|index| Gset::new(&format!("many:{index}"))).collect();
             Ok(shown(handles.iter().filter(|handle| handle.is_ok()).count()))
