@@ -34,7 +34,7 @@ pub(crate) use self::args::DemoArgs;
 use self::args::{Cli, ClientArgs, Command, CompileArgs, NameArgs, VersionArgs, WatchArgs};
 pub(crate) use self::call::call_path;
 pub(crate) use self::client::Client;
-pub(crate) use self::connection::{Answer, Ask, Connection};
+pub(crate) use self::connection::{Answer, Ask, Connection, segment};
 pub(crate) use self::deploy::{await_ready, set, store};
 pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, Problem};
 pub(crate) use self::output::{note, pretty, print};

@@ -1,6 +1,6 @@
 //! The demo's view of its mesh through the API: are the agents one mesh, and do they hold the same state?
 //!
-//! Owns waiting on levels with deadlines; starts and changes nothing but the two workloads that it is told to deploy. The
+//! Owns waiting on levels with deadlines; starts and changes nothing but the workloads that it is told to deploy. The
 //! invariant: "converged" is said only when all agents' own roots are equal and each of them says so.
 
 use std::time::Duration;

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::mesh::Convergence;
-use super::traffic::{LatencyUs, Reading};
+use super::traffic::{Kind, LatencyUs, Reading};
 use super::verify::Findings;
 
 /// What the demo found. Fields may be added, never renamed: scripts read them.
@@ -47,6 +47,14 @@ pub(super) struct Report {
     combat_calls: u64,
     /// Calls to `prediction.predict`, among the answered.
     prediction_calls: u64,
+    /// Calls to `chat-moderation.moderate`, among the answered.
+    chat_calls: u64,
+    /// Calls to `anti-cheat.inspect`, among the answered.
+    inspection_calls: u64,
+    /// Calls to `asset-preload.observe`, among the answered.
+    move_calls: u64,
+    /// Calls to `asset-preload.plan`, among the answered.
+    plan_calls: u64,
     /// Direct writes to the state, among the answered.
     write_calls: u64,
     /// Calls that an agent refused because it had too much to do. They changed nothing.
@@ -83,7 +91,7 @@ pub(super) struct Evidence {
 impl Report {
     pub(super) fn new(evidence: Evidence) -> Self {
         let Evidence { reading, convergence, findings, .. } = evidence;
-        let mut problems = reading.first_errors;
+        let mut problems = reading.first_errors.clone();
         problems.extend(findings.mismatches);
         problems.extend(findings.errors);
         problems.extend(evidence.complaints);
@@ -119,9 +127,13 @@ impl Report {
             roots_equal_ms: convergence.roots_equal_ms,
             service_us: reading.service,
             rate: evidence.rate,
-            combat_calls: reading.combats,
-            prediction_calls: reading.predictions,
-            write_calls: reading.writes,
+            combat_calls: reading.of(Kind::Combat),
+            prediction_calls: reading.of(Kind::Prediction),
+            chat_calls: reading.of(Kind::Chat),
+            inspection_calls: reading.of(Kind::Inspection),
+            move_calls: reading.of(Kind::Moves),
+            plan_calls: reading.of(Kind::Plan),
+            write_calls: reading.of(Kind::Write),
             busy: reading.busy,
             unsent: reading.unsent,
             errors: reading.failed,
@@ -146,7 +158,8 @@ impl Report {
         };
         let mut text = format!(
             "agents       {} on this machine, {} s of traffic\n\
-             calls        {} ({:.1} per second): {} combat, {} prediction, {} writes; {} busy, {} errors\n\
+             calls        {} ({:.1} per second); {} busy, {} errors\n\
+             \x20            {} combat, {} prediction, {} chat, {} inspections, {} moves, {} plans, {} writes\n\
              latency      {}\n\
              \x20            from due to answered; from sent: {}\n\
              commits      {} acknowledged, {} lost\n\
@@ -157,11 +170,15 @@ impl Report {
             self.seconds,
             self.calls,
             self.calls_per_second,
-            self.combat_calls,
-            self.prediction_calls,
-            self.write_calls,
             self.busy,
             self.errors,
+            self.combat_calls,
+            self.prediction_calls,
+            self.chat_calls,
+            self.inspection_calls,
+            self.move_calls,
+            self.plan_calls,
+            self.write_calls,
             latency(&self.latency_us),
             latency(&self.service_us),
             self.commits,

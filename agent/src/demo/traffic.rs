@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 pub(super) use self::meter::{LatencyUs, Meter, Reading};
+pub(super) use self::player::Kind;
 use self::player::Player;
 use super::tally::Tally;
 use crate::cli::{Answer, ApiAddr, Connection, Problem};

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::mesh::Mesh;
 use super::tally::Tally;
-use crate::cli::{Ask, CliError, Client};
+use crate::cli::{Ask, CliError, Client, segment};
 
 /// Wrong counters that are told one by one.
 const MISMATCHES_TOLD: usize = 10;
@@ -103,7 +103,8 @@ async fn holds(client: &mut Client, replica: &str, seq: u64) -> Result<bool, Cli
 
 /// The value of a counter; 0 for one that nobody wrote.
 async fn read(client: &mut Client, key: &str) -> Result<i128, CliError> {
-    let path = format!("/v1/state/{key}");
+    let (kind, name) = key.split_once('/').unwrap_or((key, ""));
+    let path = format!("/v1/state/{kind}/{}", segment(name));
     match found(client, path.clone()).await? {
         None => Ok(0),
         Some(json) => {

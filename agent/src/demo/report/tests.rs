@@ -10,9 +10,7 @@ fn evidence() -> Evidence {
         took_s: 10.0,
         reading: Reading {
             calls: 3_000,
-            combats: 1_500,
-            predictions: 900,
-            writes: 600,
+            answered: [(Kind::Combat, 1_500), (Kind::Prediction, 900), (Kind::Chat, 200), (Kind::Write, 400)].into(),
             latency: LatencyUs { p50: 450, p99: 2_250, p999: 4_000, max: 5_000 },
             ..Reading::default()
         },
@@ -81,8 +79,14 @@ fn a_busy_agent_is_explained_and_so_is_ok() {
 #[test]
 fn people_see_the_figures() {
     let text = Report::new(evidence()).text();
-    for figure in ["3000 (300.0 per second)", "p50 450 us, p99 2.2 ms", "210 ms after", "all equal: aaaa", "exact: yes"]
-    {
+    for figure in [
+        "3000 (300.0 per second)",
+        "1500 combat, 900 prediction, 200 chat, 0 inspections",
+        "p50 450 us, p99 2.2 ms",
+        "210 ms after",
+        "all equal: aaaa",
+        "exact: yes",
+    ] {
         assert!(text.contains(figure), "{figure} is not in\n{text}");
     }
 }

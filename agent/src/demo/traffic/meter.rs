@@ -46,12 +46,8 @@ pub(in crate::demo) struct LatencyUs {
 pub(in crate::demo) struct Reading {
     /// Calls answered with success.
     pub(in crate::demo) calls: u64,
-    /// Of them, zones of duels.
-    pub(in crate::demo) combats: u64,
-    /// Of them, predictions.
-    pub(in crate::demo) predictions: u64,
-    /// Of them, writes to the state.
-    pub(in crate::demo) writes: u64,
+    /// The same by kind.
+    pub(in crate::demo) answered: BTreeMap<Kind, u64>,
     /// Calls refused because the agent had too much to do.
     pub(in crate::demo) busy: u64,
     /// Calls that were due and never sent, because their connection lagged too far behind.
@@ -64,6 +60,13 @@ pub(in crate::demo) struct Reading {
     pub(in crate::demo) latency: LatencyUs,
     /// From when each call was sent.
     pub(in crate::demo) service: LatencyUs,
+}
+
+impl Reading {
+    /// Calls of this kind that were answered with success.
+    pub(in crate::demo) fn of(&self, kind: Kind) -> u64 {
+        self.answered.get(&kind).copied().unwrap_or(0)
+    }
 }
 
 impl Meter {
@@ -107,12 +110,9 @@ impl Meter {
 
     pub(in crate::demo) fn read(&self) -> Reading {
         let inner = self.lock();
-        let answered = |kind| inner.answered.get(&kind).copied().unwrap_or(0);
         Reading {
             calls: inner.answered.values().sum(),
-            combats: answered(Kind::Combat),
-            predictions: answered(Kind::Prediction),
-            writes: answered(Kind::Write),
+            answered: inner.answered.clone(),
             busy: inner.busy,
             unsent: inner.unsent,
             failed: inner.failed,
