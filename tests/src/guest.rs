@@ -71,7 +71,8 @@ pub fn run(command: &mut Command) -> String {
 /// Whether a command can be found; says so if not, since whoever asks then skips its test.
 #[must_use]
 pub fn is_there(command: &str) -> bool {
-    let found = Command::new(command).arg("--version").output().is_ok_and(|output| output.status.success());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(command).exists());
     if !found {
         println!("skipped: there is no `{command}` on this machine");
     }

@@ -73,7 +73,7 @@ fn count_kills(wasm: &Path) {
     let folder = tempfile::tempdir().expect("a folder");
     let agent = Launch::new(folder.path(), "one").start();
     let wasm = wasm.to_str().expect("a path in UTF-8");
-    let done = agent.cli(&["deploy", wasm, "--name", "kills", "--deadline", "1s"]);
+    let done = agent.cli(&["deploy", wasm, "--name", "kills", "--deadline", "1s", "--timeout", "5m"]);
     assert_eq!(done.code, 0, "{}{}\n{}", done.stdout, done.stderr, agent.log());
     let kill = |killer: &str, weapon: &str| json!({"killer": killer, "victim": 2, "weapon": weapon});
     let call = |kills: &Value| agent.json(&["call", "kills", "count", &kills.to_string()]);
@@ -114,7 +114,7 @@ fn a_workload_in_c_is_a_workload() {
 
 #[test]
 fn a_workload_in_javascript_is_a_workload() {
-    if !guest::is_there("componentize-qjs") {
+    if !guest::is_there("componentize-js") {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
