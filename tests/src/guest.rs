@@ -42,6 +42,27 @@ pub fn cargo(folder: &Path) -> Command {
     cargo
 }
 
+/// Whether guests can be built here: adds their target to the toolchain if it is missing, and says so if that does not work.
+#[must_use]
+pub fn can_be_built() -> bool {
+    let is_there = || {
+        let mut rustc = Command::new(option_env!("RUSTC").unwrap_or("rustc"));
+        rustc.current_dir(root()).args(["--print", "target-libdir", "--target", TARGET]);
+        let output = rustc.output().ok().filter(|output| output.status.success());
+        let folder = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        folder.is_some_and(|folder| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()))
+    };
+    if is_there() {
+        return true;
+    }
+    let added = Command::new("rustup").current_dir(root()).args(["target", "add", TARGET]).status();
+    let can = added.is_ok_and(|status| status.success()) && is_there();
+    if !can {
+        println!("skipped: the target {TARGET} is not installed, and cannot be: rustup target add {TARGET}");
+    }
+    can
+}
+
 /// The component of a package of the workspace.
 ///
 /// # Panics

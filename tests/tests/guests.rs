@@ -48,6 +48,9 @@ fn prepare(project: &Path) {
 
 #[test]
 fn a_new_project_builds_tests_and_deploys_as_the_page_says() {
+    if !guest::can_be_built() {
+        return;
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let agent = Launch::new(folder.path(), "one").start();
     let page = fs::read_to_string(guest::root().join("docs/workloads.md")).expect("a page");
