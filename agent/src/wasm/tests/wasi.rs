@@ -2,12 +2,8 @@
 
 use serde_json::json;
 
-use super::fixtures::{context, loaded, run};
+use super::fixtures::{context, loaded, run, text};
 use crate::wasm::{CallError, Limits};
-
-fn text(component: &str) -> std::sync::Arc<[u8]> {
-    wat::parse_str(component).unwrap_or_else(|error| panic!("{error}\n{component}")).into()
-}
 
 /// Imports one stream and has `run` do `body` with it; the core functions are `$stdout`, `$write` and `$drop`.
 fn printing(body: &str) -> std::sync::Arc<[u8]> {
