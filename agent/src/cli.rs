@@ -137,7 +137,7 @@ async fn picture(
 }
 
 async fn explain(args: &NameArgs) -> Result<(), CliError> {
-    let path = format!("/v1/workloads/{}/placement", connection::segment(&args.name));
+    let path = format!("/v1/workloads/{}/placement", segment(&args.name));
     let json = connect(&args.client).json(Ask::get(path)).await?;
     output::print_either(args.client.json, &json, tables::explain)
 }
