@@ -19,7 +19,6 @@ use self::inspection::Patrol;
 use self::travel::Travellers;
 use crate::cli::{Answer, Ask, call_path};
 use crate::demo::tally::Tally;
-use crate::shipped::shipped;
 
 /// Players in the whole game. Few, so that all agents write to the same counters.
 const PLAYERS: u64 = 64;
@@ -95,8 +94,6 @@ pub(in crate::demo) struct Player {
     patrol: Patrol,
     travellers: Travellers,
     tally: Tally,
-    /// Whether the workload that moderates chat is deployed.
-    moderates: bool,
 }
 
 impl Player {
@@ -108,7 +105,6 @@ impl Player {
             patrol: Patrol::new(number),
             travellers: Travellers::new(number),
             tally: Tally::default(),
-            moderates: shipped().iter().any(|(name, _)| *name == "chat-moderation"),
         }
     }
 
@@ -123,7 +119,7 @@ impl Player {
         match self.dice.below(20) {
             0..7 => self.fights.turn(&mut self.dice),
             7..11 => movement::turn(&mut self.dice),
-            11..13 if self.moderates => chat::turn(&mut self.dice),
+            11..13 => chat::turn(&mut self.dice),
             13..15 => self.patrol.turn(&mut self.dice),
             15 => self.travellers.moves(&mut self.dice),
             16 => self.travellers.plan(&mut self.dice),

@@ -18,18 +18,13 @@ fn body(turn: &Turn) -> Value {
     }
 }
 
-/// A server of a game whose chat is moderated.
-fn player_of(number: u64) -> Player {
-    Player { moderates: true, ..Player::new(number) }
-}
-
 fn turn_of(player: &mut Player, kind: Kind) -> Turn {
     std::iter::repeat_with(|| player.next_turn()).find(|turn| turn.kind() == kind).unwrap()
 }
 
 #[test]
 fn the_same_number_plays_the_same_game() {
-    let (mut a, mut b) = (player_of(7), player_of(7));
+    let (mut a, mut b) = (Player::new(7), Player::new(7));
     for _ in 0..100 {
         let (a, b) = (a.next_turn(), b.next_turn());
         assert_eq!((&a.ask.path, body(&a)), (&b.ask.path, body(&b)));
@@ -38,7 +33,7 @@ fn the_same_number_plays_the_same_game() {
 
 #[test]
 fn every_kind_is_played_about_as_often_as_said() {
-    let mut player = player_of(1);
+    let mut player = Player::new(1);
     let mut counts = BTreeMap::new();
     for _ in 0..10_000 {
         *counts.entry(player.next_turn().kind()).or_insert(0) += 1;
@@ -59,7 +54,7 @@ fn every_kind_is_played_about_as_often_as_said() {
 
 #[test]
 fn requests_are_within_what_the_workloads_take() {
-    let (mut player, mut clock) = (player_of(3), 0);
+    let (mut player, mut clock) = (Player::new(3), 0);
     for _ in 0..1_000 {
         let turn = player.next_turn();
         let body = body(&turn);
@@ -100,7 +95,7 @@ fn requests_are_within_what_the_workloads_take() {
 
 #[test]
 fn damage_is_credited_to_whoever_dealt_it() {
-    let mut player = player_of(5);
+    let mut player = Player::new(5);
     let turn = turn_of(&mut player, Kind::Combat);
     let duels = body(&turn)[0].as_array().unwrap().clone();
     let outcomes: Vec<_> =
@@ -114,7 +109,7 @@ fn damage_is_credited_to_whoever_dealt_it() {
 
 #[test]
 fn who_falls_comes_back_fresh() {
-    let mut player = player_of(5);
+    let mut player = Player::new(5);
     let turn = turn_of(&mut player, Kind::Combat);
     let fallen = body(&turn)[0][0]["b"]["id"].as_u64().unwrap();
     let outcome = json!({"damage_to_a": 0, "damage_to_b": 100, "health_a": 55, "health_b": 0});
@@ -124,7 +119,7 @@ fn who_falls_comes_back_fresh() {
 
 #[test]
 fn acknowledged_writes_are_counted() {
-    let mut player = player_of(9);
+    let mut player = Player::new(9);
     let mut expect = 0;
     for seq in 1..=500_u64 {
         let turn = turn_of(&mut player, Kind::Write);
@@ -139,7 +134,7 @@ fn acknowledged_writes_are_counted() {
 
 #[test]
 fn answers_that_make_no_sense_are_errors() {
-    let mut player = player_of(2);
+    let mut player = Player::new(2);
     let check = |player: &mut Player, kind: Kind, body: Value, commit: Option<&str>, expect: &str| {
         let turn = turn_of(player, kind);
         let error = player.learn(&turn, &answer(&body, commit)).unwrap_err();
@@ -161,7 +156,7 @@ fn answers_that_make_no_sense_are_errors() {
 
 #[test]
 fn what_the_workloads_count_is_counted() {
-    let mut player = player_of(4);
+    let mut player = Player::new(4);
     let (mut offences, mut inspected, mut named, mut moves) = (0, 0, 0, 0);
     for seq in 1..=600_u64 {
         let turn = player.next_turn();
