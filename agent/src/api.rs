@@ -15,6 +15,7 @@ mod guard;
 mod limits;
 mod listener;
 mod media;
+mod names;
 mod page;
 mod problem;
 mod query;

@@ -26,15 +26,6 @@ use crate::spec::WorkloadName;
 use crate::view::StateView;
 use crate::wasm::{CallContext, WasmHost};
 
-/// On which terms a call is made.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    /// What the caller asks for.
-    pub options: CallOptions,
-    /// The deadline in the workload's spec.
-    pub spec_deadline: Duration,
-}
-
 /// Routes calls. Cheap to clone.
 #[derive(Clone)]
 pub struct Calls {
@@ -72,22 +63,25 @@ impl Calls {
         Ok(Self { parts: Arc::new(Parts { me, wasm, assets, driver, view, members, net, traffic, seeds }) })
     }
 
-    /// Calls a function of a workload, here or where it runs.
+    /// Calls a function of a workload, here or where it runs. `spec_deadline` is asked for the deadline in the workload's spec only
+    /// if it does not run here: a spec is read from the state, which takes longer than a small call.
     ///
     /// # Errors
-    /// The caller's, the workload's or the mesh's, as the error says.
+    /// The caller's, the workload's or the mesh's, as the error says; or that of `spec_deadline`, and then nobody was asked.
     pub async fn call(
         &self,
         workload: &WorkloadName,
         function: &str,
         arguments: Value,
-        terms: Terms,
+        options: CallOptions,
+        spec_deadline: impl FnOnce() -> Result<Duration, ServiceError> + Send,
     ) -> Result<CallAnswer, ServiceError> {
         let began = Instant::now();
         let answer = if self.parts.wasm.is_loaded(workload.as_str()) {
-            self.call_here(workload, function, arguments, terms.options).await
+            self.call_here(workload, function, arguments, options).await
         } else {
-            self.forward(workload, function, &arguments, terms).await
+            let own_deadline = spec_deadline()?;
+            self.forward(workload, function, &arguments, (options, own_deadline)).await
         };
         let outcome = answer.as_ref().map_or_else(answer::outcome, answer::success);
         self.parts.traffic.record(workload, began.elapsed(), outcome);

@@ -25,7 +25,7 @@ use super::papers;
 use crate::api::StreamStats;
 use crate::artifacts::Artifacts;
 use crate::assets::Assets;
-use crate::calls::{Calls, Terms};
+use crate::calls::Calls;
 use crate::config::Config;
 use crate::driver::{DriverError, DriverHandle};
 use crate::events::Events;
@@ -309,9 +309,11 @@ impl Service for AgentService {
     ) -> Result<CallAnswer, ServiceError> {
         let unknown = || unknown_workload(name);
         let workload = name.parse().map_err(|_| unknown())?;
-        let spec = self.workloads.spec(&workload).ok_or_else(unknown)?;
-        let spec_deadline = Duration::from_millis(u64::from(spec.limits.deadline_ms));
-        self.calls.call(&workload, function, arguments, Terms { options, spec_deadline }).await
+        let spec_deadline = || {
+            let spec = self.workloads.spec(&workload).ok_or_else(unknown)?;
+            Ok(Duration::from_millis(u64::from(spec.limits.deadline_ms)))
+        };
+        self.calls.call(&workload, function, arguments, options, spec_deadline).await
     }
 }
 

@@ -13,7 +13,7 @@ mod state;
 mod stream;
 mod workloads;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 pub(super) use self::commits::call_id;
 use super::guard::{Guard, guard};
 use super::limits::{STREAMS_MAX, UPLOADS_MAX, WAITERS_MAX};
+use super::names::Names;
 use super::page;
 use super::problem::{Problem, no_route, wrong_method};
 use super::stream::StreamStats;
@@ -35,6 +36,7 @@ pub(super) struct App<S> {
     service: Arc<S>,
     uploads: Semaphore,
     waiters: Semaphore,
+    names: Mutex<Names>,
     streams: Arc<Semaphore>,
     stream_stats: Arc<StreamStats>,
     /// What has to have ended before the API has.
@@ -51,11 +53,15 @@ impl<S: Service> App<S> {
     ) -> Self {
         let (uploads, waiters) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(WAITERS_MAX));
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { service, uploads, waiters, streams, stream_stats, tasks, closing }
+        Self { service, uploads, waiters, names: Mutex::default(), streams, stream_stats, tasks, closing }
     }
 
     pub(super) fn service(&self) -> &S {
         &self.service
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Comes when the API is about to end.

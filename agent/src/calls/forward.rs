@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::answer::RETRY_AFTER_S;
-use super::{Calls, Terms, not_running};
+use super::{Calls, not_running};
 use crate::members::{Member, Status};
 use crate::net::{Lane, Reply, RequestError};
 use crate::placement::Phase;
@@ -51,24 +51,24 @@ impl Calls {
         workload: &WorkloadName,
         function: &str,
         arguments: &Value,
-        terms: Terms,
+        (options, own_deadline): (CallOptions, Duration),
     ) -> Result<CallAnswer, ServiceError> {
-        let deadline = terms.options.deadline;
+        let deadline = options.deadline;
         let question = Question {
             workload: workload.clone(),
             function: function.to_owned(),
             arguments: arguments.to_string(),
             deadline_ms: deadline.map(crate::view::millis),
-            request: terms.options.request,
-            record: terms.options.record,
+            request: options.request,
+            record: options.record,
         };
         let bytes = codec::encode(&question);
-        let patience = deadline.unwrap_or(terms.spec_deadline) + NETWORK_PATIENCE;
+        let patience = deadline.unwrap_or(own_deadline) + NETWORK_PATIENCE;
         let mut last = not_running(workload);
         for node in self.candidates(workload).into_iter().take(ATTEMPTS_MAX) {
             let answer = match self.parts.net.request(node, Lane::Call, bytes.clone(), patience).await {
                 Ok(answer) => read_answer(node, &answer),
-                Err(error) => Err(lost(&self.named(node), error, terms.options.request.is_some())),
+                Err(error) => Err(lost(&self.named(node), error, options.request.is_some())),
             };
             match answer {
                 Err(error) if did_nothing(&error) => last = error,

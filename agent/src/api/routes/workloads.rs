@@ -19,6 +19,7 @@ use crate::api::body;
 use crate::api::guard::busy;
 use crate::api::limits::CALL_DEADLINE_MS_MAX;
 use crate::api::media::Media;
+use crate::api::names::Names;
 use crate::api::problem::Problem;
 use crate::api::query::{self, Pairs};
 use crate::service::{ArtifactInfo, CallAnswer, CallOptions, Committed, Fault, Service, ServiceError, Workload};
@@ -117,19 +118,22 @@ pub(in crate::api) async fn call<S: Service>(
         }
         Ok(answer)
     };
-    called.await.map(|answer| answered(&answer, media)).map_err(|problem: Problem| problem.shown_as(media))
+    called
+        .await
+        .map(|answer| answered(&answer, media, &mut app.names()))
+        .map_err(|problem: Problem| problem.shown_as(media))
 }
 
 /// The result of a call, or its recording where there is one, with who ran it and what it wrote.
-fn answered(answer: &CallAnswer, media: Media) -> Response {
+fn answered(answer: &CallAnswer, media: Media, names: &mut Names) -> Response {
     let mut response = match &answer.recording {
         None => media.response(&answer.result),
         Some(recording) => ([(CONTENT_TYPE, "application/json")], recording.clone()).into_response(),
     };
     let headers = response.headers_mut();
-    headers.insert(NODE, visible(&answer.node.to_string()));
+    headers.insert(NODE, visible(names.node(answer.node)));
     if let Some(commit) = &answer.commit {
-        headers.insert(COMMIT, visible(&commit.name()));
+        headers.insert(COMMIT, visible(&names.commit(commit)));
     }
     if let Some(overrun) = &answer.overrun {
         headers.insert(OVERRUN, visible(overrun));

@@ -5,16 +5,16 @@
 
 use std::time::Duration;
 
-use selvedge_sync::id::{NodeId, ReplicaId};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::api::body::{check_arguments, no_arguments};
 use crate::api::cbor::{Malformed, Reader, encode};
 use crate::api::limits::{CALL_DEADLINE_MS_MAX, FRAME_BYTES_MAX, FRAME_ID_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX};
+use crate::api::names::Names;
 use crate::api::problem::Told;
 use crate::api::routes::call_id;
-use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError, shorten};
+use crate::service::{CallAnswer, CallOptions, Fault, ServiceError, shorten};
 
 /// What a frame is called by its sender: a whole number or a short text. Null where it could not be read.
 pub(super) type Id = Value;
@@ -65,11 +65,10 @@ struct Answer<'a> {
     overrun: Option<&'a str>,
 }
 
-/// Writes answers. It remembers the names of the last host and writer, which take longer to spell than all the rest.
+/// Writes answers.
 #[derive(Default)]
 pub(super) struct Writer {
-    node: Option<(NodeId, String)>,
-    replica: Option<(ReplicaId, String)>,
+    names: Names,
 }
 
 impl Call {
@@ -133,28 +132,13 @@ impl Writer {
     pub(super) fn answer(&mut self, id: &Id, answer: &Result<CallAnswer, ServiceError>) -> Vec<u8> {
         match answer {
             Ok(CallAnswer { result, node, commit, overrun, recording: _ }) => {
-                let commit = commit.as_ref().map(|commit| self.commit(commit));
-                let node = Some(self.node(*node));
+                let commit = commit.as_ref().map(|commit| self.names.commit(commit));
+                let node = Some(self.names.node(*node));
                 let (commit, overrun) = (commit.as_deref(), overrun.as_deref());
                 encode(&Answer { id, result: Some(result), error: None, node, commit, overrun })
             }
             Err(error) => failed(id, error),
         }
-    }
-
-    fn node(&mut self, node: NodeId) -> &str {
-        if self.node.as_ref().is_none_or(|(known, _)| *known != node) {
-            self.node = None;
-        }
-        &self.node.get_or_insert_with(|| (node, node.to_string())).1
-    }
-
-    fn commit(&mut self, commit: &Committed) -> String {
-        if self.replica.as_ref().is_none_or(|(known, _)| *known != commit.replica) {
-            self.replica = None;
-        }
-        let (_, replica) = self.replica.get_or_insert_with(|| (commit.replica, commit.replica.to_string()));
-        format!("{replica}/{}", commit.seq)
     }
 }
 
@@ -273,5 +257,39 @@ mod tests {
         assert_eq!(refused.error.code(), "malformed_cbor");
         let large = Call::read(&vec![0; FRAME_BYTES_MAX + 1]).expect_err("refused");
         assert_eq!(large.error.code(), "frame_too_large");
+    }
+
+    #[test]
+    fn no_bytes_break_it() {
+        let args = json!([[{"zone": u64::MAX, "x": 0.5, "name": "caf\u{e9}", "none": null}], {"a": [true, -1]}]);
+        let sound = encode(&json!({"id": "x", "workload": "w", "function": "f", "args": args, "deadline_ms": 20}));
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut draw = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % below as u64).expect("it is below a usize")
+        };
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..50_000 {
+            let mut bytes = sound.clone();
+            for _ in 0..=draw(3) {
+                let at = draw(bytes.len());
+                match draw(4) {
+                    0 => bytes[at] = u8::try_from(draw(256)).expect("a byte"),
+                    1 => bytes.insert(at, u8::try_from(draw(256)).expect("a byte")),
+                    2 => bytes.truncate(at + 1),
+                    _ => bytes[at] ^= 1 << draw(8),
+                }
+            }
+            match Call::read(&bytes) {
+                Ok(_) => taken += 1,
+                Err(wrong) => {
+                    refused += 1;
+                    decode(&refusal(&wrong)).expect("the answer is sound");
+                }
+            }
+        }
+        assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
     }
 }
