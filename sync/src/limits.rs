@@ -30,6 +30,9 @@ pub const SEAL_COMMITS_MAX: usize = 64;
 /// Bytes of commits, more than one, that one seal is shown for: a page overflows by no more than this.
 pub const SEAL_BYTES_MAX: usize = 64 * 1024;
 
+/// Most seals in one batch: a page of the smallest commits has some four hundred, and each costs its reader some 50 microseconds.
+pub const SEALS_PER_BATCH_MAX: usize = 1_024;
+
 /// Newest seals of a stream that are kept apart, so that what is durable can be given although what follows is not yet.
 pub const SEALS_FINE: usize = 8;
 
@@ -47,6 +50,15 @@ pub const KNOWN_PER_COST: u64 = 256;
 /// times a second.
 pub const FLOOD_STEP: u64 = 256;
 
+/// Signatures that a peer may have us verify at once without bringing anything new: a fifth of a second's work.
+pub const VERIFYING_MAX: u64 = 4_096;
+
+/// The same for a second: a fortieth of a core. An honest member repeats a page twice a second at most, to one that cannot take it.
+pub const VERIFYING_PER_SECOND: u64 = 512;
+
+/// Signatures that were not verified for a peer before it is told on again: some two pages.
+pub const VERIFYING_STEP: u64 = 1_024;
+
 /// How long a peer whose repair did not help is not asked for the next, in milliseconds: twice as long after each.
 pub const FUTILE_MS: u64 = 1_000;
 
@@ -58,6 +70,14 @@ pub const PROOFS_MAX: usize = 1_024;
 
 /// Proofs kept of one node, of its newest lives: whoever goes on is to be revoked.
 pub const PROOFS_PER_NODE: usize = 8;
+
+/// Proofs among these about nodes that are no members, but have written here: who has left the cluster, and keys that a member made
+/// up to write under. The rest is for members.
+pub const PROOFS_FOREIGN_MAX: usize = 256;
+
+/// Proofs kept beside these about nodes of whom nothing is known here, told to nobody, the oldest given up for the next: a new member
+/// may be heard of late. Keys cost nothing to make.
+pub const PROOFS_STRANGE_MAX: usize = 64;
 
 /// Proofs that a peer is told when it comes.
 pub const PROOFS_TOLD: usize = 16;
@@ -199,8 +219,11 @@ pub const FOLDS_PER_COMMIT: usize = 256;
 /// Shares of retired writers that one commit takes over. Each is named in some fifty bytes; one counter more than that fits too.
 pub const FOLD_DOTS_PER_COMMIT: usize = 4096;
 
-/// Bytes of commits that overtook their predecessors and are kept until those arrive: a few pages.
-pub const EARLY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of commits that overtook their predecessors and are kept until those arrive: a few pages of several peers.
+pub const EARLY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The same of one peer: a page, the commit that overflows it and what they count for beyond their bytes.
+pub const EARLY_BYTES_PER_PEER: usize = 2 * 1024 * 1024;
 
 /// How long a predecessor may take to arrive before it is asked for, in milliseconds: frames overtake each other by less.
 pub const GAP_PATIENCE_MS: u64 = 40;

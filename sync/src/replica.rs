@@ -14,11 +14,13 @@ mod durability;
 mod early;
 mod evidence;
 mod giver;
+mod guard;
 mod io;
 mod lineage;
 mod local;
 mod peers;
 mod plan;
+mod proofs;
 mod recall;
 mod receive;
 mod recovery;
@@ -37,6 +39,7 @@ pub use carried::{Checkpoint, CommitError, Committed, Fresh, Orphans, RepairProg
 pub use compare::Ask;
 pub use conduct::Offence;
 pub use evidence::Head;
+pub use guard::{Guard, Judgement, Unguarded};
 pub use io::{Counters, Event, Input, Message, Output, RepairEnd};
 pub use lineage::Tip;
 pub use peers::{PeerView, Progress};
@@ -61,7 +64,7 @@ use crate::time::Time;
 
 /// What a replica is told once. The defaults are the constants of [`crate::limits`], with their reasons; a simulation makes
 /// them small, so that pages, forgetting and repair happen within seconds. By default the keys are a stand-in ([`HashKeys`]) that
-/// an agent must replace.
+/// an agent must replace, and nothing is guarded ([`Unguarded`]).
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How far ahead of our clock a commit may be stamped before its stream waits, in milliseconds.
@@ -88,6 +91,8 @@ pub struct Config {
     pub hash_seed: u64,
     /// Signs our commits for those who get them from others, and verifies theirs.
     pub keys: Arc<dyn Keys>,
+    /// Says what may be written to keys that belong to the agents themselves.
+    pub guard: Arc<dyn Guard>,
 }
 
 impl Default for Config {
@@ -105,6 +110,7 @@ impl Default for Config {
             broadcast_seed: 0,
             hash_seed: 0,
             keys: Arc::new(HashKeys),
+            guard: Arc::new(Unguarded),
         }
     }
 }
@@ -184,6 +190,7 @@ impl Replica {
                 self.members = members.into_iter().filter(|node| *node != self.me.node).collect();
                 self.peers.moved = true;
                 self.note_members();
+                self.look_at_strangers(now, &mut out);
                 self.tell_tree(Tell::Members(self.members.len() + 1), now, &mut out);
             }
             Input::Persisted { token } => self.handle_persisted(token, now, &mut out),

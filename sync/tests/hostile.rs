@@ -3,6 +3,8 @@
 
 #[path = "hostile/closing.rs"]
 mod closing;
+#[path = "hostile/costs.rs"]
+mod costs;
 #[path = "hostile/own_stream.rs"]
 mod own_stream;
 
@@ -57,14 +59,17 @@ impl Members {
         let me = |index| ReplicaId { node: node(index), incarnation: Incarnation(1) };
         let replicas = (0..count).map(|index| Replica::new(me(index), Config::default())).collect();
         let mut members = Self { replicas, now_ms: 0, events: Vec::new(), heard: Vec::new() };
-        let all: BTreeSet<NodeId> = (0..count).map(node).chain([LIAR]).collect();
-        for index in 0..count {
-            members.feed(index, Input::Members(all.clone()));
-            for other in (0..count).filter(|other| *other != index).map(node).chain([LIAR]) {
-                members.feed(index, Input::PeerUp(other));
-            }
-        }
+        (0..count).for_each(|index| members.join(index));
         members
+    }
+
+    /// Tells one of them who the members are, and that it reaches them all.
+    fn join(&mut self, index: usize) {
+        let count = self.replicas.len();
+        self.feed(index, Input::Members((0..count).map(node).chain([LIAR]).collect()));
+        for other in (0..count).filter(|other| *other != index).map(node).chain([LIAR]) {
+            self.feed(index, Input::PeerUp(other));
+        }
     }
 
     /// Feeds an input and all that follows from it at this moment.

@@ -3,7 +3,7 @@
 //! Owns the way in which seals lie over commits. The invariant: whatever numbers came from outside, nothing here fails but by saying so.
 
 use super::{Batch, CommitBytes};
-use crate::limits::{SEAL_BYTES_MAX, SEAL_COMMITS_MAX};
+use crate::limits::{SEAL_BYTES_MAX, SEAL_COMMITS_MAX, SEALS_PER_BATCH_MAX};
 use crate::seal::{Hash, Keys, Seal, Testimony};
 
 /// What is wrong with a batch that somebody else than its writer sent.
@@ -47,8 +47,11 @@ impl Batch {
     /// Whether the writer sealed each commit of this batch.
     ///
     /// # Errors
-    /// What is wrong. Each seal costs a verification, and there are no more of them than commits.
+    /// What is wrong. Each seal costs a verification, and there are at most [`SEALS_PER_BATCH_MAX`].
     pub fn verify(&self, keys: &dyn Keys) -> Result<(), Flaw> {
+        if self.seals.len() > SEALS_PER_BATCH_MAX {
+            return Err(Flaw::Forged);
+        }
         let mut next = self.first;
         for seal in &self.seals {
             if seal.from != next {

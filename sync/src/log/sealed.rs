@@ -7,7 +7,7 @@
 use super::{Log, Range, Segment, forgotten};
 use crate::commit::{Batch, CommitBytes};
 use crate::id::Stream;
-use crate::limits::{SEAL_BYTES_MAX, SEAL_COMMITS_MAX, SEALS_FINE, SEALS_MAX};
+use crate::limits::{SEAL_BYTES_MAX, SEAL_COMMITS_MAX, SEALS_FINE, SEALS_MAX, SEALS_PER_BATCH_MAX};
 use crate::planted::{self, Bug};
 use crate::seal::{Hash, Keys, Seal, Testimony};
 
@@ -95,7 +95,7 @@ impl Log {
             let room = budget.saturating_sub(bytes);
             let Some(Run { seal, end, last }) = segment.run(stream, index, (at, through), room) else { break };
             let more = segment.bytes(at, seal.through) + SEAL_WIRE_BYTES;
-            if bytes + more > budget && !batch.commits.is_empty() {
+            if (bytes + more > budget && !batch.commits.is_empty()) || batch.seals.len() == SEALS_PER_BATCH_MAX {
                 break;
             }
             if !segment.seals[last].is_checked && !seal.is_signed(stream, &end, keys) {

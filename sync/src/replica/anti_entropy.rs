@@ -52,6 +52,7 @@ impl Replica {
         if now.mono_ms.saturating_sub(self.peers.turned_ms) >= ANTI_ENTROPY_MS {
             self.peers.turned_ms = now.mono_ms;
             self.send_turn(out);
+            self.look_at_strangers(now, out);
             self.retell_proofs(now, out);
         }
     }

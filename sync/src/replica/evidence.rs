@@ -3,19 +3,17 @@
 //! Straight from its writer a commit is believed by the channel; from anybody else by the seal. Whoever holds two commits under one
 //! name, both sealed, has a [`Proof`], keeps it and tells everybody. From then on the stream is frozen: no commit of it is taken,
 //! given or asked for by name. What some have of it and others not still comes with repairs from state, so that vectors can become
-//! equal, but its writer's word on it counts for nothing. The invariant: a stream is frozen only with a proof that everybody can verify.
-
-use std::collections::BTreeMap;
+//! equal, but its writer's word on it counts for nothing. What proofs are kept, and which are told, is in [`proofs`](super::proofs).
+//! The invariant: a stream is frozen only with a proof that everybody can verify.
 
 use serde::{Deserialize, Serialize};
 
+use super::proofs::{Proofs, Whose};
 use super::{Event, Message, Offence, Output, Replica, SCOPE};
 use crate::causal::VersionVector;
 use crate::commit::{Batch, Flaw};
 use crate::id::{Dot, NodeId, Stream};
-use crate::limits::{
-    HEADS_HASHES_MAX, HEADS_PER_STREAM, PROOF_RETOLD_MS, PROOFS_MAX, PROOFS_PER_NODE, PROOFS_TOLD, WITNESSES_MAX,
-};
+use crate::limits::{HEADS_HASHES_MAX, HEADS_PER_STREAM, PROOF_RETOLD_MS, PROOFS_TOLD, WITNESSES_MAX};
 use crate::log::Range;
 use crate::seal::{Proof, Testimony};
 use crate::time::Time;
@@ -26,7 +24,7 @@ pub struct Head(pub Stream, pub u64, pub Vec<u64>);
 
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
-    proofs: BTreeMap<Stream, Proof>,
+    proofs: Proofs,
     /// The stream with which the last heads ended.
     told: Option<Stream>,
     /// When something was learned last.
@@ -36,35 +34,11 @@ pub(super) struct Evidence {
 impl Evidence {
     /// What an earlier process kept; it had verified it.
     pub(super) fn of(proofs: Vec<Proof>) -> Self {
-        let proofs = proofs.into_iter().map(|proof| (proof.stream, proof)).take(PROOFS_MAX).collect();
-        Self { proofs, told: None, learned_ms: None }
+        Self { proofs: Proofs::of(proofs), told: None, learned_ms: None }
     }
 
     pub(super) fn is_frozen(&self, stream: &Stream) -> bool {
-        self.proofs.contains_key(stream)
-    }
-
-    /// Keeps a proof that was verified, the newest few of each node; whether it says something new.
-    pub(super) fn keep(&mut self, proof: Proof) -> bool {
-        let stream = proof.stream;
-        if self.is_frozen(&stream) {
-            return false;
-        }
-        let of_node = |of: &&Stream| of.replica.node == stream.replica.node;
-        let oldest = self.proofs.keys().find(of_node).copied();
-        if self.proofs.keys().filter(of_node).count() >= PROOFS_PER_NODE
-            && let Some(oldest) = oldest
-        {
-            if stream < oldest {
-                return false;
-            }
-            self.proofs.remove(&oldest);
-        }
-        if self.proofs.len() >= PROOFS_MAX {
-            return false;
-        }
-        self.proofs.insert(stream, proof);
-        true
+        self.proofs.is_about(stream)
     }
 
     /// What a peer says that it has seen; of a frozen stream in which it goes on writing, no more than we have. Who has begun
@@ -81,9 +55,9 @@ impl Evidence {
 }
 
 impl Replica {
-    /// What proves that writers gave one name to two commits: these streams are frozen.
+    /// What proves that writers gave one name to two commits: these streams are frozen, and everybody is told.
     pub fn proofs(&self) -> impl Iterator<Item = &Proof> {
-        self.evidence.proofs.values()
+        self.evidence.proofs.kept()
     }
 
     /// What a peer may be given of a stream: sealed, and not frozen. What is ours is sealed now, for it leaves now.
@@ -112,27 +86,28 @@ impl Replica {
         if stream.replica.node == self.me.node { self.durable().seq(stream) } else { u64::MAX }
     }
 
-    /// Whether a batch is to be looked at further. What is new, and not straight from its writer, is verified here, once.
-    pub(super) fn admits(&mut self, from: NodeId, batch: &mut Batch, now: Time, out: &mut Vec<Output>) -> bool {
+    /// Whether a batch is to be looked at further, and for how many signatures that were verified for it; they are given back to its
+    /// sender when something of it is kept. What is new, and not straight from its writer, is verified here, once.
+    pub(super) fn admits(&mut self, from: NodeId, batch: &mut Batch, now: Time, out: &mut Vec<Output>) -> Option<u64> {
         let stream = batch.stream;
         let count = batch.commits.len() as u64;
         if stream == self.own_stream() || stream.scope != SCOPE {
-            return true;
+            return Some(0);
         }
         if self.evidence.is_frozen(&stream) {
             self.counters.frozen += count;
             self.spread.refuse(stream, now);
-            return false;
+            return None;
         }
         if !self.has_room_for(from, &stream, count, out) {
-            return false;
+            return None;
         }
         let is_known = batch.first.saturating_add(count) <= self.seen.seq(&stream).saturating_add(1);
         let differs = self.first_difference(batch);
-        if is_known && differs.is_none() {
-            return true;
+        if differs.is_none() && (is_known || self.early.holds(batch)) {
+            return Some(0);
         }
-        let dot = Dot { replica: stream.replica, seq: batch.first };
+        let mut verified = 0;
         if stream.replica.node == from {
             batch.tidy_seals();
             let sealed: usize = batch.seals.iter().filter_map(crate::seal::Seal::count).sum();
@@ -141,18 +116,40 @@ impl Replica {
                 self.counters.unsealed += (batch.commits.len() - sealed) as u64;
                 out.push(Output::Event(Event::Offence { peer: from, what: Offence::Unsealed }));
             }
-        } else if let Err(flaw) = batch.verify(self.config.keys.as_ref()) {
-            self.refuse(from, dot, flaw, count, out);
-            return false;
+        } else {
+            if differs.is_none() {
+                self.counters.duplicates += skip_known(batch, self.seen.seq(&stream));
+            }
+            verified = self.verify(from, batch, now, out)?;
         }
-        let Some(seq) = differs else { return true };
+        let Some(seq) = differs else { return Some(verified) };
         if let (Some(ours), Some(theirs)) =
             (self.log.testimony(&stream, seq, self.config.keys.as_ref()), batch.testimony(seq))
         {
             self.learn(Proof { stream, one: ours, other: theirs }, Some(from), now, out);
         }
         // What goes on after another commit than ours is not what goes on after ours.
-        is_known
+        is_known.then_some(verified)
+    }
+
+    /// Looks whether the writer sealed each commit of a batch that somebody else sent; if so, with how many signatures.
+    fn verify(&mut self, from: NodeId, batch: &Batch, now: Time, out: &mut Vec<Output>) -> Option<u64> {
+        let (count, seals) = (batch.commits.len() as u64, batch.seals.len() as u64);
+        if self.durability.is_read_only() || self.durability.owes_checkpoint() {
+            // Nothing is taken at present, and by then somebody sends it again.
+            self.counters.deferred += count;
+            return None;
+        }
+        if !self.affords_verifying(from, seals, now, out) {
+            self.counters.unverified += count;
+            return None;
+        }
+        let flaw = batch.verify(self.config.keys.as_ref()).err();
+        if let Some(flaw) = flaw {
+            self.refuse(from, Dot { replica: batch.stream.replica, seq: batch.first }, flaw, count, out);
+            return None;
+        }
+        Some(seals)
     }
 
     /// The first commit of a batch of which we have another.
@@ -175,15 +172,25 @@ impl Replica {
         out.push(Output::Event(Event::Offence { peer: from, what }));
     }
 
-    /// Takes a proof, if it is one and new: freezes its stream, keeps it, and tells everybody else.
+    /// Takes a proof, if it is one and new: freezes its stream, keeps it, and tells everybody else, if it is about a writer that is
+    /// known here.
     fn learn(&mut self, proof: Proof, from: Option<NodeId>, now: Time, out: &mut Vec<Output>) {
         let stream = proof.stream;
-        if stream.scope != SCOPE || !proof.verify(self.config.keys.as_ref()) || !self.evidence.keep(proof.clone()) {
+        if stream.scope != SCOPE || !proof.verify(self.config.keys.as_ref()) {
+            return;
+        }
+        let whose = self.whose(&stream.replica.node);
+        let (members, me) = (&self.members, self.me.node);
+        let kept = self.evidence.proofs.keep(proof.clone(), whose, |node| *node == me || members.contains(node));
+        self.counters.proofs_crowded += kept.crowded_out;
+        if kept.is_new {
+            self.early.drop_stream(&stream);
+        }
+        if !kept.is_new || whose == Whose::Stranger {
             return;
         }
         self.counters.equivocations += 1;
         self.evidence.learned_ms = Some(now.mono_ms);
-        self.early.drop_stream(&stream);
         let others: Vec<NodeId> = self.peers.connected.iter().copied().filter(|to| Some(*to) != from).collect();
         let message = || Message::Proof(Box::new(proof.clone()));
         out.extend(others.into_iter().map(|to| Output::Send { to, message: message() }));
@@ -194,6 +201,27 @@ impl Replica {
                 self.doubt(peer, proof.dot().seq, now, out);
             }
             self.leave_frozen(now, out);
+        }
+    }
+
+    /// What a node is to us, as far as proofs about it go.
+    fn whose(&self, node: &NodeId) -> Whose {
+        if *node == self.me.node || self.members.contains(node) {
+            Whose::Member
+        } else if self.seen.of_node(SCOPE, *node).next().is_some() {
+            Whose::Writer
+        } else {
+            Whose::Stranger
+        }
+    }
+
+    /// Takes and tells proofs about those who were strangers when they came, and have become members or written since.
+    pub(super) fn look_at_strangers(&mut self, now: Time, out: &mut Vec<Output>) {
+        let known = self.evidence.proofs.strangers().filter(|of| self.whose(&of.replica.node) != Whose::Stranger);
+        for stream in known.copied().collect::<Vec<_>>() {
+            if let Some(proof) = self.evidence.proofs.take_strange(&stream) {
+                self.learn(proof, None, now, out);
+            }
         }
     }
 
@@ -221,7 +249,7 @@ impl Replica {
 
     /// Tells a peer that has come what proofs there are, the newest first.
     pub(super) fn tell_proofs(&self, to: NodeId, out: &mut Vec<Output>) {
-        let proofs = self.evidence.proofs.values().rev().take(PROOFS_TOLD);
+        let proofs = self.proofs().take(PROOFS_TOLD);
         out.extend(proofs.map(|proof| Output::Send { to, message: Message::Proof(Box::new(proof.clone())) }));
     }
 
@@ -286,6 +314,17 @@ impl Replica {
             self.learn(Proof { stream, one: ours, other: theirs }, None, now, out);
         }
     }
+}
+
+/// Drops the commits of a batch that are known to be the same here, so that nobody has to verify who wrote them; returns how many.
+fn skip_known(batch: &mut Batch, seen: u64) -> u64 {
+    let known = seen.saturating_add(1).saturating_sub(batch.first);
+    if known > 0 {
+        // Each commit that is skipped is hashed for each seal over it: there is to be one.
+        batch.tidy_seals();
+        batch.skip(usize::try_from(known).unwrap_or(usize::MAX));
+    }
+    known
 }
 
 /// Enough of a hash to find a difference; what proves it is signed.

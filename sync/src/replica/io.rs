@@ -461,8 +461,16 @@ pub struct Counters {
     pub frozen: u64,
     /// Commits received of a stream for which there is no room: its writer, or all together, have too many.
     pub crowded: u64,
+    /// Commits not looked at, because their sender had us verify too much that brought nothing new.
+    pub unverified: u64,
+    /// Commits that overtook their predecessors and were dropped, because what their senders have here already is as much as may wait.
+    pub early_dropped: u64,
+    /// Commits not taken because of what they write to keys of the agents' own.
+    pub barred: u64,
     /// Streams frozen because their writer gave one name to two commits.
     pub equivocations: u64,
+    /// Proofs of that for which there was no room, or no more.
+    pub proofs_crowded: u64,
     /// Messages dropped because their sender sent more than anybody has to.
     pub throttled: u64,
     /// Times that a stream had to wait for our clock.

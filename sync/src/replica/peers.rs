@@ -50,6 +50,8 @@ pub(super) struct Peer {
     pub(super) answered: Option<(u64, [u8; 16])>,
     /// What it may still say for now.
     pub(super) allowance: Allowance,
+    /// What it may still have us verify in vain.
+    pub(super) verifying: Allowance,
     /// Repairs from it that did not help.
     pub(super) futile: Futile,
     /// What it said of our stream without showing it.

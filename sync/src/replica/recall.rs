@@ -104,9 +104,8 @@ impl Replica {
     ) {
         let own = self.own_stream();
         let last = self.seen.seq(&own);
-        // What we never signed we never wrote, whoever says so.
-        let batch = batch.filter(|batch| batch.verify(self.config.keys.as_ref()).is_ok());
-        if let Some(batch) = batch.as_ref().filter(|batch| batch.stream == own) {
+        let batch = batch.filter(|batch| batch.stream == own && self.have_signed(from, batch, now, out));
+        if let Some(batch) = &batch {
             self.note_same(batch);
         }
         let this_one = |recall: &Recall| recall.peer == from && self.me.incarnation == incarnation;
@@ -117,7 +116,7 @@ impl Replica {
         let asked = recall.next;
         let is_frozen = self.evidence.is_frozen(&own);
         let within = |batch: &Batch| (asked..=SEQ_MAX).contains(&batch.first) && !batch.commits.is_empty();
-        let Some(batch) = batch.filter(|batch| batch.stream == own && within(batch)) else {
+        let Some(batch) = batch.filter(within) else {
             // All that it has may be the same, and the doubt not explained: what it has seen is not durable there yet.
             // Who has shown all that we have shows the rest as soon as it is durable there, or not at all.
             let is_vague = known >= asked && asked <= last;
@@ -154,6 +153,23 @@ impl Replica {
         recall.asked_ms = now.mono_ms;
         let message = Message::Recall { incarnation, from: next };
         out.push(Output::Send { to: from, message });
+    }
+
+    /// Whether we signed all of a batch: what we never signed we never wrote, whoever says so. Who answers our question owes us nothing
+    /// for looking.
+    fn have_signed(&mut self, from: NodeId, batch: &Batch, now: Time, out: &mut Vec<Output>) -> bool {
+        let seals = batch.seals.len() as u64;
+        if !self.affords_verifying(from, seals, now, out) {
+            self.counters.unverified += batch.commits.len() as u64;
+            return false;
+        }
+        let have_signed = batch.verify(self.config.keys.as_ref()).is_ok();
+        let fence = self.lineage.fence.as_ref();
+        let is_asked = matches!(fence, Some(Fence::Recalling(of)) if of.peer == from && of.next <= batch.first);
+        if have_signed && is_asked {
+            self.repay_verifying(from, seals);
+        }
+        have_signed
     }
 
     /// What anybody shows of our stream that is the same here is not ours alone, whether it was asked just now or before.

@@ -1,13 +1,25 @@
 //! Commits from others: in order, once, checked before anything is applied.
 
+use super::early::Place;
 use super::spread::Way;
-use super::{Event, Output, Replica};
+use super::{Event, Judgement, Output, Replica};
 use crate::broadcast::Event as Tell;
 use crate::commit::{Batch, Commit};
 use crate::id::{Dot, NodeId};
 use crate::limits::SEQ_MAX;
 use crate::planted::{self, Bug};
 use crate::time::Time;
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// So many commits of it were applied, or wait for their predecessors.
+    Kept(u64),
+    /// Its predecessors are missing, and there is no room to wait for them.
+    Gap,
+    /// It brought nothing, now.
+    Nothing,
+}
 
 impl Replica {
     pub(super) fn handle_commits(
@@ -22,15 +34,18 @@ impl Replica {
         let before = self.counters.commits_remote;
         for mut batch in batches {
             let stream = batch.stream;
-            if !self.admits(way.from, &mut batch, now, out) {
-                continue;
+            let Some(verified) = self.admits(way.from, &mut batch, now, out) else { continue };
+            let count = (batch.commits.len() as u64).max(1);
+            match self.take_batch(way, batch, now, out) {
+                Outcome::Kept(kept) => self.repay_verifying(way.from, verified * kept / count),
+                Outcome::Gap => gap = true,
+                Outcome::Nothing => {}
             }
-            gap |= self.take_batch(way, batch, now, out);
             // A run of which one commit has to wait, waits whole; what is here of it already came from somebody else, and waits too.
             while !self.spread.refuses(&stream)
                 && let Some((way, early)) = self.early.take(stream, self.seen.seq(&stream) + 1)
             {
-                if self.take_batch(way, early, now, out) {
+                if self.take_batch(way, early, now, out) == Outcome::Gap {
                     break;
                 }
             }
@@ -46,8 +61,8 @@ impl Replica {
         }
     }
 
-    /// Applies what is next of a batch that was admitted; returns whether predecessors are missing and there is no room to wait for them.
-    fn take_batch(&mut self, way: Way, batch: Batch, now: Time, out: &mut Vec<Output>) -> bool {
+    /// Applies what is next of a batch that was admitted.
+    fn take_batch(&mut self, way: Way, batch: Batch, now: Time, out: &mut Vec<Output>) -> Outcome {
         let (from, hops, stream) = (way.from, way.hops, batch.stream);
         let batch = self.within_epoch(batch);
         let count = batch.commits.len() as u64;
@@ -60,15 +75,15 @@ impl Replica {
                 "sequence numbers or a scope out of range",
                 out,
             );
-            return false;
+            return Outcome::Nothing;
         };
         if stream == self.own_stream() {
             // Only ever an echo: what we made is here, and what we forgot is for the vectors to find.
             self.charge_known(from, count, now, out);
-            return false;
+            return Outcome::Nothing;
         }
         if count == 0 {
-            return false;
+            return Outcome::Nothing;
         }
         if end <= next {
             if way.waited {
@@ -77,16 +92,14 @@ impl Replica {
                 self.charge_known(from, count, now, out);
                 self.tell_tree(Tell::Duplicate { from, stream, through: end - 1, hops }, now, out);
             }
-            return false;
+            return Outcome::Nothing;
         }
         if batch.first > next {
-            self.counters.gaps += count;
-            self.tell_tree(Tell::Early { from, stream, first: batch.first, through: end - 1, hops }, now, out);
-            return !self.early.keep(way, batch, now);
+            return self.wait_for_predecessors(way, batch, now, out);
         }
         if self.durability.is_read_only() || self.durability.owes_checkpoint() {
             self.counters.deferred += count;
-            return false;
+            return Outcome::Nothing;
         }
         self.counters.duplicates += next - batch.first;
         let skip = usize::try_from(next - batch.first).unwrap_or(usize::MAX);
@@ -107,18 +120,38 @@ impl Replica {
             self.apply(commit, bytes.clone());
         }
         self.log.attach(&stream, &applied.seals, from != stream.replica.node);
-        if !applied.commits.is_empty() {
-            self.counters.commits_remote += applied.commits.len() as u64;
-            if planted::is(Bug::PassedOn) {
-                let message =
-                    |_: &NodeId| super::Message::Commits { batches: vec![applied.clone()], more: false, hops: None };
-                out.extend(self.peers.connected.iter().map(|to| Output::Send { to: *to, message: message(to) }));
-            }
-            let through = next + applied.commits.len() as u64 - 1;
-            out.push(self.durability.append(applied));
-            self.tell_tree(Tell::Fresh { from, stream, first: next, through, hops }, now, out);
+        if applied.commits.is_empty() {
+            return Outcome::Nothing;
         }
-        false
+        let kept = applied.commits.len() as u64;
+        self.counters.commits_remote += kept;
+        if planted::is(Bug::PassedOn) {
+            let message =
+                |_: &NodeId| super::Message::Commits { batches: vec![applied.clone()], more: false, hops: None };
+            out.extend(self.peers.connected.iter().map(|to| Output::Send { to: *to, message: message(to) }));
+        }
+        out.push(self.durability.append(applied));
+        self.tell_tree(Tell::Fresh { from, stream, first: next, through: next + kept - 1, hops }, now, out);
+        Outcome::Kept(kept)
+    }
+
+    /// Keeps a batch whose predecessors are missing, if there is room.
+    fn wait_for_predecessors(&mut self, way: Way, batch: Batch, now: Time, out: &mut Vec<Output>) -> Outcome {
+        let (stream, first, count) = (batch.stream, batch.first, batch.commits.len() as u64);
+        self.counters.gaps += count;
+        let (from, hops) = (way.from, way.hops);
+        self.tell_tree(Tell::Early { from, stream, first, through: first + count - 1, hops }, now, out);
+        let kept = self.early.keep(way, batch, now);
+        self.counters.early_dropped += kept.dropped;
+        match kept.how {
+            Place::Found => Outcome::Kept(count),
+            Place::Known => {
+                self.charge_known(from, count, now, out);
+                Outcome::Nothing
+            }
+            Place::Replaced => Outcome::Nothing,
+            Place::None => Outcome::Gap,
+        }
     }
 
     /// A batch without what lies beyond the end of its stream, should that be closed.
@@ -155,6 +188,17 @@ impl Replica {
         if ahead_ms > self.config.max_drift_ms && !planted::is(Bug::FutureAccepted) {
             self.counters.held += 1;
             out.push(Output::Event(Event::Held { dot, ahead_ms }));
+            return None;
+        }
+        let guarded = commit.ops.iter().filter(|(key, _)| key.is_reserved());
+        let judgements = || guarded.clone().map(|(key, op)| self.config.guard.judge(key, op));
+        if judgements().any(|judgement| judgement == Judgement::Never) {
+            self.counters.barred += 1;
+            self.reject(from, dot, "it writes to a key of the agents' own what nobody may", out);
+            return None;
+        }
+        if judgements().any(|judgement| judgement == Judgement::NotYet) {
+            self.counters.barred += 1;
             return None;
         }
         Some(commit)
