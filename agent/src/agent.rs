@@ -22,6 +22,7 @@ mod membership;
 mod office;
 mod others;
 mod papers;
+mod reserved;
 mod running;
 mod service;
 mod settings;

@@ -24,8 +24,8 @@ pub use join::{Answer, BACKDATED_S, Books, Desk, JoinError, Joining, Question};
 pub use keys::NodeKeys;
 pub use revocation::Revocation;
 pub use roster::{Listed, Roster, RosterFull};
-pub use signed::{AuthorityId, Signed};
-pub use trust::{EndorsementError, Refusal, Span, Trust};
+pub use signed::{AuthorityId, Signed, Unsound};
+pub use trust::{EndorsementError, Refusal, Span, Trust, Worth};
 
 /// Seconds since 1970.
 pub type UnixSeconds = u64;

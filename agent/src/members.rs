@@ -2,12 +2,13 @@
 //!
 //! Owns the table: which record is newest, who is there, whom to forget. Pure: time, records and what failure detection found
 //! ([`detector`]) are arguments; [`gossip`] carries them. The invariants: a record only gives way to a newer one of the same member,
-//! signed by it (`sealed`); the table is bounded.
+//! signed by it (`sealed`), whom an authority has certified (`register`); the table is bounded.
 
 pub mod detector;
 mod frame;
 pub mod gossip;
 mod record;
+mod register;
 mod sealed;
 mod spread;
 
@@ -18,6 +19,7 @@ use selvedge_sync::time::Time;
 
 use self::detector::{MEMBERS_MAX, Standing};
 pub use self::record::{Location, NodeRecord};
+pub use self::register::{Register, Uncertified};
 pub use self::sealed::Sealed;
 pub use self::spread::Announcer;
 use crate::placement::{Mesh, NodeFacts};

@@ -40,7 +40,7 @@ mod shared;
 mod start;
 mod strangers;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transport;
 
 use std::fmt;

@@ -13,7 +13,7 @@ use super::data::Data;
 use super::departure::Departure;
 use super::health::Health;
 use super::lookout::Lookout;
-use super::membership::{Membership, gate};
+use super::membership::{Membership, gate, register};
 use super::service::AgentService;
 use super::settings;
 use super::switchboard::Switchboard;
@@ -219,6 +219,7 @@ impl Common {
         let this = self.clone();
         let gossip = Gossip {
             key: this.key,
+            register: register(this.membership.as_ref()),
             life: this.life,
             seed: getrandom::u64()?,
             retire_after_ms: millis(this.config.state.retire_after),

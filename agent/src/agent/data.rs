@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::departure::DRAINING;
 use super::identity::{self, NodeKey};
 use super::office::KeptBooks;
+use super::reserved::Reserved;
 use super::{AgentError, ground};
 use crate::cluster::NodeKeys;
 use crate::config::Config;
@@ -39,6 +40,8 @@ pub(super) struct Data {
     pub(super) draining: bool,
     /// Which life of this agent begins.
     pub(super) life: u64,
+    /// Guards what only authorities have to say, where there are any.
+    pub(super) reserved: Option<Arc<Reserved>>,
 }
 
 /// Opens the data directory, and gives the replica an identity that is durable before it is used.
@@ -61,12 +64,16 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let hash_seed = getrandom::u64().map_err(identity::IdentityError::from)?;
     let broadcast_seed = config.cluster.papers.as_ref().map_or(0, |(trust, _)| seed_of(&trust.cluster().0));
     let keys = Arc::new(NodeKeys::of_seed(&key.seed()));
-    let defaults = replica::Config::default();
-    let engine = replica::Config { max_drift_ms, retire_after_ms, hash_seed, broadcast_seed, keys, ..defaults };
+    let reserved = config.cluster.papers.is_some().then(Arc::<Reserved>::default);
+    let mut engine =
+        replica::Config { max_drift_ms, retire_after_ms, hash_seed, broadcast_seed, keys, ..Default::default() };
+    if let Some(reserved) = &reserved {
+        engine.guard = Arc::<Reserved>::clone(reserved);
+    }
     let proofs = driver::read_proofs(recovered.meta.remove(PROOFS));
     let replica = Replica::recover(me, engine, Recovery { proofs, ..recovered.into_recovery(me) })?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
-    Ok(Data { key, store, store_events, replica, remembered, office, draining, life })
+    Ok(Data { key, store, store_events, replica, remembered, office, draining, life, reserved })
 }
 
 /// What all members of a cluster have in common, and other clusters have not: the beginning of its name, which is a key.

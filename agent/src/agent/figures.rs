@@ -109,6 +109,10 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.dropped("commit_forged", counters.forged);
         metrics.dropped("commit_frozen", counters.frozen);
         metrics.dropped("commit_crowded", counters.crowded);
+        metrics.dropped("commit_unverified", counters.unverified);
+        metrics.dropped("commit_barred", counters.barred);
+        metrics.dropped("commit_early", counters.early_dropped);
+        metrics.dropped("proof_crowded", counters.proofs_crowded);
         metrics.dropped("message_throttled", counters.throttled);
         metrics.dropped("commit_held", counters.held);
         metrics.dropped("commit_deferred", counters.deferred);
@@ -143,6 +147,8 @@ pub(super) fn render(service: &AgentService) -> String {
     metrics.dropped("members_frame_unsent", members.frames_unsent);
     metrics.dropped("members_record_unsound", members.records_unsound);
     metrics.dropped("members_record_forged", members.records_forged);
+    metrics.dropped("members_record_uncertified", members.records_uncertified);
+    metrics.dropped("members_record_withheld", members.records_withheld);
     metrics.dropped("members_claim_refused", members.detector.claims_refused);
     metrics.dropped("members_claim_overflow", members.detector.claims_overflow);
     metrics.dropped("members_old_life", members.detector.old_lives);

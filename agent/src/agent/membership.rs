@@ -9,6 +9,7 @@ use super::standing::{Development, Standing};
 use super::vetting::{Read, Vetting, take_over};
 use crate::cluster::{Desk, Folder};
 use crate::config::Config;
+use crate::members::Register;
 use crate::members::gossip::SharedMembers;
 use crate::net::{Admission, Net, Registrar};
 use crate::view::StateView;
@@ -27,6 +28,9 @@ impl Membership {
     pub(super) fn of(config: &Config, data: &Data) -> Result<Option<Self>, AgentError> {
         let Some((trust, certificate)) = config.cluster.papers.clone() else { return Ok(None) };
         let standing = Standing::new(trust, certificate, data.key.node())?;
+        if let Some(reserved) = &data.reserved {
+            reserved.follow(standing.clone());
+        }
         // Before the first connection: a member that was revoked while we were stopped does not get in for a moment.
         take_over(&standing, &data.replica, &mut Read::default());
         let folder = Folder::in_data_dir(&config.node.data_dir);
@@ -43,6 +47,14 @@ impl Membership {
     pub(super) fn vetting(&self, view: StateView, net: Net, members: SharedMembers) -> Vetting {
         let Self { standing, office, folder } = self.clone();
         Vetting { standing, office, folder, view, net, members }
+    }
+}
+
+/// Whose records are believed.
+pub(super) fn register(membership: Option<&Membership>) -> Arc<dyn Register> {
+    match membership {
+        None => Arc::new(Development),
+        Some(Membership { standing, .. }) => Arc::new(standing.clone()),
     }
 }
 

@@ -1,8 +1,10 @@
-//! Where this agent stands in its cluster: what it shows at the gate, and whom it lets in.
+//! Where this agent stands in its cluster: what it shows at the gate, whom it lets in, and whose records it believes.
 //!
 //! Holds the certificate, the authorities and the revoked, each replaced whole; files and replicated state are
 //! [`vetting`](super::vetting)'s. An agent that belongs to no cluster meets only others that belong to none, on its own host: the
 //! configuration lets it listen nowhere else.
+
+mod vouching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,8 +20,8 @@ use crate::view::wall_ms;
 /// What agents without a cluster show each other.
 const DEVELOPMENT: &[u8] = b"selvedge development: no cluster, loopback only";
 
-/// Members whose claims are remembered: more than ever are connected at once.
-const SHOWN_MAX: usize = 4_096;
+/// Members whose certificates are remembered: as many as failure detection knows, with room.
+const SHOWN_MAX: usize = 16_384;
 
 /// For agents that belong to no cluster.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +55,15 @@ struct Inner {
     certificate: Certificate,
     own: Claims,
     revoked: BTreeMap<NodeId, Fallen>,
-    /// What those who passed the gate have shown.
-    shown: BTreeMap<NodeId, Claims>,
+    /// What members have shown, at the gate or with a record that somebody passed on; it was believed.
+    shown: BTreeMap<NodeId, Shown>,
+}
+
+/// A certificate and what it says.
+#[derive(Clone, Debug)]
+struct Shown {
+    claims: Claims,
+    certificate: Certificate,
 }
 
 /// That somebody was put out, and by what everybody can verify it.
@@ -63,6 +72,22 @@ struct Fallen {
     /// When an authority signed it.
     at: UnixSeconds,
     word: Revocation,
+}
+
+impl Inner {
+    /// Keeps what was judged to be good.
+    fn show(&mut self, shown: Shown) {
+        let node = shown.claims.node;
+        if self.shown.len() >= SHOWN_MAX && !self.shown.contains_key(&node) {
+            self.shown.pop_first();
+        }
+        self.shown.insert(node, shown);
+    }
+
+    /// Whether a certificate that was believed once is still, by what changes with time.
+    fn is_current(&self, claims: &Claims, now: UnixSeconds) -> bool {
+        now <= claims.not_after && !self.revoked.contains_key(&claims.node)
+    }
 }
 
 impl Standing {
@@ -91,16 +116,16 @@ impl Standing {
         self.inner().trust.clone()
     }
 
-    /// What the holder of `node`'s key has shown when it came, if it is believed at `now`.
+    /// What the holder of `node`'s key has shown, if it is believed at `now`.
     pub(super) fn claims_of(&self, node: NodeId, now: UnixSeconds) -> Option<Claims> {
         let inner = self.inner();
-        let claims = inner.shown.get(&node).filter(|claims| now <= claims.not_after)?;
-        (!inner.revoked.contains_key(&node)).then(|| claims.clone())
+        let claims = &inner.shown.get(&node)?.claims;
+        inner.is_current(claims, now).then(|| claims.clone())
     }
 
-    /// Members that were let in and have `role`.
+    /// Members that have shown that they have `role`.
     pub(super) fn with_role(&self, role: &str) -> Vec<NodeId> {
-        let has = |(node, claims): (&NodeId, &Claims)| claims.roles.contains(role).then_some(*node);
+        let has = |(node, shown): (&NodeId, &Shown)| shown.claims.roles.contains(role).then_some(*node);
         self.inner().shown.iter().filter_map(has).collect()
     }
 
@@ -150,9 +175,9 @@ impl Standing {
         inner.revoked.get(&inner.own.node).map(|fallen| (fallen.at, fallen.word.clone()))
     }
 
-    /// What those who passed the gate have shown.
+    /// What members have shown.
     pub(super) fn shown(&self) -> Vec<Claims> {
-        self.inner().shown.values().cloned().collect()
+        self.inner().shown.values().map(|shown| shown.claims.clone()).collect()
     }
 
     /// Our own certificate.
@@ -177,13 +202,13 @@ impl Standing {
         self.inner().revoked.keys().copied().collect()
     }
 
-    /// Those who were let in and are members no more.
+    /// Those who have shown that they were members, and are no more.
     pub(super) fn fallen(&self, now: UnixSeconds) -> Vec<NodeId> {
         let mut inner = self.inner();
         let Inner { revoked, shown, .. } = &mut *inner;
         let fallen: Vec<NodeId> = shown
             .iter()
-            .filter(|(node, claims)| revoked.contains_key(node) || now > claims.not_after)
+            .filter(|(node, shown)| revoked.contains_key(node) || now > shown.claims.not_after)
             .map(|(node, _)| *node)
             .collect();
         fallen.iter().for_each(|node| drop(shown.remove(node)));
@@ -209,10 +234,7 @@ impl Admission for Standing {
         let is_revoked = inner.revoked.contains_key(&node);
         match inner.trust.judge(&papers.certificate, node, is_revoked, now_s()) {
             Ok(claims) => {
-                if inner.shown.len() >= SHOWN_MAX && !inner.shown.contains_key(&node) {
-                    inner.shown.pop_first();
-                }
-                inner.shown.insert(node, claims);
+                inner.show(Shown { claims, certificate: papers.certificate });
                 Ok(())
             }
             Err(refusal) => {

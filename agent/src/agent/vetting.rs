@@ -31,7 +31,7 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 const RENEWAL_PAUSE_MAX_S: u64 = 30;
 
 /// Longest endorsement, in bytes: two keys, a time, a name and a signature, with room.
-const ENDORSEMENT_BYTES_MAX: usize = 1_024;
+pub(super) const ENDORSEMENT_BYTES_MAX: usize = 1_024;
 
 /// What a member asks an authority on the members' lane.
 const RENEW: &[u8] = b"renew";
@@ -42,7 +42,7 @@ pub(super) fn revocations_key() -> Key {
 }
 
 /// The key of the set of endorsements, by which members learn of an authority that came after them.
-fn authorities_key() -> Key {
+pub(super) fn authorities_key() -> Key {
     Key::new(Kind::GSet, &format!("{RESERVED_PREFIX}authorities")).expect("a sound name")
 }
 
@@ -189,6 +189,8 @@ impl Vetting {
             tracing::error!(%refusal, "an authority sent a certificate that is not to be believed");
             return;
         }
+        // Our record carries it to those who have seen only the one before.
+        self.members.announce();
         let kept = self
             .folder
             .keep_trust(&self.standing.trust())

@@ -60,6 +60,20 @@ impl Certificate {
         self.0.open(PURPOSE)
     }
 
+    /// What it says, whoever signed it: enough to see that it is not worth verifying.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn peek(&self) -> Result<Claims, Unsound> {
+        self.0.peek()
+    }
+
+    /// How much room it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
     /// Who signed it.
     #[must_use]
     pub const fn signer(&self) -> AuthorityId {

@@ -87,7 +87,18 @@ impl Signed {
         // Strictly: no key of small order, and one signature only for each message.
         key.verify_strict(&preimage(purpose, &self.body), &Signature::from_bytes(&self.signature))
             .map_err(|_| Unsound::Signature)?;
+        self.peek()
+    }
+
+    /// Reads it without believing it.
+    pub(super) fn peek<T: DeserializeOwned>(&self) -> Result<T, Unsound> {
         codec::decode(&self.body, DOCUMENT_BYTES_MAX).map_err(|error| Unsound::Malformed(error.to_string()))
+    }
+
+    /// How much room it takes, in bytes: what is signed, by whom, and the signature.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.body.len() + self.signer.0.len() + self.signature.len()
     }
 }
 

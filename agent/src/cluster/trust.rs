@@ -4,6 +4,8 @@
 //! endorsed by the present one while both are valid, so that certificates of both are believed for a while and nobody has to
 //! be in time. The invariant: only a chain of signatures that begins with the cluster's name adds an authority.
 
+mod worth;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use selvedge_sync::id::NodeId;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::revocation::{self, Revoked};
 use super::signed::Unsound;
 use super::{AuthorityId, Certificate, Claims, Papers, Revocation, Signed, UnixSeconds};
+
+pub use worth::Worth;
 
 /// What separates endorsements from everything else that an authority signs.
 pub(super) const ENDORSEMENT: &str = "selvedge endorsement 1";

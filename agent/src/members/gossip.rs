@@ -2,7 +2,7 @@
 //!
 //! Owns the shared table and what travels on the members' lane; says nothing about what a record holds (the beacon does). The
 //! invariants: a frame stays within the lane's limit however many members there are, and nothing is believed of a record that
-//! its member has not signed.
+//! its member has not signed, or of whom nobody has certified that it is one.
 
 mod exchange;
 
@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::exchange::Exchange;
 use super::detector::{self, Detector, TICK_MS};
-use super::{Announcer, Members, NodeRecord, Remembered, Sealed};
+use super::{Announcer, Members, NodeRecord, Register, Remembered, Sealed};
+use crate::cluster::Certificate;
 use crate::driver::DriverHandle;
 use crate::events::{Events, Mesh};
 use crate::net::Net;
@@ -61,8 +62,12 @@ pub struct Counters {
     pub frames_unreadable: u64,
     /// Records that cannot be read, or break a bound.
     pub records_unsound: u64,
-    /// Records that were not signed by whom they describe.
+    /// Records that were not signed by whom they describe, or came with a certificate that is none.
     pub records_forged: u64,
+    /// Records of whom no authority that is known here has certified, or not for this time.
+    pub records_uncertified: u64,
+    /// Times that a member asked for more records than anybody has to.
+    pub records_withheld: u64,
     /// Frames that the network had no room for, or no connection.
     pub frames_unsent: u64,
     /// What failure detection counts.
@@ -143,6 +148,8 @@ pub struct Gossip {
     pub retire_after_ms: u64,
     /// Signs what this node says of itself.
     pub key: SigningKey,
+    /// Says whose records are believed.
+    pub register: Arc<dyn Register>,
     /// Which life of this agent it is.
     pub life: u64,
     /// Where failure detection begins to choose at random.
@@ -154,6 +161,8 @@ struct Course {
     detector: Detector,
     exchange: Exchange,
     announcer: Announcer,
+    /// The certificate that others were told last.
+    shown: Option<Certificate>,
     mesh: Mesh,
     kept: Vec<Remembered>,
     told: BTreeSet<NodeId>,
@@ -211,9 +220,11 @@ impl Gossip {
                 self.life,
                 self.members.clone(),
                 self.net.clone(),
+                Arc::clone(&self.register),
                 Xoshiro256PlusPlus::seed_from_u64(self.seed.wrapping_add(1)),
             ),
             announcer: Announcer::default(),
+            shown: None,
             mesh: Mesh::default(),
             kept: Vec::new(),
             told: BTreeSet::new(),
@@ -264,15 +275,21 @@ impl Gossip {
             members.found_twins(twins);
             members.others().len()
         });
+        let certificate = self.register.own();
+        let is_renewed = certificate != course.shown;
+        if is_renewed {
+            course.announcer.repeat();
+            course.shown.clone_from(&certificate);
+        }
         let told = course.announcer.decide(&own, members, now.mono_ms).map(|record| {
-            let sealed = Sealed::seal(&record, &self.key);
+            let sealed = Sealed::seal(&record, &self.key).with(certificate);
             (record, sealed)
         });
         let own = NodeRecord { beat: course.announcer.beat(), ..own };
         let left = own.left;
         self.members.with(|members| members.take_own(own, told.clone(), now));
         if let Some((_, sealed)) = told {
-            course.exchange.tell_of_us(sealed);
+            course.exchange.tell_of_us(sealed, is_renewed);
         }
         if left && !course.has_left {
             course.has_left = true;

@@ -1,13 +1,16 @@
-//! Records with the signature of the member that they describe, so that whoever passes one on cannot change it.
+//! Records with the signature of the member that they describe, so that whoever passes one on cannot change it, and with its
+//! certificate, so that whoever gets one knows that it is a member.
 //!
-//! Owns the signing and its one preimage. The invariant: nothing of a record is believed before its signature was found to be
+//! Owns the signing and its one preimage; the certificate has a signature of its own, and may be left out where it is known. The invariant: nothing of a record is believed before its signature was found to be
 //! of the very node that it names, and the signature of a record is none of anything else.
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use selvedge_sync::codec;
+use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::NodeRecord;
+use super::{NodeRecord, Uncertified};
+use crate::cluster::Certificate;
 
 /// Longest record, in bytes: round trips to a thousand others and a hundred workloads.
 pub(super) const RECORD_BYTES_MAX: usize = 64 * 1024;
@@ -22,6 +25,8 @@ pub struct Sealed {
     body: Vec<u8>,
     #[serde(rename = "s", with = "serde_bytes")]
     signature: [u8; 64],
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<Certificate>,
 }
 
 /// Why a record is not believed.
@@ -36,6 +41,14 @@ pub enum Unsound {
     /// Somebody else made it.
     #[error("a record that the member it names did not sign")]
     Forged,
+    /// Nobody has certified its member.
+    #[error("a record of {node}, which is no member: {why}")]
+    Uncertified {
+        /// Of whom it is.
+        node: NodeId,
+        /// Why it is not taken for a member.
+        why: Uncertified,
+    },
 }
 
 impl Sealed {
@@ -44,7 +57,19 @@ impl Sealed {
     pub fn seal(record: &NodeRecord, key: &SigningKey) -> Self {
         let body = codec::encode(record);
         let signature = key.sign(&preimage(&body)).to_bytes();
-        Self { body, signature }
+        Self { body, signature, certificate: None }
+    }
+
+    /// With its member's certificate, or without.
+    #[must_use]
+    pub fn with(self, certificate: Option<Certificate>) -> Self {
+        Self { certificate, ..self }
+    }
+
+    /// The certificate that came with it, not yet believed.
+    #[must_use]
+    pub const fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// What it says, not yet believed: enough to see whether it would be news.
@@ -69,7 +94,7 @@ impl Sealed {
     /// How much room it takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.body.len() + self.signature.len()
+        self.body.len() + self.signature.len() + self.certificate.as_ref().map_or(0, Certificate::bytes)
     }
 }
 

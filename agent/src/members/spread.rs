@@ -55,6 +55,11 @@ impl Announcer {
         Some(record)
     }
 
+    /// The next record is told, whatever it says.
+    pub fn repeat(&mut self) {
+        self.told = None;
+    }
+
     /// The number of the last record that was told.
     #[must_use]
     pub const fn beat(&self) -> u64 {

@@ -99,7 +99,7 @@ impl Backlog {
         self.is_slowed.store(is_slowed, Ordering::Relaxed);
     }
 
-    #[cfg(test)]
+    /// Frames and bytes that are taken.
     pub(super) fn held(&self) -> (usize, usize) {
         (self.frames.load(Ordering::Acquire), self.bytes.load(Ordering::Acquire))
     }

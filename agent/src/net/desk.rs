@@ -1,7 +1,8 @@
 //! Where what one peer sends is handed in: hints and questions, within its bounds, to the consumer of each lane.
 //!
-//! Owns the peer's backlogs and its share of gossip; queues nothing itself. The invariant: a hint that is taken is either in
-//! an inbox or counted as dropped; one that is not taken stays with its sender's stream, which is then not read.
+//! Owns the peer's backlogs and its share of gossip; queues nothing itself. The invariants: a hint that is taken is either in
+//! an inbox or counted as dropped; one that is not taken stays with its sender's stream, which is then not read; what a peer has
+//! handed in counts against it when it comes back.
 
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -23,14 +24,42 @@ const GOSSIP: Rate = Rate { burst: 2_000, every: Duration::from_micros(2_500) };
 /// Frames of a flood that make one offence.
 const FLOOD_FRAMES: u64 = 64;
 
+/// What one peer may have in here, over all its connections. What it has handed in is read to the end although it goes: so it finds
+/// its share as it left it.
+#[derive(Debug)]
+pub(super) struct Share {
+    hints: [Arc<Backlog>; Lane::ALL.len()],
+    asks: Arc<Backlog>,
+    gossip: Mutex<(Bucket, u64)>,
+}
+
+impl Share {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            hints: std::array::from_fn(|_| Backlog::of_hints()),
+            asks: Backlog::of_asks(),
+            gossip: Mutex::new((Bucket::new(now), 0)),
+        }
+    }
+
+    /// Frames and bytes that the peer has handed in and that are not dealt with.
+    pub(super) fn held(&self) -> (usize, usize) {
+        let held = self.hints.iter().chain([&self.asks]).map(|backlog| backlog.held());
+        held.fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1))
+    }
+
+    /// Whether it is no different from a new one.
+    pub(super) fn is_whole(&self, now: Instant) -> bool {
+        self.held() == (0, 0) && lock(&self.gossip).0.is_full(now)
+    }
+}
+
 /// One peer's way in.
 #[derive(Debug)]
 pub(super) struct Desk {
     node: NodeId,
     inboxes: Inboxes,
-    hints: [Arc<Backlog>; Lane::ALL.len()],
-    asks: Arc<Backlog>,
-    gossip: Mutex<(Bucket, u64)>,
+    share: Arc<Share>,
     tally: Arc<PeerTally>,
 }
 
@@ -49,24 +78,22 @@ pub(super) enum Taken {
 }
 
 impl Desk {
-    pub(super) fn new(node: NodeId, inboxes: Inboxes, tally: Arc<PeerTally>) -> Self {
-        Self {
-            node,
-            inboxes,
-            hints: std::array::from_fn(|_| Backlog::of_hints()),
-            asks: Backlog::of_asks(),
-            gossip: Mutex::new((Bucket::new(Instant::now()), 0)),
-            tally,
-        }
+    pub(super) const fn new(node: NodeId, inboxes: Inboxes, share: Arc<Share>, tally: Arc<PeerTally>) -> Self {
+        Self { node, inboxes, share, tally }
+    }
+
+    /// What is left of its peer's share when it goes.
+    pub(super) const fn share(&self) -> &Arc<Share> {
+        &self.share
     }
 
     /// Hands in a hint.
     pub(super) fn hint(&self, lane: Lane, body: Vec<u8>, task: &Waker) -> Taken {
         let bytes = body.len();
-        let Some(permit) = self.hints[lane.index()].take_or_wait(bytes, task) else { return Taken::NotYet(body) };
+        let Some(permit) = self.share.hints[lane.index()].take_or_wait(bytes, task) else { return Taken::NotYet(body) };
         self.tally.read(lane, bytes);
         if lane == Lane::Members {
-            let mut gossip = lock(&self.gossip);
+            let mut gossip = lock(&self.share.gossip);
             if !gossip.0.take(GOSSIP, Instant::now()) {
                 gossip.1 += 1;
                 let is_offence = gossip.1.is_multiple_of(FLOOD_FRAMES);
@@ -84,28 +111,26 @@ impl Desk {
 
     /// Hands in a question; false if the peer has too many open ones, or is not connected any more.
     pub(super) fn ask(&self, lane: Lane, body: Vec<u8>, answer: tokio::sync::oneshot::Sender<Vec<u8>>) -> bool {
-        let Some(permit) = self.asks.take(body.len()) else { return false };
+        let Some(permit) = self.share.asks.take(body.len()) else { return false };
         let event = NetEvent::Message { from: self.node, lane, bytes: body, reply: Reply::wanted(permit, answer) };
         self.inboxes.of(lane).push(self.node, event)
     }
 
     pub(super) fn set_slowed(&self, is_slowed: bool) {
-        self.hints.iter().for_each(|backlog| backlog.set_slowed(is_slowed));
+        self.share.hints.iter().for_each(|backlog| backlog.set_slowed(is_slowed));
     }
 
     pub(super) fn is_slowed(&self) -> bool {
-        self.hints[Lane::Sync.index()].is_slowed()
+        self.share.hints[Lane::Sync.index()].is_slowed()
     }
 
     pub(super) fn count(&self, reason: NetReason) {
         self.tally.count(reason);
     }
 
-    /// Frames and bytes that the peer has handed in and that are not dealt with.
     #[cfg(test)]
     pub(super) fn held(&self) -> (usize, usize) {
-        let held = self.hints.iter().chain([&self.asks]).map(|backlog| backlog.held());
-        held.fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1))
+        self.share.held()
     }
 }
 
@@ -119,7 +144,8 @@ mod tests {
     fn desk() -> (Desk, Inboxes) {
         let inboxes = Inboxes::joint();
         inboxes.of(Lane::Sync).up(NODE);
-        (Desk::new(NODE, inboxes.clone(), PeerTally::for_tests()), inboxes)
+        let share = Arc::new(Share::new(Instant::now()));
+        (Desk::new(NODE, inboxes.clone(), share, PeerTally::for_tests()), inboxes)
     }
 
     #[test]

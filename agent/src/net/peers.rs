@@ -3,7 +3,7 @@
 //! Owns the links, the smoothed round-trip times and the count of open requests; what waits to be sent is each peer's
 //! [`Post`], what comes in goes to its [`Desk`]. Touches no socket. Shared between the handle and the swarm's task behind a lock that is
 //! held for moments and never across an await. The invariants: a peer is in the table exactly while it has a link; of its
-//! links one carries our hints.
+//! links one carries our hints; whoever comes back has no more room here than whoever stayed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use selvedge_sync::id::NodeId;
 use super::address;
 use super::conduct::Conduct;
 use super::counters::{PeerTally, Tally};
-use super::desk::Desk;
+use super::desk::{Desk, Share};
 use super::inbox::Inboxes;
 use super::lane::Lane;
 use super::link::PeerLink;
@@ -76,6 +76,8 @@ pub(super) struct Ticket {
 #[derive(Debug)]
 pub(super) struct PeerTable {
     peers: BTreeMap<NodeId, Peer>,
+    /// Of those who have gone, what they have handed in and nobody has read yet.
+    gone: BTreeMap<NodeId, Arc<Share>>,
     lives: u64,
     tally: Arc<Tally>,
     inboxes: Inboxes,
@@ -83,7 +85,7 @@ pub(super) struct PeerTable {
 
 impl PeerTable {
     pub(super) const fn new(tally: Arc<Tally>, inboxes: Inboxes) -> Self {
-        Self { peers: BTreeMap::new(), lives: 0, tally, inboxes }
+        Self { peers: BTreeMap::new(), gone: BTreeMap::new(), lives: 0, tally, inboxes }
     }
 
     pub(super) fn is_connected(&self, node: NodeId) -> bool {
@@ -117,9 +119,10 @@ impl PeerTable {
         let (now, id, process) = (link.since, link.id, link.life);
         let first = !self.peers.contains_key(&node);
         self.lives += u64::from(first);
-        let (life, all, inboxes) = (self.lives, &self.tally, &self.inboxes);
+        let (life, all, inboxes, gone) = (self.lives, &self.tally, &self.inboxes, &mut self.gone);
         let peer = self.peers.entry(node).or_insert_with(|| {
             let tally = Arc::new(PeerTally::new(Arc::clone(all)));
+            let share = gone.remove(&node).unwrap_or_else(|| Arc::new(Share::new(now)));
             Peer {
                 life,
                 since: now,
@@ -127,7 +130,7 @@ impl PeerTable {
                 rtt: None,
                 requests_in_flight: [0; Lane::ALL.len()],
                 post: Arc::new(Post::new(Arc::clone(&tally))),
-                desk: Arc::new(Desk::new(node, inboxes.clone(), Arc::clone(&tally))),
+                desk: Arc::new(Desk::new(node, inboxes.clone(), share, Arc::clone(&tally))),
                 tally,
                 writer: id,
             }
@@ -159,7 +162,11 @@ impl PeerTable {
             return false;
         }
         peer.post.abandon();
+        let share = Arc::clone(peer.desk.share());
         self.peers.remove(&node);
+        let now = Instant::now();
+        self.gone.retain(|_, share| !share.is_whole(now));
+        self.gone.insert(node, share);
         true
     }
 
@@ -272,6 +279,29 @@ mod tests {
         table.finish(ticket);
         let begun = std::iter::from_fn(|| table.begin_request(NODE, Lane::Call)).count();
         assert_eq!(begun, Lane::Call.requests_in_flight_max());
+    }
+
+    #[test]
+    fn whoever_goes_and_comes_back_finds_its_share_as_it_left_it() {
+        use super::super::backlog::HINTS_MAX;
+        use super::super::desk::Taken;
+        let (mut table, inboxes) = (table(), Inboxes::joint());
+        table.inboxes = inboxes.clone();
+        inboxes.of(Lane::Sync).up(NODE);
+        let task = std::task::Waker::noop();
+        let mut taken = 0;
+        for id in 0..10 {
+            table.link_up(NODE, link(id, Instant::now()));
+            let desk = Arc::clone(table.desk(NODE).unwrap());
+            taken += std::iter::from_fn(|| (desk.hint(Lane::Sync, vec![1], task) == Taken::Yes).then_some(())).count();
+            table.link_down(NODE, ConnectionId::new_unchecked(id));
+        }
+        assert_eq!(taken, HINTS_MAX, "and not ten times as many");
+        let mut events = super::super::NetEvents::new(Arc::clone(inboxes.of(Lane::Sync)));
+        while events.try_recv().is_some() {}
+        table.link_up(NODE, link(10, Instant::now()));
+        assert_eq!(table.desk(NODE).unwrap().hint(Lane::Sync, vec![1], task), Taken::Yes, "what was read made room");
+        assert!(table.gone.is_empty());
     }
 
     #[test]

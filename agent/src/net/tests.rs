@@ -75,7 +75,7 @@ async fn next(events: &mut NetEvents) -> NetEvent {
 }
 
 /// Waits until `level` holds.
-async fn until(what: &str, mut level: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut level: impl FnMut() -> bool) {
     let mut look = tokio::time::interval(Duration::from_millis(5));
     within(what, async {
         while !level() {

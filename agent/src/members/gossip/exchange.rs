@@ -3,7 +3,8 @@
 //! News of a member goes to a few, who tell a few others once; a digest with one member in turn heals what was lost. The
 //! invariant: what one frame of another member makes this one send is bounded, and so is what it makes it remember.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
@@ -16,7 +17,7 @@ use crate::members::detector::Detector;
 use crate::members::frame::{Digest, ENTRIES_MAX, Frame, RECORDS_BYTES, Records};
 use crate::members::sealed::Unsound;
 use crate::members::spread::{compare, digest};
-use crate::members::{NodeRecord, Sealed};
+use crate::members::{NodeRecord, Register, Sealed};
 use crate::net::{Lane, Net, Offence};
 
 /// Members whom a record is told at first hand, and by each who hears of it first.
@@ -28,8 +29,15 @@ const TOLD_DIRECTLY_MAX: usize = 32;
 /// How long a record that was asked for is waited for before another member is asked, in milliseconds.
 const ASKED_MS: u64 = 2_000;
 
+/// Records that one member is given between two of our digests, which are five seconds apart: whoever has just come gets those of a
+/// mesh of thousands.
+const GIVEN_MAX: usize = 4_096;
+
 /// The highest age that is believed of a record, in milliseconds.
 const AGE_MAX_MS: u64 = 86_400_000;
+
+#[cfg(test)]
+mod tests;
 
 /// Says and hears.
 pub(super) struct Exchange {
@@ -38,21 +46,31 @@ pub(super) struct Exchange {
     later_life_ms: Option<u64>,
     members: SharedMembers,
     net: Net,
+    register: Arc<dyn Register>,
     rng: Xoshiro256PlusPlus,
     /// With whom the last digest was compared, and which members the next one tells of.
     turn: Option<NodeId>,
     page: Option<NodeId>,
     /// Whose records have been asked for, and when.
     asked: BTreeMap<NodeId, u64>,
+    /// How many records each member was given since the last digest.
+    given: BTreeMap<NodeId, usize>,
 }
 
 impl Exchange {
-    pub(super) fn new(life: u64, members: SharedMembers, net: Net, rng: Xoshiro256PlusPlus) -> Self {
-        Self { life, later_life_ms: None, members, net, rng, turn: None, page: None, asked: BTreeMap::new() }
+    pub(super) fn new(
+        life: u64,
+        members: SharedMembers,
+        net: Net,
+        register: Arc<dyn Register>,
+        rng: Xoshiro256PlusPlus,
+    ) -> Self {
+        let (turn, page, asked, given) = Default::default();
+        Self { life, later_life_ms: None, members, net, register, rng, turn, page, asked, given }
     }
 
     /// A member is connected: it hears who we are, and what we know of everybody.
-    pub(super) fn greet(&self, node: NodeId, now: Time) {
+    pub(super) fn greet(&mut self, node: NodeId, now: Time) {
         self.give(node, [self.net.node()].iter(), now);
         let mut after = None;
         loop {
@@ -65,10 +83,11 @@ impl Exchange {
         }
     }
 
-    /// Our own record is news.
-    pub(super) fn tell_of_us(&mut self, sealed: Sealed) {
+    /// Our own record is news. Those who are told at first hand have seen our certificate at the gate, unless it is a new one.
+    pub(super) fn tell_of_us(&mut self, sealed: Sealed, is_renewed: bool) {
         let peers = self.peers();
         let news = peers.len() > TOLD_DIRECTLY_MAX;
+        let sealed = if news || is_renewed { sealed } else { sealed.with(None) };
         let frame = Frame::Records(Records { news, records: vec![(0, sealed)] });
         let told = if news { self.few(peers) } else { peers };
         told.into_iter().for_each(|peer| self.send(peer, &frame));
@@ -76,6 +95,7 @@ impl Exchange {
 
     /// Compares a page of the table with the next member in turn.
     pub(super) fn compare_with_one(&mut self, now: Time) {
+        self.given.clear();
         self.asked.retain(|_, at_ms| now.mono_ms.saturating_sub(*at_ms) < ASKED_MS);
         let peers = self.peers();
         let after = self.turn.and_then(|last| peers.iter().copied().filter(|peer| *peer > last).min());
@@ -120,26 +140,28 @@ impl Exchange {
     }
 
     fn take_records(&mut self, from: NodeId, heard: Records, detector: &mut Detector, now: Time) {
-        let mut news = Vec::new();
+        let (mut news, mut heard_of, mut has_uncertified) = (Vec::new(), BTreeSet::new(), false);
         for (age_ms, sealed) in heard.records {
             let age_ms = age_ms.min(AGE_MAX_MS);
-            match self.take_record(&sealed, age_ms, now) {
-                Ok(Some(record)) => {
+            match self.take_record(sealed, age_ms, now) {
+                Ok(Some((record, _))) if !heard_of.insert(record.node) => {
+                    // Of each member there is one newest record.
+                    self.members.count(|counters| counters.records_unsound += 1);
+                    self.net.penalise(from, Offence::BadGossip);
+                }
+                Ok(Some((record, sealed))) => {
                     detector.attest(record.node, record.life, record.round);
                     self.asked.remove(&record.node);
                     news.push((age_ms, sealed));
                 }
                 Ok(None) => {}
-                Err(error) => {
-                    // Whoever passes a record on has looked at its signature first, as we do.
-                    let forged = matches!(error, Unsound::Forged);
-                    self.net.penalise(from, if forged { Offence::Forged } else { Offence::BadGossip });
-                    self.members.count(|counters| {
-                        *(if forged { &mut counters.records_forged } else { &mut counters.records_unsound }) += 1;
-                    });
-                    tracing::warn!(%from, %error, "a member sent a record that is not believed");
-                }
+                Err(error) => has_uncertified |= !self.disbelieve(from, &error),
             }
+        }
+        if has_uncertified {
+            // Whoever passes on many of whom it cannot believe itself, wears its score down; a clock or an authority that is known only
+            // there does not.
+            self.net.penalise(from, Offence::Flood);
         }
         if heard.news && !news.is_empty() {
             let others = self.peers().into_iter().filter(|peer| *peer != from).collect();
@@ -148,12 +170,38 @@ impl Exchange {
         }
     }
 
+    /// Counts a record that is not believed, and holds it against its sender where no honest member would have passed it on; whether
+    /// that is so.
+    fn disbelieve(&self, from: NodeId, error: &Unsound) -> bool {
+        // Whoever passes a record on has looked at its signatures first, as we do.
+        let offence = match error {
+            Unsound::Forged => Some(Offence::Forged),
+            Unsound::Uncertified { why, .. } => why.is_forged().then_some(Offence::Forged),
+            Unsound::Malformed(_) | Unsound::Unbounded => Some(Offence::BadGossip),
+        };
+        self.members.count(|counters| {
+            *(match offence {
+                None => &mut counters.records_uncertified,
+                Some(Offence::Forged) => &mut counters.records_forged,
+                Some(_) => &mut counters.records_unsound,
+            }) += 1;
+        });
+        if let Some(offence) = offence {
+            self.net.penalise(from, offence);
+            tracing::warn!(%from, %error, "a member sent a record that is not believed");
+        } else {
+            tracing::debug!(%from, %error, "a member sent a record that is not believed");
+        }
+        offence.is_some()
+    }
+
     /// Whether another host was heard of within the last `recent` that has our key and began later.
     pub(super) fn heard_of_a_later_life(&self, now: Time, recent: Duration) -> bool {
         self.later_life_ms.is_some_and(|at_ms| Duration::from_millis(now.mono_ms.saturating_sub(at_ms)) <= recent)
     }
 
-    fn take_record(&mut self, sealed: &Sealed, age_ms: u64, now: Time) -> Result<Option<NodeRecord>, Unsound> {
+    /// Takes a record that is news and to be believed, and gives it back as it is to be passed on.
+    fn take_record(&mut self, sealed: Sealed, age_ms: u64, now: Time) -> Result<Option<(NodeRecord, Sealed)>, Unsound> {
         let record = sealed.peek()?;
         if record.node == self.net.node() && record.life > self.life {
             sealed.verify(&record)?;
@@ -163,13 +211,18 @@ impl Exchange {
         if !self.members.with(|members| members.is_news(&record)) {
             return Ok(None);
         }
+        let certificate = self
+            .register
+            .vouch(&record, sealed.certificate())
+            .map_err(|why| Unsound::Uncertified { node: record.node, why })?;
         sealed.verify(&record)?;
+        let sealed = sealed.with(certificate);
         let pair = (record.clone(), sealed.clone());
         let addresses =
             self.members.with(|members| members.take(pair, age_ms, now).then(|| members.addresses(&record.node)));
         Ok(addresses.map(|addresses| {
             self.net.learn(record.node, addresses);
-            record
+            (record, sealed)
         }))
     }
 
@@ -190,11 +243,21 @@ impl Exchange {
         self.send(from, &Frame::Wanted(wanted));
     }
 
-    /// Gives the records of `nodes`, as many as there are; they are old news, which nobody is to pass on.
-    fn give<'a>(&self, to: NodeId, nodes: impl Iterator<Item = &'a NodeId>, now: Time) {
+    /// Gives the records of `nodes`, as many as there are; they are old news, which nobody is to pass on. Those of whom no certificate
+    /// holds any more are not given: nobody would believe them.
+    fn give<'a>(&mut self, to: NodeId, nodes: impl Iterator<Item = &'a NodeId>, now: Time) {
         let (mut records, mut bytes) = (Vec::new(), 0);
-        let known = nodes.filter_map(|node| self.members.with(|members| members.sealed(node, now)));
-        for (age_ms, sealed) in known {
+        let given = self.given.entry(to).or_default();
+        let room = GIVEN_MAX.saturating_sub(*given);
+        let known = nodes.filter_map(|node| self.members.with(|members| members.sealed(node, now))).take(room + 1);
+        let mut known: Vec<(u64, Sealed)> = known.collect();
+        if known.len() > room {
+            known.truncate(room);
+            self.members.count(|counters| counters.records_withheld += 1);
+        }
+        *given += known.len();
+        let known = known.into_iter();
+        for (age_ms, sealed) in known.filter(|(_, sealed)| self.register.holds(sealed.certificate())) {
             bytes += sealed.bytes();
             records.push((age_ms, sealed));
             if bytes > RECORDS_BYTES {
