@@ -158,6 +158,13 @@ pub const DIGESTS_PER_TICK: usize = 4;
 /// How long an unanswered request for missing commits blocks the next one to the same peer, in milliseconds.
 pub const REQUEST_PATIENCE_MS: u64 = 500;
 
+/// How long a peer that was asked for what it says it has may bring nothing before that is counted, in milliseconds.
+pub const UNANSWERED_MS: u64 = 2 * REQUEST_PATIENCE_MS;
+
+/// Streams of our vector that one peer is shown in a millisecond because its digest is another: three megabytes a second. A vector of
+/// a hundred is shown at any time, one of sixteen thousand four times a second.
+pub const STREAMS_SHOWN_PER_MS: u64 = 64;
+
 /// Bytes of commits kept in memory to serve peers that are behind; older ones are served as state instead.
 pub const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -220,6 +220,11 @@ impl Replica {
         if !self.trusts(from, &message) || !self.affords(from, &message, now, out) {
             return;
         }
+        if matches!(message, Message::Commits { .. } | Message::StatePage { .. } | Message::Forgotten)
+            && let Some(peer) = self.peers.known.get_mut(&from)
+        {
+            peer.awaited_ms = None;
+        }
         match message {
             Message::Commits { batches, more, hops } => {
                 self.handle_commits(Way { from, hops, waited: false }, batches, more, now, out);

@@ -453,6 +453,12 @@ fn commits_that_were_never_made_are_asked_for_now_and_then() {
         members.pass(100);
     }
     assert_eq!(members.replicas.iter().map(|replica| replica.seen().seq(&invented)).sum::<u64>(), 0);
+    let asked = members.heard.iter().filter(|(_, message)| matches!(message, Message::Vector { answer: false, .. }));
+    assert!((2..=100).contains(&asked.count()), "in ten seconds");
+    members.pass(2_000);
+    let unanswered = members.replicas[0].counters().unanswered;
+    assert!((2..=10).contains(&unanswered), "{unanswered} times");
+    assert_eq!(members.replicas[1].counters().unanswered, 0, "who was not lied to misses nothing");
     members.write(1);
     members.pass(1_000);
     assert!(members.agree());

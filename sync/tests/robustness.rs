@@ -73,6 +73,29 @@ fn mutated_messages_crash_nobody() {
     assert!(decoded > MUTATIONS / 20, "mutation is mild enough to get past the decoder: {decoded}");
 }
 
+/// On the wire a message may end anywhere, before it is packed and after.
+#[test]
+fn a_message_that_is_cut_off_anywhere_is_none() {
+    for message in messages() {
+        for whole in [message.encode(), codec::encode(&message)] {
+            assert!(Message::decode(&whole).is_ok(), "{message:?}");
+            for cut in 0..whole.len() {
+                assert!(Message::decode(&whole[..cut]).is_err(), "cut at {cut}: {message:?}");
+            }
+        }
+    }
+}
+
+/// Nesting costs a stack: it ends long before one does.
+#[test]
+fn what_is_nested_too_deeply_is_refused() {
+    for depth in [16, 1_000, 1_000_000] {
+        let nested = [&codec::encode(&0_u8)[..1], &vec![0x81; depth]].concat();
+        assert!(Message::decode(&nested).is_err());
+        assert!(Message::decode(&codec::pack(nested)).is_err());
+    }
+}
+
 /// The list of the fuzz targets, without a fuzzer. How much of what is mutated still decodes says how deep mutation reaches.
 #[test]
 fn mutated_bytes_crash_no_decoder() {

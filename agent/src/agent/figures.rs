@@ -113,6 +113,8 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.dropped("commit_barred", counters.barred);
         metrics.dropped("commit_early", counters.early_dropped);
         metrics.dropped("proof_crowded", counters.proofs_crowded);
+        metrics.dropped("digest_spared", counters.spared);
+        metrics.dropped("ask_unanswered", counters.unanswered);
         metrics.dropped("message_throttled", counters.throttled);
         metrics.dropped("commit_held", counters.held);
         metrics.dropped("commit_deferred", counters.deferred);

@@ -65,7 +65,24 @@ struct Inner {
     standing: Standing,
     store: Store,
     books: Mutex<Books>,
+    renewals: std::sync::Mutex<Renewals>,
 }
+
+/// Who has been given a new certificate within this second: each is a signature and a write to the store, and nobody needs two.
+#[derive(Debug, Default)]
+struct Renewals(BTreeMap<NodeId, UnixSeconds>);
+
+impl Renewals {
+    fn may(&mut self, node: NodeId, now: UnixSeconds) -> bool {
+        self.0.retain(|_, at| *at == now);
+        self.0.insert(node, now).is_none()
+    }
+}
+
+/// A member asks for certificates faster than it could use them. Nothing was signed.
+#[derive(Debug, thiserror::Error)]
+#[error("a member is given one certificate a second")]
+pub(super) struct TooOften;
 
 /// Why no invitation was made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +114,7 @@ impl Office {
     /// Opens with the books that the store has kept.
     pub(super) fn open(desk: Desk, folder: Folder, standing: Standing, store: Store, kept: &KeptBooks) -> Self {
         let (desk, books) = (std::sync::Mutex::new(desk), Mutex::new(kept.read()));
-        Self(Arc::new(Inner { desk, folder, standing, store, books }))
+        Self(Arc::new(Inner { desk, folder, standing, store, books, renewals: Default::default() }))
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -217,7 +234,17 @@ impl Office {
     }
 
     /// Papers that say of a member what its present ones say, for longer; `None` for whoever is none.
-    pub(super) fn renew(&self, node: NodeId) -> Option<Papers> {
+    ///
+    /// # Errors
+    /// It was given some a moment ago.
+    pub(super) fn renew(&self, node: NodeId) -> Result<Option<Papers>, TooOften> {
+        if !self.0.renewals.lock().unwrap_or_else(PoisonError::into_inner).may(node, now_s()) {
+            return Err(TooOften);
+        }
+        Ok(self.renewed(node))
+    }
+
+    fn renewed(&self, node: NodeId) -> Option<Papers> {
         let standing = &self.0.standing;
         let own = standing.own();
         let claims = if node == own.node { Some(own) } else { standing.claims_of(node, now_s()) };
@@ -285,5 +312,19 @@ impl Registrar for Office {
     fn answer(&self, node: NodeId, question: Vec<u8>) -> BoxFuture<'static, Option<Vec<u8>>> {
         let office = self.clone();
         Box::pin(async move { Self::answer(&office, node, &question).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_given_one_certificate_a_second() {
+        let (mut renewals, one, other) = (Renewals::default(), NodeId([1; 32]), NodeId([2; 32]));
+        assert!(renewals.may(one, 5) && renewals.may(other, 5));
+        assert!(!renewals.may(one, 5));
+        assert!(renewals.may(one, 6));
+        assert_eq!(renewals.0.len(), 1, "nobody is remembered for longer");
     }
 }

@@ -53,11 +53,14 @@ impl Switchboard {
             NetEvent::Message { from, lane, bytes, reply } => match lane {
                 // The driver takes these itself; a question on that lane is nobody's, and ends unanswered.
                 Lane::Sync => drop(reply),
-                Lane::Members if reply.is_wanted() => {
-                    if let Some(answer) = vetting::answer(self.office.as_ref(), from, &bytes) {
-                        reply.send(answer);
+                Lane::Members if reply.is_wanted() => match vetting::answer(self.office.as_ref(), from, &bytes) {
+                    Ok(Some(answer)) => reply.send(answer),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::debug!(%from, %error, "a question was not answered");
+                        self.net.penalise(from, Offence::Flood);
                     }
-                }
+                },
                 Lane::Members => {
                     self.tell(Heard::Frame { from, bytes }).await;
                     drop(reply);

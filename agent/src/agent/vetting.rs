@@ -14,7 +14,7 @@ use selvedge_sync::scalar::Scalar;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::office::Office;
+use super::office::{Office, TooOften};
 use super::standing::{Standing, now_s};
 use crate::cluster::{BACKDATED_S, Claims, Folder, Papers, ROLE_AUTHORITY, Revocation, Signed, UnixSeconds};
 use crate::members::gossip::SharedMembers;
@@ -205,7 +205,7 @@ impl Vetting {
     /// New papers from our own office, or from whichever authority answers first.
     async fn renewed(&self, own: NodeId) -> Option<Papers> {
         if let Some(office) = &self.office {
-            return office.renew(own);
+            return office.renew(own).unwrap_or_default();
         }
         for authority in self.standing.with_role(ROLE_AUTHORITY) {
             let answer = self.net.request(authority, Lane::Members, RENEW.to_vec(), RENEWAL_TIMEOUT).await;
@@ -220,11 +220,12 @@ impl Vetting {
 }
 
 /// Answers a member's question on the members' lane, if it is one that we can answer.
-pub(super) fn answer(office: Option<&Office>, from: NodeId, question: &[u8]) -> Option<Vec<u8>> {
-    if question != RENEW {
-        return None;
-    }
-    office?.renew(from).map(|papers| codec::encode(&papers))
+///
+/// # Errors
+/// It asks too often.
+pub(super) fn answer(office: Option<&Office>, from: NodeId, question: &[u8]) -> Result<Option<Vec<u8>>, TooOften> {
+    let Some(office) = office.filter(|_| question == RENEW) else { return Ok(None) };
+    Ok(office.renew(from)?.map(|papers| codec::encode(&papers)))
 }
 
 #[cfg(test)]

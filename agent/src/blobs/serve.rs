@@ -159,3 +159,17 @@ impl Open {
         self.bytes.get(start..end).map(|chunk| ByteBuf::from(chunk.to_vec()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_is_cut_off_anywhere_is_none() {
+        for want in [Want::Outline, Want::Chunk(7)] {
+            let whole = codec::encode(&Question { sort: Sort::Artifact, digest: [7; 32], want });
+            let read = |bytes: &[u8]| codec::decode::<Question>(bytes, QUESTION_BYTES_MAX).is_ok();
+            assert!(read(&whole) && !(0..whole.len()).any(|cut| read(&whole[..cut])));
+        }
+    }
+}

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::answer::RETRY_AFTER_S;
 use super::{Calls, Terms, not_running};
 use crate::members::{Member, Status};
-use crate::net::{Lane, Reply, RequestError};
+use crate::net::{Lane, Offence, Reply, RequestError};
 use crate::placement::Phase;
 use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
 use crate::spec::WorkloadName;
@@ -106,6 +106,7 @@ impl Calls {
         let answer = match codec::decode::<Question>(&bytes, Lane::Call.frame_bytes_max()) {
             Ok(question) => self.answer(question).await,
             Err(error) => {
+                self.parts.net.penalise(from, Offence::Undecodable);
                 tracing::warn!(%from, %error, "a member sent a call that cannot be read");
                 Err(ServiceError::new(Fault::Caller, "malformed_call", format!("the forwarded call: {error}")))
             }

@@ -60,6 +60,8 @@ reasons! {
     AdmissionRefusedOutgoing = "admission_refused_outgoing",
     /// An incoming connection broke off before admission: a scanner, garbage, a handshake that was never finished.
     IncomingFailed = "incoming_failed",
+    /// A connection was closed because its other side answered no pings: a host that stalled or vanished, or holds it half open.
+    PingUnanswered = "ping_unanswered",
     /// A connection was denied by the limit on their number.
     ConnectionLimit = "connection_limit",
     /// A hint was not queued: no connection to its peer.

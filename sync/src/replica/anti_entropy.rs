@@ -12,7 +12,10 @@ use crate::causal::VersionVector;
 use crate::commit::Batch;
 use crate::crdt::ContentHash;
 use crate::id::{NodeId, Stream};
-use crate::limits::{ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, DIGESTS_PER_TICK, REQUEST_PATIENCE_MS, STREAMS_MAX};
+use crate::limits::{
+    ANTI_ENTROPY_MS, DIGEST_AFTER_CHANGE_MS, DIGESTS_PER_TICK, REQUEST_PATIENCE_MS, STREAMS_MAX, STREAMS_SHOWN_PER_MS,
+    UNANSWERED_MS,
+};
 use crate::log::Range;
 use crate::planted::{self, Bug};
 use crate::time::Time;
@@ -52,6 +55,7 @@ impl Replica {
         if now.mono_ms.saturating_sub(self.peers.turned_ms) >= ANTI_ENTROPY_MS {
             self.peers.turned_ms = now.mono_ms;
             self.send_turn(out);
+            self.count_unanswered(now);
             self.look_at_strangers(now, out);
             self.retell_proofs(now, out);
         }
@@ -111,11 +115,14 @@ impl Replica {
         peer.heard_ms = Some(now.mono_ms);
         peer.root = Some(digest.root);
         if digest.vector != offered.digest() {
-            if !self.spread.may_answer(now) {
+            let pause_ms = offered.len() as u64 / STREAMS_SHOWN_PER_MS;
+            let is_early = peer.shown_ms.is_some_and(|shown| now.mono_ms.saturating_sub(shown) < pause_ms);
+            if is_early || !self.spread.may_answer(now) {
                 // Somebody's turn comes every second.
                 self.counters.spared += 1;
                 return;
             }
+            peer.shown_ms = Some(now.mono_ms);
             let message = self.vector(from, true);
             out.push(Output::Send { to: from, message });
             return;
@@ -169,8 +176,23 @@ impl Replica {
     pub(super) fn ask(&mut self, to: NodeId, now: Time, out: &mut Vec<Output>) {
         let message = self.vector(to, false);
         self.spread.note_asked(now);
-        self.peers.known.entry(to).or_default().asked_ms = Some(now.mono_ms);
+        let peer = self.peers.known.entry(to).or_default();
+        peer.asked_ms = Some(now.mono_ms);
+        peer.awaited_ms.get_or_insert(now.mono_ms);
         out.push(Output::Send { to, message });
+    }
+
+    /// Counts those who were asked for what they say they have, and have brought nothing: the next in turn is asked anyway.
+    fn count_unanswered(&mut self, now: Time) {
+        let due = |at: u64| now.mono_ms.saturating_sub(at) >= UNANSWERED_MS;
+        for peer in self.peers.known.values_mut() {
+            if !peer.awaited_ms.is_some_and(due) {
+                continue;
+            }
+            peer.awaited_ms = None;
+            let is_missing = peer.connected && self.seen.missing_from(&self.retired.cap(&peer.seen)) > 0;
+            self.counters.unanswered += u64::from(is_missing);
+        }
     }
 
     /// Asks, unless an answer to the last question may still be on its way.

@@ -485,7 +485,10 @@ pub struct Counters {
     pub repairs_abandoned: u64,
     /// Digests sent.
     pub digests: u64,
-    /// Digests that differed and were not answered, nor the difference asked for, because above the straight limit others had just been.
+    /// Times that a peer which was asked for what it says it has brought nothing: it holds it back, or has it not.
+    pub unanswered: u64,
+    /// Digests that differed and were not answered, nor the difference asked for, because the sender had just been answered at length,
+    /// or, above the straight limit, others had.
     pub spared: u64,
     /// Commits received that lie beyond the end of a closed stream.
     pub closed: u64,

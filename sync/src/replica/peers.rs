@@ -42,6 +42,10 @@ pub(super) struct Peer {
     pub(super) heard_ms: Option<u64>,
     /// When we last asked it for what we miss.
     pub(super) asked_ms: Option<u64>,
+    /// When it was first asked for it since it last brought anything.
+    pub(super) awaited_ms: Option<u64>,
+    /// When it was last shown our vector because its digest was another.
+    pub(super) shown_ms: Option<u64>,
     /// How far our own stream was pushed to it, and when.
     pub(super) pushed: Option<(u64, u64)>,
     /// The stream with which the last page of missing commits ended, when there was more.
@@ -92,7 +96,7 @@ impl Replica {
     pub(super) fn handle_peer_up(&mut self, node: NodeId, out: &mut Vec<Output>) {
         let peer = self.peers.known.entry(node).or_default();
         peer.connected = true;
-        (peer.asked_ms, peer.pushed, peer.served, peer.answered) = (None, None, None, None);
+        (peer.asked_ms, peer.awaited_ms, peer.pushed, peer.served, peer.answered) = (None, None, None, None, None);
         self.peers.connected.insert(node);
         self.send_digest(node, out);
     }

@@ -236,3 +236,28 @@ fn what_a_guard_bars_is_not_taken_and_holds_up_its_writer_alone() {
     assert!(members.agree());
     assert_eq!(members.replicas[1].seen().seq(&own), 2);
 }
+
+#[test]
+fn a_digest_costs_no_more_than_it_brings_however_long_our_vector_is() {
+    let mut members = Members::of(1);
+    for number in 0..6_400 {
+        members.now_ms += 2;
+        let of = stream(invented(number));
+        members.send(0, Batch::new(of, 1, vec![word(of, 1, "one")]).sealed(&HashKeys));
+    }
+    members.heard.clear();
+    let digest =
+        |vector| Message::Digest { root: ContentHash::default(), vector, durable: true, exact: true, tip: None };
+    let shown = |members: &Members| {
+        members.heard.iter().filter(|(_, message)| matches!(message, Message::Vector { answer: true, .. })).count()
+    };
+    for number in 0..1_000_u32 {
+        members.now_ms += 1;
+        let mut other = [0; 16];
+        other[..4].copy_from_slice(&number.to_be_bytes());
+        members.lie(0, digest(other));
+    }
+    // A hundred milliseconds for 6,400 streams.
+    assert!((9..=11).contains(&shown(&members)), "{} in a second", shown(&members));
+    assert!(members.replicas[0].counters().spared > 900);
+}

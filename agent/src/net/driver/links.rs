@@ -183,6 +183,7 @@ impl Driver {
                 }
             }
             Err(error) => {
+                self.shared.tally.count(NetReason::PingUnanswered);
                 tracing::info!(%node, %error, "a connection answers no pings and is closed");
                 self.swarm.close_connection(event.connection);
             }

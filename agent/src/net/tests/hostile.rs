@@ -222,6 +222,19 @@ async fn who_never_reads_loses_hints_over_tcp() {
     who_never_reads_loses_hints(TCP).await;
 }
 
+/// A member that keeps its connection and says nothing on it any more, pings unanswered among the rest, is let go.
+#[tokio::test]
+async fn a_half_open_connection_is_closed() {
+    let scene = Scene::new(TCP).await;
+    let mut rogue = Rogue::member(9, &scene.target).await;
+    until("it is connected", || scene.target.peers().len() == 2).await;
+    rogue.fall_silent();
+    rogue.ended().await;
+    assert!(scene.count(NetReason::PingUnanswered) > 0);
+    until("it is gone", || scene.target.peers().len() == 1).await;
+    scene.talk().await;
+}
+
 /// A member that breaks off every stream of hints that we open gets new ones, ever more seldom, and nobody else notices.
 #[tokio::test]
 async fn streams_that_are_broken_are_opened_again() {

@@ -16,12 +16,20 @@ use libp2p::core::transport::{Boxed, DialOpts, PortUse};
 
 use super::*;
 
+/// How it behaves on streams that the other side opens.
+#[derive(Default)]
+struct Ways {
+    /// It reads and says nothing any more.
+    is_silent: AtomicBool,
+    /// Streams of hints are broken off as soon as something is on them.
+    breaks_hints: AtomicBool,
+    /// How many were.
+    broken: AtomicUsize,
+}
+
 /// One connection, driven by a task of its own until this is dropped.
 pub(super) struct Rogue {
-    /// Whether streams of hints are broken off as soon as something is on them.
-    breaks_hints: Arc<AtomicBool>,
-    /// How many were.
-    broken: Arc<AtomicUsize>,
+    ways: Arc<Ways>,
     opens: mpsc::Sender<oneshot::Sender<SubstreamBox>>,
     task: tokio::task::JoinHandle<()>,
     /// Keeps the sockets.
@@ -51,19 +59,24 @@ impl Rogue {
         let address = to.listen_addresses().remove(0).parse().unwrap();
         let (_, muxer) = within("a dial", stack.dial(address, options).unwrap()).await.ok()?;
         let (opens, asked) = mpsc::channel(64);
-        let (breaks_hints, broken) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let (breaks, count) = (Arc::clone(&breaks_hints), Arc::clone(&broken));
-        let serve = move |stream| drop(tokio::spawn(send_back(stream, Arc::clone(&breaks), Arc::clone(&count))));
-        Some(Self { breaks_hints, broken, opens, task: tokio::spawn(drive(muxer, asked, serve)), _stack: stack })
+        let ways = Arc::<Ways>::default();
+        let all = Arc::clone(&ways);
+        let serve = move |stream| drop(tokio::spawn(send_back(stream, Arc::clone(&all))));
+        Some(Self { ways, opens, task: tokio::spawn(drive(muxer, asked, serve)), _stack: stack })
     }
 
     /// Breaks off streams of hints from now on.
     pub(super) fn break_hints(&self) {
-        self.breaks_hints.store(true, Ordering::Release);
+        self.ways.breaks_hints.store(true, Ordering::Release);
+    }
+
+    /// Reads from now on, and says nothing: the connection is half open.
+    pub(super) fn fall_silent(&self) {
+        self.ways.is_silent.store(true, Ordering::Release);
     }
 
     pub(super) fn broken(&self) -> usize {
-        self.broken.load(Ordering::Acquire)
+        self.ways.broken.load(Ordering::Acquire)
     }
 
     /// A stream, or `None` when the connection has ended.
@@ -97,11 +110,14 @@ impl Drop for Rogue {
     }
 }
 
-async fn send_back(mut stream: SubstreamBox, breaks_hints: Arc<AtomicBool>, broken: Arc<AtomicUsize>) {
+async fn send_back(mut stream: SubstreamBox, ways: Arc<Ways>) {
     let (mut bytes, mut is_hints) = (vec![0; 4_096], false);
     while let Ok(count @ 1..) = stream.read(&mut bytes).await {
-        if is_hints && breaks_hints.load(Ordering::Acquire) {
-            broken.fetch_add(1, Ordering::AcqRel);
+        if ways.is_silent.load(Ordering::Acquire) {
+            continue;
+        }
+        if is_hints && ways.breaks_hints.load(Ordering::Acquire) {
+            ways.broken.fetch_add(1, Ordering::AcqRel);
             return;
         }
         is_hints |= bytes[..count].windows(5).any(|word| word == b"hints");
