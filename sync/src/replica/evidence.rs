@@ -104,7 +104,9 @@ impl Replica {
         }
         let is_known = batch.first.saturating_add(count) <= self.seen.seq(&stream).saturating_add(1);
         let differs = self.first_difference(batch);
-        if differs.is_none() && (is_known || self.early.holds(batch)) {
+        // What waits already is not kept again, as long as it has to wait.
+        let waits = batch.first > self.seen.seq(&stream).saturating_add(1) && self.early.holds(batch);
+        if differs.is_none() && (is_known || waits) {
             return Some(0);
         }
         let mut verified = 0;

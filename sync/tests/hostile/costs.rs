@@ -195,6 +195,25 @@ fn what_one_member_sends_too_early_keeps_nobody_elses_out() {
     assert_eq!(members.replicas[0].seen().seq(&other), 2, "the second waited for the first");
 }
 
+#[test]
+fn what_waits_already_vouches_for_nothing_else() {
+    let mut members = Members::of(1);
+    let of = stream(node(50));
+    let first = Commit { stream: of, seq: 1, hlc: Hlc::from_millis(WALL_MS + 900), request: None, ops: Vec::new() };
+    let first = Batch::new(of, 1, vec![first.encode()]).sealed(&HashKeys);
+    let second = Batch::new(of, 2, vec![word(of, 2, "second")]).sealed(&HashKeys);
+    members.lie(0, relayed(second.clone()));
+    members.lie(0, relayed(first.clone()));
+    assert_eq!(members.replicas[0].counters().held, 1, "the first waits for our clock, and the second for the first");
+    members.now_ms += 600;
+    members.lie(0, relayed(first));
+    assert_eq!(members.replicas[0].seen().seq(&of), 1, "the stream is not looked at again at once");
+    members.lie(0, relayed(Batch { commits: vec![word(of, 2, "forged")], ..second.clone() }));
+    assert_eq!((members.replicas[0].seen().seq(&of), members.offences(Offence::Forged)), (1, 1));
+    members.lie(0, relayed(second));
+    assert_eq!(members.replicas[0].seen().seq(&of), 2);
+}
+
 /// Of the agents' own sets, one word is fine, one comes later, and anything else is nothing that anybody may write.
 #[derive(Debug)]
 struct Words;
