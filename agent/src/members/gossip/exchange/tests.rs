@@ -94,7 +94,7 @@ impl Bench {
 
     /// Whom the network is to reach.
     fn dialed(&self) -> Vec<NodeId> {
-        self.net.links().iter().map(|link| link.node).filter(|node| *node != LIAR).collect()
+        self.net.links().iter().filter_map(|link| link.node).filter(|node| *node != LIAR).collect()
     }
 }
 
