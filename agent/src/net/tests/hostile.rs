@@ -196,6 +196,7 @@ async fn streams_without_end_and_without_answers_are_bounded_over_tcp() {
 async fn who_never_reads_loses_hints(listen: &str) {
     let scene = Scene::new(listen).await;
     let mut rogue = Rogue::member(9, &scene.target).await;
+    rogue.turn_deaf();
     until("it is connected", || scene.target.peers().len() == 2).await;
     until("its queue is full", || {
         (0..100).for_each(|_| scene.target.send(node(9), Lane::Sync, vec![0; 60_000]).unwrap_or_default());

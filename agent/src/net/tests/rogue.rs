@@ -21,6 +21,8 @@ use super::*;
 struct Ways {
     /// It reads and says nothing any more.
     is_silent: AtomicBool,
+    /// Streams of hints are not read any more.
+    is_deaf: AtomicBool,
     /// Streams of hints are broken off as soon as something is on them.
     breaks_hints: AtomicBool,
     /// How many were.
@@ -70,6 +72,11 @@ impl Rogue {
         self.ways.breaks_hints.store(true, Ordering::Release);
     }
 
+    /// Reads no hints from now on; what the other side sends stays on the way, and with it.
+    pub(super) fn turn_deaf(&self) {
+        self.ways.is_deaf.store(true, Ordering::Release);
+    }
+
     /// Reads from now on, and says nothing: the connection is half open.
     pub(super) fn fall_silent(&self) {
         self.ways.is_silent.store(true, Ordering::Release);
@@ -115,6 +122,9 @@ async fn send_back(mut stream: SubstreamBox, ways: Arc<Ways>) {
     while let Ok(count @ 1..) = stream.read(&mut bytes).await {
         if ways.is_silent.load(Ordering::Acquire) {
             continue;
+        }
+        if is_hints && ways.is_deaf.load(Ordering::Acquire) {
+            return std::future::pending().await;
         }
         if is_hints && ways.breaks_hints.load(Ordering::Acquire) {
             ways.broken.fetch_add(1, Ordering::AcqRel);
