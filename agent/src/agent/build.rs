@@ -197,6 +197,22 @@ impl Common {
         })
     }
 
+    fn gossip(self) -> Result<Gossip, AgentError> {
+        Ok(Gossip {
+            register: register(self.membership.as_ref()),
+            key: self.key,
+            life: self.life,
+            seed: getrandom::u64()?,
+            retire_after_ms: millis(self.config.state.retire_after),
+            members: self.members,
+            net: self.net,
+            driver: self.driver,
+            events: self.events,
+            store: self.store,
+            view: self.view,
+        })
+    }
+
     fn parts(
         self,
         api: Api,
@@ -216,20 +232,7 @@ impl Common {
             health: this.health,
             departure: this.departure,
         };
-        let this = self.clone();
-        let gossip = Gossip {
-            key: this.key,
-            register: register(this.membership.as_ref()),
-            life: this.life,
-            seed: getrandom::u64()?,
-            retire_after_ms: millis(this.config.state.retire_after),
-            members: this.members,
-            net: this.net,
-            driver: this.driver,
-            events: this.events,
-            store: this.store,
-            view: this.view,
-        };
+        let gossip = self.clone().gossip()?;
         let this = self.clone();
         let blobs = Server::new(artifacts::Given(this.artifacts), this.assets);
         let office = this.membership.as_ref().and_then(|membership| membership.office.clone());

@@ -1,6 +1,6 @@
 //! Documents and metrics about workloads, gathered from specs, records and calls.
 
-use selvedge_sync::replica::Replica;
+use selvedge_sync::replica::{Counters, Replica};
 
 use crate::api::StreamFigures;
 use crate::calls::Calls;
@@ -102,25 +102,7 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.state(state.len() as u64, state.bytes(), state.garbage() as u64);
         metrics.commits(Origin::Local, counters.commits_local);
         metrics.commits(Origin::Remote, counters.commits_remote);
-        metrics.dropped("commit_duplicate", counters.duplicates);
-        metrics.dropped("commit_gap", counters.gaps);
-        metrics.dropped("commit_rejected", counters.rejected);
-        metrics.dropped("commit_unsealed", counters.unsealed);
-        metrics.dropped("commit_forged", counters.forged);
-        metrics.dropped("commit_frozen", counters.frozen);
-        metrics.dropped("commit_crowded", counters.crowded);
-        metrics.dropped("commit_unverified", counters.unverified);
-        metrics.dropped("commit_barred", counters.barred);
-        metrics.dropped("commit_early", counters.early_dropped);
-        metrics.dropped("proof_crowded", counters.proofs_crowded);
-        metrics.dropped("digest_spared", counters.spared);
-        metrics.dropped("ask_unanswered", counters.unanswered);
-        metrics.dropped("message_throttled", counters.throttled);
-        metrics.dropped("commit_held", counters.held);
-        metrics.dropped("commit_deferred", counters.deferred);
-        metrics.dropped("commit_closed", counters.closed);
-        metrics.dropped("closing_denied", counters.closings_denied);
-        metrics.dropped("repair_abandoned", counters.repairs_abandoned);
+        not_taken(metrics, counters);
         spread(metrics, replica);
     });
     let driver = service.driver.stats();
@@ -188,6 +170,33 @@ fn guests(metrics: &Metrics, stats: &HostStats) {
         ("outdated", stats.code.outdated),
     ] {
         metrics.guest_code(what, total);
+    }
+}
+
+/// What replicas sent that was not taken, or not answered.
+fn not_taken(metrics: &Metrics, counters: &Counters) {
+    for (reason, total) in [
+        ("commit_duplicate", counters.duplicates),
+        ("commit_gap", counters.gaps),
+        ("commit_rejected", counters.rejected),
+        ("commit_unsealed", counters.unsealed),
+        ("commit_forged", counters.forged),
+        ("commit_frozen", counters.frozen),
+        ("commit_crowded", counters.crowded),
+        ("commit_unverified", counters.unverified),
+        ("commit_barred", counters.barred),
+        ("commit_early", counters.early_dropped),
+        ("proof_crowded", counters.proofs_crowded),
+        ("digest_spared", counters.spared),
+        ("ask_unanswered", counters.unanswered),
+        ("message_throttled", counters.throttled),
+        ("commit_held", counters.held),
+        ("commit_deferred", counters.deferred),
+        ("commit_closed", counters.closed),
+        ("closing_denied", counters.closings_denied),
+        ("repair_abandoned", counters.repairs_abandoned),
+    ] {
+        metrics.dropped(reason, total);
     }
 }
 
