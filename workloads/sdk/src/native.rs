@@ -94,6 +94,10 @@ pub mod assets {
 
     /// Asks the host to fetch an asset once the call has succeeded. False when the text is no digest, or when this call has asked
     /// for as many as it may.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "a wish may be made without asking whether it was taken, as in WebAssembly"
+    )]
     pub fn preload(digest: &str) -> bool {
         during(|call| call.preload(digest))
     }
