@@ -11,7 +11,7 @@ use super::membership::Membership;
 use super::office::{InviteError, Office, RotateError};
 use super::service::AgentService;
 use super::standing::{moment, now_s};
-use super::vetting::revocations_key;
+use super::vetting::{authorities_key, revocations_key, untold};
 use super::whom;
 use crate::cluster::{Cancelled, Invitation, TOKEN_ADDRESSES_MAX, Terms};
 use crate::config::CLUSTER_DEFAULT;
@@ -187,7 +187,16 @@ pub(super) async fn revoke(service: &AgentService, node: &str) -> Result<Revoked
     let word = office.revoke(node);
     let member = Scalar::Bytes(word.encode());
     let options = CommitOptions { request: None, durable: true };
-    let made = service.commit(vec![(revocations_key(), Change::Add(vec![member]))], options).await;
+    let mut changes = vec![(revocations_key(), Change::Add(vec![member]))];
+    if let Some(membership) = &service.membership {
+        // Its signer may have become an authority a moment ago: the others have to know that first, or at the same time.
+        let trust = membership.standing.trust();
+        let untold = service.view.read(|replica| untold(&trust, replica));
+        if trust.endorsements().count() > 1 && !untold.is_empty() {
+            changes.push((authorities_key(), Change::Add(untold)));
+        }
+    }
+    let made = service.commit(changes, options).await;
     let name = known.remove(&node).filter(|name| !name.is_empty());
     if let (Ok(_), Some(membership)) = (&made, &service.membership) {
         // At once, not with the next look at the state: its name is free when we say that it is out.

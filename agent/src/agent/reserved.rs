@@ -1,7 +1,7 @@
 //! What members may put into the sets through which authorities speak: what an authority of the cluster has signed, and nothing else.
 //!
-//! Any member can write to any key, and these sets only grow. Judges by the authorities that [`Standing`] knows; a commit that names one
-//! that is not known here waits until it is. The invariant: what is in the sets is as much as authorities have signed.
+//! Any member can write to any key, and these sets only grow. Judges by the authorities that [`Standing`] knows, and has it
+//! learn those that are endorsed; a commit that names one that is not known here waits until it is. The invariant: what is in the sets is as much as authorities have signed.
 
 use std::sync::OnceLock;
 
@@ -13,7 +13,7 @@ use selvedge_sync::scalar::Scalar;
 
 use super::standing::Standing;
 use super::vetting::{ENDORSEMENT_BYTES_MAX, authorities_key, revocations_key};
-use crate::cluster::{Revocation, Signed, Trust, Worth};
+use crate::cluster::{Revocation, Signed, Worth};
 
 /// Most documents that one commit may add: an authority's host tells of all its authorities at once, and revokes one by one.
 const DOCUMENTS_MAX: usize = 64;
@@ -43,32 +43,50 @@ impl Reserved {
 
 impl Guard for Reserved {
     fn judge(&self, key: &Key, op: &Op) -> Judgement {
-        let weigh: fn(&Trust, &[u8]) -> Worth = if *key == self.revocations {
-            |trust, bytes| Revocation::decode(bytes).map_or(Worth::Nothing, |word| trust.weigh_revocation(&word))
-        } else if *key == self.authorities {
-            |trust, bytes| {
-                let endorsement = codec::decode::<Signed>(bytes, ENDORSEMENT_BYTES_MAX);
-                endorsement.map_or(Worth::Nothing, |word| trust.weigh_endorsement(&word))
-            }
-        } else {
+        let is_endorsement = *key == self.authorities;
+        if !is_endorsement && *key != self.revocations {
             return Judgement::Taken;
-        };
+        }
         let Op::GSet(documents) = op else { return Judgement::Never };
         if documents.len() > DOCUMENTS_MAX {
             return Judgement::Never;
         }
-        let Some(trust) = self.standing.get().map(Standing::trust) else { return Judgement::NotYet };
-        let mut judgement = Judgement::Taken;
-        for document in documents {
-            let Scalar::Bytes(bytes) = document else { return Judgement::Never };
-            match weigh(&trust, bytes) {
-                Worth::Counts => {}
-                Worth::Unknown => judgement = Judgement::NotYet,
-                Worth::Nothing => return Judgement::Never,
-            }
+        let Some(standing) = self.standing.get() else { return Judgement::NotYet };
+        let bytes = documents.iter().map(|document| match document {
+            Scalar::Bytes(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        });
+        if is_endorsement {
+            let endorsement = |bytes: &[u8]| codec::decode::<Signed>(bytes, ENDORSEMENT_BYTES_MAX).ok();
+            bytes.map(|bytes| bytes.and_then(endorsement)).collect::<Option<Vec<_>>>().map_or(Judgement::Never, |all| {
+                // One may endorse the signer of the next; and what they sign may be in the same commit.
+                standing.learn(&all);
+                let trust = standing.trust();
+                judgement(all.iter().map(|endorsement| trust.weigh_endorsement(endorsement)))
+            })
+        } else {
+            let trust = standing.trust();
+            let revocation = |bytes: &[u8]| Revocation::decode(bytes).ok();
+            judgement(
+                bytes.map(|bytes| {
+                    bytes.and_then(revocation).map_or(Worth::Nothing, |word| trust.weigh_revocation(&word))
+                }),
+            )
         }
-        judgement
     }
+}
+
+/// What becomes of documents together.
+fn judgement(documents: impl Iterator<Item = Worth>) -> Judgement {
+    let mut judgement = Judgement::Taken;
+    for worth in documents {
+        match worth {
+            Worth::Counts => {}
+            Worth::Unknown => judgement = Judgement::NotYet,
+            Worth::Nothing => return Judgement::Never,
+        }
+    }
+    judgement
 }
 
 #[cfg(test)]
@@ -111,11 +129,15 @@ mod tests {
         let endorsement = first.endorse(first.id(), second.id(), Span { from: 5, to: u64::MAX });
         let endorsed = || Scalar::Bytes(codec::encode(&endorsement));
         check(&of_revoked, vec![revoked(&second, 7)], Judgement::NotYet);
-        check(&of_authorities, vec![endorsed()], Judgement::Taken);
         check(&of_authorities, vec![revoked(&first, 7)], Judgement::Never);
-        standing.learn([&endorsement]);
-        check(&of_revoked, vec![revoked(&second, 7)], Judgement::Taken);
-        check(&of_authorities, vec![endorsed()], Judgement::Taken);
+        // The one that follows it is known by it, in whatever order they come.
+        let third = Authority::from_seed(&[3; 32]);
+        let next =
+            Scalar::Bytes(codec::encode(&second.endorse(first.id(), third.id(), Span { from: 6, to: u64::MAX })));
+        check(&of_authorities, vec![next.clone()], Judgement::NotYet);
+        check(&of_authorities, vec![next, endorsed()], Judgement::Taken);
+        check(&of_revoked, vec![revoked(&second, 7), revoked(&third, 8)], Judgement::Taken);
+        assert_eq!(standing.trust().authorities().count(), 3, "at once, and not with the next look");
         let other: Key = "gset/selvedge:other".parse().expect("a key");
         check(&other, vec![Scalar::from("anything")], Judgement::Taken);
     }

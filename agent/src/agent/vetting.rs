@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::office::{Office, TooOften};
 use super::standing::{Standing, now_s};
-use crate::cluster::{BACKDATED_S, Claims, Folder, Papers, ROLE_AUTHORITY, Revocation, Signed, UnixSeconds};
+use crate::cluster::{BACKDATED_S, Claims, Folder, Papers, ROLE_AUTHORITY, Revocation, Signed, Trust, UnixSeconds};
 use crate::members::gossip::SharedMembers;
 use crate::net::{Lane, Net};
 use crate::view::StateView;
@@ -77,6 +77,13 @@ pub(super) fn take_over(standing: &Standing, replica: &Replica, read: &mut Read)
         standing.revoke(&members(&revocations).filter_map(revocation).collect::<Vec<_>>());
     }
     *read = now;
+}
+
+/// The endorsements that the state does not tell of yet: what an authority signs waits elsewhere until its own is known.
+pub(super) fn untold(trust: &Trust, replica: &Replica) -> Vec<Scalar> {
+    let told = selvedge_sync::draft::ReadState::members(replica.readable(), &authorities_key()).unwrap_or_default();
+    let endorsements = trust.endorsements().map(|endorsement| Scalar::Bytes(codec::encode(endorsement)));
+    endorsements.filter(|endorsement| !told.contains(endorsement)).collect()
 }
 
 /// How long a certificate holds from the moment at which it was signed.
@@ -155,11 +162,7 @@ impl Vetting {
             // Everybody knows the first.
             return;
         }
-        let told = self.view.read(|replica| {
-            selvedge_sync::draft::ReadState::members(replica.readable(), &authorities_key()).unwrap_or_default()
-        });
-        let endorsements = trust.endorsements().map(|endorsement| Scalar::Bytes(codec::encode(endorsement)));
-        let untold: Vec<Scalar> = endorsements.filter(|endorsement| !told.contains(endorsement)).collect();
+        let untold = self.view.read(|replica| untold(&trust, replica));
         if untold.is_empty() {
             return;
         }

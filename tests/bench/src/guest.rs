@@ -11,6 +11,7 @@ mod zone;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use selvedge::wasm::{CallContext, EmptyState, Limits, WasmConfig, WasmHost};
@@ -20,8 +21,8 @@ use crate::report::{Goal, Row};
 use crate::sample::{Pair, Spread, seconds};
 
 const NAME: &str = "guest";
-/// Blocks that count; one before them warms up.
-const BLOCKS: usize = 25;
+/// Blocks that count; one before them warms up. Many and short: then most of them are not interrupted on a crowded machine either.
+const BLOCKS: usize = 151;
 
 pub(crate) fn run() -> Result<Vec<Row>> {
     let mut rows = flat::run()?;
@@ -34,11 +35,13 @@ fn context() -> CallContext {
     CallContext { seed: 7, now: Hlc::from_millis(1_800_000_000_000), deadline: None }
 }
 
-/// A host with `wasm` loaded as `guest`.
+/// A host with `wasm` loaded as `guest`. All limits are on; the deadline is long, because whoever measures may have to wait for
+/// a processor.
 fn loaded(wasm: &[u8]) -> Result<WasmHost> {
     let host = WasmHost::new(WasmConfig::default(), Arc::new(EmptyState))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    runtime.block_on(host.load("guest", wasm.into(), Limits::default()))?;
+    let limits = Limits { deadline: Duration::from_secs(10), ..Limits::default() };
+    runtime.block_on(host.load("guest", wasm.into(), limits))?;
     Ok(host)
 }
 
@@ -77,7 +80,7 @@ fn more(blocks: &BTreeMap<&'static str, Vec<f64>>, ours: &str, peer: &str) -> Sp
 
 /// A new instance for each call, because each call traps.
 fn fresh() -> Result<Vec<Row>> {
-    const COUNT: usize = 200;
+    const COUNT: usize = 10;
     let wasm = flat::component("unreachable")?;
     let (host, bare) = (loaded(&wasm)?, bare::Bare::new(&wasm)?);
     let blocks = in_turn(

@@ -7,15 +7,15 @@
 
 use std::collections::VecDeque;
 
-use crate::parse::{LISTS, Lists, Model};
+use crate::parse::{GRAVE, LISTS, Lists, Model};
 use crate::symbol::{SPACE, SYMBOLS};
 
 /// The greatest sum of weights of one state, in 64ths: 258 symbols of it stay within a lane of 19 bits.
 const STATE_WEIGHT_MAX: i32 = 1_000;
 /// Bits between two lanes.
 const LANE_BITS: u32 = 19;
-/// Bits below the lanes that count slurs. 64 of them in 258 symbols would run over into a lane that is full of them.
-const SLUR_BITS: u32 = 6;
+/// Bits below the lanes that count grave hits. 64 of them in 258 symbols would run over into a lane that is full of them.
+const GRAVE_BITS: u32 = 6;
 /// Above the lanes, where sums run over: some list has an entry that ends here.
 const LISTED: i64 = i64::MIN;
 /// Bits of the lists in a hit; the length of the longest entry lies above them.
@@ -180,8 +180,8 @@ fn dense(trie: &[Node]) -> Tables {
         }
         // Lanes are added with their borrows, which are undone when a sum is taken apart.
         let lanes = node.weights.iter().rev().fold(0_i64, |lanes, weight| (lanes << LANE_BITS) + i64::from(*weight));
-        let slur = i64::from(node.entries.iter().any(|(list, _)| LISTS[*list] == "slur"));
-        tables.lanes[index] = ((lanes << SLUR_BITS) + slur) & !LISTED;
+        let grave = i64::from(node.entries.iter().any(|(list, _)| GRAVE.contains(&LISTS[*list])));
+        tables.lanes[index] = ((lanes << GRAVE_BITS) + grave) & !LISTED;
         if !node.entries.is_empty() {
             tables.lanes[index] |= LISTED;
         }

@@ -8,6 +8,9 @@ use crate::symbol::{SPACE, of_pattern};
 /// The lists, in the order of their bits.
 pub(crate) const LISTS: [&str; 7] = ["slur", "insult", "profanity", "sexual", "threat", "taunt", "action"];
 
+/// The lists whose hits make a message explicit by themselves.
+pub(crate) const GRAVE: [&str; 2] = ["slur", "threat"];
+
 /// An entry of a list.
 pub(crate) struct Entry {
     /// Index in [`LISTS`].

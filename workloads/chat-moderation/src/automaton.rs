@@ -16,7 +16,7 @@ use constants::{START, STATES};
 /// The longest text of one sum, in bytes: twice as many symbols and two, each of at most 1,000, stay within 19 bits.
 pub const SUM_BYTES_MAX: usize = 128;
 const LANE_BITS: u32 = 19;
-const SLUR_BITS: u32 = 6;
+const GRAVE_BITS: u32 = 6;
 /// Bits of the lists in a hit.
 const LIST_BITS: u32 = 7;
 const LISTS_MASK: u16 = (1 << LIST_BITS) - 1;
@@ -44,7 +44,7 @@ impl State {
         Self(NEXT[(usize::from(self.0) << SYMBOL_BITS | usize::from(symbol)) & (STATES * SYMBOLS - 1)])
     }
 
-    /// The weights of all that ends here, in lanes; below them a count of slurs.
+    /// The weights of all that ends here, in lanes; below them a count of grave hits.
     #[inline(always)]
     #[must_use]
     pub fn lanes(self) -> i64 {
@@ -71,8 +71,8 @@ impl State {
 pub struct Lists(pub u16);
 
 impl Lists {
-    /// Hatred of a group; explicit on its own.
-    pub const SLUR: Self = Self(1);
+    /// Slurs and threats: explicit by themselves.
+    pub const GRAVE: Self = Self(0b1_0001);
     /// Lists of explicit toxicity: slurs, insults, profanity, what is sexual, threats.
     pub const EXPLICIT: Self = Self(0b1_1111);
     /// Taunts, which are toxic only in what they mean.
@@ -90,7 +90,7 @@ impl Lists {
 /// A sum of lanes taken apart, with the bias.
 #[must_use]
 pub fn margins(lanes: i64) -> Margins {
-    let mut rest = lanes >> SLUR_BITS;
+    let mut rest = lanes >> GRAVE_BITS;
     BIAS.map(|bias| {
         let lane = rest << (i64::BITS - LANE_BITS) >> (i64::BITS - LANE_BITS);
         rest = (rest - lane) >> LANE_BITS;
@@ -98,10 +98,10 @@ pub fn margins(lanes: i64) -> Margins {
     })
 }
 
-/// Whether a slur is in a sum of lanes.
+/// Whether a slur or a threat is in a sum of lanes.
 #[must_use]
-pub const fn has_slur(lanes: i64) -> bool {
-    lanes & ((1 << SLUR_BITS) - 1) != 0
+pub const fn has_grave(lanes: i64) -> bool {
+    lanes & ((1 << GRAVE_BITS) - 1) != 0
 }
 
 const fn halves<const N: usize>(bytes: &[u8]) -> [u16; N] {
@@ -139,7 +139,7 @@ mod tests {
         for weights in [[0; 3], [5, -7, 9], [-1, -1, -1], [-extreme, extreme, -extreme], [extreme; 3], [-1, 0, 0]] {
             let put = weights.iter().rev().fold(0_i64, |lanes, weight| (lanes << LANE_BITS) + i64::from(*weight));
             let expect: Margins = std::array::from_fn(|lane| weights[lane] + BIAS[lane]);
-            assert_eq!(margins(put << SLUR_BITS | 33), expect);
+            assert_eq!(margins(put << GRAVE_BITS | 33), expect);
         }
     }
 }

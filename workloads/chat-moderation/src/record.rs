@@ -119,10 +119,10 @@ impl Record {
         self.explicit
     }
 
-    /// Whether a slur was hit.
+    /// Whether a slur or a threat was hit.
     #[must_use]
-    pub fn has_slur(&self) -> bool {
-        self.words.iter().any(|word| word.lists.meets(Lists::SLUR))
+    pub fn has_grave(&self) -> bool {
+        self.words.iter().any(|word| word.lists.meets(Lists::GRAVE))
     }
 
     /// The margins of the whole, or of the most toxic part of a long text.

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use selvedge_sdk::Fault;
 
-use crate::automaton::{CALIBRATION, Lists, Margins, State, has_slur, margins};
+use crate::automaton::{CALIBRATION, Lists, Margins, State, has_grave, margins};
 use crate::batch::{Batch, Glance};
 use crate::fold;
 use crate::normalise::normalise;
@@ -19,8 +19,8 @@ use crate::record::{Record, Replay};
 pub const TEXT_BYTES_MAX: usize = 4_096;
 /// Spans of one verdict: enough to mask a message, bounded for a text of nothing but insults.
 pub const SPANS_MAX: usize = 64;
-/// A slur counts as at least this likely to be toxic, in thousandths, whatever stands around it.
-const SLUR_SCORE: u16 = 950;
+/// A slur or a threat counts as at least this likely to be toxic, in thousandths, whatever stands around it.
+const GRAVE_SCORE: u16 = 950;
 /// The margin of toxicity at the ends of the calibration, in 64ths.
 const MARGIN_MAX: i32 = 1_024;
 
@@ -109,7 +109,7 @@ impl Desk {
     fn verdict(&mut self, text: &str, glance: &Glance, states: &[State], policy: &Policy) -> Verdict {
         let margins = margins(glance.lanes);
         let class = class(margins);
-        let toxic = matches!(class, Class::Explicit | Class::Implicit) || has_slur(glance.lanes);
+        let toxic = matches!(class, Class::Explicit | Class::Implicit) || has_grave(glance.lanes);
         if !(glance.odd || glance.long || toxic) {
             return Verdict { action: Action::Allow, class, score: score(margins), spans: Vec::new() };
         }
@@ -128,9 +128,9 @@ impl Desk {
         if odd {
             margins = self.see_through(text, margins);
         }
-        let slur = self.record.has_slur();
-        let class = if slur { Class::Explicit } else { class(margins) };
-        let score = score(margins).max(if slur { SLUR_SCORE } else { 0 });
+        let grave = self.record.has_grave();
+        let class = if grave { Class::Explicit } else { class(margins) };
+        let score = score(margins).max(if grave { GRAVE_SCORE } else { 0 });
         Verdict { action: policy.action(class, score), class, score, spans: self.spans(class) }
     }
 
@@ -279,11 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slur_is_explicit_and_surely_so_whatever_stands_around_it() {
-        let text = format!("{} faggot {}", "thanks for the nice game ".repeat(12), "well played all ".repeat(12));
-        let verdict = verdict(&text);
-        assert_eq!((verdict.class, verdict.action), (Class::Explicit, Action::Block));
-        assert!(verdict.score >= SLUR_SCORE);
+    fn a_slur_or_a_threat_is_explicit_and_surely_so_whatever_stands_around_it() {
+        let padded = format!("{} faggot {}", "thanks for the nice game ".repeat(12), "well played all ".repeat(12));
+        for text in [padded.as_str(), "gg wp faggot", "kill yourself", "k1ll y0urself", "k y s", "hijo de puta"] {
+            let verdict = verdict(text);
+            assert_eq!((verdict.class, verdict.action), (Class::Explicit, Action::Block), "{text}");
+            assert!(verdict.score >= GRAVE_SCORE, "{text}");
+        }
     }
 
     #[test]
@@ -325,7 +327,7 @@ mod tests {
                 batch.glance(texts.into_iter());
                 let glance = batch.glances()[at];
                 prop_assert_eq!((margins(glance.lanes), glance.odd), (record.margins(), odd));
-                prop_assert_eq!(has_slur(glance.lanes), record.has_slur());
+                prop_assert_eq!(has_grave(glance.lanes), record.has_grave());
             }
         }
 

@@ -3,7 +3,7 @@
 //! The invariant: what is vouched for holds now, and is passed on with a certificate that shows it to anybody.
 
 use super::{Development, Shown, Standing, now_s};
-use crate::cluster::Certificate;
+use crate::cluster::{Certificate, Refusal};
 use crate::members::{NodeRecord, Register, Uncertified};
 
 impl Register for Standing {
@@ -20,10 +20,12 @@ impl Register for Standing {
         let known = inner.shown.get(&record.node).filter(|shown| inner.is_current(&shown.claims, now)).cloned();
         let shown = match certificate.filter(|new| known.as_ref().is_none_or(|known| known.certificate != **new)) {
             None => known.ok_or(Uncertified::Missing)?,
-            Some(new) => {
-                let claims = inner.trust.vouch(new, record.node, inner.revoked.contains_key(&record.node), now)?;
-                Shown { claims, certificate: new.clone() }
-            }
+            Some(new) => match inner.trust.vouch(new, record.node, inner.revoked.contains_key(&record.node), now) {
+                Ok(claims) => Shown { claims, certificate: new.clone() },
+                // By an authority that is not known here yet, perhaps: what was shown before still holds.
+                Err(Refusal::Stranger(signer)) => known.ok_or(Refusal::Stranger(signer))?,
+                Err(refusal) => return Err(refusal.into()),
+            },
         };
         let says = (&record.name, record.region.as_ref());
         if says != (&shown.claims.name, Some(&shown.claims.region)) {
@@ -66,7 +68,7 @@ mod tests {
     use selvedge_sync::id::NodeId;
 
     use super::*;
-    use crate::cluster::{Authority, Claims, Refusal, Span};
+    use crate::cluster::{Authority, Claims, Span};
     use crate::members::tests::record;
     use crate::net::Admission as _;
 
@@ -107,6 +109,8 @@ mod tests {
             assert_eq!(standing.vouch(&called, Some(&renewed)), Err(Uncertified::OtherName));
         }
         assert!(standing.holds(Some(&renewed)) && !standing.holds(None));
+        let by_the_next = certify(&Authority::from_seed(&[2; 32]), &authority, OTHER, u64::MAX);
+        assert_eq!(standing.vouch(&of(OTHER), Some(&by_the_next)), Ok(Some(renewed.clone())), "as long as that holds");
         standing.revoke([&authority.revoke(authority.id(), OTHER, 0)]);
         assert_eq!(standing.vouch(&of(OTHER), Some(&renewed)), Err(Refusal::Revoked.into()));
         assert!(standing.vouch(&of(OTHER), None).is_err() && !standing.holds(Some(&renewed)));

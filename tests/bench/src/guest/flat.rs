@@ -13,7 +13,7 @@ use crate::report::{Goal, Row};
 use crate::sample::Spread;
 
 /// Calls in a block.
-const COUNT: usize = 4_000;
+const COUNT: usize = 500;
 
 /// A position, as a game would send it.
 #[derive(Clone, Copy, ComponentType, Lift, Lower)]

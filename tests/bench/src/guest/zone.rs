@@ -19,7 +19,7 @@ use crate::report::{Goal, Row};
 
 const DUELS: u64 = 64;
 /// Calls in a block.
-const COUNT: usize = 100;
+const COUNT: usize = 1;
 
 pub(super) fn run() -> Result<Vec<Row>> {
     let (_, wasm) =
