@@ -4,7 +4,7 @@
 //! between its two updates is no evidence, however many updates were lost in between.
 //!
 //! A long step has one honest reading: the older update was late, or the newer one early, by as much as the step takes. Long
-//! delays are exponentially rare, so the evidence is that delay over [`DELAY`] times the usual variation.
+//! delays are exponentially rare, so the evidence is that delay over `DELAY` times the usual variation.
 
 use crate::limits::Limits;
 use crate::observation::Place;
