@@ -56,6 +56,6 @@ pub struct Counters {
     pub closings_denied: u64,
     /// Commits of an earlier incarnation that were made again.
     pub made_again: u64,
-    /// Commits of an earlier incarnation that could not be made again; each was told by [`Event::NotMadeAgain`].
+    /// Commits of an earlier incarnation that could not be made again; each was told by [`Event::NotMadeAgain`](super::Event::NotMadeAgain).
     pub not_made_again: u64,
 }
