@@ -116,6 +116,7 @@ fn a_workload_in_c_is_a_workload() {
 }
 
 #[test]
+#[ignore = "an agent compiles SpiderMonkey, which takes a minute where others compile too: cargo test --test guests -- --ignored"]
 fn a_workload_in_javascript_is_a_workload() {
     if !guest::is_there("componentize-js") {
         return;
