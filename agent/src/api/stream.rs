@@ -11,7 +11,7 @@ mod stats;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
@@ -52,6 +52,10 @@ struct Done {
     answer: Result<CallAnswer, ServiceError>,
 }
 
+/// How long calls that run in place may follow each other before others have the thread: what those calls left to be made durable
+/// may wait for it.
+const TURN: Duration = Duration::from_micros(500);
+
 /// Serves one connection until its end, or until `closing`.
 pub(super) async fn serve<S: Service>(
     socket: WebSocket,
@@ -65,6 +69,7 @@ pub(super) async fn serve<S: Service>(
     let mut writer = Writer::default();
     let mut flow = Flow::new(Instant::now());
     let mut calls = FuturesUnordered::new();
+    let mut turn = Instant::now();
     let mut look = tokio::time::interval(STREAM_LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut closing = std::pin::pin!(closing.cancelled_owned());
@@ -77,6 +82,10 @@ pub(super) async fn serve<S: Service>(
                 flow.done(answer(done, &mut writer, &mut outbox, &stats));
                 if outbox.is_unbearable() {
                     break End::Stuck;
+                }
+                if turn.elapsed() > TURN {
+                    tokio::task::yield_now().await;
+                    turn = Instant::now();
                 }
             }
             message = source.next(), if flow.may_read(&outbox) => match heard(message, &mut flow) {

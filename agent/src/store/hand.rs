@@ -65,7 +65,11 @@ impl Store {
         let _lending = Lending::begin(queue);
         loop {
             queue.stirred().await;
-            write_what_is_light(&self.shared.writer, queue);
+            // One write, then a pause: its report has woken whoever waits, perhaps on this very thread, and a disk that hangs at the
+            // next write must find them gone.
+            while write_what_is_light(&self.shared.writer, queue) {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -75,25 +79,24 @@ impl Store {
     }
 }
 
-/// Writes what waits, while that is little. What is left is the thread's.
-fn write_what_is_light(lent: &Lent, queue: &Queue) {
-    loop {
-        // If the thread is at it, it will find what waits.
-        let Ok(mut writer) = lent.try_lock() else { return };
-        let Some(open) = writer.as_mut() else { return };
-        let Some(jobs) = queue.take_light() else { return };
-        let written = open.write(&jobs);
-        queue.set_quick(open.haste.is_quick());
-        match written {
-            Ok(()) => {
-                open.counters.frames_by_hand.fetch_add(1, Ordering::Relaxed);
-                queue.done(jobs);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a small write failed; the store's own thread tries again");
-                queue.put_back(jobs);
-                return;
-            }
+/// Writes what waits, if that is little, and tells whether it did. What is left is the thread's.
+fn write_what_is_light(lent: &Lent, queue: &Queue) -> bool {
+    // If the thread is at it, it will find what waits.
+    let Ok(mut writer) = lent.try_lock() else { return false };
+    let Some(open) = writer.as_mut() else { return false };
+    let Some(jobs) = queue.take_light() else { return false };
+    let written = open.write(&jobs);
+    queue.set_quick(open.haste.is_quick());
+    match written {
+        Ok(()) => {
+            open.counters.frames_by_hand.fetch_add(1, Ordering::Relaxed);
+            queue.done(jobs);
+            true
+        }
+        Err(error) => {
+            tracing::debug!(%error, "a small write failed; the store's own thread tries again");
+            queue.put_back(jobs);
+            false
         }
     }
 }

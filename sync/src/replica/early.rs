@@ -59,11 +59,13 @@ impl Early {
         if self.holds(&batch) {
             return Kept { how: Place::Known, dropped: 0 };
         }
+        let gap = self.gap;
         let replaced = self.remove(&(batch.stream, batch.first));
         let how = if replaced.is_some() { Place::Replaced } else { Place::Found };
         let Some(dropped) = self.make_room(way.from, weight(&batch)) else {
             if let Some((way, batch)) = replaced {
                 self.insert(way, batch);
+                self.gap = gap;
             }
             return Kept { how: Place::None, dropped: batch.commits.len() as u64 };
         };
