@@ -119,7 +119,8 @@ fn a_compilation_that_wants_too_much_memory_is_ended() {
 #[test]
 fn a_compilation_that_takes_too_long_is_ended() {
     let limits = HelperLimits { cpu: Duration::from_secs(1), ..HelperLimits::default() };
-    let bomb = many_blocks(50_000, 40);
+    // Ten seconds and more, where the next test's takes two.
+    let bomb = many_blocks(50_000, 400);
     let by_cpu = host(compile(limits));
     let error = by_cpu.inspect(&bomb).expect_err("too long");
     assert!(matches!(&error, LoadError::CompileLimit { limit } if limit.contains("CPU")), "{error}");
