@@ -1,14 +1,15 @@
 //! What stands before every route: rights, the bound on requests in progress, and a net under panics.
 //!
 //! Over TCP anybody on this host can connect, and so can a web page in a browser on it. So `Host` must name loopback (a
-//! page that rebinds its DNS name cannot), `Origin` must be our own (a page from elsewhere cannot), and what may change
-//! something needs the token; a WebSocket is such a thing. Over the unix socket the file's permissions have already decided.
+//! page that rebinds its DNS name cannot), `Origin` must be our own (a page from elsewhere cannot), `Sec-Fetch-Site` too (nor
+//! can its images and scripts, which have no `Origin`), and what may change something needs the token; a WebSocket is such a
+//! thing. Over the unix socket the file's permissions have already decided.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
@@ -22,6 +23,9 @@ use crate::service::{Fault, ServiceError};
 
 /// The names of this host that no DNS server has a say in.
 const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// Where a browser says that a request comes from (Fetch Metadata): pages cannot set it. Programs do not send it.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The rules for one kind of socket.
 pub(super) struct Guard {
@@ -94,6 +98,11 @@ fn check_host(request: &Parts) -> Result<(), Problem> {
     let hosts_are_ours = is_loopback(host) && request.uri.authority().is_none_or(|host| is_loopback(host.as_str()));
     if !hosts_are_ours {
         return refuse("foreign_host", "host", "the API answers only to localhost, 127.0.0.1 and [::1]");
+    }
+    // `none` is an address that was typed in. Another port of this host is `same-site`, and as foreign as any.
+    let is_own_site = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
+    if !request.headers.get_all(SEC_FETCH_SITE).iter().all(is_own_site) {
+        return refuse("foreign_site", "sec-fetch-site", "pages from elsewhere may not use the API");
     }
     let Some(origin) = request.headers.get(header::ORIGIN) else { return Ok(()) };
     let own = |origin: &str| origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host));

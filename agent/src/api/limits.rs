@@ -41,6 +41,10 @@ pub(super) const WAITERS_MAX: usize = 64;
 /// Artefacts received at once: each holds its whole body in memory.
 pub(super) const UPLOADS_MAX: usize = 2;
 
+/// Mebibytes of assets that answers hold which are not sent yet, each as if it held its asset alone: eight of the largest. Who
+/// reads slowly needs no token, and could else hold as many as there are connections.
+pub(super) const ASSETS_IN_ANSWERS_MIB_MAX: usize = 512;
+
 /// Longest wait for convergence.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(300);
 

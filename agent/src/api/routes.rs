@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use self::commits::call_id;
 use super::guard::{Guard, guard};
-use super::limits::{STREAMS_MAX, UPLOADS_MAX, WAITERS_MAX};
+use super::limits::{ASSETS_IN_ANSWERS_MIB_MAX, STREAMS_MAX, UPLOADS_MAX, WAITERS_MAX};
 use super::names::Names;
 use super::page;
 use super::problem::{Problem, no_route, wrong_method};
@@ -35,6 +35,8 @@ use crate::service::Service;
 pub(super) struct App<S> {
     service: Arc<S>,
     uploads: Semaphore,
+    /// One permit for each mebibyte of the assets that are being sent.
+    assets_in_answers: Arc<Semaphore>,
     waiters: Semaphore,
     names: Mutex<Names>,
     streams: Arc<Semaphore>,
@@ -52,8 +54,19 @@ impl<S: Service> App<S> {
         closing: CancellationToken,
     ) -> Self {
         let (uploads, waiters) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(WAITERS_MAX));
+        let assets_in_answers = Arc::new(Semaphore::new(ASSETS_IN_ANSWERS_MIB_MAX));
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { service, uploads, waiters, names: Mutex::default(), streams, stream_stats, tasks, closing }
+        Self {
+            service,
+            uploads,
+            assets_in_answers,
+            waiters,
+            names: Mutex::default(),
+            streams,
+            stream_stats,
+            tasks,
+            closing,
+        }
     }
 
     pub(super) fn service(&self) -> &S {

@@ -38,6 +38,12 @@ struct Lists {
     copies: Uses,
 }
 
+impl Lists {
+    fn of(&mut self, is_upload: bool) -> &mut Uses {
+        if is_upload { &mut self.uploads } else { &mut self.copies }
+    }
+}
+
 /// What was found on disk.
 #[derive(Debug)]
 pub(super) enum Found {
@@ -76,8 +82,6 @@ impl Shelves {
     /// Reads an asset.
     pub(super) fn read(&self, digest: &Digest) -> Result<Found, BlobError> {
         for (is_upload, blobs) in [(true, &self.uploads), (false, &self.copies)] {
-            let list =
-                |lists: &mut Lists| if is_upload { &mut lists.uploads } else { &mut lists.copies }.forget(digest);
             match blobs.read(digest) {
                 Ok(bytes) => {
                     self.lists().copies.touch(digest);
@@ -86,12 +90,10 @@ impl Shelves {
                     }
                     return Ok(Found::Here(bytes));
                 }
-                Err(BlobError::Missing { .. }) => {
-                    // Somebody may have removed the file by hand.
-                    list(&mut self.lists());
-                }
+                // Somebody may have removed the file by hand.
+                Err(BlobError::Missing { .. }) => self.forget_if_gone(digest, is_upload),
                 Err(BlobError::Damaged { .. }) => {
-                    list(&mut self.lists());
+                    self.forget_if_gone(digest, is_upload);
                     return Ok(Found::Damaged { was_upload: is_upload });
                 }
                 Err(error @ (BlobError::TooLarge { .. } | BlobError::Disk { .. })) => return Err(error),
@@ -202,6 +204,19 @@ impl Shelves {
         }
     }
 
+    /// Forgets an asset whose file was missing a moment ago, unless it was written since. Only a writer may say so, since a writer
+    /// notes a file some time after it is there; and what is not listed is no reason to wait for one.
+    fn forget_if_gone(&self, digest: &Digest, is_upload: bool) {
+        let blobs = if is_upload { &self.uploads } else { &self.copies };
+        if self.lists().of(is_upload).size(digest).is_none() {
+            return;
+        }
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !blobs.contains(digest) {
+            self.lists().of(is_upload).forget(digest);
+        }
+    }
+
     fn lists(&self) -> MutexGuard<'_, Lists> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -222,4 +237,29 @@ fn has_room(folder: &Path, bytes: u64) -> bool {
         let of_blocks = |blocks: u64| blocks.saturating_mul(told.f_frsize);
         of_blocks(told.f_bavail) >= bytes.saturating_add(FREE_BYTES_MIN.min(of_blocks(told.f_blocks) / 10))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_found_nothing_does_not_forget_what_was_written_since() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let shelves = Shelves::open(dir.path(), 1_024).expect("opens");
+        let (upload, copy) = (Digest::of(b"upload"), Digest::of(b"copy"));
+        assert!(matches!(shelves.read(&upload), Ok(Found::Nothing)));
+        shelves.upload(upload, b"upload").expect("is kept");
+        assert_eq!(shelves.copy(copy, b"copy"), (Kept::Yes, 0));
+        // What the reader does last comes only now.
+        shelves.forget_if_gone(&upload, true);
+        shelves.forget_if_gone(&copy, false);
+        assert_eq!(shelves.bytes(), (6, 4));
+        shelves.uploads.remove(&upload).expect("removes");
+        shelves.copies.remove(&copy).expect("removes");
+        for digest in [upload, copy] {
+            assert!(matches!(shelves.read(&digest), Ok(Found::Nothing)));
+        }
+        assert_eq!(shelves.bytes(), (0, 0));
+    }
 }

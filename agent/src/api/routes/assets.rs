@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::commits::path_error;
 use super::{Answer, App};
@@ -72,7 +73,7 @@ pub(in crate::api) async fn show<S: Service>(
     let mut response = if has(&headers, header::IF_NONE_MATCH, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let bytes = app.service().asset(digest).await?;
+        let bytes = held(&app.assets_in_answers, app.service().asset(digest).await?)?;
         // A range of what the caller has another version of would not fit it.
         let is_same = !headers.contains_key(header::IF_RANGE) || has(&headers, header::IF_RANGE, &tag);
         match headers.get(header::RANGE).filter(|_| is_same).and_then(|range| range.to_str().ok()) {
@@ -92,6 +93,26 @@ pub(in crate::api) async fn remove<S: Service>(State(app): State<Arc<App<S>>>, n
     let digest = digest_of(named)?;
     app.service().remove_asset(digest).await?;
     Ok(Json(Removed { digest }))
+}
+
+/// An asset, counted until the last of it has gone out.
+struct Held {
+    bytes: Bytes,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Counts an asset while it is being sent. The permit lies in the bytes and not in the body: the connection takes them from the
+/// body at once, long before they are sent. A part counts as the whole, which it keeps in memory.
+fn held(room: &Arc<Semaphore>, bytes: Bytes) -> Result<Bytes, Problem> {
+    let mib = u32::try_from(bytes.len().div_ceil(1024 * 1024)).unwrap_or(u32::MAX);
+    let permit = Arc::clone(room).try_acquire_many_owned(mib).map_err(|_| busy("other assets are being sent"))?;
+    Ok(Bytes::from_owner(Held { bytes, _permit: permit }))
 }
 
 fn digest_of(named: Named) -> Result<Digest, Problem> {

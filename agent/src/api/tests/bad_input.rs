@@ -1,10 +1,13 @@
 //! Every kind of bad input gets an error that names it, and changes nothing.
 
+use bytes::Bytes;
 use hyper::Method;
 
 use super::client::{Ask, ask, get, post, put};
 use super::{Served, serve};
-use crate::api::limits::WAITERS_MAX;
+use crate::api::limits::{ASSETS_IN_ANSWERS_MIB_MAX, WAITERS_MAX};
+use crate::assets::ASSET_BYTES_MAX;
+use crate::service::Service as _;
 
 /// Status, code, field.
 type Expect = (u16, &'static str, &'static str);
@@ -219,4 +222,25 @@ async fn those_who_wait_do_not_crowd_out_those_who_work() {
     assert_eq!((&refused.json()["error"]["code"], refused.header("retry-after")), (&"busy".into(), Some("1")));
     assert_eq!(api.ask(get("/v1/status")).await.status, 200);
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn assets_that_nobody_reads_are_bounded_and_give_way_once_their_readers_go() {
+    let api = serve().await;
+    // More than the kernel buffers, so that answers stay in memory until they are read.
+    let largest = Bytes::from(vec![7; ASSET_BYTES_MAX]);
+    let stored = api.service.put_asset(largest).await.expect("is kept");
+    let path = format!("/v1/assets/{}", stored.digest);
+    let mut readers = Vec::new();
+    for _ in 0..ASSETS_IN_ANSWERS_MIB_MAX * 1024 * 1024 / ASSET_BYTES_MAX {
+        // A part holds all of it.
+        readers.push(api.listen(get(&path).header("range", "bytes=1-")).await);
+    }
+    assert!(readers.iter().all(|reader| reader.status == 206));
+    let refused = api.ask(get(&path)).await;
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &"busy".into()));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    drop(readers.pop());
+    let given = async { while api.ask(get(&path)).await.status != 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), given).await.expect("given in time");
 }

@@ -78,3 +78,23 @@ async fn a_page_from_elsewhere_is_refused() {
     }
     check(&api, from("http://localhost:7411"), 200, "").await;
 }
+
+#[tokio::test]
+async fn what_a_page_from_elsewhere_embeds_is_refused() {
+    let api = serve().await;
+    let everywhere = ["/", "/healthz", "/v1/status", "/v1/assets", "/v1/assets/blake3:00", "/v1/nowhere"];
+    for site in ["cross-site", "same-site", "Same-Origin", "same-origin, none", ""] {
+        for path in everywhere {
+            check(&api, get(path).header("sec-fetch-site", site), 403, "foreign_site").await;
+        }
+        let change = post("/v1/state/gcounter/a", BY_ONE).header("authorization", &format!("Bearer {TOKEN}"));
+        check(&api, change.header("sec-fetch-site", site), 403, "foreign_site").await;
+    }
+    let twice = get("/v1/status").header("sec-fetch-site", "none").header("sec-fetch-site", "cross-site");
+    check(&api, twice, 403, "foreign_site").await;
+    for site in ["same-origin", "none"] {
+        check(&api, get("/v1/status").header("sec-fetch-site", site), 200, "").await;
+    }
+    let local = send(&api.unix, get("/v1/status").header("sec-fetch-site", "cross-site")).await;
+    assert_eq!(local.status, 200, "the socket's permissions decide");
+}
