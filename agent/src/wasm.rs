@@ -66,7 +66,7 @@ use program::Compiled;
 use room::Services;
 use schedule::{Load, Refused, Schedule};
 use service::{Request, Service, Surroundings, default_answer};
-use ticker::Ticker;
+use ticker::{STUCK, Ticker};
 
 use crate::spec::Digest;
 
@@ -211,7 +211,7 @@ impl WasmHost {
     ) -> Result<CallOutcome, CallError> {
         let asked = Instant::now();
         let service = self.0.service(workload)?;
-        if let Some(_place) = self.0.place_here(&service, context) {
+        if let Some(_place) = self.0.place_here(&service, context, asked) {
             return unwinding(|| service.serve(function, &args, context, asked));
         }
         self.on_a_worker(&service, Request { function: function.to_owned(), args, context, asked, record: false }).await
@@ -390,10 +390,14 @@ impl Host {
     }
 
     /// A place for a call on an async thread, if that hurts nobody.
-    fn place_here<'a>(&'a self, service: &'a Service, context: CallContext) -> Option<Place<'a>> {
+    fn place_here<'a>(&'a self, service: &'a Service, context: CallContext, asked: Instant) -> Option<Place<'a>> {
         let own = service.program.limits.deadline;
         let deadline = context.deadline.map_or(own, |deadline| deadline.min(own));
         if deadline > IN_PLACE_DEADLINE_MAX || !service.pace.is_quick() {
+            return None;
+        }
+        // Whoever finds the ticker stuck waits for it, and an async thread must not.
+        if self.ticker.age(asked) >= STUCK {
             return None;
         }
         let more = |running: usize| (running < self.config.in_place).then_some(running + 1);

@@ -176,8 +176,16 @@ async fn a_guest_is_not_ended_before_its_time() {
 
 #[tokio::test]
 async fn without_a_clock_that_ends_them_no_guests_run() {
-    let host = loaded(running("nop"), Limits::default()).await;
-    assert!(run(&host).await.is_ok());
+    let config = WasmConfig { in_place: 1, ..config() };
+    let host = WasmHost::new(config, Arc::new(Counters::default())).expect("the engine starts");
+    host.load("guest", running("nop"), Limits::default()).await.expect("it loads");
+    let (service, begun) = (host.0.service("guest").expect("it is loaded"), Instant::now());
+    while !service.pace.is_quick() {
+        assert!(run(&host).await.is_ok());
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never shows that it is quick");
+    }
+    let here = CallContext { deadline: Some(Duration::from_millis(20)), ..context() };
+    assert!(host.0.place_here(&service, here, Instant::now()).is_some());
     host.0.ticker.die();
     let begun = Instant::now();
     let refused = loop {
@@ -188,6 +196,7 @@ async fn without_a_clock_that_ends_them_no_guests_run() {
         tokio::task::yield_now().await;
     };
     assert!(matches!(&refused, CallError::Host(why) if why.contains("clock")), "{refused}");
+    assert!(host.0.place_here(&service, here, Instant::now()).is_none(), "an async thread would wait for the clock");
     assert!(host.ticker_age() >= Duration::from_secs(1), "health sees it by its age");
     assert!(matches!(host.load("other", running("nop"), Limits::default()).await, Err(LoadError::Host(_))));
 }
