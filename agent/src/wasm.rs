@@ -23,6 +23,7 @@ mod outcome;
 mod program;
 mod recording;
 mod replay;
+mod room;
 mod schedule;
 mod service;
 mod shape;
@@ -36,7 +37,7 @@ mod typed;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,9 +63,10 @@ pub use typed::{Params, Results, TypedOutcome};
 use code::CodeStore;
 use instance::{Base, CallState};
 use program::Compiled;
+use room::Services;
 use schedule::{Load, Refused, Schedule};
 use service::{Request, Service, Surroundings, default_answer};
-use ticker::Ticker;
+use ticker::{STUCK, Ticker};
 
 use crate::spec::Digest;
 
@@ -87,7 +89,7 @@ struct Host {
     assets: Arc<dyn AssetView>,
     ticker: Arc<Ticker>,
     schedule: Arc<Schedule<Job>>,
-    services: RwLock<BTreeMap<String, Arc<Service>>>,
+    services: Arc<Services>,
     compiled: Mutex<VecDeque<([u8; 32], Compiled)>>,
     /// Calls that run on the threads that asked for them.
     in_place: AtomicUsize,
@@ -125,7 +127,7 @@ impl WasmHost {
         let ticker = Arc::new(Ticker::start(engine.clone())?);
         let schedule = Arc::new(Schedule::new(config.queue_per_workload));
         let base: &'static Base = &**Box::leak(Box::new(state));
-        let (services, compiled) = (RwLock::default(), Mutex::default());
+        let (services, compiled) = (Arc::default(), Mutex::default());
         let workers = config.workers.max(1);
         let in_place = AtomicUsize::new(0);
         let host = Self(Arc::new(Host {
@@ -209,7 +211,7 @@ impl WasmHost {
     ) -> Result<CallOutcome, CallError> {
         let asked = Instant::now();
         let service = self.0.service(workload)?;
-        if let Some(_place) = self.0.place_here(&service, context) {
+        if let Some(_place) = self.0.place_here(&service, context, asked) {
             return unwinding(|| service.serve(function, &args, context, asked));
         }
         self.on_a_worker(&service, Request { function: function.to_owned(), args, context, asked, record: false }).await
@@ -339,7 +341,8 @@ impl Host {
         let assets = Arc::clone(&self.assets);
         let program = self.compile(wasm)?.program(&self.linker, workload, options, assets)?;
         let load = self.services().get(workload).map(|service| Arc::clone(&service.load)).unwrap_or_default();
-        let surroundings = Surroundings { base: self.base, ticker: Arc::clone(&self.ticker), load, warm_max };
+        let (services, ticker) = (Arc::clone(&self.services), Arc::clone(&self.ticker));
+        let surroundings = Surroundings { base: self.base, services, ticker, load, warm_max };
         let service = Arc::new(Service::start(program, &on_overrun, surroundings)?);
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = services.insert(workload.to_owned(), service);
@@ -387,10 +390,14 @@ impl Host {
     }
 
     /// A place for a call on an async thread, if that hurts nobody.
-    fn place_here<'a>(&'a self, service: &'a Service, context: CallContext) -> Option<Place<'a>> {
+    fn place_here<'a>(&'a self, service: &'a Service, context: CallContext, asked: Instant) -> Option<Place<'a>> {
         let own = service.program.limits.deadline;
         let deadline = context.deadline.map_or(own, |deadline| deadline.min(own));
         if deadline > IN_PLACE_DEADLINE_MAX || !service.pace.is_quick() {
+            return None;
+        }
+        // Whoever finds the ticker stuck waits for it, and an async thread must not.
+        if self.ticker.age(asked) >= STUCK {
             return None;
         }
         let more = |running: usize| (running < self.config.in_place).then_some(running + 1);

@@ -6,6 +6,8 @@
 //! guessed at. A byte string stands for the list of its bytes, and a number that is not finite for the text that stands for
 //! it in JSON.
 
+use std::collections::BTreeSet;
+
 use ciborium_ll::{Decoder, Header, simple};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -58,17 +60,21 @@ impl<'a> Reader<'a> {
         self.nested(header, CBOR_DEPTH_MAX)
     }
 
-    /// Reads a map. `field` is given each name and reads its value.
+    /// Reads a map. `field` is given each name, once, and reads its value.
     pub(super) fn fields<E: From<Malformed>>(
         &mut self,
         mut field: impl FnMut(&mut Self, &str) -> Result<(), E>,
     ) -> Result<(), E> {
         let Header::Map(count) = self.header()? else { return Err(self.wrong("this is no map").into()) };
-        let mut read = 0;
+        let (mut seen, mut read) = (BTreeSet::new(), 0);
         while let Some(header) = self.next(count, read)? {
             read += 1;
             let name = self.name(header)?;
+            if seen.contains(&name) {
+                return Err(self.twice(&name).into());
+            }
             field(self, &name)?;
+            seen.insert(name);
         }
         Ok(())
     }
@@ -126,7 +132,7 @@ impl<'a> Reader<'a> {
             let header = self.header()?;
             let value = self.nested(header, depth_left)?;
             if map.contains_key(&name) {
-                return Err(self.wrong(format!("`{}` is there twice", shorten(&name))));
+                return Err(self.twice(&name));
             }
             map.insert(name, value);
         }
@@ -209,6 +215,10 @@ impl<'a> Reader<'a> {
         let left = self.values_left.checked_sub(values);
         self.values_left = left.ok_or_else(|| self.wrong(format!("there are more than {CBOR_VALUES_MAX} values")))?;
         Ok(())
+    }
+
+    fn twice(&self, name: &str) -> Malformed {
+        self.wrong(format!("`{}` is there twice", shorten(name)))
     }
 
     pub(super) fn wrong(&self, why: impl Into<String>) -> Malformed {

@@ -18,7 +18,7 @@ pub struct WasmConfig {
     pub in_place: usize,
     /// Calls of one workload that may wait for a worker; further ones are answered as busy.
     pub queue_per_workload: usize,
-    /// Instances of all workloads at one time. Each reserves some 4 GiB of address space, but memory only as it is used.
+    /// Instances of all workloads at one time; idle ones give way to those that are needed. Each reserves some 4 GiB of address space, but memory only as it is used.
     pub instances: u32,
     /// The most memory that any workload's limit may allow, in bytes.
     pub memory_bytes: usize,

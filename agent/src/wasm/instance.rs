@@ -15,7 +15,7 @@ use selvedge_sync::key::Key;
 use selvedge_sync::limits::NAME_BYTES_MAX;
 use selvedge_sync::scalar::Scalar;
 use serde_json::Value;
-use wasmtime::component::{Func, Instance, ResourceTable, TypedFunc, Val};
+use wasmtime::component::{Func, Instance, Resource, ResourceTable, ResourceTableError, TypedFunc, Val};
 use wasmtime::{ResourceLimiter, Store, StoreContextMut, Trap, UpdateDeadline};
 
 use super::assets::Hints;
@@ -60,10 +60,12 @@ pub(super) struct CallState {
     pub(super) hints: Hints,
     pub(super) draft: Draft<Source>,
     pub(super) handles: ResourceTable,
+    /// The number of this call among those of its instance.
+    pub(super) call: u64,
     pub(super) now: Hlc,
     pub(super) seed: u64,
     /// How many of `handles` are open.
-    pub(super) handles_open: usize,
+    handles_open: usize,
     /// When the call has to be over.
     ends: Instant,
     drawn: u64,
@@ -84,6 +86,7 @@ impl CallState {
             hints: Hints::default(),
             draft: Draft::new(source),
             handles,
+            call: 0,
             now: Hlc::default(),
             seed: 0,
             handles_open: 0,
@@ -98,12 +101,33 @@ impl CallState {
 
     fn begin(&mut self, (seed, now): (u64, Hlc), ends: Instant) {
         self.draft.discard();
+        self.call += 1;
         (self.seed, self.now, self.drawn, self.ends) = (seed, now, 0, ends);
         self.host_calls_left = self.limits.host_calls;
         self.write_bytes_left = self.limits.write_bytes;
         self.log_lines_left = self.limits.log_lines;
         self.log_lines_dropped = 0;
         self.hints.clear();
+    }
+
+    /// Keeps what a handle stands for.
+    ///
+    /// # Errors
+    /// As many are open as may be: the table's capacity is the workload's limit.
+    pub(super) fn open_handle<T: Send + 'static>(&mut self, meant: T) -> Result<Resource<T>, ResourceTableError> {
+        let handle = self.handles.push(meant)?;
+        self.handles_open += 1;
+        Ok(handle)
+    }
+
+    /// Gives back what a handle stood for.
+    ///
+    /// # Errors
+    /// There is no such handle.
+    pub(super) fn close_handle<T: 'static>(&mut self, handle: Resource<T>) -> Result<T, ResourceTableError> {
+        let meant = self.handles.delete(handle)?;
+        self.handles_open -= 1;
+        Ok(meant)
     }
 
     pub(super) fn count_host_call(&mut self) -> Result<(), Stop> {

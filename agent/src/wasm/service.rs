@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -15,6 +15,7 @@ use super::error::{CallError, LoadError};
 use super::instance::{Base, Done, Terms, Warm};
 use super::program::{Function, Program};
 use super::recording::{Inputs, Recording};
+use super::room::{self, Services};
 use super::schedule::Load;
 use super::shape::Signature;
 use super::source::{self, Source};
@@ -37,6 +38,8 @@ pub(super) struct Service {
     pub(super) load: Arc<Load>,
     pub(super) pace: Pace,
     base: &'static Base,
+    /// All services, this one among them.
+    services: Weak<Services>,
     ticker: Arc<Ticker>,
     warm: Mutex<Vec<Warm>>,
     warm_max: usize,
@@ -58,6 +61,7 @@ pub(super) struct Request {
 /// What a service is made for and with, besides its program.
 pub(super) struct Surroundings {
     pub(super) base: &'static Base,
+    pub(super) services: Arc<Services>,
     pub(super) ticker: Arc<Ticker>,
     pub(super) load: Arc<Load>,
     pub(super) warm_max: usize,
@@ -71,18 +75,18 @@ impl Service {
         on_overrun: &BTreeMap<String, Value>,
         surroundings: Surroundings,
     ) -> Result<Self, LoadError> {
-        let Surroundings { base, ticker, load, warm_max } = surroundings;
+        let Surroundings { base, services, ticker, load, warm_max } = surroundings;
         let answers = on_overrun.iter().map(|(function, answer)| default_answer(&program, function, answer));
         let answers = answers.collect::<Result<_, _>>()?;
         if !ticker.is_alive(Instant::now()) {
             return Err(LoadError::Host(DEAD_TICKER.to_owned()));
         }
         let running = ticker.run();
-        let first = Warm::start(&program, Source::live(base, &program.assets))?;
+        let first = room::start(&program, &services, || Source::live(base, &program.assets))?;
         drop(running);
         let (warm, recorder) = (Mutex::new(vec![first]), Mutex::new(Recorder::new()));
-        let (warm_max, pace) = (warm_max.max(1), Pace::default());
-        Ok(Self { program, load, pace, base, ticker, warm, warm_max, answers, recorder })
+        let (warm_max, pace, services) = (warm_max.max(1), Pace::default(), Arc::downgrade(&services));
+        Ok(Self { program, load, pace, base, services, ticker, warm, warm_max, answers, recorder })
     }
 
     /// Serves one call, on the thread that it is called on.
@@ -165,8 +169,8 @@ impl Service {
         let params = lower::arguments(&function.signature, args, limits.argument_bytes)?;
         let terms = self.terms(*context, *asked)?;
         let _running = self.ticker.run();
-        let recorder = source::Recorder::new(self.base, Arc::clone(&program.assets));
-        let mut instance = self.fresh(Source::Recorder(recorder))?;
+        let recorder = || Source::Recorder(source::Recorder::new(self.base, Arc::clone(&program.assets)));
+        let mut instance = self.fresh(recorder)?;
         let done = instance.call(function, &params, terms)?;
         let reads = match instance.source() {
             Source::Recorder(recorder) => recorder.take(),
@@ -266,19 +270,36 @@ impl Service {
     }
 
     pub(super) fn stats(&self) -> WorkloadStats {
-        let warm = self.warm().len();
-        self.recorder().stats(&self.program.workload, self.load.now(), warm)
+        self.recorder().stats(&self.program.workload, self.load.now(), self.idle())
+    }
+
+    /// How many of its instances wait for a call.
+    pub(super) fn idle(&self) -> usize {
+        self.warm().len()
+    }
+
+    /// Ends the instance that has waited longest for a call, if one waits.
+    pub(super) fn end_idle(&self) {
+        let mut warm = self.warm();
+        let ended = (!warm.is_empty()).then(|| warm.remove(0));
+        // It is torn down outside the lock.
+        drop(warm);
+        drop(ended);
     }
 
     fn instance(&self) -> Result<Warm, CallError> {
         if let Some(warm) = self.warm().pop() {
             return Ok(warm);
         }
-        self.fresh(Source::live(self.base, &self.program.assets))
+        self.fresh(|| Source::live(self.base, &self.program.assets))
     }
 
-    fn fresh(&self, source: Source) -> Result<Warm, CallError> {
-        Warm::start(&self.program, source).map_err(|error| match error {
+    fn fresh(&self, source: impl Fn() -> Source) -> Result<Warm, CallError> {
+        let started = match self.services.upgrade() {
+            Some(services) => room::start(&self.program, &services, source),
+            None => Warm::start(&self.program, source()),
+        };
+        started.map_err(|error| match error {
             // It did start when it was loaded; what changed since is this host.
             LoadError::Host(message) => CallError::Host(message),
             other => CallError::Trap { message: other.to_string() },

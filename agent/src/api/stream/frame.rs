@@ -252,6 +252,8 @@ mod tests {
         check(json!({"id": 3, "function": "f"}), json!(3), "missing_field", Some("workload"));
         check(json!({"function": "f", "workload": "w"}), Value::Null, "missing_field", Some("id"));
         check(json!({"id": 3, "more": 1}), json!(3), "unknown_field", Some("more"));
+        let twice = Call::read(b"\xa2\x62id\x01\x62id\x02").expect_err("refused");
+        assert_eq!((twice.id, twice.error.code()), (json!(1), "malformed_cbor"));
         let cut = encode(&sound());
         let refused = Call::read(&cut[..cut.len() - 1]).expect_err("refused");
         assert_eq!(refused.error.code(), "malformed_cbor");

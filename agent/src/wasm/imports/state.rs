@@ -63,19 +63,14 @@ impl CallState {
             Ok(key) => key,
             Err(error) => return Ok(Err(wit::Error::InvalidName(error.to_string()))),
         };
-        // The table's capacity is the workload's limit on open handles.
-        match self.handles.push(H::new(key)) {
-            Ok(handle) => {
-                self.handles_open += 1;
-                Ok(Ok(handle))
-            }
+        match self.open_handle(H::new(key)) {
+            Ok(handle) => Ok(Ok(handle)),
             Err(_) => Ok(Err(wit::Error::Limit("too many open handles".to_owned()))),
         }
     }
 
     fn close<H: Handle>(&mut self, handle: Resource<H>) -> Result<()> {
-        self.handles.delete(handle)?;
-        self.handles_open -= 1;
+        self.close_handle(handle)?;
         Ok(())
     }
 

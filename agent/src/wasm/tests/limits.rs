@@ -55,11 +55,38 @@ async fn a_host_has_room_for_so_many_instances() {
     let config = WasmConfig { instances: 1, ..config() };
     let host = WasmHost::new(config, Arc::new(Counters::default())).expect("the engine starts");
     host.load("guest", running("nop"), Limits::default()).await.expect("it loads");
+    let looping = Limits { deadline: Duration::from_secs(5), ..Limits::default() };
+    host.load("guest", running("(loop (br 0))"), looping).await.expect("it loads, and what it replaces gives way");
+    let under_way = tokio::spawn({
+        let host = host.clone();
+        async move { run(&host).await }
+    });
+    let begun = Instant::now();
+    while host.stats().workloads[0].warm > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the call never began");
+        tokio::task::yield_now().await;
+    }
     let second = host.load("second", running("nop"), Limits::default()).await;
     assert!(matches!(second, Err(LoadError::Host(_))), "{second:?}");
-    assert!(run(&host).await.is_ok());
-    host.unload("guest");
+    assert!(matches!(under_way.await.expect("the task ends"), Err(CallError::Deadline { .. })));
     host.load("second", running("nop"), Limits::default()).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn idle_instances_give_way_to_whoever_has_none() {
+    let host = WasmHost::new(WasmConfig { instances: 2, ..config() }, Arc::new(Counters::default())).expect("starts");
+    let names = ["one", "two", "three", "four"];
+    for name in names {
+        host.load(name, running("nop"), Limits::default()).await.expect("it loads");
+    }
+    for _ in 0..10 {
+        for name in names {
+            let called = host.call(name, "run", json!([]), context()).await;
+            assert!(called.is_ok(), "{name}: {called:?}");
+        }
+    }
+    assert!(host.record("one", "run", json!([]), context()).await.is_ok());
+    assert!(host.stats().workloads.iter().map(|workload| workload.warm).sum::<usize>() <= 2);
 }
 
 #[tokio::test]
@@ -149,8 +176,16 @@ async fn a_guest_is_not_ended_before_its_time() {
 
 #[tokio::test]
 async fn without_a_clock_that_ends_them_no_guests_run() {
-    let host = loaded(running("nop"), Limits::default()).await;
-    assert!(run(&host).await.is_ok());
+    let config = WasmConfig { in_place: 1, ..config() };
+    let host = WasmHost::new(config, Arc::new(Counters::default())).expect("the engine starts");
+    host.load("guest", running("nop"), Limits::default()).await.expect("it loads");
+    let (service, begun) = (host.0.service("guest").expect("it is loaded"), Instant::now());
+    while !service.pace.is_quick() {
+        assert!(run(&host).await.is_ok());
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never shows that it is quick");
+    }
+    let here = CallContext { deadline: Some(Duration::from_millis(20)), ..context() };
+    assert!(host.0.place_here(&service, here, Instant::now()).is_some());
     host.0.ticker.die();
     let begun = Instant::now();
     let refused = loop {
@@ -161,6 +196,7 @@ async fn without_a_clock_that_ends_them_no_guests_run() {
         tokio::task::yield_now().await;
     };
     assert!(matches!(&refused, CallError::Host(why) if why.contains("clock")), "{refused}");
+    assert!(host.0.place_here(&service, here, Instant::now()).is_none(), "an async thread would wait for the clock");
     assert!(host.ticker_age() >= Duration::from_secs(1), "health sees it by its age");
     assert!(matches!(host.load("other", running("nop"), Limits::default()).await, Err(LoadError::Host(_))));
 }

@@ -27,9 +27,11 @@ fn printing(body: &str) -> std::sync::Arc<[u8]> {
                 (import "h" "stdout" (func $stdout (result i32)))
                 (import "h" "write" (func $write (param i32 i32 i32) (result i32)))
                 (import "h" "drop" (func $drop (param i32)))
+                (import "h" "memory" (memory 1))
                 (func (export "run") (local $i i32) {body}))
             (core instance $i (instantiate $m (with "h" (instance
-                (export "stdout" (func $stdout)) (export "write" (func $write)) (export "drop" (func $drop))))))
+                (export "stdout" (func $stdout)) (export "write" (func $write)) (export "drop" (func $drop))
+                (export "memory" (memory $memory "memory"))))))
             (func (export "run") (canon lift (core func $i "run"))))"#
     ))
 }
@@ -87,6 +89,34 @@ async fn handles_count_among_those_that_may_be_open() {
     assert!(run(&host).await.is_ok());
     let host = loaded(printing(dropping), Limits { host_calls: 99, ..Limits::default() }).await;
     assert_eq!(run(&host).await, Err(CallError::HostCalls { limit: 99 }));
+}
+
+#[tokio::test]
+async fn an_instance_that_leaks_handles_is_replaced() {
+    let leaking = "(loop (drop (call $stdout)) (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if 0 (i32.lt_u (local.get $i) (i32.const 300))))";
+    let host = loaded(printing(leaking), Limits { handles: 1_000, ..Limits::default() }).await;
+    // The table would be full in the fourth.
+    for _ in 0..10 {
+        assert!(run(&host).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_a_call_did_not_end_is_not_the_next_ones() {
+    // Each call begins a line; every second one closes the stream that the one before began it on.
+    let body = "(local.set $i (i32.load (i32.const 32)))
+        (if (local.get $i)
+          (then (call $drop (local.get $i)) (i32.store (i32.const 32) (i32.const 0)))
+          (else
+            (local.set $i (call $stdout))
+            (drop (call $write (local.get $i) (i32.const 0) (i32.const 3)))
+            (i32.store (i32.const 32) (local.get $i))))";
+    let host = loaded(printing(body), Limits { log_lines: 0, ..Limits::default() }).await;
+    for _ in 0..4 {
+        run(&host).await.expect("it prints");
+    }
+    assert_eq!(host.stats().workloads[0].log_lines_dropped, 0);
 }
 
 #[tokio::test]

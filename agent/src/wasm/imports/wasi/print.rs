@@ -1,7 +1,7 @@
 //! What a guest prints: lines of its log.
 //!
 //! Owns the handles of WASI: those of stdout and stderr gather a line, all others stand for nothing. The invariants: a handle
-//! counts among the workload's open handles, and a line among its lines of log.
+//! counts among the workload's open handles, a line among its lines of log, and a line that a call did not end is gone with it.
 
 use wasmtime::component::{Resource, ResourceAny, Val};
 use wasmtime::{AsContextMut, Result, StoreContextMut};
@@ -23,13 +23,15 @@ pub(super) enum Printed {
 /// Any handle of WASI.
 pub(super) struct Handle {
     printed: Printed,
-    /// What was printed since the last line ended.
+    /// What the call that printed last has printed since its last line ended.
     line: Vec<u8>,
+    /// Which call that was.
+    call: u64,
 }
 
 impl Handle {
     pub(super) const fn new(printed: Printed) -> Self {
-        Self { printed, line: Vec::new() }
+        Self { printed, line: Vec::new(), call: 0 }
     }
 }
 
@@ -38,8 +40,7 @@ impl Handle {
 /// # Errors
 /// As many are open as may be.
 pub(super) fn open(cx: &mut StoreContextMut<'_, CallState>, handle: Handle) -> Result<Val> {
-    // The table's capacity is the workload's limit on open handles.
-    let handle = cx.data_mut().handles.push(handle)?;
+    let handle = cx.data_mut().open_handle(handle)?;
     Ok(Val::Resource(ResourceAny::try_from_resource(handle, cx.as_context_mut())?))
 }
 
@@ -48,8 +49,10 @@ pub(super) fn open(cx: &mut StoreContextMut<'_, CallState>, handle: Handle) -> R
 /// # Errors
 /// There is no such handle.
 pub(super) fn close(state: &mut CallState, handle: Resource<Handle>) -> Result<()> {
-    let Handle { printed, line } = state.handles.delete(handle)?;
-    tell(state, printed, &line);
+    let Handle { printed, line, call } = state.close_handle(handle)?;
+    if call == state.call {
+        tell(state, printed, &line);
+    }
     Ok(())
 }
 
@@ -58,6 +61,13 @@ pub(super) fn close(state: &mut CallState, handle: Resource<Handle>) -> Result<(
 /// # Errors
 /// There is no such handle.
 pub(super) fn take(state: &mut CallState, handle: &Resource<Handle>, bytes: &[Val]) -> Result<()> {
+    let call = state.call;
+    let printing = state.handles.get_mut(handle)?;
+    if printing.call != call {
+        // An instance serves one caller after another: none reads what an earlier one left.
+        printing.line.clear();
+        printing.call = call;
+    }
     for byte in bytes {
         let Val::U8(byte) = byte else { continue };
         let limit = state.limits.log_line_bytes;
