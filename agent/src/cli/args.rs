@@ -243,7 +243,8 @@ pub(crate) struct NewArgs {
 #[command(after_help = "\
 Examples:
   selvedge deploy combat.wasm --name combat --replicas 2 --affinity region=eu --memory 64MiB --deadline 5ms
-  selvedge deploy anti-cheat.wasm --name anti-cheat --config speed-max=7.5 --config zones=@zones.txt")]
+  selvedge deploy anti-cheat.wasm --name anti-cheat --config max_speed=7.5
+  selvedge deploy asset-preload.wasm --name asset-preload --everywhere --config assets=@assets.txt")]
 pub(crate) struct DeployArgs {
     /// The component, a .wasm file
     #[arg(value_name = "FILE.wasm")]

@@ -127,7 +127,7 @@ pub enum CallError {
         candidates: Vec<String>,
     },
     /// An argument is missing, unknown or of the wrong type. The guest did not run.
-    #[error("{field}: {message}")]
+    #[error("{}{message}", lead(field))]
     Argument {
         /// The path from the parameters on, such as `duels[3].a.tactic`.
         field: String,
@@ -206,6 +206,11 @@ pub enum CallError {
     /// This host has no room for a further instance, or is going down.
     #[error("this host cannot run the call: {0}")]
     Host(String),
+}
+
+/// How a message about `field` begins; one about the arguments as a whole has none to name.
+fn lead(field: &str) -> String {
+    if field.is_empty() { String::new() } else { format!("{field}: ") }
 }
 
 impl CallError {
