@@ -168,11 +168,11 @@ fn a_bad_guest_hurts_nobody_but_its_caller() {
 fn what_is_no_component_is_refused_and_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let agent = Launch::new(folder.path(), "host").joining(&[]).start();
-    let foreign = r#"(component (import "wasi:cli/environment@0.2.0" (instance (export "get" (func)))))"#;
+    let foreign = r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance (export "get" (func)))))"#;
     for (name, bytes, expect) in [
         ("text", b"not wasm at all".to_vec(), "component"),
         ("core", wat::parse_str("(module)").expect("a module"), "core module"),
-        ("foreign", wat::parse_str(foreign).expect("a component"), "wasi:cli/environment"),
+        ("foreign", wat::parse_str(foreign).expect("a component"), "wasi:http/outgoing-handler"),
         ("empty", wat::parse_str("(component)").expect("a component"), "no function"),
     ] {
         let file = folder.path().join(name);
