@@ -19,6 +19,7 @@ mod listeners;
 mod logging;
 mod lookout;
 mod membership;
+mod notary;
 mod office;
 mod others;
 mod papers;

@@ -7,6 +7,7 @@
 
 mod authority;
 mod certificate;
+mod deployment;
 mod folder;
 mod invitation;
 mod join;
@@ -17,7 +18,8 @@ mod signed;
 mod trust;
 
 pub use authority::Authority;
-pub use certificate::{Certificate, Claims, Papers, ROLE_AUTHORITY, ROLE_MEMBER};
+pub use certificate::{Certificate, Claims, Papers, ROLE_AUTHORITY, ROLE_DEPLOYER, ROLE_MEMBER};
+pub use deployment::{Deployment, Unauthorised};
 pub use folder::{Folder, FolderError};
 pub use invitation::{Cancelled, Denied, Invitation, Invitations, TOKEN_ADDRESSES_MAX, Terms, Token, TokenError};
 pub use join::{Answer, BACKDATED_S, Books, Desk, JoinError, Joining, Question};

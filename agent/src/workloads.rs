@@ -4,6 +4,7 @@
 //! what to do, and does it. The invariants: it acts on this node alone; what it runs is what its record says it runs.
 
 mod fetch;
+mod notary;
 mod registry;
 mod slots;
 
@@ -17,7 +18,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 pub use self::fetch::ReachError;
-pub use self::registry::{RegistryError, SPECS};
+pub use self::notary::{NotPermitted, Notary, Verdict};
+use self::registry::Registry;
+pub use self::registry::{Refusals, RegistryError, SPECS, Specs};
 use self::slots::Slots;
 use crate::artifacts::Artifacts;
 use crate::blobs::fetch::Fetcher;
@@ -54,6 +57,8 @@ struct Parts {
     wasm: WasmHost,
     artifacts: Artifacts,
     policy: Policy,
+    notary: Arc<dyn Notary>,
+    registry: Mutex<Registry>,
     slots: Mutex<Slots>,
 }
 
@@ -74,10 +79,24 @@ impl Workloads {
         (me, fetcher): (NodeId, Fetcher),
         wasm: WasmHost,
         artifacts: Artifacts,
-        policy: Policy,
+        (policy, notary): (Policy, Arc<dyn Notary>),
     ) -> Self {
-        let slots = Mutex::default();
-        Self { parts: Arc::new(Parts { me, view, driver, members, fetcher, wasm, artifacts, policy, slots }) }
+        let (registry, slots) = Default::default();
+        Self {
+            parts: Arc::new(Parts {
+                me,
+                view,
+                driver,
+                members,
+                fetcher,
+                wasm,
+                artifacts,
+                policy,
+                notary,
+                registry,
+                slots,
+            }),
+        }
     }
 
     /// What this node runs, as others are told.

@@ -13,7 +13,7 @@ use super::data::Data;
 use super::departure::Departure;
 use super::health::Health;
 use super::lookout::Lookout;
-use super::membership::{Membership, gate, register};
+use super::membership::{Membership, gate, notary, register};
 use super::service::AgentService;
 use super::settings;
 use super::switchboard::Switchboard;
@@ -163,7 +163,7 @@ impl Common {
             (net.node(), fetcher),
             wasm.clone(),
             artifacts.clone(),
-            policy,
+            (policy, notary(membership.as_ref(), &key)),
         );
         let health = Health {
             view: view.clone(),
@@ -172,6 +172,7 @@ impl Common {
             wasm: wasm.clone(),
             store: store.clone(),
             members: members.clone(),
+            workloads: workloads.clone(),
             standing: membership.as_ref().map(|membership| membership.standing.clone()),
             progress: Arc::new(Mutex::new((0, Instant::now()))),
         };

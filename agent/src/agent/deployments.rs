@@ -105,8 +105,7 @@ fn fill_in(spec: &mut Value, defaults: &WasmConfig) {
 
 /// Removes a spec.
 pub(super) async fn undeploy(workloads: &Workloads, name: &str) -> Result<Committed, ServiceError> {
-    let name: WorkloadName = name.parse().map_err(|_| unknown_workload(name))?;
-    workloads.undeploy(&name).await.map_err(refused)
+    workloads.undeploy(name).await.map_err(refused)
 }
 
 /// Nobody deployed a workload of this name.
@@ -117,7 +116,11 @@ pub(super) fn unknown_workload(name: &str) -> ServiceError {
 fn refused(error: RegistryError) -> ServiceError {
     match error {
         RegistryError::Full => ServiceError::new(Fault::Conflict, "too_many_workloads", error.to_string()),
-        RegistryError::Unknown(name) => unknown_workload(name.as_str()),
+        RegistryError::NotPermitted(error) => {
+            ServiceError::new(Fault::Forbidden, "may_not_deploy", format!("{error}; nothing was changed"))
+                .hint("deploy from another member; `selvedge invite` without --no-deploy admits hosts that may")
+        }
+        RegistryError::Unknown(name) => unknown_workload(&name),
         RegistryError::Commit(DriverError::Refused(error)) => {
             ServiceError::new(Fault::Unavailable, "read_only", error.to_string())
         }

@@ -12,8 +12,8 @@ use super::ground::{self, GroundError};
 use super::identity::{self, IdentityError, NodeKey};
 use super::standing::now_s;
 use crate::cluster::{
-    Authority, AuthorityId, BACKDATED_S, Claims, Folder, FolderError, JoinError, Joining, ROLE_AUTHORITY, ROLE_MEMBER,
-    Span, Token,
+    Authority, AuthorityId, BACKDATED_S, Claims, Folder, FolderError, JoinError, Joining, ROLE_AUTHORITY,
+    ROLE_DEPLOYER, ROLE_MEMBER, Span, Token,
 };
 use crate::net::{self, JoinFailed};
 use crate::runtime_info::RuntimeInfo;
@@ -121,7 +121,7 @@ pub fn found(
     let authority = Authority::from_seed(&seed);
     let from = now_s().saturating_sub(BACKDATED_S);
     let trust = authority.found(cluster_name, Span { from, to: now_s().saturating_add(AUTHORITY_LIFETIME_S) });
-    let roles = [ROLE_MEMBER, ROLE_AUTHORITY];
+    let roles = [ROLE_MEMBER, ROLE_AUTHORITY, ROLE_DEPLOYER];
     let claims = claims(trust.cluster(), key.node(), (name, region), &roles, lifetime_s);
     // The certificate last: before it, this is nobody's directory, and founding it again starts over.
     folder.keep_authority(&seed)?;
@@ -144,7 +144,7 @@ pub fn enroll(
         return Err(FoundingError::NoAuthority { path: authority_dir.to_owned() });
     };
     let (folder, key) = prepare(data_dir, None, false)?;
-    let claims = claims(trust.cluster(), key.node(), named, &[ROLE_MEMBER], lifetime_s);
+    let claims = claims(trust.cluster(), key.node(), named, &[ROLE_MEMBER, ROLE_DEPLOYER], lifetime_s);
     folder.enter(&trust, &authority.certify(&claims))?;
     Ok(member(claims, trust.name()))
 }

@@ -16,6 +16,7 @@ use crate::service;
 use crate::store::Store;
 use crate::view::{StateView, millis};
 use crate::wasm::WasmHost;
+use crate::workloads::Workloads;
 
 /// Age of the driver's last pass above which it counts as stuck, in milliseconds. It passes every 500 at the least.
 const DRIVER_STUCK_MS: u64 = 2_000;
@@ -27,6 +28,9 @@ const TICKER_STUCK_MS: u64 = 2_000;
 /// How long a write may take before the disk counts as hanging: far above a slow sync, far below a member's patience.
 const STORE_STALLED: Duration = Duration::from_secs(3);
 
+/// Deployments that are not carried out and are told one by one.
+const REFUSED_TOLD_MAX: usize = 3;
+
 /// Looks at the parts that can be unwell. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Health {
@@ -36,6 +40,7 @@ pub(super) struct Health {
     pub(super) wasm: WasmHost,
     pub(super) store: Store,
     pub(super) members: SharedMembers,
+    pub(super) workloads: Workloads,
     /// For members only.
     pub(super) standing: Option<Standing>,
     /// How many transactions the store had finished, and since when it has not finished another.
@@ -71,6 +76,7 @@ impl Health {
         }
         reasons.extend(self.past());
         reasons.extend(self.twins());
+        reasons.extend(self.deployments());
         if let Some(standing) = &self.standing {
             let way_back =
                 "; to join again, take a new token and an empty data directory, since this key is out for ever";
@@ -110,6 +116,23 @@ impl Health {
             };
             members.twins().into_iter().map(sentence).collect()
         })
+    }
+
+    /// Specs that are stored and not carried out. Any member can store more of them than anybody wants to read.
+    fn deployments(&self) -> Vec<String> {
+        let refused = self.workloads.refused();
+        let sentence = |(name, why): (&String, &String)| {
+            let name = name.escape_debug();
+            format!(
+                "the deployment of `{name}` is not carried out: {why}; deploy it again, or `selvedge undeploy {name}`"
+            )
+        };
+        let mut reasons: Vec<String> = refused.iter().take(REFUSED_TOLD_MAX).map(sentence).collect();
+        let rest = refused.len() - reasons.len();
+        if rest > 0 {
+            reasons.push(format!("{rest} more deployments are not carried out"));
+        }
+        reasons
     }
 
     /// What this node's own past still owes: a past that differs from what others know of it is mended, but not in silence.

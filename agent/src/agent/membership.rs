@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use ed25519_dalek::SigningKey;
+
 use super::AgentError;
 use super::data::Data;
+use super::notary::Member;
 use super::office::Office;
 use super::standing::{Development, Standing};
 use super::vetting::{Read, Vetting, take_over};
@@ -13,6 +16,7 @@ use crate::members::Register;
 use crate::members::gossip::SharedMembers;
 use crate::net::{Admission, Net, Registrar};
 use crate::view::StateView;
+use crate::workloads::Notary;
 
 /// Membership of a cluster, and what follows from it. Cheap to clone.
 #[derive(Clone)]
@@ -55,6 +59,14 @@ pub(super) fn register(membership: Option<&Membership>) -> Arc<dyn Register> {
     match membership {
         None => Arc::new(Development),
         Some(Membership { standing, .. }) => Arc::new(standing.clone()),
+    }
+}
+
+/// Who signs what is deployed here with the node's `key`, and judges what others signed.
+pub(super) fn notary(membership: Option<&Membership>, key: &SigningKey) -> Arc<dyn Notary> {
+    match membership {
+        None => Arc::new(Development),
+        Some(Membership { standing, .. }) => Arc::new(Member { standing: standing.clone(), key: key.clone() }),
     }
 }
 

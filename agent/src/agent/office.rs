@@ -19,6 +19,7 @@ use crate::cluster::{
     Invitation, Listed, Papers, Refusal, Revocation, Span, Terms, Token, UnixSeconds,
 };
 use crate::net::Registrar;
+use crate::service::InviteWanted;
 use crate::store::Store;
 
 /// The names under which the store keeps the books.
@@ -155,9 +156,7 @@ impl Office {
     /// There are too many invitations, or the disk refuses.
     pub(super) async fn invite(
         &self,
-        name: Option<String>,
-        region: Option<String>,
-        ttl_s: u64,
+        InviteWanted { name, region, ttl_s, may_deploy }: InviteWanted,
         addresses: Vec<String>,
     ) -> Result<(Token, UnixSeconds), InviteError> {
         let (mut id, mut secret) = ([0; 8], [0; 16]);
@@ -173,7 +172,7 @@ impl Office {
         {
             return Err(InviteError::NameTaken { name, by });
         }
-        let terms = Terms { name: name.clone(), region: region.clone(), not_after };
+        let terms = Terms { name: name.clone(), region: region.clone(), may_deploy, not_after };
         let token = Token { cluster: self.0.standing.own().cluster, id, secret, addresses, name, region };
         next.invitations.invite(&token, terms, now)?;
         self.keep(&books, &next).await.map_err(InviteError::Store)?;

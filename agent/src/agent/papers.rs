@@ -83,7 +83,7 @@ fn office(service: &AgentService) -> Result<&Office, ServiceError> {
 pub(super) async fn invite(service: &AgentService, wanted: InviteWanted) -> Result<Invited, ServiceError> {
     let mut addresses = service.net.advertised();
     addresses.truncate(TOKEN_ADDRESSES_MAX);
-    let made = office(service)?.invite(wanted.name, wanted.region, wanted.ttl_s, addresses.clone()).await;
+    let made = office(service)?.invite(wanted, addresses.clone()).await;
     let (token, expires) = made.map_err(|error| {
         let (fault, code) = match &error {
             InviteError::NameTaken { .. } => (Fault::Conflict, "name_taken"),
@@ -145,9 +145,9 @@ pub(super) async fn cancel_invitation(service: &AgentService, id: &str) -> Resul
 }
 
 fn entry(invitation: &Invitation, used_by_name: Option<String>) -> InvitationEntry {
-    let Terms { name, region, not_after } = invitation.terms.clone();
+    let Terms { name, region, may_deploy, not_after } = invitation.terms.clone();
     let (id, expires, used_by) = (invitation.id(), moment(not_after), invitation.used_by);
-    InvitationEntry { id, name, region, expires, used_by, used_by_name }
+    InvitationEntry { id, name, region, may_deploy, expires, used_by, used_by_name }
 }
 
 /// Puts a new authority in the place of the present one.

@@ -197,6 +197,12 @@ impl Standing {
         Ok(())
     }
 
+    /// Changes whenever somebody else may be believed: an authority came, or a member went.
+    pub(super) fn edition(&self) -> u64 {
+        let inner = self.inner();
+        (inner.trust.authorities().count() + inner.revoked.len()) as u64
+    }
+
     /// Who is revoked.
     pub(super) fn revoked(&self) -> BTreeSet<NodeId> {
         self.inner().revoked.keys().copied().collect()

@@ -157,8 +157,11 @@ pub(crate) struct InviteArgs {
     /// The region that the new member gets; without it, it says where it is
     #[arg(long)]
     pub(crate) region: Option<String>,
+    /// The new member may run workloads and call them, but what is deployed by its agent is run by nobody
+    #[arg(long)]
+    pub(crate) no_deploy: bool,
     /// Take back the invitation with this id, which nobody has used, instead of making one
-    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "region", "ttl"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "region", "ttl", "no_deploy"])]
     pub(crate) cancel: Option<String>,
     /// How long the token can be used
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]

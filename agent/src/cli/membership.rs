@@ -75,7 +75,8 @@ pub(crate) async fn invite(args: &InviteArgs, client: &mut Client) -> Result<(),
             format!("invitation {} is taken back; nobody can join with its token", cell(json, "/id"))
         });
     }
-    let body = json!({"name": args.name, "region": args.region, "ttl_s": args.ttl.as_secs()});
+    let body =
+        json!({"name": args.name, "region": args.region, "ttl_s": args.ttl.as_secs(), "may_deploy": !args.no_deploy});
     let json = client.json(Ask::post("/v1/cluster/invitations", &body)).await?;
     print_either(args.client.json, &json, |json| {
         let text = |field: &str| json[field].as_str().unwrap_or_default().to_owned();

@@ -24,6 +24,9 @@ pub const ROLE_MEMBER: &str = "member";
 /// Holds an authority's key: can be asked for certificates.
 pub const ROLE_AUTHORITY: &str = "authority";
 
+/// May sign deployments: what is deployed by its agent is run by others.
+pub const ROLE_DEPLOYER: &str = "deployer";
+
 /// What a certificate says of its bearer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {

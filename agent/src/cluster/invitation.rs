@@ -117,9 +117,17 @@ pub struct Terms {
     /// The region that the joiner gets; `None` leaves it to the joiner.
     #[serde(rename = "r")]
     pub region: Option<String>,
+    /// Whether the joiner may deploy.
+    #[serde(rename = "d", default = "yes")]
+    pub may_deploy: bool,
     /// The last second at which it is taken.
     #[serde(rename = "t")]
     pub not_after: UnixSeconds,
+}
+
+/// What invitations grant that were made before they could withhold it.
+const fn yes() -> bool {
+    true
 }
 
 /// An invitation, as it is kept.
@@ -315,7 +323,7 @@ mod tests {
     }
 
     fn terms(not_after: u64) -> Terms {
-        Terms { name: Some("edge-2".to_owned()), region: None, not_after }
+        Terms { name: Some("edge-2".to_owned()), region: None, may_deploy: true, not_after }
     }
 
     #[test]

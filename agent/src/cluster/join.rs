@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::invitation::{TOKEN_ID_BYTES, TOKEN_SECRET_BYTES};
 use super::{
-    Authority, Certificate, Claims, Denied, Invitations, Papers, ROLE_AUTHORITY, ROLE_MEMBER, Refusal, Roster, Terms,
-    Token, Trust, UnixSeconds,
+    Authority, Certificate, Claims, Denied, Invitations, Papers, ROLE_AUTHORITY, ROLE_DEPLOYER, ROLE_MEMBER, Refusal,
+    Roster, Terms, Token, Trust, UnixSeconds,
 };
 
 /// Longest message of a join, in bytes.
@@ -224,18 +224,26 @@ impl Desk {
         now: UnixSeconds,
     ) -> Result<Certificate, Denied> {
         let (name, region) = (terms.name.unwrap_or(name), terms.region.unwrap_or(region));
+        let deployer = terms.may_deploy.then_some(ROLE_DEPLOYER);
         if let Some(by) = books.roster.bearer(&name, Some(node), now) {
             return Err(Denied::NameTaken { name, by });
         }
-        let claims = self.claims(trust, node, name, region, now);
+        let roles = [ROLE_MEMBER].into_iter().chain(deployer).map(ToOwned::to_owned).collect();
+        let claims = self.claims(trust, node, (name, region), roles, now);
         books.roster.note(&claims, now)?;
         books.invitations.claim(id, secret, node, now)?;
         Ok(self.authority.certify(&claims))
     }
 
     /// What a new member's certificate says.
-    fn claims(&self, trust: &Trust, node: NodeId, name: String, region: String, now: UnixSeconds) -> Claims {
-        let roles = BTreeSet::from([ROLE_MEMBER.to_owned()]);
+    fn claims(
+        &self,
+        trust: &Trust,
+        node: NodeId,
+        (name, region): (String, String),
+        roles: BTreeSet<String>,
+        now: UnixSeconds,
+    ) -> Claims {
         let cluster = trust.cluster();
         let (not_before, not_after) = (now.saturating_sub(BACKDATED_S), now.saturating_add(self.lifetime_s));
         Claims { cluster, node, name, region, roles, not_before, not_after }
@@ -310,7 +318,8 @@ mod tests {
 
     fn invited(token: &Token, name: Option<&str>) -> Books {
         let mut books = Books::default();
-        let terms = Terms { name: name.map(ToOwned::to_owned), region: None, not_after: NOW + 60 };
+        let terms =
+            Terms { name: name.map(ToOwned::to_owned), region: None, may_deploy: name.is_some(), not_after: NOW + 60 };
         books.invitations.invite(token, terms, NOW).expect("there is room");
         books
     }
@@ -327,7 +336,8 @@ mod tests {
             let claims = trust.judge(&certificate, JOINER, false, NOW).expect("is believed");
             assert_eq!((claims.name.as_str(), claims.region.as_str()), (expected, "us"));
             assert_eq!((claims.not_before, claims.not_after), (NOW - BACKDATED_S, NOW + 1_000));
-            assert_eq!(claims.roles, BTreeSet::from([ROLE_MEMBER.to_owned()]), "and nothing more");
+            let granted = [ROLE_MEMBER].into_iter().chain(name.map(|_| ROLE_DEPLOYER)).map(ToOwned::to_owned).collect();
+            assert_eq!(claims.roles, granted, "and nothing more");
         }
     }
 
@@ -386,7 +396,7 @@ mod tests {
         let at = desk(1, &[ROLE_AUTHORITY]);
         let token = token(at.1.cluster());
         let mut books = invited(&token, Some("kiosk"));
-        let other = at.0.claims(&at.1, NodeId([9; 32]), "kiosk".into(), "eu".into(), NOW);
+        let other = at.0.claims(&at.1, NodeId([9; 32]), ("kiosk".into(), "eu".into()), BTreeSet::new(), NOW);
         books.roster.note(&other, NOW).expect("there is room");
         let before = books.clone();
         let refused = meet(&mut joining(token.clone()), &at, &mut books);

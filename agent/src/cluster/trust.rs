@@ -219,6 +219,12 @@ impl Trust {
         (cluster == self.cluster).then_some((node, at))
     }
 
+    /// Whether `authority` could sign for this cluster at `at`.
+    #[must_use]
+    pub fn may_sign(&self, authority: AuthorityId, at: UnixSeconds) -> bool {
+        self.authorities.get(&authority).is_some_and(|span| span.holds(at))
+    }
+
     /// What a certificate says, whoever bears it; `None` where it is not to be believed.
     #[must_use]
     pub fn subject(&self, certificate: &Certificate) -> Option<Claims> {

@@ -61,6 +61,8 @@ pub struct InviteWanted {
     pub region: Option<String>,
     /// How long the token can be used, in seconds.
     pub ttl_s: u64,
+    /// Whether what the joiner deploys is run by others.
+    pub may_deploy: bool,
 }
 
 /// An invitation. The token is shown here and never again.
@@ -88,6 +90,8 @@ pub struct InvitationEntry {
     pub name: Option<String>,
     /// The region that the joiner gets.
     pub region: Option<String>,
+    /// Whether what the joiner deploys is run by others.
+    pub may_deploy: bool,
     /// Until when it can be used, as RFC 3339.
     pub expires: String,
     /// Who has used it.

@@ -1,6 +1,7 @@
 //! Specs in the shared state: one field of an LWW-map for each workload.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
 use selvedge_sync::change::Change;
 use selvedge_sync::crdt::{ContentHash, Value};
@@ -10,6 +11,7 @@ use selvedge_sync::replica::Committed;
 use selvedge_sync::scalar::Scalar;
 
 use super::Workloads;
+use super::notary::{NotPermitted, Notary, Verdict};
 use crate::driver::DriverError;
 use crate::spec::{Spec, WorkloadName};
 
@@ -19,6 +21,10 @@ pub const SPECS: &str = "selvedge:workloads";
 /// Workloads that one mesh may have. Each costs every member a placement twice a second.
 pub(super) const WORKLOADS_MAX: usize = 1_024;
 
+/// Stored specs whose signatures are verified in vain in one look, at a tenth of a millisecond each: any member can store more,
+/// and the next look goes on with the rest.
+const REFUSALS_MAX: usize = 256;
+
 /// Why a spec was not written. Nothing was changed, unless the driver's error says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -27,21 +33,95 @@ pub enum RegistryError {
     Full,
     /// There is no workload of this name.
     #[error("there is no workload `{0}`")]
-    Unknown(WorkloadName),
+    Unknown(String),
+    /// This agent may not deploy.
+    #[error(transparent)]
+    NotPermitted(#[from] NotPermitted),
     /// The commit failed.
     #[error(transparent)]
     Commit(#[from] DriverError),
 }
 
+/// What is to be carried out.
+pub type Specs = Arc<BTreeMap<WorkloadName, Spec>>;
+
+/// What is stored under which name and not carried out, and why.
+pub type Refusals = Arc<BTreeMap<String, String>>;
+
+/// What was stored, and what was made of it.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    /// What it was read from; `None` when something is left to read.
+    of: Option<(Option<ContentHash>, u64)>,
+    read: BTreeMap<String, Read>,
+    specs: Specs,
+    refused: Refusals,
+}
+
+#[derive(Debug)]
+struct Read {
+    stored: Scalar,
+    edition: u64,
+    spec: Result<(WorkloadName, Spec), String>,
+}
+
+impl Registry {
+    /// Reads what is stored, as far as it is news.
+    fn update(&mut self, stored: BTreeMap<String, Scalar>, of: (Option<ContentHash>, u64), notary: &dyn Notary) {
+        let (_, edition) = of;
+        let mut before = std::mem::take(&mut self.read);
+        let (mut in_vain, mut is_whole) = (0, true);
+        for (name, stored) in stored {
+            let known = before.remove(&name).filter(|read| read.edition == edition && read.stored == stored);
+            let read = match known {
+                Some(read) => read,
+                None if in_vain == REFUSALS_MAX => {
+                    is_whole = false;
+                    continue;
+                }
+                None => {
+                    let (spec, took_work) = read(&name, &stored, notary);
+                    in_vain += usize::from(took_work && spec.is_err());
+                    if let Err(why) = &spec {
+                        tracing::warn!(workload = name, why, "a deployment is not carried out");
+                    }
+                    Read { stored, edition, spec }
+                }
+            };
+            self.read.insert(name, read);
+        }
+        let sound = self.read.values().filter_map(|read| read.spec.as_ref().ok().cloned());
+        let refused =
+            self.read.iter().filter_map(|(name, read)| Some((name.clone(), read.spec.as_ref().err()?.clone())));
+        (self.specs, self.refused) = (Arc::new(sound.collect()), Arc::new(refused.collect()));
+        self.of = is_whole.then_some(of);
+    }
+}
+
 impl Workloads {
-    /// Every spec that can be read. One that cannot, as a newer release may have written it, is left out and logged.
+    /// Every spec that is to be carried out.
     #[must_use]
-    pub fn specs(&self) -> BTreeMap<WorkloadName, Spec> {
-        let stored = self.parts.view.read(|replica| match replica.readable().value(&specs_key()) {
-            Some(Value::Map(fields)) => fields,
-            Some(Value::Counter(_) | Value::Set(_)) | None => BTreeMap::new(),
-        });
-        stored.into_iter().filter_map(|(name, spec)| read(&name, &spec)).collect()
+    pub fn specs(&self) -> Specs {
+        self.look().0
+    }
+
+    /// What is stored and not carried out, and why: nobody signed it who may, or a newer release wrote what this one cannot read.
+    #[must_use]
+    pub fn refused(&self) -> Refusals {
+        self.look().1
+    }
+
+    fn look(&self) -> (Specs, Refusals) {
+        let mut registry = self.parts.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = (self.specs_hash(), self.parts.notary.edition());
+        if registry.of != Some(of) {
+            let stored = self.parts.view.read(|replica| match replica.readable().value(&specs_key()) {
+                Some(Value::Map(fields)) => fields,
+                Some(Value::Counter(_) | Value::Set(_)) | None => BTreeMap::new(),
+            });
+            registry.update(stored, of, self.parts.notary.as_ref());
+        }
+        (Arc::clone(&registry.specs), Arc::clone(&registry.refused))
     }
 
     /// Changes whenever a spec does; costs next to nothing.
@@ -52,33 +132,33 @@ impl Workloads {
     /// One workload's spec.
     #[must_use]
     pub fn spec(&self, workload: &WorkloadName) -> Option<Spec> {
-        let stored = self.parts.view.field(&specs_key(), workload.as_str())?;
-        read(workload.as_str(), &stored).map(|(_, spec)| spec)
+        self.specs().get(workload).cloned()
     }
 
-    /// Writes a spec, and answers when it is durable here.
+    /// Signs and writes a spec, and answers when it is durable here.
     ///
     /// # Errors
-    /// There are too many, or the commit failed.
+    /// There are too many, this agent may not, or the commit failed.
     pub async fn deploy(&self, workload: &WorkloadName, spec: &Spec) -> Result<Committed, RegistryError> {
         let specs = self.specs();
         if !specs.contains_key(workload) && specs.len() >= WORKLOADS_MAX {
             return Err(RegistryError::Full);
         }
         let text = serde_json::to_string(spec).expect("a spec serialises");
-        let put = Change::Put(vec![(workload.to_string(), Scalar::Text(text))]);
+        let stored = self.parts.notary.sign(workload.as_str(), &text)?;
+        let put = Change::Put(vec![(workload.to_string(), stored)]);
         Ok(self.parts.driver.commit(vec![(specs_key(), put)], None, true).await?)
     }
 
-    /// Removes a spec, and answers when that is durable here.
+    /// Removes a spec, and answers when that is durable here. One that is refused can be removed too, whatever it is called.
     ///
     /// # Errors
     /// There is none of this name, or the commit failed.
-    pub async fn undeploy(&self, workload: &WorkloadName) -> Result<Committed, RegistryError> {
-        if self.parts.view.field(&specs_key(), workload.as_str()).is_none() {
-            return Err(RegistryError::Unknown(workload.clone()));
+    pub async fn undeploy(&self, workload: &str) -> Result<Committed, RegistryError> {
+        if self.parts.view.field(&specs_key(), workload).is_none() {
+            return Err(RegistryError::Unknown(workload.to_owned()));
         }
-        let remove = Change::RemoveFields(vec![workload.to_string()]);
+        let remove = Change::RemoveFields(vec![workload.to_owned()]);
         Ok(self.parts.driver.commit(vec![(specs_key(), remove)], None, true).await?)
     }
 }
@@ -87,13 +167,70 @@ fn specs_key() -> Key {
     Key::new(Kind::LwwMap, SPECS).expect("the name is a constant within the bounds")
 }
 
-fn read(name: &str, spec: &Scalar) -> Option<(WorkloadName, Spec)> {
-    let Scalar::Text(text) = spec else { return None };
-    match (name.parse(), serde_json::from_str(text)) {
-        (Ok(name), Ok(spec)) => Some((name, spec)),
-        (Err(_), _) | (_, Err(_)) => {
-            tracing::warn!(name, "a stored spec cannot be read, and is not placed");
-            None
+/// What a field says, and whether a signature was verified for it.
+fn read(name: &str, stored: &Scalar, notary: &dyn Notary) -> (Result<(WorkloadName, Spec), String>, bool) {
+    let text = match notary.judge(name, stored) {
+        Verdict::Sound(text) => text,
+        Verdict::Refused { why, took_work } => return (Err(why), took_work),
+    };
+    let workload = name.parse().map_err(|_| "its name is none that this release knows".to_owned());
+    let spec = serde_json::from_str(&text).map_err(|error| format!("this release cannot read it: {error}"));
+    (workload.and_then(|workload| Ok((workload, spec?))), true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Believes texts, and counts what it is asked.
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Notary for Counting {
+        fn sign(&self, _: &str, spec: &str) -> Result<Scalar, NotPermitted> {
+            Ok(Scalar::from(spec))
         }
+
+        fn judge(&self, _: &str, stored: &Scalar) -> Verdict {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            match stored {
+                Scalar::Text(text) => Verdict::Sound(text.clone()),
+                _ => Verdict::Refused { why: "it is forged".to_owned(), took_work: true },
+            }
+        }
+
+        fn edition(&self) -> u64 {
+            0
+        }
+    }
+
+    fn stored(count: usize, value: &Scalar) -> BTreeMap<String, Scalar> {
+        (0..count).map(|number| (format!("w{number:04}"), value.clone())).collect()
+    }
+
+    #[test]
+    fn what_was_judged_is_not_judged_again_and_forgeries_hide_nothing_for_long() {
+        let (notary, mut registry) = (Counting::default(), Registry::default());
+        let asked = || notary.0.swap(0, Ordering::Relaxed);
+        let spec = Scalar::Text(format!(r#"{{"artifact":"{}"}}"#, crate::spec::Digest([7; 32])));
+        let mut all = stored(REFUSALS_MAX + 10, &Scalar::Null);
+        all.insert("z".to_owned(), spec);
+        registry.update(all.clone(), (None, 0), &notary);
+        assert_eq!(
+            (asked(), registry.specs.len(), registry.of),
+            (REFUSALS_MAX, 0, None),
+            "the rest is for the next look"
+        );
+        registry.update(all.clone(), (None, 0), &notary);
+        assert_eq!((asked(), registry.specs.len()), (11, 1));
+        assert_eq!((registry.refused.len(), registry.of), (REFUSALS_MAX + 10, Some((None, 0))));
+        all.insert("z".to_owned(), Scalar::from("no spec"));
+        registry.update(all.clone(), (None, 0), &notary);
+        assert_eq!((asked(), registry.specs.len()), (1, 0));
+        assert!(registry.refused["z"].contains("cannot read it"), "{}", registry.refused["z"]);
+        registry.update(all, (None, 1), &notary);
+        assert_eq!(asked(), REFUSALS_MAX, "whoever is believed may have changed");
     }
 }

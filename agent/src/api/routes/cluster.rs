@@ -29,6 +29,7 @@ struct Invite {
     name: Option<String>,
     region: Option<String>,
     ttl_s: Option<u64>,
+    may_deploy: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,8 +59,8 @@ pub(in crate::api) async fn invite<S: Service>(
     body: Body,
 ) -> Answer<Json<Invited>> {
     let document = body::json_or_nothing(&headers, body).await?;
-    let none = Invite { name: None, region: None, ttl_s: None };
-    let Invite { name, region, ttl_s } = document.map_or(Ok(none), |document| shape(document.value))?;
+    let none = Invite { name: None, region: None, ttl_s: None, may_deploy: None };
+    let Invite { name, region, ttl_s, may_deploy } = document.map_or(Ok(none), |document| shape(document.value))?;
     for (field, text) in [("name", &name), ("region", &region)] {
         if let Some(Err(problem)) = text.as_ref().map(|text| check_name(text)) {
             return Err(ServiceError::new(Fault::WrongValue, "bad_name", format!("{problem}; nobody was invited"))
@@ -72,7 +73,7 @@ pub(in crate::api) async fn invite<S: Service>(
         let message = format!("1 to {TTL_MAX_S} seconds are allowed; nobody was invited");
         return Err(ServiceError::new(Fault::WrongValue, "bad_ttl", message).at("ttl_s").into());
     }
-    Ok(Json(app.service().invite(InviteWanted { name, region, ttl_s }).await?))
+    Ok(Json(app.service().invite(InviteWanted { name, region, ttl_s, may_deploy: may_deploy.unwrap_or(true) }).await?))
 }
 
 pub(in crate::api) async fn invitations<S: Service>(

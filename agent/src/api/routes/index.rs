@@ -14,7 +14,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/v1/nodes", "every member"),
     ("GET", "/v1/cluster", "the cluster, its authorities and this host's certificate"),
     ("POST", "/v1/cluster/authority", "puts a new authority in the place of the present one"),
-    ("GET, POST", "/v1/cluster/invitations", "the open invitations; or makes one: name, region, ttl_s"),
+    ("GET, POST", "/v1/cluster/invitations", "the open invitations; or makes one: name, region, ttl_s, may_deploy"),
     ("DELETE", "/v1/cluster/invitations/{id}", "takes an invitation back that nobody has used"),
     ("POST", "/v1/cluster/revocations", "puts a member out for ever: node (id, part of it, or name)"),
     ("POST", "/v1/drain", "has this agent take no new workloads and hand over what it runs; or, off, take part again"),

@@ -412,7 +412,7 @@ impl Service for Fake {
 
 fn invitation(id: &str, used_by: Option<NodeId>) -> InvitationEntry {
     let (name, expires) = (Some("kiosk".to_owned()), "2026-11-21T05:00:00Z".to_owned());
-    InvitationEntry { id: id.into(), name, region: None, expires, used_by, used_by_name: None }
+    InvitationEntry { id: id.into(), name, region: None, may_deploy: true, expires, used_by, used_by_name: None }
 }
 
 fn workload(name: &str, spec: &Json) -> Workload {

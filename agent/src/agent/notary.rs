@@ -1,0 +1,113 @@
+//! The signature under what is deployed: by this node's key in a cluster, none outside of one.
+
+use ed25519_dalek::SigningKey;
+use selvedge_sync::scalar::Scalar;
+
+use super::standing::{Development, Standing, now_s};
+use crate::cluster::{Deployment, ROLE_DEPLOYER, Unauthorised};
+use crate::workloads::{NotPermitted, Notary, Verdict};
+
+/// Signs for a member.
+pub(super) struct Member {
+    pub(super) standing: Standing,
+    pub(super) key: SigningKey,
+}
+
+impl Notary for Member {
+    fn sign(&self, workload: &str, spec: &str) -> Result<Scalar, NotPermitted> {
+        let own = self.standing.own();
+        if !own.roles.contains(ROLE_DEPLOYER) {
+            let why = "this agent's certificate does not allow it to deploy".to_owned();
+            return Err(NotPermitted(why));
+        }
+        let signer = (own.cluster, self.standing.certificate());
+        let deployment = Deployment::sign(&self.key, signer, (workload, spec), now_s());
+        Ok(Scalar::Bytes(deployment.encode()))
+    }
+
+    fn judge(&self, workload: &str, stored: &Scalar) -> Verdict {
+        let read = match stored {
+            Scalar::Bytes(bytes) => Deployment::decode(bytes).map_err(|_| Unauthorised::Unsigned),
+            _ => Err(Unauthorised::Unsigned),
+        };
+        let opened = read.and_then(|deployment| {
+            deployment.open(&self.standing.trust(), workload, |node| self.standing.revoked_at(node))
+        });
+        match opened {
+            Ok(spec) => Verdict::Sound(spec),
+            Err(error) => Verdict::Refused { why: error.to_string(), took_work: error.took_work() },
+        }
+    }
+
+    fn edition(&self) -> u64 {
+        self.standing.edition()
+    }
+}
+
+impl Notary for Development {
+    fn sign(&self, _: &str, spec: &str) -> Result<Scalar, NotPermitted> {
+        Ok(Scalar::Text(spec.to_owned()))
+    }
+
+    fn judge(&self, _: &str, stored: &Scalar) -> Verdict {
+        match stored {
+            Scalar::Text(spec) => Verdict::Sound(spec.clone()),
+            _ => Verdict::Refused {
+                why: "it was signed for a cluster, and this agent is in none".to_owned(),
+                took_work: false,
+            },
+        }
+    }
+
+    fn edition(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use selvedge_sync::id::NodeId;
+
+    use super::*;
+    use crate::cluster::{Authority, Claims, ROLE_MEMBER, Span};
+
+    fn member(authority: &Authority, seed: u8, roles: &[&str]) -> Member {
+        let key = SigningKey::from_bytes(&[seed; 32]);
+        let node = NodeId(key.verifying_key().to_bytes());
+        let roles: BTreeSet<String> = roles.iter().map(ToString::to_string).collect();
+        let (cluster, name, region) = (authority.id(), format!("host-{seed}"), "eu".to_owned());
+        let claims = Claims { cluster, node, name, region, roles, not_before: 0, not_after: u64::MAX };
+        let trust = authority.found("games", Span { from: 0, to: u64::MAX });
+        Member { standing: Standing::new(trust, authority.certify(&claims), node).expect("ours"), key }
+    }
+
+    #[test]
+    fn what_one_member_deploys_is_carried_out_by_others_until_it_is_out() {
+        let authority = Authority::from_seed(&[1; 32]);
+        let [a, b] = [2, 3].map(|seed| member(&authority, seed, &[ROLE_MEMBER, ROLE_DEPLOYER]));
+        let stored = a.sign("combat", "{}").expect("may");
+        assert_eq!(b.judge("combat", &stored), Verdict::Sound("{}".to_owned()));
+        let before = b.edition();
+        let node = a.standing.own().node;
+        b.standing.revoke(&[authority.revoke(authority.id(), node, 5)]);
+        assert_ne!(b.edition(), before, "it is judged again");
+        let Verdict::Refused { why, .. } = b.judge("combat", &stored) else {
+            panic!("it was signed after the revocation")
+        };
+        assert!(why.contains("`host-2`") && why.contains("revoked"), "{why}");
+    }
+
+    #[test]
+    fn a_member_without_the_role_signs_nothing_and_what_is_not_signed_is_nothing() {
+        let authority = Authority::from_seed(&[1; 32]);
+        let plain = member(&authority, 2, &[ROLE_MEMBER]);
+        assert!(plain.sign("combat", "{}").is_err());
+        for stored in [Scalar::from("{}"), Scalar::Bytes(b"{}".to_vec()), Scalar::Null] {
+            assert!(matches!(plain.judge("combat", &stored), Verdict::Refused { took_work: false, .. }), "{stored:?}");
+        }
+        let stored = Development.sign("combat", "{}").expect("anybody may");
+        assert_eq!(Development.judge("combat", &stored), Verdict::Sound("{}".to_owned()));
+    }
+}

@@ -1,0 +1,37 @@
+//! Who may deploy, and in what form a spec is told to others.
+
+use selvedge_sync::scalar::Scalar;
+
+/// Why this agent cannot deploy. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotPermitted(pub String);
+
+/// What became of a look at a stored spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is to be carried out: the spec's text.
+    Sound(String),
+    /// It is not, and why.
+    Refused {
+        /// What follows "it": "is not signed".
+        why: String,
+        /// Whether a signature had to be verified to find out.
+        took_work: bool,
+    },
+}
+
+/// Signs what is deployed here, and judges what was deployed anywhere.
+pub trait Notary: Send + Sync + 'static {
+    /// A spec's text as it is stored, in the name of this node.
+    ///
+    /// # Errors
+    /// This node may not deploy.
+    fn sign(&self, workload: &str, spec: &str) -> Result<Scalar, NotPermitted>;
+
+    /// Judges what is stored for a workload.
+    fn judge(&self, workload: &str, stored: &Scalar) -> Verdict;
+
+    /// Changes whenever another judgement may be due.
+    fn edition(&self) -> u64;
+}
