@@ -48,6 +48,34 @@ fn cached(folder: &Path) -> CompileConfig {
 }
 
 #[tokio::test]
+async fn components_with_a_memory_each_are_refused_with_the_reason() {
+    let two = wat(r#"(component
+            (component $a
+                (core module $m (memory (export "memory") 1) (func (export "f") (param i32 i32))
+                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0)))
+                (core instance $i (instantiate $m))
+                (func (export "f") (param "text" string)
+                    (canon lift (core func $i "f") (memory $i "memory") (realloc (func $i "realloc")))))
+            (component $b
+                (import "f" (func $f (param "text" string)))
+                (core module $memory (memory (export "memory") 1))
+                (core instance $mem (instantiate $memory))
+                (core func $lowered (canon lower (func $f) (memory $mem "memory")))
+                (core module $m (import "a" "f" (func $f (param i32 i32)))
+                    (func (export "run") (result i32) (call $f (i32.const 0) (i32.const 1)) (i32.const 7)))
+                (core instance $i (instantiate $m (with "a" (instance (export "f" (func $lowered))))))
+                (func (export "run") (result u32) (canon lift (core func $i "run"))))
+            (instance $one (instantiate $a))
+            (instance $two (instantiate $b (with "f" (func $one "f"))))
+            (export "run" (func $two "run")))"#);
+    let refused = host(compile(HelperLimits::default())).inspect(&two).expect_err("there are two memories");
+    assert!(
+        matches!(&refused, LoadError::NotComponent(why) if why.contains("several components with a memory each")),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn code_is_compiled_once_and_a_restart_compiles_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = host(cached(folder.path()));

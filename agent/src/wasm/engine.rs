@@ -4,6 +4,8 @@
 //! workload needs is off; the same component computes the same on every host (no relaxed SIMD, canonical NaNs); and the
 //! address space for instances is reserved once, bounded.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -23,6 +25,9 @@ const INSTANCE_BYTES_MAX: usize = 1024 * 1024;
 /// The most table elements that any workload may have.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
 
+/// Why a component is refused that was linked from several, as by `componentize-qjs`.
+const SEVERAL_MEMORIES: &str = "it holds several components with a memory each, and an instance has one memory here";
+
 /// The engine that runs guests.
 pub(super) fn engine(config: &WasmConfig) -> Result<Engine, WasmError> {
     let mut settings = settings();
@@ -33,6 +38,25 @@ pub(super) fn engine(config: &WasmConfig) -> Result<Engine, WasmError> {
 /// An engine that only compiles: its code is the other engine's, but it reserves no room for instances.
 pub(super) fn compiling() -> wasmtime::Result<Engine> {
     Engine::new(&settings())
+}
+
+/// Compiles a component to native code. The engine panics over some components that it cannot take; that is their fault, and costs
+/// nobody but whoever deploys one.
+///
+/// # Errors
+/// Why the component does not compile.
+pub(super) fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, String> {
+    match catch_unwind(AssertUnwindSafe(|| engine.precompile_component(wasm))) {
+        Ok(compiled) => compiled.map_err(|error| format!("{error:#}")),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            Err(match said {
+                // What passes texts between two components copies from memory to memory, in a module that has both.
+                Some(said) if said.contains("multiple memories") => SEVERAL_MEMORIES.to_owned(),
+                said => format!("the compiler cannot take it: {}", said.unwrap_or("it does not say why")),
+            })
+        }
+    }
 }
 
 /// What decides which code comes out, the same for both engines.

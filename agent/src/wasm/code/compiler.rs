@@ -15,6 +15,7 @@ use wasmtime::Engine;
 
 use super::helper::{CODE_BYTES_MAX, EXIT_REFUSED, HelperLimits};
 use super::native::Code;
+use crate::wasm::engine;
 use crate::wasm::error::LoadError;
 
 /// Compilations at one time. Each may use a CPU and its whole memory.
@@ -44,10 +45,7 @@ impl Compiler {
             self.turns.take().ok_or_else(|| LoadError::Host("too many components wait to be compiled".to_owned()))?;
         match &self.helper {
             Some(helper) => self.through(helper, wasm),
-            None => engine
-                .precompile_component(wasm)
-                .map(Code::vouched_for)
-                .map_err(|error| LoadError::NotComponent(format!("{error:#}"))),
+            None => engine::precompile(engine, wasm).map(Code::vouched_for).map_err(LoadError::NotComponent),
         }
     }
 

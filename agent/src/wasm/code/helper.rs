@@ -47,7 +47,7 @@ pub fn serve(limits: HelperLimits) -> u8 {
                 Ok(()) => return 0,
                 Err(error) => (EXIT_UNABLE, error.to_string()),
             },
-            Err(error) => (EXIT_REFUSED, format!("{error:#}")),
+            Err(why) => (EXIT_REFUSED, why),
         },
         Err(error) => (EXIT_UNABLE, error.to_string()),
     };
@@ -74,6 +74,9 @@ fn input(stdin: &mut impl Read) -> io::Result<Vec<u8>> {
     if wasm.len() > COMPONENT_BYTES_MAX { Err(io::Error::other("the component is too large")) } else { Ok(wasm) }
 }
 
-fn compile(wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    engine::compiling()?.precompile_component(wasm)
+fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
+    // What the compiler panics over is told in a sentence and not as a backtrace.
+    std::panic::set_hook(Box::new(|_| {}));
+    let engine = engine::compiling().map_err(|error| format!("{error:#}"))?;
+    engine::precompile(&engine, wasm)
 }
