@@ -9,7 +9,7 @@ use selvedge_sdk::state::{Gcounter, Lwwmap, Pncounter, Scalar};
 use selvedge_sdk::{Names, config, log, must};
 
 use crate::inspection::{Inspection, Rule, Verdict};
-use crate::limits::{Jumps, Limits, max_damage};
+use crate::limits::{self, Jumps, Limits, max_damage};
 use crate::observation::{Action, Observation, by_player};
 use crate::track::Track;
 
@@ -22,6 +22,7 @@ use bindings::exports::selvedge::workload::anti_cheat as wit;
 
 struct AntiCheat;
 bindings::export!(AntiCheat with_types_in bindings);
+selvedge_sdk::configuration!(AntiCheat, |names| limits::check(names, config::get));
 
 /// The field of `cheat:track:ID` that holds the packed track.
 const TRACK: &str = "track";

@@ -5,9 +5,38 @@
 
 use std::ops::RangeInclusive;
 
-use selvedge_sdk::Fault;
+use selvedge_sdk::{Entries, Fault};
 
 use crate::observation::Action;
+
+/// What of the configuration is read.
+const ENTRIES: Entries = Entries {
+    known: &[
+        "speed-max",
+        "fall-speed-max",
+        "up",
+        "rate-max",
+        "damage-max",
+        "damage-max.",
+        "jitter-ms",
+        "prior",
+        "certain-at",
+        "budget-half-life-s",
+        "suspicion-half-life-s",
+        "jumps",
+    ],
+    renamed: &[
+        ("max_speed", "speed-max"),
+        ("max_fall_speed", "fall-speed-max"),
+        ("max_rate", "rate-max"),
+        ("max_damage", "damage-max"),
+        ("max_damage.", "damage-max."),
+        ("jitter_ms", "jitter-ms"),
+        ("certain_at", "certain-at"),
+        ("budget_half_life_s", "budget-half-life-s"),
+        ("suspicion_half_life_s", "suspicion-half-life-s"),
+    ],
+};
 
 /// Which axis of an observation points up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,25 +50,25 @@ pub enum Up {
 /// The limits of one game.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// `max_speed`: the fastest that a player may move, in metres per second.
+    /// `speed-max`: the fastest that a player may move, in metres per second.
     pub speed: f64,
-    /// `max_fall_speed`: the fastest that a player may move downwards, in metres per second.
+    /// `fall-speed-max`: the fastest that a player may move downwards, in metres per second.
     pub fall_speed: f64,
     /// `up`: the axis of height.
     pub up: Up,
-    /// `max_rate`: actions per second that a player may keep up.
+    /// `rate-max`: actions per second that a player may keep up.
     pub rate: f64,
-    /// `max_damage`: the most that one action may do. `max_damage.KIND` is another value for one kind of action.
+    /// `damage-max`: the most that one action may do. `damage-max.KIND` is another value for one kind of action.
     pub damage: u32,
-    /// `jitter_ms`: how much the delay of updates varies, as a standard deviation in seconds.
+    /// `jitter-ms`: how much the delay of updates varies, as a standard deviation in seconds.
     pub jitter_s: f64,
     /// `prior`: the share of observations that are thought to be of a cheat, before anything is known.
     pub prior: f64,
-    /// `certain_at`: the certainty from which on a verdict names a rule.
+    /// `certain-at`: the certainty from which on a verdict names a rule.
     pub certain_at: f64,
-    /// `budget_half_life_s`: after so many seconds half of what a player did is forgiven.
+    /// `budget-half-life-s`: after so many seconds half of what a player did is forgiven.
     pub budget_half_life_s: f64,
-    /// `suspicion_half_life_s`: after so many seconds half of the shared suspicion is gone.
+    /// `suspicion-half-life-s`: after so many seconds half of the shared suspicion is gone.
     pub suspicion_half_life_s: f64,
 }
 
@@ -75,22 +104,29 @@ impl Limits {
             get(name).map_or(Ok(default), |text| parsed(name, &text, &range))
         };
         Ok(Self {
-            speed: number("max_speed", or.speed, 0.01..=10_000.0)?,
-            fall_speed: number("max_fall_speed", or.fall_speed, 0.01..=10_000.0)?,
+            speed: number("speed-max", or.speed, 0.01..=10_000.0)?,
+            fall_speed: number("fall-speed-max", or.fall_speed, 0.01..=10_000.0)?,
             up: get("up").map_or(Ok(or.up), |text| match text.as_str() {
                 "y" => Ok(Up::Y),
                 "z" => Ok(Up::Z),
                 _ => Err(Fault::new("config.up", format!("is {text:?}; it is y or z"))),
             })?,
-            rate: number("max_rate", or.rate, 0.001..=1_000_000.0)?,
+            rate: number("rate-max", or.rate, 0.001..=1_000_000.0)?,
             damage: max_damage(&get, None)?.unwrap_or(or.damage),
-            jitter_s: number("jitter_ms", or.jitter_s * 1_000.0, 1.0..=10_000.0)? / 1_000.0,
+            jitter_s: number("jitter-ms", or.jitter_s * 1_000.0, 1.0..=10_000.0)? / 1_000.0,
             prior: number("prior", or.prior, 1e-9..=0.5)?,
-            certain_at: number("certain_at", or.certain_at, 0.5..=0.999_999)?,
-            budget_half_life_s: number("budget_half_life_s", or.budget_half_life_s, 0.1..=1_000_000.0)?,
-            suspicion_half_life_s: number("suspicion_half_life_s", or.suspicion_half_life_s, 0.1..=1e9)?,
+            certain_at: number("certain-at", or.certain_at, 0.5..=0.999_999)?,
+            budget_half_life_s: number("budget-half-life-s", or.budget_half_life_s, 0.1..=1_000_000.0)?,
+            suspicion_half_life_s: number("suspicion-half-life-s", or.suspicion_half_life_s, 0.1..=1e9)?,
         })
     }
+}
+
+/// What is wrong with the configuration whose entries have these names.
+pub fn check(names: &[String], get: impl Fn(&str) -> Option<String>) -> Vec<Fault> {
+    let kinds = names.iter().filter_map(|name| name.strip_prefix("damage-max."));
+    let wrong = kinds.filter_map(|kind| max_damage(&get, Some(kind)).err());
+    ENTRIES.unknown(names).into_iter().chain(Limits::read(&get).err()).chain(wrong).collect()
 }
 
 /// The damage that the configuration allows for any action, or for those of one kind; `None` where it is silent.
@@ -98,7 +134,7 @@ impl Limits {
 /// # Errors
 /// Names the entry that is not a whole number.
 pub fn max_damage(get: impl Fn(&str) -> Option<String>, kind: Option<&str>) -> Result<Option<u32>, Fault> {
-    let name = kind.map_or_else(|| "max_damage".to_owned(), |kind| format!("max_damage.{kind}"));
+    let name = kind.map_or_else(|| "damage-max".to_owned(), |kind| format!("damage-max.{kind}"));
     let Some(text) = get(&name) else { return Ok(None) };
     let wrong =
         |_| Fault::new(format!("config.{name}"), format!("is {text:?}; it is a whole number up to {}", u32::MAX));
@@ -147,19 +183,19 @@ mod tests {
     fn what_is_not_set_has_a_default() {
         assert_eq!(of(&[]), Ok(Limits::default()));
         let expect = Limits { speed: 7.5, jitter_s: 0.03, up: Up::Y, damage: 50, ..Limits::default() };
-        assert_eq!(of(&[("max_speed", "7.5"), ("jitter_ms", " 30 "), ("up", "y"), ("max_damage", "50")]), Ok(expect));
+        assert_eq!(of(&[("speed-max", "7.5"), ("jitter-ms", " 30 "), ("up", "y"), ("damage-max", "50")]), Ok(expect));
     }
 
     #[test]
     fn a_wrong_entry_is_named() {
         for (name, value) in [
-            ("max_speed", "fast"),
-            ("max_speed", "0"),
-            ("max_speed", "NaN"),
-            ("max_rate", "inf"),
+            ("speed-max", "fast"),
+            ("speed-max", "0"),
+            ("speed-max", "NaN"),
+            ("rate-max", "inf"),
             ("prior", "0.9"),
-            ("certain_at", "1"),
-            ("max_damage", "-1"),
+            ("certain-at", "1"),
+            ("damage-max", "-1"),
             ("up", "w"),
         ] {
             let fault = of(&[(name, value)]).expect_err("wrong");
@@ -169,12 +205,26 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_configuration_can_be_checked_before_anybody_is_judged() {
+        let wrong = |entries: &[(&str, &str)]| -> Vec<String> {
+            let names: Vec<_> = entries.iter().map(|(name, _)| (*name).to_owned()).collect();
+            let get = |name: &str| entries.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            check(&names, get).into_iter().map(|fault| fault.field).collect()
+        };
+        assert_eq!(wrong(&[("speed-max", "7"), ("damage-max.punch", "9"), ("jumps", "lift")]), [""; 0]);
+        assert_eq!(
+            wrong(&[("max_speed", "7"), ("rate-max", "often"), ("damage-max.punch", "much")]),
+            ["max_speed", "config.rate-max", "config.damage-max.punch"]
+        );
+    }
+
+    #[test]
     fn a_kind_of_action_may_have_a_limit_of_its_own() {
-        let get = |name: &str| (name == "max_damage.headshot").then(|| "900".to_owned());
+        let get = |name: &str| (name == "damage-max.headshot").then(|| "900".to_owned());
         assert_eq!(max_damage(get, Some("headshot")), Ok(Some(900)));
         assert_eq!(max_damage(get, Some("punch")), Ok(None));
         let wrong = max_damage(|_| Some("many".to_owned()), Some("punch")).expect_err("wrong");
-        assert_eq!(wrong.field, "config.max_damage.punch");
+        assert_eq!(wrong.field, "config.damage-max.punch");
     }
 
     #[test]

@@ -5,6 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use selvedge_sdk::{Entries, Fault};
+
+/// What of the configuration is read.
+const ENTRIES: Entries =
+    Entries { known: &["assets", "assets-max", "budget-bytes", "probability-min", "overhead-bytes"], renamed: &[] };
+/// Complaints about lines of a table that are told: enough to see what is wrong with it.
+const COMPLAINTS_MAX: usize = 16;
+
 /// Assets per player in a plan when the configuration is silent: what a client loads in the seconds before a zone's border.
 const ASSETS_MAX_DEFAULT: usize = 8;
 /// Most that can be asked for: an answer for 1,024 players has to fit its limit.
@@ -44,7 +52,7 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// Reads the configuration through `get`; complaints are for the operator.
-    pub fn read(get: impl Fn(&str) -> Option<String>) -> (Self, Vec<String>) {
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> (Self, Vec<Fault>) {
         let mut complaints = Vec::new();
         let mut catalogue = Self {
             assets: Vec::new(),
@@ -62,7 +70,8 @@ impl Catalogue {
             }
             match read_line(line) {
                 Some((asset, zone)) => catalogue.add(&mut known, asset, zone),
-                None => complaints.push(format!("assets, line {}: expected DIGEST BYTES ZONE", index + 1)),
+                None if complaints.len() >= COMPLAINTS_MAX => {}
+                None => complaints.push(complaint("assets", format!("line {}: expected DIGEST BYTES ZONE", index + 1))),
             }
         }
         (catalogue, complaints)
@@ -88,6 +97,15 @@ impl Catalogue {
     }
 }
 
+/// What is wrong with the configuration whose entries have these names.
+pub fn check(names: &[String], get: impl Fn(&str) -> Option<String>) -> Vec<Fault> {
+    ENTRIES.unknown(names).into_iter().chain(Catalogue::read(get).1).collect()
+}
+
+fn complaint(name: &str, message: String) -> Fault {
+    Fault::new(format!("config.{name}"), message)
+}
+
 /// `DIGEST BYTES ZONE`, where BYTES may be `-` and ZONE is the rest of the line.
 fn read_line(line: &str) -> Option<(Asset, &str)> {
     let (digest, rest) = line.split_once(char::is_whitespace)?;
@@ -103,13 +121,13 @@ fn number<T: std::str::FromStr + PartialOrd + Copy>(
     name: &str,
     range: std::ops::RangeInclusive<T>,
     default: T,
-    complaints: &mut Vec<String>,
+    complaints: &mut Vec<Fault>,
 ) -> T {
     let Some(text) = get(name) else { return default };
     match text.trim().parse() {
         Ok(value) if range.contains(&value) => value,
         Ok(_) | Err(_) => {
-            complaints.push(format!("{name}: `{}` is out of range or no number", text.trim()));
+            complaints.push(complaint(name, format!("`{}` is out of range or no number", text.trim())));
             default
         }
     }
@@ -144,7 +162,21 @@ mod tests {
         assert_eq!(catalogue.of("old town"), [0]);
         assert_eq!(catalogue.of("harbour"), [0; 0]);
         assert_eq!((catalogue.assets_max, catalogue.probability_min), (ASSETS_MAX_DEFAULT, 0.2));
-        let named: Vec<_> = complaints.iter().map(|text| text.split(':').next().unwrap()).collect();
-        assert_eq!(named, ["assets-max", "assets, line 7", "assets, line 8", "assets, line 9"]);
+        let named: Vec<_> = complaints.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(named, ["config.assets-max", "config.assets", "config.assets", "config.assets"]);
+        let lines: Vec<_> =
+            complaints.iter().filter_map(|fault| fault.message.strip_prefix("line ")?.split(':').next()).collect();
+        assert_eq!(lines, ["7", "8", "9"]);
+    }
+
+    #[test]
+    fn the_whole_configuration_can_be_checked_before_anybody_plans() {
+        let wrong = |name: &str, value: &str| -> Vec<String> {
+            let get = |asked: &str| (asked == name).then(|| value.to_owned());
+            check(&[name.to_owned()], get).into_iter().map(|fault| fault.field).collect()
+        };
+        assert_eq!(wrong("assets-max", "4"), [""; 0]);
+        assert_eq!(wrong("assets-max", "many"), ["config.assets-max"]);
+        assert_eq!(wrong("assets_max", "4"), ["assets_max"]);
     }
 }

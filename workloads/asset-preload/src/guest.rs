@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_sdk::state::{Gcounter, Gset, Lwwmap, Scalar};
 use selvedge_sdk::{Fault, assets, config, log, must};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{self, Catalogue};
 use crate::learn::{self, Move};
 use crate::ledger::{Ledger, Store, Writes};
 use crate::plan::{self, PLAYERS_MAX, Planned, Position};
@@ -23,6 +23,7 @@ use bindings::exports::selvedge::workload::asset_preload as wit;
 
 struct AssetPreload;
 bindings::export!(AssetPreload with_types_in bindings);
+selvedge_sdk::configuration!(AssetPreload, |names| catalogue::check(names, config::get));
 
 /// Assets that one call asks its host to fetch: the likeliest, and few enough for a host to fetch in a moment.
 const HINTS_MAX: usize = 16;
@@ -54,7 +55,7 @@ thread_local! {
 fn read_catalogue() -> Catalogue {
     let (catalogue, complaints) = Catalogue::read(config::get);
     for complaint in complaints {
-        log::write(log::Level::Warn, &format!("configuration: {complaint}"));
+        log::write(log::Level::Warn, &format!("{}: {}", complaint.field, complaint.message));
     }
     catalogue
 }

@@ -6,7 +6,7 @@
 use selvedge_sdk::state::Pncounter;
 use selvedge_sdk::{Fault, config, must};
 
-use crate::policy::Policy;
+use crate::policy::{self, Policy};
 use crate::rules::{self, Action, Class, Judge};
 use crate::tally::{Tally, check_batch};
 
@@ -19,6 +19,7 @@ use bindings::exports::selvedge::workload::chat_moderation as wit;
 
 struct ChatModeration;
 bindings::export!(ChatModeration with_types_in bindings);
+selvedge_sdk::configuration!(ChatModeration, |names| policy::check(names, config::get));
 
 impl wit::Guest for ChatModeration {
     fn moderate(messages: Vec<wit::Message>) -> Vec<wit::Verdict> {

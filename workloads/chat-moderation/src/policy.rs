@@ -3,12 +3,21 @@
 //! Owns the thresholds, their defaults and their configuration. The invariant: talk about the game (`action`) and `other`
 //! are never acted upon.
 
-use selvedge_sdk::Fault;
+use selvedge_sdk::{Entries, Fault};
 
 use crate::rules::{Action, Class};
 
 /// A score above the highest: the action is never taken.
 const NEVER: u16 = 1_001;
+
+/// What of the configuration is read.
+const ENTRIES: Entries =
+    Entries { known: &["explicit-flag", "explicit-block", "implicit-flag", "implicit-block"], renamed: &[] };
+
+/// What is wrong with the configuration whose entries have these names.
+pub fn check(names: &[String], setting: impl Fn(&str) -> Option<String>) -> Vec<Fault> {
+    ENTRIES.unknown(names).into_iter().chain(Policy::configured(setting).err()).collect()
+}
 
 /// Scores, in thousandths, from which a message is flagged or blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +114,17 @@ mod tests {
         for wrong in ["often", "-0.1", "1.5", "NaN", ""] {
             assert_eq!(set("explicit-block", wrong).expect_err("wrong").field, "config.explicit-block");
         }
+    }
+
+    #[test]
+    fn the_whole_configuration_can_be_checked_before_anybody_says_anything() {
+        let wrong = |name: &str, value: &str| -> Vec<String> {
+            let get = |asked: &str| (asked == name).then(|| value.to_owned());
+            check(&[name.to_owned()], get).into_iter().map(|fault| fault.field).collect()
+        };
+        assert_eq!(wrong("explicit-flag", "0.4"), [""; 0]);
+        assert_eq!(wrong("explicit-flag", "4"), ["config.explicit-flag"]);
+        assert_eq!(wrong("explicit_flag", "0.4"), ["explicit_flag"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! fighter and once per zone, whatever the number of duels.
 
 use selvedge_sdk::state::{Gcounter, Lwwmap, Pncounter, Scalar};
-use selvedge_sdk::{Fault, Names, clock, must};
+use selvedge_sdk::{Entries, Fault, Names, clock, must};
 
 use crate::rules;
 use crate::tally::{FighterTally, Tally, WRITES_MAX, ZoneTally};
@@ -18,6 +18,7 @@ use bindings::exports::selvedge::workload::combat as wit;
 
 struct Combat;
 bindings::export!(Combat with_types_in bindings);
+selvedge_sdk::configuration!(Combat, |names| Entries::default().unknown(names));
 
 impl wit::Guest for Combat {
     fn resolve(duels: Vec<wit::Duel>) -> Vec<wit::Outcome> {

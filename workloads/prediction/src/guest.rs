@@ -3,8 +3,8 @@
 //! Owns the translation and the names of the keys. The invariant: a call writes at most three small counters, whatever
 //! the number of tracks; predictions themselves are stale before they could replicate, so they are not written.
 
-use selvedge_sdk::must;
 use selvedge_sdk::state::Gcounter;
+use selvedge_sdk::{Entries, must};
 
 use crate::rules;
 use crate::track::Sample;
@@ -18,6 +18,7 @@ use bindings::exports::selvedge::workload::prediction as wit;
 
 struct Prediction;
 bindings::export!(Prediction with_types_in bindings);
+selvedge_sdk::configuration!(Prediction, |names| Entries::default().unknown(names));
 
 impl wit::Guest for Prediction {
     fn predict(tracks: Vec<wit::Track>) -> Vec<wit::Predicted> {

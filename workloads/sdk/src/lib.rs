@@ -17,6 +17,7 @@
 //! }
 //! ```
 
+mod configuration;
 mod fault;
 mod macros;
 mod names;
@@ -25,6 +26,7 @@ mod native;
 #[cfg(not(target_family = "wasm"))]
 mod testing;
 
+pub use configuration::Entries;
 pub use fault::Fault;
 pub use names::Names;
 #[cfg(not(target_family = "wasm"))]

@@ -7,17 +7,19 @@
 const TEMPLATE: &str = "my-workload";
 
 /// Where the files lie in a project, and what they hold.
-const FILES: [(&str, &str); 21] = [
+const FILES: [(&str, &str); 23] = [
     ("Cargo.toml", include_str!("../../../../workloads/template/Cargo.toml")),
     ("README.md", include_str!("../../../../workloads/template/README.md")),
     (".gitignore", include_str!("../../../../workloads/template/gitignore")),
     ("rust-toolchain.toml", include_str!("../../../../workloads/template/rust-toolchain.toml")),
     ("src/lib.rs", include_str!("../../../../workloads/template/src/lib.rs")),
     ("wit/workload.wit", include_str!("../../../../workloads/template/wit/workload.wit")),
+    ("vendor/wit/configuration.wit", include_str!("../../../../workloads/wit/configuration.wit")),
     ("vendor/wit/host.wit", include_str!("../../../../workloads/wit/host.wit")),
     ("vendor/wit/imports.wit", include_str!("../../../../workloads/wit/imports.wit")),
     ("vendor/wit/state.wit", include_str!("../../../../workloads/wit/state.wit")),
     ("vendor/selvedge-sdk/Cargo.toml", include_str!("../../../../workloads/template/vendor/selvedge-sdk/Cargo.toml")),
+    ("vendor/selvedge-sdk/src/configuration.rs", include_str!("../../../../workloads/sdk/src/configuration.rs")),
     ("vendor/selvedge-sdk/src/fault.rs", include_str!("../../../../workloads/sdk/src/fault.rs")),
     ("vendor/selvedge-sdk/src/lib.rs", include_str!("../../../../workloads/sdk/src/lib.rs")),
     ("vendor/selvedge-sdk/src/macros.rs", include_str!("../../../../workloads/sdk/src/macros.rs")),
