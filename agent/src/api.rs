@@ -13,6 +13,7 @@ mod change;
 mod endpoint;
 mod guard;
 mod limits;
+mod linger;
 mod listener;
 mod media;
 mod names;

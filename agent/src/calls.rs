@@ -24,7 +24,7 @@ use crate::net::Net;
 use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
 use crate::spec::WorkloadName;
 use crate::view::StateView;
-use crate::wasm::{CallContext, WasmHost};
+use crate::wasm::{CallContext, Recorded, WasmHost};
 
 /// Routes calls. Cheap to clone.
 #[derive(Clone)]
@@ -100,17 +100,26 @@ impl Calls {
         let now = parts.view.now();
         let stamp = parts.view.read(|replica| replica.clock().last()).max(Hlc::from_millis(now.wall_ms));
         let context = CallContext { seed: parts.seeds.next(), now: stamp, deadline: options.deadline };
-        let outcome = if options.record {
+        let Recorded { outcome, mut recording } = if options.record {
             parts.wasm.record(workload.as_str(), function, arguments, context).await
         } else {
-            parts.wasm.call(workload.as_str(), function, arguments, context).await
+            parts.wasm.call(workload.as_str(), function, arguments, context).await.into()
         };
-        let mut outcome = outcome.map_err(answer::call_failed)?;
-        if let Some(recording) = &mut outcome.recording {
+        if let Some(recording) = &mut recording {
             recording.node = Some(parts.me.to_string());
-            // What cannot be handed over is not done either.
-            recording.fits().map_err(|error| answer::not_recorded(&error))?;
         }
+        let outcome = match (outcome, &recording) {
+            (Ok(outcome), None) => outcome,
+            (Ok(outcome), Some(recording)) => {
+                // What cannot be handed over is not done either.
+                recording.fits().map_err(|error| answer::not_recorded(&error))?;
+                outcome
+            }
+            (Err(error), Some(recording)) if recording.fits().is_ok() => {
+                return Err(answer::call_failed(error).recorded(recording.encode()));
+            }
+            (Err(error), _) => return Err(answer::call_failed(error)),
+        };
         let commit = if outcome.changes.is_empty() {
             None
         } else {
@@ -120,7 +129,7 @@ impl Calls {
         };
         parts.assets.preload(outcome.preloads);
         let overrun = outcome.overrun.map(|overrun| overrun.name().to_owned());
-        let recording = outcome.recording.map(|mut recording| {
+        let recording = recording.map(|mut recording| {
             recording.commit = commit.as_ref().map(Committed::name);
             recording.encode()
         });

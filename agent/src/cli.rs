@@ -16,6 +16,7 @@ mod membership;
 mod new;
 mod output;
 mod replay;
+mod report;
 mod run;
 mod state;
 mod tables;
@@ -51,12 +52,13 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let (as_json, is_change) = (cli.command.as_json(), cli.command.is_change());
     match dispatch(cli.command) {
         Ok(code) => ExitCode::from(code),
         // Whoever reads our output has seen enough, as in `selvedge nodes | head -1`.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(EXIT_DONE),
         Err(error) => {
-            note(&format!("error: {error}"));
+            note(&if as_json { report::json(&error) } else { report::text(&error, is_change) });
             ExitCode::from(error.exit_code())
         }
     }
@@ -94,7 +96,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         Command::Revoke(args) => membership::revoke(&args, &mut connect(&args.client)).await,
         Command::RotateAuthority(args) => membership::rotate(&args, &mut connect(&args)).await,
         Command::Deploy(args) => deploy::deploy(&args, &mut connect(&args.client)).await,
-        Command::Undeploy(args) => deploy::undeploy(&args.name, args.client.json, &mut connect(&args.client)).await,
+        Command::Undeploy(args) => deploy::undeploy(&args, &mut connect(&args.client)).await,
         Command::Call(args) => call::call(&args, &mut connect(&args.client)).await,
         Command::Explain(args) => explain(&args).await,
         Command::Get(args) => state::get(&args, &mut connect(&args.client)).await,

@@ -46,7 +46,9 @@ pub use self::state::{
 pub use self::status::{
     ClusterStatus, Health, Location, Node, NodeState, NodeStatus, Peer, Resources, StateStatus, Status,
 };
-pub use self::workload::{ArtifactInfo, CallAnswer, CallOptions, Instance, LatencyUs, Phase, Workload, WorkloadStatus};
+pub use self::workload::{
+    ArtifactInfo, CallAnswer, CallOptions, Deployed, Instance, LatencyUs, Phase, Workload, WorkloadStatus,
+};
 
 /// The agent, as its API sees it.
 ///
@@ -153,10 +155,15 @@ pub trait Service: Send + Sync + 'static {
         &self,
         name: &str,
         spec: serde_json::Value,
-    ) -> impl Future<Output = Result<Committed, ServiceError>> + Send;
+    ) -> impl Future<Output = Result<Deployed, ServiceError>> + Send;
 
-    /// Removes a workload; a fault of [`Fault::NotFound`] when there is none.
-    fn undeploy(&self, name: &str) -> impl Future<Output = Result<Committed, ServiceError>> + Send;
+    /// Removes a workload; a fault of [`Fault::NotFound`] when there is none. With `wait`, answers when no member that is there says
+    /// any more that it runs it; a fault of [`Fault::TimedOut`] when that takes longer, and then the spec is removed all the same.
+    fn undeploy(
+        &self,
+        name: &str,
+        wait: Option<Duration>,
+    ) -> impl Future<Output = Result<Committed, ServiceError>> + Send;
 
     /// Why a workload runs where it runs: the score of every candidate and why the rejected were rejected.
     fn placement(&self, name: &str) -> impl Future<Output = Result<serde_json::Value, ServiceError>> + Send;

@@ -10,6 +10,7 @@ mod error;
 mod fields;
 mod name;
 mod overrun;
+mod revision;
 mod rule;
 mod units;
 
@@ -25,6 +26,7 @@ pub use self::error::SpecError;
 use self::fields::{Fields, Unknown};
 pub use self::name::{NAME_BYTES_MAX, ParseNameError, WorkloadName};
 pub use self::overrun::{ANSWERS_BYTES_MAX, OnOverrun};
+pub use self::revision::Revision;
 pub use self::rule::{Match, ParseRuleError, Rule};
 pub use self::units::{UnitError, parse_bytes, parse_millis};
 
@@ -168,6 +170,12 @@ impl Spec {
     /// The first field, by its full name (`limits.memory`), that is missing, unknown, of the wrong type or out of range.
     pub fn from_json(json: &Value) -> Result<Self, SpecError> {
         Self::read(json, Unknown::Refused)
+    }
+
+    /// What its instances are made from.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        Revision::of(self)
     }
 
     fn read(json: &Value, unknown: Unknown) -> Result<Self, SpecError> {

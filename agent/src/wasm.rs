@@ -33,6 +33,7 @@ mod stats;
 mod tests;
 mod ticker;
 mod typed;
+mod vet;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,11 +52,11 @@ pub use assets::{AssetView, NoAssets};
 pub use code::{CacheConfig, CodeStats, CompileConfig, HelperLimits, serve_compilation};
 pub use config::{LoadOptions, WasmConfig};
 pub use empty::EmptyState;
-pub use error::{Blame, CallError, LoadError, WasmError};
+pub use error::{Blame, CallError, LoadError, Problem, WasmError};
 pub use info::{ComponentInfo, FunctionInfo};
 pub use limits::Limits;
-pub use outcome::{CallContext, CallOutcome, Overrun};
-pub use recording::{Plain, RECORDING_BYTES_MAX, Read, Recording, RecordingError};
+pub use outcome::{CallContext, CallOutcome, Overrun, Recorded};
+pub use recording::{Failure, FailureKind, Plain, RECORDING_BYTES_MAX, Read, Recording, RecordingError};
 pub use replay::{Difference, ReplayError, replay};
 pub use stats::{HostStats, Latency, WorkloadStats};
 pub use typed::{Params, Results, TypedOutcome};
@@ -65,8 +66,8 @@ use instance::{Base, CallState};
 use program::Compiled;
 use room::Services;
 use schedule::{Load, Refused, Schedule};
-use service::{Request, Service, Surroundings, default_answer};
-use ticker::{STUCK, Ticker};
+use service::{Request, Service, Surroundings};
+use ticker::Ticker;
 
 use crate::spec::Digest;
 
@@ -98,7 +99,7 @@ struct Host {
 struct Job {
     service: Arc<Service>,
     request: Request,
-    reply: oneshot::Sender<Result<CallOutcome, CallError>>,
+    reply: oneshot::Sender<Recorded>,
 }
 
 impl WasmHost {
@@ -164,21 +165,21 @@ impl WasmHost {
         Ok(compiled.info())
     }
 
-    /// Whether `wasm` could be loaded with these options, as far as that shows without starting it.
+    /// Whether `wasm` could be loaded with these options: whether its default answers fit, and what it says itself of its
+    /// configuration. Takes as long as a compilation; not for an async thread.
     ///
     /// # Errors
-    /// As for [`WasmHost::inspect`], or a default answer does not fit its function.
+    /// As for [`WasmHost::load`].
     pub fn check(&self, wasm: &[u8], options: LoadOptions) -> Result<(), LoadError> {
-        let on_overrun = options.on_overrun.clone();
-        let program = self.0.compile(wasm)?.program(&self.0.linker, "", options, Arc::clone(&self.0.assets))?;
-        on_overrun.iter().try_for_each(|(name, answer)| default_answer(&program, name, answer).map(drop))
+        self.0.vet(wasm, options)
     }
 
     /// Loads `wasm` as `workload` and starts a first instance. A workload of that name that runs already is replaced once
     /// the new one has started; calls under way end on the old one.
     ///
     /// # Errors
-    /// As for [`WasmHost::inspect`], or it does not start within its limits. What ran before still runs.
+    /// As for [`WasmHost::inspect`], or it does not start within its limits, or not with its configuration. What ran before still
+    /// runs.
     pub async fn load(
         &self,
         workload: &str,
@@ -214,26 +215,24 @@ impl WasmHost {
         if let Some(_place) = self.0.place_here(&service, context, asked) {
             return unwinding(|| service.serve(function, &args, context, asked));
         }
-        self.on_a_worker(&service, Request { function: function.to_owned(), args, context, asked, record: false }).await
+        let request = Request { function: function.to_owned(), args, context, asked, record: false };
+        self.on_a_worker(&service, request).await.outcome
     }
 
-    /// The same, on an instance of its own, with a recording of all that went into the call and came out.
-    ///
-    /// # Errors
-    /// As those of [`WasmHost::call`], or the call read too much to be recorded.
-    pub async fn record(
-        &self,
-        workload: &str,
-        function: &str,
-        args: Value,
-        context: CallContext,
-    ) -> Result<CallOutcome, CallError> {
+    /// The same, on an instance of its own, with a recording of all that went into the call and came out. Its errors are those of
+    /// [`WasmHost::call`], or that the call read too much to be recorded.
+    pub async fn record(&self, workload: &str, function: &str, args: Value, context: CallContext) -> Recorded {
         let asked = Instant::now();
-        let service = self.0.service(workload)?;
-        self.on_a_worker(&service, Request { function: function.to_owned(), args, context, asked, record: true }).await
+        match self.0.service(workload) {
+            Ok(service) => {
+                let request = Request { function: function.to_owned(), args, context, asked, record: true };
+                self.on_a_worker(&service, request).await
+            }
+            Err(error) => Err(error).into(),
+        }
     }
 
-    async fn on_a_worker(&self, service: &Arc<Service>, request: Request) -> Result<CallOutcome, CallError> {
+    async fn on_a_worker(&self, service: &Arc<Service>, request: Request) -> Recorded {
         let (reply, answer) = oneshot::channel();
         let function = request.function.clone();
         let job = Job { service: Arc::clone(service), request, reply };
@@ -243,9 +242,9 @@ impl WasmHost {
                 Refused::Full => CallError::Busy { limit: self.0.config.queue_per_workload },
                 Refused::Closed => CallError::Host("it is going down".to_owned()),
             };
-            return service.ended_badly(&function, error);
+            return service.ended_badly(&function, error).into();
         }
-        answer.await.unwrap_or_else(|_| Err(CallError::Host("the call was lost".to_owned())))
+        answer.await.unwrap_or_else(|_| Err(CallError::Host("the call was lost".to_owned())).into())
     }
 
     /// The same on the thread that asks, which has nothing else to do until the guest's deadline. Waits for nobody: when as many
@@ -397,7 +396,7 @@ impl Host {
             return None;
         }
         // Whoever finds the ticker stuck waits for it, and an async thread must not.
-        if self.ticker.age(asked) >= STUCK {
+        if !self.ticker.is_fresh(asked) {
             return None;
         }
         let more = |running: usize| (running < self.config.in_place).then_some(running + 1);
@@ -427,9 +426,14 @@ fn work(schedule: &Schedule<Job>) {
         let Job { service, request, reply } = job;
         // Whoever asked may have gone away while the call waited.
         let answer = (!reply.is_closed()).then(|| {
-            unwinding(
-                || if request.record { service.serve_recorded(&request) } else { service.serve_request(&request) },
-            )
+            let serve = || {
+                Ok(if request.record {
+                    service.serve_recorded(&request)
+                } else {
+                    service.serve_request(&request).into()
+                })
+            };
+            unwinding(serve).unwrap_or_else(|error| Err(error).into())
         });
         // The call's place and its hold on the workload are gone before the answer is out: who asks again at once, or loads
         // another in its place, finds them free.

@@ -183,22 +183,26 @@ impl Workloads {
                 }
                 Step::Stop { workload } => {
                     tracing::info!(%workload, "stopping");
-                    self.slots().stop(&workload);
+                    // It has gone before anybody hears that it has.
                     self.parts.wasm.unload(workload.as_str());
+                    self.slots().stop(&workload);
                     self.parts.members.announce();
                 }
             }
         }
         let outdated = self.slots().outdated(&specs);
-        for (workload, spec) in outdated {
-            self.begin_start(workload, spec, started);
+        for (workload, spec, runs) in outdated {
+            // What failed and has been changed since need not wait for the back-off, if it is to run here at all.
+            if runs || plan.get(workload).is_some_and(|explanation| explanation.chooses(&self.parts.me)) {
+                self.begin_start(workload, spec, started);
+            }
         }
     }
 
     /// Begins a start, if there is room for one; otherwise the step comes again at the next look.
     fn begin_start(&self, workload: &WorkloadName, spec: &Spec, started: &mpsc::Sender<Started>) {
         let Ok(permit) = started.clone().try_reserve_owned() else { return };
-        if self.slots().begin(workload, spec.artifact) {
+        if self.slots().begin(workload, spec) {
             tracing::info!(%workload, digest = %spec.artifact, "starting");
             self.parts.members.announce();
             tokio::spawn(self.clone().start(workload.clone(), spec.clone(), permit));
@@ -209,9 +213,7 @@ impl Workloads {
     async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
         let result = match fetch::reach(&self.parts.artifacts, &self.parts.fetcher, spec.artifact).await {
             Ok(wasm) => {
-                let (limits, config) = (spec.limits.into(), spec.config.clone());
-                let options = LoadOptions { limits, config, on_overrun: spec.on_overrun.clone() };
-                let loaded = self.parts.wasm.load(workload.as_str(), wasm, options).await;
+                let loaded = self.parts.wasm.load(workload.as_str(), wasm, LoadOptions::of(&spec)).await;
                 loaded.map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
@@ -227,6 +229,7 @@ impl Workloads {
         }
         if !self.slots().finish(&workload, &spec, result) {
             self.parts.wasm.unload(workload.as_str());
+            self.slots().abandon(&workload);
         }
         self.parts.members.announce();
     }

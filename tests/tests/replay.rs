@@ -109,6 +109,21 @@ fn what_a_recording_gets_wrong_is_told() {
     check(&|recording| recording["result"][0]["health_a"] = json!(1), "result:");
     check(&|recording| recording["writes"][0]["increment"] = json!(1_000), "write 1:");
     check(&|recording| recording["reads"] = json!([]), "reads:");
+
+    // A call that fails is recorded like any other, and fails again.
+    let wrong = duels().replace("\"focus\":9", "\"focus\":99");
+    let failed = folder.join("failed.json");
+    let output = agent.cli(&["call", "combat", "resolve", &wrong, "--record", &failed.to_string_lossy()]);
+    assert!(output.code == 1 && output.stderr.contains("duels[0].a.focus"), "{output:?}");
+    assert!(output.stderr.contains("selvedge replay") && output.stderr.contains("nothing was changed"), "{output:?}");
+    let (code, document, error) = replay(folder, &["failed.json"]);
+    assert_eq!((code, &document["equal"]), (Some(0), &json!(true)), "{document:#} {error}");
+    let text = std::fs::read_to_string(&failed).expect("it is there").replace("\"focus\":99", "\"focus\":9");
+    std::fs::write(&failed, text).expect("written");
+    let (code, document, error) = replay(folder, &["failed.json"]);
+    assert_eq!(code, Some(1), "{document:#} {error}");
+    let mut told = document["differences"].as_array().expect("a list").iter().filter_map(Value::as_str);
+    assert!(told.any(|line| line.starts_with("failed:")), "{document:#}");
     std::fs::write(&file, "{}").expect("written");
     let (code, _, error) = replay(folder, &["call.json"]);
     assert_eq!(code, Some(2), "{error}");

@@ -71,12 +71,14 @@ impl Departure {
 
     pub(super) async fn drain(&self, off: bool) -> Result<Drained, ServiceError> {
         let failed = |reason: String| {
-            let message = format!("this could not be stored, and nothing has changed: {reason}");
+            let message = format!("this could not be stored: {reason}");
             ServiceError::new(Fault::Unavailable, "not_stored", message)
         };
         let value = (!off).then(|| vec![1]);
         let pending = self.store.set_meta(DRAINING, value).map_err(|error| failed(error.to_string()))?;
-        pending.durable().await.map_err(|error| failed(error.to_string()))?;
+        // What the store could not write it tries again.
+        let in_doubt = |error: ServiceError| error.changed("it may take effect when this agent is started again");
+        pending.durable().await.map_err(|error| in_doubt(failed(error.to_string())))?;
         self.draining.store(!off, Ordering::Release);
         self.members.announce();
         Ok(Drained { draining: !off })
@@ -101,7 +103,10 @@ pub(super) async fn leave(service: &AgentService) -> Result<Leaving, ServiceErro
     departure.members.announce();
     // Whoever asked may hang up; that this agent leaves stands.
     let task = tokio::spawn(hand_over(service.departure.clone(), Remains::of(service)));
-    task.await.map_err(|_| ServiceError::new(Fault::Internal, "stopped", "the agent stopped meanwhile"))
+    task.await.map_err(|_| {
+        ServiceError::new(Fault::Internal, "stopped", "the agent stopped meanwhile")
+            .changed("the others may have heard that it leaves")
+    })
 }
 
 /// What is to be handed over, seen from the parts that know.

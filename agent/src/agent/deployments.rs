@@ -1,18 +1,27 @@
 //! Artefacts and specs that come in through the API: checked, stored, committed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use selvedge_sync::replica::Committed;
 use serde_json::Value;
+use tokio::time::Instant;
+
+use super::service::AgentService;
 
 use crate::artifacts::Artifacts;
 use crate::blobs::BlobError;
 use crate::config::WasmConfig;
 use crate::driver::DriverError;
+use crate::members::{Member, Status};
 use crate::service::{ArtifactInfo, Fault, ServiceError};
-use crate::spec::{Spec, WorkloadName};
+use crate::spec::{Revision, Spec, WorkloadName};
 use crate::view::millis;
 use crate::wasm::{FunctionInfo, LoadError, LoadOptions, WasmHost};
 use crate::workloads::{RegistryError, Workloads};
+
+/// How often it is looked whether a workload has stopped everywhere.
+const STOPPED_LOOK: Duration = Duration::from_millis(20);
 
 /// Checks a component and stores it.
 pub(super) async fn put_artifact(
@@ -35,11 +44,15 @@ pub(super) async fn put_artifact(
         | LoadError::CompileLimit { .. }
         | LoadError::CompilerCrash
         | LoadError::DefaultAnswer { .. }
+        | LoadError::Configuration(_)
+        | LoadError::Check(_)
         | LoadError::Start(_) => ServiceError::new(Fault::Caller, "bad_component", error.to_string()).at("body"),
     })?;
     let (artifacts, component) = (artifacts.clone(), bytes.clone());
     let stored = tokio::task::spawn_blocking(move || artifacts.put(&component)).await;
-    let digest = stored.map_err(|_| unable("the component could not be stored"))?.map_err(|error| disk(&error))?;
+    let digest = stored
+        .map_err(|_| unable("the component could not be stored").changed("it may be stored all the same"))?
+        .map_err(|error| disk(&error))?;
     Ok(ArtifactInfo {
         digest: digest.to_string(),
         size: bytes.len() as u64,
@@ -61,15 +74,15 @@ fn signature(function: &FunctionInfo) -> String {
     format!("{interface}{dot}{}({}){result}", function.name, params.join(", "))
 }
 
-/// Checks a spec and commits it. Its artefact must be in reach, or nobody could ever start it, and its default answers must be
-/// those of the artefact's functions.
+/// Checks a spec and commits it. Its artefact must be in reach, or nobody could ever start it; its default answers must be those
+/// of the artefact's functions, and the workload must be content with its configuration.
 pub(super) async fn deploy(
     wasm: &WasmHost,
     workloads: &Workloads,
     defaults: &WasmConfig,
     name: &str,
     mut spec: Value,
-) -> Result<Committed, ServiceError> {
+) -> Result<(Committed, Revision), ServiceError> {
     let name: WorkloadName = name.parse().map_err(|error: crate::spec::ParseNameError| {
         ServiceError::new(Fault::Caller, "bad_name", error.to_string()).at("name")
     })?;
@@ -82,15 +95,40 @@ pub(super) async fn deploy(
             .at("artifact")
             .hint("send the component first: PUT /v1/artifacts")
     })?;
-    if !spec.on_overrun.is_empty() {
-        let (host, options) = (wasm.clone(), LoadOptions::from(spec.limits).answering(&spec.on_overrun));
-        let checked = tokio::task::spawn_blocking(move || host.check(&component, options)).await;
-        let checked = checked.map_err(|_| unable("the default answers could not be checked"))?;
-        checked.map_err(|error| {
-            ServiceError::new(Fault::WrongValue, "bad_spec", error.to_string()).at("on_overrun".to_owned())
-        })?;
+    let (host, options) = (wasm.clone(), LoadOptions::of(&spec));
+    let checked = tokio::task::spawn_blocking(move || host.check(&component, options)).await;
+    match checked.map_err(|_| unable("the spec could not be checked"))? {
+        Ok(()) => {}
+        // Whoever is to run it checks it again, and may have more room.
+        Err(LoadError::Host(reason)) => tracing::warn!(%name, reason, "the configuration is not checked here"),
+        Err(error) => return Err(unfit(&error)),
     }
-    workloads.deploy(&name, &spec).await.map_err(refused)
+    let made = workloads.deploy(&name, &spec).await.map_err(refused)?;
+    Ok((made, spec.revision()))
+}
+
+/// Why a spec and its artefact do not go together.
+fn unfit(error: &LoadError) -> ServiceError {
+    let refused = |code| ServiceError::new(Fault::WrongValue, code, error.to_string());
+    match error {
+        LoadError::Configuration(problems) => {
+            let first = problems.first().map_or_else(String::new, |problem| format!(".{}", problem.name));
+            refused("bad_config").at(format!("config{first}"))
+        }
+        LoadError::Check(_) => refused("bad_config").at("config"),
+        LoadError::DefaultAnswer { .. } => refused("bad_spec").at("on_overrun"),
+        LoadError::Start(_) => refused("bad_spec").at("limits"),
+        LoadError::TooLarge { .. }
+        | LoadError::NotComponent(_)
+        | LoadError::CoreModule
+        | LoadError::Import { .. }
+        | LoadError::ImportType(_)
+        | LoadError::NoFunction
+        | LoadError::FunctionType { .. }
+        | LoadError::CompileLimit { .. }
+        | LoadError::CompilerCrash
+        | LoadError::Host(_) => refused("bad_component").at("artifact"),
+    }
 }
 
 /// Gives limits that the spec leaves out the values that this host is configured with.
@@ -103,9 +141,51 @@ fn fill_in(spec: &mut Value, defaults: &WasmConfig) {
     }
 }
 
-/// Removes a spec.
-pub(super) async fn undeploy(workloads: &Workloads, name: &str) -> Result<Committed, ServiceError> {
-    workloads.undeploy(name).await.map_err(refused)
+/// Removes a spec; with `wait`, answers when no member that is there says any more that it runs the workload.
+pub(super) async fn undeploy(
+    service: &AgentService,
+    name: &str,
+    wait: Option<Duration>,
+) -> Result<Committed, ServiceError> {
+    let made = service.workloads.undeploy(name).await.map_err(refused)?;
+    // What has no name that this release knows runs nowhere.
+    let (Some(wait), Ok(name)) = (wait, name.parse()) else { return Ok(made) };
+    let deadline = Instant::now() + wait;
+    let mut look = tokio::time::interval(STOPPED_LOOK);
+    loop {
+        look.tick().await;
+        let running = running(service, &name);
+        if running.is_empty() {
+            return Ok(made);
+        }
+        if service.workloads.spec(&name).is_some() {
+            let message = format!("`{name}` was deployed again while it was being stopped");
+            let error = ServiceError::new(Fault::Conflict, "deployed_again", message);
+            return Err(error.changed("the spec was removed, and somebody has set another"));
+        }
+        if Instant::now() >= deadline {
+            let message =
+                format!("within {wait:?} not everybody has stopped `{name}`; still there: {}", running.join(", "));
+            return Err(ServiceError::new(Fault::TimedOut, "still_running", message)
+                .changed("the spec is removed, and whoever hears of that stops it")
+                .hint("a host that is cut off goes on until it hears of it, or counts as lost; `selvedge nodes` shows who answers"));
+        }
+    }
+}
+
+/// The names of the members that are there and say that they run a workload, or are about to or about to have stopped.
+fn running(service: &AgentService, workload: &WorkloadName) -> Vec<String> {
+    let me = service.net.node();
+    let here = || service.wasm.is_loaded(workload.as_str()) || service.workloads.advertised().contains_key(workload);
+    let runs = |member: &Member| match &member.record {
+        _ if member.node == me => here(),
+        Some(record) if matches!(member.status, Status::Alive | Status::Suspect) => {
+            record.instances.contains_key(workload)
+        }
+        Some(_) | None => false,
+    };
+    let name = |member: Member| member.record.map_or_else(|| member.node.to_string(), |record| record.name);
+    service.all_members().into_iter().filter(runs).map(name).collect()
 }
 
 /// Nobody deployed a workload of this name.
@@ -116,10 +196,8 @@ pub(super) fn unknown_workload(name: &str) -> ServiceError {
 fn refused(error: RegistryError) -> ServiceError {
     match error {
         RegistryError::Full => ServiceError::new(Fault::Conflict, "too_many_workloads", error.to_string()),
-        RegistryError::NotPermitted(error) => {
-            ServiceError::new(Fault::Forbidden, "may_not_deploy", format!("{error}; nothing was changed"))
-                .hint("deploy from another member; `selvedge invite` without --no-deploy admits hosts that may")
-        }
+        RegistryError::NotPermitted(error) => ServiceError::new(Fault::Forbidden, "may_not_deploy", error.to_string())
+            .hint("deploy from another member; `selvedge invite` without --no-deploy admits hosts that may"),
         RegistryError::Unknown(name) => unknown_workload(&name),
         RegistryError::Commit(DriverError::Refused(error)) => {
             ServiceError::new(Fault::Unavailable, "read_only", error.to_string())

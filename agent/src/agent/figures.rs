@@ -49,6 +49,7 @@ fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -
     WorkloadStatus {
         name: name.to_string(),
         digest: spec.artifact.to_string(),
+        revision: spec.revision().to_string(),
         replicas,
         instances,
         calls: figures.calls,
@@ -62,22 +63,24 @@ fn instances(name: &WorkloadName, spec: &Spec, members: &[Member]) -> (Vec<Insta
     let present = members.iter().filter(|member| matches!(member.status, Status::Alive | Status::Suspect));
     let instance = |member: &Member| {
         let instance = member.record.as_ref()?.instances.get(name)?;
-        let refused = instance.refused.as_ref().filter(|refused| refused.digest == spec.artifact);
+        let refused = instance.refused.as_ref().filter(|refused| refused.is_of(spec));
         let (phase, reason) = match refused {
             Some(refused) => (Phase::Failed, Some(format!("{}; what ran before still answers calls", refused.reason))),
-            None if instance.digest == spec.artifact => phase(&instance.phase),
+            None if instance.is_of(spec) => phase(&instance.phase, member.status),
             None => (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned())),
         };
-        // It counts as long as it is not lost, and nobody should wonder why calls to it hang.
-        let silent = || (member.status == Status::Suspect).then(|| "its host does not answer at present".to_owned());
-        Some(Instance { node: member.node, phase, reason: reason.or_else(silent) })
+        Some(Instance { node: member.node, phase, reason })
     };
     (present.clone().filter_map(instance).collect(), present.count())
 }
 
-fn phase(phase: &placement::Phase) -> (Phase, Option<String>) {
+/// How far an instance has got. What a host said before it fell silent may not be so any more.
+fn phase(phase: &placement::Phase, host: Status) -> (Phase, Option<String>) {
     match phase {
         placement::Phase::Starting => (Phase::Starting, None),
+        placement::Phase::Ready if host == Status::Suspect => {
+            (Phase::Suspect, Some("its host does not answer at present".to_owned()))
+        }
         placement::Phase::Ready => (Phase::Ready, None),
         placement::Phase::Stopping => (Phase::Stopping, None),
         placement::Phase::Failed { reason } => (Phase::Failed, Some(reason.clone())),
@@ -253,8 +256,30 @@ mod tests {
         let (instances, present) = instances(&name, &spec, &members);
         let told: Vec<(u8, Phase, bool)> =
             instances.iter().map(|instance| (instance.node.0[0], instance.phase, instance.reason.is_some())).collect();
-        assert_eq!(told, [(1, Phase::Ready, false), (2, Phase::Ready, true), (4, Phase::Starting, true)]);
+        assert_eq!(told, [(1, Phase::Ready, false), (2, Phase::Suspect, true), (4, Phase::Starting, true)]);
         assert_eq!(present, 3);
+    }
+
+    #[test]
+    fn an_instance_of_another_configuration_is_not_ready() {
+        let name: WorkloadName = "combat".parse().expect("a name");
+        let old = Spec::new(Digest::of(b"combat"));
+        let mut spec = old.clone();
+        spec.config.insert("speed-max".to_owned(), "9".to_owned());
+        let phase = |instance: placement::Instance| {
+            let mut said = record(NodeId([1; 32]), 1, 1);
+            said.instances.insert(name.clone(), instance);
+            let member = Member { node: said.node, record: Some(said), status: Status::Alive, age_ms: 0, silent_ms: 0 };
+            instances(&name, &spec, &[member]).0[0].phase
+        };
+        let ready = placement::Phase::Ready;
+        assert_eq!(phase(placement::Instance::made_from(&old, ready.clone())), Phase::Starting);
+        assert_eq!(phase(placement::Instance::made_from(&spec, ready.clone())), Phase::Ready);
+        assert_eq!(
+            phase(placement::Instance::new(spec.artifact, ready)),
+            Phase::Ready,
+            "an older release says no more"
+        );
     }
 
     #[test]
@@ -263,7 +288,11 @@ mod tests {
         let spec = Spec::new(Digest::of(b"broken"));
         let mut said = record(NodeId([1; 32]), 1, 1);
         let mut instance = placement::Instance::new(Digest::of(b"sound"), placement::Phase::Ready);
-        instance.refused = Some(placement::Refused { digest: spec.artifact, reason: "it does not start".to_owned() });
+        instance.refused = Some(placement::Refused {
+            digest: spec.artifact,
+            revision: Some(spec.revision()),
+            reason: "it does not start".to_owned(),
+        });
         said.instances.insert(name.clone(), instance);
         let member = Member { node: said.node, record: Some(said), status: Status::Alive, age_ms: 0, silent_ms: 0 };
         let (instances, _) = instances(&name, &spec, &[member]);

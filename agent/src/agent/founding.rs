@@ -51,7 +51,7 @@ pub enum FoundingError {
         source: io::Error,
     },
     /// It is a member's already.
-    #[error("{} is a member's already, of cluster {cluster}; nothing was changed", path.display())]
+    #[error("{} is a member's already, of cluster {cluster}", path.display())]
     Member {
         /// Which.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum FoundingError {
         cluster: AuthorityId,
     },
     /// An agent runs in it.
-    #[error("an agent runs in {} (process {pid}); stop it first; nothing was changed", path.display())]
+    #[error("an agent runs in {} (process {pid}); stop it first", path.display())]
     Running {
         /// Which.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum FoundingError {
     /// It holds the state of an agent that belonged to no cluster, all of which it would bring along.
     #[error(
         "{} holds the state of an agent without a cluster, which would become everybody's; take an empty folder, or bring it \
-         along with --keep-state; nothing was changed",
+         along with --keep-state",
         path.display()
     )]
     HoldsState {
@@ -77,7 +77,7 @@ pub enum FoundingError {
         path: PathBuf,
     },
     /// It holds no authority's key.
-    #[error("{} holds no authority's key; nothing was changed", path.display())]
+    #[error("{} holds no authority's key", path.display())]
     NoAuthority {
         /// Which.
         path: PathBuf,

@@ -66,15 +66,11 @@ pub(super) fn status(membership: Option<&Membership>, (members, alive): (usize, 
 
 fn office(service: &AgentService) -> Result<&Office, ServiceError> {
     let Some(membership) = &service.membership else {
-        return Err(ServiceError::new(
-            Fault::Conflict,
-            "no_cluster",
-            "this agent belongs to no cluster; nothing was changed",
-        )
-        .hint("`selvedge init` founds one, `selvedge join` enters one; both while the agent is stopped"));
+        return Err(ServiceError::new(Fault::Conflict, "no_cluster", "this agent belongs to no cluster")
+            .hint("`selvedge init` founds one, `selvedge join` enters one; both while the agent is stopped"));
     };
     membership.office.as_ref().ok_or_else(|| {
-        ServiceError::new(Fault::Conflict, "no_authority", "no authority's key lies on this host; nothing was changed")
+        ServiceError::new(Fault::Conflict, "no_authority", "no authority's key lies on this host")
             .hint("ask the agent on which the cluster was founded")
     })
 }
@@ -90,7 +86,7 @@ pub(super) async fn invite(service: &AgentService, wanted: InviteWanted) -> Resu
             InviteError::Denied(_) => (Fault::Conflict, "too_many_invitations"),
             InviteError::Store(_) | InviteError::Randomness(_) => (Fault::Unavailable, "not_invited"),
         };
-        let refused = ServiceError::new(fault, code, format!("{error}; nobody was invited"));
+        let refused = ServiceError::new(fault, code, error.to_string());
         match &error {
             InviteError::NameTaken { by, .. } => refused
                 .at("name")
@@ -132,12 +128,12 @@ pub(super) async fn cancel_invitation(service: &AgentService, id: &str) -> Resul
     match cancelled {
         Cancelled::Open(invitation) => Ok(entry(&invitation, None)),
         Cancelled::UsedBy(node) => {
-            let message = format!("the invitation was used by {node}; nothing was changed");
+            let message = format!("the invitation was used by {node}");
             let hint = format!("to put that member out: selvedge revoke {node}");
             Err(ServiceError::new(Fault::Conflict, "invitation_used", message).at("id").hint(hint))
         }
         Cancelled::Unknown => {
-            let message = format!("there is no open invitation `{}`; nothing was changed", shorten(id));
+            let message = format!("there is no open invitation `{}`", shorten(id));
             let hint = "`selvedge invitations` lists them; those that have expired are forgotten";
             Err(ServiceError::new(Fault::NotFound, "unknown_invitation", message).at("id").hint(hint))
         }
@@ -154,7 +150,10 @@ fn entry(invitation: &Invitation, used_by_name: Option<String>) -> InvitationEnt
 pub(super) async fn rotate(service: &AgentService) -> Result<Rotated, ServiceError> {
     let office = office(service)?.clone();
     let rotated = tokio::task::spawn_blocking(move || office.rotate()).await;
-    let rotated = rotated.map_err(|_| ServiceError::new(Fault::Internal, "internal", "the rotation did not end"))?;
+    let rotated = rotated.map_err(|_| {
+        ServiceError::new(Fault::Internal, "internal", "the rotation did not end")
+            .changed("unknown: `selvedge status` shows the authority")
+    })?;
     rotated.map(|authority| Rotated { authority: authority.to_string() }).map_err(|error| {
         let (fault, code) = match &error {
             RotateError::Endorsement(_) => (Fault::Conflict, "too_many_authorities"),
@@ -162,7 +161,7 @@ pub(super) async fn rotate(service: &AgentService) -> Result<Rotated, ServiceErr
                 (Fault::Unavailable, "not_rotated")
             }
         };
-        ServiceError::new(fault, code, format!("{error}; the present authority goes on"))
+        ServiceError::new(fault, code, error.to_string())
     })
 }
 
@@ -177,11 +176,11 @@ pub(super) async fn revoke(service: &AgentService, node: &str) -> Result<Revoked
     }
     let node = whom::find(&known, node)?;
     if node == service.net.node() {
-        let message = "an agent does not revoke itself; nothing was changed";
+        let message = "an agent does not revoke itself";
         return Err(ServiceError::new(Fault::Conflict, "own_node", message).at("node"));
     }
     if let Some(at) = service.membership.as_ref().and_then(|membership| membership.standing.revoked_at(node)) {
-        let message = format!("{node} was revoked on {} already; nothing was changed", moment(at));
+        let message = format!("{node} was revoked on {} already", moment(at));
         return Err(ServiceError::new(Fault::Conflict, "already_revoked", message).at("node"));
     }
     let word = office.revoke(node);
@@ -204,19 +203,17 @@ pub(super) async fn revoke(service: &AgentService, node: &str) -> Result<Revoked
         tracing::warn!(%node, name, "revoked a member");
     }
     made.map(|commit| Revoked { node, name, commit }).map_err(|error| match error {
-        CommitError::ReadOnly(reason) => {
-            ServiceError::new(Fault::Unavailable, "read_only", format!("{reason}; nobody was revoked"))
-        }
+        CommitError::ReadOnly(reason) => ServiceError::new(Fault::Unavailable, "read_only", reason),
         CommitError::NotDurableInTime(_) | CommitError::NoAnswer => {
             ServiceError::new(Fault::TimedOut, "no_answer", "the disk has not confirmed it in time")
                 .changed("the node may have been revoked; ask again")
         }
         CommitError::Busy => {
-            let message = "too many writes are waiting; nobody was revoked";
+            let message = "too many writes are waiting";
             ServiceError::new(Fault::Busy { retry_after_s: 1 }, "busy", message)
         }
         CommitError::Change { .. } | CommitError::TooLarge(_) => {
-            let message = "the set of the revoked takes no more; nobody was revoked";
+            let message = "the set of the revoked takes no more";
             ServiceError::new(Fault::Conflict, "too_many_revoked", message)
         }
     })

@@ -35,9 +35,9 @@ use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
     ArtifactInfo, AssetInfo, AssetPage, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed,
-    Convergence, Drained, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited, KeyEntry,
-    KeyPage, Leaving, Node, NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError, StateEntry,
-    StateStatus, Status, Workload,
+    Convergence, Deployed, Drained, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited,
+    KeyEntry, KeyPage, Leaving, Node, NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError,
+    StateEntry, StateStatus, Status, Workload,
 };
 use crate::spec::Digest;
 use crate::store::Store;
@@ -285,12 +285,13 @@ impl Service for AgentService {
         assets::remove(&self.assets, digest).await
     }
 
-    async fn deploy(&self, name: &str, spec: Value) -> Result<Committed, ServiceError> {
-        deployments::deploy(&self.wasm, &self.workloads, &self.config.wasm, name, spec).await.map(committed)
+    async fn deploy(&self, name: &str, spec: Value) -> Result<Deployed, ServiceError> {
+        let (made, revision) = deployments::deploy(&self.wasm, &self.workloads, &self.config.wasm, name, spec).await?;
+        Ok(Deployed { commit: committed(made), revision: revision.to_string() })
     }
 
-    async fn undeploy(&self, name: &str) -> Result<Committed, ServiceError> {
-        deployments::undeploy(&self.workloads, name).await.map(committed)
+    async fn undeploy(&self, name: &str, wait: Option<Duration>) -> Result<Committed, ServiceError> {
+        deployments::undeploy(self, name, wait).await.map(committed)
     }
 
     async fn placement(&self, name: &str) -> Result<Value, ServiceError> {

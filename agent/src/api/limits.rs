@@ -20,6 +20,15 @@ pub(super) const JSON_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an artefact may take to arrive.
 pub(super) const ARTIFACT_BODY_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Bytes of a body below which what nobody read of it is left to hyper: it has come with the head, or nearly so.
+pub(super) const LINGER_ABOVE_BYTES: u64 = 16 * 1024;
+
+/// Most bytes of a refused body that are read and dropped, so that its sender hears why: twice the largest that is ever taken.
+pub(super) const LINGER_BYTES_MAX: u64 = 2 * ARTIFACT_BYTES_MAX as u64;
+
+/// How long that may take. On this host a body of that size takes a part of a second.
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long a connection may take for a request's head, and be idle between two requests.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 

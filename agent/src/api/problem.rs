@@ -1,7 +1,7 @@
-//! Errors as HTTP: `{"error":{"code","message","field","hint"}}` and a status, in JSON or CBOR.
+//! Errors as HTTP: `{"error":{"code","message","field","hint","changed"}}` and a status, in JSON or CBOR.
 //!
 //! Owns the map from faults to status codes. The invariant: the body says the same as the status, in the same form on every
-//! route; where something changed nevertheless, it says so in `changed`.
+//! route; `changed` is `false` where nothing was changed, and else says what was.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -28,10 +28,19 @@ pub(super) struct Told<'a> {
     message: &'a str,
     field: Option<&'a str>,
     hint: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changed: Option<&'a str>,
+    changed: Changed<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u32>,
+}
+
+/// What a request changed although it failed.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+enum Changed<'a> {
+    /// Nothing: always `false`.
+    Nothing(bool),
+    /// This, or perhaps this; in words.
+    What(&'a str),
 }
 
 impl Problem {
@@ -60,7 +69,7 @@ impl<'a> From<&'a ServiceError> for Told<'a> {
             message: error.message(),
             field: error.field(),
             hint: error.hint_text(),
-            changed: error.changed_text(),
+            changed: error.changed_text().map_or(Changed::Nothing(false), Changed::What),
             retry_after_s,
         }
     }
@@ -70,6 +79,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let fault = self.error.fault();
         let mut body = self.beside;
+        if let Some(recording) = self.error.recording() {
+            // As text: what it holds is compared to the last bit, and some of its numbers have more than others can read.
+            body.insert("recording".to_owned(), recording.into());
+        }
         body.insert("error".to_owned(), json!(Told::from(&*self.error)));
         let mut response = (status(fault), self.media.response(&body)).into_response();
         let headers = response.headers_mut();

@@ -16,7 +16,7 @@ mod workloads;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 pub(super) use self::commits::call_id;
 use super::guard::{Guard, guard};
 use super::limits::{ASSETS_IN_ANSWERS_MIB_MAX, STREAMS_MAX, UPLOADS_MAX, WAITERS_MAX};
+use super::linger::linger;
 use super::names::Names;
 use super::page;
 use super::problem::{Problem, no_route, wrong_method};
@@ -123,5 +124,6 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::new(rules), guard))
+        .layer(from_fn(linger))
         .with_state(app)
 }

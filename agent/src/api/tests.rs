@@ -9,6 +9,7 @@ mod cluster;
 mod events;
 mod fake;
 mod good_input;
+mod linger;
 mod page;
 mod rights;
 mod sockets;

@@ -78,7 +78,7 @@ pub(super) fn call_failed(error: CallError) -> ServiceError {
     };
     let failed = ServiceError::new(fault, code, error.to_string());
     let failed = match error.blame() {
-        Blame::Workload => failed.hint("the workload's fault, not the request's; nothing was changed"),
+        Blame::Workload => failed.hint("the workload's fault, not the request's"),
         Blame::Caller | Blame::Host => failed,
     };
     match (&error, error.field()) {

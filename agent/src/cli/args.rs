@@ -9,6 +9,10 @@ use std::time::Duration;
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
 
+mod kind;
+mod workload;
+
+pub(crate) use self::workload::{CallArgs, DeployArgs, NameArgs, NewArgs, ReplayArgs, UndeployArgs};
 use super::address::ApiAddr;
 
 const AFTER_HELP: &str = "\
@@ -52,8 +56,8 @@ pub(crate) enum Command {
     New(NewArgs),
     /// Store a component and run it; waits until it runs or says why it does not
     Deploy(DeployArgs),
-    /// Stop a workload everywhere and forget its spec
-    Undeploy(NameArgs),
+    /// Forget a workload's spec, and wait until nobody runs it any more
+    Undeploy(UndeployArgs),
     /// Call a function of a workload
     Call(CallArgs),
     /// Run a recorded call again, here and without an agent, and say whether it does the same
@@ -212,134 +216,6 @@ pub(crate) struct WatchArgs {
     /// Redraw every second until interrupted
     #[arg(long, conflicts_with = "json")]
     pub(crate) watch: bool,
-}
-
-/// A command about one workload.
-#[derive(Debug, Args)]
-pub(crate) struct NameArgs {
-    /// The workload's name
-    pub(crate) name: String,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// What the new workload is called, and where its project goes.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The project is in Rust; other languages need the agent's WIT alone, which is in its vendor/wit.
-
-Example:
-  selvedge new loot && cd loot && cargo test")]
-pub(crate) struct NewArgs {
-    /// The name of the project and of the workload
-    pub(crate) name: String,
-    /// The folder to make [default: the name]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-    /// Print exactly one JSON document
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Where and how to run a component.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  selvedge deploy combat.wasm --name combat --replicas 2 --affinity region=eu --memory 64MiB --deadline 5ms
-  selvedge deploy anti-cheat.wasm --name anti-cheat --config max_speed=7.5
-  selvedge deploy asset-preload.wasm --name asset-preload --everywhere --config assets=@assets.txt")]
-pub(crate) struct DeployArgs {
-    /// The component, a .wasm file
-    #[arg(value_name = "FILE.wasm")]
-    pub(crate) file: PathBuf,
-    /// The workload's name
-    #[arg(long)]
-    pub(crate) name: String,
-    /// How many instances, each on another node [default: 1]
-    #[arg(long, value_name = "N", conflicts_with = "everywhere")]
-    pub(crate) replicas: Option<u16>,
-    /// One instance on every node that meets the constraints
-    #[arg(long)]
-    pub(crate) everywhere: bool,
-    /// Only on nodes of this region
-    #[arg(long)]
-    pub(crate) region: Option<String>,
-    /// Only on nodes with this capability; may be repeated
-    #[arg(long, value_name = "CAP", num_args = 1..)]
-    pub(crate) require: Vec<String>,
-    /// A preference, such as region=eu, node=NAME, capability=gpu or label:tier=edge, with ! in front for its opposite;
-    /// may be repeated
-    #[arg(long, value_name = "RULE", num_args = 1..)]
-    pub(crate) affinity: Vec<String>,
-    /// Memory of one instance, as in 64MiB
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) memory: Option<String>,
-    /// Longest time that one call may take, as in 5ms
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) deadline: Option<String>,
-    /// Only on nodes within this round trip of the callers, as in 20ms
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) max_latency: Option<String>,
-    /// What the workload reads under this name through its import `config`; @FILE is what the file holds. May be repeated.
-    /// What an earlier deployment set and this one does not is gone
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) config: Vec<String>,
-    /// What a call of FUNCTION is answered that runs out of time or finds no place, instead of an error: JSON of the function's
-    /// type. May be repeated.
-    #[arg(long, value_name = "FUNCTION=JSON")]
-    pub(crate) on_overrun: Vec<String>,
-    /// Return as soon as the spec is stored
-    #[arg(long)]
-    pub(crate) no_wait: bool,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// Which function to call, and with what.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Each argument is one parameter, written as JSON; what is no JSON and does not begin with [ { or \" is text.
-A single - reads all arguments from stdin: a JSON array in order, or an object by parameter name.
-
-Examples:
-  selvedge call prediction predict '[{\"player\":1,\"samples\":[{\"t_ms\":0,\"x\":0,\"y\":0,\"z\":0}],\"horizon_ms\":100}]'
-  echo '{\"tracks\":[]}' | selvedge call prediction predict -")]
-pub(crate) struct CallArgs {
-    /// The workload's name
-    pub(crate) name: String,
-    /// The function, as the component exports it
-    pub(crate) function: String,
-    /// The arguments, or - for stdin
-    #[arg(value_name = "JSON", allow_negative_numbers = true)]
-    pub(crate) arguments: Vec<String>,
-    /// A word that makes repeating this command harmless: what the call has written is not written again
-    #[arg(long, value_name = "KEY")]
-    pub(crate) idempotency_key: Option<String>,
-    /// Write all that went into the call and came out of it to this file, for `selvedge replay`
-    #[arg(long, value_name = "FILE")]
-    pub(crate) record: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// Which recorded call to run again, and with what.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The exit code is 0 when result and writes are the same to the last bit, and 1 when they are not.
-Without --wasm the component is taken from the data directory of an agent on this host, or from those that ship with it.")]
-pub(crate) struct ReplayArgs {
-    /// The file that `selvedge call --record` wrote
-    #[arg(value_name = "FILE")]
-    pub(crate) recording: PathBuf,
-    /// The component, if it is not in the data directory
-    #[arg(long, value_name = "FILE")]
-    pub(crate) wasm: Option<PathBuf>,
-    /// The data directory of an agent
-    #[arg(long, value_name = "DIR", env = "SELVEDGE_DATA_DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Print exactly one JSON document
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Which object to read.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::args::CallArgs;
 use super::client::Client;
 use super::connection::{Ask, segment};
-use super::error::CliError;
+use super::error::{CliError, Problem};
 use super::output::{pretty, print};
 use crate::wasm::Recording;
 
@@ -38,20 +38,34 @@ pub(crate) async fn call(args: &CallArgs, client: &mut Client) -> Result<(), Cli
     print(&pretty(&result))
 }
 
-/// Makes the call, keeps its recording in `file`, and returns its result. Nothing is called when there is no place for it.
+/// Makes the call, keeps its recording in `file`, also of one that fails, and returns its result. Nothing is called when there is no place for it.
 async fn recorded(file: &Path, ask: &Ask, client: &mut Client) -> Result<Value, CliError> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let no_place = |error: &std::io::Error| format!("{} cannot be written: {error}", file.display());
-    let mut unfinished = tempfile::NamedTempFile::new_in(folder)
-        .map_err(|error| CliError::Usage(format!("{}; nothing was called", no_place(&error))))?;
-    let answer = client.ask(ask, client.patience()).await?;
+    let unfinished = tempfile::NamedTempFile::new_in(folder).map_err(|error| CliError::Usage(no_place(&error)))?;
+    let keep = move |bytes: &[u8]| {
+        let mut unfinished = unfinished;
+        unfinished.write_all(bytes)?;
+        unfinished.persist(file).map(drop).map_err(|error| error.error)
+    };
+    let answer = client.answer(ask, client.patience()).await?;
+    if !answer.is_success() {
+        let mut problem = Problem::from_answer(answer.status, &answer.body);
+        let recording = problem.recording.take();
+        let kept = recording.is_some_and(|recording| keep(recording.as_bytes()).is_ok());
+        return Err(CliError::Refused(Box::new(if kept { problem.hinting(&replay_hint(file)) } else { problem })));
+    }
     let recording = Recording::decode(&answer.body).map_err(|error| client.bad_answer(ask, error.to_string()))?;
-    let kept = unfinished.write_all(&answer.body).and_then(|()| Ok(unfinished.persist(file)?));
-    kept.map_err(|error| {
-        let commit = recording.commit.as_ref().map_or_else(String::new, |commit| format!(" and wrote commit {commit}"));
-        CliError::Failed(format!("{}; the call was made{commit}", no_place(&error)))
+    keep(&answer.body).map_err(|error| {
+        let wrote = recording.commit.as_ref().map(|commit| format!("what the call wrote is commit {commit}"));
+        CliError::Failed(no_place(&error))
+            .after(wrote.unwrap_or_else(|| "the call was made, and wrote nothing".to_owned()))
     })?;
     Ok(recording.result)
+}
+
+fn replay_hint(file: &Path) -> String {
+    format!("the call that failed is recorded: selvedge replay {}", file.display())
 }
 
 /// The route of a function.

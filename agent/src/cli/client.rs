@@ -64,7 +64,7 @@ impl Client {
     /// An answer that makes no sense.
     #[must_use]
     pub(crate) fn bad_answer(&self, ask: &Ask, reason: String) -> CliError {
-        CliError::BadAnswer { what: what(ask), reason, api: self.addr.to_string() }
+        in_doubt(ask, CliError::BadAnswer { what: what(ask), reason, api: self.addr.to_string() })
     }
 
     /// Asks, and returns a success.
@@ -100,7 +100,7 @@ impl Client {
         let answered = tokio::time::timeout(patience, answering).await;
         answered.unwrap_or_else(|_| {
             self.open = None;
-            Err(CliError::TimedOut { what: what(ask), after: patience })
+            Err(in_doubt(ask, CliError::TimedOut { what: what(ask), after: patience }))
         })
     }
 
@@ -168,13 +168,18 @@ pub(crate) fn explain(addr: &ApiAddr, ask: &Ask, error: ConnectionError) -> CliE
             CliError::Unreachable { api, reason: error.to_string() }
         }
         ConnectionError::Request(_) => CliError::Usage(error.to_string()),
-        ConnectionError::Body(reason) => CliError::BadAnswer { what: what(ask), reason, api },
+        ConnectionError::Body(reason) => in_doubt(ask, CliError::BadAnswer { what: what(ask), reason, api }),
         ConnectionError::Broken(reason) if ask.method == Method::GET => CliError::Unreachable { api, reason },
-        ConnectionError::Broken(reason) => CliError::Failed(format!(
-            "the connection to {api} broke during {}: {reason}\n  hint: whether it was done is unknown; look before you repeat it",
-            what(ask)
-        )),
+        ConnectionError::Broken(reason) => {
+            let what = what(ask);
+            in_doubt(ask, CliError::Failed(format!("the connection to {api} broke during {what}: {reason}")))
+        }
     }
+}
+
+/// What is said when a request was sent and its fate is not known.
+fn in_doubt(ask: &Ask, error: CliError) -> CliError {
+    if ask.method == Method::GET { error } else { error.after("unknown: look before you repeat it") }
 }
 
 fn what(ask: &Ask) -> String {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::args::DeployArgs;
+use super::args::{DeployArgs, UndeployArgs};
 use super::client::Client;
 use super::connection::{Ask, AskBody, segment};
 use super::error::CliError;
@@ -25,6 +25,8 @@ pub(crate) const RUN_PATIENCE_DEFAULT: Duration = Duration::from_mins(1);
 const FAILURE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often readiness is looked at.
 const POLL_EVERY: Duration = Duration::from_millis(100);
+/// What an answer may take beyond the time that the agent was asked to wait for.
+const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 /// Largest component that is sent, in bytes. The agent has a limit of its own.
 const COMPONENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
@@ -42,20 +44,29 @@ pub(crate) async fn deploy(args: &DeployArgs, client: &mut Client) -> Result<(),
         return print_either(args.client.json, &json, |_| format!("stored {}; not waiting for it to run", args.name));
     }
     let patience = args.client.timeout.unwrap_or(RUN_PATIENCE_DEFAULT);
-    let workload = await_ready(client, &args.name, stored["digest"].as_str(), 1, patience).await?;
+    let ready = await_ready(client, &args.name, committed["revision"].as_str(), 1, patience).await;
+    let workload = ready.map_err(|error| error.after(format!("{} is deployed: its spec is stored", args.name)))?;
     print_either(args.client.json, &workload, |workload| {
         let ready = readiness(workload);
         format!("{} runs: {} of {} instances ready", args.name, ready.ready, ready.wanted)
     })
 }
 
-/// Removes a workload.
+/// Removes a workload, and waits until nobody says any more that it runs it.
 ///
 /// # Errors
-/// There is none of this name, or the agent refused.
-pub(crate) async fn undeploy(name: &str, as_json: bool, client: &mut Client) -> Result<(), CliError> {
-    let json = client.json(Ask::delete(workload_path(name))).await?;
-    print_either(as_json, &json, |_| format!("{name} is removed"))
+/// There is none of this name, the agent refused, or somebody still runs it.
+pub(crate) async fn undeploy(args: &UndeployArgs, client: &mut Client) -> Result<(), CliError> {
+    let (name, path) = (&args.name, workload_path(&args.name));
+    if args.no_wait {
+        let json = client.json(Ask::delete(path)).await?;
+        return print_either(args.client.json, &json, |_| format!("{name} is removed; not waiting for it to stop"));
+    }
+    let patience = client.patience();
+    let ask = Ask::delete(format!("{path}?wait={}ms", patience.as_millis()));
+    let answer = client.ask(&ask, patience + ANSWER_MARGIN).await?;
+    let json = client.decode(&ask, &answer)?;
+    print_either(args.client.json, &json, |_| format!("{name} is removed, and nobody runs it any more"))
 }
 
 /// Stores a component, and returns what the agent found in it.
@@ -78,15 +89,15 @@ pub(crate) async fn set(client: &mut Client, name: &str, spec: &Value) -> Result
     client.json(Ask::put(workload_path(name), AskBody::json(spec))).await
 }
 
-/// Waits until at least `instances_min` instances, and all that are wanted, are ready with the component of this digest.
-/// Returns the workload's document.
+/// Waits until at least `instances_min` instances, and all that are wanted, are ready and made from what was deployed, which
+/// `revision` names. Returns the workload's document.
 ///
 /// # Errors
 /// An instance failed, no node qualifies, or `patience` ran out; the text says what the agent says.
 pub(crate) async fn await_ready(
     client: &mut Client,
     name: &str,
-    digest: Option<&str>,
+    revision: Option<&str>,
     instances_min: usize,
     patience: Duration,
 ) -> Result<Value, CliError> {
@@ -96,7 +107,8 @@ pub(crate) async fn await_ready(
     loop {
         let workload = client.json(Ask::get(workload_path(name))).await?;
         let readiness = readiness(&workload);
-        let current = digest.is_none_or(|digest| workload.pointer("/status/digest").is_none_or(|now| now == digest));
+        let shown = workload.pointer("/status/revision");
+        let current = revision.is_none_or(|revision| shown.is_none_or(|now| now == revision));
         if current && readiness.is_ready(instances_min) {
             return Ok(workload);
         }
@@ -107,7 +119,7 @@ pub(crate) async fn await_ready(
         }
         if let Some((why, _)) = failure.as_ref().filter(|(_, verdict_at)| now >= *verdict_at) {
             return Err(CliError::Failed(format!(
-                "{name} is deployed but does not run: {why}\n  hint: `selvedge explain {name}` shows every node; `selvedge undeploy {name}` removes it"
+                "{name} does not run: {why}\n  hint: `selvedge explain {name}` shows every node; `selvedge undeploy {name}` removes it"
             )));
         }
         if readiness.is_idle() && now - *idle_since.get_or_insert(now) >= FAILURE_PATIENCE {
@@ -118,7 +130,14 @@ pub(crate) async fn await_ready(
             };
         }
         if now >= deadline {
-            let what = format!("{name} to run ({})", readiness.describe());
+            let why = if current {
+                readiness.describe()
+            } else {
+                format!(
+                    "it shows another deployment of {name}, which has taken the place of this one or has yet to give way to it"
+                )
+            };
+            let what = format!("{name} to run ({why})");
             return Err(CliError::TimedOut { what, after: patience });
         }
         tokio::time::sleep(POLL_EVERY).await;

@@ -1,8 +1,10 @@
 //! What can go wrong between a person at a terminal and an agent.
 //!
 //! Owns the texts that reach stderr and the exit code of each kind of failure; prints nothing. The invariant: a message
-//! says what happened, whose fault it is and what to do next.
+//! says what happened, whose fault it is and what to do next; what an error leaves changed is [`CliError::changed`], and nothing is
+//! where that is silent.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -24,6 +26,9 @@ pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 /// The status of an answer that came too late inside the agent.
 const GATEWAY_TIMEOUT: u16 = 504;
 
+/// What stands between a text and what to do about it.
+pub(crate) const HINT: &str = "\n  hint: ";
+
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -40,7 +45,7 @@ pub(crate) enum CliError {
         /// What the operating system said.
         reason: String,
     },
-    /// The agent was reached and did not answer in time; whether anything changed is unknown.
+    /// The agent was reached and did not answer in time.
     #[error("no answer within {} while waiting for {what}\n  hint: raise --timeout; the agent may still finish it", humantime::format_duration(*.after))]
     TimedOut {
         /// What was waited for.
@@ -66,6 +71,14 @@ pub(crate) enum CliError {
     /// The thing was tried and failed; the text says why.
     #[error("{0}")]
     Failed(String),
+    /// It failed after something had been changed, or perhaps had been.
+    #[error("{error}\n  changed nevertheless: {changed}")]
+    After {
+        /// What was changed.
+        changed: String,
+        /// What failed.
+        error: Box<Self>,
+    },
     /// Standard output is closed or full.
     #[error("cannot write to standard output")]
     Output(#[source] std::io::Error),
@@ -75,6 +88,52 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
+    /// The same after something had been changed, or perhaps had been. An error that says more of that already stays as it is.
+    #[must_use]
+    pub(crate) fn after(self, changed: impl Into<String>) -> Self {
+        if self.changed().is_some() { self } else { Self::After { changed: changed.into(), error: Box::new(self) } }
+    }
+
+    /// What was changed, or perhaps was, although the command failed; `None` when nothing was.
+    #[must_use]
+    pub(crate) fn changed(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::After { changed, .. } => Some(Cow::Borrowed(changed)),
+            Self::Refused(problem) => problem.changed.as_deref().map(Cow::Borrowed),
+            // The command itself does not know how far it had got; neither do we.
+            Self::Interrupted => Some(Cow::Borrowed("unknown: look before you repeat it")),
+            Self::Usage(_)
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::BadAnswer { .. }
+            | Self::Failed(_)
+            | Self::Output(_) => None,
+        }
+    }
+
+    /// What failed, without what was changed.
+    #[must_use]
+    pub(crate) fn root(&self) -> &Self {
+        if let Self::After { error, .. } = self { error.root() } else { self }
+    }
+
+    /// The error's name for programs: the agent's, or one of our own.
+    #[must_use]
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::Usage(_) => "usage",
+            Self::Unreachable { .. } => "unreachable",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Refused(problem) if problem.code.is_empty() => "refused",
+            Self::Refused(problem) => &problem.code,
+            Self::BadAnswer { .. } => "bad_answer",
+            Self::Failed(_) => "failed",
+            Self::After { error, .. } => error.code(),
+            Self::Output(_) => "output",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
     /// The process's exit code.
     #[must_use]
     pub(crate) fn exit_code(&self) -> u8 {
@@ -84,6 +143,7 @@ impl CliError {
             Self::TimedOut { .. } => EXIT_TIMED_OUT,
             Self::Refused(problem) if problem.status == GATEWAY_TIMEOUT => EXIT_TIMED_OUT,
             Self::Refused(_) | Self::BadAnswer { .. } | Self::Failed(_) | Self::Output(_) => EXIT_FAILED,
+            Self::After { error, .. } => error.exit_code(),
             Self::Interrupted => EXIT_INTERRUPTED,
         }
     }
@@ -104,6 +164,8 @@ pub(crate) struct Problem {
     pub(crate) hint: Option<String>,
     /// What changed although the request failed; without it, nothing did.
     pub(crate) changed: Option<String>,
+    /// The recording of the call that failed, as JSON.
+    pub(crate) recording: Option<String>,
     /// Where the agent on this host keeps the token that the request lacked.
     pub(crate) token_file: Option<String>,
 }
@@ -122,8 +184,16 @@ impl Problem {
             field: text("field").filter(|field| !field.is_empty()),
             hint: text("hint").filter(|hint| !hint.is_empty()),
             changed: text("changed").filter(|changed| !changed.is_empty()),
+            recording: text("recording"),
             token_file: text("token_file"),
         }
+    }
+
+    /// The same with something more to do about it.
+    #[must_use]
+    pub(crate) fn hinting(mut self, more: &str) -> Self {
+        self.hint = Some(self.hint.map_or_else(|| more.to_owned(), |hint| format!("{hint}; {more}")));
+        self
     }
 }
 

@@ -186,7 +186,7 @@ fn agree(token: &Token, said: &NamedNodeArgs) -> Result<(), CliError> {
             && said != granted
         {
             return Err(CliError::Usage(format!(
-                "{flag}: the token is for {:?}, not {said:?}; leave {flag} out, or ask for another token; nothing was changed, and the \
+                "{flag}: the token is for {:?}, not {said:?}; leave {flag} out, or ask for another token; the \
                  token is unused",
                 printable(granted)
             )));
@@ -202,7 +202,22 @@ fn from_stdin() -> Result<String, CliError> {
 }
 
 fn failed(error: &FoundingError) -> CliError {
-    CliError::Failed(error.to_string())
+    let failed = CliError::Failed(error.to_string());
+    match error {
+        FoundingError::DataDir { .. }
+        | FoundingError::Member { .. }
+        | FoundingError::Running { .. }
+        | FoundingError::HoldsState { .. }
+        | FoundingError::NoAuthority { .. }
+        | FoundingError::Ground(_) => failed,
+        // It is a member's only with its certificate, which comes last.
+        FoundingError::Identity(_)
+        | FoundingError::Folder(_)
+        | FoundingError::Randomness(_)
+        | FoundingError::NotJoined(_) => {
+            failed.after("keys may lie in the data directory, which is still nobody's: repeat the command there")
+        }
+    }
 }
 
 fn document(member: &Member) -> Value {

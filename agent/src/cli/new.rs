@@ -117,8 +117,7 @@ fn check_name(name: &str) -> Result<(), CliError> {
 
 /// Writes the project beside its place and moves it there, so that nobody finds half of one.
 fn write(folder: &Path, name: &str) -> Result<(), CliError> {
-    let cannot =
-        |what: &Path, error: &io::Error| CliError::Failed(format!("{}: {error}; nothing was written", what.display()));
+    let cannot = |what: &Path, error: &io::Error| CliError::Failed(format!("{}: {error}", what.display()));
     let taken = || {
         let place = folder.display();
         CliError::Failed(format!(

@@ -99,7 +99,8 @@ impl Watching {
                     | CliError::TimedOut { .. }
                     | CliError::Refused(_)
                     | CliError::BadAnswer { .. }
-                    | CliError::Failed(_),
+                    | CliError::Failed(_)
+                    | CliError::After { .. },
                 ) => tokio::time::sleep(pause).await,
             }
             pause = (2 * pause).min(PAUSE_MAX);

@@ -85,7 +85,7 @@ fn word(before: Option<Status>, now: Status, was_here: bool) -> Option<&'static 
 /// What a changed instance says: of one that runs, what could not take its place.
 fn news(node: NodeId, workload: &WorkloadName, now: &Instance) -> Event {
     match &now.refused {
-        Some(Refused { digest, reason }) => {
+        Some(Refused { digest, reason, revision: _ }) => {
             let next = Instance::new(*digest, Phase::Failed { reason: reason.clone() });
             placement(node, workload, &next, Some(&next.phase))
         }

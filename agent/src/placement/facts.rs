@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Digest, WorkloadName};
+use crate::spec::{Digest, Revision, Spec, WorkloadName};
 
 /// Most cores that a host is believed to have; the largest machines sold have a quarter of that.
 const CPU_TOTAL_MAX: f64 = 4_096.0;
@@ -64,6 +64,9 @@ pub struct Instance {
     /// How far it has got.
     #[serde(flatten)]
     pub phase: Phase,
+    /// Which revision of its workload runs; `None` where an older release says no more than the digest.
+    #[serde(default, rename = "v", skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
     /// What was to take its place and could not be started; what runs goes on meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
@@ -74,15 +77,38 @@ pub struct Instance {
 pub struct Refused {
     /// What was to run.
     pub digest: Digest,
+    /// Which revision of its workload that was; `None` where an older release says no more than the digest.
+    #[serde(default, rename = "v", skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
     /// What went wrong, for people.
     pub reason: String,
+}
+
+impl Refused {
+    /// Whether this is what could not be started of `spec`.
+    #[must_use]
+    pub fn is_of(&self, spec: &Spec) -> bool {
+        self.digest == spec.artifact && self.revision.is_none_or(|own| own == spec.revision())
+    }
 }
 
 impl Instance {
     /// An instance that nothing was to replace.
     #[must_use]
     pub const fn new(digest: Digest, phase: Phase) -> Self {
-        Self { digest, phase, refused: None }
+        Self { digest, phase, revision: None, refused: None }
+    }
+
+    /// An instance made from `spec`.
+    #[must_use]
+    pub fn made_from(spec: &Spec, phase: Phase) -> Self {
+        Self { revision: Some(spec.revision()), ..Self::new(spec.artifact, phase) }
+    }
+
+    /// Whether it was made from what `spec` says now. One that names no revision is judged by its artefact.
+    #[must_use]
+    pub fn is_of(&self, spec: &Spec) -> bool {
+        self.digest == spec.artifact && self.revision.is_none_or(|own| own == spec.revision())
     }
 
     /// Whether it runs or is about to: such a host keeps its instance unless there is a reason to move.

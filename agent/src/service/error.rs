@@ -50,6 +50,9 @@ pub struct ServiceError {
     field: Option<Box<str>>,
     hint: Option<Box<str>>,
     changed: Option<Box<str>>,
+    /// The call that failed, as JSON, if it was to be recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recording: Option<Box<str>>,
 }
 
 impl ServiceError {
@@ -63,6 +66,7 @@ impl ServiceError {
             field: None,
             hint: None,
             changed: None,
+            recording: None,
         }
     }
 
@@ -90,6 +94,13 @@ impl ServiceError {
     #[must_use]
     pub fn changed(mut self, what: impl Into<String>) -> Self {
         self.changed = Some(what.into().into());
+        self
+    }
+
+    /// Carries the recording of the call that failed.
+    #[must_use]
+    pub fn recorded(mut self, recording: impl Into<String>) -> Self {
+        self.recording = Some(recording.into().into());
         self
     }
 
@@ -121,6 +132,12 @@ impl ServiceError {
     #[must_use]
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// The recording of the call that failed.
+    #[must_use]
+    pub fn recording(&self) -> Option<&str> {
+        self.recording.as_deref()
     }
 
     /// What changed nevertheless.

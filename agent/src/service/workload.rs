@@ -41,6 +41,9 @@ pub struct WorkloadStatus {
     pub name: String,
     /// The artefact that its spec names.
     pub digest: String,
+    /// What its spec would have instances made from: changes with the artefact, the limits, the configuration and the default
+    /// answers, and an instance that was made from another revision is not ready.
+    pub revision: String,
     /// Instances that are wanted.
     pub replicas: u32,
     /// Instances that there are, or ought to be.
@@ -51,6 +54,15 @@ pub struct WorkloadStatus {
     pub errors: u64,
     /// How long they took, from request to answer.
     pub latency_us: LatencyUs,
+}
+
+/// A spec that was committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Deployed {
+    /// The commit that holds it.
+    pub commit: Committed,
+    /// What instances are made from now: they are ready when the workload's status shows this revision and says so.
+    pub revision: String,
 }
 
 /// One instance of a workload.
@@ -74,6 +86,8 @@ pub enum Phase {
     Starting,
     /// Takes calls.
     Ready,
+    /// Took calls when its host was last heard; the host does not answer at present, and may be lost.
+    Suspect,
     /// Takes no new calls.
     Stopping,
     /// Could not be started.
@@ -88,6 +102,7 @@ impl Phase {
             Self::Pending => "pending",
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Suspect => "suspect",
             Self::Stopping => "stopping",
             Self::Failed => "failed",
         }

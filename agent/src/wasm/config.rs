@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::code::CompileConfig;
 use super::limits::Limits;
+use crate::spec::Spec;
 
 /// The host's own bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +47,10 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// The same with these default answers.
+    /// What a spec says of this.
     #[must_use]
-    pub fn answering(mut self, on_overrun: &BTreeMap<String, Value>) -> Self {
-        self.on_overrun.clone_from(on_overrun);
-        self
+    pub fn of(spec: &Spec) -> Self {
+        Self { limits: spec.limits.into(), config: spec.config.clone(), on_overrun: spec.on_overrun.clone() }
     }
 }
 

@@ -93,12 +93,28 @@ pub enum LoadError {
         /// What is wrong with it.
         message: String,
     },
+    /// The workload does not want to work with what its operator set.
+    #[error("the configuration: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Configuration(Vec<Problem>),
+    /// The workload's check of its configuration failed: its writer's fault, or there is far too much to check.
+    #[error("the workload's check of its configuration: {0}")]
+    Check(String),
     /// The component needs more than its limits at once, or fails while it starts.
     #[error("the component does not start within its limits: {0}")]
     Start(String),
     /// This host has no room for a further instance, or is going down.
     #[error("this host cannot take a further instance: {0}")]
     Host(String),
+}
+
+/// An entry of a configuration that a workload does not want, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` {message}")]
+pub struct Problem {
+    /// The entry's name.
+    pub name: String,
+    /// What is wrong with it.
+    pub message: String,
 }
 
 /// Why a call gave no result. It changed nothing.

@@ -7,6 +7,7 @@ use selvedge_sync::hlc::Hlc;
 use selvedge_sync::key::Key;
 use serde_json::Value;
 
+use super::error::CallError;
 use super::recording::Recording;
 use crate::spec::Digest;
 
@@ -34,8 +35,23 @@ pub struct CallOutcome {
     pub guest_time: Duration,
     /// Why the result is the workload's default answer, if it is. Nothing is to be written then.
     pub overrun: Option<Overrun>,
-    /// The call as a document, if that was asked for.
+}
+
+/// A call that was to be recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// What came of it.
+    pub outcome: Result<CallOutcome, CallError>,
+    /// The call as a document, also of one that failed while the guest ran. There is none of a call that never began, and of one
+    /// that was given its workload's default answer.
     pub recording: Option<Box<Recording>>,
+}
+
+impl From<Result<CallOutcome, CallError>> for Recorded {
+    /// One of which there is no recording.
+    fn from(outcome: Result<CallOutcome, CallError>) -> Self {
+        Self { outcome, recording: None }
+    }
 }
 
 /// Why a call was given its workload's default answer.

@@ -26,6 +26,8 @@ const FUNCTIONS_MAX: usize = 1_024;
 /// The most parts that the types of all functions may have together, spelt out. A few bytes of a component can stand for millions:
 /// records of records of records, each holding the next one twice.
 const SHAPES_MAX: usize = 20_000;
+/// The interface with which a workload checks its configuration.
+const CONFIGURATION: &str = "selvedge:workload/configuration";
 /// What every WebAssembly file begins with.
 const MAGIC: &[u8] = b"\0asm";
 /// The version and layer of a core module, after the magic.
@@ -50,6 +52,7 @@ pub(super) struct Compiled {
     component: Component,
     functions: Arc<[Function]>,
     names: Arc<Names>,
+    check: Option<Arc<Function>>,
     imports: Vec<String>,
 }
 
@@ -64,6 +67,8 @@ pub(super) struct Program {
     pub(super) config: Arc<BTreeMap<String, String>>,
     pub(super) assets: Arc<dyn AssetView>,
     pub(super) pre: InstancePre<CallState>,
+    /// The workload's own check of its configuration, if it has one.
+    pub(super) check: Option<Arc<Function>>,
     functions: Arc<[Function]>,
     names: Arc<Names>,
 }
@@ -84,12 +89,12 @@ impl Compiled {
     /// Checks what is imported and exported.
     pub(super) fn new(engine: &Engine, digest: Digest, component: Component) -> Result<Self, LoadError> {
         let imports = imports(engine, &component)?;
-        let functions = functions(engine, &component)?;
+        let (functions, check) = functions(engine, &component)?;
         if functions.is_empty() {
             return Err(LoadError::NoFunction);
         }
         let names = Arc::new(names(&functions));
-        Ok(Self { digest, component, functions: functions.into(), names, imports })
+        Ok(Self { digest, component, functions: functions.into(), names, check: check.map(Arc::new), imports })
     }
 
     /// Ties the component to what is offered to it.
@@ -116,6 +121,7 @@ impl Compiled {
             config: Arc::new(options.config),
             assets,
             pre,
+            check: self.check.clone(),
             functions: Arc::clone(&self.functions),
             names: Arc::clone(&self.names),
         })
@@ -156,6 +162,12 @@ impl Program {
 impl Function {
     fn answers_to(&self, wanted: &str) -> bool {
         wanted == self.name || wanted == self.short_path() || wanted == self.path()
+    }
+
+    /// Whether it is what the contract's interface `configuration` is for, in whichever version.
+    fn is_check(&self) -> bool {
+        self.interface.split_once('@').map_or(self.interface.as_str(), |(name, _)| name) == CONFIGURATION
+            && self.name == "check"
     }
 
     /// The interface without package and version: `combat`.
@@ -217,7 +229,8 @@ fn imports(engine: &Engine, component: &Component) -> Result<Vec<String>, LoadEr
     }
 }
 
-fn functions(engine: &Engine, component: &Component) -> Result<Vec<Function>, LoadError> {
+/// The functions that can be called, and the check of the configuration, which is none of them.
+fn functions(engine: &Engine, component: &Component) -> Result<(Vec<Function>, Option<Function>), LoadError> {
     let mut found = Found { component, functions: Vec::new(), shapes_left: SHAPES_MAX };
     for (name, item) in component.component_type().exports(engine) {
         match item.ty {
@@ -237,7 +250,12 @@ fn functions(engine: &Engine, component: &Component) -> Result<Vec<Function>, Lo
             | ComponentItem::Resource(_) => {}
         }
     }
-    Ok(found.functions)
+    let mut functions = found.functions;
+    let check = functions.iter().position(Function::is_check).map(|at| functions.remove(at));
+    functions.iter_mut().enumerate().for_each(|(number, function)| function.number = number);
+    // It has a number too, behind those of all others: instances remember functions by it.
+    let check = check.map(|check| Function { number: functions.len(), ..check });
+    Ok((functions, check))
 }
 
 /// The functions of a component, as far as they have been read.

@@ -14,6 +14,8 @@ use selvedge_sync::scalar::Scalar;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
+use super::error::CallError;
+use super::instance::Done;
 use super::limits::Limits;
 use crate::service::json::{JsonScalar, scalar};
 use crate::spec::Digest;
@@ -24,8 +26,10 @@ pub const RECORDING_BYTES_MAX: usize = 3 * 1024 * 1024;
 const COMMIT_BYTES_MAX: usize = 256;
 /// What the field `format` says.
 const FORMAT: &str = "selvedge-recording";
-/// The version that this release writes and reads.
-const VERSION: u32 = 1;
+/// The version that this release writes. It reads the first as well, which knew neither failures nor wishes.
+const VERSION: u32 = 2;
+/// The oldest version that it reads.
+const VERSION_MIN: u32 = 1;
 
 /// One call, recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,10 +56,16 @@ pub struct Recording {
     pub limits: Limits,
     /// What it read, in order.
     pub reads: Vec<Read>,
-    /// What it answered.
+    /// What it answered; null for one that failed.
     pub result: Value,
+    /// Why it failed, if it did. Then it wrote nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
     /// What it wrote, each as an operation of `POST /v1/commits`.
     pub writes: Vec<Value>,
+    /// Which assets it asked its host to fetch; `None` where the recording is of a release that did not keep that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preloads: Option<Vec<Digest>>,
     /// The id of the host that ran it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
@@ -63,6 +73,73 @@ pub struct Recording {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
 }
+
+/// Why a recorded call gave no result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Of which kind it was.
+    pub kind: FailureKind,
+    /// The argument with which the workload found fault, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What its caller was told.
+    pub message: String,
+}
+
+/// The ways in which a call fails that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The workload found fault with an argument.
+    Fault,
+    /// It ran for longer than it might. How long a call takes is the host's affair, so this says nothing of what the workload does.
+    Deadline,
+    /// It failed.
+    Trap,
+    /// It met its limit of memory or of table elements.
+    Memory,
+    /// Its result was too large.
+    Output,
+    /// It called the host too often.
+    HostCalls,
+    /// It wrote too much.
+    Writes,
+}
+
+impl Failure {
+    /// What is recorded of an error; `None` for one that came before the guest ran, or from the host.
+    pub(super) fn of(error: &CallError) -> Option<Self> {
+        let kind = match error {
+            CallError::Fault { .. } => FailureKind::Fault,
+            CallError::Deadline { .. } => FailureKind::Deadline,
+            CallError::Trap { .. } => FailureKind::Trap,
+            CallError::Memory { .. } => FailureKind::Memory,
+            CallError::OutputTooLarge { .. } => FailureKind::Output,
+            CallError::HostCalls { .. } => FailureKind::HostCalls,
+            CallError::Writes { .. } => FailureKind::Writes,
+            CallError::NotLoaded { .. }
+            | CallError::UnknownFunction { .. }
+            | CallError::AmbiguousFunction { .. }
+            | CallError::Argument { .. }
+            | CallError::ArgumentsTooLarge { .. }
+            | CallError::Expired
+            | CallError::RecordingTooLarge { .. }
+            | CallError::Busy { .. }
+            | CallError::Host(_) => return None,
+        };
+        Some(Self { kind, field: error.field().map(str::to_owned), message: error.to_string() })
+    }
+
+    /// Whether two failures are the same, as far as a workload has a say in them: a deadline tells how much time there was.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self == other || self.kind == FailureKind::Deadline && other.kind == FailureKind::Deadline
+    }
+}
+
+/// What came out of a call, besides its reads.
+pub(super) type Outcome<'a> = Result<&'a Done, Failure>;
 
 /// What goes into a call.
 pub(super) struct Inputs<'a> {
@@ -147,7 +224,9 @@ pub enum RecordingError {
     #[error("a recording has at most {RECORDING_BYTES_MAX} bytes")]
     TooLarge,
     /// It was written by another release, or is something else.
-    #[error("it says `format` {format:?} and `version` {version}; this release reads {FORMAT:?} of version {VERSION}")]
+    #[error(
+        "it says `format` {format:?} and `version` {version}; this release reads {FORMAT:?} of versions {VERSION_MIN} to {VERSION}"
+    )]
     Version {
         /// What it says.
         format: String,
@@ -160,7 +239,11 @@ pub enum RecordingError {
 }
 
 impl Recording {
-    pub(super) fn new(inputs: &Inputs<'_>, reads: Vec<Read>, result: Value, writes: &[(Key, Change)]) -> Self {
+    pub(super) fn new(inputs: &Inputs<'_>, reads: Vec<Read>, outcome: Outcome<'_>) -> Self {
+        let (result, failure, writes, preloads) = match outcome {
+            Ok(done) => (done.result.clone(), None, operations(&done.changes), done.preloads.clone()),
+            Err(failure) => (Value::Null, Some(failure), Vec::new(), Vec::new()),
+        };
         Self {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -174,7 +257,9 @@ impl Recording {
             limits: inputs.limits.clone(),
             reads,
             result,
-            writes: writes.iter().map(|(key, change)| operation(key, change)).collect(),
+            failure,
+            writes,
+            preloads: Some(preloads),
             node: None,
             commit: None,
         }
@@ -195,7 +280,7 @@ impl Recording {
             return Err(RecordingError::TooLarge);
         }
         let Head { format, version } = serde_json::from_slice(bytes)?;
-        if format != FORMAT || version != VERSION {
+        if format != FORMAT || !(VERSION_MIN..=VERSION).contains(&version) {
             return Err(RecordingError::Version { format: format.chars().take(80).collect(), version });
         }
         Ok(serde_json::from_slice(bytes)?)
@@ -244,8 +329,12 @@ impl<'de> Deserialize<'de> for Plain {
     }
 }
 
-/// A write as one operation of `POST /v1/commits`.
-pub(super) fn operation(key: &Key, change: &Change) -> Value {
+/// Writes as operations of `POST /v1/commits`.
+pub(super) fn operations(changes: &[(Key, Change)]) -> Vec<Value> {
+    changes.iter().map(|(key, change)| operation(key, change)).collect()
+}
+
+fn operation(key: &Key, change: &Change) -> Value {
     let scalar = |scalar: &Scalar| serde_json::to_value(JsonScalar(scalar)).expect("a scalar has a form in JSON");
     let operand = match change {
         Change::Increment(by) | Change::Decrement(by) => Value::from(*by),

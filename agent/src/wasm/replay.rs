@@ -13,7 +13,7 @@ use super::empty::EmptyState;
 use super::error::{CallError, LoadError, WasmError};
 use super::instance::{Done, Terms, Warm};
 use super::program::Program;
-use super::recording::{Recording, operation};
+use super::recording::{Failure, FailureKind, Recording, operations};
 use super::source::{Playback, Source};
 use super::{LoadOptions, WasmConfig, WasmHost, lower};
 use crate::spec::Digest;
@@ -35,8 +35,13 @@ pub enum Difference {
         /// The one that ran now.
         now: Digest,
     },
-    /// It gave no result.
-    Failed(String),
+    /// It failed otherwise than it did, or did not fail, or failed and had not.
+    Failed {
+        /// The recorded failure, if it had failed.
+        recorded: Option<Failure>,
+        /// The failure now, if it failed; or why it could not even begin.
+        now: Option<String>,
+    },
     /// It read something else.
     Reads(String),
     /// It answered something else.
@@ -55,6 +60,13 @@ pub enum Difference {
         /// The one now, if there is one.
         now: Option<Value>,
     },
+    /// It asked its host to fetch other assets.
+    Preloads {
+        /// Those that were recorded.
+        recorded: Vec<Digest>,
+        /// Those of now.
+        now: Vec<Digest>,
+    },
 }
 
 /// Why a recorded call cannot be run here at all.
@@ -68,8 +80,8 @@ pub enum ReplayError {
     Load(#[from] LoadError),
 }
 
-/// Runs a recorded call again, on this thread, with the component `wasm`, and tells all differences; none means that result
-/// and writes are the same to the bit.
+/// Runs a recorded call again, on this thread, with the component `wasm`, and tells all differences; none means that result,
+/// writes and wishes are the same to the bit, or that it failed in the same way.
 ///
 /// # Errors
 /// The component cannot be loaded, or this machine has no room for it.
@@ -89,20 +101,16 @@ pub fn replay(wasm: &[u8], recording: &Recording) -> Result<Vec<Difference>, Rep
         Ok(instance) => instance,
         Err(LoadError::Host(reason)) => return Err(LoadError::Host(reason).into()),
         Err(error) => {
-            differences.push(Difference::Failed(error.to_string()));
+            differences.push(Difference::Failed { recorded: recording.failure.clone(), now: Some(error.to_string()) });
             return Ok(differences);
         }
     };
     let done = call(&program, &mut instance, recording);
-    if let Source::Playback(playback) = instance.source()
-        && let Some(difference) = playback.difference()
-    {
-        differences.push(Difference::Reads(difference));
-    }
-    match done {
-        Ok(done) => compare(recording, done, &mut differences),
-        Err(error) => differences.push(Difference::Failed(error.to_string())),
-    }
+    let stray = match instance.source() {
+        Source::Playback(playback) => playback.difference(),
+        Source::Live(..) | Source::Recorder(_) => None,
+    };
+    compare(recording, done, stray, &mut differences);
     Ok(differences)
 }
 
@@ -119,16 +127,41 @@ fn call(program: &Program, instance: &mut Warm, recording: &Recording) -> Result
     instance.call(function, &params, Terms { seed: recording.seed, now: recording.now, deadline: REPLAY_DEADLINE })
 }
 
-fn compare(recording: &Recording, done: Done, differences: &mut Vec<Difference>) {
+fn compare(
+    recording: &Recording,
+    done: Result<Done, CallError>,
+    stray: Option<String>,
+    differences: &mut Vec<Difference>,
+) {
+    let failure = done.as_ref().err().and_then(Failure::of);
+    let fails_as_recorded =
+        failure.as_ref().zip(recording.failure.as_ref()).is_some_and(|(now, then)| now.is_same_as(then));
+    // How far a call had got when its time was up is the host's affair.
+    let is_cut_off = fails_as_recorded && failure.is_some_and(|failure| failure.kind == FailureKind::Deadline);
+    differences.extend(stray.filter(|_| !is_cut_off).map(Difference::Reads));
+    match done {
+        Ok(done) if recording.failure.is_none() => compare_results(recording, done, differences),
+        Err(_) if fails_as_recorded => {}
+        done => {
+            let now = done.err().map(|error| error.to_string());
+            differences.push(Difference::Failed { recorded: recording.failure.clone(), now });
+        }
+    }
+}
+
+fn compare_results(recording: &Recording, done: Done, differences: &mut Vec<Difference>) {
     if !is_same(&recording.result, &done.result) {
         differences.push(Difference::Result { recorded: recording.result.clone(), now: done.result });
     }
-    let now: Vec<Value> = done.changes.iter().map(|(key, change)| operation(key, change)).collect();
+    let now = operations(&done.changes);
     for index in 0..now.len().max(recording.writes.len()) {
         let (recorded, now) = (recording.writes.get(index), now.get(index));
         if !recorded.zip(now).is_some_and(|(recorded, now)| is_same(recorded, now)) {
             differences.push(Difference::Write { index, recorded: recorded.cloned(), now: now.cloned() });
         }
+    }
+    if let Some(recorded) = recording.preloads.as_ref().filter(|recorded| **recorded != done.preloads) {
+        differences.push(Difference::Preloads { recorded: recorded.clone(), now: done.preloads });
     }
 }
 
@@ -142,7 +175,11 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Artifact { recorded, now } => write!(f, "artefact: {recorded} was recorded, this is {now}"),
-            Self::Failed(reason) => write!(f, "failed: {reason}"),
+            Self::Failed { recorded: None, now: Some(now) } => write!(f, "failed: {now}"),
+            Self::Failed { recorded, now } => {
+                let recorded = recorded.as_ref().map_or("no failure", |failure| failure.message.as_str());
+                write!(f, "failed: {recorded} was recorded, now it is {}", now.as_deref().unwrap_or("no failure"))
+            }
             Self::Reads(what) => write!(f, "reads: {what}"),
             Self::Result { recorded, now } => {
                 write!(f, "result: {} was recorded, now it is {}", shown(Some(recorded)), shown(Some(now)))
@@ -156,8 +193,16 @@ impl fmt::Display for Difference {
                     shown(now.as_ref())
                 )
             }
+            Self::Preloads { recorded, now } => {
+                write!(f, "preloads: {} were recorded, now they are {}", list(recorded), list(now))
+            }
         }
     }
+}
+
+fn list(digests: &[Digest]) -> String {
+    let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
+    if digests.is_empty() { "nothing".to_owned() } else { digests.join(", ") }
 }
 
 fn shown(value: Option<&Value>) -> String {

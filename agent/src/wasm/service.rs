@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::error::{CallError, LoadError};
 use super::instance::{Base, Done, Terms, Warm};
+use super::outcome::Recorded;
 use super::program::{Function, Program};
-use super::recording::{Inputs, Recording};
+use super::recording::{Failure, Inputs, Recording};
 use super::room::{self, Services};
 use super::schedule::Load;
 use super::shape::Signature;
@@ -22,7 +23,7 @@ use super::source::{self, Source};
 use super::stats::{Recorder, WorkloadStats};
 use super::ticker::Ticker;
 use super::typed::{Params, Results, TypedOutcome};
-use super::{CallContext, CallOutcome, Overrun, lift, lower};
+use super::{CallContext, CallOutcome, Overrun, lift, lower, vet};
 
 /// A call whose guest took at most this long was quick: it may run on a thread that others wait for.
 const QUICK: Duration = Duration::from_micros(500);
@@ -58,6 +59,9 @@ pub(super) struct Request {
     pub(super) record: bool,
 }
 
+/// Why a recorded call gave no result, and its recording if it had begun.
+type NotDone = (CallError, Option<Box<Recording>>);
+
 /// What a service is made for and with, besides its program.
 pub(super) struct Surroundings {
     pub(super) base: &'static Base,
@@ -68,8 +72,8 @@ pub(super) struct Surroundings {
 }
 
 impl Service {
-    /// Starts a first instance, so that a component that cannot start is refused when it is loaded. `on_overrun` holds the
-    /// default answers by function.
+    /// Starts a first instance, so that a component that cannot start, or not with its configuration, is refused when it is loaded.
+    /// `on_overrun` holds the default answers by function.
     pub(super) fn start(
         program: Program,
         on_overrun: &BTreeMap<String, Value>,
@@ -78,11 +82,12 @@ impl Service {
         let Surroundings { base, services, ticker, load, warm_max } = surroundings;
         let answers = on_overrun.iter().map(|(function, answer)| default_answer(&program, function, answer));
         let answers = answers.collect::<Result<_, _>>()?;
-        if !ticker.is_alive(Instant::now()) {
+        if !ticker.is_alive(Instant::now(), program.limits.deadline) {
             return Err(LoadError::Host(DEAD_TICKER.to_owned()));
         }
         let running = ticker.run();
-        let first = room::start(&program, &services, || Source::live(base, &program.assets))?;
+        let mut first = room::start(&program, &services, || Source::live(base, &program.assets))?;
+        vet::configuration(&program, &mut first)?;
         drop(running);
         let (warm, recorder) = (Mutex::new(vec![first]), Mutex::new(Recorder::new()));
         let (warm_max, pace, services) = (warm_max.max(1), Pace::default(), Arc::downgrade(&services));
@@ -101,7 +106,7 @@ impl Service {
             Ok(done) => {
                 self.ended_well(&done);
                 let Done { result, changes, preloads, guest_time, log_lines_dropped: _ } = done;
-                Ok(CallOutcome { result, changes, preloads, guest_time, overrun: None, recording: None })
+                Ok(CallOutcome { result, changes, preloads, guest_time, overrun: None })
             }
             Err(error) => self.ended_badly(function, error),
         }
@@ -113,15 +118,20 @@ impl Service {
     }
 
     /// The same, and records the call.
-    pub(super) fn serve_recorded(&self, request: &Request) -> Result<CallOutcome, CallError> {
+    pub(super) fn serve_recorded(&self, request: &Request) -> Recorded {
         match self.record(request) {
             Ok((done, recording)) => {
                 self.ended_well(&done);
                 let Done { result, changes, preloads, guest_time, log_lines_dropped: _ } = done;
-                let recording = Some(Box::new(recording));
-                Ok(CallOutcome { result, changes, preloads, guest_time, overrun: None, recording })
+                let outcome = Ok(CallOutcome { result, changes, preloads, guest_time, overrun: None });
+                Recorded { outcome, recording: Some(recording) }
             }
-            Err(error) => self.ended_badly(&request.function, error),
+            Err((error, recording)) => {
+                let outcome = self.ended_badly(&request.function, error);
+                // A default answer is none of the guest's.
+                let recording = recording.filter(|_| outcome.is_err());
+                Recorded { outcome, recording }
+            }
         }
     }
 
@@ -162,21 +172,22 @@ impl Service {
     }
 
     /// Makes a call in an instance of its own: what one remembers of earlier calls is no part of a recording.
-    fn record(&self, request: &Request) -> Result<(Done<Value>, Recording), CallError> {
+    fn record(&self, request: &Request) -> Result<(Done<Value>, Box<Recording>), NotDone> {
         let Request { function: name, args, context, asked, record: _ } = request;
         let (program, limits) = (&self.program, &self.program.limits);
-        let function = program.function(name)?;
-        let params = lower::arguments(&function.signature, args, limits.argument_bytes)?;
-        let terms = self.terms(*context, *asked)?;
         let _running = self.ticker.run();
-        let recorder = || Source::Recorder(source::Recorder::new(self.base, Arc::clone(&program.assets)));
-        let mut instance = self.fresh(recorder)?;
-        let done = instance.call(function, &params, terms)?;
+        let prepared = program.function(name).and_then(|function| {
+            let params = lower::arguments(&function.signature, args, limits.argument_bytes)?;
+            let terms = self.terms(*context, *asked)?;
+            let recorder = || Source::Recorder(source::Recorder::new(self.base, Arc::clone(&program.assets)));
+            Ok((function, params, terms, self.fresh(recorder)?))
+        });
+        let (function, params, terms, mut instance) = prepared.map_err(|error| (error, None))?;
+        let done = instance.call(function, &params, terms);
         let reads = match instance.source() {
             Source::Recorder(recorder) => recorder.take(),
             Source::Live(..) | Source::Playback(_) => None,
         };
-        let reads = reads.ok_or(CallError::RecordingTooLarge { limit_bytes: source::READ_BYTES_MAX })?;
         let inputs = Inputs {
             workload: &program.workload,
             function: name,
@@ -187,8 +198,18 @@ impl Service {
             config: &program.config,
             limits,
         };
-        let recording = Recording::new(&inputs, reads, done.result.clone(), &done.changes);
-        Ok((done, recording))
+        match (done, reads) {
+            (Ok(done), Some(reads)) => {
+                let recording = Recording::new(&inputs, reads, Ok(&done));
+                Ok((done, Box::new(recording)))
+            }
+            (Ok(_), None) => Err((CallError::RecordingTooLarge { limit_bytes: source::READ_BYTES_MAX }, None)),
+            (Err(error), reads) => {
+                let failure = Failure::of(&error);
+                let recording = reads.zip(failure).map(|(reads, failure)| Recording::new(&inputs, reads, Err(failure)));
+                Err((error, recording.map(Box::new)))
+            }
+        }
     }
 
     /// Makes a call in a warm instance, or in a new one.
@@ -214,13 +235,18 @@ impl Service {
     /// On which terms a call is made that was asked for then, if there is time left and somebody watches over it.
     fn terms(&self, context: CallContext, asked: Instant) -> Result<Terms, CallError> {
         let own = self.program.limits.deadline;
-        let left = context.deadline.map(|deadline| deadline.saturating_sub(asked.elapsed()));
-        let deadline = left.unwrap_or(own).min(own);
-        if deadline < DEADLINE_MIN {
-            return Err(CallError::Expired);
-        }
-        if !self.ticker.is_alive(asked) {
-            return Err(CallError::Host(DEAD_TICKER.to_owned()));
+        let left = || {
+            let left = context.deadline.map(|deadline| deadline.saturating_sub(asked.elapsed()));
+            let deadline = left.unwrap_or(own).min(own);
+            if deadline.is_zero() { Err(CallError::Expired) } else { Ok(deadline) }
+        };
+        let mut deadline = left()?;
+        if !self.ticker.is_fresh(asked) {
+            if !self.ticker.is_alive(asked, deadline) {
+                return Err(CallError::Host(DEAD_TICKER.to_owned()));
+            }
+            // Waiting for it was on the caller's time.
+            deadline = left()?;
         }
         Ok(Terms { seed: context.seed, now: context.now, deadline })
     }
@@ -259,14 +285,7 @@ impl Service {
         let Some(answer) = answer else { return Err(error) };
         self.recorder().answered_by_default();
         let (result, changes, preloads) = (answer.clone(), Vec::new(), Vec::new());
-        Ok(CallOutcome {
-            result,
-            changes,
-            preloads,
-            guest_time: Duration::ZERO,
-            overrun: Some(overrun),
-            recording: None,
-        })
+        Ok(CallOutcome { result, changes, preloads, guest_time: Duration::ZERO, overrun: Some(overrun) })
     }
 
     pub(super) fn stats(&self) -> WorkloadStats {
@@ -315,8 +334,6 @@ impl Service {
     }
 }
 
-/// The least time that is worth beginning with: the clock that ends guests is no finer.
-const DEADLINE_MIN: Duration = Duration::from_millis(1);
 /// Without it a guest that loops would never end.
 const DEAD_TICKER: &str = "the clock that ends calls stands still";
 

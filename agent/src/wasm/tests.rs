@@ -10,4 +10,5 @@ mod preload;
 mod replay;
 mod shipped;
 mod typed;
+mod vet;
 mod wasi;

@@ -19,7 +19,7 @@ const IDLE: Duration = Duration::from_millis(400);
 /// Ticks without a guest after which the thread rests: waking it costs a call more than the call.
 const LINGER_TICKS: u32 = 100;
 /// The age of the last tick above which deadlines are not kept. A crowded host may hold the thread up for a while.
-pub(super) const STUCK: Duration = Duration::from_secs(2);
+const STUCK: Duration = Duration::from_secs(2);
 
 /// What the ticker advances: the engine's epoch, or a counter in a test.
 pub(super) trait Epoch: Send + 'static {
@@ -86,15 +86,22 @@ impl Ticker {
         now.saturating_duration_since(self.shared.started + last)
     }
 
-    /// Whether deadlines are kept. After a stall of the whole host the thread gets a moment to catch up, on the caller's time.
-    pub(super) fn is_alive(&self, now: Instant) -> bool {
-        if self.age(now) < STUCK {
+    /// Whether the thread has shown that it lives of late, as of `now`.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        self.age(now) < STUCK
+    }
+
+    /// Whether deadlines are kept. After a stall of the whole host the thread gets a moment to catch up, on the time of the caller,
+    /// who has no more than `patience` of it.
+    pub(super) fn is_alive(&self, now: Instant, patience: Duration) -> bool {
+        if self.is_fresh(now) {
             return true;
         }
-        for _ in 0..IDLE.as_millis() {
+        let give_up = Instant::now() + patience.min(IDLE);
+        while Instant::now() < give_up {
             self.thread.unpark();
             thread::sleep(TICK);
-            if self.age(Instant::now()) < STUCK {
+            if self.is_fresh(Instant::now()) {
                 return true;
             }
         }
@@ -186,7 +193,7 @@ mod tests {
         assert!(began.elapsed() >= Duration::from_millis(49), "the epoch ran ahead");
         drop(running);
         wait("it never rests again", &|| ticker.shared.resting.load(Ordering::SeqCst));
-        assert!(ticker.is_alive(Instant::now()));
+        assert!(ticker.is_alive(Instant::now(), Duration::ZERO));
     }
 
     #[test]
@@ -194,7 +201,7 @@ mod tests {
         let ticker = Ticker::start(Arc::new(AtomicU64::new(0))).expect("a thread");
         ticker.die();
         let begun = Instant::now();
-        while ticker.is_alive(Instant::now()) {
+        while ticker.is_alive(Instant::now(), TICK) {
             assert!(begun.elapsed() < Duration::from_secs(20), "nobody noticed");
             thread::sleep(TICK);
         }

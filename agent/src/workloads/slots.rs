@@ -3,69 +3,57 @@
 //! Pure bookkeeping; loads and unloads nothing. The invariants: at most one start of a workload is under way, so that an older
 //! one cannot replace a newer; what serves calls is advertised as ready, even while its successor starts or has failed to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::placement::{Instance, Phase, Refused};
-use crate::spec::{Config, Digest, Limits, OnOverrun, Spec, WorkloadName};
+use crate::spec::{Spec, WorkloadName};
 
 /// The workloads on this host.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     slots: BTreeMap<WorkloadName, Slot>,
-    starting: BTreeSet<WorkloadName>,
+    /// Starts under way, each with what it becomes if it is stopped before it has ended.
+    starting: BTreeMap<WorkloadName, Instance>,
 }
 
 #[derive(Debug)]
 struct Slot {
     instance: Instance,
-    serving: Option<Serving>,
-}
-
-/// What answers calls: all of a spec that a running instance was made from.
-#[derive(Debug, PartialEq, Eq)]
-struct Serving {
-    digest: Digest,
-    limits: Limits,
-    config: Config,
-    on_overrun: OnOverrun,
-}
-
-impl Serving {
-    fn of(spec: &Spec) -> Self {
-        let (config, on_overrun) = (spec.config.clone(), spec.on_overrun.clone());
-        Self { digest: spec.artifact, limits: spec.limits, config, on_overrun }
-    }
-
-    /// Whether the artefact is still the right one, and something else of the spec is not.
-    fn is_outdated(&self, spec: &Spec) -> bool {
-        self.digest == spec.artifact && *self != Self::of(spec)
-    }
+    /// What answers calls.
+    serving: Option<Instance>,
 }
 
 impl Slots {
     /// Notes that a start begins; false when one is under way already.
-    pub(super) fn begin(&mut self, workload: &WorkloadName, digest: Digest) -> bool {
-        if !self.starting.insert(workload.clone()) {
+    pub(super) fn begin(&mut self, workload: &WorkloadName, spec: &Spec) -> bool {
+        if self.starting.contains_key(workload) {
             return false;
         }
-        let instance = Instance::new(digest, Phase::Starting);
+        self.starting.insert(workload.clone(), Instance::made_from(spec, Phase::Stopping));
+        let instance = Instance::made_from(spec, Phase::Starting);
         let serving = self.slots.remove(workload).and_then(|slot| slot.serving);
         self.slots.insert(workload.clone(), Slot { instance, serving });
         true
     }
 
-    /// Notes how a start ended; false when the workload was stopped meanwhile, and what was loaded has to go again.
+    /// Notes how a start ended; false when the workload was stopped meanwhile, and what was loaded has to go again, and then
+    /// [`Slots::abandon`] follows.
     pub(super) fn finish(&mut self, workload: &WorkloadName, spec: &Spec, result: Result<(), String>) -> bool {
-        self.starting.remove(workload);
         let Some(slot) = self.slots.get_mut(workload) else { return false };
+        self.starting.remove(workload);
         match result {
             Ok(()) => {
-                slot.instance = Instance::new(spec.artifact, Phase::Ready);
-                slot.serving = Some(Serving::of(spec));
+                slot.instance = Instance::made_from(spec, Phase::Ready);
+                slot.serving = Some(slot.instance.clone());
             }
-            Err(reason) => slot.instance = Instance::new(spec.artifact, Phase::Failed { reason }),
+            Err(reason) => slot.instance = Instance::made_from(spec, Phase::Failed { reason }),
         }
         true
+    }
+
+    /// Notes that what a start had loaded after a stop has gone again.
+    pub(super) fn abandon(&mut self, workload: &WorkloadName) {
+        self.starting.remove(workload);
     }
 
     /// Notes that a workload was stopped.
@@ -78,31 +66,43 @@ impl Slots {
         self.slots.iter().map(|(workload, slot)| (workload.clone(), slot.instance.clone())).collect()
     }
 
-    /// What each workload is to others: ready as long as anything of it answers calls.
+    /// What each workload is to others: ready as long as anything of it answers calls, and stopping as long as anything of it may
+    /// still come to.
     pub(super) fn advertised(&self) -> BTreeMap<WorkloadName, Instance> {
         let advertised = |slot: &Slot| match &slot.serving {
-            Some(Serving { digest, .. }) => {
-                Instance { refused: refused(&slot.instance), ..Instance::new(*digest, Phase::Ready) }
-            }
+            Some(serving) => Instance { refused: refused(&slot.instance), ..serving.clone() },
             None => slot.instance.clone(),
         };
-        self.slots.iter().map(|(workload, slot)| (workload.clone(), advertised(slot))).collect()
+        let mut all = self.starting.clone();
+        all.extend(self.slots.iter().map(|(workload, slot)| (workload.clone(), advertised(slot))));
+        all
     }
 
-    /// Workloads that serve the right artefact with limits or a configuration that their spec has changed since.
-    pub(super) fn outdated<'a>(&self, specs: &'a BTreeMap<WorkloadName, Spec>) -> Vec<(&'a WorkloadName, &'a Spec)> {
-        let changed = |(workload, spec): &(&WorkloadName, &Spec)| {
-            let slot = self.slots.get(*workload).filter(|slot| slot.instance.phase == Phase::Ready);
-            slot.and_then(|slot| slot.serving.as_ref()).is_some_and(|serving| serving.is_outdated(spec))
+    /// Workloads whose spec has changed since they were made, or could not be made, from the artefact that it still names; with
+    /// whether they run.
+    pub(super) fn outdated<'a>(
+        &self,
+        specs: &'a BTreeMap<WorkloadName, Spec>,
+    ) -> Vec<(&'a WorkloadName, &'a Spec, bool)> {
+        let changed = |(workload, spec): (&'a WorkloadName, &'a Spec)| {
+            let instance = &self.slots.get(workload)?.instance;
+            let runs = match instance.phase {
+                Phase::Ready => true,
+                Phase::Failed { .. } => false,
+                Phase::Starting | Phase::Stopping => return None,
+            };
+            (instance.digest == spec.artifact && !instance.is_of(spec)).then_some((workload, spec, runs))
         };
-        specs.iter().filter(changed).collect()
+        specs.iter().filter_map(changed).collect()
     }
 }
 
 /// What was to take the place of what serves, if that has failed.
 fn refused(next: &Instance) -> Option<Refused> {
     match &next.phase {
-        Phase::Failed { reason } => Some(Refused { digest: next.digest, reason: reason.clone() }),
+        Phase::Failed { reason } => {
+            Some(Refused { digest: next.digest, revision: next.revision, reason: reason.clone() })
+        }
         Phase::Starting | Phase::Ready | Phase::Stopping => None,
     }
 }
@@ -110,6 +110,7 @@ fn refused(next: &Instance) -> Option<Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Digest;
 
     fn name() -> WorkloadName {
         "combat".parse().expect("a name")
@@ -126,45 +127,51 @@ mod tests {
     #[test]
     fn the_old_one_stays_ready_while_the_new_one_starts_or_fails() {
         let (mut slots, old, new) = (Slots::default(), spec(b"old"), spec(b"new"));
-        assert!(slots.begin(&name(), old.artifact));
+        assert!(slots.begin(&name(), &old));
         assert_eq!(advertised(&slots), Some((old.artifact, Phase::Starting)));
         assert!(slots.finish(&name(), &old, Ok(())));
-        assert!(slots.begin(&name(), new.artifact));
+        assert!(slots.begin(&name(), &new));
         assert_eq!(advertised(&slots), Some((old.artifact, Phase::Ready)));
-        assert_eq!(slots.here()[&name()], Instance::new(new.artifact, Phase::Starting));
+        assert_eq!(slots.here()[&name()], Instance::made_from(&new, Phase::Starting));
         assert!(slots.finish(&name(), &new, Err("broken".to_owned())));
         assert_eq!(advertised(&slots), Some((old.artifact, Phase::Ready)));
         assert!(matches!(slots.here()[&name()].phase, Phase::Failed { .. }));
         let refused =
             slots.advertised()[&name()].refused.clone().expect("everybody can see why the new one does not run");
-        assert_eq!((refused.digest, refused.reason.as_str()), (new.artifact, "broken"));
+        assert!(refused.is_of(&new) && refused.reason == "broken");
     }
 
     #[test]
     fn one_start_at_a_time_and_none_survives_a_stop() {
         let (mut slots, spec) = (Slots::default(), spec(b"a"));
-        assert!(slots.begin(&name(), spec.artifact));
-        assert!(!slots.begin(&name(), Digest::of(b"b")), "an older start could end after a newer one");
+        assert!(slots.begin(&name(), &spec));
+        assert!(!slots.begin(&name(), &self::spec(b"b")), "an older start could end after a newer one");
         slots.stop(&name());
+        assert_eq!(advertised(&slots), Some((spec.artifact, Phase::Stopping)), "it may still be loaded for a moment");
         assert!(!slots.finish(&name(), &spec, Ok(())), "it was stopped meanwhile");
+        slots.abandon(&name());
         assert_eq!(advertised(&slots), None);
-        assert!(slots.begin(&name(), spec.artifact));
+        assert!(slots.begin(&name(), &spec));
     }
 
     #[test]
-    fn changed_limits_or_configuration_are_a_reason_to_start_again() {
+    fn another_revision_is_a_reason_to_start_again_whether_the_last_one_runs_or_not() {
         let (mut slots, spec) = (Slots::default(), spec(b"a"));
-        slots.begin(&name(), spec.artifact);
-        slots.finish(&name(), &spec, Ok(()));
-        let outdated = |change: fn(&mut Spec)| {
+        slots.begin(&name(), &spec);
+        let outdated = |slots: &Slots, change: fn(&mut Spec)| {
             let mut spec = spec.clone();
             change(&mut spec);
-            slots.outdated(&BTreeMap::from([(name(), spec)])).len()
+            slots.outdated(&BTreeMap::from([(name(), spec)])).first().map(|(_, _, runs)| *runs)
         };
-        assert_eq!(outdated(|_| {}), 0);
-        assert_eq!(outdated(|spec| spec.limits.deadline_ms += 1), 1);
-        assert_eq!(outdated(|spec| drop(spec.config.insert("speed-max".to_owned(), "8".to_owned()))), 1);
-        assert_eq!(outdated(|spec| drop(spec.on_overrun.insert("predict".to_owned(), serde_json::json!([])))), 1);
-        assert_eq!(outdated(|spec| spec.artifact = Digest::of(b"b")), 0, "the plan starts another artefact");
+        let slower: fn(&mut Spec) = |spec| spec.limits.deadline_ms += 1;
+        assert_eq!(outdated(&slots, slower), None, "its start is under way");
+        slots.finish(&name(), &spec, Ok(()));
+        assert_eq!(outdated(&slots, |_| {}), None);
+        assert_eq!(outdated(&slots, slower), Some(true));
+        assert_eq!(outdated(&slots, |spec| spec.artifact = Digest::of(b"b")), None, "the plan starts another artefact");
+        slots.begin(&name(), &spec);
+        slots.finish(&name(), &spec, Err("config".to_owned()));
+        assert_eq!(outdated(&slots, |_| {}), None, "the same again is for the back-off");
+        assert_eq!(outdated(&slots, slower), Some(false));
     }
 }

@@ -63,14 +63,12 @@ pub(in crate::api) async fn invite<S: Service>(
     let Invite { name, region, ttl_s, may_deploy } = document.map_or(Ok(none), |document| shape(document.value))?;
     for (field, text) in [("name", &name), ("region", &region)] {
         if let Some(Err(problem)) = text.as_ref().map(|text| check_name(text)) {
-            return Err(ServiceError::new(Fault::WrongValue, "bad_name", format!("{problem}; nobody was invited"))
-                .at(field)
-                .into());
+            return Err(ServiceError::new(Fault::WrongValue, "bad_name", problem.to_string()).at(field).into());
         }
     }
     let ttl_s = ttl_s.unwrap_or(TTL_DEFAULT_S);
     if !(1..=TTL_MAX_S).contains(&ttl_s) {
-        let message = format!("1 to {TTL_MAX_S} seconds are allowed; nobody was invited");
+        let message = format!("1 to {TTL_MAX_S} seconds are allowed");
         return Err(ServiceError::new(Fault::WrongValue, "bad_ttl", message).at("ttl_s").into());
     }
     Ok(Json(app.service().invite(InviteWanted { name, region, ttl_s, may_deploy: may_deploy.unwrap_or(true) }).await?))
@@ -118,7 +116,6 @@ pub(in crate::api) async fn rotate<S: Service>(State(app): State<Arc<App<S>>>) -
 }
 
 fn shape<T: for<'de> Deserialize<'de>>(value: serde_json::Value) -> Result<T, ServiceError> {
-    serde_json::from_value(value).map_err(|error| {
-        ServiceError::new(Fault::Caller, "bad_shape", format!("{error}; nothing was changed")).at("body")
-    })
+    serde_json::from_value(value)
+        .map_err(|error| ServiceError::new(Fault::Caller, "bad_shape", error.to_string()).at("body"))
 }

@@ -17,12 +17,14 @@ use super::commits::{path_error, request_of};
 use super::{Answer, App};
 use crate::api::body;
 use crate::api::guard::busy;
-use crate::api::limits::CALL_DEADLINE_MS_MAX;
+use crate::api::limits::{CALL_DEADLINE_MS_MAX, WAIT_MAX};
 use crate::api::media::Media;
 use crate::api::names::Names;
 use crate::api::problem::Problem;
 use crate::api::query::{self, Pairs};
-use crate::service::{ArtifactInfo, CallAnswer, CallOptions, Committed, Fault, Service, ServiceError, Workload};
+use crate::service::{
+    ArtifactInfo, CallAnswer, CallOptions, Committed, Deployed, Fault, Service, ServiceError, Workload,
+};
 
 const DEADLINE: HeaderName = HeaderName::from_static("selvedge-deadline-ms");
 const NODE: HeaderName = HeaderName::from_static("selvedge-node");
@@ -37,6 +39,13 @@ type Name = Result<Path<String>, PathRejection>;
 pub(in crate::api) struct Changed {
     name: String,
     commit: Committed,
+}
+
+#[derive(Serialize)]
+pub(in crate::api) struct Set {
+    name: String,
+    #[serde(flatten)]
+    deployed: Deployed,
 }
 
 pub(in crate::api) async fn put_artifact<S: Service>(
@@ -70,7 +79,7 @@ pub(in crate::api) async fn deploy<S: Service>(
     name: Name,
     headers: HeaderMap,
     body: Body,
-) -> Answer<Json<Changed>> {
+) -> Answer<Json<Set>> {
     let name = name_of(name)?;
     let Value::Object(mut spec) = body::json(&headers, body).await?.value else {
         let message = "a spec is an object";
@@ -83,13 +92,24 @@ pub(in crate::api) async fn deploy<S: Service>(
         let message = "the spec names another workload than the path";
         return Err(ServiceError::new(Fault::Caller, "wrong_name", message).at("name").into());
     }
-    let commit = app.service().deploy(&name, Value::Object(spec)).await?;
-    Ok(Json(Changed { name, commit }))
+    let deployed = app.service().deploy(&name, Value::Object(spec)).await?;
+    Ok(Json(Set { name, deployed }))
 }
 
-pub(in crate::api) async fn undeploy<S: Service>(State(app): State<Arc<App<S>>>, name: Name) -> Answer<Json<Changed>> {
+/// With `wait`, answers when nobody says any more that it runs the workload; 504 when that takes longer.
+pub(in crate::api) async fn undeploy<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    name: Name,
+    pairs: Pairs,
+) -> Answer<Json<Changed>> {
     let name = name_of(name)?;
-    let commit = app.service().undeploy(&name).await?;
+    let [wait] = query::take(pairs, ["wait"])?;
+    let wait = query::duration("wait", wait.as_deref(), WAIT_MAX)?;
+    let _permit = match wait {
+        Some(_) => Some(app.waiters.try_acquire().map_err(|_| busy("too many requests wait already"))?),
+        None => None,
+    };
+    let commit = app.service().undeploy(&name, wait).await?;
     Ok(Json(Changed { name, commit }))
 }
 

@@ -53,6 +53,10 @@ pub(super) const OTHER: NodeId = NodeId([8; 32]);
 pub(super) const ME: ReplicaId = ReplicaId { node: NODE, incarnation: Incarnation(3) };
 /// Whoever waits for so long waits for ever.
 pub(super) const NEVER: Duration = Duration::from_secs(300);
+/// Nothing stops within so little.
+pub(super) const TOO_SHORT: Duration = Duration::from_millis(1);
+/// What the spec of any workload comes to.
+pub(super) const REVISION: &str = "00000000000000aa";
 /// What stands for a recording.
 pub(super) const RECORDING: &str = r#"{"format":"selvedge-recording"}"#;
 /// A name as a hostile host could give itself.
@@ -367,17 +371,21 @@ impl Service for Fake {
         self.lock().assets.remove(&digest).map(drop).ok_or_else(unknown)
     }
 
-    async fn deploy(&self, name: &str, spec: Json) -> Result<Committed, ServiceError> {
+    async fn deploy(&self, name: &str, spec: Json) -> Result<Deployed, ServiceError> {
         if spec.get("artifact").is_none() {
             return Err(ServiceError::new(Fault::Caller, "missing_field", "a spec names its artifact").at("artifact"));
         }
         self.lock().workloads.insert(name.into(), spec);
-        Ok(self.made())
+        Ok(Deployed { commit: self.made(), revision: REVISION.to_owned() })
     }
 
-    async fn undeploy(&self, name: &str) -> Result<Committed, ServiceError> {
+    async fn undeploy(&self, name: &str, wait: Option<Duration>) -> Result<Committed, ServiceError> {
         if self.lock().workloads.remove(name).is_none() {
             return Err(ServiceError::not_found("unknown_workload", "workload", name));
+        }
+        if wait == Some(TOO_SHORT) {
+            let error = ServiceError::new(Fault::TimedOut, "still_running", "`beta` still runs it");
+            return Err(error.changed("the spec is removed"));
         }
         Ok(self.made())
     }
@@ -424,6 +432,7 @@ fn workload_status(name: &str) -> WorkloadStatus {
     WorkloadStatus {
         name: name.into(),
         digest: "5f3c9e".repeat(8),
+        revision: REVISION.to_owned(),
         replicas: 3,
         instances: vec![
             instance(NODE, Phase::Ready, None),

@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{Ask, ask, get, post, put};
-use super::fake::{ME, NODE, OTHER};
+use super::fake::{ME, NODE, OTHER, REVISION};
 use super::{Served, serve};
 
 async fn check(api: &Served, ask: Ask, expect: Value) {
@@ -99,15 +99,22 @@ async fn workloads_are_deployed_shown_called_and_removed() {
     let spec = json!({"artifact": "d1", "replicas": 3});
     let changed =
         |seq: u64| json!({"name": "combat", "commit": {"replica": ME.to_string(), "seq": seq, "hlc": "1000.0"}});
-    check(&api, put("/v1/workloads/combat", spec.to_string()), changed(1)).await;
+    let set = |seq: u64| {
+        let mut set = changed(seq);
+        set["revision"] = json!(REVISION);
+        set
+    };
+    check(&api, put("/v1/workloads/combat", spec.to_string()), set(1)).await;
     let shown = api.ask(get("/v1/workloads/combat")).await;
     assert_eq!(shown.json()["artifact"], "d1");
     assert_eq!(shown.json()["status"]["instances"][2]["reason"], "not enough memory");
-    check(&api, put("/v1/workloads/combat", shown.text.clone()), changed(2)).await;
+    check(&api, put("/v1/workloads/combat", shown.text.clone()), set(2)).await;
     assert_eq!(api.ask(get("/v1/workloads/combat")).await.text, shown.text, "what was read can be sent back");
     assert_eq!(api.ask(get("/v1/workloads")).await.json(), json!([shown.json()]));
     check(&api, get("/v1/workloads/combat/placement"), json!({"workload": "combat", "candidates": []})).await;
     check(&api, ask(Method::DELETE, "/v1/workloads/combat", ""), changed(3)).await;
+    check(&api, put("/v1/workloads/combat", spec.to_string()), set(4)).await;
+    check(&api, ask(Method::DELETE, "/v1/workloads/combat?wait=10s", ""), changed(5)).await;
 }
 
 #[tokio::test]

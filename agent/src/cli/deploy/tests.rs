@@ -18,7 +18,7 @@ fn instance(phase: &str, reason: Option<&str>) -> Value {
 }
 
 fn workload(wanted: u32, instances: &[Value]) -> Value {
-    json!({"name": "w", "status": {"digest": "blake3:aa", "replicas": wanted, "instances": instances}})
+    json!({"name": "w", "status": {"digest": "blake3:aa", "revision": "aa", "replicas": wanted, "instances": instances}})
 }
 
 /// An agent whose workload shows the given documents, one after the other, and then the last for ever.
@@ -26,7 +26,7 @@ async fn agent(documents: Vec<Value>) -> (Client, Log) {
     let next = AtomicUsize::new(0);
     let (addr, log) = serve(move |seen| match seen.line.as_str() {
         "PUT /v1/artifacts" => ok(&json!({"digest": "blake3:aa", "size": 8, "exports": [], "imports": []})),
-        "PUT /v1/workloads/w" => ok(&json!({"commit": {"replica": "r", "seq": 1, "hlc": "0.0"}})),
+        "PUT /v1/workloads/w" => ok(&json!({"commit": {"replica": "r", "seq": 1, "hlc": "0.0"}, "revision": "aa"})),
         "GET /v1/workloads/w" => ok(&documents[next.fetch_add(1, Ordering::Relaxed).min(documents.len() - 1)]),
         _ => Say::Answer(404, "", "{}".to_owned()),
     })
@@ -105,7 +105,7 @@ async fn it_waits_until_all_wanted_instances_are_ready() {
 #[tokio::test]
 async fn a_failed_instance_is_reported_with_its_reason() {
     let (mut client, _) = agent(vec![workload(1, &[instance("failed", Some("not enough memory"))])]).await;
-    let error = await_ready(&mut client, "w", Some("blake3:aa"), 1, Duration::from_millis(10)).await.unwrap_err();
+    let error = await_ready(&mut client, "w", Some("aa"), 1, Duration::from_millis(10)).await.unwrap_err();
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("not enough memory"), "{error}");
 }
@@ -118,21 +118,21 @@ async fn a_start_that_failed_at_first_is_waited_for() {
         workload(1, &[instance("ready", None)]),
     ];
     let (mut client, _) = agent(documents).await;
-    await_ready(&mut client, "w", Some("blake3:aa"), 1, Duration::from_secs(5)).await.unwrap();
+    await_ready(&mut client, "w", Some("aa"), 1, Duration::from_secs(5)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_workload_that_nobody_can_run_times_out_with_a_hint() {
     let (mut client, _) = agent(vec![workload(0, &[])]).await;
-    let error = await_ready(&mut client, "w", Some("blake3:aa"), 1, Duration::from_millis(10)).await.unwrap_err();
+    let error = await_ready(&mut client, "w", Some("aa"), 1, Duration::from_millis(10)).await.unwrap_err();
     assert_eq!(error.exit_code(), 4);
     assert!(error.to_string().contains("no node qualifies"), "{error}");
 }
 
 #[tokio::test]
-async fn instances_of_an_older_component_do_not_count() {
+async fn instances_of_an_older_deployment_do_not_count() {
     let (mut client, _) = agent(vec![workload(1, &[instance("ready", None)])]).await;
-    let error = await_ready(&mut client, "w", Some("blake3:bb"), 1, Duration::from_millis(10)).await.unwrap_err();
+    let error = await_ready(&mut client, "w", Some("bb"), 1, Duration::from_millis(10)).await.unwrap_err();
     assert_eq!(error.exit_code(), 4);
 }
 

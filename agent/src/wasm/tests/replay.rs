@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use selvedge_sync::draft::ReadState;
 use selvedge_sync::key::{Key, Kind};
 use selvedge_sync::scalar::{Float, Scalar};
 use serde_json::json;
 
-use super::fixtures::{Counters, component, context, host_over, loaded};
+use super::fixtures::{Counters, component, context, host_over, loaded, running};
 use crate::shipped::shipped;
 use crate::wasm::instance::Base;
 use crate::wasm::source::{Playback, READ_BYTES_MAX, Recorder};
 use crate::wasm::{
-    CallError, Difference, Limits, NoAssets, Plain, RECORDING_BYTES_MAX, Read, Recording, RecordingError, replay,
+    CallError, Difference, FailureKind, Limits, NoAssets, Plain, RECORDING_BYTES_MAX, Read, Recorded, Recording,
+    RecordingError, replay,
 };
 
 fn combat() -> &'static [u8] {
@@ -27,8 +29,8 @@ async fn recorded() -> Recording {
     host.load("combat", combat().into(), Limits::default()).await.expect("it loads");
     let fighter = |id: u64| json!({"id": id, "focus": 9, "perception": 8, "reason": 7, "belief": 6, "vitality": 5, "tactic": "grab", "health": 100});
     let duel = json!({"zone": 3, "seed": 11, "a": fighter(1), "b": fighter(2)});
-    let done = host.record("combat", "resolve", json!([[duel]]), context()).await.expect("valid");
-    let recording = done.recording.expect("it was asked for");
+    let Recorded { outcome, recording } = host.record("combat", "resolve", json!([[duel]]), context()).await;
+    let (done, recording) = (outcome.expect("valid"), recording.expect("it was asked for"));
     assert_eq!((&recording.result, recording.writes.len()), (&done.result, done.changes.len()));
     *recording
 }
@@ -65,8 +67,9 @@ async fn whatever_is_not_the_same_is_told() {
     check(&|r| drop(r.reads.pop()), &reads);
     check(&|r| r.reads.push(r.reads[0].clone()), &reads);
     check(&|r| r.reads.reverse(), &reads);
-    check(&|r| r.function = "nope".to_owned(), &|d| matches!(d, Difference::Failed(_)));
-    check(&|r| r.limits.memory_bytes = 0, &|d| matches!(d, Difference::Failed(_)));
+    check(&|r| r.function = "nope".to_owned(), &|d| matches!(d, Difference::Failed { .. }));
+    check(&|r| r.limits.memory_bytes = 0, &|d| matches!(d, Difference::Failed { .. }));
+    check(&|r| r.preloads = Some(vec![r.artifact]), &|d| matches!(d, Difference::Preloads { .. }));
     check(&|r| r.artifact.0[0] ^= 1, &|d| matches!(d, Difference::Artifact { .. }));
     // Another state, to which the writes have to fit.
     let known = |r: &mut Recording| {
@@ -80,6 +83,14 @@ async fn whatever_is_not_the_same_is_told() {
 }
 
 #[tokio::test]
+async fn a_recording_of_the_first_version_is_still_run() {
+    let text = recorded().await.encode();
+    let first = text.replace("\"version\":2", "\"version\":1").replace(",\"preloads\":[]", "");
+    assert_eq!(text.len() - first.len(), ",\"preloads\":[]".len());
+    assert_eq!(differences(&Recording::decode(first.as_bytes()).expect("it is read")), []);
+}
+
+#[tokio::test]
 async fn a_recorded_call_knows_nothing_of_those_before_it() {
     let counts = component(
         r#"(global $calls (mut i32) (i32.const 0))
@@ -90,9 +101,42 @@ async fn a_recorded_call_knows_nothing_of_those_before_it() {
     let host = loaded(counts.clone(), Limits::default()).await;
     host.call("guest", "run", json!([]), context()).await.expect("it runs");
     assert_eq!(host.call("guest", "run", json!([]), context()).await.expect("it runs").result, json!(2));
-    let done = host.record("guest", "run", json!([]), context()).await.expect("it runs");
-    assert_eq!(done.result, json!(1));
-    assert_eq!(replay(&counts, &done.recording.expect("recorded")).expect("it can be run"), []);
+    let Recorded { outcome, recording } = host.record("guest", "run", json!([]), context()).await;
+    assert_eq!(outcome.expect("it runs").result, json!(1));
+    assert_eq!(replay(&counts, &recording.expect("recorded")).expect("it can be run"), []);
+}
+
+#[tokio::test]
+async fn a_call_that_failed_is_recorded_and_fails_again_in_the_same_way() {
+    let loops = "(loop (br 0))";
+    for (body, kind) in [
+        ("unreachable", FailureKind::Trap),
+        ("(drop (memory.grow (i32.const 300)))", FailureKind::Memory),
+        (loops, FailureKind::Deadline),
+    ] {
+        let wasm = running(body);
+        let limits = Limits { memory_bytes: 1 << 20, deadline: Duration::from_millis(20), ..Limits::default() };
+        let host = loaded(wasm.clone(), limits).await;
+        let Recorded { outcome, recording } = host.record("guest", "run", json!([]), context()).await;
+        let (error, recording) = (outcome.expect_err("it fails"), recording.expect("it is recorded all the same"));
+        let failure = recording.failure.clone().expect("that is in it");
+        assert_eq!((failure.kind, failure.message.clone()), (kind, error.to_string()));
+        let again = Recording::decode(recording.encode().as_bytes()).expect("what was written is read");
+        if body == loops {
+            // A replay has seconds, and takes them.
+            continue;
+        }
+        assert_eq!(replay(&wasm, &again).expect("it can be run"), []);
+        let told = replay(&running("nop"), &again).expect("it can be run");
+        assert!(told.iter().any(|one| matches!(one, Difference::Failed { recorded: Some(_), now: None })), "{told:?}");
+        let mut sound = *recording;
+        sound.failure = None;
+        let told = replay(&wasm, &sound).expect("it can be run");
+        assert!(told.iter().any(|one| matches!(one, Difference::Failed { recorded: None, now: Some(_) })), "{told:?}");
+    }
+    let host = loaded(running("nop"), Limits::default()).await;
+    let never_began = host.record("guest", "nope", json!([]), context()).await;
+    assert!(never_began.outcome.is_err() && never_began.recording.is_none(), "{never_began:?}");
 }
 
 /// A state in which everything is there, and strange.
@@ -189,8 +233,8 @@ fn a_call_that_reads_too_much_is_not_recorded() {
 async fn bytes_from_anywhere_are_refused_or_replayed_and_break_nothing() {
     let sound = recorded().await.encode().into_bytes();
     assert!(matches!(Recording::decode(&vec![b' '; RECORDING_BYTES_MAX + 1]), Err(RecordingError::TooLarge)));
-    let other = String::from_utf8(sound.clone()).expect("text").replace("\"version\":1", "\"version\":2");
-    assert!(matches!(Recording::decode(other.as_bytes()), Err(RecordingError::Version { version: 2, .. })));
+    let other = String::from_utf8(sound.clone()).expect("text").replace("\"version\":2", "\"version\":3");
+    assert!(matches!(Recording::decode(other.as_bytes()), Err(RecordingError::Version { version: 3, .. })));
     let deep = [&b"[".repeat(100_000)[..], b"1"].concat();
     for bytes in [&b""[..], b"null", b"{}", b"{\"format\":1}", &deep] {
         assert!(matches!(Recording::decode(bytes), Err(RecordingError::Malformed(_))));

@@ -1,0 +1,83 @@
+//! A failed command's last words on stderr: for people, or with `--json` as the problem object that the API answers with too.
+//!
+//! Owns the one place where a command says whether it changed anything; the texts are the errors' own. The invariant: a command
+//! that changes something never fails without saying whether it did.
+
+use serde_json::{Value, json};
+
+use super::error::{CliError, HINT};
+use super::output::pretty;
+
+/// What a command that failed says.
+#[must_use]
+pub(crate) fn text(error: &CliError, is_change: bool) -> String {
+    let silent = is_change && error.changed().is_none();
+    format!("error: {error}{}", if silent { "\n  nothing was changed" } else { "" })
+}
+
+/// The same for scripts: `{"error": {"code", "message", "field", "hint", "changed"}}`, where `changed` is false or a text.
+#[must_use]
+pub(crate) fn json(error: &CliError) -> String {
+    let changed = error.changed().map_or(Value::Bool(false), |what| Value::String(what.into_owned()));
+    let (message, field, hint) = match error.root() {
+        CliError::Refused(problem) => (problem.message.clone(), problem.field.clone(), problem.hint.clone()),
+        other => {
+            let text = other.to_string();
+            match text.split_once(HINT) {
+                Some((message, hint)) => (message.to_owned(), None, Some(hint.to_owned())),
+                None => (text, None, None),
+            }
+        }
+    };
+    let error = json!({"code": error.code(), "message": message, "field": field, "hint": hint, "changed": changed});
+    pretty(&json!({ "error": error }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::error::Problem;
+    use super::*;
+
+    fn check(error: &CliError, text: &str, json: &Value) {
+        assert_eq!(self::text(error, true), text);
+        let told: Value = serde_json::from_str(&self::json(error)).expect("JSON");
+        assert_eq!(told["error"], *json);
+    }
+
+    #[test]
+    fn a_change_that_failed_says_whether_it_changed_anything() {
+        check(
+            &CliError::Usage("--config x: expected KEY=VALUE\n  hint: as in a=b".to_owned()),
+            "error: --config x: expected KEY=VALUE\n  hint: as in a=b\n  nothing was changed",
+            &json!({"code": "usage", "message": "--config x: expected KEY=VALUE", "field": null, "hint": "as in a=b", "changed": false}),
+        );
+        let refused = br#"{"error":{"code":"bad_spec","message":"no","field":"limits","hint":null,"changed":false}}"#;
+        check(
+            &CliError::Refused(Box::new(Problem::from_answer(422, refused))),
+            "error: no (bad_spec)\n  field: limits\n  nothing was changed",
+            &json!({"code": "bad_spec", "message": "no", "field": "limits", "hint": null, "changed": false}),
+        );
+        let halfway = br#"{"error":{"code":"no_answer","message":"slow","changed":"perhaps"}}"#;
+        check(
+            &CliError::Refused(Box::new(Problem::from_answer(504, halfway))),
+            "error: slow (no_answer)\n  changed nevertheless: perhaps",
+            &json!({"code": "no_answer", "message": "slow", "field": null, "hint": null, "changed": "perhaps"}),
+        );
+        let late = CliError::TimedOut { what: "w to run".to_owned(), after: Duration::from_secs(1) };
+        check(
+            &late.after("the spec of w is stored"),
+            "error: no answer within 1s while waiting for w to run\n  hint: raise --timeout; the agent may still finish it\n  changed \
+             nevertheless: the spec of w is stored",
+            &json!({"code": "timed_out", "message": "no answer within 1s while waiting for w to run", "field": null,
+                    "hint": "raise --timeout; the agent may still finish it", "changed": "the spec of w is stored"}),
+        );
+    }
+
+    #[test]
+    fn who_only_looks_is_not_told_that_nothing_changed() {
+        let away = CliError::Failed("x".to_owned());
+        assert_eq!(text(&away, false), "error: x");
+    }
+}

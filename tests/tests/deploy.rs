@@ -1,0 +1,107 @@
+//! What `deploy` and `undeploy` say is so when they say it: calls right after them meet what was deployed last, or nothing. And what
+//! the page about HTTP says works.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use selvedge_tests::{Agent, Launch, eventually, guest};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A component that ships with the agent, as a file.
+fn component(folder: &Path, name: &str) -> String {
+    let (_, wasm) = selvedge::shipped::shipped().into_iter().find(|(shipped, _)| *shipped == name).expect("it ships");
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::write(&path, wasm).expect("written");
+    path.to_string_lossy().into_owned()
+}
+
+/// What is done about an insult.
+fn verdict(agent: &Agent) -> Value {
+    let messages = json!([{"player": 1, "text": "you fucking idiot"}]).to_string();
+    agent.json(&["call", "chat", "moderate", &messages])[0]["action"].clone()
+}
+
+fn deploy(agent: &Agent, wasm: &str, config: &[&str]) {
+    let line = ["deploy", wasm, "--name", "chat", "--everywhere", "--timeout", "120s"];
+    let config: Vec<&str> = config.iter().flat_map(|entry| ["--config", entry]).collect();
+    let done = agent.cli(&[&line[..], &config].concat());
+    assert_eq!(done.code, 0, "{}{}\n{}", done.stdout, done.stderr, agent.log());
+}
+
+#[test]
+fn the_page_about_http_says_what_works() {
+    if !guest::is_there("curl") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let agent = Launch::new(folder.path(), "one").start();
+    component(folder.path(), "combat");
+    let page = std::fs::read_to_string(guest::root().join("docs/http.md")).expect("a page");
+    let blocks: Vec<&str> = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let here = agent.data_dir().to_string_lossy().into_owned();
+    let script =
+        blocks.join("echo\n").replace("http://127.0.0.1:7411", &agent.api()).replace("/var/lib/selvedge", &here);
+    let mut sh = Command::new("sh");
+    sh.current_dir(folder.path()).args(["-eu", "-c", &script]).stdin(Stdio::null());
+    let printed = guest::run(&mut sh);
+    for told in
+        [r#""value":5"#, r#""value":["anna","ben"]"#, r#""converged":true"#, r#""revision":""#, "lwwmap/player:42"]
+    {
+        assert!(printed.contains(told), "{told} is not in:\n{printed}");
+    }
+    assert_eq!(agent.value("gcounter/kills"), Some(json!(6)));
+    assert_eq!(agent.value("orset/online"), Some(json!(["anna"])));
+    assert_eq!(agent.json(&["workloads"]), json!([]));
+}
+
+#[test]
+fn a_deployment_is_done_when_no_instance_answers_as_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let one = Launch::new(folder.path(), "one").joining(&[]).start();
+    let two = Launch::new(folder.path(), "two").joining(&[&one]).start();
+    eventually("they know each other", PATIENCE, || (one.alive() == 2 && two.alive() == 2).then_some(()));
+    let wasm = component(folder.path(), "chat-moderation");
+    for round in 0..3 {
+        deploy(&one, &wasm, &[]);
+        assert_eq!([verdict(&one), verdict(&two)], ["block", "block"], "round {round}");
+        deploy(&one, &wasm, &["explicit-block=never", "explicit-flag=never"]);
+        assert_eq!([verdict(&one), verdict(&two)], ["allow", "allow"], "round {round}");
+    }
+
+    // What a workload does not want of its configuration is told before anything is changed.
+    let wrong = ["deploy", &wasm, "--name", "chat", "--everywhere", "--config", "explicit-block=often", "--json"];
+    let refused = one.cli(&wrong);
+    let told: Value = serde_json::from_str(&refused.stderr).unwrap_or_else(|error| panic!("{error}: {refused:?}"));
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
+    assert_eq!(
+        (&told["error"]["code"], &told["error"]["field"]),
+        (&json!("bad_config"), &json!("config.explicit-block"))
+    );
+    assert!(
+        told["error"]["changed"] == false
+            && told["error"]["message"].as_str().is_some_and(|text| text.contains("often"))
+    );
+    let refused = one.cli(&wrong[..wrong.len() - 1]);
+    assert!(refused.code == 1 && refused.stderr.contains("nothing was changed"), "{refused:?}");
+    assert_eq!([verdict(&one), verdict(&two)], ["allow", "allow"], "what ran before goes on");
+
+    for round in 0..3 {
+        let gone = one.cli(&["undeploy", "chat"]);
+        assert_eq!(gone.code, 0, "{}{}", gone.stdout, gone.stderr);
+        for agent in [&one, &two] {
+            let called = agent.cli(&["call", "chat", "moderate", "[]"]);
+            assert!(called.code == 1 && called.stderr.contains("chat"), "round {round}: {called:?}");
+        }
+        deploy(&one, &wasm, &[]);
+    }
+
+    // A member that does not answer has not said that it has stopped.
+    two.stall();
+    let gone = one.cli(&["undeploy", "chat", "--timeout", "1s"]);
+    assert!(gone.code == 4 && gone.stderr.contains("two"), "{gone:?}");
+    assert!(gone.stderr.contains("the spec is removed"), "{gone:?}");
+    two.resume();
+}
