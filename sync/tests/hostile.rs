@@ -5,6 +5,8 @@
 mod closing;
 #[path = "hostile/costs.rs"]
 mod costs;
+#[path = "hostile/guarded.rs"]
+mod guarded;
 #[path = "hostile/own_stream.rs"]
 mod own_stream;
 

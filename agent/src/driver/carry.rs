@@ -210,6 +210,7 @@ const fn offence_of(what: replica::Offence) -> Offence {
     match what {
         replica::Offence::Unsealed | replica::Offence::Forged => Offence::Forged,
         replica::Offence::FalseProof | replica::Offence::Futile | replica::Offence::Unfounded => Offence::Lie,
+        replica::Offence::Barred => Offence::Rejected,
         replica::Offence::Flood => Offence::Flood,
     }
 }

@@ -26,6 +26,8 @@ pub enum Offence {
     Flood,
     /// Repairs from it promise much and bring nothing.
     Futile,
+    /// It gave as state what nobody may put into the agents' own sets.
+    Barred,
     /// It claims to know commits of ours, time and again, and shows none.
     Unfounded,
 }

@@ -27,6 +27,8 @@ pub struct Counters {
     pub early_dropped: u64,
     /// Commits not taken because of what they write to keys of the agents' own.
     pub barred: u64,
+    /// Members of the agents' own sets that answers to repairs held, and that were not taken.
+    pub state_barred: u64,
     /// Streams frozen because their writer gave one name to two commits.
     pub equivocations: u64,
     /// Proofs of that for which there was no room, or no more.

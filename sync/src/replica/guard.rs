@@ -1,13 +1,19 @@
 //! What may be written to keys that belong to the agents themselves.
 //!
 //! The engine takes whatever a member writes, for a member is trusted with content. What an agent reads from its own keys it can bound
-//! by its meaning, which the engine does not know: so it asks. The invariant: nobody is refused for ever what another replica with the
-//! same guard has taken.
+//! by its meaning, which the engine does not know: so it asks, about commits and about the sets in an answer to a repair. The invariant:
+//! nobody is refused for ever what another replica with the same guard has taken.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use crate::crdt::Op;
+use super::repair::Positioned;
+use super::{Event, Offence, Output, Replica};
+use crate::crdt::{ObjectState, Op};
+use crate::id::NodeId;
 use crate::key::Key;
+use crate::scalar::Scalar;
+use crate::time::Time;
 
 /// What becomes of a commit that somebody else wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +29,8 @@ pub enum Judgement {
 /// Judges what others write to reserved keys.
 pub trait Guard: Debug + Send + Sync {
     /// What becomes of a commit with this operation on a key of the agents' own. [`Judgement::Taken`] and [`Judgement::Never`] are for
-    /// ever, and what one replica takes no other may judge as never to be taken.
+    /// ever, and what one replica takes no other may judge as never to be taken. A set that a repair brings is judged member by
+    /// member, each as if a commit had added it alone; objects of other kinds are not judged then.
     fn judge(&self, key: &Key, op: &Op) -> Judgement;
 }
 
@@ -35,4 +42,89 @@ impl Guard for Unguarded {
     fn judge(&self, _: &Key, _: &Op) -> Judgement {
         Judgement::Taken
     }
+}
+
+/// What is left of an answer to a repair.
+pub(super) struct Guarded {
+    /// What may be taken.
+    pub(super) objects: Vec<Positioned>,
+    /// Where something was left out that may be sound.
+    pub(super) unsure: BTreeSet<u64>,
+}
+
+impl Replica {
+    /// Leaves out of an answer to a repair what may not be in the sets of the agents' own.
+    pub(super) fn guarded(
+        &mut self,
+        from: NodeId,
+        objects: Vec<Positioned>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) -> Guarded {
+        let mut guarded = Guarded { objects: Vec::with_capacity(objects.len()), unsure: BTreeSet::new() };
+        let mut is_false = false;
+        for (position, key, object) in objects {
+            let members = match object {
+                ObjectState::GSet(members) if key.is_reserved() => members,
+                object => {
+                    guarded.objects.push((position, key, object));
+                    continue;
+                }
+            };
+            let sifted = self.sift(from, &key, members, now, out);
+            self.counters.state_barred += sifted.false_ones + sifted.unsure;
+            is_false |= sifted.false_ones > 0;
+            if sifted.unsure > 0 {
+                guarded.unsure.insert(position);
+            }
+            if !sifted.taken.is_empty() {
+                guarded.objects.push((position, key, ObjectState::GSet(sifted.taken)));
+            }
+        }
+        if is_false {
+            out.push(Output::Event(Event::Offence { peer: from, what: Offence::Barred }));
+        }
+        guarded
+    }
+
+    /// Judges the members of a set that are new here, again and again while some that were taken may speak for others. Whoever gives
+    /// what is not taken pays for the judgement, for it may be a signature to verify.
+    fn sift(&mut self, from: NodeId, key: &Key, members: Vec<Scalar>, now: Time, out: &mut Vec<Output>) -> Sifted {
+        let is_here = |member: &Scalar| self.state.object(key).is_some_and(|object| object.contains(member));
+        let (here, mut open): (Vec<_>, Vec<_>) = members.into_iter().partition(is_here);
+        let mut sifted = Sifted { taken: here, false_ones: 0, unsure: 0 };
+        loop {
+            let before = sifted.taken.len();
+            for member in std::mem::take(&mut open) {
+                if !self.affords_verifying(from, 1, now, out) {
+                    open.push(member);
+                    continue;
+                }
+                let op = Op::GSet(vec![member]);
+                let judgement = self.config.guard.judge(key, &op);
+                let Op::GSet(member) = op else { continue };
+                match judgement {
+                    Judgement::Taken => {
+                        self.repay_verifying(from, 1);
+                        sifted.taken.extend(member);
+                    }
+                    Judgement::NotYet => open.extend(member),
+                    Judgement::Never => sifted.false_ones += 1,
+                }
+            }
+            if open.is_empty() || sifted.taken.len() == before {
+                sifted.unsure = open.len() as u64;
+                return sifted;
+            }
+        }
+    }
+}
+
+/// The members of a set, judged.
+struct Sifted {
+    taken: Vec<Scalar>,
+    /// How many nobody may ever have put there.
+    false_ones: u64,
+    /// How many may be sound, as far as is known here.
+    unsure: u64,
 }

@@ -436,6 +436,8 @@ pub enum RepairEnd {
     Regressed,
     /// It has commits of a closed stream that do not count, or of a frozen one of its own.
     Closed,
+    /// Its sets of the agents' own hold what may be sound, and what would show that is not known here yet.
+    Barred,
     /// An answer breaks the rules.
     Unsound,
 }

@@ -37,6 +37,10 @@ pub(super) struct Plan {
     about: Vec<(Left, Vec<u64>)>,
     /// The name of the question.
     pub(super) digest: u64,
+    /// Positions of which not all could be taken, to be asked about again at the end.
+    unsure: BTreeSet<u64>,
+    /// Whether that end has come.
+    is_second_look: bool,
 }
 
 /// What an answer amounts to.
@@ -57,18 +61,27 @@ pub(super) struct Said<'a> {
     pub(super) equal: &'a Bits,
     /// The positions and keys of its objects.
     pub(super) there: &'a BTreeSet<(u64, &'a Key)>,
+    /// Positions of which something was left out that may be sound: they are not settled, and are asked about again once all else is,
+    /// which may show that it is.
+    pub(super) unsure: &'a BTreeSet<u64>,
 }
 
 impl Plan {
     /// Everything is left, and about `count` objects are here.
     pub(super) fn of_all(count: usize) -> Self {
         let all = Left { start: 0, last: u64::MAX, count: count as u64, plain: false };
-        Self { left: [all].into(), asks: Vec::new(), about: Vec::new(), digest: 0 }
+        let unsure = BTreeSet::new();
+        Self { left: [all].into(), asks: Vec::new(), about: Vec::new(), digest: 0, unsure, is_second_look: false }
     }
 
     /// Whether nothing is left.
     pub(super) fn is_done(&self) -> bool {
-        self.left.is_empty() && self.asks.is_empty()
+        self.left.is_empty() && self.asks.is_empty() && (self.unsure.is_empty() || self.is_second_look)
+    }
+
+    /// Whether what is left cannot be taken for now: it was asked about twice, or is more than a repair keeps in mind.
+    pub(super) fn is_barred(&self) -> bool {
+        self.unsure.len() > REPAIR_RANGES_MAX || (self.is_done() && !self.unsure.is_empty())
     }
 
     /// How much of all positions is settled, of a thousand.
@@ -80,6 +93,11 @@ impl Plan {
 
     /// Turns the first of what is left into questions that fit into about `bytes`.
     pub(super) fn ask(&mut self, state: &State, bytes: usize) {
+        if self.left.is_empty() && !self.is_second_look {
+            self.is_second_look = true;
+            let unsure = std::mem::take(&mut self.unsure);
+            self.left.extend(unsure.into_iter().map(|at| Left { start: at, last: at, count: 1, plain: true }));
+        }
         let (mut words, items_max) = (REPAIR_WORDS_MAX.min(bytes / 8), items_max(bytes));
         let (mut asks, mut about) = (Vec::new(), Vec::new());
         while let Some(left) = self.left.front().copied() {
@@ -154,6 +172,8 @@ impl Plan {
             self.left.push_front(left);
         }
         self.shorten(state.len());
+        self.unsure.extend(said.unsure);
+        verdict.settled = without(verdict.settled, said.unsure);
         verdict
     }
 
@@ -250,5 +270,41 @@ impl Verdict {
             Some(range) if range.end().checked_add(1) == Some(start) => *range = *range.start()..=last,
             Some(_) | None => self.settled.push(start..=last),
         }
+    }
+}
+
+/// These ranges, which are in order and apart, without these positions.
+fn without(ranges: Vec<RangeInclusive<u64>>, positions: &BTreeSet<u64>) -> Vec<RangeInclusive<u64>> {
+    if positions.is_empty() {
+        return ranges;
+    }
+    let mut rest = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let (mut start, last) = (Some(*range.start()), *range.end());
+        for at in positions.range(range) {
+            if let Some(from) = start.filter(|from| from < at) {
+                rest.push(from..=at - 1);
+            }
+            start = at.checked_add(1);
+        }
+        rest.extend(start.filter(|from| *from <= last).map(|from| from..=last));
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_taken_out_of_ranges() {
+        let check = |positions: &[u64], expect: &[RangeInclusive<u64>]| {
+            let ranges = vec![0..=5, 7..=7, 10..=u64::MAX];
+            assert_eq!(without(ranges, &positions.iter().copied().collect()), expect, "{positions:?}");
+        };
+        check(&[], &[0..=5, 7..=7, 10..=u64::MAX]);
+        check(&[6, 8], &[0..=5, 7..=7, 10..=u64::MAX]);
+        check(&[0, 3, 5, 7, u64::MAX], &[1..=2, 4..=4, 10..=u64::MAX - 1]);
+        check(&[3, 4, 10], &[0..=2, 5..=5, 7..=7, 11..=u64::MAX]);
     }
 }

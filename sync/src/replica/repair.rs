@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::giver::{Bits, Held};
+use super::guard::Guarded;
 use super::plan::{Plan, Said};
 use super::{Ahead, Event, Message, Output, RepairEnd, RepairProgress, Replica, SCOPE};
 use crate::causal::VersionVector;
@@ -46,8 +47,13 @@ struct Repair {
     /// Answers that ended early and brought nothing.
     empty: u32,
     /// Whether any answer changed something here.
+    has_changed: bool,
+    /// Whether any did, or has shown that the giver has what we have not.
     has_helped: bool,
 }
+
+/// An object of an answer, and where it is.
+pub(super) type Positioned = (u64, Key, ObjectState);
 
 /// What an answer says.
 pub(super) struct Page {
@@ -69,7 +75,7 @@ struct Answer {
     latest: Hlc,
     last: u64,
     equal: Bits,
-    objects: Vec<(u64, Key, ObjectState)>,
+    objects: Vec<Positioned>,
 }
 
 impl Page {
@@ -113,6 +119,7 @@ impl Replica {
             answers: 0,
             objects: 0,
             empty: 0,
+            has_changed: false,
             has_helped: false,
         });
         out.push(Output::Event(Event::RepairBegun { from }));
@@ -218,6 +225,13 @@ impl Replica {
             return;
         }
         self.check_memory(from, &answer.shown, now, out);
+        self.go_on(from, answer, now, out);
+    }
+
+    /// Takes an answer that is sound, and asks the next question or ends the repair.
+    fn go_on(&mut self, from: NodeId, answer: Answer, now: Time, out: &mut Vec<Output>) {
+        let Guarded { objects, unsure } = self.guarded(from, answer.objects, now, out);
+        let answer = Answer { objects, ..answer };
         let Some(mut repair) = self.repair.current.take() else { return };
         let idle = answer.objects.is_empty() && repair.plan.asks.last().is_some_and(|ask| ask.last > answer.last);
         repair.empty += u32::from(idle);
@@ -226,17 +240,23 @@ impl Replica {
         (repair.asked_ms, repair.advanced_ms, repair.waits) = (now.mono_ms, now.mono_ms, false);
         let target = repair.target.get_or_insert_with(|| answer.seen.clone()).clone();
         let before = self.root();
-        self.take_answer(&mut repair.plan, answer);
-        repair.has_helped |= self.root() != before || !self.seen.includes(&target);
+        self.take_answer(&mut repair.plan, answer, &unsure);
+        repair.has_changed |= self.root() != before;
+        repair.has_helped |= repair.has_changed || !self.seen.includes(&target);
         if planted::is(Bug::VectorTooEarly) {
             self.seen.merge(&target);
         }
         let (is_done, is_idle) = (repair.plan.is_done(), repair.empty > REPAIR_EMPTY_PAGES_MAX);
-        if is_done || is_idle {
-            self.note_repair(from, repair.has_helped, now, out);
+        let is_barred = repair.plan.is_barred();
+        if is_done || is_idle || is_barred {
+            // What the giver has and cannot show to be sound is of no help.
+            let has_helped = if is_barred { repair.has_changed } else { repair.has_helped };
+            self.note_repair(from, has_helped, now, out);
         }
         self.repair.current = Some(repair);
-        if is_done {
+        if is_barred {
+            self.abandon_repair(RepairEnd::Barred, out);
+        } else if is_done {
             self.finish_repair(from, &target, now, out);
         } else if is_idle {
             self.abandon_repair(RepairEnd::Unsound, out);
@@ -281,10 +301,10 @@ impl Replica {
         true
     }
 
-    /// Merges what an answer says.
-    fn take_answer(&mut self, plan: &mut Plan, answer: Answer) {
+    /// Merges what an answer says; of what is at the positions that are `unsure`, something was left out of it.
+    fn take_answer(&mut self, plan: &mut Plan, answer: Answer, unsure: &BTreeSet<u64>) {
         let there: BTreeSet<_> = answer.objects.iter().map(|(position, key, _)| (*position, key)).collect();
-        let said = Said { last: answer.last, equal: &answer.equal, there: &there };
+        let said = Said { last: answer.last, equal: &answer.equal, there: &there, unsure };
         let verdict = plan.take(&self.state, &said);
         let theirs = Context { ahead: Some(&answer.ahead), ..Context::of(&answer.seen) };
         let (seen, ahead) = (&self.seen, &self.repair.ahead);
