@@ -39,14 +39,22 @@ pub fn file(data_dir: &Path, digest: &Digest) -> PathBuf {
 pub struct Given(pub Artifacts);
 
 impl Library for Given {
-    fn read(&self, digest: &Digest) -> Option<Bytes> {
-        match self.0.read(digest) {
+    fn has(&self, digest: &Digest) -> bool {
+        self.0.contains(digest)
+    }
+
+    fn part(&self, digest: &Digest, start: u64, bytes_max: usize) -> Option<Bytes> {
+        match self.0.part(digest, start, bytes_max) {
             Ok(bytes) => Some(bytes.into()),
-            Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => None,
-            Err(error @ (BlobError::TooLarge { .. } | BlobError::Disk { .. })) => {
+            Err(BlobError::Missing { .. }) => None,
+            Err(error @ (BlobError::Damaged { .. } | BlobError::TooLarge { .. } | BlobError::Disk { .. })) => {
                 tracing::warn!(%error, "an artefact that a member asked for cannot be read");
                 None
             }
         }
+    }
+
+    fn inspect(&self, digest: &Digest) -> bool {
+        matches!(self.0.read(digest), Err(BlobError::Damaged { .. }))
     }
 }

@@ -24,7 +24,7 @@ pub use self::preload::Preloader;
 use self::shelves::{Found, Kept, Shelves};
 pub use self::tally::{AssetStats, WishStats};
 use self::tally::{Tally, add};
-use crate::blobs::fetch::FetchError;
+use crate::blobs::fetch::{FetchError, Fetched};
 use crate::blobs::serve::Library;
 use crate::blobs::{BlobError, blocking};
 use crate::spec::Digest;
@@ -34,7 +34,7 @@ use crate::wasm::AssetView;
 pub const ASSET_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How assets are fetched from other members.
-pub type Fetch = Box<dyn Fn(Digest) -> BoxFuture<'static, Result<Bytes, FetchError>> + Send + Sync>;
+pub type Fetch = Box<dyn Fn(Digest) -> BoxFuture<'static, Result<Fetched, FetchError>> + Send + Sync>;
 
 /// Bounds on what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,12 +217,14 @@ impl Assets {
         let tally = &self.shared.tally;
         add(&tally.misses, requests);
         let fetched = (self.shared.fetch)(digest).await;
-        let bytes = fetched.inspect_err(|_| add(&tally.fetches_failed, 1))?;
+        // Its room is taken until it is kept: a disk that is slower than the network holds up the next.
+        let Fetched { bytes, room } = fetched.inspect_err(|_| add(&tally.fetches_failed, 1))?;
         add(&tally.fetched, 1);
         add(&tally.fetched_bytes, bytes.len() as u64);
         self.shared.memory.insert(digest, bytes.clone());
         let (this, kept) = (self.clone(), bytes.clone());
         blocking(move || this.keep(digest, &kept, was_upload)).await;
+        drop(room);
         Ok(bytes)
     }
 
@@ -237,11 +239,15 @@ impl Assets {
                 found
             }
             Err(error) => {
-                add(&tally.disk_failed, 1);
-                tracing::warn!(%digest, %error, "an asset cannot be read from disk");
+                self.note_failure(digest, &error);
                 Found::Nothing
             }
         }
+    }
+
+    fn note_failure(&self, digest: &Digest, error: &BlobError) {
+        add(&self.shared.tally.disk_failed, 1);
+        tracing::warn!(%digest, %error, "an asset cannot be read from disk");
     }
 
     /// Keeps what was fetched. An upload that was damaged is one again.
@@ -271,14 +277,26 @@ impl fmt::Debug for Assets {
 
 /// Other members are given what is here, from memory if it is there.
 impl Library for Assets {
-    fn read(&self, digest: &Digest) -> Option<Bytes> {
+    fn has(&self, digest: &Digest) -> bool {
+        self.size(digest).is_some()
+    }
+
+    fn part(&self, digest: &Digest, start: u64, bytes_max: usize) -> Option<Bytes> {
         if let Some(bytes) = self.shared.memory.get(digest) {
-            return Some(bytes);
+            let start = usize::try_from(start).map_or(bytes.len(), |start| start.min(bytes.len()));
+            return Some(bytes.slice(start..start.saturating_add(bytes_max).min(bytes.len())));
         }
-        match self.on_disk(digest) {
-            Found::Here(bytes) => Some(bytes.into()),
-            Found::Nothing | Found::Damaged { .. } => None,
+        match self.shared.shelves.part(digest, start, bytes_max) {
+            Ok(part) => part.map(Bytes::from),
+            Err(error) => {
+                self.note_failure(digest, &error);
+                None
+            }
         }
+    }
+
+    fn inspect(&self, digest: &Digest) -> bool {
+        matches!(self.on_disk(digest), Found::Damaged { .. })
     }
 }
 

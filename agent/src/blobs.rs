@@ -8,13 +8,13 @@ pub mod fetch;
 pub mod outline;
 pub mod serve;
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::spec::Digest;
@@ -48,6 +48,8 @@ struct Shared {
     kind: Kind,
     folder: PathBuf,
     unfinished: AtomicU64,
+    /// Held while a file is put in its place, and while it is made sure that one is still what was read, and removed.
+    placing: Mutex<()>,
 }
 
 /// One blob that is here.
@@ -108,7 +110,7 @@ impl Blobs {
     /// The folder cannot be created or read.
     pub fn open(data_dir: &Path, kind: Kind) -> Result<Self, BlobError> {
         let folder = data_dir.join(kind.folder);
-        let shared = Shared { kind, folder, unfinished: AtomicU64::new(0) };
+        let shared = Shared { kind, folder, unfinished: AtomicU64::new(0), placing: Mutex::default() };
         let failed = |source| disk_failed(&shared.folder, source);
         DirBuilder::new().recursive(true).mode(0o700).create(&shared.folder).map_err(failed)?;
         for name in shared.names()? {
@@ -153,7 +155,7 @@ impl Blobs {
         let unfinished = shared.folder.join(format!("{UNFINISHED_PREFIX}{number}"));
         let stored = shared
             .write(&unfinished, bytes)
-            .and_then(|()| std::fs::rename(&unfinished, shared.path(&digest)))
+            .and_then(|()| shared.place(&unfinished, &shared.path(&digest)))
             .and_then(|()| if shared.kind.is_durable { File::open(&shared.folder)?.sync_all() } else { Ok(()) });
         if let Err(source) = stored {
             if let Err(error) = remove_file(&unfinished) {
@@ -171,23 +173,34 @@ impl Blobs {
     pub fn read(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
         let Kind { noun, bytes_max, .. } = self.shared.kind;
         let path = self.shared.path(digest);
-        let failed = |source| disk_failed(&path, source);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(BlobError::Missing { noun, digest: *digest });
+        loop {
+            let file = self.shared.open(digest)?;
+            let mut bytes = Vec::new();
+            // One byte more than allowed is enough to see that the file is none of ours.
+            let read = (&file).take(bytes_max as u64 + 1).read_to_end(&mut bytes);
+            read.map_err(|source| disk_failed(&path, source))?;
+            if Digest::of(&bytes) == *digest {
+                return Ok(bytes);
             }
-            Err(error) => return Err(failed(error)),
-        };
-        let mut bytes = Vec::new();
-        // One byte more than allowed is enough to see that the file is none of ours.
-        file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if Digest::of(&bytes) == *digest {
-            return Ok(bytes);
+            // It may have been written anew meanwhile: then that is what was asked for.
+            if self.shared.remove_this(&path, &file)? {
+                tracing::warn!(%digest, noun, "a file was damaged on disk; it is removed");
+                return Err(BlobError::Damaged { noun, digest: *digest });
+            }
         }
-        tracing::warn!(%digest, noun, "a file was damaged on disk; it is removed");
-        remove_file(&path)?;
-        Err(BlobError::Damaged { noun, digest: *digest })
+    }
+
+    /// Up to `bytes_max` bytes of a blob from `start` on, **not** verified; fewer only at its end.
+    ///
+    /// # Errors
+    /// It is not here, or the disk fails.
+    pub fn part(&self, digest: &Digest, start: u64, bytes_max: usize) -> Result<Vec<u8>, BlobError> {
+        let failed = |source| disk_failed(&self.shared.path(digest), source);
+        let mut file = self.shared.open(digest)?;
+        file.seek(SeekFrom::Start(start)).map_err(failed)?;
+        let mut bytes = Vec::with_capacity(bytes_max);
+        file.take(bytes_max as u64).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(bytes)
     }
 
     /// Whether the blob is here. Does not read it, so that damage is found only by [`Blobs::read`].
@@ -253,6 +266,33 @@ impl Shared {
             names.extend(entry.map_err(failed)?.file_name().into_string());
         }
         Ok(names)
+    }
+
+    fn open(&self, digest: &Digest) -> Result<File, BlobError> {
+        let path = self.path(digest);
+        File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BlobError::Missing { noun: self.kind.noun, digest: *digest },
+            _ => disk_failed(&path, error),
+        })
+    }
+
+    fn place(&self, unfinished: &Path, path: &Path) -> io::Result<()> {
+        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        std::fs::rename(unfinished, path)
+    }
+
+    /// Removes the file at `path` if it is still the one that was opened as `file`; tells whether it was.
+    fn remove_this(&self, path: &Path, file: &File) -> Result<bool, BlobError> {
+        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+        let opened = file.metadata().map_err(|source| disk_failed(path, source))?;
+        match std::fs::symlink_metadata(path) {
+            // As long as it is open, nothing else can have its number.
+            Ok(there) if identity(&there) == identity(&opened) => remove_file(path),
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(disk_failed(path, error)),
+        }
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

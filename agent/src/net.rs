@@ -43,6 +43,7 @@ mod strangers;
 pub(crate) mod tests;
 mod transport;
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -155,13 +156,21 @@ pub enum NetEvent {
 /// The way back to whoever asked. Dropped unused, it ends the question as [`RequestError::Unanswered`].
 #[derive(Debug)]
 pub struct Reply {
-    answer: Option<oneshot::Sender<Vec<u8>>>,
+    answer: Option<oneshot::Sender<Body>>,
     /// Held for its drop: it gives the sender's room back.
     _permit: Permit,
 }
 
+/// The body of an answer on its way.
+#[derive(Debug)]
+struct Body {
+    bytes: Vec<u8>,
+    /// Held for its drop, until the bytes are given to the connection or it is gone.
+    held: Option<Box<dyn Any + Send>>,
+}
+
 impl Reply {
-    const fn wanted(permit: Permit, answer: oneshot::Sender<Vec<u8>>) -> Self {
+    const fn wanted(permit: Permit, answer: oneshot::Sender<Body>) -> Self {
         Self { answer: Some(answer), _permit: permit }
     }
 
@@ -171,10 +180,20 @@ impl Reply {
 
     /// Answers. For a hint, and for an asker that has given up or is gone, this does nothing. An answer above
     /// [`Lane::frame_bytes_max`] reaches the asker as [`RequestError::AnswerTooLarge`].
-    pub fn send(mut self, bytes: Vec<u8>) {
+    pub fn send(self, bytes: Vec<u8>) {
+        self.give(Body { bytes, held: None });
+    }
+
+    /// The same; `held` is dropped once the answer has been given to the asker's connection, or cannot be any more. So what waits for
+    /// an asker that does not read can be counted.
+    pub fn send_holding(self, bytes: Vec<u8>, held: impl Send + 'static) {
+        self.give(Body { bytes, held: Some(Box::new(held)) });
+    }
+
+    fn give(mut self, body: Body) {
         if let Some(answer) = self.answer.take() {
             // The receiver is gone only if the network stopped.
-            drop(answer.send(bytes));
+            drop(answer.send(body));
         }
     }
 

@@ -237,6 +237,7 @@ impl Common {
         let this = self.clone();
         let blobs = Server::new(artifacts::Given(this.artifacts), this.assets);
         let office = this.membership.as_ref().and_then(|membership| membership.office.clone());
+        let served = blobs.clone();
         let switchboard = Switchboard { heard, calls: this.calls, blobs, net: this.net.clone(), office };
         let vetting = this.membership.map(|membership| membership.vetting(this.view, this.net, this.members));
         let this = self.clone();
@@ -256,6 +257,7 @@ impl Common {
             wasm: self.wasm,
             artifacts: self.artifacts,
             assets: self.assets,
+            served,
             workloads: self.workloads,
             calls: self.calls,
             health: self.health,

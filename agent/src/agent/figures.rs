@@ -126,6 +126,10 @@ pub(super) fn render(service: &AgentService) -> String {
         metrics.net_bytes(lane.name(), Direction::Out, net.lane(lane).bytes_out);
     }
     metrics.assets(&service.assets.stats());
+    let served = service.served.stats();
+    metrics.dropped("blob_delayed", served.delayed);
+    metrics.dropped("blob_flood", served.dropped);
+    metrics.dropped("blob_damaged", served.damaged);
     for reason in NetReason::ALL.iter().filter(|reason| !matches!(reason, NetReason::DialOk | NetReason::Joined)) {
         metrics.dropped(reason.name(), net.of(*reason));
     }
@@ -188,6 +192,7 @@ fn not_taken(metrics: &Metrics, counters: &Counters) {
         ("commit_crowded", counters.crowded),
         ("commit_unverified", counters.unverified),
         ("commit_barred", counters.barred),
+        ("repair_barred", counters.state_barred),
         ("commit_early", counters.early_dropped),
         ("proof_crowded", counters.proofs_crowded),
         ("digest_spared", counters.spared),

@@ -25,6 +25,7 @@ use super::papers;
 use crate::api::StreamStats;
 use crate::artifacts::Artifacts;
 use crate::assets::Assets;
+use crate::blobs::serve::Server;
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::driver::{DriverError, DriverHandle};
@@ -64,6 +65,7 @@ pub(super) struct AgentService {
     pub(super) wasm: WasmHost,
     pub(super) artifacts: Artifacts,
     pub(super) assets: Assets,
+    pub(super) served: Server,
     pub(super) workloads: Workloads,
     pub(super) calls: Calls,
     pub(super) health: Health,

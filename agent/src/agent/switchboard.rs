@@ -3,20 +3,15 @@
 //! Decodes nothing. A frame that its part has no room for waits here, and with it the network, which then pushes back on the
 //! sender: that is the bound.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::office::Office;
 use super::vetting;
-use crate::blobs::serve::Server;
+use crate::blobs::serve::{ServeError, Server};
 use crate::calls::Calls;
 use crate::members::gossip::Heard;
 use crate::net::{Lane, Net, NetEvent, NetEvents, Offence, Reply};
-
-/// How often what was opened for others is let go of: as long as it stays open unasked for.
-const TIDY_EVERY: Duration = Duration::from_secs(30);
 
 /// The parts that listen.
 pub(super) struct Switchboard {
@@ -30,14 +25,12 @@ pub(super) struct Switchboard {
 impl Switchboard {
     /// Passes events on until `stop`, or the network ends.
     pub(super) async fn run(self, mut events: NetEvents, stop: CancellationToken) {
-        let mut tidy = tokio::time::interval(TIDY_EVERY);
         loop {
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => self.pass_on(event).await,
                     None => return,
                 },
-                _ = tidy.tick() => self.blobs.tidy(),
                 () = stop.cancelled() => return,
             }
         }
@@ -69,8 +62,10 @@ impl Switchboard {
                 Lane::Artifact => {
                     let (blobs, net) = (self.blobs.clone(), self.net.clone());
                     tokio::spawn(async move {
-                        if blobs.serve(&bytes, reply).await.is_err() {
-                            net.penalise(from, Offence::Undecodable);
+                        match blobs.serve(from, &bytes, reply).await {
+                            Ok(()) => {}
+                            Err(ServeError::Undecodable(_)) => net.penalise(from, Offence::Undecodable),
+                            Err(ServeError::Flood) => net.penalise(from, Offence::Flood),
                         }
                     });
                 }

@@ -84,10 +84,7 @@ impl Shelves {
         for (is_upload, blobs) in [(true, &self.uploads), (false, &self.copies)] {
             match blobs.read(digest) {
                 Ok(bytes) => {
-                    self.lists().copies.touch(digest);
-                    if !is_upload {
-                        blobs.touch(digest);
-                    }
+                    self.note_use(digest, is_upload);
                     return Ok(Found::Here(bytes));
                 }
                 // Somebody may have removed the file by hand.
@@ -100,6 +97,33 @@ impl Shelves {
             }
         }
         Ok(Found::Nothing)
+    }
+
+    /// Up to `bytes_max` bytes of an asset from `start` on, not verified; `None` when it is not here.
+    pub(super) fn part(&self, digest: &Digest, start: u64, bytes_max: usize) -> Result<Option<Vec<u8>>, BlobError> {
+        for (is_upload, blobs) in [(true, &self.uploads), (false, &self.copies)] {
+            if self.lists().of(is_upload).size(digest).is_none() {
+                continue;
+            }
+            match blobs.part(digest, start, bytes_max) {
+                Ok(part) => {
+                    if start == 0 {
+                        self.note_use(digest, is_upload);
+                    }
+                    return Ok(Some(part));
+                }
+                Err(BlobError::Missing { .. }) => self.forget_if_gone(digest, is_upload),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn note_use(&self, digest: &Digest, is_upload: bool) {
+        self.lists().copies.touch(digest);
+        if !is_upload {
+            self.copies.touch(digest);
+        }
     }
 
     /// Keeps an asset until it is removed, and returns how many copies had to go. Durable when it returns.

@@ -35,7 +35,8 @@ impl Others {
                 others.asked.fetch_add(1, Ordering::Relaxed);
                 let _open = others.open.acquire().await.expect("is never closed");
                 let found = others.have.lock().unwrap().get(&digest).cloned();
-                found.ok_or(FetchError::Nowhere { sort: Sort::Asset, digest, last: None })
+                let fetched = found.map(|bytes| Fetched { bytes, room: None });
+                fetched.ok_or(FetchError::Nowhere { sort: Sort::Asset, digest, last: None })
             }
             .boxed()
         })
@@ -237,8 +238,10 @@ async fn others_are_given_what_is_here() {
     let others = Others::with(&[]);
     let host = host(0, KIB, &others);
     let digest = host.assets.put(Bytes::from_static(b"map")).await.expect("is kept");
-    assert_eq!(Library::read(&host.assets, &digest).expect("is there"), "map");
+    assert_eq!(Library::part(&host.assets, &digest, 1, 9).expect("is there"), "ap");
+    assert!(Library::has(&host.assets, &digest) && !host.assets.inspect(&digest));
     std::fs::write(host.file("uploads", b"map"), b"mop").expect("damages");
-    assert_eq!(Library::read(&host.assets, &digest), None, "never wrong bytes");
+    assert!(host.assets.inspect(&digest) && !Library::has(&host.assets, &digest));
+    assert_eq!((Library::part(&host.assets, &digest, 0, 9), host.assets.stats().damaged), (None, 1));
     assert_eq!(others.asked(), 0, "and nobody is asked on another's behalf");
 }

@@ -15,7 +15,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use selvedge_sync::codec;
 use selvedge_sync::id::NodeId;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::outline::{CHUNK_BYTES, Claimed, Outline};
 use super::serve::{Answer, Question, Sort, Want};
@@ -34,7 +34,7 @@ const CHUNK_PATIENCE: Duration = Duration::from_secs(20);
 const FETCH_PATIENCE: Duration = Duration::from_mins(11);
 /// Chunks of one blob that are asked for at once: enough to fill a link while one is being checked.
 const CHUNKS_AT_ONCE: usize = 4;
-/// Chunks of all blobs together that may be in memory while their blobs are incomplete: 128 MiB, two of the largest.
+/// Chunks of all blobs together that may be in memory until their blobs are complete and dealt with: 128 MiB, two of the largest.
 const CHUNKS_UNDER_WAY: usize = 128;
 /// How often a busy member is asked again, and after which pause: two seconds in all.
 const BUSY_TRIES: u32 = 40;
@@ -61,6 +61,15 @@ pub enum FetchError {
         /// What was looked for.
         digest: Digest,
     },
+}
+
+/// A blob that was fetched.
+#[derive(Debug)]
+pub struct Fetched {
+    /// All of it, verified.
+    pub bytes: Bytes,
+    /// What it takes of the room for fetches, until this is dropped: to be kept while nothing else bounds how many blobs are in memory.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// Fetches blobs. Clones share their bounds.
@@ -140,7 +149,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// Nobody in reach gave it, or not in time.
-    pub async fn fetch(&self, sort: Sort, digest: Digest, bytes_max: usize) -> Result<Bytes, FetchError> {
+    pub async fn fetch(&self, sort: Sort, digest: Digest, bytes_max: usize) -> Result<Fetched, FetchError> {
         let wanted = Wanted { fetcher: self, sort, digest, bytes_max };
         match tokio::time::timeout(FETCH_PATIENCE, wanted.hunt()).await {
             Ok(found) => found,
@@ -157,13 +166,13 @@ impl Fetcher {
 }
 
 impl Wanted<'_> {
-    async fn hunt(self) -> Result<Bytes, FetchError> {
+    async fn hunt(self) -> Result<Fetched, FetchError> {
         let mut asking = Asking { wanted: self, rest: self.fetcher.nearest(), under_way: FuturesUnordered::new() };
         let mut finds = Finds::default();
         loop {
             if let Some((outline, givers)) = finds.outlines.pop_front() {
-                if let Some(bytes) = self.gather(&outline, givers, &mut asking, &mut finds).await {
-                    return Ok(bytes);
+                if let Some(fetched) = self.gather(&outline, givers, &mut asking, &mut finds).await {
+                    return Ok(fetched);
                 }
             } else if let Some(found) = asking.next().await {
                 finds.note(found);
@@ -180,12 +189,14 @@ impl Wanted<'_> {
         mut givers: Vec<NodeId>,
         asking: &mut Asking<'_>,
         finds: &mut Finds,
-    ) -> Option<Bytes> {
+    ) -> Option<Fetched> {
         let room = u32::try_from(outline.chunks()).unwrap_or(u32::MAX);
         // Closed it never is; an outline has fewer chunks than there is room for.
-        let _room = self.fetcher.room.acquire_many(room).await.ok()?;
-        let mut chunks = vec![Vec::new(); outline.chunks()];
-        let mut missing: VecDeque<usize> = (0..chunks.len()).collect();
+        let room = Arc::clone(&self.fetcher.room).acquire_many_owned(room).await.ok()?;
+        // Chunks go where they belong as they come: no second copy is needed of what may be as large as can be.
+        let mut whole = vec![0; outline.chunks() * CHUNK_BYTES];
+        let mut length = 0;
+        let mut missing: VecDeque<usize> = (0..outline.chunks()).collect();
         let mut under_way = FuturesUnordered::new();
         for turn in 0_usize.. {
             while under_way.len() < CHUNKS_AT_ONCE && !givers.is_empty() {
@@ -202,7 +213,11 @@ impl Wanted<'_> {
             } else {
                 tokio::select! {
                     Some((giver, index, answer)) = under_way.next() => match self.check(outline, giver, index, answer) {
-                        Ok(chunk) => chunks[index] = chunk,
+                        Ok(chunk) => {
+                            let start = index * CHUNK_BYTES;
+                            whole[start..start + chunk.len()].copy_from_slice(&chunk);
+                            length += chunk.len();
+                        }
                         Err((why, is_lie)) => {
                             // Once, however many of its chunks were under way.
                             if is_lie && givers.contains(&giver) {
@@ -218,7 +233,8 @@ impl Wanted<'_> {
             }
             givers.extend(finds.givers(outline));
         }
-        Some(chunks.concat().into())
+        whole.truncate(length);
+        Some(Fetched { bytes: whole.into(), room: Some(room) })
     }
 
     /// A chunk that is right, or why its giver is asked no more, and whether it has lied.

@@ -9,6 +9,7 @@
 
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Digest;
@@ -43,6 +44,27 @@ impl Outline {
         Self { digest: root(&values).unwrap_or_else(|| Digest::of(bytes)), values }
     }
 
+    /// The outline of a blob whose chunks `read` gives one after the other until one is not full, and its length. `None` when one cannot
+    /// be had. Keeps no more than two of them in memory, and reads no more than `chunks_max`.
+    pub fn read(chunks_max: usize, mut read: impl FnMut(usize) -> Option<Bytes>) -> Option<(Self, u64)> {
+        let first = read(0)?;
+        let (mut values, mut length) = (Vec::new(), first.len() as u64);
+        let mut is_full = first.len() == CHUNK_BYTES;
+        while is_full && values.len().max(1) < chunks_max {
+            let index = values.len().max(1);
+            let chunk = read(index)?;
+            if chunk.is_empty() {
+                break;
+            }
+            if values.is_empty() {
+                values.push(chaining_value(0, &first));
+            }
+            values.push(chaining_value(index, &chunk));
+            (length, is_full) = (length + chunk.len() as u64, chunk.len() == CHUNK_BYTES);
+        }
+        Some((Self { digest: root(&values).unwrap_or_else(|| Digest::of(&first)), values }, length))
+    }
+
     /// Checks an outline of a blob of at most `bytes_max`; `None` when it does not lead to this digest.
     #[must_use]
     pub fn check(claimed: &Claimed, digest: Digest, bytes_max: usize) -> Option<Self> {
@@ -68,6 +90,12 @@ impl Outline {
     #[must_use]
     pub fn chunks(&self) -> usize {
         self.values.len().max(1)
+    }
+
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        size_of::<Self>() + self.values.len() * blake3::OUT_LEN
     }
 
     /// Whether these are the bytes of a chunk.
@@ -128,6 +156,12 @@ mod tests {
             let outline = Outline::of(&bytes);
             assert_eq!(outline.digest(), Digest::of(&bytes), "{length}");
             assert_eq!(Outline::check(&outline.claimed(), Digest::of(&bytes), MAX), Some(outline.clone()), "{length}");
+            let whole = Bytes::from(bytes.clone());
+            let part =
+                |index: usize| whole.slice((index * CHUNK_BYTES).min(length)..((index + 1) * CHUNK_BYTES).min(length));
+            let read = Outline::read(MAX / CHUNK_BYTES, |index| Some(part(index)));
+            assert_eq!(read, Some((outline.clone(), length as u64)), "{length}");
+            assert_eq!(Outline::read(9, |index| (index + 1 < outline.chunks()).then(|| part(index))), None, "{length}");
             assert_eq!(outline.chunks(), length.div_ceil(CHUNK_BYTES).max(1));
             let chunks: Vec<_> = if bytes.is_empty() { vec![&bytes[..]] } else { bytes.chunks(CHUNK_BYTES).collect() };
             for (index, chunk) in chunks.iter().enumerate() {

@@ -1,32 +1,33 @@
 //! Blobs for other members: the answers to their questions for outlines and chunks.
 //!
-//! Owns the questions' form and what is kept open while somebody fetches it. The invariant: what is given was read whole and
-//! verified, so that a damaged disk here does not make this host look like a liar.
+//! Owns the questions' form and the order in which they are answered: what a member may have of us is `ration`'s, what is given
+//! `outlines`'. The invariants: what is given was verified, so that a damaged disk here does not make this host look like a liar; a chunk
+//! costs the reading of a chunk; what one member asks for makes no other wait longer than one outline and one chunk of each take.
+
+mod outlines;
+mod ration;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use moka::sync::Cache;
 use selvedge_sync::codec::{self, DecodeError};
+use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use tokio::sync::Semaphore;
 
-use super::blocking;
+use self::outlines::Outlines;
+use self::ration::{Asking, Rations};
 use super::outline::{CHUNK_BYTES, Claimed, Outline};
 use crate::net::Reply;
 use crate::spec::Digest;
 
-/// Bytes of blobs that are kept in memory while others fetch them: one of the largest.
-const OPEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How long a blob stays open after the last question: longer than a chunk takes on a thin link.
-const OPEN_FOR: Duration = Duration::from_secs(30);
-/// Blobs that may be read and hashed at once: it takes a core each.
-const OPENINGS_MAX: usize = 2;
 /// Largest question, in bytes: it names a digest and a number.
 const QUESTION_BYTES_MAX: usize = 256;
+
+/// What a question counts as that makes us read nothing, in bytes read: some four thousand of them a second.
+const QUESTION_COST_BYTES: u64 = 64 * 1024;
 
 /// What a blob is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,10 +67,42 @@ pub(super) enum Want {
 /// `None` from whoever does not have it.
 pub(super) type Answer<T> = Option<T>;
 
-/// Where blobs of one sort are read, whole and verified. It may block.
+/// Why a question is not answered. Either is its sender's doing.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
+    /// So many of its sender's are unanswered that no honest member has asked them.
+    #[error("too many questions of one member are unanswered")]
+    Flood,
+}
+
+/// Where blobs of one sort are read. It may block.
 pub trait Library: Send + Sync + 'static {
-    /// The bytes of a blob; `None` when it is not here.
-    fn read(&self, digest: &Digest) -> Option<Bytes>;
+    /// Whether a blob is here, as far as one can tell without reading it.
+    fn has(&self, digest: &Digest) -> bool;
+
+    /// Up to `bytes_max` bytes of a blob from `start` on, not verified; fewer only at its end. `None` when it is not here.
+    fn part(&self, digest: &Digest, start: u64, bytes_max: usize) -> Option<Bytes>;
+
+    /// Looks at the whole of a blob of which a part was wrong, and removes it if it is damaged; tells whether it was.
+    fn inspect(&self, digest: &Digest) -> bool;
+}
+
+/// What was done for other members so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServeStats {
+    /// Blobs that were read whole for their outlines.
+    pub outlines: u64,
+    /// Bytes of chunks given.
+    pub bytes: u64,
+    /// Questions that had to wait, because their sender has had its share.
+    pub delayed: u64,
+    /// Questions dropped, as those of a flood.
+    pub dropped: u64,
+    /// Blobs found to be damaged on disk, and removed.
+    pub damaged: u64,
 }
 
 /// Answers other members. Cheap to clone.
@@ -79,97 +112,71 @@ pub struct Server {
 }
 
 struct Shared {
-    artifacts: Box<dyn Library>,
-    assets: Box<dyn Library>,
-    open: Cache<(Sort, Digest), Arc<Open>>,
-    openings: Semaphore,
-}
-
-struct Open {
-    bytes: Bytes,
-    outline: Outline,
+    rations: Rations,
+    outlines: Outlines,
+    bytes: AtomicU64,
 }
 
 impl Server {
     /// A server over these.
     pub fn new(artifacts: impl Library, assets: impl Library) -> Self {
-        let open = Cache::builder()
-            .weigher(|_, open: &Arc<Open>| u32::try_from(open.bytes.len()).unwrap_or(u32::MAX))
-            .max_capacity(OPEN_BYTES_MAX)
-            .time_to_idle(OPEN_FOR)
-            .build();
-        let openings = Semaphore::new(OPENINGS_MAX);
-        Self { shared: Arc::new(Shared { artifacts: Box::new(artifacts), assets: Box::new(assets), open, openings }) }
+        let outlines = Outlines::of(Arc::new(artifacts), Arc::new(assets));
+        Self { shared: Arc::new(Shared { rations: Rations::default(), outlines, bytes: AtomicU64::new(0) }) }
     }
 
-    /// Answers a question. One that cannot be read ends unanswered.
+    /// Answers a question of `from`, when its turn comes. One that is not answered ends so.
     ///
     /// # Errors
-    /// The question cannot be read, which is its sender's fault.
-    pub async fn serve(&self, question: &[u8], reply: Reply) -> Result<(), DecodeError> {
-        let Question { sort, digest, want } = codec::decode(question, QUESTION_BYTES_MAX)?;
-        let open = self.open(sort, Digest(digest)).await;
-        reply.send(match want {
-            Want::Outline => {
-                let answer: Answer<Claimed> = open.map(|open| open.outline.claimed());
-                codec::encode(&answer)
-            }
-            Want::Chunk(index) => {
-                let answer: Answer<ByteBuf> = open.and_then(|open| open.chunk(index));
-                codec::encode(&answer)
-            }
-        });
+    /// The question is nothing to be answered, which is its sender's fault.
+    pub async fn serve(&self, from: NodeId, question: &[u8], reply: Reply) -> Result<(), ServeError> {
+        let (answer, held) = self.answer(from, question).await?;
+        reply.send_holding(answer, held);
         Ok(())
     }
 
-    /// Lets go of what nobody has asked for lately. To be called now and then: nothing here has a clock of its own.
-    pub fn tidy(&self) {
-        self.shared.open.run_pending_tasks();
+    /// What has been done so far.
+    #[must_use]
+    pub fn stats(&self) -> ServeStats {
+        let Shared { rations, outlines, bytes } = &*self.shared;
+        let bytes = bytes.load(Ordering::Relaxed);
+        let ((outlines, damaged), (delayed, dropped)) = (outlines.figures(), rations.figures());
+        ServeStats { outlines, bytes, delayed, dropped, damaged }
     }
 
-    async fn open(&self, sort: Sort, digest: Digest) -> Option<Arc<Open>> {
-        if let Some(open) = self.shared.open.get(&(sort, digest)) {
-            return Some(open);
+    /// The answer, and what counts it until it is written.
+    async fn answer(&self, from: NodeId, question: &[u8]) -> Result<(Vec<u8>, Asking), ServeError> {
+        let Question { sort, digest, want } = codec::decode(question, QUESTION_BYTES_MAX)?;
+        let mut asking = self.shared.rations.begin(from).ok_or(ServeError::Flood)?;
+        let digest = Digest(digest);
+        match want {
+            Want::Outline => {
+                asking.afford(QUESTION_COST_BYTES).await;
+                let outline = self.shared.outlines.outline_of_what_is_here(&asking, sort, digest).await;
+                let answer: Answer<Claimed> = outline.map(|outline| outline.claimed());
+                Ok((codec::encode(&answer), asking))
+            }
+            Want::Chunk(index) => {
+                asking.afford(CHUNK_BYTES as u64).await;
+                let outline = self.shared.outlines.outline(&asking, sort, digest).await;
+                let chunk = match outline {
+                    Some(outline) => self.chunk(&mut asking, (sort, outline), index).await,
+                    None => None,
+                };
+                let answer = chunk.unwrap_or_else(|| codec::encode(&Answer::<ByteBuf>::None));
+                Ok((answer, asking))
+            }
         }
-        // Closed it never is.
-        let _opening = self.shared.openings.acquire().await.ok()?;
-        let shared = Arc::clone(&self.shared);
-        // Whoever waited for somebody else's opening finds it open.
-        blocking(move || shared.open.optionally_get_with((sort, digest), || shared.read(sort, &digest))).await
     }
-}
 
-impl Shared {
-    fn read(&self, sort: Sort, digest: &Digest) -> Option<Arc<Open>> {
-        let library = match sort {
-            Sort::Artifact => &self.artifacts,
-            Sort::Asset => &self.assets,
-        };
-        let bytes = library.read(digest)?;
-        let outline = Outline::of(&bytes);
-        Some(Arc::new(Open { bytes, outline }))
-    }
-}
-
-impl Open {
-    fn chunk(&self, index: u32) -> Option<ByteBuf> {
-        let start = usize::try_from(index).ok()?.checked_mul(CHUNK_BYTES)?;
-        let end = start.saturating_add(CHUNK_BYTES).min(self.bytes.len());
-        // The empty blob has one chunk, an empty one.
-        self.bytes.get(start..end).map(|chunk| ByteBuf::from(chunk.to_vec()))
+    /// The encoded answer with a chunk, once there is room for it.
+    async fn chunk(&self, asking: &mut Asking, (sort, outline): (Sort, Arc<Outline>), index: u32) -> Option<Vec<u8>> {
+        let index = usize::try_from(index).ok().filter(|index| *index < outline.chunks())?;
+        asking.take_room().await;
+        let answer = self.shared.outlines.chunk(asking, (sort, outline), index).await?;
+        self.shared.bytes.fetch_add(answer.len() as u64, Ordering::Relaxed);
+        Some(answer)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_question_that_is_cut_off_anywhere_is_none() {
-        for want in [Want::Outline, Want::Chunk(7)] {
-            let whole = codec::encode(&Question { sort: Sort::Artifact, digest: [7; 32], want });
-            let read = |bytes: &[u8]| codec::decode::<Question>(bytes, QUESTION_BYTES_MAX).is_ok();
-            assert!(read(&whole) && !(0..whole.len()).any(|cut| read(&whole[..cut])));
-        }
-    }
-}
+pub(in crate::blobs) mod tests;

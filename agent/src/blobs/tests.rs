@@ -40,6 +40,31 @@ fn a_damaged_file_is_an_error_once_and_can_be_stored_again() {
 }
 
 #[test]
+fn who_found_damage_removes_only_what_was_damaged() {
+    let (dir, blobs) = open();
+    let digest = blobs.put(b"bytes").expect("stores");
+    let path = dir.path().join(KIND.folder).join(format!("{}.thing", digest.hex()));
+    std::fs::write(&path, b"other").expect("damages");
+    let opened = File::open(&path).expect("opens");
+    // Somebody else finds the damage, too, and writes the file anew before the first has come to remove it.
+    blobs.put(b"bytes").expect("stores over the damage");
+    assert!(!blobs.shared.remove_this(&path, &opened).expect("looks"));
+    assert_eq!(blobs.read(&digest).expect("reads"), b"bytes");
+    let opened = File::open(&path).expect("opens");
+    assert!(blobs.shared.remove_this(&path, &opened).expect("removes"));
+    assert!(!blobs.shared.remove_this(&path, &opened).expect("is gone already"));
+}
+
+#[test]
+fn a_part_of_a_blob_is_what_lies_there() {
+    let (_dir, blobs) = open();
+    let digest = blobs.put(b"bytes").expect("stores");
+    let part = |start, bytes_max| blobs.part(&digest, start, bytes_max).expect("reads");
+    assert_eq!((part(1, 2), part(3, 9), part(9, 1)), (b"yt".to_vec(), b"es".to_vec(), Vec::new()));
+    assert!(matches!(blobs.part(&Digest::of(b"none"), 0, 1), Err(BlobError::Missing { .. })));
+}
+
+#[test]
 fn a_blob_has_a_largest_size() {
     let (_dir, blobs) = open();
     let error = blobs.put(&vec![0; KIND.bytes_max + 1]).expect_err("refused");

@@ -9,13 +9,14 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use selvedge_sync::id::NodeId;
+use tokio::sync::oneshot;
 
 use super::backlog::Backlog;
 use super::bucket::{Bucket, Rate};
 use super::counters::{NetReason, PeerTally};
 use super::inbox::Inboxes;
 use super::lane::Lane;
-use super::{NetEvent, Reply, lock};
+use super::{Body, NetEvent, Reply, lock};
 
 /// Hints on the members' lane: each second a member sends its record, probes and answers to probes, and after a link comes up
 /// some pages of the table. This is ten times as much.
@@ -110,7 +111,7 @@ impl Desk {
     }
 
     /// Hands in a question; false if the peer has too many open ones, or is not connected any more.
-    pub(super) fn ask(&self, lane: Lane, body: Vec<u8>, answer: tokio::sync::oneshot::Sender<Vec<u8>>) -> bool {
+    pub(super) fn ask(&self, lane: Lane, body: Vec<u8>, answer: oneshot::Sender<Body>) -> bool {
         let Some(permit) = self.share.asks.take(body.len()) else { return false };
         let event = NetEvent::Message { from: self.node, lane, bytes: body, reply: Reply::wanted(permit, answer) };
         self.inboxes.of(lane).push(self.node, event)

@@ -27,7 +27,7 @@ use super::identity::node_of;
 use super::inbox::Inboxes;
 use super::lane::Lane;
 use super::peers::Ticket;
-use super::{Ask, RequestError, Shared, lock};
+use super::{Ask, Body, RequestError, Shared, lock};
 
 /// The longest that closing all connections politely may take.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ struct Answering {
     lane: Lane,
     channel: ResponseChannel<Answer>,
     /// `None` if the consumer gave none.
-    body: Option<Vec<u8>>,
+    body: Option<Body>,
 }
 
 /// The swarm and everything that only its task touches.

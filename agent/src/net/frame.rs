@@ -5,6 +5,7 @@
 //!
 //! A frame is `tag: u8, length: u32 big-endian, body`. Its stream carries one question and one answer.
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
@@ -49,12 +50,14 @@ pub(super) enum Status {
 pub(super) struct Answer {
     pub(super) status: Status,
     pub(super) body: Vec<u8>,
+    /// Held for its drop, until the answer is written.
+    pub(super) _held: Option<Box<dyn Any + Send>>,
 }
 
 impl Answer {
     /// An answer without a body.
     pub(super) const fn empty(status: Status) -> Self {
-        Self { status, body: Vec::new() }
+        Self { status, body: Vec::new(), _held: None }
     }
 }
 
@@ -137,7 +140,7 @@ impl Codec for FrameCodec {
                 return Err(invalid("an answer with an unknown tag"));
             }
         };
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, _held: None })
     }
 
     async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, question: Question) -> io::Result<()>

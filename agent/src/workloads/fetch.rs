@@ -27,8 +27,8 @@ pub(super) async fn reach(artifacts: &Artifacts, fetcher: &Fetcher, digest: Dige
         Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => {}
         Err(error @ (BlobError::TooLarge { .. } | BlobError::Disk { .. })) => return Err(error.into()),
     }
-    let wasm = fetcher.fetch(Sort::Artifact, digest, ARTIFACT_BYTES_MAX).await?;
-    let (artifacts, bytes) = (artifacts.clone(), wasm.clone());
+    let fetched = fetcher.fetch(Sort::Artifact, digest, ARTIFACT_BYTES_MAX).await?;
+    let (artifacts, bytes) = (artifacts.clone(), fetched.bytes.clone());
     blocking(move || artifacts.put(&bytes)).await?;
-    Ok(wasm.as_ref().into())
+    Ok(fetched.bytes.as_ref().into())
 }

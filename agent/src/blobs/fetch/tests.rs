@@ -1,10 +1,10 @@
 //! Fetching over real networks on loopback, from honest members, liars, and those that go away.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::blobs::serve::{Library, Server};
+use crate::blobs::serve::Server;
+use crate::blobs::serve::tests::Shelf;
 use crate::net::{Admission, NetConfig, NetEvent, NetEvents, Refused, Reply};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -19,15 +19,6 @@ impl Admission for Anybody {
 
     fn judge(&self, _: NodeId, _: &[u8]) -> Result<(), Refused> {
         Ok(())
-    }
-}
-
-#[derive(Clone, Default)]
-struct Shelf(BTreeMap<Digest, Bytes>);
-
-impl Library for Shelf {
-    fn read(&self, digest: &Digest) -> Option<Bytes> {
-        self.0.get(digest).cloned()
     }
 }
 
@@ -68,9 +59,9 @@ async fn among(answers: Vec<Ways>) -> (Fetcher, Vec<Net>) {
 /// Answers as it should, from a shelf.
 fn honest(shelf: &Shelf) -> Ways {
     let server = Server::new(Shelf::default(), shelf.clone());
-    Box::new(move |_, _, question, reply| {
+    Box::new(move |from, _, question, reply| {
         let server = server.clone();
-        tokio::spawn(async move { server.serve(&question, reply).await });
+        tokio::spawn(async move { server.serve(from, &question, reply).await });
     })
 }
 
@@ -89,11 +80,12 @@ fn liar(bytes: &[u8], chunk: &'static [u8]) -> Ways {
 fn blob(length: usize) -> (Digest, Bytes, Shelf) {
     let bytes: Bytes = (0..length).map(|at| u8::try_from(at / 7 % 251).expect("below 251")).collect::<Vec<_>>().into();
     let digest = Digest::of(&bytes);
-    (digest, bytes.clone(), Shelf(BTreeMap::from([(digest, bytes)])))
+    (digest, bytes.clone(), Shelf::of([bytes]))
 }
 
 async fn fetch(fetcher: &Fetcher, digest: Digest) -> Result<Bytes, FetchError> {
-    tokio::time::timeout(DEADLINE, fetcher.fetch(Sort::Asset, digest, MAX)).await.expect("in time")
+    let fetched = tokio::time::timeout(DEADLINE, fetcher.fetch(Sort::Asset, digest, MAX)).await.expect("in time");
+    fetched.map(|fetched| fetched.bytes)
 }
 
 fn wrong(fetcher: &Fetcher) -> u64 {
@@ -148,6 +140,16 @@ async fn only_liars_or_nobody_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
+async fn large_blobs_side_by_side_cost_their_giver_two_readings_each() {
+    let blobs: Vec<Bytes> = (0..3).map(|number| Bytes::from(vec![number; 24 * CHUNK_BYTES])).collect();
+    let shelf = Shelf::of(blobs.clone());
+    let (fetcher, _others) = among(vec![honest(&shelf)]).await;
+    let fetched = futures::future::join_all(blobs.iter().map(|bytes| fetch(&fetcher, Digest::of(bytes)))).await;
+    assert!(fetched.into_iter().zip(&blobs).all(|(fetched, bytes)| fetched.is_ok_and(|fetched| fetched == bytes)));
+    assert_eq!(shelf.bytes_read(), 2 * 72 * CHUNK_BYTES as u64, "for the outline, and for the chunks");
+}
+
+#[tokio::test]
 async fn what_is_larger_than_allowed_is_not_fetched() {
     let (digest, _, shelf) = blob(3 * CHUNK_BYTES);
     let (fetcher, _others) = among(vec![honest(&shelf)]).await;
@@ -160,10 +162,10 @@ async fn a_member_that_has_it_no_more_is_replaced_by_one_that_has() {
     let (digest, bytes, shelf) = blob(6 * CHUNK_BYTES);
     let (whole, nothing) =
         (Server::new(Shelf::default(), shelf.clone()), Server::new(Shelf::default(), Shelf::default()));
-    let forgetful: Ways = Box::new(move |_, count, question, reply| {
+    let forgetful: Ways = Box::new(move |from, count, question, reply| {
         // It loses the blob after its second answer.
         let server = if count <= 2 { whole.clone() } else { nothing.clone() };
-        tokio::spawn(async move { server.serve(&question, reply).await });
+        tokio::spawn(async move { server.serve(from, &question, reply).await });
     });
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);

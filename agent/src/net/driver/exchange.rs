@@ -14,7 +14,7 @@ use super::super::counters::NetReason;
 use super::super::frame::{Answer, Question, Status};
 use super::super::identity::{node_of, peer_of};
 use super::super::lane::Lane;
-use super::super::{Ask, RequestError, lock};
+use super::super::{Ask, Body, RequestError, lock};
 use super::{Answering, Driver, Waiter};
 
 impl Driver {
@@ -103,8 +103,8 @@ impl Driver {
         let Answering { to, lane, channel, body } = answering;
         let answer = match body {
             None => Answer::empty(Status::Unanswered),
-            Some(body) if body.len() > lane.frame_bytes_max() => Answer::empty(Status::TooLarge),
-            Some(body) => Answer { status: Status::Done, body },
+            Some(Body { bytes, .. }) if bytes.len() > lane.frame_bytes_max() => Answer::empty(Status::TooLarge),
+            Some(Body { bytes, held }) => Answer { status: Status::Done, body: bytes, _held: held },
         };
         self.sent(to, answer.body.len());
         self.respond(lane, channel, answer);
