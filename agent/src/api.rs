@@ -18,6 +18,7 @@ mod listener;
 mod media;
 mod names;
 mod page;
+mod patience;
 mod problem;
 mod query;
 mod routes;
@@ -90,6 +91,7 @@ impl Api {
         let closing = CancellationToken::new();
         let _closing_on_drop = closing.clone().drop_guard();
         let tasks = TaskTracker::new();
+        let stats = Arc::clone(&self.streams);
         let app = Arc::new(App::new(service, self.streams, tasks.clone(), closing.clone()));
         let over_tcp = router(Arc::clone(&app), Guard::for_tcp(self.credentials));
         let over_unix = router(app, Guard::for_unix());
@@ -97,7 +99,7 @@ impl Api {
             shutdown.await;
             closing.cancel();
         };
-        server::serve(self.listeners, &over_tcp, &over_unix, tasks, shutdown).await;
+        server::serve(self.listeners, (&over_tcp, &over_unix), &stats, tasks, shutdown).await;
     }
 }
 

@@ -144,6 +144,9 @@ pub trait Service: Send + Sync + 'static {
     /// Up to `limit` assets on this host's disk, in order of digest, those after `after`.
     fn assets(&self, after: Option<Digest>, limit: usize) -> AssetPage;
 
+    /// The size of an asset, in bytes, if it is on this host.
+    fn asset_bytes(&self, digest: Digest) -> Option<u64>;
+
     /// An asset's bytes, from this host or from another member; a fault of [`Fault::NotFound`] when nobody in reach has it.
     fn asset(&self, digest: Digest) -> impl Future<Output = Result<Bytes, ServiceError>> + Send;
 

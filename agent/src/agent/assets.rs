@@ -7,6 +7,7 @@ use crate::blobs::BlobError;
 use crate::blobs::fetch::FetchError;
 use crate::service::{AssetEntry, AssetInfo, AssetPage, Fault, ServiceError};
 use crate::spec::Digest;
+use crate::wasm::AssetView;
 
 /// Keeps an asset.
 pub(super) async fn put(assets: &Assets, bytes: Bytes) -> Result<AssetInfo, ServiceError> {
@@ -41,6 +42,11 @@ pub(super) fn list(assets: &Assets, after: Option<Digest>, limit: usize) -> Asse
         AssetEntry { digest: one.digest, size: one.bytes, keeping: keeping.to_owned() }
     };
     AssetPage { assets: listed.into_iter().map(entry).collect(), next: next.flatten() }
+}
+
+/// The size of one that is here.
+pub(super) fn bytes(assets: &Assets, digest: &Digest) -> Option<u64> {
+    AssetView::size(assets, digest)
 }
 
 /// An asset's bytes.

@@ -95,6 +95,7 @@ fn streams(metrics: &Metrics, figures: &StreamFigures) {
     metrics.dropped("stream_silent", figures.silent);
     metrics.dropped("stream_broken", figures.broken);
     metrics.dropped("stream_turned_away", figures.turned_away);
+    metrics.dropped("reader_stalled", figures.unread);
 }
 
 /// All metrics, brought up to date.

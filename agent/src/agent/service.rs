@@ -279,6 +279,10 @@ impl Service for AgentService {
         assets::list(&self.assets, after, limit)
     }
 
+    fn asset_bytes(&self, digest: Digest) -> Option<u64> {
+        assets::bytes(&self.assets, &digest)
+    }
+
     async fn asset(&self, digest: Digest) -> Result<Bytes, ServiceError> {
         assets::get(&self.assets, digest).await
     }

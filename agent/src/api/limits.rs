@@ -50,9 +50,17 @@ pub(super) const WAITERS_MAX: usize = 64;
 /// Artefacts received at once: each holds its whole body in memory.
 pub(super) const UPLOADS_MAX: usize = 2;
 
-/// Mebibytes of assets that answers hold which are not sent yet, each as if it held its asset alone: eight of the largest. Who
-/// reads slowly needs no token, and could else hold as many as there are connections.
+/// Mebibytes of assets that answers hold which are being read from disk or are not sent yet, each as if it held its asset alone: eight of
+/// the largest. Who reads slowly needs no token, and could else hold as many as there are connections.
 pub(super) const ASSETS_IN_ANSWERS_MIB_MAX: usize = 512;
+
+/// How long the other side of a connection may take nothing of what is written to it before the connection is closed. Who reads is on
+/// this host; a program that is paused may go on within it.
+pub(super) const READ_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes a second that it has to take in the long run while it is waited for, so that reading drop by drop is no way around: what a thin
+/// link carries, should the other side be a tunnel. The largest asset is out of memory within five minutes.
+pub(super) const READ_BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
 
 /// Longest wait for convergence.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(300);

@@ -18,12 +18,14 @@ use tokio_util::task::TaskTracker;
 
 use super::limits::{ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, DRAIN_TIMEOUT, HEAD_TIMEOUT, HEADERS_MAX};
 use super::listener::{Listener, Stream};
+use super::patience::Patient;
+use super::stream::StreamStats;
 
 /// Serves all listeners until `shutdown` completes, then drains: what it began, and what others began in `tasks`.
 pub(super) async fn serve(
     listeners: Vec<Listener>,
-    over_tcp: &Router,
-    over_unix: &Router,
+    (over_tcp, over_unix): (&Router, &Router),
+    stats: &Arc<StreamStats>,
     tasks: TaskTracker,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -33,7 +35,8 @@ pub(super) async fn serve(
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     for listener in listeners {
         let routers = (over_tcp.clone(), over_unix.clone());
-        tasks.spawn(accept(listener, routers, Arc::clone(&permits), tasks.clone(), stop.clone()));
+        let bounds = (Arc::clone(&permits), Arc::clone(stats));
+        tasks.spawn(accept(listener, routers, bounds, tasks.clone(), stop.clone()));
     }
     shutdown.await;
     stop.cancel();
@@ -46,7 +49,7 @@ pub(super) async fn serve(
 async fn accept(
     listener: Listener,
     (over_tcp, over_unix): (Router, Router),
-    permits: Arc<Semaphore>,
+    (permits, stats): (Arc<Semaphore>, Arc<StreamStats>),
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -60,19 +63,19 @@ async fn accept(
             () = stop.cancelled() => return,
             next = next => next,
         };
-        let stop = stop.clone();
+        let (stop, stats) = (stop.clone(), Arc::clone(&stats));
         match stream {
             Ok(Stream::Tcp(stream)) => {
                 let router = over_tcp.clone();
                 tasks.spawn(async move {
-                    converse(stream, router, stop).await;
+                    converse(Patient::new(stream, stats), router, stop).await;
                     drop(permit);
                 });
             }
             Ok(Stream::Unix(stream)) => {
                 let router = over_unix.clone();
                 tasks.spawn(async move {
-                    converse(stream, router, stop).await;
+                    converse(Patient::new(stream, stats), router, stop).await;
                     drop(permit);
                 });
             }

@@ -73,7 +73,12 @@ pub(in crate::api) async fn show<S: Service>(
     let mut response = if has(&headers, header::IF_NONE_MATCH, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let bytes = held(&app.assets_in_answers, app.service().asset(digest).await?)?;
+        // What is here is counted while it is read from disk; how large anything else is, is known only when it has come.
+        let mut room = Room::of(&app.assets_in_answers);
+        room.grow_to(app.service().asset_bytes(digest).unwrap_or(0))?;
+        let bytes = app.service().asset(digest).await?;
+        room.grow_to(bytes.len() as u64)?;
+        let bytes = Bytes::from_owner(Held { bytes, _room: room });
         // A range of what the caller has another version of would not fit it.
         let is_same = !headers.contains_key(header::IF_RANGE) || has(&headers, header::IF_RANGE, &tag);
         match headers.get(header::RANGE).filter(|_| is_same).and_then(|range| range.to_str().ok()) {
@@ -95,24 +100,43 @@ pub(in crate::api) async fn remove<S: Service>(State(app): State<Arc<App<S>>>, n
     Ok(Json(Removed { digest }))
 }
 
-/// An asset, counted until the last of it has gone out.
+/// What one answer takes of the room for assets, until it is dropped.
+struct Room {
+    of_all: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    fn of(all: &Arc<Semaphore>) -> Self {
+        Self { of_all: Arc::clone(all), taken: None }
+    }
+
+    /// Takes room for an asset of so many bytes; a part counts as the whole, which it keeps in memory.
+    fn grow_to(&mut self, bytes: u64) -> Result<(), Problem> {
+        let wanted = usize::try_from(bytes.div_ceil(1024 * 1024)).unwrap_or(usize::MAX);
+        let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = u32::try_from(wanted.saturating_sub(taken)).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.of_all).try_acquire_many_owned(more);
+        let more = more.map_err(|_| busy("other assets are being sent"))?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        Ok(())
+    }
+}
+
+/// An asset, counted until the last of it has gone out. Its room lies in the bytes and not in the body: the connection takes them from
+/// the body at once, long before they are sent.
 struct Held {
     bytes: Bytes,
-    _permit: OwnedSemaphorePermit,
+    _room: Room,
 }
 
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
-}
-
-/// Counts an asset while it is being sent. The permit lies in the bytes and not in the body: the connection takes them from the
-/// body at once, long before they are sent. A part counts as the whole, which it keeps in memory.
-fn held(room: &Arc<Semaphore>, bytes: Bytes) -> Result<Bytes, Problem> {
-    let mib = u32::try_from(bytes.len().div_ceil(1024 * 1024)).unwrap_or(u32::MAX);
-    let permit = Arc::clone(room).try_acquire_many_owned(mib).map_err(|_| busy("other assets are being sent"))?;
-    Ok(Bytes::from_owner(Held { bytes, _permit: permit }))
 }
 
 fn digest_of(named: Named) -> Result<Digest, Problem> {

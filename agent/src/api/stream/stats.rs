@@ -1,4 +1,4 @@
-//! What is counted about the call stream, over all connections.
+//! What is counted about connections: those of the call stream, and all whose other side does not read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ pub struct StreamStats {
     silent: AtomicU64,
     broken: AtomicU64,
     turned_away: AtomicU64,
+    unread: AtomicU64,
 }
 
 /// What has been counted so far.
@@ -37,6 +38,8 @@ pub struct StreamFigures {
     pub broken: u64,
     /// Connections that were not taken because there were too many.
     pub turned_away: u64,
+    /// Connections of any kind that were closed because their other side did not read.
+    pub unread: u64,
 }
 
 /// A connection that is open for as long as this lives.
@@ -56,6 +59,7 @@ impl StreamStats {
             silent: read(&self.silent),
             broken: read(&self.broken),
             turned_away: read(&self.turned_away),
+            unread: read(&self.unread),
         }
     }
 
@@ -74,6 +78,10 @@ impl StreamStats {
 
     pub(in crate::api) fn turned_away(&self) {
         count(&self.turned_away);
+    }
+
+    pub(in crate::api) fn unread(&self) {
+        count(&self.unread);
     }
 
     pub(super) fn ended(&self, end: End) {

@@ -361,6 +361,10 @@ impl Service for Fake {
         AssetPage { assets, next }
     }
 
+    fn asset_bytes(&self, digest: Digest) -> Option<u64> {
+        self.lock().assets.get(&digest).map(|bytes| bytes.len() as u64)
+    }
+
     async fn asset(&self, digest: Digest) -> Result<Bytes, ServiceError> {
         let unknown = || ServiceError::not_found("unknown_asset", "asset", &digest.to_string());
         self.lock().assets.get(&digest).cloned().ok_or_else(unknown)
