@@ -23,6 +23,7 @@ mod notary;
 mod office;
 mod others;
 mod papers;
+mod readiness;
 mod reserved;
 mod running;
 mod service;
@@ -32,15 +33,19 @@ mod switchboard;
 mod vetting;
 mod whom;
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use self::founding::{FoundingError, Member, enroll, found, join};
 pub use self::ground::GroundError;
 pub use self::identity::IdentityError;
-use crate::config::Config;
+use crate::config::{Config, WasmConfig};
 use crate::driver::DriverHandle;
 use crate::net::Net;
 use crate::runtime_info::RuntimeInfo;
+use crate::supervisor::Supervisor;
 use crate::view::StateView;
 
 /// Why the agent did not start, or did not stop cleanly. Nothing that was durable is lost.
@@ -106,6 +111,25 @@ pub struct Inside {
     pub net: Net,
 }
 
+/// Takes from `next` what a running agent can take, and names the sections that differ otherwise and count from the next start on.
+#[must_use]
+pub fn reload(running: &mut Config, next: &Config) -> Vec<&'static str> {
+    logging::set_level(next.log.level);
+    running.log.level = next.log.level;
+    let differs = [
+        ("node", running.node != next.node),
+        ("cluster", running.cluster.certificate_lifetime != next.cluster.certificate_lifetime),
+        ("net", running.net != next.net),
+        ("api", running.api != next.api),
+        ("state", running.state != next.state),
+        ("wasm", WasmConfig { compiler: running.wasm.compiler.clone(), ..next.wasm.clone() } != running.wasm),
+        ("assets", running.assets != next.assets),
+        ("placement", running.placement != next.placement),
+        ("log", running.log != next.log),
+    ];
+    differs.into_iter().filter_map(|(section, differs)| differs.then_some(section)).collect()
+}
+
 /// Runs the agent until `stop`, then drains it.
 ///
 /// # Errors
@@ -124,7 +148,8 @@ pub async fn run_with(config: Config, stop: CancellationToken, running: impl FnO
     let data = data::open(&config).await?;
     // Whoever stops us stops this; that we leave stops only us.
     let stop = stop.child_token();
-    let (parts, inlets) = build::build(config, data, stop.clone()).await?;
+    let supervisor = Supervisor::of_environment();
+    let (parts, inlets) = build::build(config, data, supervisor.clone(), stop.clone()).await?;
     let info = RuntimeInfo {
         pid: std::process::id(),
         node: parts.net.node().to_string(),
@@ -134,11 +159,14 @@ pub async fn run_with(config: Config, stop: CancellationToken, running: impl FnO
     };
     let service = &parts.service;
     let inside = Inside { view: service.view.clone(), driver: service.driver.clone(), net: parts.net.clone() };
+    let service = Arc::clone(service);
     let loops = running::spawn(parts, inlets);
     tracing::info!(node = info.node, api = ?info.api, listen = ?info.listen, "running");
     info.write(&data_dir)?;
     running(inside);
-    let ended = loops.until(stop).await;
+    let telling = AbortOnDropHandle::new(tokio::spawn(readiness::tell(service, supervisor.clone())));
+    let ended = loops.until(stop, &supervisor).await;
+    drop(telling);
     RuntimeInfo::remove(&data_dir)?;
     tracing::info!("stopped");
     ended

@@ -30,6 +30,7 @@ pub(crate) use self::proofs::{PROOFS, read_proofs};
 use crate::events::Events;
 use crate::net::{Net, NetEvent, NetEvents};
 use crate::store::{Store, StoreEvent, StoreEvents};
+use crate::supervisor::Supervisor;
 use crate::view::{StateOwner, StateView};
 
 /// Requests that may wait for the driver. At the hundred thousand a second that it takes, this is 40 ms.
@@ -65,6 +66,7 @@ pub struct Driver {
     store: Store,
     stats: Arc<Stats>,
     ticked: Instant,
+    supervisor: Supervisor,
 }
 
 /// What waits for the driver.
@@ -94,6 +96,7 @@ impl Driver {
         (store, store_events): (Store, StoreEvents),
         (net, messages): (Net, NetEvents),
         events: Events,
+        supervisor: Supervisor,
     ) -> (Self, DriverHandle) {
         let (sender, requests) = mpsc::channel(QUEUE_MAX);
         let (generation, changes) = watch::channel(0);
@@ -114,7 +117,7 @@ impl Driver {
         }));
         let handle = DriverHandle::new(sender, Arc::clone(&helm), changes, Arc::clone(&stats));
         let inlets = Inlets { store: store_events, messages, requests };
-        (Self { helm, inlets, view, store, stats, ticked: Instant::now() }, handle)
+        (Self { helm, inlets, view, store, stats, ticked: Instant::now(), supervisor }, handle)
     }
 
     /// Runs until `stop`, then until what was acknowledged is durable, or patience ends.
@@ -142,6 +145,7 @@ impl Driver {
             if passed.is_err() {
                 return;
             }
+            self.supervisor.turned();
         }
         let drained = tokio::time::timeout(DRAIN_PATIENCE, self.drain()).await;
         if drained.is_err() {

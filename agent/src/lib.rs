@@ -26,6 +26,7 @@ pub mod service;
 pub mod shipped;
 pub mod spec;
 pub mod store;
+pub mod supervisor;
 pub mod view;
 pub mod wasm;
 pub mod workloads;

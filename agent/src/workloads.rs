@@ -9,6 +9,7 @@ mod registry;
 mod slots;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ struct Parts {
     notary: Arc<dyn Notary>,
     registry: Mutex<Registry>,
     slots: Mutex<Slots>,
+    /// Whether the plan has been looked at since the start.
+    has_looked: AtomicBool,
 }
 
 /// The end of a start.
@@ -81,7 +84,7 @@ impl Workloads {
         artifacts: Artifacts,
         (policy, notary): (Policy, Arc<dyn Notary>),
     ) -> Self {
-        let (registry, slots) = Default::default();
+        let (registry, slots, has_looked) = Default::default();
         Self {
             parts: Arc::new(Parts {
                 me,
@@ -95,6 +98,7 @@ impl Workloads {
                 notary,
                 registry,
                 slots,
+                has_looked,
             }),
         }
     }
@@ -109,6 +113,12 @@ impl Workloads {
     #[must_use]
     pub fn here(&self) -> BTreeMap<WorkloadName, Instance> {
         self.slots().here()
+    }
+
+    /// Whether the plan has been looked at since the start: before that, nothing starts.
+    #[must_use]
+    pub fn have_looked(&self) -> bool {
+        self.parts.has_looked.load(Ordering::Relaxed)
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -164,6 +174,7 @@ impl Workloads {
             if !(was_idle && is_idle) {
                 self.reconcile(&mut reconciler, &started);
             }
+            self.parts.has_looked.store(true, Ordering::Relaxed);
         }
     }
 

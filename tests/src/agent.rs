@@ -308,6 +308,11 @@ impl Agent {
         self.launch.clone()
     }
 
+    /// Sends it a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        signal(&format!("-{name}"), self.child.id());
+    }
+
     /// Stalls it, as a host does that swaps or whose hypervisor looks elsewhere: it does nothing, and its connections stay.
     pub fn stall(&self) {
         signal("-STOP", self.child.id());

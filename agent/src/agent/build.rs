@@ -34,6 +34,7 @@ use crate::net::{Net, NetConfig, NetError, NetEvents};
 use crate::reconcile::Timing;
 use crate::resources::Sampler;
 use crate::store::Store;
+use crate::supervisor::Supervisor;
 use crate::view::{StateView, millis, share};
 use crate::wasm::WasmHost;
 use crate::workloads::Workloads;
@@ -89,7 +90,12 @@ struct Common {
 }
 
 /// Binds the API and the network and builds everything around them.
-pub(super) async fn build(config: Config, data: Data, stop: CancellationToken) -> Result<(Parts, Inlets), AgentError> {
+pub(super) async fn build(
+    config: Config,
+    data: Data,
+    supervisor: Supervisor,
+    stop: CancellationToken,
+) -> Result<(Parts, Inlets), AgentError> {
     let token_file = config.api.token_file.clone();
     let credentials = Credentials { token: token::load_or_create(&token_file)?, token_file };
     let api = Api::bind(&settings::endpoints(&config.api.listen), credentials).await?;
@@ -108,7 +114,8 @@ pub(super) async fn build(config: Config, data: Data, stop: CancellationToken) -
     let store = data.store;
     let events = Events::new(data.life, Patience::default());
     let stores = (store.clone(), data.store_events);
-    let (driver, handle) = Driver::new(owner, view.clone(), stores, (net.clone(), sync_events), events.clone());
+    let (driver, handle) =
+        Driver::new(owner, view.clone(), stores, (net.clone(), sync_events), events.clone(), supervisor);
     if let Some(membership) = &membership {
         membership.standing.guard(handle.clone());
     }

@@ -13,6 +13,7 @@ use super::AgentError;
 use super::build::{Inlets, Parts};
 use crate::net::Net;
 use crate::store::Store;
+use crate::supervisor::Supervisor;
 
 /// How long one part may take to end. All together stay below systemd's 90 seconds.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -76,7 +77,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
 
 impl Running {
     /// Runs until `stop`, or until a part ends on its own; then ends the parts one by one.
-    pub(super) async fn until(mut self, stop: CancellationToken) -> Result<(), AgentError> {
+    pub(super) async fn until(mut self, stop: CancellationToken, supervisor: &Supervisor) -> Result<(), AgentError> {
         let first = select_all(self.parts.iter_mut().map(|part| &mut part.task));
         let ended = tokio::select! {
             (_, place, _) = first => Some(place),
@@ -87,6 +88,7 @@ impl Running {
             None => Ok(()),
         };
         tracing::info!("stopping");
+        supervisor.stopping();
         for part in self.parts {
             part.stop.cancel();
             if tokio::time::timeout(STOP_PATIENCE, part.task).await.is_err() {

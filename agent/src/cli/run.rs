@@ -1,6 +1,6 @@
 //! `run` and `check-config`: the agent in the foreground, and its configuration.
 //!
-//! Owns what ends the agent: SIGTERM, SIGINT, or the end of stdin. Builds nothing of the agent itself. The invariant: each of
+//! Owns what ends the agent: SIGTERM, SIGINT, or the end of stdin; and what has it read its configuration again: SIGHUP. Builds nothing of the agent itself. The invariant: each of
 //! the three asks for the same orderly shutdown, and a second signal does not wait for it.
 
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use super::args::{CheckConfigArgs, RunArgs};
 use super::error::CliError;
 use super::output::print_either;
 use crate::config::{Config, Overrides};
+use crate::supervisor::Supervisor;
 
 /// The program that runs, also when its file was replaced meanwhile: an agent's compiler is of its own version.
 const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -24,10 +25,12 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
     let exit_with_stdin = args.exit_with_stdin;
     let (file, overrides) = overrides(args);
-    let mut config = Config::load(file.as_deref(), overrides).map_err(|error| CliError::Usage(explain(&error)))?;
+    let mut config =
+        Config::load(file.as_deref(), overrides.clone()).map_err(|error| CliError::Usage(explain(&error)))?;
     config.wasm.compiler = Some(PathBuf::from(THIS_PROGRAM));
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
+    reload_on_signal(file, overrides, config.clone())?;
     if exit_with_stdin {
         stop_with_stdin(&shutdown)?;
     }
@@ -103,6 +106,37 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), CliError> {
                 std::process::exit(i32::from(super::error::EXIT_INTERRUPTED));
             }
             shutdown.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// SIGHUP has the configuration read again. What cannot change in a running agent is named, and nothing of a file that is wrong counts.
+fn reload_on_signal(file: Option<PathBuf>, overrides: Overrides, mut running: Config) -> Result<(), CliError> {
+    let hangups = signal(SignalKind::hangup());
+    let mut hangups = hangups.map_err(|error| CliError::Failed(format!("cannot watch for signals: {error}")))?;
+    tokio::spawn(async move {
+        let supervisor = Supervisor::of_environment();
+        while hangups.recv().await.is_some() {
+            supervisor.reloading();
+            match Config::load(file.as_deref(), overrides.clone()) {
+                Ok(next) => {
+                    let later = crate::agent::reload(&mut running, &next);
+                    if later.is_empty() {
+                        tracing::info!("the configuration was read again");
+                    } else {
+                        tracing::warn!(
+                            sections = later.join(", "),
+                            "the configuration was read again; these sections count from the next start on"
+                        );
+                    }
+                }
+                Err(error) => {
+                    let error = explain(&error);
+                    tracing::error!(error, "the configuration cannot be read, and nothing of it was changed");
+                }
+            }
+            supervisor.ready("running");
         }
     });
     Ok(())

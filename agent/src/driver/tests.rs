@@ -12,6 +12,7 @@ use selvedge_sync::replica::{Config, Replica};
 use super::*;
 use crate::events::Patience;
 use crate::net::{Admission, NetConfig, Refused, node_of_seed};
+use crate::supervisor::Supervisor;
 use crate::view::share;
 
 const SEED: [u8; 32] = [1; 32];
@@ -56,7 +57,8 @@ async fn ready() -> Ready {
     };
     let net = Net::start(config).await.unwrap();
     let events = Events::new(1, Patience::default());
-    let (driver, handle) = Driver::new(owner, view.clone(), (store.clone(), store_events), net, events);
+    let (driver, handle) =
+        Driver::new(owner, view.clone(), (store.clone(), store_events), net, events, Supervisor::of_environment());
     Ready { driver, handle, view, store, _folder: folder }
 }
 

@@ -1,0 +1,105 @@
+//! A supervisor that speaks systemd's notification protocol is told when the agent serves, that it lives, and when it goes.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use selvedge_tests::{Launch, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The supervisor's end.
+struct Socket(UnixDatagram);
+
+impl Socket {
+    fn new(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("can be set");
+        Self(socket)
+    }
+
+    /// The next message that says `what`.
+    fn hears(&self, what: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut buffer = [0; 4_096];
+        while Instant::now() < deadline {
+            let length = self.0.recv(&mut buffer).expect("a message in time");
+            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if message.lines().any(|line| line.starts_with(what)) {
+                return message;
+            }
+        }
+        panic!("nothing said {what}");
+    }
+
+    /// Everything that waits is forgotten.
+    fn forget(&self) {
+        self.0.set_nonblocking(true).expect("can be set");
+        while self.0.recv(&mut [0; 4_096]).is_ok() {}
+        self.0.set_nonblocking(false).expect("can be set");
+    }
+
+    /// Whether nothing says `what` for `time`.
+    fn is_silent(&self, what: &str, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        let mut buffer = [0; 4_096];
+        while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            self.0.set_read_timeout(Some(left)).expect("can be set");
+            let Ok(length) = self.0.recv(&mut buffer) else { return true };
+            if String::from_utf8_lossy(&buffer[..length]).starts_with(what) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+#[test]
+fn the_supervisor_hears_of_the_start_of_life_and_of_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, config) = (folder.path().join("notify"), folder.path().join("selvedge.toml"));
+    let socket = Socket::new(&path);
+    std::fs::write(&config, "[log]\nlevel = \"error\"\n").expect("is written");
+    // As systemd sets them: what wants signs of life is the process that it started.
+    let environment =
+        format!("export NOTIFY_SOCKET={} WATCHDOG_USEC=400000 WATCHDOG_PID=$$; exec \"$@\"", path.display());
+    let launch = Launch::new(folder.path(), "one")
+        .joining(&[])
+        .with(&["--config", &config.to_string_lossy()])
+        .through(&["sh", "-c", &environment, "sh"]);
+    let agent = launch.start();
+    assert!(socket.hears("READY=1").contains("STATUS=running"));
+    for _ in 0..3 {
+        socket.hears("WATCHDOG=1");
+    }
+
+    assert_eq!(agent.log(), "", "it was to tell of errors alone");
+
+    // Its configuration again: what can change does, the rest is named, a file that is wrong changes nothing.
+    let says = |what: &str| eventually(what, PATIENCE, || agent.log().contains(what).then_some(()));
+    std::fs::write(&config, "[log]\nlevel = \"info\"\n[placement]\ndwell = \"1m\"\n").expect("is written");
+    agent.signal("HUP");
+    socket.hears("RELOADING=1");
+    socket.hears("READY=1");
+    says("sections=\"placement\"");
+    std::fs::write(&config, "[log]\nlevel = \"info\"\n").expect("is written");
+    agent.signal("HUP");
+    socket.hears("READY=1");
+    says("INFO");
+    std::fs::write(&config, "[log]\nlevel = \"loud\"\n").expect("is written");
+    agent.signal("HUP");
+    socket.hears("READY=1");
+    says("nothing of it was changed");
+
+    // A process that stands still gives no sign of life; one that goes on does again.
+    agent.stall();
+    socket.forget();
+    assert!(socket.is_silent("WATCHDOG=1", Duration::from_secs(1)));
+    agent.resume();
+    socket.0.set_read_timeout(Some(PATIENCE)).expect("can be set");
+    socket.hears("WATCHDOG=1");
+
+    let (_, code) = agent.stop();
+    assert_eq!(code, Some(0));
+    socket.hears("STOPPING=1");
+}
