@@ -19,6 +19,7 @@ mod replay;
 mod report;
 mod run;
 mod state;
+mod stream;
 mod tables;
 mod token;
 mod watch;
@@ -97,6 +98,9 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         Command::RotateAuthority(args) => membership::rotate(&args, &mut connect(&args)).await,
         Command::Deploy(args) => deploy::deploy(&args, &mut connect(&args.client)).await,
         Command::Undeploy(args) => deploy::undeploy(&args, &mut connect(&args.client)).await,
+        Command::Call(args) if args.stream => {
+            return stream::stream(&args, &address(&args.client), &mut connect(&args.client)).await;
+        }
         Command::Call(args) => call::call(&args, &mut connect(&args.client)).await,
         Command::Explain(args) => explain(&args).await,
         Command::Get(args) => state::get(&args, &mut connect(&args.client)).await,

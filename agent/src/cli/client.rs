@@ -104,6 +104,19 @@ impl Client {
         })
     }
 
+    /// The token that this agent wants with what may change something, found as for any request; none where it wants none.
+    ///
+    /// # Errors
+    /// The agent is away or too slow, or the token that it points to cannot be used.
+    pub(crate) async fn token_for_changes(&mut self) -> Result<Option<String>, CliError> {
+        if self.token.is_none() {
+            let asked = tokio::time::timeout(self.patience, self.probe()).await;
+            let what = || "whether a token is needed".to_owned();
+            asked.map_err(|_| CliError::TimedOut { what: what(), after: self.patience })??;
+        }
+        Ok(self.token.clone())
+    }
+
     /// Finds out whether a token is needed before a large body is sent: an agent that refuses does not read the body, and the
     /// connection breaks under it before the refusal can be read. A commit without a body changes nothing anywhere.
     async fn probe(&mut self) -> Result<(), CliError> {

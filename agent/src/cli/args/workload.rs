@@ -109,7 +109,8 @@ A single - reads all arguments from stdin: a JSON array in order, or an object b
 
 Examples:
   selvedge call prediction predict '[{\"player\":1,\"samples\":[{\"t_ms\":0,\"x\":0,\"y\":0,\"z\":0}],\"horizon_ms\":100}]'
-  echo '{\"tracks\":[]}' | selvedge call prediction predict -")]
+  echo '{\"tracks\":[]}' | selvedge call prediction predict -
+  selvedge call prediction predict --stream < one-call-a-line.jsonl")]
 pub(crate) struct CallArgs {
     /// The workload's name
     pub(crate) name: String,
@@ -124,6 +125,10 @@ pub(crate) struct CallArgs {
     /// Write all that went into the call and came out of it to this file, for `selvedge replay`
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+    /// Call once for each line of stdin, which holds the arguments, over one connection; print an answer for each as it comes, with
+    /// the number of its line as `id`
+    #[arg(long, conflicts_with_all = ["arguments", "idempotency_key", "record"])]
+    pub(crate) stream: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
