@@ -4,21 +4,28 @@
 //! measures nothing, starts nothing and keeps no memory: what must last (dwell, back-off) is the reconciler's. The
 //! invariant: the same facts, in any order, give the same plan on every host, and no chosen host violates a constraint.
 
+pub mod arrays;
 mod choose;
 mod constraint;
 mod explanation;
 mod facts;
 mod latency;
+mod promised;
 mod score;
+pub mod sim;
+mod trust;
 mod weights;
 
 use std::collections::BTreeMap;
 
-use self::choose::choose;
+use self::arrays::{Arrays, Slot};
+use self::choose::{Quota, choose};
 pub use self::constraint::Reason;
 pub use self::explanation::{Candidate, Explanation, Inputs, Move, Rejected};
 pub use self::facts::{Instance, Mesh, NodeFacts, Phase, Refused, Resources};
 use self::latency::Callers;
+use self::promised::Promised;
+use self::trust::Trust;
 pub use self::weights::{Terms, Weights, WeightsError};
 use crate::spec::{Spec, Spread, WorkloadName};
 
@@ -49,22 +56,21 @@ impl Default for Policy {
 /// Where every workload should run.
 pub type Plan = BTreeMap<WorkloadName, Explanation>;
 
-/// Memory promised to workloads of the same plan that do not run yet, in bytes per host.
-type Promised = BTreeMap<selvedge_sync::id::NodeId, u64>;
-
 /// Places all workloads together, so that two new ones are not promised the same memory. Workloads are taken in the
-/// order of their names.
+/// order of their names, those with rules about other workloads after those without.
 #[must_use]
 pub fn plan(specs: &BTreeMap<WorkloadName, Spec>, mesh: &Mesh, policy: &Policy) -> Plan {
-    let mut promised = Promised::new();
+    let trust = Trust::of(mesh, policy.stale_after_ms);
+    let mut promised = Promised::among(mesh.nodes().filter(|node| node.healthy).count());
     let mut plan = Plan::new();
-    for (workload, spec) in specs {
-        let explanation = place(workload, spec, mesh, policy, &promised);
-        for candidate in explanation.candidates.iter().filter(|candidate| candidate.chosen && !candidate.runs()) {
-            let bytes = promised.entry(candidate.node).or_default();
-            *bytes = bytes.saturating_add(spec.limits.memory);
+    for looks_at_others in [false, true] {
+        for (workload, spec) in specs.iter().filter(|(_, spec)| score::looks_at_others(spec) == looks_at_others) {
+            let explanation = place(workload, spec, (mesh, &trust), policy, &promised);
+            for candidate in explanation.candidates.iter().filter(|candidate| candidate.chosen && !candidate.runs()) {
+                promised.promise(candidate.node, workload, spec.limits.memory);
+            }
+            plan.insert(workload.clone(), explanation);
         }
-        plan.insert(workload.clone(), explanation);
     }
     plan
 }
@@ -72,45 +78,100 @@ pub fn plan(specs: &BTreeMap<WorkloadName, Spec>, mesh: &Mesh, policy: &Policy) 
 /// Places one workload as if it were the only new one, as a dry run does.
 #[must_use]
 pub fn explain(workload: &WorkloadName, spec: &Spec, mesh: &Mesh, policy: &Policy) -> Explanation {
-    place(workload, spec, mesh, policy, &Promised::new())
+    let trust = Trust::of(mesh, policy.stale_after_ms);
+    place(workload, spec, (mesh, &trust), policy, &Promised::default())
 }
 
-fn place(workload: &WorkloadName, spec: &Spec, mesh: &Mesh, policy: &Policy, promised: &Promised) -> Explanation {
+fn place(
+    workload: &WorkloadName,
+    spec: &Spec,
+    (mesh, trust): (&Mesh, &Trust),
+    policy: &Policy,
+    promised: &Promised,
+) -> Explanation {
     let callers = Callers::of(workload, spec, mesh, policy.stale_after_ms);
+    let mut regions = Regions::default();
+    let mut arrays = Arrays::default();
     let mut candidates = Vec::new();
     let mut rejected = Vec::new();
     for node in mesh.nodes() {
-        let promised = promised.get(&node.node).copied().unwrap_or(0);
-        let inputs = score::inputs(workload, spec, node, promised, callers.round_trip(node, mesh));
-        match constraint::violated(workload, spec, node, &inputs, policy.stale_after_ms) {
-            Some(reason) => rejected.push(Rejected { node: node.node, name: node.name.clone(), reason }),
-            None => {
-                let terms = score::terms(&inputs);
-                candidates.push(Candidate {
-                    node: node.node,
-                    name: node.name.clone(),
-                    score: policy.weights.score(&terms),
-                    terms,
-                    inputs,
-                    chosen: false,
-                });
-            }
+        let promise = promised.to(&node.node);
+        let inputs = score::inputs(
+            (workload, spec),
+            (node, trust.believed(&node.node)),
+            promise,
+            callers.round_trip(node, mesh),
+        );
+        let reason = constraint::violated((workload, spec), (node, promise), &inputs, policy.stale_after_ms);
+        if let Some(reason) = reason {
+            rejected.push(Rejected { node: node.node, name: node.name.clone(), reason });
+            continue;
         }
+        let terms = score::terms(&inputs);
+        let (name, score) = (node.name.clone(), policy.weights.score(&terms));
+        let candidate = Candidate { node: node.node, name, score, terms, inputs, chosen: false };
+        arrays.push(&terms, slot(&candidate), arrays::node_hash(&node.node), regions.number(node.region.as_deref()));
+        candidates.push(candidate);
     }
-    let (wanted, everywhere) = match spec.spread {
-        Spread::Replicas(replicas) => (usize::from(replicas), false),
-        Spread::Everywhere => (candidates.len(), true),
-    };
-    let moves = choose(workload, &mut candidates, wanted, policy.threshold);
+    let hash = arrays::hash(workload.as_str().as_bytes());
+    let quota = regions.quota(&spec.spread, candidates.len());
+    let scores = arrays.scores(&policy.weights);
+    let choice = choose(&arrays, &scores, hash, &quota, policy.threshold);
+    let move_of =
+        |(from, to, gain): (usize, usize, f64)| Move { from: candidates[from].node, to: candidates[to].node, gain };
+    let moves = choice.moves.into_iter().map(move_of).collect();
+    let mut ranked: Vec<(usize, Candidate)> = candidates.into_iter().enumerate().collect();
+    ranked.iter_mut().for_each(|(host, candidate)| candidate.chosen = choice.chosen[*host]);
+    ranked.sort_by(|(a, one), (b, other)| {
+        let rank = (one.failed(), other.score).partial_cmp(&(other.failed(), one.score)).expect("scores are numbers");
+        rank.then_with(|| arrays.rendezvous(hash, *b).cmp(&arrays.rendezvous(hash, *a)))
+    });
+    let candidates: Vec<Candidate> = ranked.into_iter().map(|(_, candidate)| candidate).collect();
     Explanation {
         workload: workload.clone(),
         artifact: spec.artifact,
-        wanted,
-        everywhere,
+        wanted: spec
+            .spread
+            .replicas()
+            .map_or(candidates.len(), |replicas| usize::try_from(replicas).unwrap_or(usize::MAX)),
+        everywhere: matches!(spec.spread, Spread::Everywhere),
         weights: policy.weights,
         candidates,
         rejected,
         moves,
+    }
+}
+
+const fn slot(candidate: &Candidate) -> Slot {
+    match (candidate.runs(), candidate.failed()) {
+        (true, _) => Slot::Running,
+        (false, true) => Slot::Failed,
+        (false, false) => Slot::Free,
+    }
+}
+
+/// Numbers for the regions of one mesh.
+#[derive(Default)]
+struct Regions(BTreeMap<String, u16>);
+
+impl Regions {
+    /// The number of a region; 0 for none. Beyond 65,535 regions the last ones share a number.
+    fn number(&mut self, region: Option<&str>) -> u16 {
+        let Some(region) = region else { return 0 };
+        let next = u16::try_from(self.0.len() + 1).unwrap_or(u16::MAX);
+        *self.0.entry(region.to_owned()).or_insert(next)
+    }
+
+    fn quota(&mut self, spread: &Spread, hosts: usize) -> Quota {
+        match spread {
+            Spread::Replicas(replicas) => Quota::Any(usize::from(*replicas)),
+            Spread::OverRegions(replicas) => Quota::Even(usize::from(*replicas)),
+            Spread::Everywhere => Quota::Any(hosts),
+            Spread::PerRegion(counts) => {
+                let count = |(region, count): (&String, &u16)| (self.number(Some(region)), usize::from(*count));
+                Quota::Each(counts.iter().map(count).collect())
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod name;
 mod overrun;
 mod revision;
 mod rule;
+mod spread;
 mod units;
 
 use std::collections::BTreeSet;
@@ -28,13 +29,10 @@ pub use self::name::{NAME_BYTES_MAX, ParseNameError, WorkloadName};
 pub use self::overrun::{ANSWERS_BYTES_MAX, OnOverrun};
 pub use self::revision::Revision;
 pub use self::rule::{Match, ParseRuleError, Rule};
+pub use self::spread::{REGIONS_MAX, REPLICAS_DEFAULT, REPLICAS_MAX, Spread};
 pub use self::units::{UnitError, parse_bytes, parse_millis};
 
-/// Instances when a spec says neither `replicas` nor `everywhere`: one, since each further one costs memory.
-pub const REPLICAS_DEFAULT: u16 = 1;
-/// Most instances that a spec may ask for by number. Whoever wants more wants `everywhere`.
-pub const REPLICAS_MAX: u16 = 1_000;
-/// Most entries in each of `require` and `affinity`: far above real use, and small enough to score in microseconds.
+/// Most entries in `require`, and in `must` and `affinity` together: far above real use, and small enough to score in microseconds.
 pub const RULES_MAX: usize = 32;
 /// Longest region, capability, label or node name, in bytes. The same as a DNS label, with one to spare.
 pub const TOKEN_BYTES_MAX: usize = 64;
@@ -75,15 +73,6 @@ pub const TABLE_ELEMENTS_MAX: u32 = 20_000;
 /// Largest `latency.max_ms`: a minute, beyond which no round trip on Earth is a reason.
 pub const LATENCY_MS_MAX: u32 = 60_000;
 
-/// How many instances of a workload there should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spread {
-    /// This many, on as many hosts; 1 to [`REPLICAS_MAX`].
-    Replicas(u16),
-    /// One on each host that no constraint rules out.
-    Everywhere,
-}
-
 /// What a call may use. None of these can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
@@ -121,7 +110,8 @@ impl Default for Limits {
 ///
 /// As JSON, where everything but `artifact` may be left out:
 /// ```json
-/// {"artifact": "blake3:…", "replicas": 2, "region": "eu", "require": ["avx2"], "affinity": ["label:tier=edge", "!node=fra-1"],
+/// {"artifact": "blake3:…", "replicas": 2, "region": "eu", "require": ["avx2"], "must": ["!workload=chat"],
+///  "affinity": ["label:tier=edge", "!node=fra-1"],
 ///  "limits": {"memory": "64MiB", "deadline_ms": 5}, "latency": {"max_ms": 20}, "config": {"speed-max": "7.5"},
 ///  "on_overrun": {"predict": []}}
 /// ```
@@ -129,12 +119,14 @@ impl Default for Limits {
 pub struct Spec {
     /// The component to run.
     pub artifact: Digest,
-    /// On how many hosts; `replicas` or `everywhere` in JSON.
+    /// On how many hosts; `replicas`, `everywhere`, `per_region` and `spread` in JSON.
     pub spread: Spread,
     /// Only on hosts of this region.
     pub region: Option<String>,
     /// Only on hosts that have all of these capabilities.
     pub require: BTreeSet<String>,
+    /// Only on hosts where all of these rules hold.
+    pub must: Vec<Rule>,
     /// Preferences, which cost score where they do not hold.
     pub affinity: Vec<Rule>,
     /// What one call may use.
@@ -156,6 +148,7 @@ impl Spec {
             spread: Spread::Replicas(REPLICAS_DEFAULT),
             region: None,
             require: BTreeSet::new(),
+            must: Vec::new(),
             affinity: Vec::new(),
             limits: Limits::default(),
             latency_max_ms: None,
@@ -183,8 +176,11 @@ impl Spec {
             "artifact",
             "replicas",
             "everywhere",
+            "per_region",
+            "spread",
             "region",
             "require",
+            "must",
             "affinity",
             "limits",
             "latency",
@@ -192,12 +188,14 @@ impl Spec {
             "on_overrun",
         ];
         let fields = Fields::new("", json, KNOWN, unknown)?;
+        let (must, affinity) = read_rules(&fields, unknown)?;
         Ok(Self {
             artifact: fields.parsed("artifact")?.ok_or_else(|| fields.missing("artifact"))?,
-            spread: read_spread(&fields)?,
+            spread: Spread::read(&fields)?,
             region: fields.token("region")?,
             require: fields.tokens("require", RULES_MAX)?.into_iter().collect(),
-            affinity: fields.parsed_list("affinity", RULES_MAX)?,
+            must,
+            affinity,
             limits: match fields.object("limits") {
                 Some(limits) => read_limits(limits, unknown)?,
                 None => Limits::default(),
@@ -214,13 +212,20 @@ impl Spec {
     }
 }
 
-fn read_spread(fields: &Fields<'_>) -> Result<Spread, SpecError> {
-    let replicas = fields.integer("replicas", 1..=REPLICAS_MAX)?;
-    match (fields.flag("everywhere")?.unwrap_or(false), replicas) {
-        (false, replicas) => Ok(Spread::Replicas(replicas.unwrap_or(REPLICAS_DEFAULT))),
-        (true, None) => Ok(Spread::Everywhere),
-        (true, Some(_)) => Err(fields.invalid("replicas", "cannot be given together with `everywhere`")),
+/// The fields `must` and `affinity`. A preference of a kind that only newer members know costs nothing here.
+fn read_rules(fields: &Fields<'_>, unknown: Unknown) -> Result<(Vec<Rule>, Vec<Rule>), SpecError> {
+    let must: Vec<Rule> = fields.parsed_list("must", RULES_MAX)?;
+    let affinity = match unknown {
+        Unknown::Refused => fields.parsed_list("affinity", RULES_MAX)?,
+        Unknown::PassedOver => {
+            let rules = fields.list("affinity", RULES_MAX)?.iter();
+            rules.filter_map(|rule| rule.as_str()?.parse().ok()).collect()
+        }
+    };
+    if must.len() + affinity.len() > RULES_MAX {
+        return Err(fields.invalid("must", format_args!("at most {RULES_MAX} entries together with `affinity`")));
     }
+    Ok((must, affinity))
 }
 
 fn read_limits(json: &Value, unknown: Unknown) -> Result<Limits, SpecError> {
@@ -245,14 +250,14 @@ impl Serialize for Spec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("artifact", &self.artifact.to_string())?;
-        match self.spread {
-            Spread::Replicas(replicas) => map.serialize_entry("replicas", &replicas)?,
-            Spread::Everywhere => map.serialize_entry("everywhere", &true)?,
-        }
+        self.spread.write(&mut map)?;
         if let Some(region) = &self.region {
             map.serialize_entry("region", region)?;
         }
         map.serialize_entry("require", &self.require)?;
+        if !self.must.is_empty() {
+            map.serialize_entry("must", &self.must)?;
+        }
         map.serialize_entry("affinity", &self.affinity)?;
         map.serialize_entry("limits", &self.limits)?;
         if let Some(max_ms) = self.latency_max_ms {

@@ -9,7 +9,7 @@ use crate::metrics::{Direction, Metrics, Origin};
 use crate::net::{Lane, NetReason, Offence};
 use crate::placement;
 use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
-use crate::spec::{Spec, Spread, WorkloadName};
+use crate::spec::{Spec, WorkloadName};
 use crate::wasm::{HostStats, WorkloadStats};
 use crate::workloads::Workloads;
 
@@ -42,10 +42,7 @@ pub(super) fn starting(workloads: &Workloads) -> Vec<String> {
 fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -> WorkloadStatus {
     let figures = calls.traffic().figures(name);
     let (instances, present) = instances(name, spec, members);
-    let replicas = match spec.spread {
-        Spread::Replicas(replicas) => u32::from(replicas),
-        Spread::Everywhere => u32::try_from(present).unwrap_or(u32::MAX),
-    };
+    let replicas = spec.spread.replicas().unwrap_or_else(|| u32::try_from(present).unwrap_or(u32::MAX));
     WorkloadStatus {
         name: name.to_string(),
         digest: spec.artifact.to_string(),

@@ -1,77 +1,152 @@
-//! The choice among admissible hosts: sticky, and the same everywhere.
+//! The choice among admissible hosts: sticky, spread as asked, and the same everywhere.
 //!
-//! Owns ranking and stickiness. Measured scores are never quite equal, so hosts are ranked by score in steps of
-//! [`SCORE_STEP`], and within a step by rendezvous hash: many workloads spread over equal hosts instead of herding onto
-//! the one that is a thousandth better, and every agent picks the same one.
+//! Owns stickiness and spread over regions; which of two hosts is better the arrays know. The invariant: what runs moves only for
+//! a gain above the threshold, or to a region that has too few.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use selvedge_sync::id::NodeId;
+use super::arrays::{Arrays, Slot};
 
-use super::{Candidate, Move};
-use crate::spec::WorkloadName;
+/// How many instances there are to be, and how they spread over regions.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Quota {
+    /// On any hosts.
+    Any(usize),
+    /// No region has two more than another that could take one.
+    Even(usize),
+    /// So many in each of these regions.
+    Each(BTreeMap<u16, usize>),
+}
 
-/// Scores that round to the same step rank as equal. A hundredth is below what measurements resolve.
-const SCORE_STEP: f64 = 0.01;
+/// What was chosen.
+pub(super) struct Choice {
+    pub(super) chosen: Vec<bool>,
+    /// From which running host to which, and by how much the score is better.
+    pub(super) moves: Vec<(usize, usize, f64)>,
+}
 
-/// Ranks `candidates`, the best first, marks the chosen ones, and returns the moves among them.
+/// A choice that is being made.
+struct Choosing<'a> {
+    arrays: &'a Arrays,
+    scores: &'a [f64],
+    workload: u64,
+    quota: &'a Quota,
+    chosen: Vec<bool>,
+    /// Chosen hosts by region.
+    taken: BTreeMap<u16, usize>,
+}
+
+/// Chooses hosts for the workload of this hash.
 ///
-/// Hosts that run the workload come first, so that nothing moves without need. A free slot goes to the best host; one
-/// where the workload has failed is taken only when no other is left. Then a challenger displaces the worst running
-/// instance while it is better by more than `threshold`.
-pub(super) fn choose(
-    workload: &WorkloadName,
-    candidates: &mut [Candidate],
-    wanted: usize,
-    threshold: f64,
-) -> Vec<Move> {
-    let hashes: BTreeMap<NodeId, [u8; 32]> =
-        candidates.iter().map(|candidate| (candidate.node, rendezvous(workload, &candidate.node))).collect();
-    candidates.sort_by(|a, b| rank(a, b).then_with(|| hashes.get(&b.node).cmp(&hashes.get(&a.node))));
-
-    let mut slots = wanted;
-    for incumbents in [true, false] {
-        for candidate in candidates.iter_mut().filter(|candidate| candidate.runs() == incumbents).take(slots) {
-            candidate.chosen = true;
-            slots -= 1;
+/// Hosts that run it come first, so that nothing moves without need. A free slot goes to the best host; one where it has failed is
+/// taken only when no other is left. Then a challenger displaces the worst running instance while it is better by more than
+/// `threshold`.
+pub(super) fn choose(arrays: &Arrays, scores: &[f64], workload: u64, quota: &Quota, threshold: f64) -> Choice {
+    if matches!(quota, Quota::Any(wanted) if *wanted >= arrays.len()) {
+        let chosen = (0..arrays.len()).map(|host| arrays.slot(host) != Slot::Unfit).collect();
+        return Choice { chosen, moves: Vec::new() };
+    }
+    let chosen = vec![false; arrays.len()];
+    let mut choosing = Choosing { arrays, scores, workload, quota, chosen, taken: BTreeMap::new() };
+    for slot in [Slot::Running, Slot::Free, Slot::Failed] {
+        while let Some(host) = choosing.next(slot) {
+            choosing.take(host);
         }
     }
-    displace(candidates, threshold)
+    let mut moves = choosing.displace(threshold);
+    moves.extend(choosing.even_out());
+    Choice { chosen: choosing.chosen, moves }
 }
 
-/// The better one is `Less`, so that it sorts to the front.
-fn rank(a: &Candidate, b: &Candidate) -> Ordering {
-    let step = |candidate: &Candidate| (candidate.score / SCORE_STEP).round();
-    a.failed().cmp(&b.failed()).then_with(|| step(b).total_cmp(&step(a)))
-}
-
-fn displace(candidates: &mut [Candidate], threshold: f64) -> Vec<Move> {
-    let mut moves = Vec::new();
-    loop {
-        let worst = (0..candidates.len())
-            .filter(|&index| candidates[index].chosen && candidates[index].runs())
-            .min_by(|&a, &b| candidates[a].score.total_cmp(&candidates[b].score));
-        let best = (0..candidates.len()).find(|&index| {
-            let candidate = &candidates[index];
-            !candidate.chosen && !candidate.runs() && !candidate.failed()
-        });
-        let (Some(worst), Some(best)) = (worst, best) else { return moves };
-        let gain = candidates[best].score - candidates[worst].score;
-        if gain <= threshold {
-            return moves;
-        }
-        candidates[worst].chosen = false;
-        candidates[best].chosen = true;
-        moves.push(Move { from: candidates[worst].node, to: candidates[best].node, gain });
+impl Choosing<'_> {
+    fn take(&mut self, host: usize) {
+        self.chosen[host] = true;
+        *self.taken.entry(self.arrays.region(host)).or_default() += 1;
     }
-}
 
-/// Rendezvous (highest random weight) hashing, Thaler and Ravishankar 1998, with BLAKE3 as the hash.
-fn rendezvous(workload: &WorkloadName, node: &NodeId) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(workload.as_str().as_bytes());
-    // The node's key has a fixed length and comes last, so no two pairs hash the same bytes.
-    hasher.update(&node.0);
-    *hasher.finalize().as_bytes()
+    fn give_up(&mut self, host: usize) {
+        self.chosen[host] = false;
+        *self.taken.entry(self.arrays.region(host)).or_default() -= 1;
+    }
+
+    fn taken(&self, region: u16) -> usize {
+        self.taken.get(&region).copied().unwrap_or(0)
+    }
+
+    /// The next host to take, if one is wanted.
+    fn next(&self, slot: Slot) -> Option<usize> {
+        let all: usize = self.taken.values().sum();
+        let best = |open: &dyn Fn(usize) -> bool| {
+            self.arrays.best(self.scores, slot, self.workload, |host| !self.chosen[host] && open(host))
+        };
+        match self.quota {
+            Quota::Any(wanted) if all >= *wanted => None,
+            Quota::Any(_) => best(&|_| true),
+            Quota::Even(wanted) if all >= *wanted => None,
+            Quota::Even(_) => {
+                let hosts =
+                    (0..self.arrays.len()).filter(|host| self.arrays.slot(*host) == slot && !self.chosen[*host]);
+                let least = hosts.map(|host| self.taken(self.arrays.region(host))).min()?;
+                best(&|host| self.taken(self.arrays.region(host)) == least)
+            }
+            Quota::Each(counts) => best(&|host| {
+                let region = self.arrays.region(host);
+                counts.get(&region).is_some_and(|count| self.taken(region) < *count)
+            }),
+        }
+    }
+
+    /// Whether an instance may go from one host to another as far as regions are concerned.
+    fn may_move(&self, from: usize, to: usize) -> bool {
+        match self.quota {
+            Quota::Any(_) => true,
+            Quota::Even(_) | Quota::Each(_) => self.arrays.region(from) == self.arrays.region(to),
+        }
+    }
+
+    /// The chosen host that runs it and has the least score, among those that `may` go.
+    fn worst(&self, may: impl Fn(usize) -> bool) -> Option<usize> {
+        let running = |host: &usize| self.chosen[*host] && self.arrays.slot(*host) == Slot::Running && may(*host);
+        (0..self.arrays.len()).filter(running).min_by(|a, b| self.scores[*a].total_cmp(&self.scores[*b]))
+    }
+
+    fn displace(&mut self, threshold: f64) -> Vec<(usize, usize, f64)> {
+        let mut moves = Vec::new();
+        let mut settled: Vec<usize> = Vec::new();
+        while let Some(from) = self.worst(|host| !settled.contains(&host)) {
+            let may = |host: usize| !self.chosen[host] && self.may_move(from, host);
+            let to = self.arrays.best(self.scores, Slot::Free, self.workload, may);
+            match to.map(|to| (to, self.scores[to] - self.scores[from])) {
+                Some((to, gain)) if gain > threshold => {
+                    self.give_up(from);
+                    self.take(to);
+                    moves.push((from, to, gain));
+                }
+                // Without regions, who cannot better the worst can better nobody.
+                Some(_) | None if matches!(self.quota, Quota::Any(_)) => break,
+                Some(_) | None => settled.push(from),
+            }
+        }
+        moves
+    }
+
+    /// Moves from the fullest region to the emptiest, while they differ by more than one.
+    fn even_out(&mut self) -> Vec<(usize, usize, f64)> {
+        let mut moves = Vec::new();
+        while matches!(self.quota, Quota::Even(_)) {
+            let free = |host: &usize| !self.chosen[*host] && self.arrays.slot(*host) == Slot::Free;
+            let Some(least) =
+                (0..self.arrays.len()).filter(free).map(|host| self.taken(self.arrays.region(host))).min()
+            else {
+                break;
+            };
+            let Some(from) = self.worst(|host| self.taken(self.arrays.region(host)) > least + 1) else { break };
+            let may = |host: usize| !self.chosen[host] && self.taken(self.arrays.region(host)) == least;
+            let Some(to) = self.arrays.best(self.scores, Slot::Free, self.workload, may) else { break };
+            self.give_up(from);
+            self.take(to);
+            moves.push((from, to, self.scores[to] - self.scores[from]));
+        }
+        moves
+    }
 }

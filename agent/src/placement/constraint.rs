@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Inputs, NodeFacts};
-use crate::spec::{Spec, WorkloadName};
+use super::promised::Promise;
+use super::{Inputs, NodeFacts, score};
+use crate::spec::{Match, Rule, Spec, Spread, WorkloadName};
 
 /// Free disk in bytes below which nothing new is placed on a host: room for an artefact, its compiled form and the log.
 const DISK_RESERVE_BYTES: u64 = 128 << 20;
@@ -27,6 +28,12 @@ pub enum Reason {
     Capabilities {
         /// What it lacks.
         missing: BTreeSet<String>,
+    },
+    /// A rule that must hold does not.
+    #[error("breaks the rule {rule}")]
+    Rule {
+        /// Which one.
+        rule: Rule,
     },
     /// Nothing recent has been heard of the host.
     #[error("was last heard of {age_ms} ms ago, {limit_ms} ms is the limit")]
@@ -75,6 +82,8 @@ impl Reason {
     pub const fn forbids(&self) -> bool {
         match self {
             Self::Region { .. } | Self::Capabilities { .. } => true,
+            // What else runs on a host changes by itself.
+            Self::Rule { rule } => !matches!(rule.matches, Match::Workload(_)),
             Self::Stale { .. }
             | Self::Unhealthy
             | Self::Draining
@@ -88,18 +97,26 @@ impl Reason {
 /// The first constraint that `node` violates. What the spec forbids comes first, then the state of the host, then what
 /// was measured. Space is asked only of hosts that would have to make it: what runs has its memory already.
 pub(super) fn violated(
-    workload: &WorkloadName,
-    spec: &Spec,
-    node: &NodeFacts,
+    (workload, spec): (&WorkloadName, &Spec),
+    (node, promised): (&NodeFacts, Option<&Promise>),
     inputs: &Inputs,
     stale_after_ms: u64,
 ) -> Option<Reason> {
     if let Some(asked) = spec.region.as_ref().filter(|asked| node.region.as_ref() != Some(asked)) {
         return Some(Reason::Region { region: node.region.clone(), asked: asked.clone() });
     }
+    if let Spread::PerRegion(counts) = &spec.spread
+        && !node.region.as_ref().is_some_and(|region| counts.contains_key(region))
+    {
+        let asked = counts.keys().map(String::as_str).collect::<Vec<_>>().join(" or ");
+        return Some(Reason::Region { region: node.region.clone(), asked });
+    }
     let missing: BTreeSet<String> = spec.require.difference(&node.capabilities).cloned().collect();
     if !missing.is_empty() {
         return Some(Reason::Capabilities { missing });
+    }
+    if let Some(rule) = spec.must.iter().find(|rule| !score::holds(rule, node, promised)) {
+        return Some(Reason::Rule { rule: rule.clone() });
     }
     if node.age_ms > stale_after_ms {
         return Some(Reason::Stale { age_ms: node.age_ms, limit_ms: stale_after_ms });

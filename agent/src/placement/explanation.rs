@@ -93,7 +93,7 @@ impl Candidate {
 /// The values behind a score.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inputs {
-    /// Share of the CPU in use, 0 to 1.
+    /// Share of the CPU in use, 0 to 1, with what the same plan is presumed to add.
     pub cpu_used_share: f64,
     /// Memory of the host in bytes.
     pub memory_total: u64,
@@ -101,8 +101,14 @@ pub struct Inputs {
     pub memory_free: u64,
     /// Memory in bytes that placing here would still take: nothing where it already runs.
     pub memory_needed: u64,
-    /// Measured load, 0 to 1.
+    /// Share of the memory that is left after placing, 0 to 1.
+    pub memory_left_share: f64,
+    /// Load, 0 to 1, with what the same plan is presumed to add.
     pub load: f64,
+    /// Workloads that the same plan has just given to the host.
+    pub promised: usize,
+    /// Whether the host claims to be idler than hosts are that run as much; the figures shown are those that count.
+    pub doubted: bool,
     /// Round trip from the callers, weighted by their calls, in milliseconds.
     pub round_trip_ms: f64,
     /// The round trip at which the latency term is 0, in milliseconds.
@@ -117,6 +123,8 @@ pub struct Inputs {
     pub rules: usize,
     /// Age of the host's figures in milliseconds.
     pub age_ms: u64,
+    /// What they weigh for it: 1 as long as they are fresh, then less, 0 when they are stale.
+    pub freshness: f64,
     /// How far the workload has got on this host, if it is there at all.
     #[serde(flatten)]
     pub phase: Option<Phase>,

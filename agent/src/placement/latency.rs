@@ -8,7 +8,7 @@
 use selvedge_sync::id::NodeId;
 
 use super::{Mesh, NodeFacts};
-use crate::spec::{Spec, Spread, WorkloadName};
+use crate::spec::{Spec, WorkloadName};
 
 /// The round trip in milliseconds at which the latency term is 0 for a spec without a limit of its own: what players of
 /// fast games begin to feel.
@@ -42,10 +42,8 @@ impl Callers {
             weights = alive().map(|node| (node.node, 1.0)).collect();
         }
         let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
-        let instances = match spec.spread {
-            Spread::Replicas(replicas) => f64::from(replicas.max(1)),
-            Spread::Everywhere => f64::from(u32::try_from(alive().count()).unwrap_or(u32::MAX).max(1)),
-        };
+        let everywhere = || u32::try_from(alive().count()).unwrap_or(u32::MAX);
+        let instances = f64::from(spec.spread.replicas().unwrap_or_else(everywhere).max(1));
         let limit_ms = spec.latency_max_ms.map_or(ROUND_TRIP_LIMIT_MS_DEFAULT, f64::from);
         Self { weights, served: total / instances, limit_ms: limit_ms.max(ROUND_TRIP_LIMIT_MS_MIN) }
     }

@@ -116,6 +116,7 @@ proptest! {
         let expect = match spec.spread {
             Spread::Replicas(replicas) => usize::from(replicas).min(explanation.candidates.len()),
             Spread::Everywhere => explanation.candidates.len(),
+            Spread::OverRegions(_) | Spread::PerRegion(_) => unreachable!("no such specs here"),
         };
         prop_assert_eq!(explanation.chosen().len(), expect);
     }

@@ -5,6 +5,9 @@ use selvedge_sync::id::NodeId;
 use super::*;
 use crate::spec::Digest;
 
+mod rules;
+mod trust;
+
 const GIB: u64 = 1 << 30;
 
 fn id(number: u8) -> NodeId {

@@ -124,7 +124,7 @@ impl<'a> Fields<'a> {
         SpecError::Invalid { field: self.full_name(name), reason: reason.to_string() }
     }
 
-    fn list(&self, name: &str, count_max: usize) -> Result<&'a [Value], SpecError> {
+    pub(super) fn list(&self, name: &str, count_max: usize) -> Result<&'a [Value], SpecError> {
         match self.object(name) {
             None => Ok(&[]),
             Some(Value::Array(items)) if items.len() <= count_max => Ok(items),
@@ -147,7 +147,7 @@ impl<'a> Fields<'a> {
         text.parse().map_err(|error| self.invalid(name, error))
     }
 
-    fn within<T>(&self, name: &str, got: u64, range: &RangeInclusive<T>) -> Result<T, SpecError>
+    pub(super) fn within<T>(&self, name: &str, got: u64, range: &RangeInclusive<T>) -> Result<T, SpecError>
     where
         T: Copy + Into<u64> + TryFrom<u64>,
     {

@@ -1,14 +1,14 @@
-//! Affinity rules: what a spec prefers of a host.
+//! Rules about hosts: what a spec prefers (`affinity`) or demands (`must`).
 //!
-//! Owns their text form; whether a rule holds for a host is asked with [`Rule::holds`] and weighed by placement. A rule
-//! never rejects a host: what must hold is `region` and `require` of the spec.
+//! Owns their text form; whether a rule holds for a host is asked with [`Rule::holds`]. The list in which it stands decides
+//! whether it costs score or rejects the host; that is placement's affair.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::is_token;
+use super::{WorkloadName, is_token};
 
 /// What a rule looks at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,8 @@ pub enum Match {
         /// The value that it must have.
         value: String,
     },
+    /// `workload=NAME`: hosts that run this other workload.
+    Workload(WorkloadName),
 }
 
 /// A preference, such as `region=eu`, or with a `!` in front its opposite: `!label:tier=spot`.
@@ -40,7 +42,7 @@ pub struct Rule {
 /// Text that is no affinity rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a rule is `node=NAME`, `region=REGION`, `capability=NAME` or `label:KEY=VALUE`, with `!` in front for its opposite"
+    "a rule is `node=NAME`, `region=REGION`, `capability=NAME`, `label:KEY=VALUE` or `workload=NAME`, with `!` in front for its opposite"
 )]
 pub struct ParseRuleError;
 
@@ -66,6 +68,7 @@ impl FromStr for Rule {
             "node" => Match::Node(value),
             "region" => Match::Region(value),
             "capability" => Match::Capability(value),
+            "workload" => Match::Workload(value.parse().map_err(|_| ParseRuleError)?),
             // `label k=v` reads well in a file; `label:k=v` needs no quotes in a shell and is how we show it.
             label => match label.strip_prefix("label:").or_else(|| label.strip_prefix("label ")) {
                 Some(key) if is_token(key) => Match::Label { key: key.to_owned(), value },
@@ -84,6 +87,7 @@ impl fmt::Display for Rule {
             Match::Region(region) => write!(f, "{not}region={region}"),
             Match::Capability(capability) => write!(f, "{not}capability={capability}"),
             Match::Label { key, value } => write!(f, "{not}label:{key}={value}"),
+            Match::Workload(workload) => write!(f, "{not}workload={workload}"),
         }
     }
 }

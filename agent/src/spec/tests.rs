@@ -17,8 +17,8 @@ fn everything_but_the_artifact_has_a_default() {
 #[test]
 fn a_full_spec_survives_its_own_json() {
     let json = json!({
-        "artifact": artifact(), "replicas": 3, "region": "eu", "require": ["avx2", "gpu"],
-        "affinity": ["node=fra-1", "!region=us", "label tier=edge", "capability=gpu"],
+        "artifact": artifact(), "replicas": 3, "spread": "regions", "region": "eu", "require": ["avx2", "gpu"],
+        "must": ["!workload=chat", "!node=fra-2"], "affinity": ["node=fra-1", "!region=us", "label tier=edge", "capability=gpu"],
         "limits": {"memory": "128MiB", "deadline_ms": "5ms", "output_bytes": 4096, "host_calls": 10, "log_lines": 0,
                    "concurrency": 2, "table_elements": 100},
         "latency": {"max_ms": 20}, "config": {"speed-max": "7.5", "zones": "a\nb", "off": ""},
@@ -30,10 +30,13 @@ fn a_full_spec_survives_its_own_json() {
     let stored = serde_json::to_value(&spec).unwrap();
     assert_eq!(Spec::from_json(&stored).unwrap(), spec);
 
-    let everywhere = Spec { spread: Spread::Everywhere, ..spec };
-    let mut cbor = Vec::new();
-    ciborium::into_writer(&everywhere, &mut cbor).unwrap();
-    assert_eq!(ciborium::from_reader::<Spec, _>(cbor.as_slice()).unwrap(), everywhere);
+    let counts = Spread::PerRegion([("eu".to_owned(), 2), ("us".to_owned(), 1)].into());
+    for spread in [Spread::Everywhere, counts] {
+        let spec = Spec { spread, ..spec.clone() };
+        let mut cbor = Vec::new();
+        ciborium::into_writer(&spec, &mut cbor).unwrap();
+        assert_eq!(ciborium::from_reader::<Spec, _>(cbor.as_slice()).unwrap(), spec);
+    }
 }
 
 #[test]
@@ -57,6 +60,14 @@ fn a_newer_members_field_is_passed_over_but_a_users_is_refused() {
 }
 
 #[test]
+fn a_newer_members_preference_is_passed_over_and_its_demand_is_not() {
+    let stored = |field: &str| json!({ "artifact": artifact(), field: ["planet=mars", "node=a"] });
+    let spec: Spec = serde_json::from_value(stored("affinity")).unwrap();
+    assert_eq!(spec.affinity, ["node=a".parse().unwrap()]);
+    assert!(serde_json::from_value::<Spec>(stored("must")).is_err(), "what must hold cannot be known here");
+}
+
+#[test]
 fn a_refusal_names_the_field() {
     let check = |patch: Value, field: &str, message: &str| {
         let mut json = json!({ "artifact": artifact() });
@@ -74,6 +85,17 @@ fn a_refusal_names_the_field() {
     check(json!({"replicas": 1.5}), "replicas", "fractional");
     check(json!({"replicas": 2, "everywhere": true}), "replicas", "together");
     check(json!({"everywhere": "yes"}), "everywhere", "true or false");
+    check(json!({"spread": "hosts"}), "spread", "`any` or `regions`");
+    check(json!({"spread": "regions", "everywhere": true}), "spread", "together");
+    check(json!({"per_region": {"eu": 1}, "everywhere": true}), "per_region", "together");
+    check(json!({"per_region": {"eu": 1}, "replicas": 2}), "replicas", "not the sum");
+    check(json!({"per_region": {"eu": 0}}), "per_region.eu", "1 to 1000");
+    check(json!({"per_region": {"eu": "two"}}), "per_region.eu", "expected a whole number");
+    check(json!({"per_region": {"e u": 1}}), "per_region", "blanks");
+    check(json!({"per_region": {"eu": 900, "us": 101}}), "per_region", "1001 instances");
+    check(json!({"per_region": {}}), "per_region", "1 to 16 regions");
+    check(json!({"must": ["planet=mars"]}), "must[0]", "a rule is");
+    check(json!({"must": vec!["node=a"; 20], "affinity": vec!["node=a"; 20]}), "must", "together with `affinity`");
     check(json!({"region": ""}), "region", "1 to 64");
     check(json!({"region": "a b"}), "region", "blanks");
     check(json!({"require": "gpu"}), "require", "list");
@@ -138,10 +160,12 @@ fn sizes_and_durations_are_read_and_never_rounded() {
 
 #[test]
 fn rules_survive_their_own_text() {
-    for text in ["node=fra-1", "!node=fra-1", "region=eu", "capability=gpu", "label:a=b", "!label:a=b=c"] {
+    for text in
+        ["node=fra-1", "!node=fra-1", "region=eu", "capability=gpu", "!workload=chat", "label:a=b", "!label:a=b=c"]
+    {
         assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
     }
-    for text in ["", "!", "node", "node=", "!!node=a", "label=a", "label:=b", "label:a", "node=a b"] {
+    for text in ["", "!", "node", "node=", "!!node=a", "label=a", "label:=b", "label:a", "node=a b", "workload=A"] {
         assert!(text.parse::<Rule>().is_err(), "{text}");
     }
 }

@@ -1,0 +1,130 @@
+//! The hosts that one workload may run on, as arrays: all that a decision reads, and in the order in which it reads it.
+//!
+//! Owns scores and the search for the best. Terms lie apart from each other, so that scoring thousands of hosts is a few passes over
+//! plain numbers. Measured scores are never quite equal: hosts within [`TIE`] of the best count as equal to it, and the one with the
+//! greatest rendezvous hash is taken (Thaler and Ravishankar 1998). So workloads spread over equal hosts instead of herding onto the
+//! one that is a thousandth better, and every agent picks the same one.
+
+use selvedge_sync::id::NodeId;
+
+use super::{Terms, Weights};
+
+/// Scores that are no worse than the best by more than this count as equal to it. Loads that differ by two per cent do so.
+pub(super) const TIE: f64 = 0.02;
+
+/// What a host has of the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Slot {
+    /// Nothing, and it could run it.
+    Free,
+    /// An instance that runs, or is about to.
+    Running,
+    /// One that did not start: the last resort.
+    Failed,
+    /// It may not run it.
+    Unfit,
+}
+
+/// Hosts as arrays. A host is known by the order in which it was pushed.
+#[derive(Clone, Debug, Default)]
+pub struct Arrays {
+    resource: Vec<f64>,
+    latency: Vec<f64>,
+    load: Vec<f64>,
+    affinity: Vec<f64>,
+    slots: Vec<Slot>,
+    hashes: Vec<u64>,
+    regions: Vec<u16>,
+}
+
+impl Arrays {
+    /// Adds a host. `hash` is its own of [`hash`]; `region` is any number that hosts of one region have in common.
+    pub fn push(&mut self, terms: &Terms, slot: Slot, hash: u64, region: u16) {
+        self.resource.push(terms.resource);
+        self.latency.push(terms.latency);
+        self.load.push(terms.load);
+        self.affinity.push(terms.affinity);
+        self.slots.push(slot);
+        self.hashes.push(hash);
+        self.regions.push(region);
+    }
+
+    /// How many hosts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// What a host has of the workload.
+    #[must_use]
+    pub fn slot(&self, host: usize) -> Slot {
+        self.slots[host]
+    }
+
+    pub(super) fn region(&self, host: usize) -> u16 {
+        self.regions[host]
+    }
+
+    /// The score of every host, in the order of the hosts.
+    #[must_use]
+    pub fn scores(&self, weights: &Weights) -> Vec<f64> {
+        let Terms { resource, latency, load, affinity } = *weights.terms();
+        let terms = self.resource.iter().zip(&self.latency).zip(self.load.iter().zip(&self.affinity));
+        terms.map(|((a, b), (c, d))| (resource * a + latency * b + load * c + affinity * d).clamp(0.0, 1.0)).collect()
+    }
+
+    /// The best host with `slot` in a region that is `open`; among equals by the hash of `workload`.
+    pub(super) fn best(
+        &self,
+        scores: &[f64],
+        slot: Slot,
+        workload: u64,
+        open: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let hosts =
+            || scores.iter().zip(&self.slots).enumerate().filter(|(host, (_, has))| **has == slot && open(*host));
+        let greatest = hosts().map(|(_, (score, _))| *score).fold(f64::NEG_INFINITY, f64::max);
+        let equal = hosts().filter(|(_, (score, _))| **score >= greatest - TIE);
+        equal.map(|(host, _)| host).max_by_key(|host| (mixed(workload, self.hashes[*host]), self.hashes[*host]))
+    }
+
+    /// The one host for a workload that runs nowhere: what a decision is, at its plainest. `workload` is its [`hash`].
+    #[must_use]
+    pub fn decide(&self, weights: &Weights, workload: u64) -> Option<usize> {
+        let scores = self.scores(weights);
+        self.best(&scores, Slot::Free, workload, |_| true)
+    }
+
+    /// What ranks hosts of equal score for a workload.
+    pub(super) fn rendezvous(&self, workload: u64, host: usize) -> u64 {
+        mixed(workload, self.hashes[host])
+    }
+}
+
+/// A host's hash, or a workload's by the bytes of its name.
+#[must_use]
+pub fn hash(bytes: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(bytes).as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// A node's [`hash`].
+#[must_use]
+pub fn node_hash(node: &NodeId) -> u64 {
+    hash(&node.0)
+}
+
+/// Mixes two hashes into one, by the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+const fn mixed(a: u64, b: u64) -> u64 {
+    let mut x = a ^ b.rotate_left(32);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
