@@ -21,6 +21,7 @@ pub mod net;
 pub mod placement;
 pub mod reconcile;
 pub mod resources;
+pub mod routing;
 pub mod runtime_info;
 pub mod service;
 pub mod shipped;

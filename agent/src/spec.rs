@@ -11,6 +11,7 @@ mod fields;
 mod name;
 mod overrun;
 mod revision;
+mod routing;
 mod rule;
 mod spread;
 mod units;
@@ -28,6 +29,7 @@ use self::fields::{Fields, Unknown};
 pub use self::name::{NAME_BYTES_MAX, ParseNameError, WorkloadName};
 pub use self::overrun::{ANSWERS_BYTES_MAX, OnOverrun};
 pub use self::revision::Revision;
+pub use self::routing::{ParseRoutingError, Routing};
 pub use self::rule::{Match, ParseRuleError, Rule};
 pub use self::spread::{REGIONS_MAX, REPLICAS_DEFAULT, REPLICAS_MAX, Spread};
 pub use self::units::{UnitError, parse_bytes, parse_millis};
@@ -133,6 +135,8 @@ pub struct Spec {
     pub limits: Limits,
     /// Longest acceptable round trip from the callers, in milliseconds; `latency.max_ms` in JSON.
     pub latency_max_ms: Option<u32>,
+    /// How calls choose among its instances.
+    pub routing: Routing,
     /// What the workload reads through its import `config`.
     pub config: Config,
     /// What calls are answered that run out of time; `"error"` in JSON when there is nothing.
@@ -152,6 +156,7 @@ impl Spec {
             affinity: Vec::new(),
             limits: Limits::default(),
             latency_max_ms: None,
+            routing: Routing::default(),
             config: Config::new(),
             on_overrun: OnOverrun::new(),
         }
@@ -184,6 +189,7 @@ impl Spec {
             "affinity",
             "limits",
             "latency",
+            "routing",
             "config",
             "on_overrun",
         ];
@@ -205,6 +211,11 @@ impl Spec {
                     Fields::new("latency", latency, &["max_ms"], unknown)?.millis("max_ms", 1..=LATENCY_MS_MAX)?
                 }
                 None => None,
+            },
+            routing: match fields.parsed("routing") {
+                // A strategy that only newer members know: calls from here go the ordinary way.
+                Err(_) if unknown == Unknown::PassedOver => Routing::default(),
+                routing => routing?.unwrap_or_default(),
             },
             config: config::read(&fields)?,
             on_overrun: overrun::read(&fields)?,
@@ -262,6 +273,9 @@ impl Serialize for Spec {
         map.serialize_entry("limits", &self.limits)?;
         if let Some(max_ms) = self.latency_max_ms {
             map.serialize_entry("latency", &serde_json::json!({ "max_ms": max_ms }))?;
+        }
+        if self.routing != Routing::default() {
+            map.serialize_entry("routing", self.routing.name())?;
         }
         if !self.config.is_empty() {
             map.serialize_entry("config", &self.config)?;

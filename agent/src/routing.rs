@@ -1,0 +1,152 @@
+//! Routing: which instance of a workload a call goes to.
+//!
+//! Owns the choice and what it learns from answers: latency, success, calls under way, circuit breakers, the retry budget. It sends
+//! nothing, and time is an argument in milliseconds of any clock that never goes back. The invariants: a peer whose breaker is open
+//! is not asked; one that is overloaded or suspected is asked only when no other is left; what is kept is bounded by the instances
+//! that exist.
+
+pub mod breaker;
+pub mod budget;
+mod forecast;
+pub mod limit;
+mod measured;
+mod pick;
+mod ring;
+pub mod shed;
+pub mod sim;
+
+use std::collections::BTreeMap;
+
+use selvedge_sync::id::NodeId;
+
+use self::breaker::Breaker;
+use self::budget::RetryBudget;
+pub use self::measured::Measured;
+use self::pick::Memory;
+use crate::spec::Routing;
+
+/// Most members for which one workload's figures are kept: as many as one mesh is planned for.
+const MEMBERS_MAX: usize = 1_024;
+
+/// An instance that could answer, as this agent sees it now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Target {
+    /// The host that runs it.
+    pub node: NodeId,
+    /// Whether that is this host.
+    pub is_here: bool,
+    /// Whether it is in the caller's region.
+    pub same_region: bool,
+    /// Whether failure detection doubts it.
+    pub suspect: bool,
+    /// Whether it has said that it is overloaded.
+    pub overloaded: bool,
+    /// Round trip in milliseconds, where one was measured; what it is taken for before its first answer.
+    pub rtt_ms: Option<f64>,
+    /// Distance on Earth from the caller in kilometres, where both say where they are.
+    pub distance_km: Option<f64>,
+    /// What it can bear, in any unit; its cores, for instance. At least 1.
+    pub weight: u32,
+}
+
+/// What strategies look at in a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// Who calls.
+    pub caller: Option<&'a str>,
+    /// What belongs together, for [`Routing::Session`].
+    pub session: Option<&'a str>,
+}
+
+/// How a call ended, as far as the instance is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It answered, be it with an error of the caller's.
+    Answered,
+    /// It said that it is busy. That is no reason to distrust it.
+    Busy,
+    /// It did not answer, or broke down over it.
+    Failed,
+}
+
+/// Routes the calls of one workload.
+#[derive(Debug)]
+pub struct Router {
+    routing: Routing,
+    memory: Memory,
+    peers: BTreeMap<NodeId, Peer>,
+    /// What retries draw upon.
+    pub budget: RetryBudget,
+}
+
+/// What is remembered of one instance.
+#[derive(Debug, Default)]
+struct Peer {
+    measured: Measured,
+    breaker: Breaker,
+}
+
+impl Router {
+    /// A router that has seen nothing yet. `seed` should differ between agents, so that they do not choose alike.
+    #[must_use]
+    pub fn new(routing: Routing, seed: u64) -> Self {
+        Self { routing, memory: Memory::new(seed), peers: BTreeMap::new(), budget: RetryBudget::default() }
+    }
+
+    /// Changes the strategy; what was measured stays.
+    pub fn route_by(&mut self, routing: Routing) {
+        self.routing = routing;
+    }
+
+    /// The instance to ask, none of which is in `tried`. `None` when all are, or when the breakers of all others are open.
+    pub fn pick(&mut self, targets: &[Target], call: Call<'_>, tried: &[NodeId], now_ms: u64) -> Option<NodeId> {
+        let closed = |node: &NodeId| self.peers.get(node).is_none_or(|peer| peer.breaker.admits(now_ms));
+        let mut able: Vec<Target> =
+            targets.iter().filter(|target| !tried.contains(&target.node) && closed(&target.node)).copied().collect();
+        able.sort_by_key(|target| target.node);
+        able.dedup_by_key(|target| target.node);
+        let sound = |target: &&Target| !target.suspect && !target.overloaded;
+        let best: Vec<Target> = able.iter().filter(sound).copied().collect();
+        let able = if best.is_empty() { able } else { best };
+        let peers = &self.peers;
+        let measured = |target: &Target| peers.get(&target.node).map(|peer| &peer.measured);
+        self.memory.pick(self.routing, &able, &measured, call, now_ms)
+    }
+
+    /// A call goes to `node`.
+    pub fn begin(&mut self, node: NodeId, now_ms: u64) {
+        if self.peers.len() < MEMBERS_MAX || self.peers.contains_key(&node) {
+            let peer = self.peers.entry(node).or_default();
+            peer.measured.begin(now_ms);
+            peer.breaker.begin(now_ms);
+        }
+    }
+
+    /// A call to `node` has ended after `took_ms`.
+    pub fn end(&mut self, node: NodeId, ended: Ended, took_ms: f64, now_ms: u64) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.measured.end(ended, took_ms, now_ms);
+            peer.breaker.end(ended, now_ms);
+        }
+    }
+
+    /// What is known of an instance.
+    #[must_use]
+    pub fn measured(&self, node: &NodeId) -> Option<&Measured> {
+        self.peers.get(node).map(|peer| &peer.measured)
+    }
+
+    /// The breaker of an instance.
+    #[must_use]
+    pub fn breaker(&self, node: &NodeId) -> Option<&Breaker> {
+        self.peers.get(node).map(|peer| &peer.breaker)
+    }
+
+    /// Forgets instances that are gone and have no call under way.
+    pub fn retain(&mut self, exists: impl Fn(&NodeId) -> bool) {
+        self.peers.retain(|node, peer| peer.measured.outstanding() > 0 || exists(node));
+    }
+}
+
+#[cfg(test)]
+mod tests;

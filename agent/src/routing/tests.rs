@@ -1,0 +1,252 @@
+use super::breaker::{FAILURES_MAX, OPEN_MS_MAX, OPEN_MS_MIN, State};
+use super::budget::RetryBudget;
+use super::limit::{CALLERS_MAX, Limiter, Rate};
+use super::shed::{Admission, INTERVAL_MS, Shedder};
+use super::sim::{Race, race};
+use super::*;
+
+fn id(number: u8) -> NodeId {
+    NodeId([number; 32])
+}
+
+fn target(number: u8) -> Target {
+    Target {
+        node: id(number),
+        is_here: false,
+        same_region: true,
+        suspect: false,
+        overloaded: false,
+        rtt_ms: Some(1.0),
+        distance_km: None,
+        weight: 1,
+    }
+}
+
+fn targets(count: u8) -> Vec<Target> {
+    (1..=count).map(target).collect()
+}
+
+fn picks(router: &mut Router, targets: &[Target], times: usize) -> Vec<u8> {
+    (0..times).filter_map(|_| router.pick(targets, Call::default(), &[], 0)).map(|node| node.0[0]).collect()
+}
+
+fn session(key: &str) -> Call<'_> {
+    Call { caller: None, session: Some(key) }
+}
+
+#[test]
+fn power_of_two_choices_keeps_the_tail_short_where_round_robin_does_not() {
+    println!("{:24}{:>10}{:>10}{:>8}{:>8}", "strategy", "p50 ms", "p99 ms", "slow", "moved");
+    let fared = |routing: Routing| {
+        let fared = race(&Race::default(), routing);
+        let (slow, moved) = (fared.slow_share * 100.0, fared.moved_share * 100.0);
+        println!("{:24}{:>10.2}{:>10.2}{slow:>7.1}%{moved:>7.1}%", routing.name(), fared.p50_ms, fared.p99_ms);
+        fared
+    };
+    let all: Vec<_> = Routing::ALL.into_iter().map(|routing| (routing, fared(routing))).collect();
+    let of = |wanted: Routing| all.iter().find(|(routing, _)| *routing == wanted).unwrap().1;
+    let round_robin = of(Routing::RoundRobin).p99_ms;
+    for better in [Routing::LocalFirst, Routing::LeastResponseTime, Routing::Performance] {
+        assert!(of(better).p99_ms <= 0.3 * round_robin, "{better}: {:?} against {round_robin}", of(better));
+    }
+    assert!(of(Routing::LeastConnections).p99_ms < round_robin && of(Routing::Session).p99_ms < round_robin);
+    assert!(of(Routing::CallerHash).moved_share.abs() < 1e-9);
+}
+
+#[test]
+fn what_runs_here_is_asked_here_and_else_in_the_own_region() {
+    let mut router = Router::new(Routing::LocalFirst, 1);
+    let mut all = targets(4);
+    all[2].is_here = true;
+    assert_eq!(picks(&mut router, &all, 3), [3, 3, 3]);
+    all[2].is_here = false;
+    all[0].same_region = false;
+    assert!(!picks(&mut router, &all, 50).contains(&1));
+    let abroad: Vec<Target> = all.iter().map(|target| Target { same_region: false, ..*target }).collect();
+    assert!(picks(&mut router, &abroad, 50).contains(&1), "rather abroad than nowhere");
+}
+
+#[test]
+fn who_is_suspected_or_overloaded_is_asked_last() {
+    for routing in Routing::ALL {
+        let mut router = Router::new(routing, 1);
+        let mut all = targets(3);
+        (all[0].suspect, all[2].overloaded) = (true, true);
+        assert_eq!(picks(&mut router, &all, 4), [2, 2, 2, 2], "{routing}");
+        assert_eq!(picks(&mut router, &all[..1], 1), [1], "{routing}: the last resort");
+        assert_eq!(router.pick(&all, Call::default(), &[id(1), id(2), id(3)], 0), None);
+        assert_eq!(router.pick(&[], Call::default(), &[], 0), None);
+    }
+}
+
+#[test]
+fn round_robin_takes_turns_and_weights_are_kept_smoothly() {
+    let mut all = targets(3);
+    let turns = picks(&mut Router::new(Routing::RoundRobin, 1), &all, 6);
+    assert_eq!(turns[..3], turns[3..]);
+    (all[0].weight, all[1].weight, all[2].weight) = (5, 1, 1);
+    // The example of the algorithm's author: a a b a c a a.
+    assert_eq!(picks(&mut Router::new(Routing::WeightedRoundRobin, 1), &all, 7), [1, 1, 2, 1, 3, 1, 1]);
+}
+
+#[test]
+fn the_least_of_each_kind_is_chosen() {
+    let mut all = targets(3);
+    for (target, km) in all.iter_mut().zip([700.0, 20.0, 300.0]) {
+        target.distance_km = Some(km);
+    }
+    assert_eq!(picks(&mut Router::new(Routing::Nearest, 1), &all, 2), [2, 2]);
+
+    let mut router = Router::new(Routing::LeastConnections, 1);
+    router.begin(id(1), 0);
+    router.begin(id(2), 0);
+    assert_eq!(picks(&mut router, &all, 2), [3, 3]);
+
+    for (routing, rounds) in [(Routing::LeastResponseTime, 1), (Routing::Performance, 20)] {
+        let mut router = Router::new(routing, 1);
+        for (number, took_ms) in [(1, 9.0), (2, 3.0), (3, 30.0)] {
+            router.begin(id(number), 0);
+            router.end(id(number), Ended::Answered, took_ms, 0);
+        }
+        let picked = picks(&mut router, &all, rounds);
+        assert!(!picked.contains(&3) && picked.contains(&2), "{routing}: {picked:?}");
+    }
+}
+
+#[test]
+fn a_session_keeps_its_instance_and_a_lost_one_moves_only_its_own() {
+    let keys: Vec<String> = (0..1_000).map(|number| format!("player-{number}")).collect();
+    let mut router = Router::new(Routing::Session, 1);
+    let mut owners = |targets: &[Target]| -> Vec<NodeId> {
+        keys.iter().map(|key| router.pick(targets, session(key), &[], 0).unwrap()).collect()
+    };
+    let all = targets(5);
+    let before = owners(&all);
+    assert_eq!(owners(&all), before);
+    let after = owners(&all[1..]);
+    for (before, after) in before.iter().zip(&after) {
+        assert!(before == after || *before == id(1), "a key moved though its instance stayed");
+    }
+    let of = |number| before.iter().filter(|owner| **owner == id(number)).count();
+    assert!((1..=5).all(|number| (130..=270).contains(&of(number))), "{:?}", (1..=5).map(of).collect::<Vec<_>>());
+
+    let mut heavy = all;
+    heavy[0].weight = 4;
+    let owned = owners(&heavy).iter().filter(|owner| **owner == id(1)).count();
+    assert!((400..=600).contains(&owned), "half of the weight: {owned} of 1000");
+}
+
+#[test]
+fn a_popular_session_spills_over_before_it_drowns_its_instance() {
+    let (all, mut router) = (targets(4), Router::new(Routing::Session, 1));
+    let mut calls = BTreeMap::<NodeId, u32>::new();
+    for _ in 0..100 {
+        let node = router.pick(&all, session("everybody"), &[], 0).unwrap();
+        router.begin(node, 0);
+        *calls.entry(node).or_default() += 1;
+    }
+    // A quarter of the calls, and a quarter more.
+    assert!(calls.values().all(|count| *count <= 32), "{calls:?}");
+}
+
+#[test]
+fn a_breaker_opens_probes_and_closes() {
+    let (all, mut router) = (targets(2), Router::new(Routing::RoundRobin, 1));
+    let fail = |router: &mut Router, ended: Ended, now_ms: u64| {
+        router.begin(id(1), now_ms);
+        router.end(id(1), ended, 1.0, now_ms);
+    };
+    (1..FAILURES_MAX).for_each(|_| fail(&mut router, Ended::Failed, 0));
+    fail(&mut router, Ended::Busy, 0);
+    assert_eq!(router.breaker(&id(1)).unwrap().state(), State::Closed);
+    fail(&mut router, Ended::Failed, 0);
+    assert_eq!(router.breaker(&id(1)).unwrap().state(), State::Open { until_ms: OPEN_MS_MIN });
+    assert_eq!(picks(&mut router, &all, 4), [2, 2, 2, 2]);
+    assert_eq!(router.pick(&all, Call::default(), &[id(2)], OPEN_MS_MIN - 1), None);
+
+    // One probe at a time; each that fails doubles the wait, up to a bound.
+    let mut now_ms = OPEN_MS_MIN;
+    for wait_ms in [2_000, 4_000, 8_000, 16_000, OPEN_MS_MAX, OPEN_MS_MAX] {
+        assert_eq!(router.pick(&all, Call::default(), &[id(2)], now_ms), Some(id(1)));
+        router.begin(id(1), now_ms);
+        assert_eq!(router.pick(&all, Call::default(), &[id(2)], now_ms), None);
+        router.end(id(1), Ended::Failed, 1.0, now_ms);
+        assert_eq!(router.breaker(&id(1)).unwrap().state(), State::Open { until_ms: now_ms + wait_ms });
+        now_ms += wait_ms;
+    }
+    fail(&mut router, Ended::Answered, now_ms);
+    assert!(matches!(router.breaker(&id(1)).unwrap().state(), State::HalfOpen { succeeded: 1, .. }));
+    fail(&mut router, Ended::Answered, now_ms);
+    assert_eq!(router.breaker(&id(1)).unwrap().state(), State::Closed);
+    assert_eq!(router.breaker(&id(1)).unwrap().opened(), 7);
+}
+
+#[test]
+fn half_of_the_calls_failing_opens_a_breaker_too() {
+    let mut router = Router::new(Routing::RoundRobin, 1);
+    for number in 0..20 {
+        router.begin(id(1), number);
+        router.end(id(1), if number % 2 == 0 { Ended::Answered } else { Ended::Failed }, 1.0, number);
+    }
+    assert!(matches!(router.breaker(&id(1)).unwrap().state(), State::Open { .. }));
+}
+
+#[test]
+fn retries_are_a_tenth_of_the_calls_and_a_few() {
+    let mut budget = RetryBudget::default();
+    let retries = |budget: &mut RetryBudget, now_ms| (0..1_000).filter(|_| budget.withdraw(now_ms)).count();
+    assert_eq!(retries(&mut budget, 0), 1);
+    (0..100).for_each(|_| budget.deposit(0));
+    assert!((9..=10).contains(&retries(&mut budget, 0)));
+    assert_eq!(retries(&mut budget, 3_000), 3, "one a second for whoever calls rarely");
+    (0..10_000).for_each(|_| budget.deposit(3_000));
+    assert_eq!(retries(&mut budget, 3_000), 50, "old calm does not pay for a storm");
+}
+
+#[test]
+fn a_standing_queue_sheds_and_a_burst_does_not() {
+    let mut shedder = Shedder::default();
+    // A burst: one waits long, another not at all.
+    [30.0, 0.5].into_iter().for_each(|waited_ms| shedder.observe(waited_ms, 10));
+    assert_eq!(shedder.admit(20.0, 50.0, INTERVAL_MS), Admission::Admit);
+    assert_eq!(shedder.admit(60.0, 50.0, INTERVAL_MS), Admission::Shed { retry_after_ms: 100 }, "it would be late");
+    // Nobody got through quickly for a whole interval.
+    [30.0, 20.0].into_iter().for_each(|waited_ms| shedder.observe(waited_ms, INTERVAL_MS + 10));
+    assert_eq!(shedder.admit(20.0, 50.0, 2 * INTERVAL_MS), Admission::Shed { retry_after_ms: 100 });
+    assert_eq!(shedder.admit(1.0, 50.0, 2 * INTERVAL_MS), Admission::Admit);
+    assert!(shedder.is_overloaded());
+    [6.0, 0.1].into_iter().for_each(|waited_ms| shedder.observe(waited_ms, 2 * INTERVAL_MS + 10));
+    assert_eq!(shedder.admit(1.0, 50.0, 3 * INTERVAL_MS), Admission::Admit);
+    assert!(shedder.is_overloaded(), "not yet short for a whole interval");
+    shedder.observe(1.0, 3 * INTERVAL_MS + 10);
+    assert_eq!(shedder.admit(20.0, 50.0, 4 * INTERVAL_MS), Admission::Admit);
+    assert!(!shedder.is_overloaded());
+}
+
+#[test]
+fn a_caller_has_its_burst_and_its_rate_and_callers_are_bounded() {
+    let mut limiter = Limiter::new(Rate { per_s: 10, burst: 5 });
+    let passed = |limiter: &mut Limiter, caller: &str, now_ms| {
+        (0..100).filter(|_| limiter.check(caller, now_ms).is_ok()).count()
+    };
+    assert_eq!(passed(&mut limiter, "a", 0), 5);
+    assert_eq!(passed(&mut limiter, "b", 0), 5, "one caller does not pay for another");
+    assert_eq!(limiter.check("a", 0), Err(100));
+    assert_eq!(passed(&mut limiter, "a", 200), 2);
+    // A second of trying every millisecond passes ten.
+    let steady: usize = (200..=1_200).map(|now_ms| passed(&mut limiter, "a", now_ms)).sum();
+    assert_eq!(steady, 10);
+    (0..CALLERS_MAX * 2).for_each(|number| limiter.check(&format!("c{number}"), 2_000).unwrap());
+    assert!(limiter.callers() <= CALLERS_MAX);
+}
+
+#[test]
+fn what_is_gone_is_forgotten() {
+    let mut router = Router::new(Routing::LocalFirst, 1);
+    router.begin(id(1), 0);
+    router.begin(id(2), 0);
+    router.end(id(2), Ended::Answered, 1.0, 0);
+    router.retain(|_| false);
+    assert!(router.measured(&id(1)).is_some_and(|measured| measured.outstanding() == 1), "a call is under way");
+    assert!(router.measured(&id(2)).is_none());
+}
