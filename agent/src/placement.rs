@@ -135,6 +135,7 @@ fn place(
             .replicas()
             .map_or(candidates.len(), |replicas| usize::try_from(replicas).unwrap_or(usize::MAX)),
         everywhere: matches!(spec.spread, Spread::Everywhere),
+        partition: spec.partition.clone(),
         weights: policy.weights,
         candidates,
         rejected,

@@ -3,9 +3,11 @@
 //! Owns everything about placement that needs a memory: dwell before a move, settling before a stop, back-off after a
 //! failure. It decides for its own host only, and acts on nothing: [`Step`]s are carried out by others, who show
 //! the result in `here` before the next decision. Time is an argument. The invariant: an instance that the spec still
-//! allows is stopped only while enough chosen hosts are ready; a new one runs before an old one stops.
+//! allows is drained and stopped only while enough chosen hosts are ready; a new one runs before an old one stops; what drains
+//! is taken back when its replacements are gone.
 
 mod backoff;
+mod partition;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,15 +15,20 @@ use selvedge_sync::id::NodeId;
 use serde::Serialize;
 
 use self::backoff::Failures;
+pub use self::partition::CutOff;
+use self::partition::Sight;
 use crate::placement::{Explanation, Instance, Mesh, Phase, Plan};
 use crate::spec::{Digest, WorkloadName};
 
 /// How long a challenger must lead before anything moves, in milliseconds: longer than a spike of load or a round of a
 /// game, so that placement does not follow noise.
 pub const DWELL_MS_DEFAULT: u64 = 30_000;
-/// How long enough others must have been ready before a surplus instance stops, in milliseconds. Longer than a round
-/// of gossip: two hosts that each still see the other as chosen would otherwise both stop.
+/// How long a surplus instance drains before it stops, in milliseconds. Longer than a round of gossip: callers learn to go
+/// elsewhere, calls that are under way end, and of two hosts that each still saw the other as chosen one takes its own back.
 pub const SETTLE_MS_DEFAULT: u64 = 5_000;
+/// How long an instance drains that may not stay, in milliseconds: the news is told at once, and the longest ordinary deadline is far
+/// below it.
+pub const DRAIN_MS: u64 = 2_000;
 /// Wait after the first failure, in milliseconds; it doubles with each further one.
 pub const BACKOFF_MIN_MS: u64 = 1_000;
 /// Longest wait between attempts, in milliseconds. An attempt costs a compilation, and a cause outside (an artefact that
@@ -44,6 +51,11 @@ pub enum Step {
         workload: WorkloadName,
         /// What to run.
         digest: Digest,
+    },
+    /// Tell everybody that it stops; it answers what still comes, until it is stopped.
+    Drain {
+        /// Which workload.
+        workload: WorkloadName,
     },
     /// Let running calls finish, then remove the instance, or what is left of a failed one.
     Stop {
@@ -88,10 +100,15 @@ pub enum Waiting {
         /// How many must be.
         required: usize,
     },
-    /// It should not run here and its replacements are ready, but not for long enough.
-    Settling {
-        /// Milliseconds still to wait.
+    /// It drains: it answers what still comes, until it stops.
+    Draining {
+        /// Milliseconds until it stops.
         remaining_ms: u64,
+    },
+    /// It should run here, and may not while this host is cut off.
+    CutOff {
+        /// Why not.
+        why: CutOff,
     },
     /// It failed here and was placed elsewhere; the failure is remembered, so that it does not come straight back.
     Remembering {
@@ -107,7 +124,7 @@ pub enum Waiting {
 pub struct Timing {
     /// How long a challenger must lead before it starts.
     pub dwell_ms: u64,
-    /// How long replacements must be ready before a surplus instance stops.
+    /// How long a surplus instance drains before it stops.
     pub settle_ms: u64,
 }
 
@@ -138,6 +155,7 @@ pub struct Reconciler {
     timing: Timing,
     /// When the first decision was asked for.
     began_ms: Option<u64>,
+    sight: Sight,
     /// Only for workloads that are planned or here, which bounds it by what those hold.
     memories: BTreeMap<WorkloadName, Memory>,
     waiting: BTreeMap<WorkloadName, Waiting>,
@@ -147,13 +165,14 @@ pub struct Reconciler {
 #[derive(Clone, Debug, Default)]
 struct Memory {
     leads_since_ms: Option<u64>,
-    settles_since_ms: Option<u64>,
+    drains_since_ms: Option<u64>,
     failures: Failures,
 }
 
 enum Verdict {
     Content,
     Start,
+    Drain,
     Stop,
     Wait(Waiting),
 }
@@ -170,20 +189,25 @@ impl Reconciler {
         let known: BTreeSet<&WorkloadName> = inputs.plan.keys().chain(inputs.here.keys()).collect();
         self.memories.retain(|workload, _| known.contains(workload));
         self.waiting.clear();
+        self.sight.look(inputs.mesh, &inputs.me, now_ms);
         let hearing_ms = remaining(&mut self.began_ms, HEARING_MS, now_ms);
         let mut steps = Vec::new();
         for workload in known {
             let memory = self.memories.entry(workload.clone()).or_default();
             let here = inputs.here.get(workload);
             let Some(explanation) = inputs.plan.get(workload) else {
-                if here.is_some_and(|instance| instance.phase != Phase::Stopping) {
+                if here.is_some() {
                     steps.push(Step::Stop { workload: workload.clone() });
                 }
                 continue;
             };
             memory.failures.observe(here, now_ms);
-            let verdict = if explanation.chooses(&inputs.me) {
-                memory.settles_since_ms = None;
+            let cut_off = self.sight.forbids(&explanation.partition, inputs.mesh, &inputs.me, now_ms);
+            let verdict = if let Some(why) = cut_off {
+                memory.leads_since_ms = None;
+                cut_off_from_others(memory, here, why, now_ms)
+            } else if explanation.chooses(&inputs.me) {
+                memory.drains_since_ms = None;
                 wanted(memory, explanation, inputs.me, here, self.timing, now_ms)
             } else {
                 memory.leads_since_ms = None;
@@ -199,6 +223,7 @@ impl Reconciler {
                     memory.failures.attempt();
                     steps.push(Step::Start { workload: workload.clone(), digest: explanation.artifact });
                 }
+                Verdict::Drain => steps.push(Step::Drain { workload: workload.clone() }),
                 Verdict::Stop => steps.push(Step::Stop { workload: workload.clone() }),
                 Verdict::Wait(why) => {
                     self.waiting.insert(workload.clone(), why);
@@ -225,8 +250,8 @@ fn wanted(
     now_ms: u64,
 ) -> Verdict {
     match here.map(|instance| &instance.phase) {
-        // Once it is gone it can be started again.
-        Some(Phase::Stopping) => return Verdict::Content,
+        // It is still there, so taking it back is quick and needs no patience.
+        Some(Phase::Stopping) => return Verdict::Start,
         Some(Phase::Starting | Phase::Ready) => {
             memory.leads_since_ms = None;
             if here.is_some_and(|instance| instance.digest == explanation.artifact) {
@@ -258,30 +283,49 @@ fn unwanted(
     timing: Timing,
     now_ms: u64,
 ) -> Verdict {
-    match here.map(|instance| &instance.phase) {
-        None | Some(Phase::Stopping) => return Verdict::Content,
+    let drains = match here.map(|instance| &instance.phase) {
+        None => return Verdict::Content,
         Some(Phase::Failed { .. }) => {
             return match memory.failures.remembered(now_ms) {
                 Some((reason, remaining_ms)) => Verdict::Wait(Waiting::Remembering { reason, remaining_ms }),
                 None => Verdict::Stop,
             };
         }
-        Some(Phase::Starting | Phase::Ready) => {}
-    }
+        Some(Phase::Starting | Phase::Ready) => false,
+        Some(Phase::Stopping) => true,
+    };
     if explanation.rejection(&inputs.me).is_some_and(crate::placement::Reason::forbids) {
-        return Verdict::Stop;
+        return drain(memory, here, DRAIN_MS, now_ms);
     }
     let chosen = explanation.chosen();
     let ready = chosen.iter().filter(|node| is_ready(inputs.mesh, node, &explanation.workload)).count();
     // Everywhere is no number to wait for: one host that cannot start must not keep all others from stopping.
     let required = if explanation.everywhere { 1 } else { chosen.len().max(1) };
     if ready < required {
-        memory.settles_since_ms = None;
-        return Verdict::Wait(Waiting::Replacements { ready, required });
+        memory.drains_since_ms = None;
+        return if drains { Verdict::Start } else { Verdict::Wait(Waiting::Replacements { ready, required }) };
     }
-    match remaining(&mut memory.settles_since_ms, timing.settle_ms, now_ms) {
-        0 => Verdict::Stop,
-        remaining_ms => Verdict::Wait(Waiting::Settling { remaining_ms }),
+    drain(memory, here, timing.settle_ms, now_ms)
+}
+
+/// The workload may not run here while the host is cut off.
+fn cut_off_from_others(memory: &mut Memory, here: Option<&Instance>, why: CutOff, now_ms: u64) -> Verdict {
+    if here.is_some() { drain(memory, here, DRAIN_MS, now_ms) } else { Verdict::Wait(Waiting::CutOff { why }) }
+}
+
+/// What serves is drained for `period_ms` and then stopped; what does not is stopped.
+fn drain(memory: &mut Memory, here: Option<&Instance>, period_ms: u64, now_ms: u64) -> Verdict {
+    match here.map(|instance| &instance.phase) {
+        None => Verdict::Content,
+        Some(Phase::Ready) => {
+            memory.drains_since_ms = Some(now_ms);
+            Verdict::Drain
+        }
+        Some(Phase::Stopping) => match remaining(&mut memory.drains_since_ms, period_ms, now_ms) {
+            0 => Verdict::Stop,
+            remaining_ms => Verdict::Wait(Waiting::Draining { remaining_ms }),
+        },
+        Some(Phase::Starting | Phase::Failed { .. }) => Verdict::Stop,
     }
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod fields;
 mod name;
 mod overrun;
+mod partition;
 mod revision;
 mod routing;
 mod rule;
@@ -28,6 +29,7 @@ pub use self::error::SpecError;
 use self::fields::{Fields, Unknown};
 pub use self::name::{NAME_BYTES_MAX, ParseNameError, WorkloadName};
 pub use self::overrun::{ANSWERS_BYTES_MAX, OnOverrun};
+pub use self::partition::{ParsePartitionError, Partition};
 pub use self::revision::Revision;
 pub use self::routing::{ParseRoutingError, Routing};
 pub use self::rule::{Match, ParseRuleError, Rule};
@@ -137,6 +139,8 @@ pub struct Spec {
     pub latency_max_ms: Option<u32>,
     /// How calls choose among its instances.
     pub routing: Routing,
+    /// What becomes of its instances where a host is cut off from others.
+    pub partition: Partition,
     /// What the workload reads through its import `config`.
     pub config: Config,
     /// What calls are answered that run out of time; `"error"` in JSON when there is nothing.
@@ -157,6 +161,7 @@ impl Spec {
             limits: Limits::default(),
             latency_max_ms: None,
             routing: Routing::default(),
+            partition: Partition::default(),
             config: Config::new(),
             on_overrun: OnOverrun::new(),
         }
@@ -190,6 +195,7 @@ impl Spec {
             "limits",
             "latency",
             "routing",
+            "partition",
             "config",
             "on_overrun",
         ];
@@ -217,6 +223,7 @@ impl Spec {
                 Err(_) if unknown == Unknown::PassedOver => Routing::default(),
                 routing => routing?.unwrap_or_default(),
             },
+            partition: fields.parsed("partition")?.unwrap_or_default(),
             config: config::read(&fields)?,
             on_overrun: overrun::read(&fields)?,
         })
@@ -276,6 +283,9 @@ impl Serialize for Spec {
         }
         if self.routing != Routing::default() {
             map.serialize_entry("routing", self.routing.name())?;
+        }
+        if self.partition != Partition::default() {
+            map.serialize_entry("partition", &self.partition.to_string())?;
         }
         if !self.config.is_empty() {
             map.serialize_entry("config", &self.config)?;

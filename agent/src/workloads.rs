@@ -192,6 +192,11 @@ impl Workloads {
                         self.begin_start(&workload, spec, started);
                     }
                 }
+                Step::Drain { workload } => {
+                    tracing::info!(%workload, "draining");
+                    self.slots().drain(&workload);
+                    self.parts.members.announce();
+                }
                 Step::Stop { workload } => {
                     tracing::info!(%workload, "stopping");
                     // It has gone before anybody hears that it has.

@@ -86,19 +86,23 @@ impl Calls {
         record.map_or_else(|| node.to_string(), |record| format!("{} ({node})", record.name))
     }
 
-    /// Members that say they have the workload ready: those that answer before those that are suspected, and the nearest first.
+    /// Members that say they have the workload: those that answer before those that drain or are suspected, and the nearest first.
     fn candidates(&self, workload: &WorkloadName) -> Vec<NodeId> {
         let now = self.parts.view.now();
         let links = self.parts.net.peers();
         let members = self.parts.members.with(|members| members.all(now));
-        let ready = members.into_iter().filter(|member| {
-            let instance = member.record.as_ref().and_then(|record| record.instances.get(workload));
-            matches!(member.status, Status::Alive | Status::Suspect)
-                && instance.is_some_and(|instance| instance.phase == Phase::Ready)
-        });
-        let round_trip = |node: NodeId| links.iter().find(|link| link.node == node).map(|link| link.rtt);
-        let connected = |member: Member| Some((member.status, round_trip(member.node)?, member.node));
-        in_order(ready.filter_map(connected).collect())
+        let able = |member: Member| {
+            let instance = member.record.as_ref()?.instances.get(workload)?;
+            let rank = match (member.status, &instance.phase) {
+                (Status::Alive, Phase::Ready) => Rank::Sound,
+                (Status::Alive, Phase::Stopping) => Rank::Draining,
+                (Status::Suspect, Phase::Ready | Phase::Stopping) => Rank::Suspect,
+                _ => return None,
+            };
+            let link = links.iter().find(|link| link.node == member.node)?;
+            Some((rank, link.rtt.unwrap_or(Duration::MAX), member.node))
+        };
+        in_order(members.into_iter().filter_map(able).collect())
     }
 
     /// Serves a forwarded call: here or not at all, so that a call cannot travel in circles.
@@ -144,9 +148,19 @@ fn read_answer(node: NodeId, bytes: &[u8]) -> Result<CallAnswer, ServiceError> {
     Ok(CallAnswer { result, node, commit, overrun, recording })
 }
 
-/// In which order to ask them. A suspect may be a host that has just died, and asking it costs the caller all its patience.
-fn in_order(mut candidates: Vec<(Status, Option<Duration>, NodeId)>) -> Vec<NodeId> {
-    candidates.sort_by_key(|(status, rtt, node)| (*status != Status::Alive, rtt.unwrap_or(Duration::MAX), *node));
+/// Whom to ask first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Sound,
+    /// It still answers, and is better than nobody.
+    Draining,
+    /// It may be a host that has just died, and asking it costs the caller all its patience.
+    Suspect,
+}
+
+/// In which order to ask them: by rank, then the nearest.
+fn in_order(mut candidates: Vec<(Rank, Duration, NodeId)>) -> Vec<NodeId> {
+    candidates.sort_unstable();
     candidates.into_iter().map(|(_, _, node)| node).collect()
 }
 
@@ -188,16 +202,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_answers_is_asked_before_a_suspect_that_is_nearer() {
+    fn who_answers_is_asked_before_who_drains_and_a_suspect_that_is_nearer() {
         let node = |number: u8| NodeId([number; 32]);
-        let ms = |ms: u64| Some(Duration::from_millis(ms));
+        let ms = Duration::from_millis;
         let found = in_order(vec![
-            (Status::Suspect, ms(1), node(1)),
-            (Status::Alive, None, node(2)),
-            (Status::Alive, ms(9), node(4)),
-            (Status::Alive, ms(9), node(3)),
+            (Rank::Suspect, ms(1), node(1)),
+            (Rank::Draining, ms(2), node(5)),
+            (Rank::Sound, Duration::MAX, node(2)),
+            (Rank::Sound, ms(9), node(4)),
+            (Rank::Sound, ms(9), node(3)),
         ]);
-        assert_eq!(found, [node(3), node(4), node(2), node(1)]);
+        assert_eq!(found, [node(3), node(4), node(2), node(5), node(1)]);
     }
 
     #[test]

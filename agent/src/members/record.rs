@@ -128,6 +128,7 @@ impl NodeRecord {
             load: self.load,
             healthy: self.healthy,
             draining: self.draining,
+            left: self.left,
             rtt_ms: self.rtt_ms,
             calls_per_s: self.calls_per_s,
             instances: self.instances,

@@ -8,6 +8,7 @@
 use selvedge_sync::id::NodeId;
 
 use super::{Terms, Weights};
+use crate::splitmix::mix;
 
 /// Scores that are no worse than the best by more than this count as equal to it. Loads that differ by two per cent do so.
 pub(super) const TIE: f64 = 0.02;
@@ -121,10 +122,7 @@ pub fn node_hash(node: &NodeId) -> u64 {
     hash(&node.0)
 }
 
-/// Mixes two hashes into one, by the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+/// Mixes two hashes into one.
 const fn mixed(a: u64, b: u64) -> u64 {
-    let mut x = a ^ b.rotate_left(32);
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
+    mix(a ^ b.rotate_left(32))
 }

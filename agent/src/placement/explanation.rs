@@ -7,7 +7,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::{Phase, Reason, Terms, Weights};
-use crate::spec::{Digest, WorkloadName};
+use crate::spec::{Digest, Partition, WorkloadName};
 
 /// Where one workload should run, and why there.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,6 +20,9 @@ pub struct Explanation {
     pub wanted: usize,
     /// Whether that is one on each admissible host.
     pub everywhere: bool,
+    /// What becomes of it on a host that is cut off.
+    #[serde(serialize_with = "as_text")]
+    pub partition: Partition,
     /// What the terms counted for.
     pub weights: Weights,
     /// Hosts that may run it, the best first.
@@ -54,6 +57,10 @@ impl Explanation {
     pub fn missing(&self) -> usize {
         self.wanted.saturating_sub(self.candidates.iter().filter(|candidate| candidate.chosen).count())
     }
+}
+
+fn as_text<S: Serializer>(partition: &Partition, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(partition)
 }
 
 /// A host that may run the workload.

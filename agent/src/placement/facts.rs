@@ -142,6 +142,8 @@ pub struct NodeFacts {
     pub healthy: bool,
     /// Whether it is being emptied by its operator.
     pub draining: bool,
+    /// Whether it has left for good, or until it is started again.
+    pub left: bool,
     /// Round trips that it measured to other hosts, in milliseconds.
     pub rtt_ms: BTreeMap<NodeId, f64>,
     /// Calls that enter the mesh at this host, per second and workload.
@@ -166,6 +168,7 @@ impl NodeFacts {
             load: 0.0,
             healthy: true,
             draining: false,
+            left: false,
             rtt_ms: BTreeMap::new(),
             calls_per_s: BTreeMap::new(),
             age_ms: 0,

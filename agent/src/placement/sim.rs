@@ -12,38 +12,16 @@ use selvedge_sync::id::NodeId;
 pub use self::herd::{Balance, Chooser, First, Herd, herd};
 pub use self::life::{Life, Lived, live};
 use super::{NodeFacts, Resources, plan};
+use crate::splitmix::SplitMix;
 
 /// Memory of a simulated host, in bytes.
 const MEMORY_BYTES: u64 = 32 << 30;
-
-/// A small generator of numbers that look random: SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        x ^ (x >> 31)
-    }
-
-    /// Evenly from 0 to below 1.
-    fn share(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Evenly from 0 to below `end`.
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % (end.max(1) as u64)).expect("below a usize")
-    }
-}
 
 fn node(host: usize) -> NodeId {
     let mut id = [0; 32];
     id[..8].copy_from_slice(&(host as u64).to_be_bytes());
     // Spread over the space of ids, as keys are.
-    id[8..16].copy_from_slice(&Random(host as u64).next().to_be_bytes());
+    id[8..16].copy_from_slice(&SplitMix::new(host as u64).draw().to_be_bytes());
     NodeId(id)
 }
 

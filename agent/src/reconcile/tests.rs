@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::placement::{NodeFacts, Policy, Resources, plan};
-use crate::spec::{Spec, Spread};
+use crate::spec::{Partition, Spec, Spread};
 
 const OLD: Digest = Digest([1; 32]);
 const NEW: Digest = Digest([2; 32]);
@@ -21,6 +21,10 @@ fn start(digest: Digest) -> Vec<Step> {
 
 fn stop() -> Vec<Step> {
     vec![Step::Stop { workload: game() }]
+}
+
+fn drain() -> Vec<Step> {
+    vec![Step::Drain { workload: game() }]
 }
 
 fn failed() -> Phase {
@@ -85,6 +89,7 @@ impl Cluster {
                 for step in self.decide(number) {
                     match step {
                         Step::Start { digest, .. } => self.put(number, digest, Phase::Ready),
+                        Step::Drain { .. } => self.put(number, OLD, Phase::Stopping),
                         Step::Stop { workload } => {
                             self.host(number).instances.remove(&workload);
                         }
@@ -142,8 +147,10 @@ fn a_better_host_takes_over_after_the_dwell_and_runs_before_the_old_one_stops() 
     assert_eq!(cluster.decide(1), []);
     assert_eq!(cluster.waiting(1), Some(&Waiting::Replacements { ready: 0, required: 1 }));
     cluster.put(2, OLD, Phase::Ready);
+    assert_eq!(cluster.decide(1), drain(), "at once: from now on only one of them is asked");
+    cluster.put(1, OLD, Phase::Stopping);
     assert_eq!(cluster.decide(1), []);
-    assert_eq!(cluster.waiting(1), Some(&Waiting::Settling { remaining_ms: 5_000 }));
+    assert_eq!(cluster.waiting(1), Some(&Waiting::Draining { remaining_ms: 5_000 }));
     cluster.now_ms += 5_000;
     assert_eq!(cluster.decide(1), stop());
 }
@@ -190,6 +197,10 @@ fn a_lone_instance_is_kept_where_nobody_else_can_run_it_unless_the_spec_forbids_
     cluster.run(100);
     assert_eq!(cluster.running(), [1]);
     cluster.spec = Some(Spec { region: Some("eu".to_owned()), ..Spec::new(OLD) });
+    assert_eq!(cluster.decide(1), drain());
+    cluster.put(1, OLD, Phase::Stopping);
+    assert_eq!(cluster.decide(1), []);
+    cluster.now_ms += DRAIN_MS;
     assert_eq!(cluster.decide(1), stop());
 }
 
@@ -218,7 +229,7 @@ fn fewer_replicas_stop_the_surplus_and_more_start_it() {
 #[test]
 fn an_undeployed_workload_stops_whatever_its_phase() {
     for (phase, expect) in
-        [(Phase::Starting, stop()), (Phase::Ready, stop()), (failed(), stop()), (Phase::Stopping, vec![])]
+        [(Phase::Starting, stop()), (Phase::Ready, stop()), (failed(), stop()), (Phase::Stopping, stop())]
     {
         let mut cluster = Cluster::new(1, 1);
         cluster.put(1, OLD, phase);
@@ -318,4 +329,89 @@ fn nothing_is_remembered_of_workloads_that_are_gone() {
     cluster.spec = None;
     cluster.run(2);
     assert!(cluster.reconcilers[&id(1)].memories.is_empty());
+}
+
+#[test]
+fn what_drains_is_taken_back_when_its_replacement_is_lost_or_it_is_wanted_again() {
+    let mut cluster = Cluster::new(2, 1);
+    cluster.put(1, OLD, Phase::Stopping);
+    cluster.put(2, OLD, Phase::Ready);
+    cluster.host(1).load = 0.9;
+    assert_eq!(cluster.decide(1), []);
+    cluster.put(2, OLD, failed());
+    assert_eq!(cluster.decide(1), start(OLD));
+
+    let mut cluster = Cluster::new(2, 1);
+    cluster.put(1, OLD, Phase::Stopping);
+    cluster.host(2).load = 0.9;
+    assert_eq!(cluster.decide(1), start(OLD), "it is the better host after all");
+}
+
+#[test]
+fn two_that_ran_on_both_sides_of_a_cut_serve_together_for_one_round_only() {
+    let mut cluster = Cluster::new(2, 1);
+    cluster.put(1, OLD, Phase::Ready);
+    cluster.put(2, OLD, Phase::Ready);
+    cluster.run(1);
+    let serving = cluster.facts.values().filter(|facts| facts.instances[&game()].phase == Phase::Ready).count();
+    assert_eq!(serving, 1);
+}
+
+/// Five hosts of which the first two see only each other, in the view of the first.
+fn cut_off(partition: Partition) -> Cluster {
+    let mut cluster = Cluster::new(5, 1);
+    cluster.put(1, OLD, Phase::Ready);
+    (3..=5).for_each(|number| cluster.host(number).healthy = false);
+    cluster.spec = Some(Spec { partition, ..Spec::new(OLD) });
+    cluster
+}
+
+#[test]
+fn a_workload_that_keeps_both_runs_on_though_most_members_are_out_of_sight() {
+    let mut cluster = cut_off(Partition::KeepBoth);
+    cluster.run(600);
+    assert_eq!(cluster.running(), [1]);
+}
+
+#[test]
+fn a_workload_that_may_not_run_twice_stops_on_the_smaller_side() {
+    let mut cluster = cut_off(Partition::StopAfter(30_000));
+    cluster.run(30);
+    assert_eq!(cluster.decide(1), []);
+    cluster.now_ms += 1_000;
+    assert_eq!(cluster.decide(1), drain());
+    cluster.host(1).instances.clear();
+    assert_eq!(cluster.decide(1), []);
+    let why = CutOff::Minority { seen: 2, members: 5 };
+    assert_eq!(cluster.waiting(1), Some(&Waiting::CutOff { why }));
+    cluster.host(3).healthy = true;
+    let started: Vec<u8> = (1..=3).filter(|number| cluster.decide(*number) == start(OLD)).collect();
+    assert_eq!(started.len(), 1, "with most members in sight it runs again");
+}
+
+#[test]
+fn of_two_halves_one_goes_on_and_who_has_left_does_not_count() {
+    let runs_on = |me: u8, others: &[u8], left: &[u8]| {
+        let mut cluster = Cluster::new(4, 1);
+        cluster.put(me, OLD, Phase::Ready);
+        cluster.spec = Some(Spec { partition: Partition::StopAfter(0), ..Spec::new(OLD) });
+        for number in 1..=4 {
+            cluster.host(number).healthy = number == me || others.contains(&number);
+            cluster.host(number).left = left.contains(&number);
+        }
+        cluster.decide(me).is_empty()
+    };
+    assert!(runs_on(1, &[2], &[]) && !runs_on(4, &[3], &[]));
+    assert!(runs_on(4, &[3], &[1]));
+}
+
+#[test]
+fn a_workload_with_a_home_runs_where_somebody_of_it_is_in_sight() {
+    let mut cluster = cut_off(Partition::HomeOnly("eu".to_owned()));
+    cluster.host(2).region = Some("eu".to_owned());
+    assert_eq!(cluster.decide(1), []);
+    cluster.host(2).healthy = false;
+    assert_eq!(cluster.decide(1), drain());
+    cluster.host(1).region = Some("eu".to_owned());
+    assert_eq!(cluster.decide(1), [], "whoever is at home needs nobody");
 }

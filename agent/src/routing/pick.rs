@@ -11,6 +11,7 @@ use selvedge_sync::id::NodeId;
 use super::ring::{Ring, hash};
 use super::{Call, MEMBERS_MAX, Measured, Target};
 use crate::spec::Routing;
+use crate::splitmix::SplitMix;
 
 /// What an instance without any figure is taken for, in milliseconds: it is tried soon, and is no magnet for all calls at once.
 const UNKNOWN_MS: f64 = 1.0;
@@ -20,7 +21,8 @@ const PERFORMANCE_PARTS: [f64; 3] = [0.4, 0.4, 0.2];
 /// What strategies remember.
 #[derive(Debug)]
 pub(super) struct Memory {
-    random: u64,
+    seed: u64,
+    random: SplitMix,
     turn: usize,
     /// Running totals of the smooth weighted round robin.
     turns: BTreeMap<NodeId, i64>,
@@ -32,7 +34,7 @@ type Figures<'a> = &'a dyn Fn(&Target) -> Option<&'a Measured>;
 
 impl Memory {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: seed, turn: 0, turns: BTreeMap::new(), ring: Ring::default() }
+        Self { seed, random: SplitMix::new(seed), turn: 0, turns: BTreeMap::new(), ring: Ring::default() }
     }
 
     pub(super) fn pick(
@@ -125,21 +127,13 @@ impl Memory {
         if len < 2 {
             return (len == 1).then_some((0, 0));
         }
-        let (a, b) = (self.below(len), self.below(len - 1));
+        let (a, b) = (self.random.below(len), self.random.below(len - 1));
         Some((a, if b >= a { b + 1 } else { b }))
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.random;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((x ^ (x >> 31)) % end as u64).unwrap_or(0)
     }
 
     /// Breaks ties differently on each agent.
     fn spread(&self, target: &Target) -> f64 {
-        hash(&[&self.random.to_le_bytes(), &target.node.0]) as f64
+        hash(&[&self.seed.to_le_bytes(), &target.node.0]) as f64
     }
 }
 

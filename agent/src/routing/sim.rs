@@ -9,6 +9,7 @@ use selvedge_sync::id::NodeId;
 
 use super::{Call, Ended, Router, Target};
 use crate::spec::Routing;
+use crate::splitmix::SplitMix;
 
 /// Calls that an instance carries out at once.
 const CONCURRENCY: usize = 4;
@@ -71,7 +72,7 @@ struct Sent {
 
 struct Model {
     race: Race,
-    random: u64,
+    random: SplitMix,
     routers: Vec<Router>,
     targets: Vec<Target>,
     running: Vec<usize>,
@@ -122,7 +123,7 @@ impl Model {
         };
         Self {
             race,
-            random: race.seed,
+            random: SplitMix::new(race.seed),
             routers: (0..race.routers).map(|router| Router::new(routing, race.seed * 1_000 + router as u64)).collect(),
             targets: (0..race.replicas).map(target).collect(),
             running: vec![0; race.replicas],
@@ -137,7 +138,7 @@ impl Model {
     }
 
     fn call(&mut self, number: usize, now_ns: u64) {
-        let caller = usize::try_from(self.draw() % self.race.callers as u64).expect("below a usize");
+        let caller = self.random.below(self.race.callers);
         let router = caller % self.race.routers;
         let name = format!("player-{caller}");
         let call = Call { caller: Some(&name), session: Some(&name) };
@@ -177,16 +178,8 @@ impl Model {
         }
     }
 
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.random;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        x ^ (x >> 31)
-    }
-
     fn exponential_ns(&mut self, mean_ms: f64) -> u64 {
-        let share = ((self.draw() >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
+        let share = 1.0 - self.random.share();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and at most 37 means")]
         let ns = (-share.ln() * mean_ms * 1e6) as u64;
         ns

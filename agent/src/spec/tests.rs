@@ -21,7 +21,7 @@ fn a_full_spec_survives_its_own_json() {
         "must": ["!workload=chat", "!node=fra-2"], "affinity": ["node=fra-1", "!region=us", "label tier=edge", "capability=gpu"],
         "limits": {"memory": "128MiB", "deadline_ms": "5ms", "output_bytes": 4096, "host_calls": 10, "log_lines": 0,
                    "concurrency": 2, "table_elements": 100},
-        "latency": {"max_ms": 20}, "routing": "session", "config": {"speed-max": "7.5", "zones": "a\nb", "off": ""},
+        "latency": {"max_ms": 20}, "routing": "session", "partition": "stop-after 30s", "config": {"speed-max": "7.5", "zones": "a\nb", "off": ""},
     });
     let spec = Spec::from_json(&json).unwrap();
     assert_eq!((spec.limits.memory, spec.limits.deadline_ms, spec.latency_max_ms), (128 << 20, 5, Some(20)));
@@ -102,6 +102,9 @@ fn a_refusal_names_the_field() {
     check(json!({"require": ["gpu", 1]}), "require[1]", "expected text");
     check(json!({"require": vec!["x"; RULES_MAX + 1]}), "require", "at most 32");
     check(json!({"affinity": ["planet=mars"]}), "affinity[0]", "a rule is");
+    for wrong in ["", "stop-after", "stop-after 30", "stop-after 25h", "home-only", "home-only e u", "keep-one"] {
+        check(json!({ "partition": wrong }), "partition", "`keep-both`, `stop-after 30s`");
+    }
     check(json!({"routing": "random"}), "routing", "one of local-first, round-robin");
     check(json!({"limits": []}), "limits", "expected an object, got a list");
     check(json!({"limits": {"memroy": 1}}), "limits.memroy", "known here: memory");

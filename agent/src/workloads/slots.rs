@@ -56,6 +56,13 @@ impl Slots {
         self.starting.remove(workload);
     }
 
+    /// Notes that a workload is about to stop, though it still answers calls.
+    pub(super) fn drain(&mut self, workload: &WorkloadName) {
+        if let Some(slot) = self.slots.get_mut(workload) {
+            slot.instance.phase = Phase::Stopping;
+        }
+    }
+
     /// Notes that a workload was stopped.
     pub(super) fn stop(&mut self, workload: &WorkloadName) {
         self.slots.remove(workload);
@@ -70,6 +77,7 @@ impl Slots {
     /// still come to.
     pub(super) fn advertised(&self) -> BTreeMap<WorkloadName, Instance> {
         let advertised = |slot: &Slot| match &slot.serving {
+            Some(_) if slot.instance.phase == Phase::Stopping => slot.instance.clone(),
             Some(serving) => Instance { refused: refused(&slot.instance), ..serving.clone() },
             None => slot.instance.clone(),
         };
@@ -139,6 +147,17 @@ mod tests {
         let refused =
             slots.advertised()[&name()].refused.clone().expect("everybody can see why the new one does not run");
         assert!(refused.is_of(&new) && refused.reason == "broken");
+    }
+
+    #[test]
+    fn what_drains_is_told_to_stop_and_can_be_taken_back() {
+        let (mut slots, spec) = (Slots::default(), spec(b"a"));
+        slots.begin(&name(), &spec);
+        slots.finish(&name(), &spec, Ok(()));
+        slots.drain(&name());
+        assert_eq!(advertised(&slots), Some((spec.artifact, Phase::Stopping)));
+        assert!(slots.begin(&name(), &spec));
+        assert_eq!(advertised(&slots), Some((spec.artifact, Phase::Ready)), "it answers calls all the while");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Random, facts, node, plan};
+use super::{SplitMix, facts, node, plan};
 use crate::placement::{Instance, Mesh, NodeFacts, Phase, Policy};
 use crate::spec::{Digest, Spec, WorkloadName};
 
@@ -73,7 +73,7 @@ struct Host {
 /// Runs it.
 #[must_use]
 pub fn herd(herd: &Herd) -> Balance {
-    let mut random = Random(herd.seed);
+    let mut random = SplitMix::new(herd.seed);
     let base = |host: usize| if host >= herd.hosts / 2 { herd.uneven } else { 0.0 };
     let mut hosts: Vec<Host> = (0..herd.hosts).map(|host| Host { instances: Vec::new(), base: base(host) }).collect();
     let digest = Digest([1; 32]);
@@ -117,7 +117,7 @@ impl Host {
 }
 
 /// What everybody knows of everybody.
-fn view(herd: &Herd, hosts: &[Host], random: &mut Random) -> Vec<NodeFacts> {
+fn view(herd: &Herd, hosts: &[Host], random: &mut SplitMix) -> Vec<NodeFacts> {
     let digest = Digest([1; 32]);
     let shown = |(number, host): (usize, &Host)| {
         let noise = random.share() * if number == 0 && herd.first == First::Best { 0.0 } else { NOISE };

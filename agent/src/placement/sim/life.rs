@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use selvedge_sync::id::NodeId;
 
-use super::{Random, facts, node, plan};
+use super::{SplitMix, facts, node, plan};
 use crate::placement::{Instance, Mesh, NodeFacts, Phase, Plan, Policy};
 use crate::reconcile::{Inputs, Reconciler, Step, Timing};
 use crate::spec::{Digest, Spec, Spread, WorkloadName};
@@ -86,7 +86,7 @@ struct Host {
 
 struct World {
     life: Life,
-    random: Random,
+    random: SplitMix,
     now_s: u64,
     specs: BTreeMap<WorkloadName, Spec>,
     hosts: Vec<Host>,
@@ -112,7 +112,7 @@ pub fn live(life: &Life) -> Lived {
 
 impl World {
     fn new(life: Life) -> Self {
-        let mut random = Random(life.seed);
+        let mut random = SplitMix::new(life.seed);
         let timing = Timing { dwell_ms: life.dwell_ms, ..Timing::default() };
         let mut host = |number| Host {
             id: node(number),
@@ -221,6 +221,9 @@ impl World {
                         self.lived.starts += u64::from(!moved);
                         let instance = Instance::new(digest, Phase::Starting);
                         host.running.insert(workload, (instance, now_s + START_S));
+                    }
+                    Step::Drain { workload } => {
+                        host.running.entry(workload).and_modify(|(instance, _)| instance.phase = Phase::Stopping);
                     }
                     Step::Stop { workload } => drop(host.running.remove(&workload)),
                 }

@@ -1,0 +1,67 @@
+//! What this host may run while it is cut off from others.
+//!
+//! Owns how a host tells that it is: by how many of the members it sees. It needs no agreement, so both sides of a cut may be wrong
+//! about the other; what must not run twice asks for `stop-after` or `home-only` and pays with not running at all on one side.
+
+use selvedge_sync::id::NodeId;
+use serde::Serialize;
+
+use crate::placement::Mesh;
+use crate::spec::Partition;
+
+/// Why a workload may not run here for now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum CutOff {
+    /// Most members have been out of sight for as long as the spec bears.
+    Minority {
+        /// Members in sight, this one included.
+        seen: usize,
+        /// Members in all.
+        members: usize,
+    },
+    /// Nobody of the home region is in sight.
+    FarFromHome {
+        /// The region.
+        home: String,
+    },
+}
+
+/// Watches how much of the mesh is in sight.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sight {
+    seen: usize,
+    members: usize,
+    /// Since when most members have been out of sight.
+    minority_since_ms: Option<u64>,
+}
+
+impl Sight {
+    /// Looks at who is there now.
+    pub(super) fn look(&mut self, mesh: &Mesh, me: &NodeId, now_ms: u64) {
+        let members = || mesh.nodes().filter(|node| !node.left);
+        let in_sight = || members().filter(|node| node.healthy || node.node == *me);
+        (self.seen, self.members) = (in_sight().count(), members().count());
+        // Of two halves, one has the first of all members.
+        let has_first = in_sight().next().map(|node| node.node) == members().next().map(|node| node.node);
+        let is_majority = self.seen * 2 > self.members || (self.seen * 2 == self.members && has_first);
+        self.minority_since_ms = if is_majority { None } else { self.minority_since_ms.or(Some(now_ms)) };
+    }
+
+    /// Whether `policy` keeps a workload from running here.
+    pub(super) fn forbids(&self, policy: &Partition, mesh: &Mesh, me: &NodeId, now_ms: u64) -> Option<CutOff> {
+        match policy {
+            Partition::KeepBoth => None,
+            Partition::StopAfter(wait_ms) => {
+                let since_ms = self.minority_since_ms?;
+                let (seen, members) = (self.seen, self.members);
+                (now_ms.saturating_sub(since_ms) >= *wait_ms).then_some(CutOff::Minority { seen, members })
+            }
+            Partition::HomeOnly(home) => {
+                let at_home = |in_sight: bool, region: Option<&String>| in_sight && region == Some(home);
+                let seen = mesh.nodes().any(|node| at_home(node.healthy || node.node == *me, node.region.as_ref()));
+                (!seen).then(|| CutOff::FarFromHome { home: home.clone() })
+            }
+        }
+    }
+}
