@@ -29,7 +29,7 @@ pub use self::error::SpecError;
 use self::fields::{Fields, Unknown};
 pub use self::name::{NAME_BYTES_MAX, ParseNameError, WorkloadName};
 pub use self::overrun::{ANSWERS_BYTES_MAX, OnOverrun};
-pub use self::partition::{ParsePartitionError, Partition};
+pub use self::partition::{ParsePartitionError, Partition, STOP_AFTER_MS_MAX};
 pub use self::revision::Revision;
 pub use self::routing::{ParseRoutingError, Routing};
 pub use self::rule::{Match, ParseRuleError, Rule};

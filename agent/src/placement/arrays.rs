@@ -34,6 +34,8 @@ pub struct Arrays {
     latency: Vec<f64>,
     load: Vec<f64>,
     affinity: Vec<f64>,
+    /// What makes a host that is not free worse than any: 0 or minus infinity.
+    taken: Vec<f64>,
     slots: Vec<Slot>,
     hashes: Vec<u64>,
     regions: Vec<u16>,
@@ -46,6 +48,7 @@ impl Arrays {
         self.latency.push(terms.latency);
         self.load.push(terms.load);
         self.affinity.push(terms.affinity);
+        self.taken.push(if slot == Slot::Free { 0.0 } else { f64::NEG_INFINITY });
         self.slots.push(slot);
         self.hashes.push(hash);
         self.regions.push(region);
@@ -78,7 +81,7 @@ impl Arrays {
     pub fn scores(&self, weights: &Weights) -> Vec<f64> {
         let Terms { resource, latency, load, affinity } = *weights.terms();
         let terms = self.resource.iter().zip(&self.latency).zip(self.load.iter().zip(&self.affinity));
-        terms.map(|((a, b), (c, d))| (resource * a + latency * b + load * c + affinity * d).clamp(0.0, 1.0)).collect()
+        terms.map(|((a, b), (c, d))| resource * a + latency * b + load * c + affinity * d).collect()
     }
 
     /// The best host with `slot` in a region that is `open`; among equals by the hash of `workload`.
@@ -93,20 +96,38 @@ impl Arrays {
             || scores.iter().zip(&self.slots).enumerate().filter(|(host, (_, has))| **has == slot && open(*host));
         let greatest = hosts().map(|(_, (score, _))| *score).fold(f64::NEG_INFINITY, f64::max);
         let equal = hosts().filter(|(_, (score, _))| **score >= greatest - TIE);
-        equal.map(|(host, _)| host).max_by_key(|host| (mixed(workload, self.hashes[*host]), self.hashes[*host]))
+        equal.map(|(host, _)| host).max_by_key(|host| (self.rendezvous(workload, *host), self.hashes[*host]))
     }
 
-    /// The one host for a workload that runs nowhere: what a decision is, at its plainest. `workload` is its [`hash`].
+    /// The one host for a workload that runs nowhere: what a decision is at its plainest, and the same as a choice of one.
+    /// `workload` is its [`hash`].
     #[must_use]
     pub fn decide(&self, weights: &Weights, workload: u64) -> Option<usize> {
-        let scores = self.scores(weights);
-        self.best(&scores, Slot::Free, workload, |_| true)
+        let mut scores = self.scores(weights);
+        scores.iter_mut().zip(&self.taken).for_each(|(score, taken)| *score += taken);
+        let greatest = greatest(&scores);
+        if greatest == f64::NEG_INFINITY {
+            return None;
+        }
+        let equal = scores.iter().enumerate().filter(|(_, score)| **score >= greatest - TIE);
+        equal.map(|(host, _)| host).max_by_key(|host| (self.rendezvous(workload, *host), self.hashes[*host]))
     }
 
     /// What ranks hosts of equal score for a workload.
     pub(super) fn rendezvous(&self, workload: u64, host: usize) -> u64 {
         mixed(workload, self.hashes[host])
     }
+}
+
+/// The greatest of the scores; minus infinity if there is none. In eight lanes, which a processor compares side by side.
+fn greatest(scores: &[f64]) -> f64 {
+    let greater = |a: f64, b: f64| if b > a { b } else { a };
+    let (chunks, rest) = scores.as_chunks::<8>();
+    let mut lanes = [f64::NEG_INFINITY; 8];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, score)| *lane = greater(*lane, *score));
+    }
+    lanes.iter().chain(rest).fold(f64::NEG_INFINITY, |a, b| greater(a, *b))
 }
 
 /// A host's hash, or a workload's by the bytes of its name.
@@ -125,4 +146,31 @@ pub fn node_hash(node: &NodeId) -> u64 {
 /// Mixes two hashes into one.
 const fn mixed(a: u64, b: u64) -> u64 {
     mix(a ^ b.rotate_left(32))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::choose::{Quota, choose};
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_decision_is_a_choice_of_one(
+            hosts in vec((0.0..1.0, 0.0..1.0, 0.9..1.0, 0..4_u8), 0..40),
+            workload in any::<u64>(),
+        ) {
+            let (mut arrays, weights) = (Arrays::default(), Weights::default());
+            for (number, (resource, latency, load, slot)) in (0_u64..).zip(hosts) {
+                // What runs or has failed is another tier; here hosts are free or not.
+                let slot = if slot == 0 { Slot::Unfit } else { Slot::Free };
+                arrays.push(&Terms { resource, latency, load, affinity: 1.0 }, slot, mix(number), 0);
+            }
+            let choice = choose(&arrays, &arrays.scores(&weights), workload, &Quota::Any(1), 0.1);
+            let chosen = if arrays.len() > 1 { choice.chosen.iter().position(|chosen| *chosen) } else { arrays.decide(&weights, workload) };
+            prop_assert_eq!(arrays.decide(&weights, workload), chosen);
+        }
+    }
 }

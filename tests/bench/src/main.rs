@@ -7,8 +7,8 @@ mod api;
 mod apply;
 mod calls;
 mod calm;
-mod cheat;
 mod chat;
+mod cheat;
 mod child;
 mod copies;
 mod detect;
@@ -27,6 +27,7 @@ mod loaded;
 mod memory;
 mod mesh;
 mod movement;
+mod place;
 mod preload;
 mod recorded;
 mod repair;
@@ -66,7 +67,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 23] = [
+const BENCHES: [(&str, &str, Run); 24] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -81,6 +82,7 @@ const BENCHES: [(&str, &str, Run); 23] = [
     ("copies", "copies of a payload received per member", copies::run),
     ("detect", "a failure noticed among 16, and no false alarm while two stall, against foca", detect::run),
     ("calm", "sixteen that have nothing to do, against chitchat and bare swarms", calm::run),
+    ("place", "a placement decision, agents that place at once, and strategies of routing", |_| place::run()),
     ("preload", "the next zone among three guesses, against the most frequent next zones", |_| preload::run()),
     ("guest", "a call of a guest, against wasmtime by itself and the same code natively", |_| guest::run()),
     ("loaded", "a call that writes while the agent syncs, against an agent that does not", |_| loaded::run()),
