@@ -6,8 +6,10 @@
 
 mod answer;
 mod forward;
+mod routes;
 mod traffic;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ use crate::members::gossip::SharedMembers;
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
-use crate::spec::WorkloadName;
+use crate::spec::{Spec, WorkloadName};
 use crate::view::StateView;
 use crate::wasm::{CallContext, Recorded, WasmHost};
 
@@ -42,6 +44,7 @@ struct Parts {
     net: Net,
     traffic: Traffic,
     seeds: answer::Seeds,
+    routes: routes::Routes,
 }
 
 impl Calls {
@@ -59,8 +62,9 @@ impl Calls {
         metrics: Arc<Metrics>,
     ) -> Result<Self, getrandom::Error> {
         let (me, seeds) = (net.node(), answer::Seeds::new()?);
-        let traffic = Traffic::new(metrics);
-        Ok(Self { parts: Arc::new(Parts { me, wasm, assets, driver, view, members, net, traffic, seeds }) })
+        let (traffic, routes) = (Traffic::new(metrics), routes::Routes::new(seeds.next()));
+        let parts = Parts { me, wasm, assets, driver, view, members, net, traffic, seeds, routes };
+        Ok(Self { parts: Arc::new(parts) })
     }
 
     /// Calls a function of a workload, here or where it runs. `spec_deadline` is asked for the deadline in the workload's spec only
@@ -77,7 +81,8 @@ impl Calls {
         spec_deadline: impl FnOnce() -> Result<Duration, ServiceError> + Send,
     ) -> Result<CallAnswer, ServiceError> {
         let began = Instant::now();
-        let answer = if self.parts.wasm.is_loaded(workload.as_str()) {
+        let is_here = self.parts.wasm.is_loaded(workload.as_str());
+        let answer = if is_here && self.parts.routes.prefers_here(workload) {
             self.call_here(workload, function, arguments, options).await
         } else {
             let own_deadline = spec_deadline()?;
@@ -134,6 +139,12 @@ impl Calls {
             recording.encode()
         });
         Ok(CallAnswer { result: outcome.result, node: parts.me, commit, overrun, recording })
+    }
+
+    /// Takes note of what is deployed: how it is routed, and whose figures can be forgotten.
+    pub fn deployed(&self, specs: &BTreeMap<WorkloadName, Spec>) {
+        self.parts.traffic.retain(|workload| specs.contains_key(workload));
+        self.parts.routes.deployed(specs);
     }
 
     /// The figures of calls that came in here.

@@ -2,7 +2,7 @@
 //!
 //! Owns the choice and what it learns from answers: latency, success, calls under way, circuit breakers, the retry budget. It sends
 //! nothing, and time is an argument in milliseconds of any clock that never goes back. The invariants: a peer whose breaker is open
-//! is not asked; one that is overloaded or suspected is asked only when no other is left; what is kept is bounded by the instances
+//! is not asked; one that drains, is overloaded or suspected is asked only when no other is left; what is kept is bounded by the instances
 //! that exist.
 
 pub mod breaker;
@@ -27,6 +27,8 @@ use crate::spec::Routing;
 
 /// Most members for which one workload's figures are kept: as many as one mesh is planned for.
 const MEMBERS_MAX: usize = 1_024;
+/// Mean radius of the Earth, in kilometres.
+const EARTH_RADIUS_KM: f64 = 6_371.0;
 
 /// An instance that could answer, as this agent sees it now.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +41,8 @@ pub struct Target {
     pub same_region: bool,
     /// Whether failure detection doubts it.
     pub suspect: bool,
+    /// Whether it has said that it is about to stop.
+    pub draining: bool,
     /// Whether it has said that it is overloaded.
     pub overloaded: bool,
     /// Round trip in milliseconds, where one was measured; what it is taken for before its first answer.
@@ -47,6 +51,33 @@ pub struct Target {
     pub distance_km: Option<f64>,
     /// What it can bear, in any unit; its cores, for instance. At least 1.
     pub weight: u32,
+}
+
+impl Target {
+    /// A sound instance of which nothing else is known.
+    #[must_use]
+    pub const fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            is_here: false,
+            same_region: false,
+            suspect: false,
+            draining: false,
+            overloaded: false,
+            rtt_ms: None,
+            distance_km: None,
+            weight: 1,
+        }
+    }
+}
+
+/// Kilometres between two places on Earth, given in degrees of latitude and longitude: the great circle (haversine) on a sphere.
+#[must_use]
+pub fn distance_km((from_lat, from_lon): (f64, f64), (to_lat, to_lon): (f64, f64)) -> f64 {
+    let half = |from: f64, to: f64| ((to - from).to_radians() / 2.0).sin().powi(2);
+    let across = from_lat.to_radians().cos() * to_lat.to_radians().cos();
+    let part = half(from_lat, to_lat) + across * half(from_lon, to_lon);
+    2.0 * EARTH_RADIUS_KM * part.clamp(0.0, 1.0).sqrt().asin()
 }
 
 /// What strategies look at in a call.
@@ -105,9 +136,15 @@ impl Router {
             targets.iter().filter(|target| !tried.contains(&target.node) && closed(&target.node)).copied().collect();
         able.sort_by_key(|target| target.node);
         able.dedup_by_key(|target| target.node);
-        let sound = |target: &&Target| !target.suspect && !target.overloaded;
-        let best: Vec<Target> = able.iter().filter(sound).copied().collect();
-        let able = if best.is_empty() { able } else { best };
+        // The sound ones; else those that are up; a suspect may have just died, and costs its caller all its patience.
+        for sound in
+            [|target: &Target| !target.draining && !target.overloaded && !target.suspect, |target| !target.suspect]
+        {
+            if able.iter().any(sound) {
+                able.retain(sound);
+                break;
+            }
+        }
         let peers = &self.peers;
         let measured = |target: &Target| peers.get(&target.node).map(|peer| &peer.measured);
         self.memory.pick(self.routing, &able, &measured, call, now_ms)

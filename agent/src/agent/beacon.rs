@@ -33,7 +33,7 @@ impl Beacon {
         let me = self.view.read(|replica| replica.me());
         // What is not deployed any more is forgotten here, whether or not anybody reads the metrics.
         let specs = self.workloads.specs();
-        self.calls.traffic().retain(|workload| specs.contains_key(workload));
+        self.calls.deployed(&specs);
         let node = &self.config.node;
         let rtt_ms: BTreeMap<_, _> =
             self.net.peers().into_iter().filter_map(|link| Some((link.node, link.rtt?.as_secs_f64() * 1e3))).collect();

@@ -10,9 +10,7 @@ use serde_json::Value;
 
 use super::answer::RETRY_AFTER_S;
 use super::{Calls, not_running};
-use crate::members::{Member, Status};
 use crate::net::{Lane, Offence, Reply, RequestError};
-use crate::placement::Phase;
 use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
 use crate::spec::WorkloadName;
 
@@ -45,7 +43,7 @@ struct Answer {
 }
 
 impl Calls {
-    /// Asks the nearest member that has the workload ready; one that does not answer at present comes last.
+    /// Asks whom the workload's router picks among those that have it; one that does not answer at present comes last.
     pub(super) async fn forward(
         &self,
         workload: &WorkloadName,
@@ -65,16 +63,34 @@ impl Calls {
         let bytes = codec::encode(&question);
         let patience = deadline.unwrap_or(own_deadline) + NETWORK_PATIENCE;
         let mut last = not_running(workload);
-        for node in self.candidates(workload).into_iter().take(ATTEMPTS_MAX) {
-            let answer = match self.parts.net.request(node, Lane::Call, bytes.clone(), patience).await {
-                Ok(answer) => read_answer(node, &answer),
-                Err(error) => Err(lost(&self.named(node), error, options.request.is_some())),
+        let targets = self.targets(workload);
+        if targets.is_empty() && self.parts.wasm.is_loaded(workload.as_str()) {
+            // It has just started here, and others have not been told.
+            return self.call_here(workload, function, arguments.clone(), options).await;
+        }
+        let mut tried = Vec::new();
+        while tried.len() < ATTEMPTS_MAX
+            && let Some(asked) = self.next(workload, &targets, options, &tried)
+        {
+            let node = asked.node();
+            tried.push(node);
+            let answer = if node == self.parts.me {
+                self.call_here(workload, function, arguments.clone(), options).await
+            } else {
+                match self.parts.net.request(node, Lane::Call, bytes.clone(), patience).await {
+                    Ok(answer) => read_answer(node, &answer),
+                    Err(error) => Err(lost(&self.named(node), error, options.request.is_some())),
+                }
             };
+            self.answered(workload, &asked, &answer);
             match answer {
                 Err(error) if did_nothing(&error) => last = error,
                 answer => return answer,
             }
             tracing::debug!(%node, %workload, error = %last, "the member did nothing; trying another");
+        }
+        if tried.is_empty() && !targets.is_empty() {
+            return Err(all_broken(workload));
         }
         Err(last)
     }
@@ -84,25 +100,6 @@ impl Calls {
         let now = self.parts.view.now();
         let record = self.parts.members.with(|members| members.get(&node, now)).and_then(|member| member.record);
         record.map_or_else(|| node.to_string(), |record| format!("{} ({node})", record.name))
-    }
-
-    /// Members that say they have the workload: those that answer before those that drain or are suspected, and the nearest first.
-    fn candidates(&self, workload: &WorkloadName) -> Vec<NodeId> {
-        let now = self.parts.view.now();
-        let links = self.parts.net.peers();
-        let members = self.parts.members.with(|members| members.all(now));
-        let able = |member: Member| {
-            let instance = member.record.as_ref()?.instances.get(workload)?;
-            let rank = match (member.status, &instance.phase) {
-                (Status::Alive, Phase::Ready) => Rank::Sound,
-                (Status::Alive, Phase::Stopping) => Rank::Draining,
-                (Status::Suspect, Phase::Ready | Phase::Stopping) => Rank::Suspect,
-                _ => return None,
-            };
-            let link = links.iter().find(|link| link.node == member.node)?;
-            Some((rank, link.rtt.unwrap_or(Duration::MAX), member.node))
-        };
-        in_order(members.into_iter().filter_map(able).collect())
     }
 
     /// Serves a forwarded call: here or not at all, so that a call cannot travel in circles.
@@ -125,7 +122,7 @@ impl Calls {
         if !self.parts.wasm.is_loaded(question.workload.as_str()) {
             return Err(not_running(&question.workload));
         }
-        let options = CallOptions { deadline, request: question.request, record: question.record };
+        let options = CallOptions { deadline, request: question.request, session: None, record: question.record };
         let answer = self.call_here(&question.workload, &question.function, arguments, options).await?;
         let CallAnswer { result, commit, overrun, recording, node: _ } = answer;
         Ok(Answer { result: result.to_string(), commit, overrun, recording })
@@ -148,20 +145,12 @@ fn read_answer(node: NodeId, bytes: &[u8]) -> Result<CallAnswer, ServiceError> {
     Ok(CallAnswer { result, node, commit, overrun, recording })
 }
 
-/// Whom to ask first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Sound,
-    /// It still answers, and is better than nobody.
-    Draining,
-    /// It may be a host that has just died, and asking it costs the caller all its patience.
-    Suspect,
-}
-
-/// In which order to ask them: by rank, then the nearest.
-fn in_order(mut candidates: Vec<(Rank, Duration, NodeId)>) -> Vec<NodeId> {
-    candidates.sort_unstable();
-    candidates.into_iter().map(|(_, _, node)| node).collect()
+/// Every member that runs it has failed its last calls.
+fn all_broken(workload: &WorkloadName) -> ServiceError {
+    let message =
+        format!("every member that runs `{workload}` has failed its last calls, and is asked again after a pause");
+    ServiceError::new(Fault::Unavailable, "not_answering", message)
+        .hint("try again in a second; `selvedge peers` and `selvedge workloads` say how those members fare")
 }
 
 /// Whether the other side is known not to have acted, so that another may be asked: it said so, or was never reached.
@@ -200,20 +189,6 @@ fn lost(node: &str, error: RequestError, is_repeatable: bool) -> ServiceError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_answers_is_asked_before_who_drains_and_a_suspect_that_is_nearer() {
-        let node = |number: u8| NodeId([number; 32]);
-        let ms = Duration::from_millis;
-        let found = in_order(vec![
-            (Rank::Suspect, ms(1), node(1)),
-            (Rank::Draining, ms(2), node(5)),
-            (Rank::Sound, Duration::MAX, node(2)),
-            (Rank::Sound, ms(9), node(4)),
-            (Rank::Sound, ms(9), node(3)),
-        ]);
-        assert_eq!(found, [node(3), node(4), node(2), node(5), node(1)]);
-    }
 
     #[test]
     fn a_call_that_may_have_been_carried_out_says_how_to_go_on() {

@@ -111,15 +111,12 @@ pub fn race(race: &Race, routing: Routing) -> Fared {
 impl Model {
     fn new(race: Race, routing: Routing) -> Self {
         let target = |replica: usize| Target {
-            node: node(replica),
-            is_here: false,
             same_region: true,
-            suspect: false,
-            overloaded: false,
             rtt_ms: Some(RTT_MS),
             // The slow one is the farthest.
             distance_km: Some((race.replicas - replica) as f64),
             weight: 4,
+            ..Target::new(node(replica))
         };
         Self {
             race,

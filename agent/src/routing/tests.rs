@@ -10,16 +10,7 @@ fn id(number: u8) -> NodeId {
 }
 
 fn target(number: u8) -> Target {
-    Target {
-        node: id(number),
-        is_here: false,
-        same_region: true,
-        suspect: false,
-        overloaded: false,
-        rtt_ms: Some(1.0),
-        distance_km: None,
-        weight: 1,
-    }
+    Target { same_region: true, rtt_ms: Some(1.0), ..Target::new(id(number)) }
 }
 
 fn targets(count: u8) -> Vec<Target> {
@@ -73,6 +64,8 @@ fn who_is_suspected_or_overloaded_is_asked_last() {
         let mut all = targets(3);
         (all[0].suspect, all[2].overloaded) = (true, true);
         assert_eq!(picks(&mut router, &all, 4), [2, 2, 2, 2], "{routing}");
+        let (one, three) = (all[0], Target { draining: true, overloaded: false, ..all[2] });
+        assert_eq!(picks(&mut router, &[one, three], 2), [3, 3], "{routing}: who drains still answers");
         assert_eq!(picks(&mut router, &all[..1], 1), [1], "{routing}: the last resort");
         assert_eq!(router.pick(&all, Call::default(), &[id(1), id(2), id(3)], 0), None);
         assert_eq!(router.pick(&[], Call::default(), &[], 0), None);
@@ -238,6 +231,13 @@ fn a_caller_has_its_burst_and_its_rate_and_callers_are_bounded() {
     assert_eq!(steady, 10);
     (0..CALLERS_MAX * 2).for_each(|number| limiter.check(&format!("c{number}"), 2_000).unwrap());
     assert!(limiter.callers() <= CALLERS_MAX);
+}
+
+#[test]
+fn distances_are_along_the_great_circle() {
+    let (frankfurt, tokyo) = ((50.11, 8.68), (35.68, 139.69));
+    assert!((distance_km(frankfurt, tokyo) - 9_330.0).abs() < 50.0, "{}", distance_km(frankfurt, tokyo));
+    assert!(distance_km(tokyo, tokyo).abs() < 1e-9 && distance_km((0.0, 0.0), (0.0, 180.0)) > 20_000.0);
 }
 
 #[test]

@@ -129,6 +129,8 @@ pub struct CallOptions {
     pub deadline: Option<Duration>,
     /// Makes a retry harmless: what a call with the same id wrote before is not written again.
     pub request: Option<RequestId>,
+    /// What belongs together, for workloads that are routed by session: the same number goes to the same instance.
+    pub session: Option<u64>,
     /// Whether to record the call, so that it can be replayed.
     pub record: bool,
 }

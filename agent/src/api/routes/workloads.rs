@@ -27,6 +27,7 @@ use crate::service::{
 };
 
 const DEADLINE: HeaderName = HeaderName::from_static("selvedge-deadline-ms");
+const SESSION: HeaderName = HeaderName::from_static("selvedge-session");
 const NODE: HeaderName = HeaderName::from_static("selvedge-node");
 const COMMIT: HeaderName = HeaderName::from_static("selvedge-commit");
 /// Why the answer is the workload's default.
@@ -131,7 +132,8 @@ pub(in crate::api) async fn call<S: Service>(
         let record = query::flag("record", record.as_deref())?;
         let arguments = body::arguments(&headers, body).await?;
         let request = request_of((&Method::POST, &format!("{name}/{function}")), &headers, &arguments)?;
-        let options = CallOptions { deadline: deadline(&headers)?, request, record };
+        let session = session(&headers);
+        let options = CallOptions { deadline: deadline(&headers)?, request, session, record };
         let answer = app.service().call(&name, &function, arguments, options).await?;
         if record && answer.recording.is_none() {
             return Err(not_recorded(&answer).into());
@@ -183,6 +185,12 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
             Err(ServiceError::new(Fault::Caller, "bad_header", message).at(DEADLINE.as_str()).into())
         }
     }
+}
+
+/// What the caller says belongs together, as the number that routing looks at.
+fn session(headers: &HeaderMap) -> Option<u64> {
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(headers.get(SESSION)?.as_bytes()).as_bytes();
+    Some(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
 }
 
 fn name_of(name: Name) -> Result<String, Problem> {

@@ -122,7 +122,7 @@ impl Fields {
         let deadline = self.deadline_ms.map(deadline).transpose()?;
         let key = |key| idempotency_key(&key).map(|key| call_id(&workload, &function, key.as_bytes(), &arguments));
         let request = self.idempotency_key.map(key).transpose()?;
-        let options = CallOptions { deadline, request, record: false };
+        let options = CallOptions { deadline, request, session: None, record: false };
         Ok(Call { id: self.id, workload, function, arguments, options })
     }
 }

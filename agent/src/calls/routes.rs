@@ -1,0 +1,162 @@
+//! Whom a call is forwarded to: the routers of all workloads, and what members say of themselves.
+//!
+//! Owns one [`Router`] for each workload that is called; the choice is theirs. The invariant: a workload that is routed in the
+//! ordinary way and runs here is answered here without a look at any of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use selvedge_sync::id::NodeId;
+
+use super::Calls;
+use crate::members::{Location, NodeRecord, Status};
+use crate::placement::Phase;
+use crate::routing::{Call, Ended, Router, Target, distance_km};
+use crate::service::{CallAnswer, CallOptions, Fault, ServiceError};
+use crate::spec::{Routing, Spec, WorkloadName};
+
+/// Workloads whose routers are kept; names that nobody deployed are not routed at all.
+const WORKLOADS_MAX: usize = 1_024;
+/// Measured load from which a member is asked only when no other is left: it is as good as saturated.
+const OVERLOADED_LOAD: f64 = 0.95;
+
+/// The routers.
+pub(super) struct Routes {
+    /// Strategies of workloads that are not routed in the ordinary way.
+    unusual: ArcSwap<BTreeMap<WorkloadName, Routing>>,
+    routers: Mutex<BTreeMap<WorkloadName, Router>>,
+    seed: u64,
+}
+
+/// A call to a member that is under way.
+pub(super) struct Asked {
+    node: NodeId,
+    began: Instant,
+}
+
+impl Routes {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { unusual: ArcSwap::default(), routers: Mutex::default(), seed }
+    }
+
+    /// Takes note of what is deployed: how it is routed, and what can be forgotten.
+    pub(super) fn deployed(&self, specs: &BTreeMap<WorkloadName, Spec>) {
+        let unusual = |(name, spec): (&WorkloadName, &Spec)| {
+            (spec.routing != Routing::default()).then(|| (name.clone(), spec.routing))
+        };
+        let unusual: BTreeMap<_, _> = specs.iter().filter_map(unusual).collect();
+        if **self.unusual.load() != unusual {
+            self.unusual.store(Arc::new(unusual));
+        }
+        self.routers.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| specs.contains_key(name));
+    }
+
+    /// Whether an instance here answers whatever others there are.
+    pub(super) fn prefers_here(&self, workload: &WorkloadName) -> bool {
+        !self.unusual.load().contains_key(workload)
+    }
+
+    fn with<R>(&self, workload: &WorkloadName, act: impl FnOnce(&mut Router) -> R) -> Option<R> {
+        let mut routers = self.routers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !routers.contains_key(workload) && routers.len() >= WORKLOADS_MAX {
+            return None;
+        }
+        let routing = self.unusual.load().get(workload).copied().unwrap_or_default();
+        let router = routers.entry(workload.clone()).or_insert_with(|| Router::new(routing, self.seed));
+        router.route_by(routing);
+        Some(act(router))
+    }
+}
+
+impl Calls {
+    /// Whom to ask next; `tried` were asked in vain. A further attempt has to be within the budget of retries.
+    pub(super) fn next(
+        &self,
+        workload: &WorkloadName,
+        targets: &[Target],
+        options: CallOptions,
+        tried: &[NodeId],
+    ) -> Option<Asked> {
+        let now_ms = self.parts.view.now().mono_ms;
+        let session = options.session.map(|session| format!("{session:016x}"));
+        let caller = self.parts.me.to_string();
+        let call = Call { caller: Some(&caller), session: session.as_deref() };
+        let node = self.parts.routes.with(workload, |router| {
+            if tried.is_empty() {
+                router.budget.deposit(now_ms);
+            } else if !router.budget.withdraw(now_ms) {
+                return None;
+            }
+            let node = router.pick(targets, call, tried, now_ms)?;
+            router.begin(node, now_ms);
+            Some(node)
+        });
+        node.flatten().map(|node| Asked { node, began: Instant::now() })
+    }
+
+    /// Takes note of how a member answered.
+    pub(super) fn answered(&self, workload: &WorkloadName, asked: &Asked, answer: &Result<CallAnswer, ServiceError>) {
+        let (now_ms, took_ms) = (self.parts.view.now().mono_ms, asked.began.elapsed().as_secs_f64() * 1e3);
+        let ended = match answer.as_ref().map_err(ServiceError::fault) {
+            Err(Fault::Busy { .. }) => Ended::Busy,
+            Err(Fault::Unavailable | Fault::TimedOut) => Ended::Failed,
+            Ok(_) | Err(_) => Ended::Answered,
+        };
+        self.parts.routes.with(workload, |router| router.end(asked.node, ended, took_ms, now_ms));
+    }
+
+    /// Members that say they have the workload and are connected, this one included.
+    pub(super) fn targets(&self, workload: &WorkloadName) -> Vec<Target> {
+        let now = self.parts.view.now();
+        let links = self.parts.net.peers();
+        let members = self.parts.members.with(|members| members.all(now));
+        let own = members.iter().find(|member| member.node == self.parts.me).and_then(|member| member.record.clone());
+        let target = |member: &crate::members::Member| {
+            let record = member.record.as_ref()?;
+            let phase = &record.instances.get(workload)?.phase;
+            let suspect = match member.status {
+                Status::Alive => false,
+                Status::Suspect => true,
+                Status::Lost | Status::Left => return None,
+            };
+            let draining = match phase {
+                Phase::Ready => false,
+                Phase::Stopping => true,
+                Phase::Starting | Phase::Failed { .. } => return None,
+            };
+            let is_here = member.node == self.parts.me;
+            let rtt_ms = if is_here {
+                self.parts.wasm.is_loaded(workload.as_str()).then_some(Some(0.0))?
+            } else {
+                let link = links.iter().find(|link| link.node == member.node)?;
+                link.rtt.map(|rtt| rtt.as_secs_f64() * 1e3)
+            };
+            let overloaded = record.load >= OVERLOADED_LOAD;
+            Some(target_of(
+                own.as_ref(),
+                record,
+                Target { is_here, suspect, draining, overloaded, rtt_ms, ..Target::new(member.node) },
+            ))
+        };
+        members.iter().filter_map(target).collect()
+    }
+}
+
+impl Asked {
+    /// Who was asked.
+    pub(super) const fn node(&self) -> NodeId {
+        self.node
+    }
+}
+
+/// Adds what follows from where the two are, and how large the member is.
+fn target_of(own: Option<&NodeRecord>, record: &NodeRecord, target: Target) -> Target {
+    let place = |location: Location| (location.lat, location.lon);
+    let distance = own.and_then(|own| Some(distance_km(place(own.location?), place(record.location?))));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what a host may have")]
+    let weight = record.resources.cpu_total.clamp(1.0, 4_096.0) as u32;
+    let same_region = own.is_some_and(|own| own.region == record.region);
+    Target { same_region, distance_km: distance, weight, ..target }
+}
