@@ -137,13 +137,11 @@ impl Router {
         able.sort_by_key(|target| target.node);
         able.dedup_by_key(|target| target.node);
         // The sound ones; else those that are up; a suspect may have just died, and costs its caller all its patience.
-        for sound in
-            [|target: &Target| !target.draining && !target.overloaded && !target.suspect, |target| !target.suspect]
-        {
-            if able.iter().any(sound) {
-                able.retain(sound);
-                break;
-            }
+        let is_sound = |target: &Target| !target.draining && !target.overloaded && !target.suspect;
+        if able.iter().any(is_sound) {
+            able.retain(is_sound);
+        } else if able.iter().any(|target| !target.suspect) {
+            able.retain(|target| !target.suspect);
         }
         let peers = &self.peers;
         let measured = |target: &Target| peers.get(&target.node).map(|peer| &peer.measured);
