@@ -6,6 +6,7 @@
 //! allows is drained and stopped only while enough chosen hosts are ready; a new one runs before an old one stops; what drains
 //! is taken back when its replacements are gone.
 
+mod absent;
 mod backoff;
 mod partition;
 
@@ -14,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_sync::id::NodeId;
 use serde::Serialize;
 
+use self::absent::Absences;
+pub use self::absent::{ABSENT_MS_MAX, PASSED_OVER_MS};
 use self::backoff::Failures;
 pub use self::partition::CutOff;
 use self::partition::Sight;
@@ -156,6 +159,7 @@ pub struct Reconciler {
     /// When the first decision was asked for.
     began_ms: Option<u64>,
     sight: Sight,
+    absences: Absences,
     /// Only for workloads that are planned or here, which bounds it by what those hold.
     memories: BTreeMap<WorkloadName, Memory>,
     waiting: BTreeMap<WorkloadName, Waiting>,
@@ -190,6 +194,7 @@ impl Reconciler {
         self.memories.retain(|workload, _| known.contains(workload));
         self.waiting.clear();
         self.sight.look(inputs.mesh, &inputs.me, now_ms);
+        self.absences.look(inputs.plan, inputs.mesh, now_ms);
         let hearing_ms = remaining(&mut self.began_ms, HEARING_MS, now_ms);
         let mut steps = Vec::new();
         for workload in known {
@@ -231,6 +236,12 @@ impl Reconciler {
             }
         }
         steps
+    }
+
+    /// Hosts that were chosen and have not begun, which the next plan is to pass over ([`Mesh::pass_over`]).
+    #[must_use]
+    pub fn passed_over(&self) -> BTreeSet<(WorkloadName, NodeId)> {
+        self.absences.passed_over()
     }
 
     /// What the last decision left undone, and why.

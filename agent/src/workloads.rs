@@ -8,7 +8,7 @@ mod notary;
 mod registry;
 mod slots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,6 +63,8 @@ struct Parts {
     slots: Mutex<Slots>,
     /// Whether the plan has been looked at since the start.
     has_looked: AtomicBool,
+    /// Hosts that were chosen for a workload and have not begun with it.
+    passed_over: Mutex<BTreeSet<(WorkloadName, NodeId)>>,
 }
 
 /// The end of a start.
@@ -84,7 +86,7 @@ impl Workloads {
         artifacts: Artifacts,
         (policy, notary): (Policy, Arc<dyn Notary>),
     ) -> Self {
-        let (registry, slots, has_looked) = Default::default();
+        let (registry, slots, has_looked, passed_over) = Default::default();
         Self {
             parts: Arc::new(Parts {
                 me,
@@ -99,6 +101,7 @@ impl Workloads {
                 registry,
                 slots,
                 has_looked,
+                passed_over,
             }),
         }
     }
@@ -125,6 +128,10 @@ impl Workloads {
         self.parts.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn passed_over(&self) -> MutexGuard<'_, BTreeSet<(WorkloadName, NodeId)>> {
+        self.parts.passed_over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Where a workload should run and why; `None` when nobody deployed it.
     #[must_use]
     pub fn explain(&self, workload: &WorkloadName) -> Option<Explanation> {
@@ -141,7 +148,8 @@ impl Workloads {
 
     fn plan(&self) -> crate::placement::Plan {
         let now = self.parts.view.now();
-        let mesh = self.parts.members.with(|members| members.mesh(now));
+        let mut mesh = self.parts.members.with(|members| members.mesh(now));
+        mesh.pass_over(&*self.passed_over());
         crate::placement::plan(&self.specs(), &mesh, &self.parts.policy)
     }
 
@@ -180,12 +188,15 @@ impl Workloads {
 
     fn reconcile(&self, reconciler: &mut Reconciler, started: &mpsc::Sender<Started>) {
         let now = self.parts.view.now();
-        let (mesh, unheard) = self.parts.members.with(|members| (members.mesh(now), members.unheard()));
+        let (mut mesh, unheard) = self.parts.members.with(|members| (members.mesh(now), members.unheard()));
+        mesh.pass_over(&*self.passed_over());
         let specs = self.specs();
         let plan = crate::placement::plan(&specs, &mesh, &self.parts.policy);
         let here = self.here();
         let inputs = Inputs { me: self.parts.me, plan: &plan, here: &here, mesh: &mesh, unheard };
-        for step in reconciler.decide(&inputs, now.mono_ms) {
+        let steps = reconciler.decide(&inputs, now.mono_ms);
+        *self.passed_over() = reconciler.passed_over();
+        for step in steps {
             match step {
                 Step::Start { workload, .. } => {
                     if let Some(spec) = specs.get(&workload) {

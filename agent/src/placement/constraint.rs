@@ -49,6 +49,9 @@ pub enum Reason {
     /// The operator is emptying the host.
     #[error("is draining")]
     Draining,
+    /// It was chosen some time ago and shows no sign of the workload.
+    #[error("was chosen and has not begun with it; it is passed over for some minutes")]
+    Absent,
     /// The workload's memory limit does not fit.
     #[error("has {free} bytes of memory free, the workload's limit is {needed}")]
     Memory {
@@ -87,6 +90,7 @@ impl Reason {
             Self::Stale { .. }
             | Self::Unhealthy
             | Self::Draining
+            | Self::Absent
             | Self::Memory { .. }
             | Self::Disk { .. }
             | Self::Latency { .. } => false,
@@ -126,6 +130,9 @@ pub(super) fn violated(
     }
     if node.draining {
         return Some(Reason::Draining);
+    }
+    if node.passed_over.contains(workload) && !node.instances.contains_key(workload) {
+        return Some(Reason::Absent);
     }
     if inputs.memory_needed > inputs.memory_free {
         return Some(Reason::Memory { needed: inputs.memory_needed, free: inputs.memory_free });

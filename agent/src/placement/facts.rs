@@ -152,6 +152,8 @@ pub struct NodeFacts {
     pub age_ms: u64,
     /// What it runs.
     pub instances: BTreeMap<WorkloadName, Instance>,
+    /// Workloads that it was chosen for and has not begun with, as this agent has seen.
+    pub passed_over: BTreeSet<WorkloadName>,
 }
 
 impl NodeFacts {
@@ -173,6 +175,7 @@ impl NodeFacts {
             calls_per_s: BTreeMap::new(),
             age_ms: 0,
             instances: BTreeMap::new(),
+            passed_over: BTreeSet::new(),
         }
     }
 
@@ -222,6 +225,15 @@ impl Mesh {
     /// All hosts, in the order of their ids.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeFacts> {
         self.0.values()
+    }
+
+    /// Passes over hosts that were chosen and have not begun.
+    pub fn pass_over<'a>(&mut self, pairs: impl IntoIterator<Item = &'a (WorkloadName, NodeId)>) {
+        for (workload, node) in pairs {
+            if let Some(facts) = self.0.get_mut(node) {
+                facts.passed_over.insert(workload.clone());
+            }
+        }
     }
 
     /// The round trip between two hosts in milliseconds, or `None` where neither has measured it. The figure of `from`

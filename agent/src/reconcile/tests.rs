@@ -69,7 +69,8 @@ impl Cluster {
 
     /// What one host decides now, from what everybody knows.
     fn decide(&mut self, number: u8) -> Vec<Step> {
-        let mesh: Mesh = self.facts.values().cloned().collect();
+        let mut mesh: Mesh = self.facts.values().cloned().collect();
+        mesh.pass_over(&self.reconcilers[&id(number)].passed_over());
         let specs = self.spec.iter().map(|spec| (game(), spec.clone())).collect();
         let plan = plan(&specs, &mesh, &Policy::default());
         let here = &self.facts[&id(number)].instances;
@@ -414,4 +415,32 @@ fn a_workload_with_a_home_runs_where_somebody_of_it_is_in_sight() {
     assert_eq!(cluster.decide(1), drain());
     cluster.host(1).region = Some("eu".to_owned());
     assert_eq!(cluster.decide(1), [], "whoever is at home needs nobody");
+}
+
+#[test]
+fn a_host_that_takes_it_and_never_begins_is_passed_over() {
+    let mut cluster = Cluster::new(2, 1);
+    cluster.host(2).load = 0.5;
+    // The first host is chosen, and never decides anything.
+    let began_ms = cluster.now_ms;
+    while cluster.decide(2).is_empty() {
+        cluster.now_ms += 1_000;
+        assert!(cluster.now_ms - began_ms <= ABSENT_MS_MAX + 1_000, "nobody runs it");
+    }
+    assert!(cluster.now_ms - began_ms >= ABSENT_MS_MAX, "everybody has some time to begin");
+    cluster.put(2, OLD, Phase::Ready);
+    cluster.run(120);
+    assert_eq!(cluster.running(), [2]);
+}
+
+#[test]
+fn who_waits_to_take_over_is_not_absent() {
+    let mut cluster = Cluster::new(2, 1);
+    cluster.put(1, OLD, Phase::Ready);
+    cluster.host(1).load = 0.8;
+    for _ in 0..ABSENT_MS_MAX / 1_000 + 10 {
+        cluster.now_ms += 1_000;
+        assert_eq!(cluster.decide(1), []);
+    }
+    assert!(cluster.reconcilers[&id(1)].passed_over().is_empty());
 }

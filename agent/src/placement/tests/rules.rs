@@ -3,7 +3,7 @@
 use super::*;
 
 /// A plan as text: wanted instances, candidates from the best on, rejections, moves.
-fn shown(explanation: &Explanation) -> String {
+pub(super) fn shown(explanation: &Explanation) -> String {
     let mut text = format!("wants {}\n", explanation.wanted);
     let mut candidates: Vec<&Candidate> = explanation.candidates.iter().collect();
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.name.cmp(&b.name)));
@@ -15,7 +15,9 @@ fn shown(explanation: &Explanation) -> String {
     for Rejected { name, reason, .. } in &explanation.rejected {
         text += &format!("- {name} {reason}\n");
     }
-    let name = |node: &NodeId| format!("n{}", node.0[0]);
+    let name = |node: &NodeId| {
+        explanation.candidates.iter().find(|candidate| candidate.node == *node).map_or("?", |candidate| &candidate.name)
+    };
     for Move { from, to, gain } in &explanation.moves {
         text += &format!("{} -> {} {gain:+.3}\n", name(from), name(to));
     }
@@ -38,7 +40,7 @@ fn with(mut facts: NodeFacts, other: &str) -> NodeFacts {
     facts
 }
 
-fn rules(rules: &[&str]) -> Vec<crate::spec::Rule> {
+pub(super) fn rules(rules: &[&str]) -> Vec<crate::spec::Rule> {
     rules.iter().map(|rule| rule.parse().unwrap()).collect()
 }
 
