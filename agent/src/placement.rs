@@ -13,6 +13,7 @@ mod latency;
 mod promised;
 mod score;
 pub mod sim;
+mod stage;
 mod trust;
 mod weights;
 
@@ -25,6 +26,7 @@ pub use self::explanation::{Candidate, Explanation, Inputs, Move, Rejected};
 pub use self::facts::{Instance, Mesh, NodeFacts, Phase, Refused, Resources};
 use self::latency::Callers;
 use self::promised::Promised;
+pub use self::stage::Stage;
 use self::trust::Trust;
 pub use self::weights::{Terms, Weights, WeightsError};
 use crate::spec::{Spec, Spread, WorkloadName};

@@ -96,6 +96,11 @@ pub enum Waiting {
         /// Milliseconds until the next attempt.
         remaining_ms: u64,
     },
+    /// It failed here for a reason that lies in what is to run, and is not tried again until that changes.
+    GivenUp {
+        /// The failure, for people.
+        reason: String,
+    },
     /// It should not run here, but too few of the chosen hosts are ready.
     Replacements {
         /// Chosen hosts that are ready.
@@ -270,6 +275,9 @@ fn wanted(
             }
         }
         Some(Phase::Failed { .. }) | None => {}
+    }
+    if let Some(reason) = memory.failures.given_up(explanation.artifact) {
+        return Verdict::Wait(Waiting::GivenUp { reason: reason.to_owned() });
     }
     if let Some((failures, reason, remaining_ms)) = memory.failures.wait(explanation.artifact, now_ms) {
         return Verdict::Wait(Waiting::BackingOff { failures, reason, remaining_ms });

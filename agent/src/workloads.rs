@@ -22,12 +22,12 @@ pub use self::fetch::ReachError;
 pub use self::notary::{NotPermitted, Notary, Verdict};
 use self::registry::Registry;
 pub use self::registry::{Refusals, RegistryError, SPECS, Specs};
-use self::slots::Slots;
+use self::slots::{Failure, Slots};
 use crate::artifacts::Artifacts;
 use crate::blobs::fetch::Fetcher;
 use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
-use crate::placement::{Explanation, Instance, Policy};
+use crate::placement::{Explanation, Instance, Policy, Stage};
 use crate::reconcile::{Inputs, Reconciler, Step, Timing};
 use crate::spec::{Digest, Spec, WorkloadName};
 use crate::view::StateView;
@@ -71,7 +71,7 @@ struct Parts {
 struct Started {
     workload: WorkloadName,
     spec: Spec,
-    result: Result<(), String>,
+    result: Result<(), Failure>,
 }
 
 impl Workloads {
@@ -238,21 +238,30 @@ impl Workloads {
 
     /// Fetches, loads and warms one workload; reports the end through `permit`.
     async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
+        self.reach_stage(&workload, Stage::Fetching);
         let result = match fetch::reach(&self.parts.artifacts, &self.parts.fetcher, spec.artifact).await {
             Ok(wasm) => {
+                self.reach_stage(&workload, Stage::Loading);
                 let loaded = self.parts.wasm.load(workload.as_str(), wasm, LoadOptions::of(&spec)).await;
-                loaded.map_err(|error| error.to_string())
+                loaded.map_err(|error| Failure { reason: error.to_string(), permanent: error.is_permanent() })
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(Failure { reason: error.to_string(), permanent: false }),
         };
         permit.send(Started { workload, spec, result });
+    }
+
+    fn reach_stage(&self, workload: &WorkloadName, stage: Stage) {
+        self.slots().reach(workload, stage);
+        self.parts.members.announce();
     }
 
     fn finish_start(&self, start: Started) {
         let Started { workload, spec, result } = start;
         match &result {
             Ok(()) => tracing::info!(%workload, digest = %spec.artifact, "ready"),
-            Err(reason) => tracing::error!(%workload, digest = %spec.artifact, reason, "could not be started"),
+            Err(Failure { reason, .. }) => {
+                tracing::error!(%workload, digest = %spec.artifact, reason, "could not be started");
+            }
         }
         if !self.slots().finish(&workload, &spec, result) {
             self.parts.wasm.unload(workload.as_str());

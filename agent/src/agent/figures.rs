@@ -63,7 +63,7 @@ fn instances(name: &WorkloadName, spec: &Spec, members: &[Member]) -> (Vec<Insta
         let refused = instance.refused.as_ref().filter(|refused| refused.is_of(spec));
         let (phase, reason) = match refused {
             Some(refused) => (Phase::Failed, Some(format!("{}; what ran before still answers calls", refused.reason))),
-            None if instance.is_of(spec) => phase(&instance.phase, member.status),
+            None if instance.is_of(spec) => phase(instance, member.status),
             None => (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned())),
         };
         Some(Instance { node: member.node, phase, reason })
@@ -72,9 +72,9 @@ fn instances(name: &WorkloadName, spec: &Spec, members: &[Member]) -> (Vec<Insta
 }
 
 /// How far an instance has got. What a host said before it fell silent may not be so any more.
-fn phase(phase: &placement::Phase, host: Status) -> (Phase, Option<String>) {
-    match phase {
-        placement::Phase::Starting => (Phase::Starting, None),
+fn phase(instance: &placement::Instance, host: Status) -> (Phase, Option<String>) {
+    match &instance.phase {
+        placement::Phase::Starting => (Phase::Starting, instance.stage.map(|stage| format!("is {}", stage.told()))),
         placement::Phase::Ready if host == Status::Suspect => {
             (Phase::Suspect, Some("its host does not answer at present".to_owned()))
         }

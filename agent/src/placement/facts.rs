@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
+use super::Stage;
 use crate::spec::{Digest, Revision, Spec, WorkloadName};
 
 /// Most cores that a host is believed to have; the largest machines sold have a quarter of that.
@@ -70,6 +71,12 @@ pub struct Instance {
     /// What was to take its place and could not be started; what runs goes on meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
+    /// How far its start has got, while it is starting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+    /// Whether its failure lies in what is to run, so that trying it again on this host is no use.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub permanent: bool,
 }
 
 /// A version of a workload that could not be started beside the one that runs.
@@ -96,7 +103,7 @@ impl Instance {
     /// An instance that nothing was to replace.
     #[must_use]
     pub const fn new(digest: Digest, phase: Phase) -> Self {
-        Self { digest, phase, revision: None, refused: None }
+        Self { digest, phase, revision: None, refused: None, stage: None, permanent: false }
     }
 
     /// An instance made from `spec`.
@@ -259,6 +266,11 @@ impl FromIterator<NodeFacts> for Mesh {
         }
         Self(nodes)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 fn clamped(value: f64, max: f64, unknown: f64) -> f64 {

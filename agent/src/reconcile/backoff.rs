@@ -19,6 +19,8 @@ struct Record {
     failures: u32,
     reason: String,
     last_ms: u64,
+    /// Whether it is of no use to try again.
+    permanent: bool,
     /// The failure that is to be seen has been counted; cleared by the next attempt.
     counted: bool,
 }
@@ -26,10 +28,11 @@ struct Record {
 impl Failures {
     /// Takes note of what is here now.
     pub(super) fn observe(&mut self, here: Option<&Instance>, now_ms: u64) {
+        let permanent = here.is_some_and(|instance| instance.permanent);
         match here.map(|instance| (&instance.phase, instance.digest)) {
             Some((Phase::Failed { reason }, digest)) => {
                 self.ready_since_ms = None;
-                self.count(digest, reason, now_ms);
+                self.count(digest, reason, permanent, now_ms);
             }
             Some((Phase::Ready, _)) => {
                 let since_ms = *self.ready_since_ms.get_or_insert(now_ms);
@@ -48,6 +51,12 @@ impl Failures {
         }
     }
 
+    /// Why `digest` is not tried again, if it is not.
+    pub(super) fn given_up(&self, digest: Digest) -> Option<&str> {
+        let record = self.record.as_ref().filter(|record| record.digest == digest && record.permanent)?;
+        Some(&record.reason)
+    }
+
     /// Failures in a row, the last reason and the milliseconds still to wait before `digest` may be tried again.
     pub(super) fn wait(&self, digest: Digest, now_ms: u64) -> Option<(u32, String, u64)> {
         let record = self.record.as_ref().filter(|record| record.digest == digest)?;
@@ -64,12 +73,13 @@ impl Failures {
         (remaining_ms > 0).then(|| (record.reason.clone(), remaining_ms))
     }
 
-    fn count(&mut self, digest: Digest, reason: &str, now_ms: u64) {
+    fn count(&mut self, digest: Digest, reason: &str, permanent: bool, now_ms: u64) {
         let failures = match &self.record {
             Some(record) if record.digest == digest && record.counted => return,
             Some(record) if record.digest == digest => record.failures.saturating_add(1),
             Some(_) | None => 1,
         };
-        self.record = Some(Record { digest, failures, reason: reason.to_owned(), last_ms: now_ms, counted: true });
+        self.record =
+            Some(Record { digest, failures, reason: reason.to_owned(), last_ms: now_ms, permanent, counted: true });
     }
 }

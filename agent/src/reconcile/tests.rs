@@ -444,3 +444,17 @@ fn who_waits_to_take_over_is_not_absent() {
     }
     assert!(cluster.reconcilers[&id(1)].passed_over().is_empty());
 }
+
+#[test]
+fn what_can_never_start_is_given_up_until_something_else_is_to_run() {
+    let mut cluster = Cluster::new(1, 1);
+    let failed = Instance { permanent: true, ..Instance::new(OLD, failed()) };
+    cluster.host(1).instances.insert(game(), failed);
+    for _ in 0..3 {
+        assert_eq!(cluster.decide(1), []);
+        assert_eq!(cluster.waiting(1), Some(&Waiting::GivenUp { reason: "no import `x`".to_owned() }));
+        cluster.now_ms += BACKOFF_MAX_MS;
+    }
+    cluster.spec = Some(Spec::new(NEW));
+    assert_eq!(cluster.decide(1), start(NEW));
+}

@@ -107,6 +107,25 @@ pub enum LoadError {
     Host(String),
 }
 
+impl LoadError {
+    /// Whether it lies in the component or its spec, so that loading the same again on this host ends in the same way.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        match self {
+            Self::TooLarge { .. }
+            | Self::NotComponent(_)
+            | Self::CoreModule
+            | Self::Import { .. }
+            | Self::ImportType(_)
+            | Self::NoFunction
+            | Self::FunctionType { .. }
+            | Self::DefaultAnswer { .. }
+            | Self::Configuration(_) => true,
+            Self::CompileLimit { .. } | Self::CompilerCrash | Self::Check(_) | Self::Start(_) | Self::Host(_) => false,
+        }
+    }
+}
+
 /// An entry of a configuration that a workload does not want, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` {message}")]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::placement::{Instance, Phase, Refused};
+use crate::placement::{Instance, Phase, Refused, Stage};
 use crate::spec::{Spec, WorkloadName};
 
 /// The workloads on this host.
@@ -23,6 +23,15 @@ struct Slot {
     serving: Option<Instance>,
 }
 
+/// Why a start failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// For people.
+    pub(super) reason: String,
+    /// Whether it lies in what was to run.
+    pub(super) permanent: bool,
+}
+
 impl Slots {
     /// Notes that a start begins; false when one is under way already.
     pub(super) fn begin(&mut self, workload: &WorkloadName, spec: &Spec) -> bool {
@@ -30,15 +39,22 @@ impl Slots {
             return false;
         }
         self.starting.insert(workload.clone(), Instance::made_from(spec, Phase::Stopping));
-        let instance = Instance::made_from(spec, Phase::Starting);
+        let instance = Instance { stage: Some(Stage::Claimed), ..Instance::made_from(spec, Phase::Starting) };
         let serving = self.slots.remove(workload).and_then(|slot| slot.serving);
         self.slots.insert(workload.clone(), Slot { instance, serving });
         true
     }
 
+    /// Notes how far a start has got.
+    pub(super) fn reach(&mut self, workload: &WorkloadName, stage: Stage) {
+        if let Some(slot) = self.slots.get_mut(workload).filter(|slot| slot.instance.phase == Phase::Starting) {
+            slot.instance.stage = Some(stage);
+        }
+    }
+
     /// Notes how a start ended; false when the workload was stopped meanwhile, and what was loaded has to go again, and then
     /// [`Slots::abandon`] follows.
-    pub(super) fn finish(&mut self, workload: &WorkloadName, spec: &Spec, result: Result<(), String>) -> bool {
+    pub(super) fn finish(&mut self, workload: &WorkloadName, spec: &Spec, result: Result<(), Failure>) -> bool {
         let Some(slot) = self.slots.get_mut(workload) else { return false };
         self.starting.remove(workload);
         match result {
@@ -46,7 +62,9 @@ impl Slots {
                 slot.instance = Instance::made_from(spec, Phase::Ready);
                 slot.serving = Some(slot.instance.clone());
             }
-            Err(reason) => slot.instance = Instance::made_from(spec, Phase::Failed { reason }),
+            Err(Failure { reason, permanent }) => {
+                slot.instance = Instance { permanent, ..Instance::made_from(spec, Phase::Failed { reason }) };
+            }
         }
         true
     }
@@ -140,8 +158,8 @@ mod tests {
         assert!(slots.finish(&name(), &old, Ok(())));
         assert!(slots.begin(&name(), &new));
         assert_eq!(advertised(&slots), Some((old.artifact, Phase::Ready)));
-        assert_eq!(slots.here()[&name()], Instance::made_from(&new, Phase::Starting));
-        assert!(slots.finish(&name(), &new, Err("broken".to_owned())));
+        assert!(slots.here()[&name()].is_of(&new) && slots.here()[&name()].stage == Some(Stage::Claimed));
+        assert!(slots.finish(&name(), &new, Err(Failure { reason: "broken".to_owned(), permanent: false })));
         assert_eq!(advertised(&slots), Some((old.artifact, Phase::Ready)));
         assert!(matches!(slots.here()[&name()].phase, Phase::Failed { .. }));
         let refused =
