@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(outdated(&slots, slower), Some(true));
         assert_eq!(outdated(&slots, |spec| spec.artifact = Digest::of(b"b")), None, "the plan starts another artefact");
         slots.begin(&name(), &spec);
-        slots.finish(&name(), &spec, Err("config".to_owned()));
+        slots.finish(&name(), &spec, Err(Failure { reason: "config".to_owned(), permanent: true }));
         assert_eq!(outdated(&slots, |_| {}), None, "the same again is for the back-off");
         assert_eq!(outdated(&slots, slower), Some(false));
     }
