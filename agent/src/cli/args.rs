@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 mod kind;
 mod workload;
 
-pub(crate) use self::workload::{CallArgs, DeployArgs, NameArgs, NewArgs, ReplayArgs, UndeployArgs};
+pub(crate) use self::workload::{CallArgs, DeployArgs, NameArgs, NewArgs, PlacingArgs, ReplayArgs, UndeployArgs};
 use super::address::ApiAddr;
 
 const AFTER_HELP: &str = "\
@@ -55,7 +55,7 @@ pub(crate) enum Command {
     /// Begin a workload: a project that builds, tests and deploys as it stands
     New(NewArgs),
     /// Store a component and run it; waits until it runs or says why it does not
-    Deploy(DeployArgs),
+    Deploy(Box<DeployArgs>),
     /// Forget a workload's spec, and wait until nobody runs it any more
     Undeploy(UndeployArgs),
     /// Call a function of a workload

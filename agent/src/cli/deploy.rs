@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::args::{DeployArgs, UndeployArgs};
+use super::args::{DeployArgs, PlacingArgs, UndeployArgs};
 use super::client::Client;
 use super::connection::{Ask, AskBody, segment};
 use super::error::CliError;
@@ -228,6 +228,12 @@ fn spec(args: &DeployArgs, (config, answers): (Map<String, Value>, Map<String, V
     set("everywhere", args.everywhere.then_some(Value::Bool(true)));
     set("region", args.region.clone().map(Value::from));
     set("require", Some(&args.require).filter(|list| !list.is_empty()).map(|list| json!(list)));
+    let PlacingArgs { must, per_region, spread_regions, routing, partition } = &args.placing;
+    set("must", Some(must).filter(|list| !list.is_empty()).map(|list| json!(list)));
+    set("per_region", Some(counts(per_region)).filter(|counts| !counts.is_empty()).map(Value::Object));
+    set("spread", spread_regions.then(|| Value::from("regions")));
+    set("routing", routing.clone().map(Value::from));
+    set("partition", partition.clone().map(Value::from));
     set("affinity", Some(&args.affinity).filter(|list| !list.is_empty()).map(|list| json!(list)));
     let limits: Map<_, _> = [("memory", &args.memory), ("deadline_ms", &args.deadline)]
         .into_iter()
@@ -238,6 +244,17 @@ fn spec(args: &DeployArgs, (config, answers): (Map<String, Value>, Map<String, V
     set("config", Some(config).filter(|config| !config.is_empty()).map(Value::Object));
     set("on_overrun", Some(answers).filter(|answers| !answers.is_empty()).map(Value::Object));
     Value::Object(spec)
+}
+
+/// Counts by region, each `REGION=N`. What is no number the agent refuses, and says which field that is.
+fn counts(entries: &[String]) -> Map<String, Value> {
+    let count = |entry: &String| match entry.split_once('=') {
+        Some((region, count)) => {
+            (region.to_owned(), count.parse::<u16>().map_or_else(|_| Value::from(count), Value::from))
+        }
+        None => (entry.clone(), Value::Null),
+    };
+    entries.iter().map(count).collect()
 }
 
 /// The entries of a configuration, each `KEY=VALUE` or `KEY=@FILE`.

@@ -73,10 +73,12 @@ pub(crate) struct DeployArgs {
     /// Only on nodes with this capability; may be repeated
     #[arg(long, value_name = "CAP", num_args = 1..)]
     pub(crate) require: Vec<String>,
-    /// A preference, such as region=eu, node=NAME, capability=gpu or label:tier=edge, with ! in front for its opposite;
-    /// may be repeated
+    /// A preference, such as region=eu, node=NAME, capability=gpu, label:tier=edge or workload=NAME, with ! in front for its
+    /// opposite; may be repeated
     #[arg(long, value_name = "RULE", num_args = 1..)]
     pub(crate) affinity: Vec<String>,
+    #[command(flatten)]
+    pub(crate) placing: PlacingArgs,
     /// Memory of one instance, as in 64MiB
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<String>,
@@ -99,6 +101,26 @@ pub(crate) struct DeployArgs {
     pub(crate) no_wait: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// Where exactly, and how calls find it; `docs/placement.md` says more.
+#[derive(Debug, Args)]
+pub(crate) struct PlacingArgs {
+    /// A rule like those of --affinity that has to hold; may be repeated
+    #[arg(long, value_name = "RULE", num_args = 1..)]
+    pub(crate) must: Vec<String>,
+    /// So many instances in this region, and none in regions that are not named; may be repeated
+    #[arg(long, value_name = "REGION=N", conflicts_with_all = ["replicas", "everywhere"])]
+    pub(crate) per_region: Vec<String>,
+    /// No region has two instances more than another that could take one
+    #[arg(long, conflicts_with_all = ["per_region", "everywhere"])]
+    pub(crate) spread_regions: bool,
+    /// How calls choose among the instances: local-first (the default), round-robin, session and others
+    #[arg(long, value_name = "STRATEGY")]
+    pub(crate) routing: Option<String>,
+    /// What a node does that is cut off from others: keep-both (the default), "stop-after 30s" or "home-only REGION"
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) partition: Option<String>,
 }
 
 /// Which function to call, and with what.

@@ -8,7 +8,7 @@ use crate::cli::fake::{Log, Say, ok, serve};
 
 fn args(line: &str) -> DeployArgs {
     match Cli::parse_from(std::iter::once("selvedge").chain(line.split(' '))).command {
-        Command::Deploy(args) => args,
+        Command::Deploy(args) => *args,
         other => panic!("{other:?}"),
     }
 }
@@ -54,6 +54,15 @@ fn flags_become_a_spec() {
         "deploy a.wasm --name a --replicas 2 --region eu --require gpu --affinity !node=x --memory 64MiB --deadline 5ms --max-latency 20ms",
         json!({"artifact": "blake3:aa", "replicas": 2, "region": "eu", "require": ["gpu"], "affinity": ["!node=x"],
                "limits": {"memory": "64MiB", "deadline_ms": "5ms"}, "latency": {"max_ms": "20ms"}}),
+    );
+    check(
+        "deploy a.wasm --name a --per-region eu=2 --per-region us=1 --must !workload=b --routing session --partition keep-both",
+        json!({"artifact": "blake3:aa", "per_region": {"eu": 2, "us": 1}, "must": ["!workload=b"], "routing": "session",
+               "partition": "keep-both"}),
+    );
+    check(
+        "deploy a.wasm --name a --replicas 3 --spread-regions",
+        json!({"artifact": "blake3:aa", "replicas": 3, "spread": "regions"}),
     );
     check(
         "deploy a.wasm --name a --config speed-max=7.5 --config rule=a=b --config off=",
