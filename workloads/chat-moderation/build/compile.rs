@@ -1,33 +1,23 @@
 //! The automaton of Aho and Corasick ("Efficient string matching: an aid to bibliographic search", 1975) over symbols,
 //! as dense tables.
 //!
-//! Owns the construction. A state's weights are the sum of those of every n-gram and list entry that ends there, so that
-//! scoring a text is a walk with one addition a symbol, however many patterns overlap. The invariants: any walk stays
-//! inside of the tables, and the lanes of 128 bytes cannot run into each other.
+//! Owns the construction. The automaton reads one word at a time and looks for entries of lists that are parts of words, for
+//! innocent words and for names of people. Whole words are in the vocabulary. The invariant: any walk stays inside of the
+//! tables.
 
 use std::collections::VecDeque;
 
-use crate::parse::{GRAVE, LISTS, Lists, Model};
+use crate::parse::{Entry, Lists};
 use crate::symbol::{SPACE, SYMBOLS};
 
-/// The greatest sum of weights of one state, in 64ths: 258 symbols of it stay within a lane of 19 bits.
-const STATE_WEIGHT_MAX: i32 = 1_000;
-/// Bits between two lanes.
-const LANE_BITS: u32 = 19;
-/// Bits below the lanes that count grave hits. 64 of them in 258 symbols would run over into a lane that is full of them.
-const GRAVE_BITS: u32 = 6;
-/// Above the lanes, where sums run over: some list has an entry that ends here.
-const LISTED: i64 = i64::MIN;
-/// Bits of the lists in a hit; the length of the longest entry lies above them.
-const LIST_BITS: usize = LISTS.len();
+/// Among the lists of a state: what was read so far is the beginning of an innocent word, or names people.
+const SPARED: u16 = 1 << 15;
 
 /// What `automaton.rs` walks.
 pub(crate) struct Tables {
     /// The next state, by state and symbol.
     pub(crate) next: Vec<u16>,
-    /// Explicit, implicit and action weights of a state, in three lanes of one number.
-    pub(crate) lanes: Vec<i64>,
-    /// Lists that have an entry ending in this state, and how many symbols the longest has.
+    /// Lists that have an entry ending in this state.
     pub(crate) hits: Vec<u16>,
     /// The state behind a boundary.
     pub(crate) start: u16,
@@ -37,39 +27,38 @@ pub(crate) struct Tables {
 struct Node {
     children: [Option<usize>; SYMBOLS],
     fail: usize,
-    weights: [i32; 3],
-    /// Entries that end here: list and length. A handful at most.
+    /// Entries that end here: list and index.
     entries: Vec<(usize, usize)>,
     /// Entries that are innocent here, by their symbols.
-    spared: Vec<Vec<u8>>,
+    innocent: Vec<Vec<u8>>,
+    /// A beginning that weighs nothing ends here.
+    spared: bool,
+}
+
+/// Whether an entry is a whole word.
+pub(crate) fn is_whole(entry: &Entry) -> bool {
+    entry.symbols.first() == Some(&SPACE) && entry.symbols.last() == Some(&SPACE)
 }
 
 /// Builds the tables. A number of states that is no power of two is filled up: masks then replace bounds checks.
-pub(crate) fn compile(lists: &Lists, model: &Model) -> Tables {
+pub(crate) fn compile(lists: &Lists) -> Tables {
     let mut trie = vec![Node::default()];
     insert(&mut trie, &[SPACE]);
-    for (symbols, weights) in &model.grams {
-        let node = insert(&mut trie, symbols);
-        trie[node].weights = *weights;
-    }
     let mut symbols_of: Vec<&[u8]> = Vec::new();
-    for entry in &lists.entries {
+    for entry in lists.entries.iter().filter(|entry| !is_whole(entry)) {
         let node = insert(&mut trie, &entry.symbols);
         trie[node].entries.push((entry.list, symbols_of.len()));
         symbols_of.push(&entry.symbols);
     }
     for innocent in &lists.innocent {
-        insert(&mut trie, innocent);
         spare(&mut trie, innocent, &symbols_of);
     }
-    for people in &lists.people {
-        insert(&mut trie, people);
+    for beginning in lists.innocent.iter().chain(&lists.people) {
+        let node = insert(&mut trie, beginning);
+        trie[node].spared = true;
     }
     let order = link(&mut trie);
-    settle(&mut trie, &order, model, &symbols_of);
-    lists.innocent.iter().for_each(|innocent| acquit(&mut trie, innocent, 0));
-    // Half of what makes a text toxic: a word beside it has to do the rest.
-    lists.people.iter().for_each(|people| acquit(&mut trie, people, -model.bias[0].max(model.bias[1]) / 2));
+    settle(&mut trie, &order, &symbols_of);
     dense(&trie)
 }
 
@@ -94,14 +83,14 @@ fn spare(trie: &mut Vec<Node>, innocent: &[u8], entries: &[&[u8]]) {
             // An entry for a beginning cannot be spared: the hit comes before the word shows its innocence.
             if innocent[..end].ends_with(entry) && end > entry.len() {
                 let node = insert(trie, &innocent[..end]);
-                trie[node].spared.push(entry.to_vec());
+                trie[node].innocent.push(entry.to_vec());
             }
         }
         // "custard" ends as "*tard" does, with a boundary.
         let closed = [innocent, &[SPACE]].concat();
         if closed.ends_with(entry) && closed.len() > entry.len() {
             let node = insert(trie, &closed);
-            trie[node].spared.push(entry.to_vec());
+            trie[node].innocent.push(entry.to_vec());
         }
     }
 }
@@ -127,68 +116,42 @@ fn link(trie: &mut [Node]) -> Vec<usize> {
     order
 }
 
-/// Sums up along failure links, shorter patterns first.
-fn settle(trie: &mut [Node], order: &[usize], model: &Model, symbols_of: &[&[u8]]) {
+/// Gathers along failure links, shorter patterns first.
+fn settle(trie: &mut [Node], order: &[usize], symbols_of: &[&[u8]]) {
     for &node in order.iter().skip(1) {
-        let fail = trie[node].fail;
-        let (weights, inherited) = (trie[fail].weights, trie[fail].entries.clone());
-        let spared = std::mem::take(&mut trie[node].spared);
+        let inherited = trie[trie[node].fail].entries.clone();
+        let innocent = std::mem::take(&mut trie[node].innocent);
         trie[node].entries.extend(inherited);
-        trie[node].entries.retain(|(_, entry)| !spared.iter().any(|spared| spared == symbols_of[*entry]));
-        trie[node].weights.iter_mut().zip(weights).for_each(|(own, more)| *own += more);
-    }
-    for node in trie.iter_mut() {
-        // Two entries of one list that end together, "idiot*" and "*idiot*", are one hit.
-        for (list, of_list) in model.lists.iter().enumerate() {
-            if node.entries.iter().any(|(hit, _)| *hit == list) {
-                node.weights.iter_mut().zip(of_list).for_each(|(own, more)| *own += more);
-            }
-        }
-        for weight in &mut node.weights {
-            *weight = (*weight).clamp(-STATE_WEIGHT_MAX, STATE_WEIGHT_MAX);
-        }
-        for (_, entry) in &mut node.entries {
-            *entry = symbols_of[*entry].len();
-        }
+        trie[node].entries.retain(|(_, entry)| !innocent.iter().any(|innocent| innocent == symbols_of[*entry]));
     }
 }
 
-/// Takes back at the end of a word what its n-grams say of toxicity beyond `most`.
-fn acquit(trie: &mut [Node], innocent: &[u8], most: i32) {
-    let (mut at, mut sums) = (0, [0; 3]);
-    for (index, symbol) in innocent.iter().enumerate() {
-        at = trie[at].children[usize::from(*symbol)].unwrap_or(0);
-        if index > 0 {
-            sums.iter_mut().zip(trie[at].weights).for_each(|(sum, weight)| *sum += weight);
-        }
-    }
-    for (weight, sum) in trie[at].weights.iter_mut().zip(sums).take(2) {
-        *weight = (*weight - (sum - most).max(0)).max(-STATE_WEIGHT_MAX);
-    }
-}
-
-/// Nodes are numbered as they were inserted, the commonest n-grams first.
 fn dense(trie: &[Node]) -> Tables {
     let states = trie.len().next_power_of_two();
-    assert!(states <= 1 << 16, "a state is 16 bits");
     let half = |n: usize| u16::try_from(n).expect("a state is 16 bits");
-    let mut tables =
-        Tables { next: vec![0; states * SYMBOLS], lanes: vec![0; states], hits: vec![0; states], start: 0 };
+    let mut tables = Tables { next: vec![0; states * SYMBOLS], hits: vec![0; states], start: 0 };
     for (index, node) in trie.iter().enumerate() {
         for symbol in 0..SYMBOLS {
             tables.next[index * SYMBOLS + symbol] = half(node.children[symbol].unwrap_or(0));
         }
-        // Lanes are added with their borrows, which are undone when a sum is taken apart.
-        let lanes = node.weights.iter().rev().fold(0_i64, |lanes, weight| (lanes << LANE_BITS) + i64::from(*weight));
-        let grave = i64::from(node.entries.iter().any(|(list, _)| GRAVE.contains(&LISTS[*list])));
-        tables.lanes[index] = ((lanes << GRAVE_BITS) + grave) & !LISTED;
-        if !node.entries.is_empty() {
-            tables.lanes[index] |= LISTED;
-        }
         let lists = node.entries.iter().fold(0, |bits, (list, _)| bits | 1 << list);
-        let longest = node.entries.iter().map(|(_, length)| *length).max().unwrap_or(0);
-        tables.hits[index] = half(lists | longest << LIST_BITS);
+        tables.hits[index] = lists | if node.spared { SPARED } else { 0 };
     }
     tables.start = tables.next[usize::from(SPACE)];
     tables
+}
+
+impl Tables {
+    /// The lists that a word is in, and how many of its symbols, the first boundary with them, weigh nothing.
+    pub(crate) fn walk(&self, word: &[u8]) -> (u16, usize) {
+        let (mut state, mut lists, mut spared) = (usize::from(self.start), 0, 0);
+        for (at, symbol) in word.iter().chain(&[SPACE]).enumerate() {
+            state = usize::from(self.next[state * SYMBOLS + usize::from(*symbol)]);
+            lists |= self.hits[state] & !SPARED;
+            if self.hits[state] & SPARED != 0 {
+                spared = at + 2;
+            }
+        }
+        (lists, spared)
+    }
 }

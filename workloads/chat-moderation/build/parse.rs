@@ -8,10 +8,7 @@ use crate::symbol::{SPACE, of_pattern};
 /// The lists, in the order of their bits.
 pub(crate) const LISTS: [&str; 7] = ["slur", "insult", "profanity", "sexual", "threat", "taunt", "action"];
 
-/// The lists whose hits make a message explicit by themselves.
-pub(crate) const GRAVE: [&str; 2] = ["slur", "threat"];
-
-/// An entry of a list.
+/// An entry of a list that is one word, or a part of one.
 pub(crate) struct Entry {
     /// Index in [`LISTS`].
     pub(crate) list: usize,
@@ -19,10 +16,21 @@ pub(crate) struct Entry {
     pub(crate) symbols: Vec<u8>,
 }
 
+/// An entry of several words.
+pub(crate) struct Phrase {
+    /// Index in [`LISTS`].
+    pub(crate) list: usize,
+    /// Two or more, without boundaries.
+    pub(crate) words: Vec<Vec<u8>>,
+}
+
 /// `lists.txt`.
+#[derive(Default)]
 pub(crate) struct Lists {
-    /// What is a hit.
+    /// Words that are a hit.
     pub(crate) entries: Vec<Entry>,
+    /// Words that are one in a row.
+    pub(crate) phrases: Vec<Phrase>,
     /// Innocent words, or their beginnings, boundary first.
     pub(crate) innocent: Vec<Vec<u8>>,
     /// Names of people, or their beginnings, boundary first.
@@ -33,9 +41,11 @@ pub(crate) struct Lists {
 pub(crate) struct Model {
     /// Of every text.
     pub(crate) bias: [i32; 3],
-    /// Of a hit, by list.
+    /// Of a word that is in a list, or ends a phrase of it.
     pub(crate) lists: [[i32; 3]; LISTS.len()],
-    /// Of an n-gram.
+    /// Of a text with more different words than the number.
+    pub(crate) lengths: Vec<(usize, [i32; 3])>,
+    /// Of an n-gram, with its boundaries; none within.
     pub(crate) grams: Vec<(Vec<u8>, [i32; 3])>,
     /// Probability of toxicity in thousandths, at equal steps of the margin.
     pub(crate) calibration: Vec<u16>,
@@ -43,7 +53,7 @@ pub(crate) struct Model {
 
 /// Parses `lists.txt`.
 pub(crate) fn lists(text: &str) -> Lists {
-    let mut lists = Lists { entries: Vec::new(), innocent: Vec::new(), people: Vec::new() };
+    let mut lists = Lists::default();
     let mut list = None;
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
         let wrong = |what: &str| -> ! { panic!("data/lists.txt:{}: {what}", number + 1) };
@@ -60,7 +70,13 @@ pub(crate) fn lists(text: &str) -> Lists {
             match (word.split_at(1), list) {
                 (("!", innocent), None) => lists.innocent.push(begins(innocent)),
                 (("~", people), None) => lists.people.push(begins(people)),
-                ((_, _), Some(list)) => {
+                (_, Some(list)) if word.contains('_') => {
+                    if word.contains('*') || word.split('_').any(str::is_empty) {
+                        wrong("a phrase consists of whole words");
+                    }
+                    lists.phrases.push(Phrase { list, words: word.split('_').map(symbols).collect() });
+                }
+                (_, Some(list)) => {
                     let begins = if word.starts_with('*') { "" } else { "_" };
                     let ends = if word.ends_with('*') { "" } else { "_" };
                     let symbols = symbols(&format!("{begins}{}{ends}", word.trim_matches('*')));
@@ -75,7 +91,13 @@ pub(crate) fn lists(text: &str) -> Lists {
 
 /// Parses `model.txt`.
 pub(crate) fn model(text: &str) -> Model {
-    let mut model = Model { bias: [0; 3], lists: [[0; 3]; LISTS.len()], grams: Vec::new(), calibration: Vec::new() };
+    let mut model = Model {
+        bias: [0; 3],
+        lists: [[0; 3]; LISTS.len()],
+        lengths: Vec::new(),
+        grams: Vec::new(),
+        calibration: Vec::new(),
+    };
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
         let wrong = || -> ! { panic!("data/model.txt:{}: {line}", number + 1) };
         let mut parts = line.split_ascii_whitespace();
@@ -88,13 +110,24 @@ pub(crate) fn model(text: &str) -> Model {
         let weights: [i32; 3] = numbers.try_into().unwrap_or_else(|_| wrong());
         match name.strip_prefix('@') {
             Some("bias") => model.bias = weights,
+            Some(length) if length.starts_with("words>") => {
+                let words = length["words>".len()..].parse().unwrap_or_else(|_| wrong());
+                model.lengths.push((words, weights));
+            }
             Some(list) => {
                 let index = LISTS.iter().position(|known| *known == list).unwrap_or_else(|| wrong());
                 model.lists[index] = weights;
             }
-            None => model.grams.push((symbols(name).unwrap_or_else(|| wrong()), weights)),
+            None => {
+                let symbols = symbols(name).unwrap_or_else(|| wrong());
+                if symbols.iter().skip(1).rev().skip(1).any(|symbol| *symbol == SPACE) {
+                    wrong();
+                }
+                model.grams.push((symbols, weights));
+            }
         }
     }
+    assert!(!model.lengths.is_empty(), "data/model.txt: no @words>");
     assert!(model.calibration.len() > 1, "data/model.txt: no @calibration");
     model
 }

@@ -1,29 +1,25 @@
-//! The automaton that reads n-grams and word lists at once: one table look-up and one addition for a symbol.
+//! The automaton that finds what is listed inside of a word, and the arithmetic of lanes.
 //!
-//! Owns the tables, which the build script makes from `data/` (see `build/compile.rs`), and the arithmetic of lanes. The
-//! invariants: all arithmetic is in integers, so a text has the same sums on every host; and a text of at most
-//! [`SUM_BYTES_MAX`] bytes overflows no lane.
-#![allow(long_running_const_eval, reason = "half a million entries take the compiler about a second")]
+//! Owns its tables, which the build script makes from `data/` (see `build/compile.rs`). The invariants: all arithmetic is in
+//! integers, so a text has the same sums on every host; and two parts of a text (see `reading`) overflow no lane.
 
 use crate::symbol::{SYMBOL_BITS, SYMBOLS};
+use crate::tables::halves;
 
 mod constants {
     include!(concat!(env!("OUT_DIR"), "/constants.rs"));
 }
 pub use constants::{BIAS, CALIBRATION};
-use constants::{START, STATES};
+use constants::{LENGTH_LANES, LIST_LANES, START, STATES};
 
-/// The longest text of one sum, in bytes: twice as many symbols and two, each of at most 1,000, stay within 19 bits.
-pub const SUM_BYTES_MAX: usize = 128;
-const LANE_BITS: u32 = 19;
-const GRAVE_BITS: u32 = 6;
-/// Bits of the lists in a hit.
-const LIST_BITS: u32 = 7;
-const LISTS_MASK: u16 = (1 << LIST_BITS) - 1;
+/// Two parts of a text have fewer than 400 symbols, each of which ends two n-grams at most, and half as many words: with weights
+/// of at most 500 that stays within 21 bits.
+const LANE_BITS: u32 = 21;
+/// Among the lists of a state: what was read so far is the beginning of an innocent word, or names people.
+const SPARED: u16 = 1 << 15;
 
 static NEXT: [u16; STATES * SYMBOLS] = halves(include_bytes!(concat!(env!("OUT_DIR"), "/next.bin")));
 static HITS: [u16; STATES] = halves(include_bytes!(concat!(env!("OUT_DIR"), "/hits.bin")));
-static LANES: [i64; STATES] = lanes(include_bytes!(concat!(env!("OUT_DIR"), "/lanes.bin")));
 
 /// Explicit, implicit and action, in 64ths of a unit of log-odds.
 pub type Margins = [i32; 3];
@@ -44,25 +40,12 @@ impl State {
         Self(NEXT[(usize::from(self.0) << SYMBOL_BITS | usize::from(symbol)) & (STATES * SYMBOLS - 1)])
     }
 
-    /// The weights of all that ends here, in lanes; below them a count of grave hits.
+    /// The lists that have an entry ending here, and whether all that was read so far weighs nothing.
     #[inline(always)]
     #[must_use]
-    pub fn lanes(self) -> i64 {
-        LANES[usize::from(self.0) & (STATES - 1)]
-    }
-
-    /// Whether any list has an entry ending here, by the lanes of this state alone.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_listed(lanes: i64) -> bool {
-        lanes < 0
-    }
-
-    /// The lists that have an entry ending here, a bit each, and the symbols of the longest.
-    #[must_use]
-    pub fn hit(self) -> (Lists, usize) {
+    pub fn hit(self) -> (Lists, bool) {
         let hit = HITS[usize::from(self.0) & (STATES - 1)];
-        (Lists(hit & LISTS_MASK), usize::from(hit >> LIST_BITS))
+        (Lists(hit & !SPARED), hit & SPARED != 0)
     }
 }
 
@@ -85,48 +68,47 @@ impl Lists {
     pub const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
+
+    /// Those in either.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The number of each, in order.
+    pub fn numbers(self) -> impl Iterator<Item = usize> {
+        (0..Self::NAMES.len()).filter(move |list| self.0 >> list & 1 == 1)
+    }
+
+    /// What a word in these lists weighs more, in lanes.
+    #[must_use]
+    pub fn lanes(self) -> i64 {
+        self.numbers().fold(0, |lanes, list| LIST_LANES[list].wrapping_add(lanes))
+    }
 }
 
 /// A sum of lanes taken apart, with the bias.
 #[must_use]
 pub fn margins(lanes: i64) -> Margins {
-    let mut rest = lanes >> GRAVE_BITS;
+    let mut rest = lanes;
     BIAS.map(|bias| {
         let lane = rest << (i64::BITS - LANE_BITS) >> (i64::BITS - LANE_BITS);
         rest = (rest - lane) >> LANE_BITS;
-        bias + i32::try_from(lane).expect("19 bits fit")
+        bias + i32::try_from(lane).expect("21 bits fit")
     })
 }
 
-/// Whether a slur or a threat is in a sum of lanes.
+/// What a text of so many different words weighs more, in lanes.
+#[inline(always)]
 #[must_use]
-pub const fn has_grave(lanes: i64) -> bool {
-    lanes & ((1 << GRAVE_BITS) - 1) != 0
-}
-
-const fn halves<const N: usize>(bytes: &[u8]) -> [u16; N] {
-    let mut halves = [0; N];
-    let mut at = 0;
-    while at < N {
-        halves[at] = bytes[2 * at] as u16 | (bytes[2 * at + 1] as u16) << 8;
-        at += 1;
-    }
-    halves
-}
-
-const fn lanes<const N: usize>(bytes: &[u8]) -> [i64; N] {
-    let mut lanes = [0; N];
-    let mut at = 0;
-    while at < N {
-        let (mut number, mut byte) = (0, 8);
-        while byte > 0 {
-            byte -= 1;
-            number = number << 8 | bytes[8 * at + byte] as i64;
-        }
-        lanes[at] = number;
-        at += 1;
-    }
-    lanes
+pub fn length_lanes(words: usize) -> i64 {
+    LENGTH_LANES[words.min(LENGTH_LANES.len() - 1)]
 }
 
 #[cfg(test)]
@@ -139,7 +121,7 @@ mod tests {
         for weights in [[0; 3], [5, -7, 9], [-1, -1, -1], [-extreme, extreme, -extreme], [extreme; 3], [-1, 0, 0]] {
             let put = weights.iter().rev().fold(0_i64, |lanes, weight| (lanes << LANE_BITS) + i64::from(*weight));
             let expect: Margins = std::array::from_fn(|lane| weights[lane] + BIAS[lane]);
-            assert_eq!(margins(put << GRAVE_BITS | 33), expect);
+            assert_eq!(margins(put), expect);
         }
     }
 }

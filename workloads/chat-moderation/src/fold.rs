@@ -1,7 +1,7 @@
 //! Readings of a text that somebody wrote to be misread: leet, letters apart, letters stretched, signs in between.
 //!
 //! Owns the table of leet and the reading of a text by it; judges nothing. It runs only for texts that look odd (see
-//! `normalise`). The invariants: there are at most seven ways to read a text, a reading has at most two symbols for a
+//! `reading`). The invariants: there are at most seven ways to read a text, a reading has at most two symbols for a
 //! byte, and every symbol keeps the bytes that it was made of.
 
 use crate::homoglyph::{Reading, read};
@@ -34,34 +34,53 @@ const KEYS: [Key; 7] = [
     Key { one: b'i', star: Some(b'e') },
 ];
 
-/// The ways to read `text` that differ.
-pub fn keys(text: &str) -> impl Iterator<Item = Key> {
-    let ones = text.bytes().any(|byte| matches!(byte, b'1' | b'|') || !byte.is_ascii());
-    let stars = text.bytes().any(|byte| byte == b'*' || !byte.is_ascii());
-    KEYS.into_iter().filter(move |key| (key.one == b'i' || ones) && (key.star.is_none() || stars))
-}
+/// A text as it is seen, whatever its signs are taken for. Kept between texts for its memory.
+#[derive(Debug, Default)]
+pub struct Glyphs(Vec<Glyph>);
 
-/// Tells `sink` the symbols of `text`, read by `key`. As in `normalise`, it begins behind a boundary and ends with one.
-pub fn fold(text: &str, key: Key, sink: &mut impl Sink) {
-    let mut folding = Folding { key, sink, word: Vec::new(), alone: Vec::new() };
-    let mut at = 0;
-    while let Some(c) = text[at..].chars().next() {
-        let end = at + c.len_utf8();
-        if c == '[' && text[at..].starts_with(SEPARATOR) {
-            folding.end_word();
-            at += SEPARATOR.len();
-            continue;
+impl Glyphs {
+    /// Looks at another text.
+    pub fn look(&mut self, text: &str) {
+        self.0.clear();
+        let mut at = 0;
+        while let Some(c) = text[at..].chars().next() {
+            let end = at + c.len_utf8();
+            if c == '[' && text[at..].starts_with(SEPARATOR) {
+                self.0.push(Glyph { seen: BLANK, start: at, end });
+                at += SEPARATOR.len();
+                continue;
+            }
+            let seen = match seen(c) {
+                Reading::Space => Some(BLANK),
+                Reading::Nothing => None,
+                Reading::Letter => Some(FOREIGN),
+                Reading::Ascii(ascii) => Some(ascii.to_ascii_lowercase()),
+            };
+            self.0.extend(seen.map(|seen| Glyph { seen, start: at, end }));
+            at = end;
         }
-        match seen(c) {
-            Reading::Space => folding.end_word(),
-            Reading::Nothing => {}
-            Reading::Letter => folding.glyph(FOREIGN, at, end),
-            Reading::Ascii(ascii) => folding.glyph(ascii.to_ascii_lowercase(), at, end),
-        }
-        at = end;
     }
-    folding.end_word();
-    folding.end_alone();
+
+    /// The ways to read it that differ.
+    pub fn keys(&self) -> impl Iterator<Item = Key> + use<> {
+        let ones = self.0.iter().any(|glyph| matches!(glyph.seen, b'1' | b'|'));
+        let stars = self.0.iter().any(|glyph| glyph.seen == b'*');
+        KEYS.into_iter().filter(move |key| (key.one == b'i' || ones) && (key.star.is_none() || stars))
+    }
+
+    /// Tells `sink` the symbols as they are read by `key`. As in `normalise`, it begins behind a boundary and ends with one.
+    pub fn fold(&self, key: Key, sink: &mut impl Sink) {
+        let mut folding = Folding { key, sink, word: Vec::new(), alone: Vec::new() };
+        for glyph in &self.0 {
+            if glyph.seen == BLANK {
+                folding.end_word();
+            } else {
+                folding.glyph(*glyph);
+            }
+        }
+        folding.end_word();
+        folding.end_alone();
+    }
 }
 
 fn seen(c: char) -> Reading {
@@ -74,7 +93,7 @@ fn seen(c: char) -> Reading {
 }
 
 /// A character as it is seen, in ASCII.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Glyph {
     seen: u8,
     start: usize,
@@ -83,6 +102,8 @@ struct Glyph {
 
 /// A letter that none of ASCII's looks like.
 const FOREIGN: u8 = 0x80;
+/// What stands between words.
+const BLANK: u8 = b' ';
 
 struct Folding<'a, S> {
     key: Key,
@@ -93,11 +114,11 @@ struct Folding<'a, S> {
 }
 
 impl<S: Sink> Folding<'_, S> {
-    fn glyph(&mut self, seen: u8, start: usize, end: usize) {
+    fn glyph(&mut self, glyph: Glyph) {
         if self.word.len() == WORD_MAX {
             self.end_word();
         }
-        self.word.push(Glyph { seen, start, end });
+        self.word.push(glyph);
     }
 
     /// Outer punctuation goes; if there is a letter in the word, signs are read as letters or dropped.
@@ -177,20 +198,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::symbol::to_pattern;
+    use crate::symbol::pattern_of;
 
     fn readings(text: &str) -> Vec<Vec<Placed>> {
-        keys(text)
+        let mut glyphs = Glyphs::default();
+        glyphs.look(text);
+        glyphs
+            .keys()
             .map(|key| {
                 let mut placed = Vec::new();
-                fold(text, key, &mut placed);
+                glyphs.fold(key, &mut placed);
                 placed
             })
             .collect()
     }
 
     fn written(reading: &[Placed]) -> String {
-        reading.iter().map(|placed| to_pattern(placed.symbol)).collect()
+        reading.iter().map(|placed| char::from(pattern_of(placed.symbol))).collect()
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! who offended, and nothing for the others.
 
 use selvedge_sdk::state::Pncounter;
-use selvedge_sdk::{Fault, config, must};
+use selvedge_sdk::{config, must};
 
+use crate::call;
 use crate::policy::{self, Policy};
 use crate::rules::{self, Action, Class, Judge};
-use crate::tally::{Tally, check_batch};
+use crate::tally::Tally;
 
 #[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated from the documented WIT")]
 mod bindings {
@@ -23,20 +24,39 @@ selvedge_sdk::configuration!(ChatModeration, |names| policy::check(names, config
 
 impl wit::Guest for ChatModeration {
     fn moderate(messages: Vec<wit::Message>) -> Vec<wit::Verdict> {
-        let raise = |fault: Fault| -> ! { fault.raise() };
-        check_batch(messages.len()).unwrap_or_else(|fault| raise(fault));
-        let policy = Policy::configured(config::get).unwrap_or_else(|fault| raise(fault));
-        let (mut tally, mut verdicts) = (Tally::default(), Vec::with_capacity(messages.len()));
-        let texts = messages.iter().map(|message| message.text.as_str());
-        let told = Judge::default().judge(texts, &policy, |index, verdict| {
-            tally.add(messages[index].player, &verdict);
-            verdicts.push(verdict_out(verdict));
+        call::check(messages.iter().map(|message| message.text.as_str())).unwrap_or_else(|fault| fault.raise());
+        let (policy, mut judge, mut tally) = (policy(), Judge::default(), Tally::default());
+        let verdicts = messages.iter().map(|message| {
+            let verdict = judge.judge(&message.text, &policy);
+            tally.add(message.player, &verdict);
+            verdict_out(verdict)
         });
-        told.unwrap_or_else(|fault| raise(fault));
-        for (player, offences) in tally.offences() {
-            must(must(Pncounter::new(&format!("chat:offences:{player}"))).increment(offences));
-        }
+        let verdicts = verdicts.collect();
+        write(&tally);
         verdicts
+    }
+
+    fn screen(text: String, lines: Vec<wit::Line>) -> Vec<wit::Finding> {
+        let texts = call::cut(&text, lines.iter().map(|line| line.end)).unwrap_or_else(|fault| fault.raise());
+        let (policy, mut judge, mut tally) = (policy(), Judge::default(), Tally::default());
+        let findings = (0..).zip(&lines).zip(texts).filter_map(|((index, line), text)| {
+            let verdict = judge.screen(text, &policy)?;
+            tally.add(line.player, &verdict);
+            Some(wit::Finding { index, verdict: verdict_out(verdict) })
+        });
+        let findings = findings.collect();
+        write(&tally);
+        findings
+    }
+}
+
+fn policy() -> Policy {
+    Policy::configured(config::get).unwrap_or_else(|fault| fault.raise())
+}
+
+fn write(tally: &Tally) {
+    for (player, offences) in tally.offences() {
+        must(must(Pncounter::new(&format!("chat:offences:{player}"))).increment(offences));
     }
 }
 
@@ -55,6 +75,10 @@ fn verdict_out(verdict: rules::Verdict) -> wit::Verdict {
             Class::Explicit => wit::Class::Explicit,
         },
         score: f32::from(verdict.score) / 1000.0,
-        spans: verdict.spans.iter().map(|span| wit::Span { start: byte(span.start), end: byte(span.end) }).collect(),
+        spans: verdict
+            .spans
+            .into_iter()
+            .map(|span| wit::Span { start: byte(span.start), end: byte(span.end) })
+            .collect(),
     }
 }

@@ -1,22 +1,15 @@
 //! From a text to a verdict.
 //!
 //! Owns the decision: which class, how sure, which spans, what to do. The invariants: the same text under the same policy
-//! gives the same verdict on every host; and a text that is not odd and not toxic costs one walk and no
-//! memory.
+//! gives the same verdict on every host; and a text that is not odd and not toxic is read once, and costs no memory.
 
 use std::ops::Range;
 
-use selvedge_sdk::Fault;
-
-use crate::automaton::{CALIBRATION, Lists, Margins, State, has_grave, margins};
-use crate::batch::{Batch, Glance};
-use crate::fold;
-use crate::normalise::normalise;
+use crate::automaton::{CALIBRATION, Lists, Margins};
+use crate::fold::Glyphs;
 use crate::policy::Policy;
-use crate::record::{Record, Replay};
+use crate::reading::Reading;
 
-/// The longest text, in bytes. Chats of games stop at a few hundred.
-pub const TEXT_BYTES_MAX: usize = 4_096;
 /// Spans of one verdict: enough to mask a message, bounded for a text of nothing but insults.
 pub const SPANS_MAX: usize = 64;
 /// A slur or a threat counts as at least this likely to be toxic, in thousandths, whatever stands around it.
@@ -64,87 +57,68 @@ pub struct Verdict {
 /// Judges texts. Kept between texts for its memory.
 #[derive(Default)]
 pub struct Judge {
-    batch: Batch,
-    desk: Desk,
+    reading: Reading,
+    /// Another reading of the same text.
+    other: Reading,
+    glyphs: Glyphs,
 }
 
 impl Judge {
-    /// Judges `texts`, the `messages` of a call, and tells each verdict with its index, in order.
-    ///
-    /// # Errors
-    /// A text is longer than [`TEXT_BYTES_MAX`]. Verdicts of texts before it may have been told.
-    pub fn judge<'a>(
-        &mut self,
-        texts: impl ExactSizeIterator<Item = &'a str> + Clone,
-        policy: &Policy,
-        mut tell: impl FnMut(usize, Verdict),
-    ) -> Result<(), Fault> {
-        let mut done = 0;
-        while done < texts.len() {
-            let group = texts.clone().skip(done);
-            self.batch.glance(group.clone());
-            for (text, glance) in group.zip(self.batch.glances()) {
-                if text.len() > TEXT_BYTES_MAX {
-                    let message = format!("has {} bytes; at most {TEXT_BYTES_MAX} are allowed", text.len());
-                    return Err(Fault::new(format!("messages[{done}].text"), message));
-                }
-                tell(done, self.desk.verdict(text, glance, self.batch.states(glance), policy));
-                done += 1;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where a text of interest is examined.
-#[derive(Default)]
-struct Desk {
-    record: Record,
-    /// Another reading of the same text.
-    other: Record,
-}
-
-impl Desk {
+    /// Judges one text.
     #[inline]
-    fn verdict(&mut self, text: &str, glance: &Glance, states: &[State], policy: &Policy) -> Verdict {
-        let margins = margins(glance.lanes);
-        let class = class(margins);
-        let toxic = matches!(class, Class::Explicit | Class::Implicit) || has_grave(glance.lanes);
-        if !(glance.odd || glance.long || toxic) {
-            return Verdict { action: Action::Allow, class, score: score(margins), spans: Vec::new() };
+    pub fn judge(&mut self, text: &str, policy: &Policy) -> Verdict {
+        let margins = self.glance(text);
+        if self.suspects(margins) {
+            return self.examine(text, margins, policy);
         }
-        self.record.clear();
-        let odd = if glance.long {
-            normalise(text, &mut self.record)
-        } else {
-            normalise(text, &mut Replay { record: &mut self.record, states: states.iter() })
-        };
-        self.examine(text, odd, policy)
+        Verdict { action: Action::Allow, class: class(margins), score: score(margins), spans: Vec::new() }
     }
 
-    /// Judges at leisure: texts that look odd, that are long, or of which it must be said what is wrong with them.
-    fn examine(&mut self, text: &str, odd: bool, policy: &Policy) -> Verdict {
-        let mut margins = self.record.margins();
-        if odd {
+    /// Judges one text, and tells the verdict if it is not allowed.
+    #[inline]
+    pub fn screen(&mut self, text: &str, policy: &Policy) -> Option<Verdict> {
+        let margins = self.glance(text);
+        let verdict = self.suspects(margins).then(|| self.examine(text, margins, policy));
+        verdict.filter(|verdict| verdict.action != Action::Allow)
+    }
+
+    #[inline(always)]
+    fn glance(&mut self, text: &str) -> Margins {
+        self.reading.read(text);
+        self.reading.margins()
+    }
+
+    /// Whether a text deserves more than a glance.
+    #[inline(always)]
+    fn suspects(&self, margins: Margins) -> bool {
+        let toxic = matches!(class(margins), Class::Explicit | Class::Implicit);
+        toxic || self.reading.is_odd() || self.reading.has_grave()
+    }
+
+    /// Judges at leisure: texts that look odd, or of which it must be said what is wrong with them.
+    #[inline(never)]
+    fn examine(&mut self, text: &str, mut margins: Margins, policy: &Policy) -> Verdict {
+        if self.reading.is_odd() {
             margins = self.see_through(text, margins);
         }
-        let grave = self.record.has_grave();
+        let grave = self.reading.has_grave();
         let class = if grave { Class::Explicit } else { class(margins) };
         let score = score(margins).max(if grave { GRAVE_SCORE } else { 0 });
         Verdict { action: policy.action(class, score), class, score, spans: self.spans(class) }
     }
 
-    /// Leaves the worst reading of a disguise in `record`, and returns the margins with it.
+    /// Leaves the worst reading of a disguise in `reading`, and returns the margins with it.
     ///
     /// Only a listed word makes a disguise: who reads digits as letters finds a meaning in any score.
     fn see_through(&mut self, text: &str, plain: Margins) -> Margins {
         let mut worst = plain;
-        for key in fold::keys(text) {
+        self.glyphs.look(text);
+        for key in self.glyphs.keys() {
             self.other.clear();
-            fold::fold(text, key, &mut self.other);
+            self.glyphs.fold(key, &mut self.other);
             let margins = self.other.margins();
-            if self.other.explicit() > self.record.explicit() {
-                std::mem::swap(&mut self.record, &mut self.other);
+            if self.other.explicit() > self.reading.explicit() {
+                std::mem::swap(&mut self.reading, &mut self.other);
                 worst = std::array::from_fn(|lane| worst[lane].max(margins[lane]));
             }
         }
@@ -158,39 +132,29 @@ impl Desk {
             Class::Explicit => (Lists::EXPLICIT, 0),
             Class::Implicit => (Lists::TAUNT, 1),
         };
-        let listed: Vec<_> = self.record.listed(lists).take(SPANS_MAX).collect();
-        if listed.is_empty() { self.record.heavy(lane).take(SPANS_MAX).collect() } else { listed }
+        let listed: Vec<_> = self.reading.listed(lists).take(SPANS_MAX).collect();
+        if listed.is_empty() { self.reading.heavy(lane).take(SPANS_MAX).collect() } else { listed }
     }
 }
 
-/// Judges one text.
-///
-/// # Errors
-/// The text is longer than [`TEXT_BYTES_MAX`].
-pub fn judge(text: &str, policy: &Policy) -> Result<Verdict, Fault> {
-    let mut only = None;
-    Judge::default().judge(std::iter::once(text), policy, |_, verdict| only = Some(verdict))?;
-    Ok(only.expect("a text has a verdict"))
-}
-
-/// The class with the greatest margin over `other`, if any has one.
+/// `Explicit` if that has a margin over all others, or else of the other two the one with the greater, if any has one.
 #[must_use]
-pub fn class([explicit, implicit, action]: Margins) -> Class {
-    if explicit.max(implicit).max(action) <= 0 {
-        Class::Other
-    } else if explicit >= implicit && explicit >= action {
+pub const fn class([explicit, implicit, action]: Margins) -> Class {
+    if explicit > 0 {
         Class::Explicit
-    } else if implicit >= action {
+    } else if implicit > 0 && implicit >= action {
         Class::Implicit
-    } else {
+    } else if action > 0 {
         Class::Action
+    } else {
+        Class::Other
     }
 }
 
-/// The margin of the toxic classes over the others.
+/// The margin of the toxic classes over the others, by which scores and parts are compared.
 #[must_use]
 pub fn toxicity([explicit, implicit, action]: &Margins) -> i32 {
-    explicit.max(implicit) - action.max(&0)
+    *explicit.max(&(implicit - action.max(&0)))
 }
 
 /// The probability of toxicity in thousandths, between two points of the calibration.
@@ -209,10 +173,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::automaton::SUM_BYTES_MAX;
+    use crate::reading::PART;
 
     fn verdict(text: &str) -> Verdict {
-        judge(text, &Policy::default()).expect("short")
+        Judge::default().judge(text, &Policy::default())
     }
 
     /// The class of `text`, and what its spans say.
@@ -292,19 +256,8 @@ mod tests {
     fn padding_hides_nothing_in_a_long_text() {
         let insult = "fuck you stupid idiot ".repeat(8);
         let text = format!("{}{insult}{}", "thanks for the nice game ".repeat(60), "well played all ".repeat(60));
-        assert!(text.len() > 16 * SUM_BYTES_MAX);
+        assert!(text.len() > 16 * PART);
         assert_eq!(verdict(&text).class, Class::Explicit);
-    }
-
-    #[test]
-    fn a_text_that_is_too_long_is_named() {
-        let judge = |bytes| {
-            let long = "a".repeat(bytes);
-            Judge::default().judge(["b", "c", "d", &long].into_iter(), &Policy::default(), |_, _| ())
-        };
-        assert_eq!(judge(TEXT_BYTES_MAX), Ok(()));
-        let fault = judge(TEXT_BYTES_MAX + 1).expect_err("too long");
-        assert_eq!(fault.field, "messages[3].text");
     }
 
     #[test]
@@ -316,40 +269,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_walks_come_to_the_same_margins(text in "([a-z ?.0-9!]|\\PC|fuck|ez|\\[SEPA\\]){0,80}") {
-            prop_assume!(text.len() <= SUM_BYTES_MAX);
-            let (mut batch, mut record) = (Batch::default(), Record::default());
-            let odd = normalise(&text, &mut record);
-            let others = ["", "gg wp", "a longer text than the others", "x"];
-            for at in 0..=others.len() {
-                let mut texts = others.to_vec();
-                texts.insert(at, &text);
-                batch.glance(texts.into_iter());
-                let glance = batch.glances()[at];
-                prop_assert_eq!((margins(glance.lanes), glance.odd), (record.margins(), odd));
-                prop_assert_eq!(has_grave(glance.lanes), record.has_grave());
+        fn a_text_is_judged_alike_alone_and_after_others(order in proptest::collection::vec(0..8_usize, 0..40)) {
+            let long = "w ".repeat(200);
+            let texts = ["gg", "fuck you", "ez", "report", "you 1d10t", "a", "kill yourself", &long];
+            let mut judge = Judge::default();
+            for at in order {
+                let expect = verdict(texts[at]);
+                prop_assert_eq!(&judge.judge(texts[at], &Policy::default()), &expect, "{}", texts[at]);
+                let refused = Some(expect).filter(|verdict| verdict.action != Action::Allow);
+                prop_assert_eq!(judge.screen(texts[at], &Policy::default()), refused, "{}", texts[at]);
             }
         }
 
         #[test]
-        fn a_text_is_judged_alike_alone_and_among_many(number in 1..400_usize) {
-            let texts = ["gg", "fuck you", "ez", "report", "you 1d10t", "a"].map(|text| (text, verdict(text)));
-            let long = "w ".repeat(200);
-            let many = (0..number).map(|at| if at % 50 == 7 { long.as_str() } else { texts[at % texts.len()].0 });
-            let many: Vec<&str> = many.collect();
-            let mut told = 0;
-            let tell = |at: usize, verdict: Verdict| {
-                assert_eq!(at, told);
-                told += 1;
-                assert!(at % 50 == 7 || verdict == texts[at % texts.len()].1);
-            };
-            Judge::default().judge(many.iter().copied(), &Policy::default(), tell).expect("short");
-            prop_assert_eq!(told, number);
-        }
-
-        #[test]
         fn spans_lie_in_the_text_in_order(text in "([a-z ?.0-9!*@$]|\\PC|fuck|f u c k|1d10t|ez|\\[SEPA\\]){0,300}") {
-            prop_assume!(text.len() <= TEXT_BYTES_MAX);
             let verdict = verdict(&text);
             prop_assert!(verdict.spans.len() <= SPANS_MAX && verdict.score <= 1000);
             let mut behind = 0;

@@ -67,17 +67,17 @@ pub const fn of_pattern(byte: u8) -> Option<u8> {
     }
 }
 
-/// The inverse of [`of_pattern`], for people and for the trainer.
+/// The inverse of [`of_pattern`].
 #[must_use]
-pub const fn to_pattern(symbol: u8) -> char {
+pub const fn pattern_of(symbol: u8) -> u8 {
     match symbol {
-        0..SPACE => (b'a' + symbol) as char,
-        SPACE => '_',
-        QUESTION => '?',
-        EIGHT => '8',
-        ZERO => '0',
-        DIGIT => '9',
-        _ => '~',
+        0..SPACE => b'a' + symbol,
+        SPACE => b'_',
+        QUESTION => b'?',
+        EIGHT => b'8',
+        ZERO => b'0',
+        DIGIT => b'9',
+        _ => b'~',
     }
 }
 
