@@ -4,6 +4,7 @@
 
 mod fixtures;
 mod hostile;
+mod largest;
 mod limits;
 mod loading;
 mod preload;

@@ -1,7 +1,8 @@
 //! Chat moderation in WebAssembly, against matching a list natively: bytes of text a second.
 //!
 //! Ours is the shipped component, called through a bare wasmtime with all that a call costs there: the texts go in through
-//! the component model, verdicts with spans come out, offences go to a stub of the state. The peer is the automaton of the
+//! the component model, verdicts with spans come out, offences go to a stub of the state. It is called in both of its ways: `screen`
+//! takes a batch as one text and answers what is not allowed, `moderate` takes and answers each message by itself. The peer is the automaton of the
 //! `aho-corasick` crate as a DFA, ASCII case aside, with the first 1,000 entries of the same lists: it finds those and nothing
 //! else, and knows no disguise and no probability. Both read the same messages, one by one, in batches of a call.
 //!
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use anyhow::{Context, Result, ensure};
 
-use self::component::{Chat, Message};
+use self::component::{Chat, Line, Message};
 use crate::report::{Goal, Row};
 use crate::sample::{Pair, Spread, seconds};
 
@@ -34,30 +35,57 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let messages = messages()?;
     let joined: Vec<_> = messages.chunks(4).map(|lines| lines.join(" ")).collect();
     Ok(vec![
-        measure("messages as they are sent", &messages, Goal::AtLeast(GOAL))?,
-        measure("messages four times as long", &joined, Goal::Told)?,
+        measure("messages as they are sent, `screen`", &messages, screen, Goal::AtLeast(GOAL))?,
+        measure("messages as they are sent, `moderate`", &messages, moderate, Goal::Told)?,
+        measure("messages four times as long, `screen`", &joined, screen, Goal::Told)?,
     ])
 }
 
-fn measure(what: &str, messages: &[String], goal: Goal) -> Result<Row> {
+/// A batch in both shapes.
+struct Batch {
+    messages: Vec<Message>,
+    text: String,
+    lines: Vec<Line>,
+}
+
+fn moderate(chat: &mut Chat, batch: &Batch) -> Result<usize> {
+    chat.moderate(&batch.messages)
+}
+
+fn screen(chat: &mut Chat, batch: &Batch) -> Result<usize> {
+    chat.screen(&batch.text, &batch.lines)
+}
+
+fn batch(messages: Vec<Message>) -> Batch {
+    let mut batch = Batch { messages, text: String::new(), lines: Vec::new() };
+    for Message { player, text } in &batch.messages {
+        batch.text.push_str(text);
+        let end = u32::try_from(batch.text.len()).expect("a call is bounded");
+        batch.lines.push(Line { player: *player, end });
+    }
+    batch
+}
+
+fn measure(what: &str, messages: &[String], call: fn(&mut Chat, &Batch) -> Result<usize>, goal: Goal) -> Result<Row> {
     let mut chat = Chat::new()?;
     let peer = AhoCorasick::builder()
         .kind(Some(AhoCorasickKind::DFA))
         .ascii_case_insensitive(true)
         .build(patterns())
         .context("a thousand words make an automaton")?;
-    let batches: Vec<Vec<Message>> = (0..BATCHES)
+    let batches: Vec<Batch> = (0..BATCHES)
         .map(|batch| (0..BATCH).map(move |at| &messages[(batch * BATCH + at) % messages.len()]).cloned())
         .map(|texts| texts.enumerate().map(|(player, text)| Message { player: player as u64 % 100, text }).collect())
+        .map(batch)
         .collect();
-    let bytes = batches.iter().flatten().map(|message| message.text.len()).sum::<usize>() as f64;
+    let texts = || batches.iter().flat_map(|batch| &batch.messages).map(|message| &message.text);
+    let bytes = texts().map(String::len).sum::<usize>() as f64;
     let mut pair = Pair::default();
     let (mut toxic, mut hits) = (0, 0);
     for round in 0..ROUNDS {
-        let (ours, found) = seconds(|| batches.iter().map(|batch| chat.moderate(batch)).sum::<Result<usize>>());
+        let (ours, found) = seconds(|| batches.iter().map(|batch| call(&mut chat, batch)).sum::<Result<usize>>());
         toxic = found?;
-        let (theirs, found) =
-            seconds(|| batches.iter().flatten().map(|message| peer.find_iter(&message.text).count()).sum::<usize>());
+        let (theirs, found) = seconds(|| texts().map(|text| peer.find_iter(text).count()).sum::<usize>());
         hits = found;
         pair.note(round, bytes / ours / 1e6, bytes / theirs / 1e6);
     }

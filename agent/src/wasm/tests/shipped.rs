@@ -10,14 +10,14 @@ use super::fixtures::{Counters, context, host, host_over};
 use crate::shipped::shipped;
 use crate::wasm::{CallError, Limits, WasmHost};
 
-async fn with_shipped(host: WasmHost) -> WasmHost {
+pub(super) async fn with_shipped(host: WasmHost) -> WasmHost {
     for (name, wasm) in shipped() {
         host.load(name, wasm.into(), Limits::default()).await.expect("it loads");
     }
     host
 }
 
-fn fighter(id: u64, tactic: &str) -> Value {
+pub(super) fn fighter(id: u64, tactic: &str) -> Value {
     json!({"id": id, "focus": 9, "perception": 8, "reason": 7, "belief": 6, "vitality": 5, "tactic": tactic, "health": 100})
 }
 
@@ -118,7 +118,7 @@ async fn prediction_extends_a_straight_line() {
     assert_eq!(error.field(), Some("tracks[0].samples[0].y"));
 }
 
-fn seen(player: u64, t_ms: u64, x: f64) -> Value {
+pub(super) fn seen(player: u64, t_ms: u64, x: f64) -> Value {
     json!({"player": player, "t_ms": t_ms, "x": x, "y": 0, "z": 0, "action": null})
 }
 
@@ -178,9 +178,19 @@ async fn chat_moderation_counts_offences_per_player_and_shows_where_they_are() {
         [("pncounter/chat:offences:8".to_owned(), vec![Change::Increment(2)])]
     );
 
+    let screened = json!(["gg wpyou 1d10t", [{"player": 7, "end": 5}, {"player": 8, "end": 14}]]);
+    let done = host.call("chat-moderation", "screen", screened, context()).await.expect("valid");
+    assert_eq!(done.result, json!([{"index": 1, "verdict": verdicts[1]}]));
+    let keys: Vec<_> = changes(&done.changes).into_iter().collect();
+    assert_eq!(keys, [("pncounter/chat:offences:8".to_owned(), vec![Change::Increment(1)])]);
+
     let long = json!([[said(1, "hi"), said(1, &"a".repeat(5_000))]]);
     let error = host.call("chat-moderation", "moderate", long, context()).await.expect_err("too long");
     assert_eq!(error.field(), Some("messages[1].text"));
+
+    let together = json!([vec![said(1, &"a".repeat(4_096)); 17]]);
+    let error = host.call("chat-moderation", "moderate", together, context()).await.expect_err("too long together");
+    assert_eq!(error.field(), Some("messages"));
 }
 
 #[test]

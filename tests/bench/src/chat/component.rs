@@ -15,6 +15,22 @@ pub(super) struct Message {
     pub(super) text: String,
 }
 
+/// `line` of the WIT.
+#[derive(Clone, Copy, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct Line {
+    pub(super) player: u64,
+    pub(super) end: u32,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+#[expect(dead_code, reason = "lifted, not looked at")]
+struct Finding {
+    index: u32,
+    verdict: Verdict,
+}
+
 #[derive(Clone, Copy, ComponentType, Lift, PartialEq, Eq)]
 #[component(enum)]
 #[repr(u8)]
@@ -64,6 +80,7 @@ struct Verdict {
 pub(super) struct Chat {
     store: Store<()>,
     moderate: Func,
+    screen: Func,
 }
 
 impl Chat {
@@ -85,8 +102,9 @@ impl Chat {
         let mut store = Store::new(&engine, ());
         store.set_epoch_deadline(1_000_000);
         let instance = linker(&engine, &component)?.instantiate(&mut store, &component)?;
-        let moderate = moderate(&mut store, &instance)?;
-        Ok(Self { store, moderate })
+        let moderate = function(&mut store, &instance, "moderate")?;
+        let screen = function(&mut store, &instance, "screen")?;
+        Ok(Self { store, moderate, screen })
     }
 
     /// How many of `messages` are not allowed.
@@ -95,6 +113,20 @@ impl Chat {
     /// The guest trapped.
     pub(super) fn moderate(&mut self, messages: &[Message]) -> anyhow::Result<usize> {
         self.call(messages).map_err(|error| anyhow::anyhow!("{error:#}"))
+    }
+
+    /// The same, of lines of one text.
+    ///
+    /// # Errors
+    /// The guest trapped.
+    pub(super) fn screen(&mut self, text: &str, lines: &[Line]) -> anyhow::Result<usize> {
+        self.call_screen(text, lines).map_err(|error| anyhow::anyhow!("{error:#}"))
+    }
+
+    fn call_screen(&mut self, text: &str, lines: &[Line]) -> Result<usize> {
+        let screen = self.screen.typed::<(&str, &[Line]), (Vec<Finding>,)>(&self.store)?;
+        let (findings,) = screen.call(&mut self.store, (text, lines))?;
+        Ok(findings.len())
     }
 
     fn call(&mut self, messages: &[Message]) -> Result<usize> {
@@ -142,10 +174,10 @@ enum Refused {
     Limit(String),
 }
 
-fn moderate(store: &mut Store<()>, instance: &Instance) -> Result<Func> {
+fn function(store: &mut Store<()>, instance: &Instance, name: &str) -> Result<Func> {
     let interface = instance
         .get_export_index(&mut *store, None, "selvedge:workload/chat-moderation@0.1.0")
         .context("it exports the interface")?;
-    let function = instance.get_export_index(&mut *store, Some(&interface), "moderate").context("and the function")?;
+    let function = instance.get_export_index(&mut *store, Some(&interface), name).context("and the function")?;
     instance.get_func(store, function).context("it is a function")
 }
