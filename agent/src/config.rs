@@ -11,7 +11,7 @@ mod overrides;
 mod resolve;
 mod value;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -102,6 +102,8 @@ pub struct NodeConfig {
     pub location: Option<Location>,
     /// What workloads can require of it.
     pub capabilities: BTreeSet<String>,
+    /// What rules of workloads can look at, by key.
+    pub labels: BTreeMap<String, String>,
     /// Where its state lies.
     pub data_dir: PathBuf,
 }

@@ -47,6 +47,7 @@ impl Beacon {
             region: Some(node.region.clone()),
             location: node.location.map(|location| Location { lat: location.lat, lon: location.lon }),
             capabilities: node.capabilities.iter().cloned().collect(),
+            labels: node.labels.clone(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             addresses: self.net.advertised(),
             resources: measured.resources,

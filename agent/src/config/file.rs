@@ -3,6 +3,7 @@
 //! Owns which keys there are and of what type; knows no defaults, since what stands in no file is decided elsewhere. The
 //! invariant: a key that is not here is refused, so that a misspelt one is never ignored.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -38,6 +39,7 @@ pub(super) struct Node {
     pub(super) region: Option<Token>,
     pub(super) location: Option<Location>,
     pub(super) capabilities: Vec<Token>,
+    pub(super) labels: BTreeMap<String, Token>,
     pub(super) data_dir: Option<PathBuf>,
 }
 

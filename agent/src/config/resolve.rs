@@ -3,7 +3,7 @@
 //! Owns precedence (flags and environment, then file, then default) and the rules that concern several keys. Apart from what the
 //! data directory says of its cluster, it is a function of its arguments.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -87,11 +87,18 @@ impl Resolver {
         let region = certified("node.region", certified_region, flag, file.region)?;
         let capabilities: BTreeSet<_> = file.capabilities.into_iter().map(|Token(name)| name).collect();
         bounded("node.capabilities", &Origin::File, capabilities.len())?;
+        let labels: BTreeMap<_, _> = file.labels.into_iter().map(|(key, Token(value))| (key, value)).collect();
+        bounded("node.labels", &Origin::File, labels.len())?;
+        if let Some(key) = labels.keys().find(|key| key.contains('=') || key.parse::<Token>().is_err()) {
+            let problem = format!("the key `{key}` is no name without blanks and `=`");
+            return Err(ConfigError::value("node.labels", Origin::File, problem));
+        }
         Ok(NodeConfig {
             name: name.unwrap_or_else(|| self.host.name.clone()),
             region: region.unwrap_or_else(|| REGION_DEFAULT.to_owned()),
             location: file.location,
             capabilities,
+            labels,
             data_dir,
         })
     }

@@ -128,6 +128,8 @@ fn wrong_files_are_refused_with_key_and_line() {
     refused("[node]\nname = 'two words'", &["line 2", "without blanks"]);
     refused("[node]\nlocation = { lat = 91.0, lon = 0.0 }", &["line 2", "-90 to 90"]);
     refused("[node]\nlocation = { lat = 1.0 }", &["line 2", "missing field `lon`"]);
+    refused("[node]\nlabels = { tier = \"a b\" }", &["line 2", "without blanks"]);
+    refused("[node]\nlabels = { \"a=b\" = \"c\" }", &["node.labels", "`a=b`"]);
     refused("[net]\nlisten = 'localhost:1'", &["line 2", "IP:PORT"]);
     refused("[net]\nbootstrap = ['nowhere']", &["line 2", "HOST:PORT"]);
     refused("[state]\nmax_drift = '2h'", &["line 2", "10ms to 1m"]);

@@ -53,6 +53,9 @@ pub struct NodeRecord {
     /// What it can do beyond the ordinary.
     #[serde(rename = "c")]
     pub capabilities: BTreeSet<String>,
+    /// What its operator says about it, by key.
+    #[serde(rename = "k", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// The release that it runs.
     #[serde(rename = "v")]
     pub release: String,
@@ -99,9 +102,11 @@ impl NodeRecord {
     #[must_use]
     pub fn is_sane(&self) -> bool {
         let texts = [&self.name, &self.release].into_iter().chain(&self.region).chain(&self.capabilities);
+        let texts = texts.chain(self.labels.keys()).chain(self.labels.values());
         let lists = [
             self.addresses.len(),
             self.capabilities.len(),
+            self.labels.len(),
             self.rtt_ms.len(),
             self.calls_per_s.len(),
             self.instances.len(),
@@ -125,6 +130,7 @@ impl NodeRecord {
         NodeFacts {
             region: self.region,
             capabilities: self.capabilities,
+            labels: self.labels,
             load: self.load,
             healthy: self.healthy,
             draining: self.draining,

@@ -26,6 +26,7 @@ pub(crate) fn record(node: NodeId, life: u64, beat: u64) -> NodeRecord {
         region: None,
         location: None,
         capabilities: BTreeSet::new(),
+        labels: BTreeMap::new(),
         release: "0".to_owned(),
         addresses: vec![format!("/ip4/127.0.0.1/udp/{beat}/quic-v1")],
         resources: Resources { cpu_total: 1.0, cpu_used_share: 0.0, memory_total: 1, memory_free: 1, disk_free: None },

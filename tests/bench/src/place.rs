@@ -26,6 +26,8 @@ const UNFIT_EVERY: usize = 8;
 const DECISIONS: usize = 200;
 /// Rounds, of which the first warms up.
 const ROUNDS: usize = 61;
+/// Workloads that live for a while, each with one to three replicas.
+const WORKLOADS: usize = 10;
 /// Seeds of the simulations.
 const SEEDS: u64 = 20;
 
@@ -176,8 +178,8 @@ fn balance() -> Vec<Row> {
 fn life() -> Vec<Row> {
     let moves = |lived: Lived| Spread::exact(lived.moves as f64);
     let mut rows = Vec::new();
-    for hosts in [16, 100] {
-        let noisy = Life { oscillation: 0.05, ..Life::calm(hosts) };
+    for hosts in [5, 16] {
+        let noisy = Life { oscillation: 0.05, workloads: WORKLOADS, ..Life::calm(hosts) };
         let (ours, peer) = (live(&noisy), live(&Life { threshold: 0.0, dwell_ms: 0, ..noisy }));
         rows.push(
             Row::new("place", format!("moves in an hour, loads up and down by 5 %, {hosts} hosts"), moves(ours), "")
@@ -185,11 +187,11 @@ fn life() -> Vec<Row> {
                 .parts(moves(ours), moves(peer), "no hysteresis", ""),
         );
     }
-    for hosts in [16, 100, 1_000] {
-        let calm = Life { oscillation: 0.05, seconds: 600, ..Life::calm(hosts) };
+    for (hosts, seconds) in [(16, 450), (100, 450), (1_000, 240)] {
+        let calm = Life { oscillation: 0.05, workloads: WORKLOADS, seconds, ..Life::calm(hosts) };
         for (what, life) in [
             ("a host lost every 15 s", Life { churn_s: Some(15), ..calm }),
-            ("cut in two for 200 s", Life { partition: true, ..calm }),
+            ("cut in two for a third of the time", Life { partition: true, ..calm }),
         ] {
             let lived = live(&life);
             let note = format!(
