@@ -138,17 +138,33 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
     run_with(config, stop, drop).await
 }
 
+/// The same, and tells `supervisor` how it is.
+///
+/// # Errors
+/// As those of [`run`].
+pub async fn run_supervised(config: Config, stop: CancellationToken, supervisor: Supervisor) -> Result<(), AgentError> {
+    run_whole(config, stop, supervisor, drop).await
+}
+
 /// The same; `running` is called once all parts run.
 ///
 /// # Errors
 /// As those of [`run`].
 pub async fn run_with(config: Config, stop: CancellationToken, running: impl FnOnce(Inside)) -> Result<(), AgentError> {
+    run_whole(config, stop, Supervisor::nobody(), running).await
+}
+
+async fn run_whole(
+    config: Config,
+    stop: CancellationToken,
+    supervisor: Supervisor,
+    running: impl FnOnce(Inside),
+) -> Result<(), AgentError> {
     logging::init(&config.log);
     let data_dir = config.node.data_dir.clone();
     let data = data::open(&config).await?;
     // Whoever stops us stops this; that we leave stops only us.
     let stop = stop.child_token();
-    let supervisor = Supervisor::of_environment();
     let (parts, inlets) = build::build(config, data, supervisor.clone(), stop.clone()).await?;
     let info = RuntimeInfo {
         pid: std::process::id(),

@@ -1,13 +1,18 @@
 //! Whoever started this agent and watches over it: systemd, by its notification protocol (`sd_notify(3)`), where there is one.
 //!
-//! Tells it when the agent serves, and that its driver still turns. Measures and decides nothing. The invariant: a sign of life is sent
-//! from the driver's own loop and from nowhere else, so that a loop that is stuck is noticed.
+//! Tells it when the agent serves, and that its driver still turns. Measures and decides nothing. The invariants: a sign of life is sent
+//! from the driver's own loop and from nowhere else, so that a loop that is stuck is noticed; and telling never waits for whoever
+//! is told, which is why the socket is our own: the libraries for this send on one that blocks.
 
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use sd_notify::NotifyState;
 
 /// Signs of life in the time in which the supervisor wants one: with four, a single late one is no reason for a restart.
 const SIGNS_PER_PERIOD: u32 = 4;
@@ -18,85 +23,149 @@ pub struct Supervisor(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// How long it waits between two signs of life; `None` where it waits for none.
+    socket: Option<UnixDatagram>,
+    /// How long to wait between two signs of life; `None` where none are wanted.
     pause: Option<Duration>,
     began: Instant,
     /// When the last sign was given, in milliseconds after `began`.
     signed_ms: AtomicU64,
+    serves: AtomicBool,
 }
 
 impl Supervisor {
-    /// Whoever the environment names: `NOTIFY_SOCKET`, and `WATCHDOG_USEC` where it wants signs of life.
+    /// Nobody.
     #[must_use]
-    pub fn of_environment() -> Self {
-        let mut usec = 0;
-        let period = sd_notify::watchdog_enabled(false, &mut usec).then(|| Duration::from_micros(usec));
-        Self::waiting(period)
+    pub fn nobody() -> Self {
+        Self::new(None, None)
     }
 
-    fn waiting(period: Option<Duration>) -> Self {
+    /// Whoever the environment names: by `NOTIFY_SOCKET`, and by `WATCHDOG_USEC` where signs of life are wanted of this process.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        let socket = env::var_os("NOTIFY_SOCKET").and_then(|name| match connect(&name) {
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                tracing::warn!(%error, "the supervisor that the environment names cannot be told anything");
+                None
+            }
+        });
+        let number = |name| env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
+        let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let period = number("WATCHDOG_USEC").filter(|_| is_ours).map(Duration::from_micros);
+        Self::new(socket, period)
+    }
+
+    fn new(socket: Option<UnixDatagram>, period: Option<Duration>) -> Self {
         let pause = period.map(|period| period / SIGNS_PER_PERIOD);
-        Self(Arc::new(Inner { pause, began: Instant::now(), signed_ms: AtomicU64::new(0) }))
+        let (signed_ms, serves) = Default::default();
+        Self(Arc::new(Inner { socket, pause, began: Instant::now(), signed_ms, serves }))
     }
 
     /// The agent serves, and how it is, for people (`systemctl status` shows it).
     pub fn ready(&self, status: &str) {
-        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        self.0.serves.store(true, Ordering::Relaxed);
+        self.tell(&format!("READY=1\nSTATUS={status}"));
     }
 
     /// How it is.
     pub fn status(&self, status: &str) {
-        tell(&[NotifyState::Status(status)]);
+        self.tell(&format!("STATUS={status}"));
     }
 
-    /// It reads its configuration again; [`Supervisor::ready`] says that it has.
-    pub fn reloading(&self) {
-        if let Ok(now) = NotifyState::monotonic_usec_now() {
-            tell(&[NotifyState::Reloading, now]);
+    /// It reads its configuration again, with `read`. Before it serves, nobody is told.
+    pub fn reload(&self, read: impl FnOnce()) {
+        let serves = self.0.serves.load(Ordering::Relaxed);
+        if serves {
+            self.tell("RELOADING=1");
+        }
+        read();
+        if serves {
+            self.tell("READY=1");
         }
     }
 
     /// It is on its way down.
     pub fn stopping(&self) {
-        tell(&[NotifyState::Stopping, NotifyState::Status("stopping: what was acknowledged becomes durable")]);
+        self.tell("STOPPING=1\nSTATUS=stopping: what was acknowledged becomes durable");
     }
 
     /// The driver has made a pass. Costs next to nothing while no sign is due.
     pub fn turned(&self) {
-        if self.is_due() {
-            tell(&[NotifyState::Watchdog]);
+        let Inner { pause: Some(pause), began, signed_ms, .. } = &*self.0 else { return };
+        let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let since_ms = now_ms.saturating_sub(signed_ms.load(Ordering::Relaxed));
+        if u128::from(since_ms) >= pause.as_millis() {
+            signed_ms.store(now_ms, Ordering::Relaxed);
+            self.tell("WATCHDOG=1");
         }
     }
 
-    fn is_due(&self) -> bool {
-        let Inner { pause: Some(pause), began, signed_ms } = &*self.0 else { return false };
-        let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let since_ms = now_ms.saturating_sub(signed_ms.load(Ordering::Relaxed));
-        let is_due = u128::from(since_ms) >= pause.as_millis();
-        if is_due {
-            signed_ms.store(now_ms, Ordering::Relaxed);
+    /// A supervisor that cannot be told is no reason to stop or to wait: if it wanted a sign and gets none, it acts.
+    fn tell(&self, message: &str) {
+        if let Some(Err(error)) = self.0.socket.as_ref().map(|socket| socket.send(message.as_bytes())) {
+            tracing::debug!(%error, "the supervisor could not be told");
         }
-        is_due
     }
 }
 
-/// A supervisor that cannot be told is no reason to stop: if it wanted a sign and gets none, it acts.
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(false, state) {
-        tracing::debug!(%error, "the supervisor could not be told");
-    }
+/// A socket to `name`: a path, or an abstract name after `@`.
+fn connect(name: &OsString) -> io::Result<UnixDatagram> {
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.connect_addr(&address)?;
+    Ok(socket)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A supervisor that wants a sign of life in each `period`, and its end of the socket.
+    pub(crate) fn supervisor(period: Option<Duration>) -> (Supervisor, UnixDatagram) {
+        let (ours, theirs) = UnixDatagram::pair().expect("a pair of sockets");
+        ours.set_nonblocking(true).expect("can be set");
+        (Supervisor::new(Some(ours), period), theirs)
+    }
+
+    /// What was told and not yet read.
+    pub(crate) fn told(socket: &UnixDatagram) -> Vec<String> {
+        socket.set_nonblocking(true).expect("can be set");
+        let mut buffer = [0; 256];
+        let message =
+            || socket.recv(&mut buffer).ok().map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned());
+        std::iter::from_fn(message).collect()
+    }
 
     #[test]
     fn signs_of_life_are_given_as_often_as_they_are_wanted() {
-        assert!(!Supervisor::waiting(None).is_due(), "nobody waits for any");
-        let patient = Supervisor::waiting(Some(Duration::from_secs(3_600)));
-        assert!(!patient.is_due());
-        let hurried = Supervisor::waiting(Some(Duration::ZERO));
-        assert!(hurried.is_due() && hurried.is_due());
+        for (period, expect) in [(None, 0), (Some(Duration::from_secs(3_600)), 0), (Some(Duration::ZERO), 2)] {
+            let (supervisor, socket) = supervisor(period);
+            supervisor.turned();
+            supervisor.turned();
+            assert_eq!(told(&socket), vec!["WATCHDOG=1"; expect], "{period:?}");
+        }
+    }
+
+    #[test]
+    fn a_reload_before_the_agent_serves_does_not_say_that_it_does() {
+        let (supervisor, socket) = supervisor(None);
+        supervisor.reload(|| {});
+        assert!(told(&socket).is_empty());
+        supervisor.ready("running");
+        supervisor.reload(|| {});
+        assert_eq!(told(&socket), ["READY=1\nSTATUS=running", "RELOADING=1", "READY=1"]);
+    }
+
+    #[test]
+    fn a_supervisor_that_does_not_listen_holds_nobody_up() {
+        let (supervisor, socket) = supervisor(Some(Duration::ZERO));
+        for _ in 0..10_000 {
+            supervisor.turned();
+        }
+        assert!(!told(&socket).is_empty());
     }
 }

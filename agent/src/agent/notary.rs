@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use selvedge_sync::scalar::Scalar;
 
 use super::standing::{Development, Standing, now_s};
-use crate::cluster::{Deployment, ROLE_DEPLOYER, Unauthorised};
+use crate::cluster::{Deployment, ROLE_DEPLOYER, Refusal, Unauthorised};
 use crate::workloads::{NotPermitted, Notary, Verdict};
 
 /// Signs for a member.
@@ -35,6 +35,7 @@ impl Notary for Member {
         });
         match opened {
             Ok(spec) => Verdict::Sound(spec),
+            Err(error @ Unauthorised::Signer(Refusal::Stranger(_))) => Verdict::NotYet { why: error.to_string() },
             Err(error) => Verdict::Refused { why: error.to_string(), took_work: error.took_work() },
         }
     }
@@ -97,6 +98,41 @@ mod tests {
             panic!("it was signed after the revocation")
         };
         assert!(why.contains("`host-2`") && why.contains("revoked"), "{why}");
+    }
+
+    #[test]
+    fn two_revocations_of_one_member_count_alike_in_whatever_order_they_come() {
+        let authority = Authority::from_seed(&[1; 32]);
+        let a = member(&authority, 2, &[ROLE_MEMBER, ROLE_DEPLOYER]);
+        let node = a.standing.own().node;
+        let words = [5, 7].map(|at| authority.revoke(authority.id(), node, at));
+        for order in [[0, 1], [1, 0]] {
+            let b = member(&authority, 3, &[ROLE_MEMBER]);
+            for word in order {
+                b.standing.revoke(&[words[word].clone()]);
+            }
+            assert_eq!(b.standing.revoked_at(node), Some(5));
+        }
+        let b = member(&authority, 3, &[ROLE_MEMBER]);
+        b.standing.revoke(&[words[1].clone()]);
+        let before = b.edition();
+        b.standing.revoke(&[words[0].clone()]);
+        assert_ne!(b.edition(), before, "what was signed in between is judged again");
+    }
+
+    #[test]
+    fn a_spec_by_a_new_authority_waits_for_its_endorsement() {
+        let [first, second] = [1, 4].map(|seed| Authority::from_seed(&[seed; 32]));
+        let [a, b] = [2, 3].map(|seed| member(&first, seed, &[ROLE_MEMBER, ROLE_DEPLOYER]));
+        let endorsement = first.endorse(first.id(), second.id(), Span { from: 0, to: u64::MAX });
+        let certificate = second.certify(&a.standing.own());
+        let signed = Deployment::sign(&a.key, (first.id(), certificate), ("combat", "{}"), now_s());
+        let stored = Scalar::Bytes(signed.encode());
+        assert!(matches!(b.judge("combat", &stored), Verdict::NotYet { .. }));
+        let before = b.edition();
+        b.standing.learn(&[endorsement]);
+        assert_ne!(b.edition(), before);
+        assert_eq!(b.judge("combat", &stored), Verdict::Sound("{}".to_owned()));
     }
 
     #[test]

@@ -57,6 +57,8 @@ struct Inner {
     revoked: BTreeMap<NodeId, Fallen>,
     /// What members have shown, at the gate or with a record that somebody passed on; it was believed.
     shown: BTreeMap<NodeId, Shown>,
+    /// Counts the changes of who is believed.
+    edition: u64,
 }
 
 /// A certificate and what it says.
@@ -75,6 +77,12 @@ struct Fallen {
 }
 
 impl Inner {
+    fn learn<'a>(&mut self, endorsements: impl IntoIterator<Item = &'a Signed>) {
+        let known = self.trust.endorsements().count();
+        self.trust.learn(endorsements);
+        self.edition += u64::from(self.trust.endorsements().count() != known);
+    }
+
     /// Keeps what was judged to be good.
     fn show(&mut self, shown: Shown) {
         let node = shown.claims.node;
@@ -97,8 +105,8 @@ impl Standing {
     /// They are not about this node, or not of this cluster.
     pub(super) fn new(trust: Trust, certificate: Certificate, node: NodeId) -> Result<Self, Refusal> {
         let own = trust.read(&certificate, node)?;
-        let (revoked, shown) = Default::default();
-        let inner = Arc::new(Mutex::new(Inner { trust, certificate, own, revoked, shown }));
+        let (revoked, shown, edition) = Default::default();
+        let inner = Arc::new(Mutex::new(Inner { trust, certificate, own, revoked, shown, edition }));
         Ok(Self { inner, writer: Arc::default() })
     }
 
@@ -131,7 +139,7 @@ impl Standing {
 
     /// Takes endorsements of authorities, and drops those that do not count.
     pub(super) fn learn<'a>(&self, endorsements: impl IntoIterator<Item = &'a Signed>) {
-        self.inner().trust.learn(endorsements);
+        self.inner().learn(endorsements);
     }
 
     /// What makes our commits, once there is one.
@@ -139,12 +147,16 @@ impl Standing {
         self.writer.get()
     }
 
-    /// Takes revocations, and drops those that do not count. The first that is heard of a node stays.
+    /// Takes revocations, and drops those that do not count.
     pub(super) fn revoke<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>) {
         let mut inner = self.inner();
         for word in revocations {
             if let Some((node, at)) = inner.trust.revoked(word) {
-                inner.revoked.entry(node).or_insert_with(|| Fallen { at, word: word.clone() });
+                // Of several the earliest counts, so that all agents say the same whatever they heard first.
+                if inner.revoked.get(&node).is_none_or(|known| at < known.at) {
+                    inner.revoked.insert(node, Fallen { at, word: word.clone() });
+                    inner.edition += 1;
+                }
             }
         }
         drop(inner);
@@ -191,7 +203,7 @@ impl Standing {
     /// They are not to be believed. Our own stay.
     pub(super) fn renew(&self, papers: Papers) -> Result<(), Refusal> {
         let mut inner = self.inner();
-        inner.trust.learn(&papers.endorsements);
+        inner.learn(&papers.endorsements);
         let own = inner.trust.judge(&papers.certificate, inner.own.node, false, now_s())?;
         (inner.certificate, inner.own) = (papers.certificate, own);
         Ok(())
@@ -199,8 +211,7 @@ impl Standing {
 
     /// Changes whenever somebody else may be believed: an authority came, or a member went.
     pub(super) fn edition(&self) -> u64 {
-        let inner = self.inner();
-        (inner.trust.authorities().count() + inner.revoked.len()) as u64
+        self.inner().edition
     }
 
     /// Who is revoked.
@@ -236,7 +247,7 @@ impl Admission for Standing {
         let papers = Papers::decode(credentials)
             .map_err(|error| stranger(format!("what it shows is no certificate: {error}")))?;
         let mut inner = self.inner();
-        inner.trust.learn(&papers.endorsements);
+        inner.learn(&papers.endorsements);
         let is_revoked = inner.revoked.contains_key(&node);
         match inner.trust.judge(&papers.certificate, node, is_revoked, now_s()) {
             Ok(claims) => {

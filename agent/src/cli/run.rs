@@ -30,11 +30,12 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
     config.wasm.compiler = Some(PathBuf::from(THIS_PROGRAM));
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
-    reload_on_signal(file, overrides, config.clone())?;
+    let supervisor = Supervisor::of_environment();
+    reload_on_signal(supervisor.clone(), file, overrides, config.clone())?;
     if exit_with_stdin {
         stop_with_stdin(&shutdown)?;
     }
-    crate::agent::run(config, shutdown).await.map_err(|error| CliError::Failed(explain(&error)))
+    crate::agent::run_supervised(config, shutdown, supervisor).await.map_err(|error| CliError::Failed(explain(&error)))
 }
 
 /// Says whether a configuration file is valid.
@@ -112,34 +113,36 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), CliError> {
 }
 
 /// SIGHUP has the configuration read again. What cannot change in a running agent is named, and nothing of a file that is wrong counts.
-fn reload_on_signal(file: Option<PathBuf>, overrides: Overrides, mut running: Config) -> Result<(), CliError> {
+fn reload_on_signal(
+    supervisor: Supervisor,
+    file: Option<PathBuf>,
+    overrides: Overrides,
+    mut running: Config,
+) -> Result<(), CliError> {
     let hangups = signal(SignalKind::hangup());
     let mut hangups = hangups.map_err(|error| CliError::Failed(format!("cannot watch for signals: {error}")))?;
     tokio::spawn(async move {
-        let supervisor = Supervisor::of_environment();
         while hangups.recv().await.is_some() {
-            supervisor.reloading();
-            match Config::load(file.as_deref(), overrides.clone()) {
-                Ok(next) => {
-                    let later = crate::agent::reload(&mut running, &next);
-                    if later.is_empty() {
-                        tracing::info!("the configuration was read again");
-                    } else {
-                        tracing::warn!(
-                            sections = later.join(", "),
-                            "the configuration was read again; these sections count from the next start on"
-                        );
-                    }
-                }
+            supervisor.reload(|| match Config::load(file.as_deref(), overrides.clone()) {
+                Ok(next) => reload(&mut running, &next),
                 Err(error) => {
                     let error = explain(&error);
                     tracing::error!(error, "the configuration cannot be read, and nothing of it was changed");
                 }
-            }
-            supervisor.ready("running");
+            });
         }
     });
     Ok(())
+}
+
+fn reload(running: &mut Config, next: &Config) {
+    let later = crate::agent::reload(running, next);
+    if later.is_empty() {
+        tracing::info!("the configuration was read again");
+    } else {
+        let sections = later.join(", ");
+        tracing::warn!(sections, "the configuration was read again; these sections count from the next start on");
+    }
 }
 
 /// A thread, since a read of stdin cannot be cancelled and must not keep the runtime from ending.

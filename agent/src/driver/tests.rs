@@ -13,6 +13,7 @@ use super::*;
 use crate::events::Patience;
 use crate::net::{Admission, NetConfig, Refused, node_of_seed};
 use crate::supervisor::Supervisor;
+use crate::supervisor::tests::{supervisor, told};
 use crate::view::share;
 
 const SEED: [u8; 32] = [1; 32];
@@ -43,6 +44,10 @@ struct Ready {
 }
 
 async fn ready() -> Ready {
+    watched_by(Supervisor::nobody()).await
+}
+
+async fn watched_by(supervisor: Supervisor) -> Ready {
     let folder = tempfile::tempdir().unwrap();
     let (store, store_events, _) = Store::open(folder.path()).unwrap();
     let me = ReplicaId { node: node_of_seed(SEED), incarnation: Incarnation(1) };
@@ -57,8 +62,7 @@ async fn ready() -> Ready {
     };
     let net = Net::start(config).await.unwrap();
     let events = Events::new(1, Patience::default());
-    let (driver, handle) =
-        Driver::new(owner, view.clone(), (store.clone(), store_events), net, events, Supervisor::of_environment());
+    let (driver, handle) = Driver::new(owner, view.clone(), (store.clone(), store_events), net, events, supervisor);
     Ready { driver, handle, view, store, _folder: folder }
 }
 
@@ -126,4 +130,38 @@ async fn callers_and_the_loop_lose_nothing_and_what_ends_is_durable() {
     view.read(|replica| assert_eq!(replica.durable(), replica.seen()));
     assert_eq!(commit(&handle, false).await, Err(DriverError::NoAnswer), "nobody takes it any more");
     drop(store);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_loop_that_is_stuck_gives_no_sign_of_life_whatever_else_runs() {
+    let (supervisor, socket) = supervisor(Some(Duration::ZERO));
+    let Ready { driver, handle, .. } = watched_by(supervisor).await;
+    let (stop, helm) = (CancellationToken::new(), Arc::clone(&driver.helm));
+    let running = tokio::spawn(driver.run(stop.clone()));
+    let signs = || told(&socket).len();
+    let alive = async {
+        while signs() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, alive).await.expect("it lives");
+
+    // Somebody holds what the loop needs, and never gives it back; the rest of the process goes on.
+    let (held, release) = std::sync::mpsc::channel::<()>();
+    let (took, taken) = std::sync::mpsc::channel();
+    let holder = std::thread::spawn(move || {
+        let _helm = helm.lock();
+        took.send(()).expect("somebody waits");
+        assert!(release.recv().is_err(), "the other side is dropped");
+    });
+    tokio::task::block_in_place(|| taken.recv()).expect("it is held");
+    signs();
+    // No timer of the runtime: the thread that is stuck may be the one that keeps them.
+    tokio::task::block_in_place(|| std::thread::sleep(IDLE_TICK * 3));
+    assert_eq!(signs(), 0);
+    drop(held);
+    holder.join().expect("ends");
+    commit(&handle, true).await.expect("it goes on");
+    stop.cancel();
+    running.await.expect("ends");
 }

@@ -12,6 +12,11 @@ pub struct NotPermitted(pub String);
 pub enum Verdict {
     /// It is to be carried out: the spec's text.
     Sound(String),
+    /// It may be, and what would show it is not known here yet; what ran goes on.
+    NotYet {
+        /// What follows "it": "is signed by …, which is no authority".
+        why: String,
+    },
     /// It is not, and why.
     Refused {
         /// What follows "it": "is not signed".

@@ -54,6 +54,8 @@ pub(super) struct Registry {
     /// What it was read from; `None` when something is left to read.
     of: Option<(Option<ContentHash>, u64)>,
     read: BTreeMap<String, Read>,
+    /// The last name that was judged in a look that left some; the next look goes on after it.
+    reached: String,
     specs: Specs,
     refused: Refusals,
 }
@@ -62,38 +64,52 @@ pub(super) struct Registry {
 struct Read {
     stored: Scalar,
     edition: u64,
-    spec: Result<(WorkloadName, Spec), String>,
+    /// What is carried out.
+    spec: Option<(WorkloadName, Spec)>,
+    /// Why what is stored is not.
+    refused: Option<String>,
+}
+
+impl Read {
+    fn is_of(&self, stored: &Scalar, edition: u64) -> bool {
+        self.edition == edition && self.stored == *stored
+    }
 }
 
 impl Registry {
-    /// Reads what is stored, as far as it is news.
+    /// Reads what is stored, as far as it is news. What was carried out is judged first, and goes on until its successor, or its end,
+    /// has been judged: nobody stops a workload by storing many others.
     fn update(&mut self, stored: BTreeMap<String, Scalar>, of: (Option<ContentHash>, u64), notary: &dyn Notary) {
         let (_, edition) = of;
-        let mut before = std::mem::take(&mut self.read);
-        let (mut in_vain, mut is_whole) = (0, true);
-        for (name, stored) in stored {
-            let known = before.remove(&name).filter(|read| read.edition == edition && read.stored == stored);
-            let read = match known {
-                Some(read) => read,
-                None if in_vain == REFUSALS_MAX => {
+        self.read.retain(|name, _| stored.contains_key(name));
+        let is_news =
+            |(name, stored): &(&String, &Scalar)| self.read.get(*name).is_none_or(|read| !read.is_of(stored, edition));
+        let runs = |name: &String| self.read.get(name).is_some_and(|read| read.spec.is_some());
+        let (first, rest): (Vec<_>, Vec<_>) = stored.iter().filter(is_news).partition(|(name, _)| runs(name));
+        // From where the last look ended, once around.
+        let (before, after): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(name, _)| **name <= self.reached);
+        let (mut in_vain, mut is_whole, mut refusals) = (0, true, Vec::new());
+        let first_count = first.len();
+        for (place, (name, stored)) in first.into_iter().chain(after).chain(before).enumerate() {
+            if place >= first_count {
+                if in_vain == REFUSALS_MAX {
                     is_whole = false;
-                    continue;
+                    break;
                 }
-                None => {
-                    let (spec, took_work) = read(&name, &stored, notary);
-                    in_vain += usize::from(took_work && spec.is_err());
-                    if let Err(why) = &spec {
-                        tracing::warn!(workload = name, why, "a deployment is not carried out");
-                    }
-                    Read { stored, edition, spec }
-                }
-            };
-            self.read.insert(name, read);
+                self.reached.clone_from(name);
+            }
+            let (read, took_work) = read(name, stored, edition, self.read.remove(name), notary);
+            in_vain += usize::from(took_work && read.refused.is_some());
+            refusals.extend(read.refused.as_ref().map(|why| (name.clone(), why.clone())));
+            self.read.insert(name.clone(), read);
         }
-        let sound = self.read.values().filter_map(|read| read.spec.as_ref().ok().cloned());
-        let refused =
-            self.read.iter().filter_map(|(name, read)| Some((name.clone(), read.spec.as_ref().err()?.clone())));
-        (self.specs, self.refused) = (Arc::new(sound.collect()), Arc::new(refused.collect()));
+        // One line for all: whoever stores many is not to fill the log.
+        if let Some((workload, why)) = refusals.first() {
+            tracing::warn!(workload, why, more = refusals.len() - 1, "a deployment is not carried out");
+        }
+        let refused = self.read.iter().filter_map(|(name, read)| Some((name.clone(), read.refused.clone()?)));
+        self.refused = Arc::new(refused.collect());
+        self.specs = Arc::new(self.read.values().filter_map(|read| read.spec.clone()).collect());
         self.of = is_whole.then_some(of);
     }
 }
@@ -146,6 +162,12 @@ impl Workloads {
         }
         let text = serde_json::to_string(spec).expect("a spec serialises");
         let stored = self.parts.notary.sign(workload.as_str(), &text)?;
+        // What others would refuse is not written over what they carry out.
+        if let Verdict::NotYet { why } | Verdict::Refused { why, .. } =
+            self.parts.notary.judge(workload.as_str(), &stored)
+        {
+            return Err(NotPermitted(format!("others would not carry out what this agent signs: {why}")).into());
+        }
         let put = Change::Put(vec![(workload.to_string(), stored)]);
         Ok(self.parts.driver.commit(vec![(specs_key(), put)], None, true).await?)
     }
@@ -167,15 +189,21 @@ fn specs_key() -> Key {
     Key::new(Kind::LwwMap, SPECS).expect("the name is a constant within the bounds")
 }
 
-/// What a field says, and whether a signature was verified for it.
-fn read(name: &str, stored: &Scalar, notary: &dyn Notary) -> (Result<(WorkloadName, Spec), String>, bool) {
-    let text = match notary.judge(name, stored) {
-        Verdict::Sound(text) => text,
-        Verdict::Refused { why, took_work } => return (Err(why), took_work),
-    };
-    let workload = name.parse().map_err(|_| "its name is none that this release knows".to_owned());
-    let spec = serde_json::from_str(&text).map_err(|error| format!("this release cannot read it: {error}"));
-    (workload.and_then(|workload| Ok((workload, spec?))), true)
+/// What is made of a field, and whether a signature was verified for it.
+fn read(name: &str, stored: &Scalar, edition: u64, before: Option<Read>, notary: &dyn Notary) -> (Read, bool) {
+    let judged = |spec, refused| Read { stored: stored.clone(), edition, spec, refused };
+    match notary.judge(name, stored) {
+        Verdict::Sound(text) => {
+            let workload = name.parse().map_err(|_| "its name is none that this release knows".to_owned());
+            let spec = serde_json::from_str(&text).map_err(|error| format!("this release cannot read it: {error}"));
+            match workload.and_then(|workload| Ok((workload, spec?))) {
+                Ok(spec) => (judged(Some(spec), None), true),
+                Err(why) => (judged(None, Some(why)), true),
+            }
+        }
+        Verdict::NotYet { why } => (judged(before.and_then(|read| read.spec), Some(why)), true),
+        Verdict::Refused { why, took_work } => (judged(None, Some(why)), took_work),
+    }
 }
 
 #[cfg(test)]
@@ -197,6 +225,7 @@ mod tests {
             self.0.fetch_add(1, Ordering::Relaxed);
             match stored {
                 Scalar::Text(text) => Verdict::Sound(text.clone()),
+                Scalar::Bool(_) => Verdict::NotYet { why: "it is early".to_owned() },
                 _ => Verdict::Refused { why: "it is forged".to_owned(), took_work: true },
             }
         }
@@ -210,27 +239,49 @@ mod tests {
         (0..count).map(|number| (format!("w{number:04}"), value.clone())).collect()
     }
 
+    fn sound() -> Scalar {
+        Scalar::Text(format!(r#"{{"artifact":"{}"}}"#, crate::spec::Digest([7; 32])))
+    }
+
     #[test]
     fn what_was_judged_is_not_judged_again_and_forgeries_hide_nothing_for_long() {
         let (notary, mut registry) = (Counting::default(), Registry::default());
         let asked = || notary.0.swap(0, Ordering::Relaxed);
-        let spec = Scalar::Text(format!(r#"{{"artifact":"{}"}}"#, crate::spec::Digest([7; 32])));
         let mut all = stored(REFUSALS_MAX + 10, &Scalar::Null);
-        all.insert("z".to_owned(), spec);
+        all.insert("z".to_owned(), sound());
         registry.update(all.clone(), (None, 0), &notary);
-        assert_eq!(
-            (asked(), registry.specs.len(), registry.of),
-            (REFUSALS_MAX, 0, None),
-            "the rest is for the next look"
-        );
+        assert_eq!((asked(), registry.specs.len(), registry.of), (REFUSALS_MAX, 0, None), "the rest comes next");
         registry.update(all.clone(), (None, 0), &notary);
         assert_eq!((asked(), registry.specs.len()), (11, 1));
         assert_eq!((registry.refused.len(), registry.of), (REFUSALS_MAX + 10, Some((None, 0))));
+        registry.update(all.clone(), (None, 1), &notary);
+        assert_eq!((asked(), registry.specs.len()), (REFUSALS_MAX + 1, 1), "what runs is judged first, and goes on");
         all.insert("z".to_owned(), Scalar::from("no spec"));
-        registry.update(all.clone(), (None, 0), &notary);
-        assert_eq!((asked(), registry.specs.len()), (1, 0));
-        assert!(registry.refused["z"].contains("cannot read it"), "{}", registry.refused["z"]);
         registry.update(all, (None, 1), &notary);
-        assert_eq!(asked(), REFUSALS_MAX, "whoever is believed may have changed");
+        assert_eq!(registry.specs.len(), 0);
+        assert!(registry.refused["z"].contains("cannot read it"), "{}", registry.refused["z"]);
+    }
+
+    #[test]
+    fn who_stores_forgeries_again_and_again_keeps_nobody_waiting() {
+        let (notary, mut registry) = (Counting::default(), Registry::default());
+        for round in 0..2_i64 {
+            // All of them are new each time.
+            let mut all = stored(REFUSALS_MAX, &Scalar::Int(round));
+            all.insert("z".to_owned(), sound());
+            registry.update(all, (None, 0), &notary);
+        }
+        assert_eq!(registry.specs.len(), 1);
+    }
+
+    #[test]
+    fn a_successor_whose_authority_is_not_known_yet_stops_nothing() {
+        let (notary, mut registry) = (Counting::default(), Registry::default());
+        let field = |value| BTreeMap::from([("z".to_owned(), value)]);
+        registry.update(field(sound()), (None, 0), &notary);
+        registry.update(field(Scalar::Bool(true)), (None, 1), &notary);
+        assert_eq!((registry.specs.len(), registry.refused["z"].as_str()), (1, "it is early"));
+        registry.update(field(Scalar::Null), (None, 2), &notary);
+        assert_eq!((registry.specs.len(), registry.refused["z"].as_str()), (0, "it is forged"));
     }
 }
