@@ -117,8 +117,8 @@ impl Client {
         Ok(self.token.clone())
     }
 
-    /// Finds out whether a token is needed before a large body is sent: an agent that refuses does not read the body, and the
-    /// connection breaks under it before the refusal can be read. A commit without a body changes nothing anywhere.
+    /// Finds out whether a token is needed before a large body is sent, which would have to be sent again: an agent that refuses
+    /// reads it only to drop it. A commit without a body changes nothing anywhere.
     async fn probe(&mut self) -> Result<(), CliError> {
         let nothing = Ask { method: Method::POST, path: "/v1/commits".to_owned(), body: None, idempotency_key: None };
         let answer = self.once(&nothing).await?;

@@ -22,7 +22,8 @@ const RTT_MS_MAX: f64 = 60_000.0;
 const CALLS_PER_S_MAX: f64 = 1e9;
 /// Most entries in each map or set of one host's facts: as many members, or workloads, as one mesh is planned for.
 const ENTRIES_MAX: usize = 1_024;
-/// Longest reason for a failure that is kept, in bytes: two lines of a terminal.
+/// Longest reason for a failure that is kept, in bytes: two lines of a terminal. Reasons quote what workloads say, and travel in
+/// their host's record, which others refuse when it is too long.
 const REASON_BYTES_MAX: usize = 256;
 
 /// CPU, memory and disk of a host.
@@ -96,6 +97,15 @@ impl Refused {
     #[must_use]
     pub fn is_of(&self, spec: &Spec) -> bool {
         self.digest == spec.artifact && self.revision.is_none_or(|own| own == spec.revision())
+    }
+}
+
+impl Phase {
+    /// It could not be started, for this reason, of which as much is kept as a host tells others.
+    #[must_use]
+    pub fn failed(mut reason: String) -> Self {
+        shorten(&mut reason);
+        Self::Failed { reason }
     }
 }
 
@@ -211,7 +221,10 @@ impl NodeFacts {
         }
         for instance in self.instances.values_mut() {
             if let Phase::Failed { reason } = &mut instance.phase {
-                reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+                shorten(reason);
+            }
+            if let Some(Refused { reason, .. }) = &mut instance.refused {
+                shorten(reason);
             }
         }
         self
@@ -271,6 +284,11 @@ impl FromIterator<NodeFacts> for Mesh {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+/// Cuts a reason for a failure to what a host tells of it.
+fn shorten(reason: &mut String) {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
 }
 
 fn clamped(value: f64, max: f64, unknown: f64) -> f64 {

@@ -63,7 +63,7 @@ impl Slots {
                 slot.serving = Some(slot.instance.clone());
             }
             Err(Failure { reason, permanent }) => {
-                slot.instance = Instance { permanent, ..Instance::made_from(spec, Phase::Failed { reason }) };
+                slot.instance = Instance { permanent, ..Instance::made_from(spec, Phase::failed(reason)) };
             }
         }
         true
@@ -176,6 +176,15 @@ mod tests {
         assert_eq!(advertised(&slots), Some((spec.artifact, Phase::Stopping)));
         assert!(slots.begin(&name(), &spec));
         assert_eq!(advertised(&slots), Some((spec.artifact, Phase::Ready)), "it answers calls all the while");
+    }
+
+    #[test]
+    fn a_reason_is_no_longer_than_a_record_has_room_for() {
+        let (mut slots, spec) = (Slots::default(), spec(b"a"));
+        slots.begin(&name(), &spec);
+        slots.finish(&name(), &spec, Err(Failure { reason: "ä".repeat(10_000), permanent: true }));
+        let Some((_, Phase::Failed { reason })) = advertised(&slots) else { panic!("it failed") };
+        assert!(!reason.is_empty() && reason.len() <= 256, "{}", reason.len());
     }
 
     #[test]
