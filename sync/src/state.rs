@@ -233,6 +233,18 @@ impl State {
         });
     }
 
+    /// Leaves in a grow-only set only those of `members`. Such a set never shrinks by what replicas do: this is for what none of them may
+    /// hold, and each has to leave out the same.
+    pub(crate) fn replace_members(&mut self, key: &Key, members: Vec<Scalar>) {
+        let nothing = VersionVector::default();
+        self.touch(key.clone(), |object, seed, writers| {
+            let context = Context { seed, writers: Some(writers), ..Context::of(&nothing) };
+            let mut only = Object::new(key);
+            only.merge(ObjectState::GSet(members), context, context);
+            *object = only;
+        });
+    }
+
     /// Forgets deferred dots that `context` has come to cover.
     pub fn settle(&mut self, context: Context<'_>) {
         let mut unsettled = std::mem::take(&mut self.unsettled);

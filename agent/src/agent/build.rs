@@ -92,7 +92,7 @@ struct Common {
 /// Binds the API and the network and builds everything around them.
 pub(super) async fn build(
     config: Config,
-    data: Data,
+    mut data: Data,
     supervisor: Supervisor,
     stop: CancellationToken,
 ) -> Result<(Parts, Inlets), AgentError> {

@@ -53,6 +53,26 @@ pub(super) struct Guarded {
 }
 
 impl Replica {
+    /// Drops from the sets of the agents' own what nobody may ever have put there, and tells how many members that were. To be called once,
+    /// when the guard knows what it knows at a start, and before the first input: what was taken when there was no such guard would be held
+    /// against this replica by everybody to whom it shows it, and its root would be nobody else's.
+    pub fn expel_barred(&mut self) -> u64 {
+        let mut expelled = 0;
+        let sets = self.state.objects_after(None).filter(|(key, _)| key.is_reserved());
+        let sets: Vec<_> = sets.map(|(key, object)| (key.clone(), object.state())).collect();
+        for (key, object) in sets {
+            let ObjectState::GSet(mut members) = object else { continue };
+            let before = members.len();
+            members.retain(|member| self.config.guard.judge(&key, &Op::GSet(vec![member.clone()])) != Judgement::Never);
+            if members.len() < before {
+                expelled += (before - members.len()) as u64;
+                self.state.replace_members(&key, members);
+            }
+        }
+        self.counters.state_barred += expelled;
+        expelled
+    }
+
     /// Leaves out of an answer to a repair what may not be in the sets of the agents' own.
     pub(super) fn guarded(
         &mut self,

@@ -168,3 +168,30 @@ fn what_is_verified_for_a_repair_in_vain_is_rationed() {
     let barred = Event::RepairAbandoned { from: LIAR, why: RepairEnd::Barred };
     assert!(members.events.contains(&(0, barred)) && members.offences(Offence::Flood) > 0);
 }
+
+#[test]
+fn what_was_taken_before_there_was_a_guard_is_dropped_at_the_start_and_held_against_nobody() {
+    let (mut members, _) = guarded(2);
+    // Both have seen the same of the liar's stream, and the second has what came with it while nobody judged.
+    for (index, words) in [&["by the first"][..], &["by the first", "junk"]].into_iter().enumerate() {
+        let words = words.iter().map(|word| Scalar::from(*word)).collect();
+        let recovery = Recovery {
+            vector: [(stream(LIAR), 1)].into_iter().collect(),
+            objects: vec![(key(REVOKED), ObjectState::GSet(words)), (key("gset/words"), ObjectState::GSet(Vec::new()))],
+            ..Recovery::default()
+        };
+        let config = Config { guard: Arc::<Signed>::default(), ..Config::default() };
+        let me = members.replicas[index].me();
+        members.replicas[index] = Replica::recover(me, config, recovery).expect("recovers");
+    }
+    assert!(members.replicas[0].root() != members.replicas[1].root());
+    let expelled: Vec<_> = members.replicas.iter_mut().map(Replica::expel_barred).collect();
+    assert_eq!(expelled, [0, 1]);
+    assert!(holds(&members, 1, REVOKED, "by the first") && !holds(&members, 1, REVOKED, "junk"));
+    assert_eq!(members.replicas[0].root(), members.replicas[1].root());
+    (0..2).for_each(|index| members.join(index));
+    members.pass(5_000);
+    let is_offence = |event: &Event| matches!(event, Event::Offence { .. } | Event::RepairBegun { .. });
+    assert!(!members.events.iter().any(|(_, event)| is_offence(event)), "{:?}", members.events);
+    assert!(members.replicas.iter().all(|replica| replica.counters().diverged == 0));
+}
