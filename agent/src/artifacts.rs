@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::blobs::serve::Library;
+use crate::blobs::serve::{Inspected, Library};
 use crate::blobs::{BlobError, Blobs, Kind};
 use crate::spec::Digest;
 
@@ -36,15 +36,26 @@ pub fn file(data_dir: &Path, digest: &Digest) -> PathBuf {
 }
 
 /// Artefacts for other members.
-pub struct Given(pub Artifacts);
+pub struct Given {
+    artifacts: Artifacts,
+    /// Has one that was damaged fetched again. Called once for each, from a thread that may block.
+    gone: Box<dyn Fn(Digest) + Send + Sync>,
+}
+
+impl Given {
+    /// Gives these. Whichever is found to be damaged is gone then, and `gone` is told.
+    pub fn new(artifacts: Artifacts, gone: impl Fn(Digest) + Send + Sync + 'static) -> Self {
+        Self { artifacts, gone: Box::new(gone) }
+    }
+}
 
 impl Library for Given {
     fn has(&self, digest: &Digest) -> bool {
-        self.0.contains(digest)
+        self.artifacts.contains(digest)
     }
 
     fn part(&self, digest: &Digest, start: u64, bytes_max: usize) -> Option<Bytes> {
-        match self.0.part(digest, start, bytes_max) {
+        match self.artifacts.part(digest, start, bytes_max) {
             Ok(bytes) => Some(bytes.into()),
             Err(BlobError::Missing { .. }) => None,
             Err(error @ (BlobError::Damaged { .. } | BlobError::TooLarge { .. } | BlobError::Disk { .. })) => {
@@ -54,7 +65,19 @@ impl Library for Given {
         }
     }
 
-    fn inspect(&self, digest: &Digest) -> bool {
-        matches!(self.0.read(digest), Err(BlobError::Damaged { .. }))
+    fn inspect(&self, digest: &Digest) -> Inspected {
+        match self.artifacts.verify(digest) {
+            Ok((is_whole, bytes)) => {
+                if !is_whole {
+                    (self.gone)(*digest);
+                }
+                Inspected { is_damaged: !is_whole, bytes }
+            }
+            Err(BlobError::Missing { .. }) => Inspected::default(),
+            Err(error @ (BlobError::Damaged { .. } | BlobError::TooLarge { .. } | BlobError::Disk { .. })) => {
+                tracing::warn!(%error, "an artefact that seems to be damaged cannot be looked at");
+                Inspected::default()
+            }
+        }
     }
 }

@@ -11,9 +11,10 @@ mod shelves;
 mod tally;
 mod uses;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -21,17 +22,20 @@ use moka::sync::Cache;
 
 use self::flights::Flights;
 pub use self::preload::Preloader;
-use self::shelves::{Found, Kept, Shelves};
+use self::shelves::{Found, Kept, Look, Shelves};
 pub use self::tally::{AssetStats, WishStats};
 use self::tally::{Tally, add};
 use crate::blobs::fetch::{FetchError, Fetched};
-use crate::blobs::serve::Library;
+use crate::blobs::serve::{Inspected, Library};
 use crate::blobs::{BlobError, blocking};
 use crate::spec::Digest;
 use crate::wasm::AssetView;
 
 /// Largest asset, in bytes: a map or a bundle of models. It is held in memory while it is received, fetched and given.
 pub const ASSET_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Damaged uploads that are remembered as such until they come back: 32 KiB of digests. Of more, the rest comes back as copies.
+const LOST_MAX: usize = 1_024;
 
 /// How assets are fetched from other members.
 pub type Fetch = Box<dyn Fn(Digest) -> BoxFuture<'static, Result<Fetched, FetchError>> + Send + Sync>;
@@ -95,6 +99,8 @@ struct Shared {
     shelves: Shelves,
     fetch: Fetch,
     flights: Flights<Loaded>,
+    /// Uploads that were damaged and are to be uploads again when they come.
+    lost: Mutex<BTreeSet<Digest>>,
     wishes: preload::Wishes,
     tally: Arc<Tally>,
 }
@@ -121,7 +127,8 @@ impl Assets {
             .build();
         let shelves = Shelves::open(data_dir, limits.disk_bytes)?;
         let (wishes, queue) = preload::wishes();
-        let shared = Shared { memory, shelves, fetch, flights: Flights::default(), wishes, tally };
+        let shared =
+            Shared { memory, shelves, fetch, flights: Flights::default(), lost: Mutex::default(), wishes, tally };
         let assets = Self { shared: Arc::new(shared) };
         Ok((assets.clone(), Preloader::new(assets, queue)))
     }
@@ -136,6 +143,7 @@ impl Assets {
             let digest = Digest::of(&bytes);
             let evicted = this.shared.shelves.upload(digest, &bytes)?;
             add(&this.shared.tally.evicted_disk, evicted);
+            this.lost().remove(&digest);
             this.shared.memory.insert(digest, bytes);
             Ok(digest)
         })
@@ -156,7 +164,14 @@ impl Assets {
 
     /// Has an asset on this host, if anybody gives it. Counts as nobody's request.
     async fn bring(&self, digest: Digest) -> Result<(), FetchError> {
-        if self.size(&digest).is_some() {
+        if self.shared.shelves.size(&digest).is_some() {
+            return Ok(());
+        }
+        if let Some(bytes) = self.shared.memory.get(&digest) {
+            if self.lost().contains(&digest) {
+                let this = self.clone();
+                blocking(move || this.keep(digest, &bytes)).await;
+            }
             return Ok(());
         }
         self.shared.flights.join(digest, || self.load(digest, false)).await.map(drop)
@@ -169,6 +184,7 @@ impl Assets {
     pub async fn remove(&self, digest: Digest) -> Result<bool, BlobError> {
         let this = self.clone();
         blocking(move || {
+            this.lost().remove(&digest);
             let was_in_memory = this.shared.memory.remove(&digest).is_some();
             Ok(this.shared.shelves.remove(&digest)? || was_in_memory)
         })
@@ -204,16 +220,12 @@ impl Assets {
     async fn load(&self, digest: Digest, is_request: bool) -> Loaded {
         let (this, requests) = (self.clone(), u64::from(is_request));
         let found = blocking(move || this.on_disk(&digest)).await;
-        let was_upload = match found {
-            Found::Here(bytes) => {
-                add(&self.shared.tally.hits_disk, requests);
-                let bytes = Bytes::from(bytes);
-                self.shared.memory.insert(digest, bytes.clone());
-                return Ok(bytes);
-            }
-            Found::Nothing => false,
-            Found::Damaged { was_upload } => was_upload,
-        };
+        if let Found::Here(bytes) = found {
+            add(&self.shared.tally.hits_disk, requests);
+            let bytes = Bytes::from(bytes);
+            self.shared.memory.insert(digest, bytes.clone());
+            return Ok(bytes);
+        }
         let tally = &self.shared.tally;
         add(&tally.misses, requests);
         let fetched = (self.shared.fetch)(digest).await;
@@ -223,18 +235,17 @@ impl Assets {
         add(&tally.fetched_bytes, bytes.len() as u64);
         self.shared.memory.insert(digest, bytes.clone());
         let (this, kept) = (self.clone(), bytes.clone());
-        blocking(move || this.keep(digest, &kept, was_upload)).await;
+        blocking(move || this.keep(digest, &kept)).await;
         drop(room);
         Ok(bytes)
     }
 
     /// What the disk has of an asset. One that fails counts as empty: others may still have it.
     fn on_disk(&self, digest: &Digest) -> Found {
-        let tally = &self.shared.tally;
         match self.shared.shelves.read(digest) {
             Ok(found) => {
-                if matches!(found, Found::Damaged { .. }) {
-                    add(&tally.damaged, 1);
+                if let Found::Damaged { was_upload } = found {
+                    self.note_damage(*digest, was_upload);
                 }
                 found
             }
@@ -245,14 +256,27 @@ impl Assets {
         }
     }
 
+    fn note_damage(&self, digest: Digest, was_upload: bool) {
+        add(&self.shared.tally.damaged, 1);
+        let mut lost = self.lost();
+        if was_upload && lost.len() < LOST_MAX {
+            lost.insert(digest);
+        }
+    }
+
+    fn lost(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note_failure(&self, digest: &Digest, error: &BlobError) {
         add(&self.shared.tally.disk_failed, 1);
         tracing::warn!(%digest, %error, "an asset cannot be read from disk");
     }
 
     /// Keeps what was fetched. An upload that was damaged is one again.
-    fn keep(&self, digest: Digest, bytes: &[u8], was_upload: bool) {
+    fn keep(&self, digest: Digest, bytes: &[u8]) {
         let (shelves, tally) = (&self.shared.shelves, &self.shared.tally);
+        let was_upload = self.lost().remove(&digest);
         if was_upload {
             match shelves.upload(digest, bytes) {
                 Ok(evicted) => return add(&tally.evicted_disk, evicted),
@@ -295,8 +319,17 @@ impl Library for Assets {
         }
     }
 
-    fn inspect(&self, digest: &Digest) -> bool {
-        matches!(self.on_disk(digest), Found::Damaged { .. })
+    /// One that is damaged is asked for from others at once, for it may be nobody's but theirs now; not on behalf of who found that out.
+    fn inspect(&self, digest: &Digest) -> Inspected {
+        let Look { is_damaged, was_upload, bytes } = self.shared.shelves.inspect(digest).unwrap_or_else(|error| {
+            self.note_failure(digest, &error);
+            Look::default()
+        });
+        if is_damaged {
+            self.note_damage(*digest, was_upload);
+            self.shared.wishes.again(*digest);
+        }
+        Inspected { is_damaged, bytes }
     }
 }
 

@@ -190,6 +190,30 @@ impl Blobs {
         }
     }
 
+    /// Whether a blob is what it is called, piece by piece, so that it takes no memory of its own size; and how many bytes of it were
+    /// read. One that is damaged is removed, as by [`Blobs::read`].
+    ///
+    /// # Errors
+    /// It is not here, or the disk fails.
+    pub fn verify(&self, digest: &Digest) -> Result<(bool, u64), BlobError> {
+        let Kind { noun, bytes_max, .. } = self.shared.kind;
+        let path = self.shared.path(digest);
+        let mut read = 0;
+        loop {
+            let file = self.shared.open(digest)?;
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader((&file).take(bytes_max as u64 + 1)).map_err(|source| disk_failed(&path, source))?;
+            read += hasher.count();
+            if hasher.finalize() == blake3::Hash::from_bytes(digest.0) {
+                return Ok((true, read));
+            }
+            if self.shared.remove_this(&path, &file)? {
+                tracing::warn!(%digest, noun, "a file was damaged on disk; it is removed");
+                return Ok((false, read));
+            }
+        }
+    }
+
     /// Up to `bytes_max` bytes of a blob from `start` on, **not** verified; fewer only at its end.
     ///
     /// # Errors

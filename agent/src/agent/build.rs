@@ -100,6 +100,13 @@ pub(super) async fn build(
     let credentials = Credentials { token: token::load_or_create(&token_file)?, token_file };
     let api = Api::bind(&settings::endpoints(&config.api.listen), credentials).await?;
     let membership = Membership::of(&config, &data)?;
+    let expelled = data.replica.expel_barred();
+    if expelled > 0 {
+        tracing::warn!(
+            expelled,
+            "what no authority has signed is dropped from the sets through which authorities speak"
+        );
+    }
     let (admission, registrar) = gate(membership.as_ref());
     let (net, sync_events, net_events) = Net::start_split(NetConfig {
         secret_key: data.key.seed(),
@@ -130,6 +137,19 @@ pub(super) async fn build(
     let common = Common::new(config, view, (handle, events), (store, net, members), (membership, identity), blobs)?;
     let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
     Ok((common.parts(api, driver, heard_sender, preloader)?, Inlets { net: net_events, heard }))
+}
+
+/// What others are given. One that is found to be damaged is fetched again at once: it may be deployed here, and needed after a restart.
+fn artifacts_for_others(artifacts: Artifacts, workloads: Workloads) -> artifacts::Given {
+    artifacts::Given::new(artifacts, move |digest| {
+        let workloads = workloads.clone();
+        // Each was on this disk a moment ago and is gone, so there are not many.
+        drop(tokio::spawn(async move {
+            if let Err(error) = workloads.reach(digest).await {
+                tracing::warn!(%digest, %error, "a damaged artefact could not be fetched again");
+            }
+        }));
+    })
 }
 
 /// Assets come from whichever member has them.
@@ -242,7 +262,7 @@ impl Common {
         };
         let gossip = self.clone().gossip()?;
         let this = self.clone();
-        let blobs = Server::new(artifacts::Given(this.artifacts), this.assets);
+        let blobs = Server::new(artifacts_for_others(this.artifacts, this.workloads), this.assets);
         let office = this.membership.as_ref().and_then(|membership| membership.office.clone());
         let served = blobs.clone();
         let switchboard = Switchboard { heard, calls: this.calls, blobs, net: this.net.clone(), office };

@@ -127,6 +127,7 @@ pub(super) fn render(service: &AgentService) -> String {
     let served = service.served.stats();
     metrics.dropped("blob_delayed", served.delayed);
     metrics.dropped("blob_flood", served.dropped);
+    metrics.dropped("blob_crowded", served.crowded);
     metrics.dropped("blob_damaged", served.damaged);
     for reason in NetReason::ALL.iter().filter(|reason| !matches!(reason, NetReason::DialOk | NetReason::Joined)) {
         metrics.dropped(reason.name(), net.of(*reason));

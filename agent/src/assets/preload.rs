@@ -61,6 +61,12 @@ impl Wishes {
         add(counter, 1);
     }
 
+    /// Wishes for what was here and is gone, whatever was wished for lately.
+    pub(super) fn again(&self, digest: Digest) {
+        self.wished.invalidate(&digest);
+        self.add(digest, false);
+    }
+
     pub(super) fn stats(&self) -> WishStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         WishStats {
@@ -102,6 +108,6 @@ impl Preloader {
 
 async fn fulfil(assets: &Assets, digest: Digest) {
     if let Err(error) = assets.bring(digest).await {
-        tracing::debug!(%digest, %error, "a workload wished for an asset that cannot be had");
+        tracing::debug!(%digest, %error, "an asset that was wished for cannot be had");
     }
 }

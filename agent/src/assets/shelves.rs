@@ -55,6 +55,17 @@ pub(super) enum Found {
     Damaged { was_upload: bool },
 }
 
+/// What a look at an asset has shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Whether it was damaged, and is removed.
+    pub(super) is_damaged: bool,
+    /// Whether that was an upload.
+    pub(super) was_upload: bool,
+    /// Bytes that were read.
+    pub(super) bytes: u64,
+}
+
 /// What became of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
@@ -97,6 +108,22 @@ impl Shelves {
             }
         }
         Ok(Found::Nothing)
+    }
+
+    /// Looks whether an asset is damaged, without holding it.
+    pub(super) fn inspect(&self, digest: &Digest) -> Result<Look, BlobError> {
+        for (is_upload, blobs) in [(true, &self.uploads), (false, &self.copies)] {
+            match blobs.verify(digest) {
+                Ok((true, bytes)) => return Ok(Look { bytes, ..Look::default() }),
+                Ok((false, bytes)) => {
+                    self.forget_if_gone(digest, is_upload);
+                    return Ok(Look { is_damaged: true, was_upload: is_upload, bytes });
+                }
+                Err(BlobError::Missing { .. }) => self.forget_if_gone(digest, is_upload),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Look::default())
     }
 
     /// Up to `bytes_max` bytes of an asset from `start` on, not verified; `None` when it is not here.

@@ -239,9 +239,33 @@ async fn others_are_given_what_is_here() {
     let host = host(0, KIB, &others);
     let digest = host.assets.put(Bytes::from_static(b"map")).await.expect("is kept");
     assert_eq!(Library::part(&host.assets, &digest, 1, 9).expect("is there"), "ap");
-    assert!(Library::has(&host.assets, &digest) && !host.assets.inspect(&digest));
+    let whole = Inspected { is_damaged: false, bytes: 3 };
+    assert!(Library::has(&host.assets, &digest) && host.assets.inspect(&digest) == whole);
     std::fs::write(host.file("uploads", b"map"), b"mop").expect("damages");
-    assert!(host.assets.inspect(&digest) && !Library::has(&host.assets, &digest));
+    assert!(host.assets.inspect(&digest).is_damaged && !Library::has(&host.assets, &digest));
     assert_eq!((Library::part(&host.assets, &digest, 0, 9), host.assets.stats().damaged), (None, 1));
     assert_eq!(others.asked(), 0, "and nobody is asked on another's behalf");
+}
+
+#[tokio::test]
+async fn an_upload_that_others_find_damaged_is_fetched_again_and_is_an_upload_still() {
+    let others = Others::with(&[b"map"]);
+    let host = host(0, KIB, &others);
+    let digest = host.assets.put(Bytes::from_static(b"map")).await.expect("is kept");
+    std::fs::write(host.file("uploads", b"map"), b"mop").expect("damages");
+    assert!(host.assets.inspect(&digest).is_damaged);
+    assert_eq!(host.assets.stats().upload_bytes, 0);
+    let file = host.file("uploads", b"map");
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(host.preloader.run(stop.clone()));
+    let is_back = async {
+        while host.assets.stats().upload_bytes != 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), is_back).await.expect("in time");
+    assert_eq!(std::fs::read(file).expect("is there"), b"map");
+    assert_eq!((host.assets.stats().copy_bytes, others.asked()), (0, 1));
+    stop.cancel();
+    running.await.expect("ends");
 }

@@ -4,6 +4,8 @@
 //! lead to the digest; a member is blamed only for a chunk that does not fit the outline that it gave itself; what is under way at
 //! once is bounded in bytes and in time.
 
+mod gather;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use selvedge_sync::id::NodeId;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::gather::Gathering;
 use super::outline::{CHUNK_BYTES, Claimed, Outline};
 use super::serve::{Answer, Question, Sort, Want};
 use crate::net::{Lane, Net, Offence, RequestError};
@@ -32,10 +35,10 @@ const OUTLINE_PATIENCE: Duration = Duration::from_secs(5);
 const CHUNK_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a whole blob may take: 64 chunks over that thinnest uplink.
 const FETCH_PATIENCE: Duration = Duration::from_mins(11);
-/// Chunks of one blob that are asked for at once: enough to fill a link while one is being checked.
-const CHUNKS_AT_ONCE: usize = 4;
-/// Chunks of all blobs together that may be in memory until their blobs are complete and dealt with: 128 MiB, two of the largest.
-const CHUNKS_UNDER_WAY: usize = 128;
+/// Chunks of all assets together that may be in memory until they are complete and dealt with: 128 MiB, two of the largest.
+const ASSET_CHUNKS_UNDER_WAY: usize = 128;
+/// The same of artefacts, one of the largest: apart, so that assets that come slowly keep no workload from starting.
+const ARTIFACT_CHUNKS_UNDER_WAY: usize = 64;
 /// How often a busy member is asked again, and after which pause: two seconds in all.
 const BUSY_TRIES: u32 = 40;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
@@ -76,7 +79,8 @@ pub struct Fetched {
 #[derive(Clone, Debug)]
 pub struct Fetcher {
     net: Net,
-    room: Arc<Semaphore>,
+    artifact_room: Arc<Semaphore>,
+    asset_room: Arc<Semaphore>,
 }
 
 /// A blob that is being looked for.
@@ -101,13 +105,18 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// The next answer; asks more members if it has to. `None` when all have answered.
     async fn next(&mut self) -> Option<Found> {
+        self.ask();
+        self.under_way.next().await
+    }
+
+    /// Asks as many as may be asked at once.
+    fn ask(&mut self) {
         while self.under_way.len() < ASKED_AT_ONCE
             && let Some(node) = self.rest.pop_front()
         {
             let wanted = self.wanted;
             self.under_way.push(async move { (node, wanted.outline(node).await) }.boxed());
         }
-        self.under_way.next().await
     }
 }
 
@@ -142,7 +151,16 @@ impl Fetcher {
     /// A fetcher over this network.
     #[must_use]
     pub fn new(net: Net) -> Self {
-        Self { net, room: Arc::new(Semaphore::new(CHUNKS_UNDER_WAY)) }
+        let [artifact_room, asset_room] =
+            [ARTIFACT_CHUNKS_UNDER_WAY, ASSET_CHUNKS_UNDER_WAY].map(|chunks| Arc::new(Semaphore::new(chunks)));
+        Self { net, artifact_room, asset_room }
+    }
+
+    const fn room(&self, sort: Sort) -> &Arc<Semaphore> {
+        match sort {
+            Sort::Artifact => &self.artifact_room,
+            Sort::Asset => &self.asset_room,
+        }
     }
 
     /// A blob of at most `bytes_max`, from whichever connected members have it. Dropped, it asks for nothing more.
@@ -186,54 +204,14 @@ impl Wanted<'_> {
     async fn gather(
         self,
         outline: &Outline,
-        mut givers: Vec<NodeId>,
+        givers: Vec<NodeId>,
         asking: &mut Asking<'_>,
         finds: &mut Finds,
     ) -> Option<Fetched> {
         let room = u32::try_from(outline.chunks()).unwrap_or(u32::MAX);
-        // Closed it never is; an outline has fewer chunks than there is room for.
-        let room = Arc::clone(&self.fetcher.room).acquire_many_owned(room).await.ok()?;
-        // Chunks go where they belong as they come: no second copy is needed of what may be as large as can be.
-        let mut whole = vec![0; outline.chunks() * CHUNK_BYTES];
-        let mut length = 0;
-        let mut missing: VecDeque<usize> = (0..outline.chunks()).collect();
-        let mut under_way = FuturesUnordered::new();
-        for turn in 0_usize.. {
-            while under_way.len() < CHUNKS_AT_ONCE && !givers.is_empty() {
-                let Some(index) = missing.pop_front() else { break };
-                let giver = givers[(turn + under_way.len()) % givers.len()];
-                under_way.push(async move { (giver, index, self.chunk(giver, index).await) });
-            }
-            if under_way.is_empty() {
-                if missing.is_empty() {
-                    break;
-                }
-                // Whoever has not answered yet, or was not asked, may have it, too.
-                finds.note(asking.next().await?);
-            } else {
-                tokio::select! {
-                    Some((giver, index, answer)) = under_way.next() => match self.check(outline, giver, index, answer) {
-                        Ok(chunk) => {
-                            let start = index * CHUNK_BYTES;
-                            whole[start..start + chunk.len()].copy_from_slice(&chunk);
-                            length += chunk.len();
-                        }
-                        Err((why, is_lie)) => {
-                            // Once, however many of its chunks were under way.
-                            if is_lie && givers.contains(&giver) {
-                                self.blame(giver, &why);
-                            }
-                            missing.push_back(index);
-                            givers.retain(|other| *other != giver);
-                            finds.last = Some(why).or(finds.last.take());
-                        }
-                    },
-                    Some(found) = asking.under_way.next(), if !asking.under_way.is_empty() => finds.note(found),
-                }
-            }
-            givers.extend(finds.givers(outline));
-        }
-        whole.truncate(length);
+        // Closed it never is; an outline has no more chunks than there is room for.
+        let room = Arc::clone(self.fetcher.room(self.sort)).acquire_many_owned(room).await.ok()?;
+        let whole = Gathering::new(self, outline).run(givers, asking, finds).await?;
         Some(Fetched { bytes: whole.into(), room: Some(room) })
     }
 

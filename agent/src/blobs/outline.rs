@@ -98,10 +98,12 @@ impl Outline {
         size_of::<Self>() + self.values.len() * blake3::OUT_LEN
     }
 
-    /// Whether these are the bytes of a chunk.
+    /// Whether these are the bytes of a chunk. Only the last one may be shorter than the others: an outline that was made up can give
+    /// the value of one that is, and what is put together from such chunks is not what the outline leads to.
     #[must_use]
     pub fn fits(&self, index: usize, chunk: &[u8]) -> bool {
-        if chunk.len() > CHUNK_BYTES {
+        let is_last = index + 1 == self.chunks();
+        if chunk.len() > CHUNK_BYTES || (chunk.len() < CHUNK_BYTES && !is_last) {
             return false;
         }
         match self.values.get(index) {
@@ -188,6 +190,15 @@ mod tests {
         let mut turned = good[32..].to_vec();
         turned.extend_from_slice(&good[..32]);
         assert!(!check(turned, MAX));
+    }
+
+    #[test]
+    fn a_chunk_that_is_not_full_fits_at_the_end_only() {
+        let (short, end) = (bytes(CHUNK_BYTES - 1), bytes(5));
+        let values = [chaining_value(0, &short), chaining_value(1, &end)];
+        let claimed = Claimed { values: values.concat() };
+        let made_up = Outline::check(&claimed, root(&values).unwrap(), MAX).unwrap();
+        assert!(!made_up.fits(0, &short) && made_up.fits(1, &end));
     }
 
     #[test]

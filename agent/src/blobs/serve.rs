@@ -86,8 +86,17 @@ pub trait Library: Send + Sync + 'static {
     /// Up to `bytes_max` bytes of a blob from `start` on, not verified; fewer only at its end. `None` when it is not here.
     fn part(&self, digest: &Digest, start: u64, bytes_max: usize) -> Option<Bytes>;
 
-    /// Looks at the whole of a blob of which a part was wrong, and removes it if it is damaged; tells whether it was.
-    fn inspect(&self, digest: &Digest) -> bool;
+    /// Looks at the whole of a blob of which a part was wrong, and removes it if it is damaged, so that it is fetched again.
+    fn inspect(&self, digest: &Digest) -> Inspected;
+}
+
+/// What came of an inspection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inspected {
+    /// Whether the blob was damaged.
+    pub is_damaged: bool,
+    /// Bytes that were read for it.
+    pub bytes: u64,
 }
 
 /// What was done for other members so far.
@@ -97,10 +106,14 @@ pub struct ServeStats {
     pub outlines: u64,
     /// Bytes of chunks given.
     pub bytes: u64,
+    /// Bytes counted against the shares of those who asked: what was read for them, and a little for each question.
+    pub charged: u64,
     /// Questions that had to wait, because their sender has had its share.
     pub delayed: u64,
     /// Questions dropped, as those of a flood.
     pub dropped: u64,
+    /// Questions that had to wait for room, because answers that nobody reads take it.
+    pub crowded: u64,
     /// Blobs found to be damaged on disk, and removed.
     pub damaged: u64,
 }
@@ -139,8 +152,9 @@ impl Server {
     pub fn stats(&self) -> ServeStats {
         let Shared { rations, outlines, bytes } = &*self.shared;
         let bytes = bytes.load(Ordering::Relaxed);
-        let ((outlines, damaged), (delayed, dropped)) = (outlines.figures(), rations.figures());
-        ServeStats { outlines, bytes, delayed, dropped, damaged }
+        let ((outlines, damaged), (delayed, dropped, crowded)) = (outlines.figures(), rations.figures());
+        let charged = rations.charged();
+        ServeStats { charged, outlines, bytes, delayed, dropped, crowded, damaged }
     }
 
     /// The answer, and what counts it until it is written.

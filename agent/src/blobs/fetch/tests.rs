@@ -149,6 +149,56 @@ async fn large_blobs_side_by_side_cost_their_giver_two_readings_each() {
     assert_eq!(shelf.bytes_read(), 2 * 72 * CHUNK_BYTES as u64, "for the outline, and for the chunks");
 }
 
+/// Gives what it has, each chunk a while after it was asked for it, and counts the questions for chunks.
+fn slow(shelf: &Shelf, asked: &Arc<AtomicUsize>) -> Ways {
+    let (server, asked) = (Server::new(Shelf::default(), shelf.clone()), Arc::clone(asked));
+    Box::new(move |from, _, question, reply| {
+        let (server, asked) = (server.clone(), Arc::clone(&asked));
+        tokio::spawn(async move {
+            let Question { want, .. } = codec::decode(&question, 1_024).expect("a question of ours");
+            if matches!(want, Want::Chunk(_)) {
+                asked.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+            server.serve(from, &question, reply).await
+        });
+    })
+}
+
+#[tokio::test]
+async fn a_giver_that_keeps_us_waiting_is_asked_for_little_while_there_is_another() {
+    let (digest, bytes, shelf) = blob(40 * CHUNK_BYTES);
+    let asked = Arc::<AtomicUsize>::default();
+    let (fetcher, _others) = among(vec![slow(&shelf, &asked), honest(&shelf)]).await;
+    assert_eq!(fetch(&fetcher, digest).await.expect("arrives"), bytes);
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked <= gather::CHUNKS_AT_ONCE, "asked for {asked} of 40 chunks");
+    assert_eq!(wrong(&fetcher), 0, "to be slow is no lie");
+}
+
+#[tokio::test]
+async fn givers_that_are_all_slow_are_waited_for_and_each_chunk_is_asked_for_once() {
+    let (digest, bytes, shelf) = blob(6 * CHUNK_BYTES);
+    let asked = Arc::<AtomicUsize>::default();
+    let (fetcher, _others) = among(vec![slow(&shelf, &asked)]).await;
+    assert_eq!(fetch(&fetcher, digest).await.expect("arrives"), bytes);
+    assert_eq!(asked.load(Ordering::Relaxed), 6);
+}
+
+#[tokio::test]
+async fn assets_that_take_all_their_room_keep_no_artefact_away() {
+    let (digest, bytes, shelf) = blob(2 * CHUNK_BYTES);
+    let server = Server::new(shelf, Shelf::default());
+    let gives: Ways = Box::new(move |from, _, question, reply| {
+        let server = server.clone();
+        tokio::spawn(async move { server.serve(from, &question, reply).await });
+    });
+    let (fetcher, _others) = among(vec![gives]).await;
+    let _assets = fetcher.asset_room.acquire_many(128).await.expect("open");
+    let fetched = tokio::time::timeout(DEADLINE, fetcher.fetch(Sort::Artifact, digest, MAX)).await.expect("in time");
+    assert_eq!(fetched.expect("arrives").bytes, bytes);
+}
+
 #[tokio::test]
 async fn what_is_larger_than_allowed_is_not_fetched() {
     let (digest, _, shelf) = blob(3 * CHUNK_BYTES);

@@ -14,7 +14,7 @@ use serde_bytes::Bytes as Blob;
 use tokio::sync::Semaphore;
 
 use super::ration::Asking;
-use super::{Library, Sort};
+use super::{Inspected, Library, Sort};
 use crate::blobs::blocking;
 use crate::blobs::outline::{CHUNK_BYTES, Outline};
 use crate::spec::Digest;
@@ -88,14 +88,17 @@ impl Outlines {
             let mut bytes = 0;
             // Whoever waited for somebody else's finds it here.
             let outline = known.optionally_get_with((sort, digest), || {
-                let read = |index: usize| library.part(&digest, (index * CHUNK_BYTES) as u64, CHUNK_BYTES);
-                let (outline, length) = Outline::read(CHUNKS_MAX, read)?;
+                // Counted as it is read: what ends with a part that cannot be had was read all the same, and so was that part.
+                let (outline, _) = Outline::read(CHUNKS_MAX, |index| {
+                    let part = library.part(&digest, (index * CHUNK_BYTES) as u64, CHUNK_BYTES);
+                    bytes += part.as_ref().map_or(CHUNK_BYTES, Bytes::len) as u64;
+                    part
+                })?;
                 made.fetch_add(1, Ordering::Relaxed);
-                bytes = length;
                 if outline.digest() == digest {
                     return Some(Arc::new(outline));
                 }
-                damaged.fetch_add(u64::from(library.inspect(&digest)), Ordering::Relaxed);
+                bytes += note_damage(&*library, &digest, &damaged);
                 None
             });
             (outline, bytes)
@@ -115,17 +118,20 @@ impl Outlines {
         let _turn = asking.chunk_turn().acquire().await.ok()?;
         let _reading = self.reading.acquire().await.ok()?;
         let (known, library, damaged) = (self.known.clone(), Arc::clone(self.library(sort)), Arc::clone(&self.damaged));
-        blocking(move || {
+        let (answer, bytes) = blocking(move || {
             let digest = outline.digest();
-            let chunk: Bytes = library.part(&digest, (index * CHUNK_BYTES) as u64, CHUNK_BYTES)?;
+            let Some(chunk) = library.part(&digest, (index * CHUNK_BYTES) as u64, CHUNK_BYTES) else {
+                return (None, 0);
+            };
             if outline.fits(index, &chunk) {
-                return Some(codec::encode(&Some(Blob::new(&chunk))));
+                return (Some(codec::encode(&Some(Blob::new(&chunk)))), 0);
             }
             known.invalidate(&(sort, digest));
-            damaged.fetch_add(u64::from(library.inspect(&digest)), Ordering::Relaxed);
-            None
+            (None, note_damage(&*library, &digest, &damaged))
         })
-        .await
+        .await;
+        asking.owe(bytes);
+        answer
     }
 
     fn library(&self, sort: Sort) -> &Arc<dyn Library> {
@@ -134,4 +140,11 @@ impl Outlines {
             Sort::Asset => &self.assets,
         }
     }
+}
+
+/// Looks for damage and counts it; tells how many bytes were read for that.
+fn note_damage(library: &dyn Library, digest: &Digest, damaged: &AtomicU64) -> u64 {
+    let Inspected { is_damaged, bytes } = library.inspect(digest);
+    damaged.fetch_add(u64::from(is_damaged), Ordering::Relaxed);
+    bytes
 }

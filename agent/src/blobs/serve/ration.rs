@@ -39,6 +39,8 @@ pub(super) struct Rations {
 struct Figures {
     delayed: AtomicU64,
     dropped: AtomicU64,
+    crowded: AtomicU64,
+    charged: AtomicU64,
 }
 
 /// One member's share.
@@ -89,9 +91,15 @@ impl Rations {
         Some(Asking { ration, answers, figures, room: None })
     }
 
-    /// Questions that had to wait, and those that were dropped.
-    pub(super) fn figures(&self) -> (u64, u64) {
-        (self.figures.delayed.load(Ordering::Relaxed), self.figures.dropped.load(Ordering::Relaxed))
+    /// Questions that had to wait for their sender's share, those that were dropped, and those that had to wait for room.
+    pub(super) fn figures(&self) -> (u64, u64, u64) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (read(&self.figures.delayed), read(&self.figures.dropped), read(&self.figures.crowded))
+    }
+
+    /// Bytes that were counted against anybody's share.
+    pub(super) fn charged(&self) -> u64 {
+        self.figures.charged.load(Ordering::Relaxed)
     }
 }
 
@@ -120,7 +128,7 @@ impl Asking {
     /// Takes so many bytes of the member's allowance, once they are there.
     pub(super) async fn afford(&self, bytes: u64) {
         let now = Instant::now();
-        let there = self.ration.take(bytes, now);
+        let there = self.take(bytes, now);
         if there > now {
             self.figures.delayed.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep_until(there.into()).await;
@@ -129,7 +137,12 @@ impl Asking {
 
     /// Takes what turned out to be needed; whatever the member asks next waits for it.
     pub(super) fn owe(&self, bytes: u64) {
-        self.ration.take(bytes, Instant::now());
+        self.take(bytes, Instant::now());
+    }
+
+    fn take(&self, bytes: u64, now: Instant) -> Instant {
+        self.figures.charged.fetch_add(bytes, Ordering::Relaxed);
+        self.ration.take(bytes, now)
     }
 
     /// Waits until none of the member's other questions has an outline made.
@@ -144,6 +157,9 @@ impl Asking {
 
     /// Waits until there is room for an answer with a chunk; it is taken until this is dropped.
     pub(super) async fn take_room(&mut self) {
+        if self.ration.answer.available_permits() == 0 && self.answers.available_permits() == 0 {
+            self.figures.crowded.fetch_add(1, Ordering::Relaxed);
+        }
         let own = Arc::clone(&self.ration.answer).acquire_owned();
         let shared = Arc::clone(&self.answers).acquire_owned();
         // Closed they never are.
@@ -200,7 +216,7 @@ mod tests {
         greedy.owe(BYTES_AT_ONCE + BYTES_PER_SECOND * 3_600);
         assert!(poll!(Box::pin(greedy.afford(0))).is_pending());
         assert!(poll!(Box::pin(rations.begin(B).expect("room").afford(BYTES_AT_ONCE))).is_ready());
-        assert_eq!(rations.figures(), (1, 0));
+        assert_eq!(rations.figures(), (1, 0, 0));
     }
 
     #[tokio::test]
@@ -209,7 +225,7 @@ mod tests {
         let mut asked: Vec<_> = std::iter::from_fn(|| rations.begin(A)).collect();
         assert_eq!(asked.len(), UNDER_WAY_MAX);
         assert!(rations.begin(B).is_some() && rations.begin(A).is_none());
-        assert_eq!(rations.figures(), (0, 2));
+        assert_eq!(rations.figures(), (0, 2, 0));
         asked.pop();
         assert!(rations.begin(A).is_some());
     }
@@ -232,6 +248,7 @@ mod tests {
         first.take_room().await;
         let mut waiting = Box::pin(second.take_room());
         assert!(poll!(&mut waiting).is_pending());
+        assert_eq!(rations.figures().2, 1);
         drop(first);
         waiting.await;
     }

@@ -24,12 +24,19 @@ struct Inner {
     freed: Condvar,
     waiting: AtomicU64,
     bytes_read: AtomicU64,
+    /// From where on the disk gives nothing.
+    unreadable_from: Option<usize>,
 }
 
 impl Shelf {
     pub(in crate::blobs) fn of(blobs: impl IntoIterator<Item = Bytes>) -> Self {
         let blobs = blobs.into_iter().map(|bytes| (Digest::of(&bytes), bytes)).collect();
         Self(Arc::new(Inner { blobs, ..Inner::default() }))
+    }
+
+    fn unreadable_from(bytes: Bytes, at: usize) -> Self {
+        let blobs = [(Digest::of(&bytes), bytes)].into();
+        Self(Arc::new(Inner { blobs, unreadable_from: Some(at), ..Inner::default() }))
     }
 
     pub(in crate::blobs) fn bytes_read(&self) -> u64 {
@@ -67,12 +74,15 @@ impl Library for Shelf {
         }
         drop(stuck);
         let start = usize::try_from(start).expect("small").min(bytes.len());
+        if self.0.unreadable_from.is_some_and(|at| start >= at) {
+            return None;
+        }
         let part = bytes.slice(start..(start + bytes_max).min(bytes.len()));
         self.0.bytes_read.fetch_add(part.len() as u64, Ordering::Relaxed);
         Some(part)
     }
 
-    fn inspect(&self, _: &Digest) -> bool {
+    fn inspect(&self, _: &Digest) -> Inspected {
         panic!("what is in memory is not damaged")
     }
 }
@@ -97,12 +107,17 @@ async fn chunk(server: &Server, from: NodeId, digest: Digest, index: u32) -> Opt
 }
 
 #[test]
-fn a_question_that_is_cut_off_anywhere_is_none() {
+fn questions_and_answers_that_are_none_are_errors() {
     for want in [Want::Outline, Want::Chunk(7)] {
         let whole = codec::encode(&Question { sort: Sort::Artifact, digest: [7; 32], want });
         let read = |bytes: &[u8]| codec::decode::<Question>(bytes, QUESTION_BYTES_MAX).is_ok();
-        assert!(read(&whole) && !(0..whole.len()).any(|cut| read(&whole[..cut])));
+        crate::outside::check("a question", &whole, read);
     }
+    let claimed = Outline::of(&[7; 2 * CHUNK_BYTES]).claimed();
+    let read = |bytes: &[u8]| codec::decode::<Answer<Claimed>>(bytes, 2 * CHUNK_BYTES).is_ok();
+    crate::outside::check("an outline", &codec::encode(&Some(claimed)), read);
+    let read = |bytes: &[u8]| codec::decode::<Answer<ByteBuf>>(bytes, 2 * CHUNK_BYTES).is_ok();
+    crate::outside::check("a chunk", &codec::encode(&Some(ByteBuf::from(vec![7; 300]))), read);
 }
 
 #[tokio::test]
@@ -170,6 +185,36 @@ async fn a_member_that_asks_for_everything_at_once_holds_up_nobody_else() {
     assert!(chunk(&server, A, wanted, 0).await.is_some(), "and it is answered again when it asks as others do");
 }
 
+fn given(stored: &artifacts::Artifacts) -> artifacts::Given {
+    artifacts::Given::new(stored.clone(), |_| {})
+}
+
+#[tokio::test]
+async fn what_is_read_for_nothing_is_at_its_askers_expense() {
+    let bytes = Bytes::from(vec![7; 64 * CHUNK_BYTES]);
+    let (digest, shelf) = (Digest::of(&bytes), Shelf::unreadable_from(bytes, 63 * CHUNK_BYTES));
+    let server = Server::new(shelf.clone(), Shelf::default());
+    assert_eq!(outline(&server, A, digest).await, None);
+    assert_eq!(shelf.bytes_read(), 63 * CHUNK_BYTES as u64);
+    assert_eq!(server.stats().charged, QUESTION_COST_BYTES + 64 * CHUNK_BYTES as u64, "and the part that failed");
+}
+
+#[tokio::test]
+async fn looking_for_damage_is_at_its_askers_expense_and_the_blob_is_asked_for_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let stored = artifacts::open(dir.path()).expect("opens");
+    let digest = stored.put(&[1; 3 * CHUNK_BYTES]).expect("is kept");
+    let gone = Arc::<Mutex<Vec<Digest>>>::default();
+    let noted = Arc::clone(&gone);
+    let library = artifacts::Given::new(stored, move |digest| noted.lock().expect("no panic").push(digest));
+    let server = Server::new(library, Shelf::default());
+    damage(&artifacts::file(dir.path(), &digest), 7);
+    // Read for the outline, which is wrong, and read again to make sure.
+    assert_eq!(outline(&server, A, digest).await, None);
+    assert_eq!(server.stats().charged, QUESTION_COST_BYTES + 2 * 3 * CHUNK_BYTES as u64);
+    assert_eq!((server.stats().damaged, &*gone.lock().expect("no panic")), (1, &vec![digest]));
+}
+
 /// Turns a bit of a file.
 fn damage(file: &std::path::Path, at: u64) {
     let file: File = OpenOptions::new().read(true).write(true).open(file).expect("opens");
@@ -183,7 +228,7 @@ async fn what_the_disk_has_damaged_is_not_given_and_is_found_once() {
     let dir = tempfile::tempdir().expect("a folder");
     let stored = artifacts::open(dir.path()).expect("opens");
     let [first, second] = [1, 2].map(|number| stored.put(&vec![number; 3 * CHUNK_BYTES]).expect("is kept"));
-    let server = Server::new(artifacts::Given(stored.clone()), Shelf::default());
+    let server = Server::new(given(&stored), Shelf::default());
     let file = |digest: &Digest| artifacts::file(dir.path(), digest);
     // After its outline was made, and before.
     assert!(outline(&server, A, first).await.is_some());
@@ -206,7 +251,7 @@ async fn what_was_removed_is_not_claimed_although_its_outline_is_known() {
     let dir = tempfile::tempdir().expect("a folder");
     let stored = artifacts::open(dir.path()).expect("opens");
     let digest = stored.put(b"a component").expect("is kept");
-    let server = Server::new(artifacts::Given(stored.clone()), Shelf::default());
+    let server = Server::new(given(&stored), Shelf::default());
     assert!(outline(&server, A, digest).await.is_some());
     stored.remove(&digest).expect("is removed");
     assert_eq!((outline(&server, A, digest).await, chunk(&server, A, digest, 0).await), (None, None));
