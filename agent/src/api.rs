@@ -29,6 +29,7 @@ pub mod token;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,6 +59,8 @@ pub struct Api {
     endpoints: Vec<Endpoint>,
     credentials: Credentials,
     streams: Arc<StreamStats>,
+    /// How long somebody who does not read is waited for.
+    patience: Duration,
 }
 
 impl Api {
@@ -71,13 +74,19 @@ impl Api {
             listeners.push(Listener::bind(endpoint).await?);
         }
         let endpoints = listeners.iter().map(Listener::endpoint).collect();
-        Ok(Self { listeners, endpoints, credentials, streams: Arc::default() })
+        Ok(Self { listeners, endpoints, credentials, streams: Arc::default(), patience: limits::READ_PATIENCE })
     }
 
     /// The addresses, in the order in which they were asked for; port 0 is resolved.
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// The same, that waits only so long for who does not read.
+    #[cfg(test)]
+    fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// What is counted about the call stream.
@@ -99,7 +108,7 @@ impl Api {
             shutdown.await;
             closing.cancel();
         };
-        server::serve(self.listeners, (&over_tcp, &over_unix), &stats, tasks, shutdown).await;
+        server::serve(self.listeners, (&over_tcp, &over_unix), (&stats, self.patience), tasks, shutdown).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Connections whose other side does not read: how long one is waited for.
 //!
 //! Owns the measure, around any stream; knows nothing of what is written. The invariant: what is written to a connection is taken at
-//! [`READ_BYTES_PER_SECOND_MIN`] over all the time that it is waited for, give or take [`READ_PATIENCE`], or the connection breaks.
+//! [`READ_BYTES_PER_SECOND_MIN`] over all the time that it is waited for, give or take the patience, or the connection breaks.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::limits::{READ_BYTES_PER_SECOND_MIN, READ_PATIENCE};
+use super::limits::READ_BYTES_PER_SECOND_MIN;
 use super::stream::StreamStats;
 
 /// A stream whose writes fail when its other side does not read.
@@ -54,8 +54,9 @@ impl Patience {
 }
 
 impl<S> Patient<S> {
-    pub(super) const fn new(stream: S, stats: Arc<StreamStats>) -> Self {
-        Self { stream, stats, patience: Patience::of(READ_PATIENCE), end: None }
+    /// Around `stream`, whose other side may keep us waiting for `patience`.
+    pub(super) const fn new(stream: S, stats: Arc<StreamStats>, patience: Duration) -> Self {
+        Self { stream, stats, patience: Patience::of(patience), end: None }
     }
 
     /// What becomes of a write: one that waits, waits as long as there is patience for it.
@@ -112,14 +113,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 mod tests {
     use tokio::io::{AsyncWriteExt as _, duplex};
 
+    use super::super::limits::READ_PATIENCE;
     use super::*;
 
     #[tokio::test]
     async fn who_does_not_read_is_let_go_of_and_counted() {
         let (ours, _theirs) = duplex(1_024);
         let stats = Arc::<StreamStats>::default();
-        let patience = Patience::of(Duration::from_millis(1));
-        let mut ours = Patient { patience, ..Patient::new(ours, Arc::clone(&stats)) };
+        let mut ours = Patient::new(ours, Arc::clone(&stats), Duration::from_millis(1));
         let error = ours.write_all(&[7; 2_048]).await.expect_err("is not read");
         assert_eq!((error.kind(), stats.figures().unread), (io::ErrorKind::TimedOut, 1));
     }

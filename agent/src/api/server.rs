@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -25,7 +26,7 @@ use super::stream::StreamStats;
 pub(super) async fn serve(
     listeners: Vec<Listener>,
     (over_tcp, over_unix): (&Router, &Router),
-    stats: &Arc<StreamStats>,
+    (stats, patience): (&Arc<StreamStats>, Duration),
     tasks: TaskTracker,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -35,7 +36,7 @@ pub(super) async fn serve(
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     for listener in listeners {
         let routers = (over_tcp.clone(), over_unix.clone());
-        let bounds = (Arc::clone(&permits), Arc::clone(stats));
+        let bounds = (Arc::clone(&permits), Arc::clone(stats), patience);
         tasks.spawn(accept(listener, routers, bounds, tasks.clone(), stop.clone()));
     }
     shutdown.await;
@@ -49,7 +50,7 @@ pub(super) async fn serve(
 async fn accept(
     listener: Listener,
     (over_tcp, over_unix): (Router, Router),
-    (permits, stats): (Arc<Semaphore>, Arc<StreamStats>),
+    (permits, stats, patience): (Arc<Semaphore>, Arc<StreamStats>, Duration),
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -68,14 +69,14 @@ async fn accept(
             Ok(Stream::Tcp(stream)) => {
                 let router = over_tcp.clone();
                 tasks.spawn(async move {
-                    converse(Patient::new(stream, stats), router, stop).await;
+                    converse(Patient::new(stream, stats, patience), router, stop).await;
                     drop(permit);
                 });
             }
             Ok(Stream::Unix(stream)) => {
                 let router = over_unix.clone();
                 tasks.spawn(async move {
-                    converse(Patient::new(stream, stats), router, stop).await;
+                    converse(Patient::new(stream, stats, patience), router, stop).await;
                     drop(permit);
                 });
             }

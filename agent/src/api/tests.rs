@@ -16,12 +16,13 @@ mod sockets;
 mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use self::client::{Answer, Ask};
 use self::fake::Fake;
-use super::{Api, Credentials, Endpoint, StreamStats, Token};
+use super::{Api, Credentials, Endpoint, StreamStats, Token, limits};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const TOKEN_FILE: &str = "/var/lib/selvedge/api-token";
@@ -42,9 +43,14 @@ fn credentials() -> Credentials {
 }
 
 async fn serve() -> Served {
+    serve_with(limits::READ_PATIENCE).await
+}
+
+/// The same, that waits only so long for who does not read.
+async fn serve_with(patience: Duration) -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let endpoints = ["http://127.0.0.1:0".parse().expect("tcp"), Endpoint::Unix(folder.path().join("api.sock"))];
-    let api = Api::bind(&endpoints, credentials()).await.expect("bound");
+    let api = Api::bind(&endpoints, credentials()).await.expect("bound").with_patience(patience);
     let [tcp, unix] = api.endpoints() else { panic!("two endpoints") };
     let (tcp, unix) = (tcp.clone(), unix.clone());
     let service = Arc::new(Fake::default());

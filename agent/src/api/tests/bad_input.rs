@@ -232,6 +232,28 @@ async fn those_who_wait_do_not_crowd_out_those_who_work() {
 #[tokio::test]
 async fn assets_that_nobody_reads_are_bounded_and_give_way_once_their_readers_go() {
     let api = serve().await;
+    let (path, mut readers) = unread(&api).await;
+    let refused = api.ask(get(&path)).await;
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &"busy".into()));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    drop(readers.pop());
+    let given = async { while api.ask(get(&path)).await.status != 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), given).await.expect("given in time");
+}
+
+#[tokio::test]
+async fn readers_that_stay_and_do_not_read_give_way_when_patience_ends() {
+    // Longer than it takes to fill the room, which nobody else then has.
+    let api = super::serve_with(std::time::Duration::from_secs(2)).await;
+    let (path, readers) = unread(&api).await;
+    let given = async { while api.ask(get(&path)).await.status != 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(30), given).await.expect("given in time");
+    assert!(api.streams.figures().unread > 0);
+    drop(readers);
+}
+
+/// The largest asset, and as many who ask for it and do not read as there is room for.
+async fn unread(api: &Served) -> (String, Vec<super::client::Stream>) {
     // More than the kernel buffers, so that answers stay in memory until they are read.
     let largest = Bytes::from(vec![7; ASSET_BYTES_MAX]);
     let stored = api.service.put_asset(largest).await.expect("is kept");
@@ -242,10 +264,5 @@ async fn assets_that_nobody_reads_are_bounded_and_give_way_once_their_readers_go
         readers.push(api.listen(get(&path).header("range", "bytes=1-")).await);
     }
     assert!(readers.iter().all(|reader| reader.status == 206));
-    let refused = api.ask(get(&path)).await;
-    assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &"busy".into()));
-    assert_eq!(refused.header("retry-after"), Some("1"));
-    drop(readers.pop());
-    let given = async { while api.ask(get(&path)).await.status != 200 {} };
-    tokio::time::timeout(std::time::Duration::from_secs(20), given).await.expect("given in time");
+    (path, readers)
 }
