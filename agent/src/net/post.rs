@@ -3,7 +3,7 @@
 //! Owns the queues, and says which of the links to the peer writes. A small hint is written by the thread that queues it, when
 //! the class's stream is open and nobody is at it: waking the connection's task for that costs more than the write. The
 //! invariants: a class keeps its order; what does not fit is refused and counted, and holds up no other class and no other
-//! peer; a stream's lock is taken before that of the queues.
+//! peer; bulk waits for news that waits; a stream's lock is taken before that of the queues.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -153,6 +153,12 @@ impl Post {
             self.tally.wrote(lane, body.len());
             taken += 1;
         }
+        // What is less urgent waits until this is through, whoever writes it.
+        let freed = (taken > 0 && state.lets_bulk_go(class)).then(|| state.writing_task()).flatten();
+        drop(state);
+        if let Some((_, task)) = freed {
+            task.wake();
+        }
         taken
     }
 
@@ -207,6 +213,12 @@ impl Post {
 }
 
 impl State {
+    /// Whether a class is through, and bulk may have waited for it.
+    fn lets_bulk_go(&self, class: Class) -> bool {
+        let waits = |class: Class| !self.queues[class.index()].waiting.is_empty();
+        class == Class::Sync && !waits(Class::Sync) && waits(Class::Bulk)
+    }
+
     /// The link that writes, and its task.
     fn writing_task(&self) -> Option<(ConnectionId, Waker)> {
         let writer = self.writer?;

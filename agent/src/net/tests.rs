@@ -7,6 +7,7 @@ mod door;
 mod hostile;
 mod links;
 mod rogue;
+mod urgency;
 
 use std::future::Future;
 use std::time::Duration;

@@ -62,8 +62,15 @@ impl Handler {
             self.writers.iter_mut().for_each(|writer| writer.stop(&peer.post));
             return None;
         }
-        let mut writers = Class::ALL.into_iter().zip(&mut self.writers);
-        writers.find_map(|(class, writer)| matches!(writer.poll(cx, &peer.post), Want::Stream).then_some(class))
+        for class in Class::ALL {
+            // Where there is too little room for both, news goes first; the post wakes this task when it is through.
+            let waits =
+                class == Class::Bulk && self.writers[Class::Sync.index()].is_open() && peer.post.has(Class::Sync);
+            if !waits && matches!(self.writers[class.index()].poll(cx, &peer.post), Want::Stream) {
+                return Some(class);
+            }
+        }
+        None
     }
 }
 

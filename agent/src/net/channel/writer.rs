@@ -53,6 +53,11 @@ impl Writer {
         Self { link, class, state: State::Closed, failures: 0 }
     }
 
+    /// Whether there is a stream.
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
     /// Writes what waits, as far as the stream takes it.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, post: &Post) -> Want {
         loop {
