@@ -18,6 +18,8 @@ pub mod events;
 pub mod members;
 pub mod metrics;
 pub mod net;
+#[cfg(test)]
+mod outside;
 pub mod placement;
 pub mod reconcile;
 pub mod resources;

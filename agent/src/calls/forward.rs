@@ -206,4 +206,27 @@ mod tests {
         let never_left = lost("kiosk", RequestError::NotConnected, false);
         assert!(did_nothing(&never_left) && never_left.hint_text().is_none(), "{never_left}");
     }
+    #[test]
+    fn questions_and_answers_that_are_none_are_errors() {
+        let question = Question {
+            workload: "combat".parse().expect("a name"),
+            function: "resolve".to_owned(),
+            arguments: "[1, {\"a\": [2]}]".to_owned(),
+            deadline_ms: Some(5),
+            request: None,
+            record: true,
+        };
+        let max = Lane::Call.frame_bytes_max();
+        let read = |bytes: &[u8]| codec::decode::<Question>(bytes, max).is_ok();
+        crate::outside::check("a question", &codec::encode(&question), read);
+        let answer = |result: String| {
+            let answer = Answer { result, commit: None, overrun: Some("late".to_owned()), recording: None };
+            codec::encode(&Ok::<_, ServiceError>(answer))
+        };
+        let read = |bytes: &[u8]| read_answer(NodeId([1; 32]), bytes).is_ok();
+        crate::outside::check("an answer", &answer("[[3]]".to_owned()), read);
+        for nested in ["[", "{\"a\":"] {
+            assert!(!read(&answer(nested.repeat(100_000))));
+        }
+    }
 }

@@ -444,4 +444,17 @@ mod tests {
         let answer = at.0.answer(&other, (NodeId([7; 32]), false), (&at.1, &at.2), &mut books, NOW);
         assert_eq!(answer, Some(Answer::Denied { reason: Denied::Used.to_string() }));
     }
+    #[test]
+    fn questions_and_answers_that_are_none_are_errors() {
+        let at = desk(1, &[ROLE_AUTHORITY]);
+        let token = token(at.1.cluster());
+        let (id, secret, name, region) = (token.id, token.secret, "kiosk".into(), "eu".into());
+        let question = |bytes: &[u8]| codec::decode::<Question>(bytes, MESSAGE_BYTES_MAX).is_ok();
+        crate::outside::check("a claim", &codec::encode(&Question::Claim { id, secret, name, region }), question);
+        let mut books = invited(&token, None);
+        let introduction = codec::encode(&Question::Introduce { id });
+        let welcome = at.0.answer(&introduction, (JOINER, false), (&at.1, &at.2), &mut books, NOW).expect("answers");
+        let answer = |bytes: &[u8]| joining(token.clone()).next(AT_DESK, Some(bytes), NOW).is_ok();
+        crate::outside::check("a welcome", &codec::encode(&welcome), answer);
+    }
 }

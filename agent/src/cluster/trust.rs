@@ -280,6 +280,8 @@ impl Trust {
 
 #[cfg(test)]
 mod tests {
+    use selvedge_sync::codec;
+
     use super::*;
     use crate::cluster::{Authority, ROLE_MEMBER};
 
@@ -405,5 +407,19 @@ mod tests {
         assert_eq!(trust.endorsements().count(), AUTHORITIES_MAX);
         let papers = trust.papers(&first.certify(&claims(first.id())));
         assert!(papers.encode().len() <= crate::cluster::certificate::PAPERS_BYTES_MAX, "{}", papers.encode().len());
+    }
+    #[test]
+    fn documents_that_are_none_are_errors() {
+        let (first, mut trust) = trust();
+        let endorsement = first.endorse(first.id(), authority(2).id(), span(5, 600));
+        trust.add(&endorsement).expect("is believed");
+        let certificate = first.certify(&claims(first.id()));
+        let papers = trust.papers(&certificate).encode();
+        crate::outside::check("papers", &papers, |bytes| Papers::decode(bytes).is_ok());
+        let revocation = first.revoke(first.id(), NODE, 5).encode();
+        crate::outside::check("a revocation", &revocation, |bytes| Revocation::decode(bytes).is_ok());
+        let endorsement = codec::encode(&endorsement);
+        let read = |bytes: &[u8]| codec::decode::<Signed>(bytes, 1_024).is_ok();
+        crate::outside::check("an endorsement", &endorsement, read);
     }
 }

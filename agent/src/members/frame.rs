@@ -113,6 +113,11 @@ mod tests {
     use super::super::tests::record;
     use super::*;
 
+    /// Probes are another's to read, and any bytes are one.
+    const fn is_probe(frame: &Frame) -> bool {
+        matches!(frame, Frame::Probe(_))
+    }
+
     #[test]
     fn frames_come_back_as_they_were_and_every_cut_is_an_error() {
         let node = NodeId([7; 32]);
@@ -126,9 +131,7 @@ mod tests {
         for frame in frames {
             let bytes = frame.encode();
             assert_eq!(Frame::decode(&bytes).expect("is read"), frame);
-            for end in 0..bytes.len() {
-                assert!(Frame::decode(&bytes[..end]).is_err(), "cut at {end}: {frame:?}");
-            }
+            crate::outside::check("a frame", &bytes, |bytes| Frame::decode(bytes).is_ok_and(|read| !is_probe(&read)));
         }
         assert_eq!(Frame::decode(&[PROBE, 1, 2]).expect("is read"), Frame::Probe(vec![1, 2]));
         assert!(matches!(Frame::decode(&[9, 1]), Err(Unread::Kind(9))));
