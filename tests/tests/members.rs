@@ -1,11 +1,15 @@
 //! Who belongs to a cluster: founded, joined by a token, renewed in time, put out for ever.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use selvedge_tests::{Agent, Launch, eventually};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Within how long whoever is connected puts somebody out: it takes about a second, and this is ten times as long. It is what people are
+/// promised ("within seconds"), and so no mere end of a wait.
+const SECONDS: Duration = Duration::from_secs(10);
 
 fn cluster(agent: &Agent, field: &str) -> Value {
     agent.json(&["status"])["cluster"][field].clone()
@@ -80,9 +84,11 @@ fn who_is_revoked_is_out_everywhere_and_stays_out() {
     let (absent, _) = absent.stop();
     let revoked = first.json(&["revoke", "thief"]);
     assert_eq!(revoked["node"], json!(thief.node()));
+    let ordered = Instant::now();
     for agent in [&first, &second] {
-        eventually("it is cut off", PATIENCE, || (!connected(agent, &thief)).then_some(()));
-        eventually("everybody knows", PATIENCE, || (cluster(agent, "revoked") == json!(1)).then_some(()));
+        let left = || SECONDS.saturating_sub(ordered.elapsed());
+        eventually("it is cut off within seconds", left(), || (!connected(agent, &thief)).then_some(()));
+        eventually("everybody knows within seconds", left(), || (cluster(agent, "revoked") == json!(1)).then_some(()));
         let nodes = agent.json(&["nodes"]);
         assert!(nodes.as_array().is_some_and(|nodes| nodes.iter().all(|node| node["id"] != json!(thief.node()))));
     }

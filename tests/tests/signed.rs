@@ -77,3 +77,31 @@ fn what_was_deployed_without_a_signature_is_named_and_not_run() {
     assert_eq!(agent.cli(&["undeploy", "older"]).code, 0);
     assert_eq!(reasons(), "[]");
 }
+
+#[test]
+fn what_a_member_that_may_not_deploy_brings_along_runs_nowhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| Launch::new(folder.path(), name).with(&["--listen", "127.0.0.1:0"]);
+    let wasm = prediction(folder.path());
+    let first = at("first").founding("games").start();
+    let token = first.json(&["invite", "--no-deploy"])["token"].as_str().expect("a token").to_owned();
+    // It deployed when it was alone, and brings that into the cluster as state of its own.
+    let kiosk = at("kiosk").start();
+    let deployed = kiosk.cli(&["deploy", &wasm.to_string_lossy(), "--name", "smuggled", "--everywhere"]);
+    assert_eq!(deployed.code, 0, "{}", deployed.stderr);
+    let (kiosk, _) = kiosk.stop();
+    let joined = kiosk.prepare(&["join", "--keep-state", &token]);
+    assert_eq!(joined.code, 0, "{}{}", joined.stdout, joined.stderr);
+    let kiosk = kiosk.start();
+    let reasons = |agent: &Agent| agent.json(&["status"])["health"]["reasons"].to_string();
+    for agent in [&first, &kiosk] {
+        eventually("it has arrived, and is named", PATIENCE, || {
+            reasons(agent).contains("`smuggled` is not carried out").then_some(())
+        });
+        assert!(names(agent).is_empty(), "{:?}", names(agent));
+    }
+    // Who comes later has it from somebody else, as commits or as state, and does the same with it.
+    let late = at("late").invited_by(&first).start();
+    eventually("it has it too", PATIENCE, || reasons(&late).contains("`smuggled` is not carried out").then_some(()));
+    assert!(names(&late).is_empty(), "{:?}", names(&late));
+}
