@@ -79,9 +79,13 @@ impl Arrays {
     /// The score of every host, in the order of the hosts.
     #[must_use]
     pub fn scores(&self, weights: &Weights) -> Vec<f64> {
+        self.scored(weights).collect()
+    }
+
+    fn scored(&self, weights: &Weights) -> impl Iterator<Item = f64> {
         let Terms { resource, latency, load, affinity } = *weights.terms();
         let terms = self.resource.iter().zip(&self.latency).zip(self.load.iter().zip(&self.affinity));
-        terms.map(|((a, b), (c, d))| resource * a + latency * b + load * c + affinity * d).collect()
+        terms.map(move |((a, b), (c, d))| resource * a + latency * b + load * c + affinity * d)
     }
 
     /// The best host with `slot` in a region that is `open`; among equals by the hash of `workload`.
@@ -100,12 +104,11 @@ impl Arrays {
     }
 
     /// The one host for a workload that runs nowhere: what a decision is at its plainest, and the same as a choice of one.
-    /// `workload` is its [`hash`].
-    #[must_use]
-    pub fn decide(&self, weights: &Weights, workload: u64) -> Option<usize> {
-        let mut scores = self.scores(weights);
-        scores.iter_mut().zip(&self.taken).for_each(|(score, taken)| *score += taken);
-        let greatest = greatest(&scores);
+    /// `workload` is its [`hash`]; `scores` is room that the caller keeps from one decision to the next.
+    pub fn decide(&self, weights: &Weights, workload: u64, scores: &mut Vec<f64>) -> Option<usize> {
+        scores.clear();
+        scores.extend(self.scored(weights).zip(&self.taken).map(|(score, taken)| score + taken));
+        let greatest = greatest(scores);
         if greatest == f64::NEG_INFINITY {
             return None;
         }
@@ -169,8 +172,8 @@ mod tests {
                 arrays.push(&Terms { resource, latency, load, affinity: 1.0 }, slot, mix(number), 0);
             }
             let choice = choose(&arrays, &arrays.scores(&weights), workload, &Quota::Any(1), 0.1);
-            let chosen = if arrays.len() > 1 { choice.chosen.iter().position(|chosen| *chosen) } else { arrays.decide(&weights, workload) };
-            prop_assert_eq!(arrays.decide(&weights, workload), chosen);
+            let chosen = if arrays.len() > 1 { choice.chosen.iter().position(|chosen| *chosen) } else { arrays.decide(&weights, workload, &mut Vec::new()) };
+            prop_assert_eq!(arrays.decide(&weights, workload, &mut Vec::new()), chosen);
         }
     }
 }

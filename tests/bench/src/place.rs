@@ -88,10 +88,11 @@ impl Figures {
 fn decisions() -> Vec<Row> {
     let figures = Figures::new();
     let (arrays, weights) = (figures.arrays(), Weights::default());
-    let mut pair = Pair::default();
+    let (mut pair, mut scores) = (Pair::default(), Vec::new());
     for round in 0..ROUNDS {
-        let ours =
-            seconds(|| (0..DECISIONS as u64).filter_map(|number| black_box(&arrays).decide(&weights, number)).count());
+        let ours = seconds(|| {
+            (0..DECISIONS as u64).filter_map(|number| black_box(&arrays).decide(&weights, number, &mut scores)).count()
+        });
         let peer = seconds(|| (0..DECISIONS).filter_map(|_| black_box(&figures).argmax(weights.terms())).count());
         let micros = |seconds: f64| seconds * 1e6 / DECISIONS as f64;
         pair.note(round, micros(ours.0), micros(peer.0));
