@@ -13,6 +13,9 @@ use crate::splitmix::mix;
 /// Scores that are no worse than the best by more than this count as equal to it. Loads that differ by two per cent do so.
 pub(super) const TIE: f64 = 0.02;
 
+/// Hosts that are looked at together in the search for those that equal the best.
+const RUN: usize = 64;
+
 /// What a host has of the workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -112,8 +115,14 @@ impl Arrays {
         if greatest == f64::NEG_INFINITY {
             return None;
         }
-        let equal = scores.iter().enumerate().filter(|(_, score)| **score >= greatest - TIE);
-        equal.map(|(host, _)| host).max_by_key(|host| (self.rendezvous(workload, *host), self.hashes[*host]))
+        let least = greatest - TIE;
+        // Few hosts are as good as the best: most runs of hosts are passed over at a glance.
+        let near = scores.chunks(RUN).enumerate().filter(|(_, run)| self::greatest(run) >= least);
+        let equal = near.flat_map(|(at, run)| {
+            let equal = run.iter().enumerate().filter(|(_, score)| **score >= least);
+            equal.map(move |(host, _)| at * RUN + host)
+        });
+        equal.max_by_key(|host| (self.rendezvous(workload, *host), self.hashes[*host]))
     }
 
     /// What ranks hosts of equal score for a workload.
@@ -162,7 +171,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_decision_is_a_choice_of_one(
-            hosts in vec((0.0..1.0, 0.0..1.0, 0.9..1.0, 0..4_u8), 0..40),
+            hosts in vec((0.0..1.0, 0.0..1.0, 0.9..1.0, 0..4_u8), 0..200),
             workload in any::<u64>(),
         ) {
             let (mut arrays, weights) = (Arrays::default(), Weights::default());
