@@ -34,6 +34,7 @@ struct Finding {
 #[derive(Clone, Copy, ComponentType, Lift, PartialEq, Eq)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "lifted, not made here")]
 enum Action {
     #[component(name = "allow")]
     Allow,
