@@ -32,8 +32,11 @@ use self::swim::{Life, LifeCodec};
 pub use self::wire::Unread;
 use self::wire::{PACKET_BYTES_MAX, Packet};
 
-/// How often [`Detector::tick`] is to be called, in milliseconds; what comes later is this host's own lateness.
+/// How often [`Detector::tick`] is to be called while there is something to look at, in milliseconds.
 pub const TICK_MS: u64 = 100;
+
+/// How long it may go uncalled otherwise, in milliseconds.
+const CALM_TICK_MS: u64 = 1_000;
 
 /// How often a member is probed by each other one, in milliseconds: one each, whatever their number.
 const PROBE_PERIOD_MS: u64 = 1_000;
@@ -239,7 +242,25 @@ impl Detector {
         Ok(())
     }
 
-    /// To be called every [`TICK_MS`]: probes who is due, and ends what was waited for.
+    /// By when [`Detector::tick`] is to be called, on the clock of its argument: what comes later is this host's own lateness. Each call of
+    /// another method may change it.
+    #[must_use]
+    pub fn due_ms(&self) -> u64 {
+        self.pace.last_ms() + self.planned_ms()
+    }
+
+    /// How much time may pass until the next look: while somebody is accused, or our clock runs slower, one follows the other.
+    fn planned_ms(&self) -> u64 {
+        if self.pace.doubt() > 0 || self.claims.are_pending() {
+            return TICK_MS;
+        }
+        let is_silent = self.foca.updates_backlog() == 0;
+        let is_idle = |timer: &Timer<Life>| is_silent && matches!(timer, Timer::PeriodicGossip(_));
+        let next = self.timers.iter().find(|(_, timer)| !is_idle(timer));
+        next.map_or(CALM_TICK_MS, |((due, _), _)| due.saturating_sub(self.pace.own_ms()).min(CALM_TICK_MS))
+    }
+
+    /// To be called by [`Detector::due_ms`]: probes who is due, and ends what was waited for.
     pub fn tick(&mut self, now_ms: u64) {
         self.advance(now_ms);
         if self.left {
@@ -325,7 +346,8 @@ impl Detector {
     /// Lets time pass. After a stall of our own everybody gets a fresh chance: what was waited for is waited for no longer,
     /// and a new round tells those who have lost us meanwhile that we are back.
     fn advance(&mut self, now_ms: u64) {
-        if self.pace.advance(now_ms) && !self.left {
+        let planned_ms = self.planned_ms().max(TICK_MS);
+        if self.pace.advance(now_ms, planned_ms) && !self.left {
             self.counters.stalls += 1;
             self.renew(now_ms);
         }

@@ -16,7 +16,6 @@ use rand::rngs::Xoshiro256PlusPlus;
 use selvedge_sync::codec;
 use selvedge_sync::id::NodeId;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use self::exchange::Exchange;
@@ -30,8 +29,11 @@ use crate::service::{Event, MemberEvent};
 use crate::store::Store;
 use crate::view::StateView;
 
-/// How many ticks of failure detection make a beat: a second, after which this node looks at itself.
-const TICKS_PER_BEAT: u64 = 10;
+/// How often this node looks at itself, in milliseconds, give or take [`BEAT_SLACK_MS`].
+const BEAT_MS: u64 = 1_000;
+
+/// By how much a beat may be early or late, to come with a look of failure detection: an idle host is woken for both at once.
+const BEAT_SLACK_MS: u64 = 200;
 
 /// How many beats lie between two digests.
 const BEATS_PER_DIGEST: u64 = 5;
@@ -168,7 +170,9 @@ struct Course {
     told: BTreeSet<NodeId>,
     seen_changes: u64,
     burst: usize,
-    ticks: u64,
+    beats: u64,
+    /// When the next beat is to be, on the monotonic clock; the first is at once.
+    beat_ms: Option<u64>,
     has_left: bool,
 }
 
@@ -180,13 +184,12 @@ impl Gossip {
         beacon: impl Fn() -> NodeRecord + Send,
         stop: CancellationToken,
     ) {
-        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut course = self.course();
         for member in self.members.with(|members| members.remember()) {
             self.net.learn(member.node, member.addresses);
         }
         loop {
+            let wait = self.until_tick(&course);
             tokio::select! {
                 // What came in while this host was stalled is heard before anybody is judged.
                 biased;
@@ -196,11 +199,12 @@ impl Gossip {
                     None => return,
                 },
                 () = self.members.changed.notified() => self.look_at_ourselves(&mut course, &beacon),
-                _ = tick.tick() => {
-                    course.ticks += 1;
+                () = tokio::time::sleep(wait) => {
+                    let now_ms = self.view.now().mono_ms;
                     course.burst = 0;
-                    course.detector.tick(self.view.now().mono_ms);
-                    if course.ticks % TICKS_PER_BEAT == 1 {
+                    course.detector.tick(now_ms);
+                    if course.beat_ms.is_none_or(|at| now_ms + BEAT_SLACK_MS >= at) {
+                        course.beat_ms = Some(now_ms + BEAT_MS);
                         self.beat(&mut course, &beacon);
                     }
                 }
@@ -210,6 +214,15 @@ impl Gossip {
                 self.members.said_farewell.cancel();
             }
         }
+    }
+
+    /// How long nothing has to be looked at.
+    fn until_tick(&self, course: &Course) -> Duration {
+        let now_ms = self.view.now().mono_ms;
+        let due_ms = course.detector.due_ms().min(course.beat_ms.map_or(0, |at| at + BEAT_SLACK_MS));
+        // Who is heard no more until then is heard again soon.
+        let most_ms = if course.burst < BURST_MAX { u64::MAX } else { TICK_MS };
+        Duration::from_millis(due_ms.saturating_sub(now_ms).min(most_ms))
     }
 
     fn course(&self) -> Course {
@@ -230,7 +243,8 @@ impl Gossip {
             told: BTreeSet::new(),
             seen_changes: 0,
             burst: 0,
-            ticks: 0,
+            beats: 0,
+            beat_ms: None,
             has_left: false,
         }
     }
@@ -251,7 +265,8 @@ impl Gossip {
     fn beat(&self, course: &mut Course, beacon: &impl Fn() -> NodeRecord) {
         self.look_at_ourselves(course, beacon);
         let now = self.view.now();
-        if (course.ticks / TICKS_PER_BEAT).is_multiple_of(BEATS_PER_DIGEST) {
+        course.beats += 1;
+        if course.beats % BEATS_PER_DIGEST == 1 {
             course.exchange.compare_with_one(now);
         }
         self.members.with(|members| {

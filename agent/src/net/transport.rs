@@ -23,11 +23,13 @@ use super::meter::Meters;
 /// The longest that encryption and multiplexing may take to set up, after which the next address is tried.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Silence after which a QUIC connection is dead, in milliseconds: a host that was killed is noticed by then.
-const QUIC_IDLE_MS: u32 = 8_000;
+/// Silence after which a QUIC connection is dead, in milliseconds. That a host was killed is found out by probes, and sooner; this is
+/// for its connection to go.
+const QUIC_IDLE_MS: u32 = 16_000;
 
-/// How often an otherwise silent QUIC connection shows that it lives: three chances within [`QUIC_IDLE_MS`].
-const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(2_500);
+/// How often an otherwise silent QUIC connection shows that it lives: three chances within [`QUIC_IDLE_MS`]. Each costs both sides an
+/// answer and some timers, on every link of an idle host; pings come in between as it is.
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// Streams on one QUIC or Yamux connection: all lanes at their bounds, both ways, need fewer.
 const STREAMS_MAX: u16 = 384;

@@ -154,6 +154,11 @@ impl Claims {
         ripe
     }
 
+    /// Whether somebody is accused and may still answer.
+    pub(super) fn are_pending(&self) -> bool {
+        self.suspected.values().any(|suspicion| suspicion.accused)
+    }
+
     pub(super) fn forget_suspicions(&mut self) {
         self.suspected.clear();
     }

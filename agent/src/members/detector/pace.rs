@@ -8,7 +8,6 @@
 use foca::{Header, Message, State};
 use selvedge_sync::id::NodeId;
 
-use super::TICK_MS;
 use super::swim::Life;
 use super::wire::Packet;
 
@@ -49,14 +48,19 @@ impl Pace {
         self.doubt
     }
 
-    /// Lets time pass; whether this host was stalled meanwhile.
-    pub(super) fn advance(&mut self, now_ms: u64) -> bool {
+    /// When time was last let pass.
+    pub(super) const fn last_ms(&self) -> u64 {
+        self.last_ms
+    }
+
+    /// Lets time pass, of which no more than `planned_ms` was to pass at once; whether this host was stalled meanwhile.
+    pub(super) fn advance(&mut self, now_ms: u64, planned_ms: u64) -> bool {
         let passed_ms = now_ms.saturating_sub(self.last_ms);
         self.last_ms = self.last_ms.max(now_ms);
-        let late_ms = passed_ms.saturating_sub(TICK_MS);
+        let late_ms = passed_ms.saturating_sub(planned_ms);
         self.doubt = (self.doubt + late_ms / LATE_MS).min(DOUBT_MAX);
-        // Of a gap only a tick counts: what came in meanwhile is still to be read.
-        self.own_us += passed_ms.min(TICK_MS + LATE_MS) * 1_000 / (1 + self.doubt);
+        // Of a gap only what was planned counts: what came in meanwhile is still to be read.
+        self.own_us += passed_ms.min(planned_ms + LATE_MS) * 1_000 / (1 + self.doubt);
         late_ms >= STALL_MS
     }
 
@@ -117,15 +121,17 @@ mod tests {
     fn a_stopped_clock_counts_nothing_and_a_late_one_runs_slower() {
         let mut pace = Pace::new(0);
         for now_ms in (100..=1_000).step_by(100) {
-            assert!(!pace.advance(now_ms));
+            assert!(!pace.advance(now_ms, 100));
         }
         assert_eq!((pace.own_ms(), pace.doubt()), (1_000, 0));
-        assert!(pace.advance(21_000), "twenty seconds");
-        assert!(pace.own_ms() <= 1_000 + TICK_MS + LATE_MS);
+        assert!(!pace.advance(2_000, 1_000), "as planned");
+        assert_eq!((pace.own_ms(), pace.doubt()), (2_000, 0));
+        assert!(pace.advance(22_000, 100), "twenty seconds");
+        assert!(pace.own_ms() <= 2_000 + 100 + LATE_MS);
         assert_eq!(pace.doubt(), DOUBT_MAX);
         let before = pace.own_ms();
-        (21_100..=22_000).step_by(100).for_each(|now_ms| assert!(!pace.advance(now_ms)));
+        (22_100..=23_000).step_by(100).for_each(|now_ms| assert!(!pace.advance(now_ms, 100)));
         assert_eq!(pace.own_ms() - before, 1_000 / (1 + DOUBT_MAX));
-        assert!(!pace.advance(5), "backwards is no time at all");
+        assert!(!pace.advance(5, 100), "backwards is no time at all");
     }
 }

@@ -6,7 +6,10 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 use selvedge_sync::id::NodeId;
 
-use super::{Detector, Standing, TICK_MS};
+use super::{Detector, Standing};
+
+/// How late a host's timer may be, in milliseconds.
+const TIMER_MS: u64 = 5;
 
 /// A frame on its way, or a record that says in which round its member is.
 enum Load {
@@ -24,6 +27,7 @@ pub(super) struct Host {
     pub(super) dead: bool,
     pub(super) sent: u64,
     pub(super) sent_bytes: u64,
+    pub(super) ticks: u64,
 }
 
 pub(super) struct Sim {
@@ -76,6 +80,7 @@ impl Sim {
                 dead: false,
                 sent: 0,
                 sent_bytes: 0,
+                ticks: 0,
             });
         }
         for at in 0..hosts {
@@ -106,9 +111,11 @@ impl Sim {
                 self.wake(at);
                 if !self.hosts[at].dead
                     && self.hosts[at].stalled_until <= self.now_ms
-                    && (self.now_ms + at as u64 * 7).is_multiple_of(TICK_MS)
+                    && (self.now_ms + at as u64).is_multiple_of(TIMER_MS)
+                    && self.hosts[at].detector.due_ms() <= self.now_ms
                 {
                     self.hosts[at].detector.tick(self.now_ms);
+                    self.hosts[at].ticks += 1;
                     self.collect(at);
                     self.look(at);
                 }

@@ -235,6 +235,16 @@ fn messages_of_a_member_do_not_depend_on_how_many_there_are() {
 }
 
 #[test]
+fn a_host_that_has_nothing_to_look_at_is_woken_for_its_probes_alone() {
+    let mut sim = settled(16, 1);
+    sim.run(60_000);
+    sim.hosts.iter_mut().for_each(|host| host.ticks = 0);
+    sim.run(60_000);
+    let ticks: Vec<u64> = sim.hosts.iter().map(|host| host.ticks / 60).collect();
+    assert!(ticks.iter().all(|ticks| (1..=3).contains(ticks)), "a second: {ticks:?}");
+}
+
+#[test]
 fn while_a_tenth_stands_still_for_twenty_seconds_nobody_else_is_called_lost() {
     for seed in 0..8 {
         let mut sim = settled(16, seed);
