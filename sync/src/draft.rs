@@ -3,6 +3,7 @@
 //! Owns the folding of several changes to one object into one, and the overlay that lets a guest read its own writes. Applies
 //! nothing. The invariant: a draft that was dropped has left no trace.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::change::{Change, ChangeError};
@@ -65,6 +66,17 @@ pub(crate) enum Folded {
     Map(BTreeMap<String, Option<Scalar>>),
 }
 
+/// What to do to a counter in one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Added if nobody has written the counter; that writes it, even with 0.
+    pub initial: u64,
+    /// What to add.
+    pub up: u64,
+    /// What to take; 0 for a G-counter.
+    pub down: u64,
+}
+
 /// Changes over a state that stays as it is. `S` is the state, a reference to it, or whatever else reads it.
 pub struct Draft<S: ReadState> {
     base: S,
@@ -109,6 +121,36 @@ impl<S: ReadState> Draft<S> {
         folded.add(change, || base.own_totals(key))?;
         self.folded.insert(key.clone(), folded);
         Ok(())
+    }
+
+    /// Starts, raises and lowers a counter, all or nothing. What neither starts it nor moves it changes nothing.
+    ///
+    /// # Errors
+    /// The key is no counter that can do so, or the counter would overflow. The draft stays as it was.
+    pub fn count(&mut self, key: Key, by: Count) -> Result<(), ChangeError> {
+        Change::Increment(by.up).validate(&key)?;
+        if by.down > 0 {
+            Change::Decrement(by.down).validate(&key)?;
+        }
+        let (base, moves) = (&self.base, by.up > 0 || by.down > 0);
+        match self.folded.entry(key) {
+            Entry::Occupied(_) if !moves => Ok(()),
+            Entry::Occupied(mut known) => {
+                let own = base.own_totals(known.key());
+                known.get_mut().raise((by.up, by.down), own)
+            }
+            Entry::Vacant(new) => {
+                let exists = base.counter(new.key()).is_some();
+                if exists && !moves {
+                    return Ok(());
+                }
+                let (initial, own) = if exists { (0, base.own_totals(new.key())) } else { (by.initial, (0, 0)) };
+                let mut folded = Folded::empty(new.key().kind());
+                folded.raise((by.up.checked_add(initial).ok_or(ChangeError::Overflow)?, by.down), own)?;
+                new.insert(folded);
+                Ok(())
+            }
+        }
     }
 
     /// The value of a counter with the draft's own changes.
@@ -212,13 +254,9 @@ impl Folded {
 
     /// Adds a change; one that overflows changes nothing.
     fn add(&mut self, change: Change, own_totals: impl Fn() -> (u64, u64)) -> Result<(), ChangeError> {
-        let raise = |pending: u64, by: u64, own: u64| {
-            let total = pending.checked_add(by).and_then(|sum| own.checked_add(sum));
-            total.filter(|total| *total <= COUNTER_TOTAL_MAX).map(|total| total - own).ok_or(ChangeError::Overflow)
-        };
         match (self, change) {
-            (Self::Counter { up, .. }, Change::Increment(by)) => *up = raise(*up, by, own_totals().0)?,
-            (Self::Counter { down, .. }, Change::Decrement(by)) => *down = raise(*down, by, own_totals().1)?,
+            (counter @ Self::Counter { .. }, Change::Increment(by)) => counter.raise((by, 0), own_totals())?,
+            (counter @ Self::Counter { .. }, Change::Decrement(by)) => counter.raise((0, by), own_totals())?,
             (Self::Grow(added), Change::Add(members)) => added.extend(members),
             (Self::Set(set), Change::Add(members)) => set.extend(members.into_iter().map(|member| (member, true))),
             (Self::Set(set), Change::Remove(members)) => set.extend(members.into_iter().map(|member| (member, false))),
@@ -230,6 +268,17 @@ impl Folded {
             }
             (folded, change) => unreachable!("`{}` was validated for {folded:?}", change.name()),
         }
+        Ok(())
+    }
+
+    /// Adds to and takes from a counter, of which this replica has `own` already; what overflows changes nothing.
+    fn raise(&mut self, (by_up, by_down): (u64, u64), own: (u64, u64)) -> Result<(), ChangeError> {
+        let raised = |pending: u64, by: u64, own: u64| {
+            let total = pending.checked_add(by).and_then(|sum| own.checked_add(sum));
+            total.filter(|total| *total <= COUNTER_TOTAL_MAX).map(|total| total - own).ok_or(ChangeError::Overflow)
+        };
+        let Self::Counter { up, down } = self else { unreachable!("a change of a counter was validated for {self:?}") };
+        (*up, *down) = (raised(*up, by_up, own.0)?, raised(*down, by_down, own.1)?);
         Ok(())
     }
 
@@ -264,4 +313,81 @@ impl Folded {
 
 fn some_unless_empty<T>(items: Vec<T>) -> Option<Vec<T>> {
     (!items.is_empty()).then_some(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state that holds one counter, to which this replica has brought `own`.
+    struct One(Option<(u64, u64)>);
+
+    impl ReadState for One {
+        fn counter(&self, _: &Key) -> Option<i128> {
+            self.0.map(|(up, down)| i128::from(up) - i128::from(down))
+        }
+        fn own_totals(&self, _: &Key) -> (u64, u64) {
+            self.0.unwrap_or_default()
+        }
+        fn contains(&self, _: &Key, _: &Scalar) -> bool {
+            false
+        }
+        fn members(&self, _: &Key) -> Option<Vec<Scalar>> {
+            None
+        }
+        fn field(&self, _: &Key, _: &str) -> Option<Scalar> {
+            None
+        }
+        fn fields(&self, _: &Key) -> Option<BTreeMap<String, Scalar>> {
+            None
+        }
+    }
+
+    /// What `count` stands for, change by change.
+    fn one_by_one(draft: &mut Draft<One>, key: &Key, by: Count) -> Result<(), ChangeError> {
+        if draft.counter(key).is_none() {
+            draft.change(key, Change::Increment(by.initial))?;
+        }
+        if by.up > 0 {
+            draft.change(key, Change::Increment(by.up))?;
+        }
+        if by.down > 0 {
+            draft.change(key, Change::Decrement(by.down))?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_counter_is_not_counted() {
+        let mut draft = Draft::new(One(None));
+        let key = Key::new(Kind::GSet, "a").expect("a name");
+        assert!(matches!(draft.count(key, Count::default()), Err(ChangeError::WrongKind { .. })));
+        assert!(draft.is_empty());
+    }
+
+    #[test]
+    fn a_count_is_its_changes_in_one_step_or_none_of_them() {
+        const AMOUNTS: [u64; 5] = [0, 1, 7, COUNTER_TOTAL_MAX, u64::MAX];
+        let amounts = || AMOUNTS.into_iter().flat_map(|a| AMOUNTS.into_iter().map(move |b| (a, b)));
+        let bases = [None, Some((0, 0)), Some((5, 9)), Some((COUNTER_TOTAL_MAX, 1))];
+        for (kind, base, before) in [Kind::GCounter, Kind::PnCounter].into_iter().flat_map(|kind| {
+            bases.into_iter().flat_map(move |base| [None, Some(3)].into_iter().map(move |before| (kind, base, before)))
+        }) {
+            let key = Key::new(kind, "a").expect("a name");
+            for ((initial, up), down) in amounts().flat_map(|pair| AMOUNTS.into_iter().map(move |down| (pair, down))) {
+                let by = Count { initial, up, down };
+                let [mut at_once, mut in_turn] = [One(base), One(base)].map(Draft::new);
+                for draft in [&mut at_once, &mut in_turn] {
+                    if let Some(before) = before {
+                        let _may_overflow = draft.change(&key, Change::Increment(before));
+                    }
+                }
+                let untouched = at_once.folded.clone();
+                let (seen, expect) = (at_once.count(key.clone(), by), one_by_one(&mut in_turn, &key, by));
+                assert_eq!(seen.is_ok(), expect.is_ok(), "{kind} {base:?} {before:?} {by:?}: {seen:?} {expect:?}");
+                let expect = if expect.is_ok() { in_turn.folded } else { untouched };
+                assert_eq!(at_once.folded, expect, "{kind} {base:?} {before:?} {by:?}");
+            }
+        }
+    }
 }

@@ -141,7 +141,7 @@ impl Draw {
             plain @ ("a" | "b" | "c") => format!("{plain}{seed}"),
             odd => odd.to_owned(),
         };
-        match self.below(12) {
+        match self.below(14) {
             0 => format!("gcounter {name} increment {}", self.one(NUMBERS)),
             1 => format!("pncounter {name} increment {}", self.one(NUMBERS)),
             2 => format!("pncounter {name} decrement {}", self.one(NUMBERS)),
@@ -157,6 +157,19 @@ impl Draw {
             }
             9 => format!("lwwmap {name} remove{}", self.words(FIELDS, 2)),
             10 => format!("lwwmap {name} get {}", self.one(FIELDS)),
+            11 => {
+                let changes = |draw: &mut Self| format!(" {}={}", draw.below(3), draw.one(NUMBERS));
+                let changes: String = (0..self.below(4)).map(|_| changes(self)).collect();
+                format!("gcounters {name} increment{changes}")
+            }
+            12 => {
+                let change = |draw: &mut Self| {
+                    let (id, initial, up) = (draw.below(3), draw.one(NUMBERS), draw.one(NUMBERS));
+                    format!(" {id}={initial}+{up}-{}", draw.one(NUMBERS))
+                };
+                let changes: String = (0..self.below(4)).map(|_| change(self)).collect();
+                format!("pncounters {name} change{changes}")
+            }
             _ => match self.below(40) {
                 0 => "fault steps[0] is wrong".to_owned(),
                 1 => "nonsense".to_owned(),
@@ -170,7 +183,7 @@ impl Draw {
 
 /// What shows all that the scripts of a seed write.
 fn look(seed: u64) -> Script {
-    const LOOKS: [&str; 7] = [
+    const LOOKS: [&str; 11] = [
         "gcounter N exists",
         "gcounter N value",
         "pncounter N exists",
@@ -178,6 +191,10 @@ fn look(seed: u64) -> Script {
         "gset N members",
         "orset N members",
         "lwwmap N entries",
+        "gcounters N 0 1 2 18446744073709551615",
+        "pncounters N 2 1 0",
+        "gcounter N1 exists",
+        "pncounter N2 value",
     ];
     let names = ["a", "b", "c"].map(|name| format!("{name}{seed}"));
     let steps: Vec<_> = names.iter().flat_map(|name| LOOKS.map(|look| look.replace('N', name))).collect();
@@ -232,6 +249,23 @@ fn limits_hold_alike() {
     check(&repeated("lwwmap a put *200 i5", 9), "Ok");
     check(&repeated("lwwmap a put *200 i5", 10), "writes: 2000 bytes");
     check(&repeated("write 0", 1), "Ok");
+    // Each entry of a list is a host call; an empty list is one.
+    let ids = |count: usize| format!("gcounters a{}", " 1".repeat(count));
+    check(&repeated(&ids(40), 1), "Ok");
+    check(&repeated(&ids(41), 1), "host calls: 40");
+    check(&repeated("gcounters a", 40), "Ok");
+    check(&repeated("gcounters a", 41), "host calls: 40");
+    check(&repeated("gcounters a increment 1=1 2=1 3=1 3=1", 1), "Ok");
+    check(&repeated("gcounters a increment 1=1 2=1 3=1 4=1", 1), "writes: 3 objects");
+    check(&repeated("gcounters a increment 1=1 2=18446744073709551615 3=1", 1), "entry 1");
+    check(&repeated("pncounters selvedge: change 1=1+1-1", 1), "entry 0");
+    check(&repeated(&format!("pncounters {}", "x".repeat(255)), 1), "Ok");
+    check(&repeated(&format!("pncounters {} 5 55", "x".repeat(255)), 1), "entry 1");
+    check(&repeated(&format!("pncounters {} change{}", "x".repeat(190), " 1=0+0-0".repeat(10)), 1), "Ok");
+    check(
+        &repeated(&format!("pncounters {} change{}", "x".repeat(192), " 1=0+0-0".repeat(10)), 1),
+        "writes: 2000 bytes",
+    );
 }
 
 #[test]

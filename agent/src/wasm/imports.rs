@@ -1,9 +1,10 @@
 //! What a guest may call: the interfaces of the world `imports`.
 //!
-//! Owns the bindings and the small interfaces; `state.rs` holds the large one, `wasi.rs` what is said to toolchains that want
+//! Owns the bindings and the small interfaces; `state.rs` holds the large one and `families.rs` its lists, `wasi.rs` what is said to toolchains that want
 //! more. The invariants: every host call is counted
 //! before it does anything; none blocks; none reads a clock or an entropy source, so a call can be replayed.
 
+mod families;
 mod state;
 pub(super) mod wasi;
 

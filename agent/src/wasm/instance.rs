@@ -131,14 +131,29 @@ impl CallState {
     }
 
     pub(super) fn count_host_call(&mut self) -> Result<(), Stop> {
-        self.host_calls_left = self.host_calls_left.checked_sub(1).ok_or(Stop::HostCalls)?;
+        self.count_host_calls(1)
+    }
+
+    /// Counts a call with a list: each entry costs what a call of its own would.
+    pub(super) fn count_host_calls(&mut self, calls: usize) -> Result<(), Stop> {
+        let calls = u64::try_from(calls).unwrap_or(u64::MAX).max(1);
+        self.host_calls_left = self.host_calls_left.checked_sub(calls).ok_or(Stop::HostCalls)?;
         Ok(())
     }
 
     /// Counts a write before it happens. What a key costs beyond its values is at most its longest name.
     pub(super) fn count_write(&mut self, key: &Key, change: &Change) -> Result<(), Stop> {
+        self.count_written(key, weight(change))
+    }
+
+    /// The same for a change of a counter.
+    pub(super) fn count_counted(&mut self, key: &Key) -> Result<(), Stop> {
+        self.count_written(key, PLAIN_BYTES)
+    }
+
+    fn count_written(&mut self, key: &Key, bytes: usize) -> Result<(), Stop> {
         let limit = self.limits.write_bytes;
-        let left = self.write_bytes_left.checked_sub(key.name().len().min(NAME_BYTES_MAX) + weight(change));
+        let left = self.write_bytes_left.checked_sub(key.name().len().min(NAME_BYTES_MAX) + bytes);
         self.write_bytes_left = left.ok_or(Stop::Writes { what: "bytes", limit })?;
         // Only a further object can cross this one; the draft folds repeated writes to one object.
         let limit = self.limits.writes;
@@ -345,9 +360,11 @@ fn root(error: &wasmtime::Error) -> String {
     error.root_cause().to_string()
 }
 
+/// What a number or any other small value counts for among written bytes.
+const PLAIN_BYTES: usize = 8;
+
 /// Bytes of the values that a change carries.
 fn weight(change: &Change) -> usize {
-    const PLAIN_BYTES: usize = 8;
     let scalar = |scalar: &Scalar| PLAIN_BYTES + scalar.weight();
     match change {
         Change::Increment(_) | Change::Decrement(_) => PLAIN_BYTES,

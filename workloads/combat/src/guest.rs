@@ -3,8 +3,10 @@
 //! Owns the translation and the names of the keys; decides nothing about a fight. The invariant: a call writes once per
 //! fighter and once per zone, whatever the number of duels.
 
-use selvedge_sdk::state::{Gcounter, Lwwmap, Pncounter, Scalar};
-use selvedge_sdk::{Entries, Fault, Names, clock, must};
+use std::collections::BTreeMap;
+
+use selvedge_sdk::state::{GcounterChange, Lwwmap, PncounterChange, Scalar, change_pncounters, increment_gcounters};
+use selvedge_sdk::{Entries, Fault, clock, must};
 
 use crate::rules;
 use crate::tally::{FighterTally, Tally, WRITES_MAX, ZoneTally};
@@ -38,10 +40,7 @@ impl wit::Guest for Combat {
                 format!("are too many at once: fighters count twice, zones once, and {WRITES_MAX} are allowed");
             Fault::new("duels", message).raise();
         }
-        let (mut damage, mut health) = (Names::new("combat:damage:"), Names::new("combat:health:"));
-        for (id, fighter) in &tally.fighters {
-            write_fighter(damage.of(*id), health.of(*id), fighter);
-        }
+        write_fighters(&tally.fighters);
         tally.zones.iter().for_each(|(id, zone)| write_zone(*id, zone));
         outcomes
     }
@@ -49,17 +48,17 @@ impl wit::Guest for Combat {
 
 /// Damage is credited to whoever dealt it. Health moves by what was suffered, and never to an absolute value: rounds on
 /// several hosts then add up, whichever order they arrive in. Only the first sight of a fighter sets a start.
-fn write_fighter(damage: &str, health: &str, fighter: &FighterTally) {
-    if fighter.dealt > 0 {
-        must(must(Gcounter::new(damage)).increment(fighter.dealt));
+fn write_fighters(fighters: &BTreeMap<u64, FighterTally>) {
+    let (mut damage, mut health) = (Vec::with_capacity(fighters.len()), Vec::with_capacity(fighters.len()));
+    for (&id, fighter) in fighters {
+        if fighter.dealt > 0 {
+            damage.push(GcounterChange { id, increment: fighter.dealt });
+        }
+        let initial = u64::try_from(fighter.health_before).unwrap_or(0);
+        health.push(PncounterChange { id, initial, increment: 0, decrement: fighter.suffered });
     }
-    let health = must(Pncounter::new(health));
-    if !health.exists() {
-        must(health.increment(u64::try_from(fighter.health_before).unwrap_or(0)));
-    }
-    if fighter.suffered > 0 {
-        must(health.decrement(fighter.suffered));
-    }
+    must(increment_gcounters("combat:damage:", &damage));
+    must(change_pncounters("combat:health:", &health));
 }
 
 fn write_zone(id: u64, zone: &ZoneTally) {

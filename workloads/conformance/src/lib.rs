@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use selvedge_sdk::state::{Error, Gcounter, Gset, Lwwmap, Orset, Pncounter, Scalar};
+use selvedge_sdk::state::{self, Error, Gcounter, Gset, Lwwmap, Orset, Pncounter, Scalar};
 use selvedge_sdk::{Fault, assets, clock, config, log, random};
 
 selvedge_sdk::workload!(Conformance in "selvedge:conformance/conformance", from ["../wit", "wit"]);
@@ -43,6 +43,11 @@ fn take(words: &[&str]) -> Result<String, Error> {
                 _ => Ok(shown(set.members())),
             }
         }
+        ["gcounters" | "pncounters", ..] => family(words).map_err(|refusal| {
+            // Whoever reads the answers sees which entry it was.
+            let state::Refusal { index, error } = refusal;
+            Error::Limit(format!("entry {index}: {error:?}"))
+        }),
         ["lwwmap", name, rest @ ..] => lwwmap(&Lwwmap::new(name)?, rest),
         ["now"] => Ok(shown(clock::now())),
         ["seed"] => Ok(shown(random::seed())),
@@ -85,6 +90,30 @@ fn pncounter(counter: &Pncounter, words: &[&str]) -> Result<String, Error> {
     }
 }
 
+/// Lists of counters: numbers to read, `5=1` to add 1 to number 5, `5=7+1-2` to start it from 7, add 1 and take 2.
+fn family(words: &[&str]) -> Result<String, state::Refusal> {
+    match words {
+        ["gcounters", name, "increment", changes @ ..] => {
+            let change = |word: &&str| {
+                let (id, by) = word.split_once('=').expect("a change in a script");
+                state::GcounterChange { id: number(id), increment: number(by) }
+            };
+            state::increment_gcounters(name, &changes.iter().map(change).collect::<Vec<_>>()).map(shown)
+        }
+        ["pncounters", name, "change", changes @ ..] => {
+            let change = |word: &&str| {
+                let parts: Vec<_> = word.split(['=', '+', '-']).map(number).collect();
+                let [id, initial, increment, decrement] = parts[..] else { panic!("no change: {word}") };
+                state::PncounterChange { id, initial, increment, decrement }
+            };
+            state::change_pncounters(name, &changes.iter().map(change).collect::<Vec<_>>()).map(shown)
+        }
+        ["gcounters", name, ids @ ..] => state::gcounter_values(name, &numbers(ids)).map(shown),
+        ["pncounters", name, ids @ ..] => state::pncounter_values(name, &numbers(ids)).map(shown),
+        other => panic!("no step: {other:?}"),
+    }
+}
+
 fn lwwmap(map: &Lwwmap, words: &[&str]) -> Result<String, Error> {
     match words {
         ["put", entries @ ..] => {
@@ -103,6 +132,10 @@ fn shown(value: impl Debug) -> String {
 
 fn number(word: &str) -> u64 {
     word.parse().expect("a number in a script")
+}
+
+fn numbers(words: &[&str]) -> Vec<u64> {
+    words.iter().map(|word| number(word)).collect()
 }
 
 /// A text, or with `*5` five letters: scripts stay short when their values do not.

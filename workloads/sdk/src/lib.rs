@@ -17,6 +17,8 @@
 //! }
 //! ```
 
+use std::fmt::Debug;
+
 mod configuration;
 mod fault;
 mod macros;
@@ -50,7 +52,7 @@ pub use native::{assets, clock, config, log, random, state};
 ///
 /// # Panics
 /// On any error: the host then throws the instance away and commits nothing.
-pub fn must<T>(done: Result<T, state::Error>) -> T {
+pub fn must<T, E: Debug>(done: Result<T, E>) -> T {
     match done {
         Ok(value) => value,
         Err(error) => {

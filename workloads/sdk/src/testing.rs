@@ -170,14 +170,13 @@ impl TestHost {
     /// The value of a G-counter; `None` when nobody has written it.
     #[must_use]
     pub fn gcounter(&self, name: &str) -> Option<u64> {
-        self.object(Kind::Gcounter, name).map(|object| u64::try_from(object.total()).unwrap_or(u64::MAX))
+        self.object(Kind::Gcounter, name).map(Object::grown)
     }
 
     /// The value of a PN-counter; `None` when nobody has written it.
     #[must_use]
     pub fn pncounter(&self, name: &str) -> Option<i64> {
-        let clamped = |total: i128| i64::try_from(total).unwrap_or(if total < 0 { i64::MIN } else { i64::MAX });
-        self.object(Kind::Pncounter, name).map(|object| clamped(object.total()))
+        self.object(Kind::Pncounter, name).map(Object::saturated)
     }
 
     /// The members of a G-set, in order.

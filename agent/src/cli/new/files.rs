@@ -7,7 +7,7 @@
 const TEMPLATE: &str = "my-workload";
 
 /// Where the files lie in a project, and what they hold.
-const FILES: [(&str, &str); 23] = [
+const FILES: [(&str, &str); 24] = [
     ("Cargo.toml", include_str!("../../../../workloads/template/Cargo.toml")),
     ("README.md", include_str!("../../../../workloads/template/README.md")),
     (".gitignore", include_str!("../../../../workloads/template/gitignore")),
@@ -26,6 +26,10 @@ const FILES: [(&str, &str); 23] = [
     ("vendor/selvedge-sdk/src/names.rs", include_str!("../../../../workloads/sdk/src/names.rs")),
     ("vendor/selvedge-sdk/src/native.rs", include_str!("../../../../workloads/sdk/src/native.rs")),
     ("vendor/selvedge-sdk/src/native/state.rs", include_str!("../../../../workloads/sdk/src/native/state.rs")),
+    (
+        "vendor/selvedge-sdk/src/native/state/families.rs",
+        include_str!("../../../../workloads/sdk/src/native/state/families.rs"),
+    ),
     ("vendor/selvedge-sdk/src/testing.rs", include_str!("../../../../workloads/sdk/src/testing.rs")),
     ("vendor/selvedge-sdk/src/testing/call.rs", include_str!("../../../../workloads/sdk/src/testing/call.rs")),
     ("vendor/selvedge-sdk/src/testing/limits.rs", include_str!("../../../../workloads/sdk/src/testing/limits.rs")),

@@ -56,12 +56,9 @@ type Refusable<T> = Result<std::result::Result<T, wit::Error>>;
 impl CallState {
     fn open<H: Handle>(&mut self, name: &str) -> Refusable<Resource<H>> {
         self.count_host_call()?;
-        let key = match Key::new(H::KIND, name) {
-            Ok(key) if key.is_reserved() => {
-                return Ok(Err(wit::Error::InvalidName("names of this prefix belong to the agent".to_owned())));
-            }
+        let key = match key(H::KIND, name) {
             Ok(key) => key,
-            Err(error) => return Ok(Err(wit::Error::InvalidName(error.to_string()))),
+            Err(error) => return Ok(Err(error)),
         };
         match self.open_handle(H::new(key)) {
             Ok(handle) => Ok(Ok(handle)),
@@ -74,29 +71,29 @@ impl CallState {
         Ok(())
     }
 
-    fn key<H: Handle>(&mut self, handle: &Resource<H>) -> Result<Key> {
+    fn key_of<H: Handle>(&mut self, handle: &Resource<H>) -> Result<Key> {
         self.count_host_call()?;
         Ok(self.handles.get(handle)?.key().clone())
     }
 
     fn write<H: Handle>(&mut self, handle: &Resource<H>, change: Change) -> Refusable<()> {
-        let key = self.key(handle)?;
+        let key = self.key_of(handle)?;
         self.count_write(&key, &change)?;
         Ok(self.draft.change(&key, change).map_err(|error| refusal(&error)))
     }
 
     fn counter<H: Handle>(&mut self, handle: &Resource<H>) -> Result<Option<i128>> {
-        let key = self.key(handle)?;
+        let key = self.key_of(handle)?;
         Ok(self.draft.counter(&key))
     }
 
     fn contains<H: Handle>(&mut self, handle: &Resource<H>, member: wit::Scalar) -> Result<bool> {
-        let key = self.key(handle)?;
+        let key = self.key_of(handle)?;
         Ok(scalar_in(member).is_some_and(|member| self.draft.contains(&key, &member)))
     }
 
     fn members<H: Handle>(&mut self, handle: &Resource<H>) -> Result<Vec<wit::Scalar>> {
-        let key = self.key(handle)?;
+        let key = self.key_of(handle)?;
         Ok(self.draft.members(&key).unwrap_or_default().into_iter().map(scalar_out).collect())
     }
 
@@ -113,8 +110,6 @@ impl CallState {
     }
 }
 
-impl wit::Host for CallState {}
-
 impl wit::HostGcounter for CallState {
     fn new(&mut self, name: String) -> Refusable<Resource<GCounter>> {
         self.open(&name)
@@ -129,8 +124,7 @@ impl wit::HostGcounter for CallState {
     }
 
     fn value(&mut self, handle: Resource<GCounter>) -> Result<u64> {
-        let value = self.counter(&handle)?.unwrap_or(0);
-        Ok(u64::try_from(value).unwrap_or(u64::MAX))
+        Ok(grown(self.counter(&handle)?.unwrap_or(0)))
     }
 
     fn drop(&mut self, handle: Resource<GCounter>) -> Result<()> {
@@ -156,8 +150,7 @@ impl wit::HostPncounter for CallState {
     }
 
     fn value(&mut self, handle: Resource<PnCounter>) -> Result<i64> {
-        let value = self.counter(&handle)?.unwrap_or(0);
-        Ok(i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX }))
+        Ok(saturated(self.counter(&handle)?.unwrap_or(0)))
     }
 
     fn drop(&mut self, handle: Resource<PnCounter>) -> Result<()> {
@@ -231,12 +224,12 @@ impl wit::HostLwwmap for CallState {
     }
 
     fn get(&mut self, handle: Resource<LwwMap>, field: String) -> Result<Option<wit::Scalar>> {
-        let key = self.key(&handle)?;
+        let key = self.key_of(&handle)?;
         Ok(self.draft.field(&key, &field).map(scalar_out))
     }
 
     fn entries(&mut self, handle: Resource<LwwMap>) -> Result<Vec<(String, wit::Scalar)>> {
-        let key = self.key(&handle)?;
+        let key = self.key_of(&handle)?;
         let fields = self.draft.fields(&key).unwrap_or_default();
         Ok(fields.into_iter().map(|(field, value)| (field, scalar_out(value))).collect())
     }
@@ -244,6 +237,27 @@ impl wit::HostLwwmap for CallState {
     fn drop(&mut self, handle: Resource<LwwMap>) -> Result<()> {
         self.close(handle)
     }
+}
+
+/// The key of this name, if a guest may have it.
+pub(super) fn key(kind: Kind, name: &str) -> std::result::Result<Key, wit::Error> {
+    match Key::new(kind, name) {
+        Ok(key) if key.is_reserved() => {
+            Err(wit::Error::InvalidName("names of this prefix belong to the agent".to_owned()))
+        }
+        Ok(key) => Ok(key),
+        Err(error) => Err(wit::Error::InvalidName(error.to_string())),
+    }
+}
+
+/// The value of a G-counter.
+pub(super) fn grown(value: i128) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+/// The value of a PN-counter.
+pub(super) fn saturated(value: i128) -> i64 {
+    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// `None` for a number that is not finite.
@@ -273,7 +287,7 @@ fn not_finite() -> wit::Error {
     wit::Error::InvalidValue("a number in the state must be finite".to_owned())
 }
 
-fn refusal(error: &ChangeError) -> wit::Error {
+pub(super) fn refusal(error: &ChangeError) -> wit::Error {
     let message = error.to_string();
     match error {
         ChangeError::Overflow => wit::Error::Overflow,

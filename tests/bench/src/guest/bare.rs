@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use selvedge_sync::change::Change;
-use selvedge_sync::draft::Draft;
+use selvedge_sync::draft::{Count, Draft};
 use selvedge_sync::key::{Key, Kind};
 use selvedge_sync::scalar::Scalar;
 use wasmtime::component::{
@@ -117,7 +117,46 @@ impl State {
     }
 }
 
-impl state::Host for State {}
+impl State {
+    fn count(&mut self, kind: Kind, family: &str, id: u64, by: Count) -> Result<(), Error> {
+        let key = Key::new(kind, &format!("{family}{id}")).map_err(|error| Error::InvalidName(error.to_string()))?;
+        self.draft.count(key, by).map_err(|error| Error::InvalidValue(error.to_string()))
+    }
+}
+
+/// What a list of changes gives, if none is refused; the index is not what is measured.
+fn listed(done: Result<(), Error>) -> Wasm<Result<(), state::Refusal>> {
+    Ok(done.map_err(|error| state::Refusal { index: 0, error }))
+}
+
+impl state::Host for State {
+    fn increment_gcounters(
+        &mut self,
+        family: String,
+        changes: Vec<state::GcounterChange>,
+    ) -> Wasm<Result<(), state::Refusal>> {
+        let count = |change: &state::GcounterChange| Count { up: change.increment, ..Count::default() };
+        listed(changes.iter().try_for_each(|change| self.count(Kind::GCounter, &family, change.id, count(change))))
+    }
+    fn change_pncounters(
+        &mut self,
+        family: String,
+        changes: Vec<state::PncounterChange>,
+    ) -> Wasm<Result<(), state::Refusal>> {
+        let count = |change: &state::PncounterChange| Count {
+            initial: change.initial,
+            up: change.increment,
+            down: change.decrement,
+        };
+        listed(changes.iter().try_for_each(|change| self.count(Kind::PnCounter, &family, change.id, count(change))))
+    }
+    fn gcounter_values(&mut self, _: String, _: Vec<u64>) -> Wasm<Result<Vec<Option<u64>>, state::Refusal>> {
+        unreachable!("combat does not ask")
+    }
+    fn pncounter_values(&mut self, _: String, _: Vec<u64>) -> Wasm<Result<Vec<Option<i64>>, state::Refusal>> {
+        unreachable!("combat does not ask")
+    }
+}
 
 impl state::HostGcounter for State {
     fn new(&mut self, name: String) -> Wasm<Result<Resource<Handle>, Error>> {

@@ -3,8 +3,13 @@
 //! Owns the handles; the values are those of `testing`. The invariant: names, types and refusals are those of
 //! `workloads/wit/state.wit`.
 
+mod families;
+
 use std::fmt;
 
+pub use self::families::{
+    GcounterChange, PncounterChange, Refusal, change_pncounters, gcounter_values, increment_gcounters, pncounter_values,
+};
 use crate::testing::{Kind, Object, during};
 
 /// One value inside a set or a map.
@@ -143,7 +148,7 @@ impl Gcounter {
     /// Its value.
     #[must_use]
     pub fn value(&self) -> u64 {
-        self.0.read(|object| u64::try_from(object.map_or(0, Object::total)).unwrap_or(u64::MAX))
+        self.0.read(|object| object.map_or(0, Object::grown))
     }
 }
 
@@ -185,8 +190,7 @@ impl Pncounter {
     /// Its value.
     #[must_use]
     pub fn value(&self) -> i64 {
-        let total = self.0.read(|object| object.map_or(0, Object::total));
-        i64::try_from(total).unwrap_or(if total < 0 { i64::MIN } else { i64::MAX })
+        self.0.read(|object| object.map_or(0, Object::saturated))
     }
 }
 

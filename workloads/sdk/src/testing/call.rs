@@ -100,7 +100,12 @@ impl Call {
     }
 
     fn count(&mut self) -> Ended<()> {
-        self.host_calls += 1;
+        self.count_list(1)
+    }
+
+    /// Counts a call with a list: each entry costs what a call of its own would.
+    pub(crate) fn count_list(&mut self, entries: usize) -> Ended<()> {
+        self.host_calls += (entries as u64).max(1);
         let limit = self.limits.host_calls;
         if self.host_calls > limit { Err(CallError::HostCalls { limit }) } else { Ok(()) }
     }
@@ -167,20 +172,8 @@ impl Call {
 
     pub(crate) fn open(&mut self, name: &str) -> Refusable {
         self.count()?;
-        let wrong = match name {
-            "" => Some("the name of a key must not be empty".to_owned()),
-            long if long.len() > NAME_BYTES_MAX => {
-                let bytes = long.len();
-                Some(format!("the name of a key has {bytes} bytes; at most {NAME_BYTES_MAX} are allowed"))
-            }
-            odd if odd.chars().any(char::is_control) => {
-                Some("the name of a key must not hold control characters".to_owned())
-            }
-            ours if ours.starts_with(RESERVED_PREFIX) => Some("names of this prefix belong to the agent".to_owned()),
-            _ => None,
-        };
-        if let Some(wrong) = wrong {
-            return Ok(Err(Error::InvalidName(wrong)));
+        if let Err(error) = check_key(name) {
+            return Ok(Err(error));
         }
         if self.handles >= self.limits.handles {
             return Ok(Err(Error::Limit("too many open handles".to_owned())));
@@ -198,18 +191,41 @@ impl Call {
         Ok(read(self.objects.get(&(kind, name.to_owned()))))
     }
 
+    /// The value of a counter in a list that was counted.
+    pub(crate) fn read_listed<T>(&self, kind: Kind, name: &str, value: fn(&Object) -> T) -> Result<Option<T>, Error> {
+        check_key(name).map(|()| self.objects.get(&(kind, name.to_owned())).map(value))
+    }
+
+    /// Starts and moves a counter in a list that was counted.
+    pub(crate) fn raise_listed(&mut self, kind: Kind, name: &str, (initial, up, down): (u64, u64, u64)) -> Refusable {
+        if let Err(error) = check_key(name) {
+            return Ok(Err(error));
+        }
+        self.count_written(name, PLAIN_BYTES)?;
+        let exists = self.objects.contains_key(&(kind, name.to_owned()));
+        match up.checked_add(if exists { 0 } else { initial }) {
+            Some(0) if exists && down == 0 => Ok(Ok(())),
+            Some(up) => Ok(self.raised(kind, name, up, down)),
+            None => Ok(Err(Error::Overflow)),
+        }
+    }
+
     pub(crate) fn raise(&mut self, kind: Kind, name: &str, up: u64, down: u64) -> Refusable {
         self.count_write(name, PLAIN_BYTES)?;
+        Ok(self.raised(kind, name, up, down))
+    }
+
+    fn raised(&mut self, kind: Kind, name: &str, up: u64, down: u64) -> Result<(), Error> {
         let total = match self.objects.get(&(kind, name.to_owned())) {
             Some(Object::Counter { up: before_up, down: before_down }) => (*before_up, *before_down),
             Some(Object::Set(_) | Object::Map(_)) | None => (0, 0),
         };
         let raised = |before: u64, by: u64| before.checked_add(by).filter(|sum| *sum <= COUNTER_TOTAL_MAX);
         let (Some(up), Some(down)) = (raised(total.0, up), raised(total.1, down)) else {
-            return Ok(Err(Error::Overflow));
+            return Err(Error::Overflow);
         };
         *self.touch(kind, name) = Object::Counter { up, down };
-        Ok(Ok(()))
+        Ok(())
     }
 
     pub(crate) fn assign(&mut self, kind: Kind, name: &str, members: &[Scalar], add: bool) -> Refusable {
@@ -264,6 +280,10 @@ impl Call {
 
     fn count_write(&mut self, name: &str, bytes: usize) -> Ended<()> {
         self.count()?;
+        self.count_written(name, bytes)
+    }
+
+    fn count_written(&mut self, name: &str, bytes: usize) -> Ended<()> {
         self.write_bytes += name.len() + bytes;
         let limit = self.limits.write_bytes;
         if self.write_bytes > limit {
@@ -296,6 +316,20 @@ fn is_finite(scalar: &Scalar) -> bool {
 
 fn not_finite() -> Error {
     Error::InvalidValue("a number in the state must be finite".to_owned())
+}
+
+fn check_key(name: &str) -> Result<(), Error> {
+    let wrong = match name {
+        "" => "the name of a key must not be empty".to_owned(),
+        long if long.len() > NAME_BYTES_MAX => {
+            let bytes = long.len();
+            format!("the name of a key has {bytes} bytes; at most {NAME_BYTES_MAX} are allowed")
+        }
+        odd if odd.chars().any(char::is_control) => "the name of a key must not hold control characters".to_owned(),
+        ours if ours.starts_with(RESERVED_PREFIX) => "names of this prefix belong to the agent".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Error::InvalidName(wrong))
 }
 
 fn check_count(count: usize) -> Result<(), Error> {

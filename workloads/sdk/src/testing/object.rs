@@ -52,11 +52,22 @@ impl Object {
     }
 
     /// A counter's value.
-    pub(crate) fn total(&self) -> i128 {
+    fn total(&self) -> i128 {
         match self {
             Self::Counter { up, down } => i128::from(*up) - i128::from(*down),
             Self::Set(_) | Self::Map(_) => 0,
         }
+    }
+
+    /// A G-counter's value.
+    pub(crate) fn grown(&self) -> u64 {
+        u64::try_from(self.total()).unwrap_or(u64::MAX)
+    }
+
+    /// A PN-counter's value, as far as it can be said.
+    pub(crate) fn saturated(&self) -> i64 {
+        let total = self.total();
+        i64::try_from(total).unwrap_or(if total < 0 { i64::MIN } else { i64::MAX })
     }
 
     pub(crate) fn contains(&self, member: &Scalar) -> bool {
