@@ -4,6 +4,7 @@
 //! closure. The invariant: a [`StateView`] cannot change anything, and nobody awaits while holding it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,8 @@ use selvedge_sync::time::Time;
 #[derive(Clone, Debug)]
 pub struct StateView {
     replica: Arc<RwLock<Replica>>,
+    /// How many wait to read.
+    awaiting: Arc<AtomicUsize>,
     epoch: Instant,
 }
 
@@ -30,13 +33,27 @@ pub struct StateOwner {
 #[must_use]
 pub fn share(replica: Replica) -> (StateOwner, StateView) {
     let replica = Arc::new(RwLock::new(replica));
-    (StateOwner { replica: Arc::clone(&replica) }, StateView { replica, epoch: Instant::now() })
+    (
+        StateOwner { replica: Arc::clone(&replica) },
+        StateView { replica, awaiting: Arc::default(), epoch: Instant::now() },
+    )
 }
 
 impl StateView {
     /// Reads. Keep it short: the driver waits meanwhile.
     pub fn read<R>(&self, read: impl FnOnce(&Replica) -> R) -> R {
-        read(&self.replica.read().unwrap_or_else(PoisonError::into_inner))
+        if let Ok(replica) = self.replica.try_read() {
+            return read(&replica);
+        }
+        self.awaiting.fetch_add(1, Ordering::Relaxed);
+        let replica = self.replica.read().unwrap_or_else(PoisonError::into_inner);
+        self.awaiting.fetch_sub(1, Ordering::Relaxed);
+        read(&replica)
+    }
+
+    /// Whether somebody waits to read. Asked by whoever may put off its next change.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaiting.load(Ordering::Relaxed) > 0
     }
 
     /// This moment on the clocks that the replica is given.

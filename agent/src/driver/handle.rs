@@ -12,8 +12,9 @@ use selvedge_sync::key::Key;
 use selvedge_sync::replica::{CommitError, Committed, KeyPrefix, WatchError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::helm::{Helm, Load};
-use super::{ListenError, QUEUE_MAX};
+use super::core::Core;
+use super::helm::Helm;
+use super::{ListenError, Panicked, QUEUE_MAX};
 use crate::events::Interest;
 
 /// How long a caller waits for its commit, and again for the disk, before it is told that the answer is not known. Both
@@ -25,10 +26,20 @@ pub(super) type Answer = Result<Committed, CommitError>;
 /// Something for the replica, on its way to the driver.
 #[derive(Debug)]
 pub(super) enum Request {
-    Commit { changes: Vec<(Key, Change)>, request: Option<RequestId>, reply: Reply },
+    Commit {
+        changes: Vec<(Key, Change)>,
+        request: Option<RequestId>,
+        reply: Reply,
+    },
     Members(BTreeSet<NodeId>),
     Reborn(Incarnation),
-    Watch { id: u64, prefix: KeyPrefix, reply: oneshot::Sender<Result<(), WatchError>> },
+    /// Nothing but what every pass ends with.
+    EndPass,
+    Watch {
+        id: u64,
+        prefix: KeyPrefix,
+        reply: oneshot::Sender<Result<(), WatchError>>,
+    },
     Tick,
 }
 
@@ -37,6 +48,35 @@ pub(super) enum Request {
 pub(super) struct Reply {
     pub(super) applied: oneshot::Sender<Answer>,
     pub(super) durable: Option<oneshot::Sender<()>>,
+}
+
+/// A commit that was begun.
+#[derive(Debug)]
+pub struct Begun(Stage);
+
+#[derive(Debug)]
+enum Stage {
+    Applied(Answer),
+    Queued(oneshot::Receiver<Answer>),
+}
+
+impl Begun {
+    /// Waits until it is applied.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn made(self) -> Result<Committed, DriverError> {
+        match self.0 {
+            Stage::Applied(answer) => Ok(answer?),
+            Stage::Queued(mut answer) => {
+                let answer = match answer.try_recv() {
+                    Ok(answer) => Some(answer),
+                    Err(_) => tokio::time::timeout(ANSWER_PATIENCE, answer).await.ok().and_then(Result::ok),
+                };
+                Ok(answer.ok_or(DriverError::NoAnswer)??)
+            }
+        }
+    }
 }
 
 /// Why a commit was not made, or is not known to be durable.
@@ -89,19 +129,20 @@ impl Stats {
 #[derive(Clone, Debug)]
 pub struct DriverHandle {
     pub(super) requests: mpsc::Sender<Request>,
+    pub(super) core: Arc<Mutex<Core>>,
     helm: Arc<Mutex<Helm>>,
     generation: watch::Receiver<u64>,
     stats: Arc<Stats>,
 }
 
 impl DriverHandle {
-    pub(super) const fn new(
+    pub(super) fn new(
         requests: mpsc::Sender<Request>,
-        helm: Arc<Mutex<Helm>>,
+        (core, helm): (Arc<Mutex<Core>>, Arc<Mutex<Helm>>),
         generation: watch::Receiver<u64>,
         stats: Arc<Stats>,
     ) -> Self {
-        Self { requests, helm, generation, stats }
+        Self { requests, core, helm, generation, stats }
     }
 
     /// Makes no commits from now on: nobody would take them. What members commit is still applied.
@@ -120,41 +161,78 @@ impl DriverHandle {
         request: Option<RequestId>,
         durable: bool,
     ) -> Result<Committed, DriverError> {
-        if let Some(why) = self.stats.barred.get() {
-            return Err(DriverError::Barred(why.clone()));
+        if !durable {
+            let begun = self.begin_commit(changes, request)?;
+            self.end_pass();
+            return begun.made().await;
         }
-        let (applied, mut answer) = oneshot::channel();
+        self.check_barred()?;
         let (synced, sync) = oneshot::channel();
-        let reply = Reply { applied, durable: durable.then_some(synced) };
-        self.hand_in(Request::Commit { changes, request, reply })?;
-        let answer = match answer.try_recv() {
-            Ok(answer) => Some(answer),
-            Err(_) => tokio::time::timeout(ANSWER_PATIENCE, answer).await.ok().and_then(Result::ok),
-        };
-        let committed = answer.ok_or(DriverError::NoAnswer)??;
-        if durable && !matches!(tokio::time::timeout(ANSWER_PATIENCE, sync).await, Ok(Ok(()))) {
-            return Err(DriverError::NotDurableInTime(committed));
+        let committed = self.queue(changes, request, Some(synced))?.made().await?;
+        match tokio::time::timeout(ANSWER_PATIENCE, sync).await {
+            Ok(Ok(())) => Ok(committed),
+            Ok(Err(_)) | Err(_) => Err(DriverError::NotDurableInTime(committed)),
         }
-        Ok(committed)
     }
 
-    /// Has a commit made: at once and on this thread if nobody makes a pass and nothing waits, for the way to the loop and back
-    /// costs more than the pass; otherwise by the loop, with all that waits.
-    fn hand_in(&self, commit: Request) -> Result<(), DriverError> {
+    /// Begins a commit: it is applied at once and on this thread, for the way to the loop and back costs more; unless something waits
+    /// or there is no room, for then the loop makes it with all that waits. What follows from it is carried out at the end of a pass,
+    /// which whoever begins commits calls for once ([`DriverHandle::end_pass`]).
+    ///
+    /// # Errors
+    /// Nothing was changed, as the variant says.
+    pub fn begin_commit(&self, changes: Vec<(Key, Change)>, request: Option<RequestId>) -> Result<Begun, DriverError> {
+        self.check_barred()?;
+        if self.requests.capacity() < QUEUE_MAX {
+            return self.queue(changes, request, None);
+        }
+        let mut core = self.core.lock().map_err(|_| DriverError::NoAnswer)?;
+        match core.commit(changes, request) {
+            Ok(answer) => Ok(Begun(Stage::Applied(answer))),
+            Err(changes) => {
+                drop(core);
+                self.queue(changes, request, None)
+            }
+        }
+    }
+
+    /// Carries out what follows from commits that were begun, or has the loop do so.
+    pub fn end_pass(&self) {
+        let ended = self.helm.try_lock().ok().map(|mut helm| helm.end_pass());
+        if !matches!(ended, Some(Ok(()))) {
+            // Whoever has it may only be looking. A queue that is full begins a pass by itself.
+            drop(self.requests.try_send(Request::EndPass));
+        }
+    }
+
+    fn check_barred(&self) -> Result<(), DriverError> {
+        self.stats.barred.get().map_or(Ok(()), |why| Err(DriverError::Barred(why.clone())))
+    }
+
+    /// Has a commit made by the loop, with all that waits; or makes the pass for it on this thread, if nobody is at it.
+    fn queue(
+        &self,
+        changes: Vec<(Key, Change)>,
+        request: Option<RequestId>,
+        durable: Option<oneshot::Sender<()>>,
+    ) -> Result<Begun, DriverError> {
+        let (applied, answer) = oneshot::channel();
+        let commit = Request::Commit { changes, request, reply: Reply { applied, durable } };
         let is_next = self.requests.capacity() == QUEUE_MAX;
         if is_next
             && let Ok(mut helm) = self.helm.try_lock()
             && helm.has_room()
         {
-            let mut load = Load::default();
-            helm.take_request(commit, &mut load);
-            helm.pass(load);
-            return Ok(());
+            let mut inputs = Vec::with_capacity(1);
+            helm.take_request(commit, &mut inputs);
+            helm.pass(inputs).map_err(|Panicked| DriverError::NoAnswer)?;
+        } else {
+            self.requests.try_send(commit).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => DriverError::Busy,
+                mpsc::error::TrySendError::Closed(_) => DriverError::NoAnswer,
+            })?;
         }
-        self.requests.try_send(commit).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => DriverError::Busy,
-            mpsc::error::TrySendError::Closed(_) => DriverError::NoAnswer,
-        })
+        Ok(Begun(Stage::Queued(answer)))
     }
 
     /// Says who the members are. Said again with every beat, so one that finds no room is not missed.

@@ -76,26 +76,27 @@ async fn commit(handle: &DriverHandle, durable: bool) -> Result<selvedge_sync::r
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_makes_its_own_pass_while_nobody_else_does() {
+async fn a_caller_makes_its_own_commit_and_what_follows_comes_with_the_next_pass() {
     let Ready { driver, handle, view, .. } = ready().await;
     for number in 1..=3 {
         assert_eq!(commit(&handle, false).await.unwrap().dot.seq, number, "the loop does not even run");
     }
-    assert_eq!(view.counter(&kills()), Some(3));
     let helm = driver.helm.lock().unwrap();
-    let queued = tokio::spawn({
-        let handle = handle.clone();
-        async move { commit(&handle, false).await }
-    });
+    // Somebody makes a pass: what is not to be durable is made and answered all the same.
+    let fourth = handle.begin_commit(vec![(kills(), Change::Increment(1))], None).unwrap();
+    handle.end_pass();
+    assert_eq!(view.counter(&kills()), Some(4));
     let begun = Instant::now();
     while handle.requests.capacity() == QUEUE_MAX {
-        assert!(begun.elapsed() < DEADLINE, "it waits for nobody and is in no queue");
+        assert!(begun.elapsed() < DEADLINE, "nobody was told that something is to be carried out");
         std::thread::yield_now();
     }
     drop(helm);
+    assert_eq!(fourth.made().await.unwrap().dot.seq, 4);
     let stop = CancellationToken::new();
     let run = tokio::spawn(driver.run(stop.clone()));
-    assert_eq!(queued.await.unwrap().unwrap().dot.seq, 4, "the loop took what was queued");
+    assert_eq!(commit(&handle, true).await.unwrap().dot.seq, 5);
+    view.read(|replica| assert_eq!(replica.durable(), replica.seen()));
     stop.cancel();
     run.await.unwrap();
 }
@@ -164,4 +165,29 @@ async fn a_loop_that_is_stuck_gives_no_sign_of_life_whatever_else_runs() {
     commit(&handle, true).await.expect("it goes on");
     stop.cancel();
     running.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_that_share_a_pass_are_applied_one_by_one() {
+    let Ready { driver, handle, view, .. } = ready().await;
+    let begin = || handle.begin_commit(vec![(kills(), Change::Increment(1))], None).unwrap();
+    let first = begin();
+    assert_eq!(view.counter(&kills()), Some(1));
+    let second = begin();
+    assert_eq!(view.counter(&kills()), Some(2));
+    handle.end_pass();
+    assert_eq!((first.made().await.unwrap().dot.seq, second.made().await.unwrap().dot.seq), (1, 2));
+    // Without room there, a commit goes by a pass, which finds out whether there is.
+    handle.core.lock().unwrap().has_room = false;
+    driver.helm.lock().unwrap().said_room = false;
+    let third = Box::pin(begin().made());
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(driver.run(stop.clone()));
+    assert_eq!(tokio::time::timeout(DEADLINE, third).await.unwrap().unwrap().dot.seq, 3);
+    assert_eq!(commit(&handle, true).await.unwrap().dot.seq, 4);
+    assert!(handle.core.lock().unwrap().has_room, "a pass with room says so");
+    stop.cancel();
+    run.await.unwrap();
+    assert!(matches!(handle.begin_commit(vec![(kills(), Change::Increment(1))], None), Err(DriverError::NoAnswer)));
+    view.read(|replica| assert_eq!(replica.durable(), replica.seen()));
 }
