@@ -8,7 +8,6 @@
 //! addresses are known (port 0 is resolved) before the first request.
 
 mod body;
-mod cbor;
 mod change;
 mod endpoint;
 mod guard;

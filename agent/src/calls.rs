@@ -5,6 +5,7 @@
 //! the first member is known to have done nothing.
 
 mod answer;
+mod encoded;
 mod forward;
 mod routes;
 mod traffic;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::NodeId;
+use selvedge_sync::replica;
 use serde_json::Value;
 
 pub use self::traffic::Traffic;
@@ -26,7 +28,7 @@ use crate::net::Net;
 use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
 use crate::spec::{Spec, WorkloadName};
 use crate::view::StateView;
-use crate::wasm::{CallContext, Recorded, WasmHost};
+use crate::wasm::{CallContext, CallOutcome, Recorded, Recording, WasmHost};
 
 /// Routes calls. Cheap to clone.
 #[derive(Clone)]
@@ -101,10 +103,7 @@ impl Calls {
         arguments: Value,
         options: CallOptions,
     ) -> Result<CallAnswer, ServiceError> {
-        let parts = &self.parts;
-        let now = parts.view.now();
-        let stamp = parts.view.read(|replica| replica.clock().last()).max(Hlc::from_millis(now.wall_ms));
-        let context = CallContext { seed: parts.seeds.next(), now: stamp, deadline: options.deadline };
+        let (parts, context) = (&self.parts, self.context(&options));
         let Recorded { outcome, mut recording } = if options.record {
             parts.wasm.record(workload.as_str(), function, arguments, context).await
         } else {
@@ -113,7 +112,7 @@ impl Calls {
         if let Some(recording) = &mut recording {
             recording.node = Some(parts.me.to_string());
         }
-        let outcome = match (outcome, &recording) {
+        let mut outcome = match (outcome, &recording) {
             (Ok(outcome), None) => outcome,
             (Ok(outcome), Some(recording)) => {
                 // What cannot be handed over is not done either.
@@ -125,20 +124,38 @@ impl Calls {
             }
             (Err(error), _) => return Err(answer::call_failed(error)),
         };
-        let commit = if outcome.changes.is_empty() {
+        let changes = std::mem::take(&mut outcome.changes);
+        let made = if changes.is_empty() {
             None
         } else {
-            let made =
-                parts.driver.commit(outcome.changes, options.request, false).await.map_err(answer::commit_failed)?;
-            Some(Committed { replica: made.dot.replica, seq: made.dot.seq, hlc: made.hlc })
+            Some(parts.driver.commit(changes, options.request, false).await.map_err(answer::commit_failed)?)
         };
+        Ok(self.answer_to(outcome, made, recording))
+    }
+
+    /// What a call is made with on this host.
+    fn context(&self, options: &CallOptions) -> CallContext {
+        let (view, now) = (&self.parts.view, self.parts.view.now());
+        let stamp = view.read(|replica| replica.clock().last()).max(Hlc::from_millis(now.wall_ms));
+        CallContext { seed: self.parts.seeds.next(), now: stamp, deadline: options.deadline }
+    }
+
+    /// The answer to a call that was made here and committed.
+    fn answer_to<R>(
+        &self,
+        outcome: CallOutcome<R>,
+        made: Option<replica::Committed>,
+        recording: Option<Box<Recording>>,
+    ) -> CallAnswer<R> {
+        let parts = &self.parts;
+        let commit = made.map(|made| Committed { replica: made.dot.replica, seq: made.dot.seq, hlc: made.hlc });
         parts.assets.preload(outcome.preloads);
         let overrun = outcome.overrun.map(|overrun| overrun.name().to_owned());
         let recording = recording.map(|mut recording| {
             recording.commit = commit.as_ref().map(Committed::name);
             recording.encode()
         });
-        Ok(CallAnswer { result: outcome.result, node: parts.me, commit, overrun, recording })
+        CallAnswer { result: outcome.result, node: parts.me, commit, overrun, recording }
     }
 
     /// Takes note of what is deployed: how it is routed, and whose figures can be forgotten.

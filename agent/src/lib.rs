@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod driver;
+pub mod encoding;
 pub mod events;
 pub mod members;
 pub mod metrics;

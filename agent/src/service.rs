@@ -47,7 +47,7 @@ pub use self::status::{
     ClusterStatus, Health, Location, Node, NodeState, NodeStatus, Peer, Resources, StateStatus, Status,
 };
 pub use self::workload::{
-    ArtifactInfo, CallAnswer, CallOptions, Deployed, Instance, LatencyUs, Phase, Workload, WorkloadStatus,
+    ArtifactInfo, CallAnswer, CallOptions, Deployed, EncodedCall, Instance, LatencyUs, Phase, Workload, WorkloadStatus,
 };
 
 /// The agent, as its API sees it.
@@ -179,4 +179,11 @@ pub trait Service: Send + Sync + 'static {
         arguments: serde_json::Value,
         options: CallOptions,
     ) -> impl Future<Output = Result<CallAnswer, ServiceError>> + Send;
+
+    /// Calls that follow each other, with arguments that are encoded yet. Answers the first ones, as many as there is time for; `None`
+    /// for one that cannot be made so, with which nothing was done: whoever decodes its arguments and makes it learns more.
+    fn calls_encoded(
+        &self,
+        calls: &[EncodedCall<'_>],
+    ) -> impl Future<Output = Vec<Option<Result<CallAnswer<Vec<u8>>, ServiceError>>>> + Send;
 }

@@ -20,6 +20,7 @@ mod lift;
 mod limits;
 mod lower;
 mod outcome;
+mod plain;
 mod program;
 mod recording;
 mod replay;
@@ -69,6 +70,7 @@ use schedule::{Load, Refused, Schedule};
 use service::{Request, Service, Surroundings};
 use ticker::Ticker;
 
+use crate::encoding::Encoding;
 use crate::spec::Digest;
 
 /// Compiled components that are remembered, so that checking a file, deploying it and rolling back compile it once.
@@ -217,6 +219,29 @@ impl WasmHost {
         }
         let request = Request { function: function.to_owned(), args, context, asked, record: false };
         self.on_a_worker(&service, request).await.outcome
+    }
+
+    /// The same with arguments that are encoded yet, and the result encoded, at once on this thread. `None`: it cannot be done so and
+    /// nothing was done, for the workload does not run here, or its calls are for workers, or the arguments are not plain; whoever
+    /// decodes them and makes the call learns more.
+    ///
+    /// # Errors
+    /// As those of [`WasmHost::call`].
+    #[must_use]
+    pub fn call_encoded(
+        &self,
+        workload: &str,
+        function: &str,
+        args: (Encoding, &[u8]),
+        answer: Encoding,
+        context: CallContext,
+    ) -> Option<Result<CallOutcome<Vec<u8>>, CallError>> {
+        let asked = Instant::now();
+        let service = self.0.service(workload).ok()?;
+        let params = service.plain_arguments(function, args)?;
+        // After the arguments: whoever else wants the place waits for nothing that needs none.
+        let _place = self.0.place_here(&service, context, asked)?;
+        Some(unwinding(|| service.serve_encoded(function, &params, answer, (context, asked))))
     }
 
     /// The same, on an instance of its own, with a recording of all that went into the call and came out. Its errors are those of

@@ -36,8 +36,8 @@ use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
     ArtifactInfo, AssetInfo, AssetPage, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed,
-    Convergence, Deployed, Drained, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted, Invited,
-    KeyEntry, KeyPage, Leaving, Node, NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError,
+    Convergence, Deployed, Drained, EncodedCall, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted,
+    Invited, KeyEntry, KeyPage, Leaving, Node, NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError,
     StateEntry, StateStatus, Status, Workload,
 };
 use crate::spec::Digest;
@@ -321,6 +321,10 @@ impl Service for AgentService {
             Ok(Duration::from_millis(u64::from(spec.limits.deadline_ms)))
         };
         self.calls.call(&workload, function, arguments, options, spec_deadline).await
+    }
+
+    async fn calls_encoded(&self, calls: &[EncodedCall<'_>]) -> Vec<Option<Result<CallAnswer<Vec<u8>>, ServiceError>>> {
+        self.calls.calls_encoded(calls).await
     }
 }
 

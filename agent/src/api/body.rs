@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
-use super::cbor;
 use super::limits::{ARTIFACT_BODY_TIMEOUT, ARTIFACT_BYTES_MAX, JSON_BODY_TIMEOUT, JSON_BYTES_MAX};
 use super::media::Media;
 use super::problem::Problem;
+use crate::encoding::cbor;
 use crate::service::{Fault, ServiceError};
 
 /// A JSON body.
@@ -33,13 +33,17 @@ pub(super) async fn json_or_nothing(headers: &HeaderMap, body: Body) -> Result<O
     Ok(Some(Document { value, rounded: has_rounded_number(&bytes) }))
 }
 
-/// Reads the arguments of a call, in JSON or CBOR; an empty body is none at all.
-pub(super) async fn arguments(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
-    let bytes = read(headers, body, JSON_BYTES_MAX, JSON_BODY_TIMEOUT).await?;
+/// Reads the arguments of a call, as they are.
+pub(super) async fn encoded_arguments(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    read(headers, body, JSON_BYTES_MAX, JSON_BODY_TIMEOUT).await
+}
+
+/// The arguments of a call, in JSON or CBOR; an empty body is none at all.
+pub(super) fn arguments(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Problem> {
     let value = match Media::of_body(headers) {
         Media::Cbor if bytes.is_empty() => return Ok(no_arguments()),
         Media::Json if bytes.trim_ascii().is_empty() => return Ok(no_arguments()),
-        Media::Cbor => cbor::decode(&bytes).map_err(|error| {
+        Media::Cbor => cbor::decode(bytes).map_err(|error| {
             ServiceError::new(
                 Fault::Caller,
                 "malformed_cbor",
@@ -47,7 +51,7 @@ pub(super) async fn arguments(headers: &HeaderMap, body: Body) -> Result<Value, 
             )
             .at("body")
         })?,
-        Media::Json => serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?,
+        Media::Json => serde_json::from_slice(bytes).map_err(|error| malformed(&error))?,
     };
     check_arguments(value, "body").map_err(Problem::from)
 }

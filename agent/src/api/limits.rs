@@ -5,12 +5,6 @@ use std::time::Duration;
 /// Largest JSON body, in bytes: twice the largest commit, since JSON is wordier than its encoding.
 pub(super) const JSON_BYTES_MAX: usize = 1024 * 1024;
 
-/// How deep the values of a CBOR document may lie: WIT types nest by a handful.
-pub(super) const CBOR_DEPTH_MAX: usize = 64;
-
-/// Values in one CBOR document, a byte of a byte string counted as one: as many as arguments may have at 8 bytes each.
-pub(super) const CBOR_VALUES_MAX: usize = 256 * 1024;
-
 /// Largest artefact, in bytes: game logic is some hundred kilobytes, a whole interpreter some ten megabytes.
 pub(super) const ARTIFACT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -97,6 +91,10 @@ pub(super) const FRAME_BYTES_MAX: usize = JSON_BYTES_MAX;
 
 /// Largest id of a frame, in bytes, where it is text.
 pub(super) const FRAME_ID_BYTES_MAX: usize = 64;
+
+/// Calls of one stream that are made together: enough to share what each would cost alone, few enough that the first is answered
+/// while the next are made.
+pub(super) const CALLS_TOGETHER_MAX: usize = 8;
 
 /// Frames of one connection that are being answered. Half of what may wait for one workload: two connections that give all they
 /// can to one workload meet no "busy".

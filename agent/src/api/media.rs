@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::cbor;
+use crate::encoding::Encoding;
 
 /// The media type of CBOR (RFC 8949).
 const CBOR: &str = "application/cbor";
@@ -34,14 +34,25 @@ impl Media {
         }
     }
 
+    pub(super) const fn encoding(self) -> Encoding {
+        match self {
+            Self::Json => Encoding::Json,
+            Self::Cbor => Encoding::Cbor,
+        }
+    }
+
+    /// A document that is encoded so, as an answer.
+    pub(super) fn encoded(self, document: Vec<u8>) -> Response {
+        let media = match self {
+            Self::Json => "application/json",
+            Self::Cbor => CBOR,
+        };
+        ([(header::CONTENT_TYPE, HeaderValue::from_static(media))], document).into_response()
+    }
+
     /// A document as an answer.
     pub(super) fn response<T: Serialize>(self, document: &T) -> Response {
-        match self {
-            Self::Json => axum::Json(document).into_response(),
-            Self::Cbor => {
-                ([(header::CONTENT_TYPE, HeaderValue::from_static(CBOR))], cbor::encode(document)).into_response()
-            }
-        }
+        self.encoded(self.encoding().encode(document))
     }
 }
 

@@ -1,32 +1,32 @@
 //! The call stream: calls as binary frames over one WebSocket, answered in whatever order they are done.
 //!
-//! Owns one connection from its first frame to its goodbye. Runs no calls itself. The invariants: every frame that is read is
+//! Owns one connection from its first frame to its goodbye; `calls` is what it has under way. Runs no guests itself. The invariants: every frame that is read is
 //! answered, unless the connection breaks; what a connection holds is bounded, in calls and in bytes; a side that does not
 //! read, or is not there any more, is let go of and counted; and an agent that stops says so after its last answer.
 
+mod calls;
 mod flow;
 mod frame;
 mod outbox;
 mod stats;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
-use futures::stream::{FuturesUnordered, SplitStream};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
+use futures::stream::SplitStream;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use self::calls::{Calls, Done, Outcome};
 use self::flow::{Flow, Silence};
-use self::frame::{Call, Refused, Writer};
+use self::frame::{Refused, Writer};
 use self::outbox::Outbox;
 pub use self::stats::{StreamFigures, StreamStats};
-use super::guard::bug;
 use super::limits::{GOODBYE_TIMEOUT, STREAM_LOOK};
-use crate::service::{CallAnswer, Service, ServiceError};
+use crate::service::Service;
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +45,6 @@ enum End {
     Closing,
 }
 
-/// An answer to one frame, not yet written.
-struct Done {
-    id: frame::Id,
-    bytes: usize,
-    answer: Result<CallAnswer, ServiceError>,
-}
-
 /// How long calls that run in place may follow each other before others have the thread: what those calls left to be made durable
 /// may wait for it.
 const TURN: Duration = Duration::from_micros(500);
@@ -68,18 +61,19 @@ pub(super) async fn serve<S: Service>(
     let mut outbox = Outbox::new(sink);
     let mut writer = Writer::default();
     let mut flow = Flow::new(Instant::now());
-    let mut calls = FuturesUnordered::new();
+    let mut calls = Calls::new(service);
     let mut turn = Instant::now();
     let mut look = tokio::time::interval(STREAM_LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut closing = std::pin::pin!(closing.cancelled_owned());
     let end = loop {
-        // In this order: what is done is gathered, then more is read if there is room, then what was gathered is sent.
+        // In this order: what is done is gathered, then more is read if there is room, then what was gathered is sent, and then what
+        // was read is made.
         tokio::select! {
             biased;
             () = &mut closing => break End::Closing,
-            Some(done) = calls.next(), if !calls.is_empty() => {
-                flow.done(answer(done, &mut writer, &mut outbox, &stats));
+            Some(done) = calls.next() => {
+                done.into_iter().for_each(|done| flow.done(answer(done, &mut writer, &mut outbox, &stats)));
                 if outbox.is_unbearable() {
                     break End::Stuck;
                 }
@@ -88,12 +82,9 @@ pub(super) async fn serve<S: Service>(
                     turn = Instant::now();
                 }
             }
-            message = source.next(), if flow.may_read(&outbox) => match heard(message, &mut flow) {
-                Ok(Some(bytes)) => match Call::read(&bytes) {
-                    Ok(call) => {
-                        flow.began(bytes.len());
-                        calls.push(run(Arc::clone(&service), call, bytes.len()));
-                    }
+            message = source.next(), if calls.have_room() && flow.may_read(&outbox) => match heard(message, &mut flow) {
+                Ok(Some(frame)) => match calls.take(&frame) {
+                    Ok(()) => flow.began(frame.len()),
                     Err(refused) => refuse(&refused, &mut outbox, &stats),
                 },
                 Ok(None) => {}
@@ -104,6 +95,7 @@ pub(super) async fn serve<S: Service>(
                     break End::Gone;
                 }
             }
+            () = std::future::ready(()), if calls.are_ready() => calls.begin(),
             _ = look.tick() => match flow.silence(Instant::now()) {
                 Silence::None | Silence::Ask | Silence::Gone if outbox.is_stuck() => break End::Stuck,
                 Silence::None => {}
@@ -115,8 +107,12 @@ pub(super) async fn serve<S: Service>(
     stats.ended(end);
     let goodbye = async {
         if end == End::Closing {
+            calls.begin();
             while let Some(done) = calls.next().await {
-                answer(done, &mut writer, &mut outbox, &stats);
+                for done in done {
+                    answer(done, &mut writer, &mut outbox, &stats);
+                }
+                calls.begin();
             }
         }
         say_goodbye(end, &mut outbox, &mut source).await;
@@ -140,17 +136,18 @@ fn heard(message: Option<Result<Message, axum::Error>>, flow: &mut Flow) -> Resu
     }
 }
 
-/// Makes one call. What breaks in it breaks nothing else.
-async fn run<S: Service>(service: Arc<S>, call: Call, bytes: usize) -> Done {
-    let Call { id, workload, function, arguments, options } = call;
-    let answer = AssertUnwindSafe(service.call(&workload, &function, arguments, options)).catch_unwind().await;
-    Done { id, bytes, answer: answer.unwrap_or_else(|_| Err(bug())) }
-}
-
 /// Puts an answer where it is sent from, and tells how large its frame was.
 fn answer(done: Done, writer: &mut Writer, outbox: &mut Outbox, stats: &StreamStats) -> usize {
-    stats.answered(done.answer.is_ok());
-    outbox.push(Message::Binary(writer.answer(&done.id, &done.answer).into()));
+    let (is_ok, answer) = match done.outcome {
+        Outcome::Encoded(id, answer) => (answer.is_ok(), writer.encoded(&id, &answer)),
+        Outcome::Answered(id, answer) => (answer.is_ok(), writer.answer(&id, &answer)),
+        Outcome::Refused(refused) => {
+            refuse(&refused, outbox, stats);
+            return done.bytes;
+        }
+    };
+    stats.answered(is_ok);
+    outbox.push(Message::Binary(answer.into()));
     done.bytes
 }
 

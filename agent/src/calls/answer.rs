@@ -90,7 +90,7 @@ pub(super) fn call_failed(error: CallError) -> ServiceError {
 }
 
 /// How a call that was answered counts: a default answer hides from the caller what went wrong, and from nobody else.
-pub(super) fn success(answer: &CallAnswer) -> Outcome {
+pub(super) fn success<R>(answer: &CallAnswer<R>) -> Outcome {
     match answer.overrun.as_deref() {
         None => Outcome::Ok,
         Some("busy") => Outcome::Busy,

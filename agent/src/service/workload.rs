@@ -7,6 +7,7 @@ use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::Committed;
+use crate::encoding::Encoding;
 
 /// A component that was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,11 +136,26 @@ pub struct CallOptions {
     pub record: bool,
 }
 
-/// What a call answered.
+/// A call whose arguments are encoded yet.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodedCall<'a> {
+    /// The workload.
+    pub name: &'a str,
+    /// The function.
+    pub function: &'a str,
+    /// An array, or an object by parameter name, and how it is encoded.
+    pub arguments: (Encoding, &'a [u8]),
+    /// How the result is to be encoded.
+    pub answer: Encoding,
+    /// How to make it.
+    pub options: CallOptions,
+}
+
+/// What a call answered; its result as JSON, or encoded.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CallAnswer {
+pub struct CallAnswer<R = serde_json::Value> {
     /// The function's result.
-    pub result: serde_json::Value,
+    pub result: R,
     /// The host whose instance answered.
     pub node: NodeId,
     /// The commit of what the call wrote; `None` when it wrote nothing.

@@ -23,6 +23,7 @@ use super::error::{CallError, LoadError};
 use super::lift;
 use super::limits::Limits;
 use super::program::{Function, Program};
+use super::shape::Shape;
 use super::source::Source;
 use super::ticker::TICK;
 use super::typed::{Params, Results};
@@ -36,6 +37,9 @@ pub(super) type Base = dyn ReadState + Send + Sync;
 const LIFT_FACTOR: usize = 16;
 /// A warm instance that was left with more open handles than this leaks them, and is replaced.
 const HANDLES_KEPT_MAX: usize = 256;
+/// Ticks at which a guest has been seen running that ran for long. However many have passed while its thread was left alone, it sees
+/// one; so two mean at least the time between them.
+const LONG_TICKS: u32 = 2;
 /// Typed forms of functions that one instance remembers. A program has one for each function that it calls.
 const TYPED_KEPT_MAX: usize = 16;
 
@@ -68,6 +72,8 @@ pub(super) struct CallState {
     handles_open: usize,
     /// When the call has to be over.
     ends: Instant,
+    /// At how many ticks of the epoch the guest has been seen running.
+    seen: u32,
     drawn: u64,
     host_calls_left: u64,
     write_bytes_left: usize,
@@ -91,6 +97,7 @@ impl CallState {
             seed: 0,
             handles_open: 0,
             ends: Instant::now() + program.limits.deadline,
+            seen: 0,
             drawn: 0,
             host_calls_left: program.limits.host_calls,
             write_bytes_left: program.limits.write_bytes,
@@ -102,7 +109,7 @@ impl CallState {
     fn begin(&mut self, (seed, now): (u64, Hlc), ends: Instant) {
         self.draft.discard();
         self.call += 1;
-        (self.seed, self.now, self.drawn, self.ends) = (seed, now, 0, ends);
+        (self.seed, self.now, self.drawn, self.ends, self.seen) = (seed, now, 0, ends, 0);
         self.host_calls_left = self.limits.host_calls;
         self.write_bytes_left = self.limits.write_bytes;
         self.log_lines_left = self.limits.log_lines;
@@ -196,6 +203,8 @@ pub(super) struct Done<R = Value> {
     pub(super) changes: Vec<(Key, Change)>,
     pub(super) preloads: Vec<Digest>,
     pub(super) guest_time: Duration,
+    /// Whether the guest itself ran for so long, as far as that shows: a thread may also have been left alone meanwhile.
+    pub(super) is_long: bool,
     pub(super) log_lines_dropped: u64,
 }
 
@@ -236,19 +245,25 @@ impl Warm {
         }
     }
 
-    /// Makes one call. On an error the instance may be in any state: throw it away.
-    pub(super) fn call(&mut self, function: &Function, params: &[Val], terms: Terms) -> Result<Done, CallError> {
+    /// Makes one call, whose result is what `lift` makes of it. On an error the instance may be in any state: throw it away.
+    pub(super) fn call<R>(
+        &mut self,
+        function: &Function,
+        params: &[Val],
+        terms: Terms,
+        lift: impl FnOnce(Option<&Shape>, Option<&Val>, usize) -> Result<R, lift::TooLarge>,
+    ) -> Result<Done<R>, CallError> {
         let callee = self.function(function)?;
         let mut results = [Val::Bool(false)];
         let results = &mut results[..usize::from(function.signature.result.is_some())];
         let begun = self.begin(Instant::now(), terms);
         let called = callee.call(&mut self.store, params, results);
-        let Done { result: (), changes, preloads, guest_time, log_lines_dropped } =
+        let Done { result: (), changes, preloads, guest_time, is_long, log_lines_dropped } =
             self.finish(called, begun, terms)?;
         let limit_bytes = self.store.data().limits.output_bytes;
-        let result = lift::result(function.signature.result.as_ref(), results.first(), limit_bytes)
+        let result = lift(function.signature.result.as_ref(), results.first(), limit_bytes)
             .map_err(|lift::TooLarge| CallError::OutputTooLarge { limit_bytes })?;
-        Ok(Done { result, changes, preloads, guest_time, log_lines_dropped })
+        Ok(Done { result, changes, preloads, guest_time, is_long, log_lines_dropped })
     }
 
     /// The same with values of Rust's types; `asked` is now.
@@ -281,7 +296,8 @@ impl Warm {
         }
         let changes = state.draft.take_changes();
         let preloads = state.hints.take();
-        Ok(Done { result, changes, preloads, guest_time, log_lines_dropped: state.log_lines_dropped })
+        let (is_long, log_lines_dropped) = (state.seen >= LONG_TICKS, state.log_lines_dropped);
+        Ok(Done { result, changes, preloads, guest_time, is_long, log_lines_dropped })
     }
 
     fn function(&mut self, function: &Function) -> Result<Func, CallError> {
@@ -324,9 +340,14 @@ impl Warm {
 }
 
 /// What a guest does when the epoch has moved: it goes on while it has time.
-fn look_at_the_clock(store: StoreContextMut<'_, CallState>) -> wasmtime::Result<UpdateDeadline> {
-    let left = store.data().ends.saturating_duration_since(Instant::now());
-    Ok(if left.is_zero() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(ticks(left)) })
+fn look_at_the_clock(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Result<UpdateDeadline> {
+    let state = store.data_mut();
+    state.seen = state.seen.saturating_add(1);
+    let left = state.ends.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Ok(UpdateDeadline::Interrupt);
+    }
+    Ok(UpdateDeadline::Continue(if state.seen < LONG_TICKS { 1 } else { ticks(left) }))
 }
 
 /// Whole ticks in the time that is `left`, at least the next one. Ticks are never early, so the guest looks again at about its

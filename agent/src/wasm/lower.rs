@@ -96,8 +96,12 @@ impl Lowering {
         let expected = |what: &str| path.wrong(format!("must be {what}, not {}", kind(json)));
         match shape {
             Shape::Bool => json.as_bool().map(Val::Bool).ok_or_else(|| expected("true or false")),
-            Shape::Int(int) => whole(*int, json, path),
-            Shape::Float32 => float(json, path).and_then(|value| narrow(value, path)).map(Val::Float32),
+            Shape::Int(int) => whole_number(*int, json, path),
+            Shape::Float32 => {
+                let value = float(json, path)?;
+                let narrow = narrow(value).ok_or_else(|| path.wrong(format!("{value} is out of range for f32")))?;
+                Ok(Val::Float32(narrow))
+            }
             Shape::Float64 => float(json, path).map(Val::Float64),
             Shape::Char => {
                 let mut chars = json.as_str().ok_or_else(|| expected("one character as text"))?.chars();
@@ -251,7 +255,7 @@ impl Lowering {
     }
 }
 
-fn whole(int: Int, json: &Value, path: &Path<'_>) -> Result<Val, CallError> {
+fn whole_number(int: Int, json: &Value, path: &Path<'_>) -> Result<Val, CallError> {
     let (low, high) = int.range();
     let wanted = || format!("must be a whole number from {low} to {high} ({})", int.text());
     let value = match json {
@@ -262,17 +266,20 @@ fn whole(int: Int, json: &Value, path: &Path<'_>) -> Result<Val, CallError> {
         }
     };
     let out = || path.wrong(format!("{}, not {json}", wanted()));
-    let value = value.ok_or_else(out)?;
-    // Each conversion fails exactly outside the type's range.
+    value.and_then(|value| whole(int, value)).ok_or_else(out)
+}
+
+/// A whole number as this type, unless it is out of its range: each conversion fails exactly there.
+pub(super) fn whole(int: Int, value: i128) -> Option<Val> {
     match int {
-        Int::U8 => u8::try_from(value).map(Val::U8).map_err(|_| out()),
-        Int::S8 => i8::try_from(value).map(Val::S8).map_err(|_| out()),
-        Int::U16 => u16::try_from(value).map(Val::U16).map_err(|_| out()),
-        Int::S16 => i16::try_from(value).map(Val::S16).map_err(|_| out()),
-        Int::U32 => u32::try_from(value).map(Val::U32).map_err(|_| out()),
-        Int::S32 => i32::try_from(value).map(Val::S32).map_err(|_| out()),
-        Int::U64 => u64::try_from(value).map(Val::U64).map_err(|_| out()),
-        Int::S64 => i64::try_from(value).map(Val::S64).map_err(|_| out()),
+        Int::U8 => u8::try_from(value).ok().map(Val::U8),
+        Int::S8 => i8::try_from(value).ok().map(Val::S8),
+        Int::U16 => u16::try_from(value).ok().map(Val::U16),
+        Int::S16 => i16::try_from(value).ok().map(Val::S16),
+        Int::U32 => u32::try_from(value).ok().map(Val::U32),
+        Int::S32 => i32::try_from(value).ok().map(Val::S32),
+        Int::U64 => u64::try_from(value).ok().map(Val::U64),
+        Int::S64 => i64::try_from(value).ok().map(Val::S64),
     }
 }
 
@@ -291,13 +298,11 @@ fn float(json: &Value, path: &Path<'_>) -> Result<f64, CallError> {
     }
 }
 
-fn narrow(value: f64, path: &Path<'_>) -> Result<f32, CallError> {
+/// The nearest f32, unless the number is beyond all of them.
+pub(super) fn narrow(value: f64) -> Option<f32> {
     #[expect(clippy::cast_possible_truncation, reason = "rounding is what f32 means; overflow is checked")]
     let narrow = value as f32;
-    if narrow.is_infinite() && value.is_finite() {
-        return Err(path.wrong(format!("{value} is out of range for f32")));
-    }
-    Ok(narrow)
+    (narrow.is_finite() || !value.is_finite()).then_some(narrow)
 }
 
 fn flags(names: &[Name], json: &Value, path: &Path<'_>) -> Result<Val, CallError> {

@@ -22,11 +22,11 @@ pub struct CallContext {
     pub deadline: Option<Duration>,
 }
 
-/// What a call that succeeded leaves.
+/// What a call that succeeded leaves; its result as JSON, or as whatever the caller asked for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CallOutcome {
-    /// The result as JSON; null for a function without one.
-    pub result: Value,
+pub struct CallOutcome<R = Value> {
+    /// The result; null for a function without one.
+    pub result: R,
     /// What is to be written, as one commit. Empty for a call that wrote nothing.
     pub changes: Vec<(Key, Change)>,
     /// Assets that it asked this host to fetch, once what it wrote is committed.
@@ -51,6 +51,14 @@ impl From<Result<CallOutcome, CallError>> for Recorded {
     /// One of which there is no recording.
     fn from(outcome: Result<CallOutcome, CallError>) -> Self {
         Self { outcome, recording: None }
+    }
+}
+
+impl<R> CallOutcome<R> {
+    /// The same with another form of its result.
+    pub(super) fn map<T>(self, form: impl FnOnce(R) -> T) -> CallOutcome<T> {
+        let Self { result, changes, preloads, guest_time, overrun } = self;
+        CallOutcome { result: form(result), changes, preloads, guest_time, overrun }
     }
 }
 

@@ -15,7 +15,7 @@ use super::instance::{Done, Terms, Warm};
 use super::program::Program;
 use super::recording::{Failure, FailureKind, Recording, operations};
 use super::source::{Playback, Source};
-use super::{LoadOptions, WasmConfig, WasmHost, lower};
+use super::{LoadOptions, WasmConfig, WasmHost, lift, lower};
 use crate::spec::Digest;
 
 /// How long a replayed call may run: how fast this machine is makes no difference to what it answers.
@@ -124,7 +124,8 @@ fn host(memory_bytes: usize) -> Result<WasmHost, WasmError> {
 fn call(program: &Program, instance: &mut Warm, recording: &Recording) -> Result<Done, CallError> {
     let function = program.function(&recording.function)?;
     let params = lower::arguments(&function.signature, &recording.arguments, program.limits.argument_bytes)?;
-    instance.call(function, &params, Terms { seed: recording.seed, now: recording.now, deadline: REPLAY_DEADLINE })
+    let terms = Terms { seed: recording.seed, now: recording.now, deadline: REPLAY_DEADLINE };
+    instance.call(function, &params, terms, lift::result)
 }
 
 fn compare(

@@ -5,11 +5,12 @@
 //! failed is never used again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use wasmtime::component::Val;
 
 use super::error::{CallError, LoadError};
 use super::instance::{Base, Done, Terms, Warm};
@@ -23,7 +24,8 @@ use super::source::{self, Source};
 use super::stats::{Recorder, WorkloadStats};
 use super::ticker::Ticker;
 use super::typed::{Params, Results, TypedOutcome};
-use super::{CallContext, CallOutcome, Overrun, lift, lower, vet};
+use super::{CallContext, CallOutcome, Overrun, lift, lower, plain, vet};
+use crate::encoding::Encoding;
 
 /// A call whose guest took at most this long was quick: it may run on a thread that others wait for.
 const QUICK: Duration = Duration::from_micros(500);
@@ -103,12 +105,35 @@ impl Service {
         asked: Instant,
     ) -> Result<CallOutcome, CallError> {
         match self.attempt(function, args, context, asked) {
-            Ok(done) => {
-                self.ended_well(&done);
-                let Done { result, changes, preloads, guest_time, log_lines_dropped: _ } = done;
-                Ok(CallOutcome { result, changes, preloads, guest_time, overrun: None })
-            }
+            Ok(done) => Ok(self.ended_well(done)),
             Err(error) => self.ended_badly(function, error),
+        }
+    }
+
+    /// The arguments of a call that are encoded yet, if they are plain.
+    pub(super) fn plain_arguments(&self, function: &str, (encoding, bytes): (Encoding, &[u8])) -> Option<Vec<Val>> {
+        let function = self.program.function(function).ok()?;
+        plain::arguments(&function.signature, encoding, bytes, self.program.limits.argument_bytes)
+    }
+
+    /// Serves one call with arguments that fit its types, and writes its result down.
+    pub(super) fn serve_encoded(
+        &self,
+        function: &str,
+        params: &[Val],
+        encoding: Encoding,
+        (context, asked): (CallContext, Instant),
+    ) -> Result<CallOutcome<Vec<u8>>, CallError> {
+        let done = self.program.function(function).and_then(|function| {
+            self.with_instance(context, asked, |warm, terms| {
+                warm.call(function, params, terms, |shape, value, limit| lift::encoded(shape, value, limit, encoding))
+            })
+        });
+        match done {
+            Ok(done) => Ok(self.ended_well(done)),
+            Err(error) => {
+                self.ended_badly(function, error).map(|outcome| outcome.map(|result| encoding.encode(&result)))
+            }
         }
     }
 
@@ -120,12 +145,7 @@ impl Service {
     /// The same, and records the call.
     pub(super) fn serve_recorded(&self, request: &Request) -> Recorded {
         match self.record(request) {
-            Ok((done, recording)) => {
-                self.ended_well(&done);
-                let Done { result, changes, preloads, guest_time, log_lines_dropped: _ } = done;
-                let outcome = Ok(CallOutcome { result, changes, preloads, guest_time, overrun: None });
-                Recorded { outcome, recording: Some(recording) }
-            }
+            Ok((done, recording)) => Recorded { outcome: Ok(self.ended_well(done)), recording: Some(recording) },
             Err((error, recording)) => {
                 let outcome = self.ended_badly(&request.function, error);
                 // A default answer is none of the guest's.
@@ -148,8 +168,7 @@ impl Service {
         });
         match done {
             Ok(done) => {
-                self.ended_well(&done);
-                let Done { result, changes, preloads, guest_time, log_lines_dropped: _ } = done;
+                let CallOutcome { result, changes, preloads, guest_time, .. } = self.ended_well(done);
                 Ok(TypedOutcome { result, changes, preloads, guest_time })
             }
             Err(error) => {
@@ -168,7 +187,7 @@ impl Service {
     ) -> Result<Done<Value>, CallError> {
         let function = self.program.function(function)?;
         let params = lower::arguments(&function.signature, args, self.program.limits.argument_bytes)?;
-        self.with_instance(context, asked, |warm, terms| warm.call(function, &params, terms))
+        self.with_instance(context, asked, |warm, terms| warm.call(function, &params, terms, lift::result))
     }
 
     /// Makes a call in an instance of its own: what one remembers of earlier calls is no part of a recording.
@@ -183,7 +202,7 @@ impl Service {
             Ok((function, params, terms, self.fresh(recorder)?))
         });
         let (function, params, terms, mut instance) = prepared.map_err(|error| (error, None))?;
-        let done = instance.call(function, &params, terms);
+        let done = instance.call(function, &params, terms, lift::result);
         let reads = match instance.source() {
             Source::Recorder(recorder) => recorder.take(),
             Source::Live(..) | Source::Playback(_) => None,
@@ -251,9 +270,12 @@ impl Service {
         Ok(Terms { seed: context.seed, now: context.now, deadline })
     }
 
-    fn ended_well<R>(&self, done: &Done<R>) {
-        self.pace.ended(done.guest_time);
-        self.recorder().succeeded(done.guest_time, done.log_lines_dropped);
+    /// Counts a call that gave a result.
+    fn ended_well<R>(&self, done: Done<R>) -> CallOutcome<R> {
+        let Done { result, changes, preloads, guest_time, is_long, log_lines_dropped } = done;
+        self.pace.ended(guest_time, is_long);
+        self.recorder().succeeded(guest_time, log_lines_dropped);
+        CallOutcome { result, changes, preloads, guest_time, overrun: None }
     }
 
     /// Counts a call that gave no result, and gives it the workload's default answer if there is one for what befell it.
@@ -261,7 +283,7 @@ impl Service {
         self.recorder().failed(&error);
         let overrun = match &error {
             CallError::Deadline { .. } => {
-                self.pace.ended(Duration::MAX);
+                self.pace.ended(Duration::MAX, true);
                 Overrun::Deadline
             }
             CallError::Expired => Overrun::Expired,
@@ -343,11 +365,13 @@ pub(super) struct Pace {
     left: AtomicU32,
     /// How many it has to show after the next slow one.
     trials: AtomicU32,
+    /// Whether the last call took long, and nothing shows that the guest did.
+    is_in_doubt: AtomicBool,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { left: AtomicU32::new(TRIALS), trials: AtomicU32::new(TRIALS) }
+        Self { left: AtomicU32::new(TRIALS), trials: AtomicU32::new(TRIALS), is_in_doubt: AtomicBool::new(false) }
     }
 }
 
@@ -357,9 +381,13 @@ impl Pace {
         self.left.load(Ordering::Relaxed) == 0
     }
 
-    /// A call took this long. Calls that end at one time may overwrite each other's count; it is a guess anyway.
-    fn ended(&self, guest_time: Duration) {
-        if guest_time > QUICK {
+    /// A call took this long, all of it the guest's as far as that shows. On a busy host a thread is left alone for milliseconds, and
+    /// that says nothing of a guest; two such calls in a row do. Calls that end at one time may overwrite each other's count; it is a
+    /// guess anyway.
+    fn ended(&self, guest_time: Duration, is_long: bool) {
+        let took_long = guest_time > QUICK;
+        let was_in_doubt = self.is_in_doubt.swap(took_long, Ordering::Relaxed);
+        if took_long && (is_long || was_in_doubt) {
             let trials = self.trials.load(Ordering::Relaxed);
             self.left.store(trials, Ordering::Relaxed);
             self.trials.store((trials * 2).min(TRIALS_MAX), Ordering::Relaxed);
@@ -400,11 +428,25 @@ mod tests {
     #[test]
     fn a_workload_is_quick_once_it_has_shown_it_and_pays_for_being_slow() {
         let pace = Pace::default();
-        let until_quick = || (0..).take_while(|_| !pace.is_quick()).inspect(|_| pace.ended(QUICK)).count();
+        let until_quick = || (0..).take_while(|_| !pace.is_quick()).inspect(|_| pace.ended(QUICK, false)).count();
         assert_eq!(until_quick(), TRIALS as usize);
         for expect in [16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 4_096] {
-            pace.ended(QUICK * 2);
+            pace.ended(QUICK * 2, true);
             assert_eq!(until_quick(), expect);
         }
+    }
+
+    #[test]
+    fn a_thread_that_was_left_alone_is_not_held_against_a_workload_unless_it_is_again() {
+        let pace = Pace::default();
+        (0..TRIALS).for_each(|_| pace.ended(QUICK, false));
+        for _ in 0..100 {
+            pace.ended(QUICK * 10, false);
+            assert!(pace.is_quick());
+            pace.ended(QUICK, false);
+        }
+        pace.ended(QUICK * 10, false);
+        pace.ended(QUICK * 10, false);
+        assert!(!pace.is_quick());
     }
 }

@@ -15,7 +15,7 @@ use super::instance::{Terms, Warm};
 use super::program::Program;
 use super::service::default_answer;
 use super::source::Source;
-use super::{Host, LoadOptions, lower, room};
+use super::{Host, LoadOptions, lift, lower, room};
 
 /// How long a check may take. A call's own deadline may be a millisecond, and reading a table takes longer; nobody waits for this but
 /// whoever deploys.
@@ -43,7 +43,7 @@ pub(super) fn configuration(program: &Program, instance: &mut Warm) -> Result<()
     let terms = Terms { seed: 0, now: Hlc::default(), deadline: CHECK_DEADLINE };
     let failed = |error: CallError| LoadError::Check(error.to_string());
     let params = lower::arguments(&check.signature, &json!([names]), program.limits.argument_bytes).map_err(failed)?;
-    let said = instance.call(check, &params, terms).map_err(failed)?.result;
+    let said = instance.call(check, &params, terms, lift::result).map_err(failed)?.result;
     let problems = read(said)?;
     if problems.is_empty() { Ok(()) } else { Err(LoadError::Configuration(problems)) }
 }

@@ -20,7 +20,7 @@ use crate::api::problem::Problem;
 use crate::api::query::{self, Pairs};
 use crate::service::{CommitOptions, Committed, Fault, Progress, Service, ServiceError};
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 #[derive(Serialize)]
 pub(in crate::api) struct Made {

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::commits::{path_error, request_of};
+use super::commits::{IDEMPOTENCY_KEY, path_error, request_of};
 use super::{Answer, App};
 use crate::api::body;
 use crate::api::guard::busy;
@@ -23,7 +23,7 @@ use crate::api::names::Names;
 use crate::api::problem::Problem;
 use crate::api::query::{self, Pairs};
 use crate::service::{
-    ArtifactInfo, CallAnswer, CallOptions, Committed, Deployed, Fault, Service, ServiceError, Workload,
+    ArtifactInfo, CallAnswer, CallOptions, Committed, Deployed, EncodedCall, Fault, Service, ServiceError, Workload,
 };
 
 const DEADLINE: HeaderName = HeaderName::from_static("selvedge-deadline-ms");
@@ -130,27 +130,33 @@ pub(in crate::api) async fn call<S: Service>(
         let Path((name, function)) = path.map_err(|rejection| path_error(&rejection))?;
         let [record] = query::take(pairs, ["record"])?;
         let record = query::flag("record", record.as_deref())?;
-        let arguments = body::arguments(&headers, body).await?;
+        let bytes = body::encoded_arguments(&headers, body).await?;
+        let options = CallOptions { deadline: deadline(&headers)?, request: None, session: session(&headers), record };
+        if !record && !headers.contains_key(IDEMPOTENCY_KEY) {
+            let arguments = (Media::of_body(&headers).encoding(), &bytes[..]);
+            let call = EncodedCall { name: &name, function: &function, arguments, answer: media.encoding(), options };
+            if let Some(Some(answer)) = app.service().calls_encoded(&[call]).await.pop() {
+                return Ok(answered(answer?, media, &mut app.names()));
+            }
+        }
+        let arguments = body::arguments(&headers, &bytes)?;
         let request = request_of((&Method::POST, &format!("{name}/{function}")), &headers, &arguments)?;
-        let session = session(&headers);
-        let options = CallOptions { deadline: deadline(&headers)?, request, session, record };
-        let answer = app.service().call(&name, &function, arguments, options).await?;
+        let answer = app.service().call(&name, &function, arguments, CallOptions { request, ..options }).await?;
         if record && answer.recording.is_none() {
             return Err(not_recorded(&answer).into());
         }
-        Ok(answer)
+        let CallAnswer { result, node, commit, overrun, recording } = answer;
+        let result = media.encoding().encode(&result);
+        Ok(answered(CallAnswer { result, node, commit, overrun, recording }, media, &mut app.names()))
     };
-    called
-        .await
-        .map(|answer| answered(&answer, media, &mut app.names()))
-        .map_err(|problem: Problem| problem.shown_as(media))
+    called.await.map_err(|problem: Problem| problem.shown_as(media))
 }
 
 /// The result of a call, or its recording where there is one, with who ran it and what it wrote.
-fn answered(answer: &CallAnswer, media: Media, names: &mut Names) -> Response {
-    let mut response = match &answer.recording {
-        None => media.response(&answer.result),
-        Some(recording) => ([(CONTENT_TYPE, "application/json")], recording.clone()).into_response(),
+fn answered(answer: CallAnswer<Vec<u8>>, media: Media, names: &mut Names) -> Response {
+    let mut response = match answer.recording {
+        None => media.encoded(answer.result),
+        Some(recording) => ([(CONTENT_TYPE, "application/json")], recording).into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(NODE, visible(names.node(answer.node)));

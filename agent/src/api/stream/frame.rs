@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use bytes::Bytes;
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 use crate::api::body::{check_arguments, no_arguments};
-use crate::api::cbor::{Malformed, Reader, encode};
 use crate::api::limits::{CALL_DEADLINE_MS_MAX, FRAME_BYTES_MAX, FRAME_ID_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX};
 use crate::api::names::Names;
 use crate::api::problem::Told;
 use crate::api::routes::call_id;
+use crate::encoding::cbor::{Entries, Malformed, Reader, encode};
 use crate::service::{CallAnswer, CallOptions, Fault, ServiceError, shorten};
 
 /// What a frame is called by its sender: a whole number or a short text. Null where it could not be read.
@@ -30,6 +31,20 @@ pub(super) struct Call {
     pub(super) function: String,
     pub(super) arguments: Value,
     pub(super) options: CallOptions,
+}
+
+/// A frame that asks for a call as most do: what it has is there once and of the right type, and its arguments are left as they
+/// are.
+#[derive(Debug)]
+pub(super) struct Plain {
+    pub(super) id: Id,
+    pub(super) workload: String,
+    pub(super) function: String,
+    /// A part of the frame.
+    pub(super) arguments: Bytes,
+    pub(super) options: CallOptions,
+    /// All of it, for whoever has to read it again.
+    pub(super) frame: Bytes,
 }
 
 /// A frame that asks for nothing that can be done.
@@ -69,6 +84,33 @@ struct Answer<'a> {
 #[derive(Default)]
 pub(super) struct Writer {
     names: Names,
+}
+
+impl Plain {
+    /// Reads a frame; `None` where [`Call::read`] has to.
+    pub(super) fn read(frame: &Bytes) -> Option<Self> {
+        if frame.len() > FRAME_BYTES_MAX {
+            return None;
+        }
+        let mut reader = Reader::new(frame);
+        let (mut name, mut workload, mut function, mut arguments) = (None, None, None, None);
+        let mut options = CallOptions::default();
+        reader.entries(|reader, field| {
+            let is_first = match field {
+                "id" => name.replace(id(reader.value().ok()?).ok().filter(|id| !id.is_null())?).is_none(),
+                "workload" => workload.replace(<&str>::deserialize(reader).ok()?).is_none(),
+                "function" => function.replace(<&str>::deserialize(reader).ok()?).is_none(),
+                "args" => arguments.replace(reader.skip().ok()?).is_none(),
+                "deadline_ms" => options.deadline.replace(deadline(reader.value().ok()?).ok()?).is_none(),
+                _ => false,
+            };
+            is_first.then_some(())
+        })?;
+        reader.end().ok()?;
+        let (workload, function) = (workload?.to_owned(), function?.to_owned());
+        let arguments = frame.slice_ref(arguments?);
+        Some(Self { id: name?, workload, function, arguments, options, frame: frame.clone() })
+    }
 }
 
 impl Call {
@@ -128,6 +170,24 @@ impl Fields {
 }
 
 impl Writer {
+    /// The answer to the frame `id`, whose result is encoded.
+    pub(super) fn encoded(&mut self, id: &Id, answer: &Result<CallAnswer<Vec<u8>>, ServiceError>) -> Vec<u8> {
+        match answer {
+            Ok(CallAnswer { result, node, commit, overrun, recording: _ }) => {
+                let mut entries = Entries::new().with("id", id).with_encoded("result", result);
+                entries = entries.with("node", self.names.node(*node));
+                if let Some(commit) = commit {
+                    entries = entries.with("commit", &self.names.commit(commit));
+                }
+                if let Some(overrun) = overrun {
+                    entries = entries.with("overrun", overrun);
+                }
+                entries.end()
+            }
+            Err(error) => failed(id, error),
+        }
+    }
+
     /// The answer to the frame `id`.
     pub(super) fn answer(&mut self, id: &Id, answer: &Result<CallAnswer, ServiceError>) -> Vec<u8> {
         match answer {
@@ -202,10 +262,13 @@ fn idempotency_key(value: &Value) -> Result<&str, ServiceError> {
 
 #[cfg(test)]
 mod tests {
+    use selvedge_sync::hlc::Hlc;
+    use selvedge_sync::id::{Incarnation, NodeId, ReplicaId};
     use serde_json::json;
 
     use super::*;
-    use crate::api::cbor::decode;
+    use crate::encoding::cbor::decode;
+    use crate::service::Committed;
 
     #[test]
     fn a_frame_says_what_to_call() {
@@ -215,6 +278,41 @@ mod tests {
         assert_eq!((call.arguments, call.options.deadline), (json!([[]]), Some(Duration::from_millis(20))));
         let bare = json!({"id": "a", "workload": "w", "function": "f"});
         assert_eq!(Call::read(&encode(&bare)).expect("a sound frame").arguments, json!([]));
+    }
+
+    #[test]
+    fn a_plain_frame_says_the_same() {
+        let plain = |frame: Value| Plain::read(&encode(&frame).into());
+        let frame = json!({"id": 7, "workload": "combat", "function": "resolve", "args": [[5]], "deadline_ms": 20});
+        let (short, long) = (plain(frame.clone()).expect("it is plain"), Call::read(&encode(&frame)).expect("sound"));
+        assert_eq!((short.id, short.workload, short.function), (long.id, long.workload, long.function));
+        assert_eq!((decode(&short.arguments), short.options), (Ok(long.arguments), long.options));
+        for (field, value) in
+            [("id", json!(null)), ("idempotency_key", json!("k")), ("deadline_ms", json!(0)), ("x", json!(1))]
+        {
+            let mut odd = frame.clone();
+            odd[field] = value;
+            assert!(plain(odd).is_none(), "{field}");
+        }
+        assert!(plain(json!({"id": 7, "workload": "w", "function": "f"})).is_none());
+        assert!(Plain::read(&Bytes::from_static(b"\xa2\x62id\x01\x62id\x02")).is_none());
+    }
+
+    #[test]
+    fn an_answer_is_the_same_with_its_result_encoded() {
+        let node = NodeId([7; 32]);
+        let replica = ReplicaId { node, incarnation: Incarnation(2) };
+        let commit = Some(Committed { replica, seq: 9, hlc: Hlc::default() });
+        let tree = CallAnswer { result: json!([1, {"a": "b"}]), node, commit, overrun: None, recording: None };
+        let CallAnswer { result, node, commit, overrun, recording } = tree.clone();
+        let encoded = CallAnswer { result: encode(&result), node, commit, overrun, recording };
+        let mut writer = Writer::default();
+        assert_eq!(writer.encoded(&json!(5), &Ok(encoded.clone())), writer.answer(&json!(5), &Ok(tree.clone())));
+        let (tree, encoded) = (
+            CallAnswer { commit: None, overrun: Some("busy".to_owned()), ..tree },
+            CallAnswer { commit: None, overrun: Some("busy".to_owned()), ..encoded },
+        );
+        assert_eq!(writer.encoded(&json!("x"), &Ok(encoded)), writer.answer(&json!("x"), &Ok(tree)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::client::{Answer, Ask, post};
 use super::fake::RECORDING;
 use super::serve;
-use crate::api::cbor::{decode, encode};
+use crate::encoding::cbor::{decode, encode};
 
 const CALL: &str = "/v1/workloads/combat/call/resolve";
 const CBOR: &str = "application/cbor";

@@ -16,8 +16,8 @@ use super::client::{get, send};
 use super::fake::{NODE, OTHER};
 use super::{Served, TOKEN, serve};
 use crate::api::Endpoint;
-use crate::api::cbor::{decode, encode};
 use crate::api::limits::{FRAME_BYTES_MAX, FRAMES_IN_FLIGHT_MAX};
+use crate::encoding::cbor::{decode, encode};
 
 /// How long anything may take that is bound to happen.
 const PATIENCE: Duration = Duration::from_secs(30);

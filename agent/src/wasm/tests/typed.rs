@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::encoding::{Encoding, cbor};
 use crate::wasm::CallError;
 use crate::wasm::shape::{Int, Name, Shape, Signature};
-use crate::wasm::{lift, lower};
+use crate::wasm::{lift, lower, plain};
 
 const BYTES: usize = 10_000;
 
@@ -19,7 +20,22 @@ fn through(shape: &Shape, json: Value) -> Result<Value, (String, String)> {
         CallError::Argument { field, message } => (field, message),
         other => (String::new(), other.to_string()),
     })?;
-    Ok(lift::result(Some(shape), values.first(), BYTES).expect("small"))
+    let lifted = lift::result(Some(shape), values.first(), BYTES).expect("small");
+    // The short way, where it is taken, gives the same, and so does what is written down at once.
+    for encoding in [Encoding::Json, Encoding::Cbor] {
+        let short = plain::arguments(&signature(shape.clone()), encoding, &encoding.encode(&json!([json])), BYTES);
+        assert!(short.is_none_or(|short| short == values), "{json}");
+        let written = lift::encoded(Some(shape), values.first(), BYTES, encoding).expect("small");
+        assert_eq!(read(encoding, &written).as_ref(), Some(&lifted));
+    }
+    Ok(lifted)
+}
+
+fn read(encoding: Encoding, bytes: &[u8]) -> Option<Value> {
+    match encoding {
+        Encoding::Json => serde_json::from_slice(bytes).ok(),
+        Encoding::Cbor => cbor::decode(bytes).ok(),
+    }
 }
 
 fn same(shape: &Shape, json: Value) {
@@ -168,4 +184,80 @@ fn arguments_are_an_array_or_an_object_by_name() {
     let list = signature(Shape::List(Box::new(Shape::String)));
     let refused = lower::arguments(&list, &large, BYTES);
     assert!(matches!(refused, Err(CallError::ArgumentsTooLarge { limit_bytes: BYTES })));
+}
+
+/// A type with a bit of everything that is plain, and a document of it.
+fn everything() -> (Signature, Value) {
+    let fighter = Shape::Record(vec![
+        (Name::new("id"), int(Int::U64)),
+        (Name::new("down-by"), int(Int::S8)),
+        (Name::new("at"), Shape::Tuple(vec![Shape::Float64, Shape::Float32])),
+        (Name::new("tactic"), Shape::Enum(names(&["speed", "all-out"]))),
+        (Name::new("note"), Shape::Option(Box::new(Shape::String))),
+        (Name::new("is-up"), Shape::Bool),
+    ]);
+    let signature = Signature {
+        params: vec![
+            (Name::new("fighters"), Shape::List(Box::new(fighter))),
+            (Name::new("bytes"), Shape::List(Box::new(int(Int::U8)))),
+        ],
+        result: None,
+    };
+    let fighter = |id: u64, note: Value| json!({"id": id, "down_by": -3, "at": [1.5, 2], "tactic": "all-out", "note": note, "is_up": true});
+    (signature, json!([[fighter(u64::MAX, json!("café")), fighter(7, json!(null))], [1, 2, 255]]))
+}
+
+#[test]
+fn the_short_way_is_taken_for_plain_arguments() {
+    let (signature, document) = everything();
+    let long = lower::arguments(&signature, &document, BYTES).expect("they are sound");
+    let Value::Array(params) = &document else { panic!("an array") };
+    let by_name = json!({"bytes": params[1], "fighters": params[0]});
+    for encoding in [Encoding::Json, Encoding::Cbor] {
+        let short = |document: &Value, bytes| plain::arguments(&signature, encoding, &encoding.encode(document), bytes);
+        assert_eq!(short(&document, BYTES).as_ref(), Some(&long));
+        assert_eq!(short(&by_name, BYTES).as_ref(), Some(&long));
+        // To the byte, it costs what the long way costs.
+        let least = (0..).find(|bytes| lower::arguments(&signature, &document, *bytes).is_ok()).expect("some do");
+        assert!(short(&document, least).is_some() && short(&document, least - 1).is_none());
+        let mut absent = document.clone();
+        absent[0][1].as_object_mut().expect("a record").remove("note");
+        assert_eq!(short(&absent, BYTES).as_ref(), Some(&long));
+        absent[0][1].as_object_mut().expect("a record").remove("is_up");
+        assert!(short(&absent, BYTES).is_none());
+    }
+    let bytes = [&cbor::encode(&json!([[], []]))[..2], b"\x43\x01\x02\xff"].concat();
+    let expect = lower::arguments(&signature, &json!([[], [1, 2, 255]]), BYTES);
+    assert_eq!(plain::arguments(&signature, Encoding::Cbor, &bytes, BYTES), expect.ok());
+}
+
+#[test]
+fn what_the_short_way_takes_the_long_way_takes_too() {
+    const TEXT: &[u8] = b"0123456789.eE+-nulltrue,:[]{}\"";
+    let (signature, document) = everything();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).expect("it is below a usize")
+    };
+    for encoding in [Encoding::Json, Encoding::Cbor] {
+        let (sound, mut taken) = (encoding.encode(&document), 0);
+        for _ in 0..40_000 {
+            let mut bytes = sound.clone();
+            let at = draw(bytes.len());
+            match draw(4) {
+                0 => bytes[at] = u8::try_from(draw(256)).expect("a byte"),
+                1 => bytes[at] = TEXT[draw(TEXT.len())],
+                2 => drop(bytes.remove(at)),
+                _ => bytes[at] ^= 1 << draw(8),
+            }
+            let Some(short) = plain::arguments(&signature, encoding, &bytes, BYTES) else { continue };
+            taken += 1;
+            let tree = read(encoding, &bytes).unwrap_or_else(|| panic!("no document: {bytes:02x?}"));
+            assert_eq!(lower::arguments(&signature, &tree, BYTES).expect("they are sound"), short, "{tree}");
+        }
+        assert!(taken > 500, "{taken} were taken");
+    }
 }

@@ -8,7 +8,7 @@ use selvedge::wasm::EmptyState;
 use selvedge_combat::rules;
 use selvedge_combat::tally::{FighterTally, Tally, ZoneTally};
 use selvedge_sync::change::Change;
-use selvedge_sync::draft::Draft;
+use selvedge_sync::draft::{Count, Draft};
 use selvedge_sync::key::{Key, Kind};
 use selvedge_sync::scalar::Scalar;
 use serde_json::{Value, json};
@@ -157,16 +157,11 @@ fn written_natively(duels: &[rules::Duel]) -> Result<usize> {
 fn fighter_natively(draft: &mut Draft<EmptyState>, id: u64, fighter: &FighterTally) -> Result<()> {
     if fighter.dealt > 0 {
         let damage = Key::new(Kind::GCounter, &format!("combat:damage:{id}"))?;
-        draft.change(&damage, Change::Increment(fighter.dealt))?;
+        draft.count(damage, Count { up: fighter.dealt, ..Count::default() })?;
     }
     let health = Key::new(Kind::PnCounter, &format!("combat:health:{id}"))?;
-    if draft.counter(&health).is_none() {
-        draft.change(&health, Change::Increment(u64::try_from(fighter.health_before).unwrap_or(0)))?;
-    }
-    if fighter.suffered > 0 {
-        draft.change(&health, Change::Decrement(fighter.suffered))?;
-    }
-    Ok(())
+    let initial = u64::try_from(fighter.health_before).unwrap_or(0);
+    Ok(draft.count(health, Count { initial, up: 0, down: fighter.suffered })?)
 }
 
 fn zone_natively(draft: &mut Draft<EmptyState>, id: u64, zone: &ZoneTally) -> Result<()> {

@@ -1,10 +1,12 @@
 //! CBOR in the place of JSON: the same documents under the same names, in fewer bytes.
 //!
-//! Owns the way from CBOR (RFC 8949) to the JSON values that the routes work on, and back. The invariants: depth and number
+//! Owns the way from CBOR (RFC 8949) to the JSON values that the routes work on, and back; `typed` is the way past them. The invariants: depth and number
 //! of values are bounded before anything is made of them, and memory follows the bytes that are there and not the lengths
 //! that they claim; what JSON has no word for (tags, keys that are no text, whole numbers beyond 64 bits) is refused and not
 //! guessed at. A byte string stands for the list of its bytes, and a number that is not finite for the text that stands for
 //! it in JSON.
+
+mod typed;
 
 use std::collections::BTreeSet;
 
@@ -12,20 +14,25 @@ use ciborium_ll::{Decoder, Header, simple};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
-use super::limits::{CBOR_DEPTH_MAX, CBOR_VALUES_MAX};
 use crate::service::shorten;
+
+/// How deep the values of a document may lie: WIT types nest by a handful.
+pub(crate) const CBOR_DEPTH_MAX: usize = 64;
+
+/// Values in one document, a byte of a byte string counted as one: as many as arguments may have at 8 bytes each.
+pub(crate) const CBOR_VALUES_MAX: usize = 256 * 1024;
 
 /// Why bytes are not taken as CBOR.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {at}: {why}")]
-pub(super) struct Malformed {
+pub(crate) struct Malformed {
     /// How many bytes before it are sound.
     at: usize,
     why: String,
 }
 
 /// Reads one document that is all of `bytes`.
-pub(super) fn decode(bytes: &[u8]) -> Result<Value, Malformed> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Value, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = reader.value()?;
     reader.end()?;
@@ -33,35 +40,73 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Value, Malformed> {
 }
 
 /// Writes one document.
-pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(value, &mut bytes).expect("our documents serialise, and memory takes what is written to it");
     bytes
 }
 
+/// A map of a few entries that is being written; some of them may be encoded already.
+#[derive(Debug)]
+pub(crate) struct Entries(Vec<u8>);
+
+/// The head of a map without entries. As long as there are fewer than 24, their number is added to it.
+const MAP: u8 = 0xa0;
+
+impl Entries {
+    pub(crate) fn new() -> Self {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.push(MAP);
+        Self(bytes)
+    }
+
+    /// The same with another entry.
+    pub(crate) fn with<T: Serialize + ?Sized>(self, name: &str, value: &T) -> Self {
+        let mut with = self.with_encoded(name, &[]);
+        ciborium::into_writer(value, &mut with.0)
+            .expect("our values serialise, and memory takes what is written to it");
+        with
+    }
+
+    /// The same with another entry, whose value is encoded.
+    pub(crate) fn with_encoded(mut self, name: &str, value: &[u8]) -> Self {
+        self.0[0] += 1;
+        ciborium::into_writer(name, &mut self.0).expect("memory takes what is written to it");
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    /// The map.
+    pub(crate) fn end(self) -> Vec<u8> {
+        self.0
+    }
+}
+
 /// Reads items one after another.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     length: usize,
     rest: &'a [u8],
     values_left: usize,
+    /// How much deeper a value may lie whose type is known; see `typed`.
+    depth_left: usize,
 }
 
 /// How many items an array or a map says that it has; `None` for one that ends where it ends.
 type Count = Option<usize>;
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self { length: bytes.len(), rest: bytes, values_left: CBOR_VALUES_MAX }
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { length: bytes.len(), rest: bytes, values_left: CBOR_VALUES_MAX, depth_left: CBOR_DEPTH_MAX }
     }
 
     /// Reads the next item, whatever it is.
-    pub(super) fn value(&mut self) -> Result<Value, Malformed> {
+    pub(crate) fn value(&mut self) -> Result<Value, Malformed> {
         let header = self.header()?;
         self.nested(header, CBOR_DEPTH_MAX)
     }
 
     /// Reads a map. `field` is given each name, once, and reads its value.
-    pub(super) fn fields<E: From<Malformed>>(
+    pub(crate) fn fields<E: From<Malformed>>(
         &mut self,
         mut field: impl FnMut(&mut Self, &str) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -80,7 +125,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes sure that nothing follows.
-    pub(super) fn end(&self) -> Result<(), Malformed> {
+    pub(crate) fn end(&self) -> Result<(), Malformed> {
         match self.rest.len() {
             0 => Ok(()),
             trailing => Err(self.wrong(format!("{trailing} bytes follow the document"))),
@@ -221,7 +266,7 @@ impl<'a> Reader<'a> {
         self.wrong(format!("`{}` is there twice", shorten(name)))
     }
 
-    pub(super) fn wrong(&self, why: impl Into<String>) -> Malformed {
+    pub(crate) fn wrong(&self, why: impl Into<String>) -> Malformed {
         Malformed { at: self.length - self.rest.len(), why: why.into() }
     }
 }

@@ -1,0 +1,86 @@
+//! Calls with arguments that are encoded yet: made here and at once, several in a row.
+//!
+//! Owns the short way of a call; what it cannot do goes the other one. The invariants: each call sees what those before it wrote, as
+//! if they had been made one by one; what each wrote is one commit; and all of them share the end of one pass.
+
+use std::time::{Duration, Instant};
+
+use super::{Calls, answer};
+use crate::driver::{Begun, DriverError};
+use crate::service::{CallAnswer, EncodedCall, ServiceError};
+use crate::spec::WorkloadName;
+use crate::wasm::{CallError, CallOutcome};
+
+/// How long calls may follow each other before the first is answered, and before others have the thread.
+const TURN: Duration = Duration::from_micros(500);
+
+/// A call that ran, and its commit.
+struct Ran {
+    began: Instant,
+    workload: WorkloadName,
+    outcome: Result<CallOutcome<Vec<u8>>, CallError>,
+    commit: Option<Result<Begun, DriverError>>,
+}
+
+impl Calls {
+    /// Makes calls until [`TURN`] is over, and answers those. `None` for one that cannot be made so: it does not run here or not in
+    /// place, may be routed elsewhere, is to be recorded or made only once, or its arguments are not plain. Nothing was done with it.
+    pub async fn calls_encoded(
+        &self,
+        calls: &[EncodedCall<'_>],
+    ) -> Vec<Option<Result<CallAnswer<Vec<u8>>, ServiceError>>> {
+        let (begun, mut ran) = (Instant::now(), Vec::with_capacity(calls.len()));
+        for call in calls {
+            ran.push(self.run_encoded(call));
+            if begun.elapsed() > TURN {
+                break;
+            }
+        }
+        if ran.iter().flatten().any(|ran| ran.commit.is_some()) {
+            self.parts.driver.end_pass();
+        }
+        let mut answers = Vec::with_capacity(ran.len());
+        for ran in ran {
+            answers.push(match ran {
+                Some(ran) => Some(self.conclude_encoded(ran).await),
+                None => None,
+            });
+        }
+        answers
+    }
+
+    /// Runs one call, and begins the commit of what it wrote.
+    fn run_encoded(&self, call: &EncodedCall<'_>) -> Option<Ran> {
+        let EncodedCall { name, function, arguments, answer, options } = call;
+        if options.record || options.request.is_some() {
+            return None;
+        }
+        let (began, workload) = (Instant::now(), name.parse::<WorkloadName>().ok()?);
+        // Where a workload's router has a say, it is asked.
+        if !self.parts.routes.prefers_here(&workload) {
+            return None;
+        }
+        let context = self.context(options);
+        let mut outcome = self.parts.wasm.call_encoded(workload.as_str(), function, *arguments, *answer, context)?;
+        let changes = outcome.as_mut().map(|outcome| std::mem::take(&mut outcome.changes)).unwrap_or_default();
+        let commit = (!changes.is_empty()).then(|| self.parts.driver.begin_commit(changes, None));
+        Some(Ran { began, workload, outcome, commit })
+    }
+
+    async fn conclude_encoded(&self, ran: Ran) -> Result<CallAnswer<Vec<u8>>, ServiceError> {
+        let Ran { began, workload, outcome, commit } = ran;
+        let made = match commit {
+            None => Ok(None),
+            Some(Ok(begun)) => begun.made().await.map(Some),
+            Some(Err(error)) => Err(error),
+        };
+        let answer = match (outcome, made) {
+            (Ok(outcome), Ok(made)) => Ok(self.answer_to(outcome, made, None)),
+            (Err(error), _) => Err(answer::call_failed(error)),
+            (Ok(_), Err(error)) => Err(answer::commit_failed(error)),
+        };
+        let outcome = answer.as_ref().map_or_else(answer::outcome, answer::success);
+        self.parts.traffic.record(&workload, began.elapsed(), outcome);
+        answer
+    }
+}
