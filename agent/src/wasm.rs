@@ -214,14 +214,15 @@ impl WasmHost {
     ) -> Result<CallOutcome, CallError> {
         let asked = Instant::now();
         let service = self.0.service(workload)?;
-        if let Some(_place) = self.0.place_here(&service, context, asked) {
+        if let Some(_place) = self.0.place_here(&service, context) {
             return unwinding(|| service.serve(function, &args, context, asked));
         }
         let request = Request { function: function.to_owned(), args, context, asked, record: false };
         self.on_a_worker(&service, request).await.outcome
     }
 
-    /// The same with arguments that are encoded yet, and the result encoded, at once on this thread. `None`: it cannot be done so and
+    /// The same with arguments that are encoded yet, and the result encoded, at once on this thread; `asked` is when its deadline
+    /// began. `None`: it cannot be done so and
     /// nothing was done, for the workload does not run here, or its calls are for workers, or the arguments are not plain; whoever
     /// decodes them and makes the call learns more.
     ///
@@ -230,17 +231,19 @@ impl WasmHost {
     #[must_use]
     pub fn call_encoded(
         &self,
-        workload: &str,
-        function: &str,
+        (workload, function): (&str, &str),
         args: (Encoding, &[u8]),
         answer: Encoding,
-        context: CallContext,
+        (context, asked): (CallContext, Instant),
     ) -> Option<Result<CallOutcome<Vec<u8>>, CallError>> {
-        let asked = Instant::now();
         let service = self.0.service(workload).ok()?;
+        // First what costs nothing: most that is not made here never is.
+        if !service.is_for_here(context) {
+            return None;
+        }
         let params = service.plain_arguments(function, args)?;
         // After the arguments: whoever else wants the place waits for nothing that needs none.
-        let _place = self.0.place_here(&service, context, asked)?;
+        let _place = self.0.place_here(&service, context)?;
         Some(unwinding(|| service.serve_encoded(function, &params, answer, (context, asked))))
     }
 
@@ -414,14 +417,9 @@ impl Host {
     }
 
     /// A place for a call on an async thread, if that hurts nobody.
-    fn place_here<'a>(&'a self, service: &'a Service, context: CallContext, asked: Instant) -> Option<Place<'a>> {
-        let own = service.program.limits.deadline;
-        let deadline = context.deadline.map_or(own, |deadline| deadline.min(own));
-        if deadline > IN_PLACE_DEADLINE_MAX || !service.pace.is_quick() {
-            return None;
-        }
+    fn place_here<'a>(&'a self, service: &'a Service, context: CallContext) -> Option<Place<'a>> {
         // Whoever finds the ticker stuck waits for it, and an async thread must not.
-        if !self.ticker.is_fresh(asked) {
+        if !service.is_for_here(context) || !self.ticker.is_fresh(Instant::now()) {
             return None;
         }
         let more = |running: usize| (running < self.config.in_place).then_some(running + 1);

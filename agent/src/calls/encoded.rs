@@ -1,7 +1,7 @@
 //! Calls with arguments that are encoded yet: made here and at once, several in a row.
 //!
-//! Owns the short way of a call; what it cannot do goes the other one. The invariants: each call sees what those before it wrote, as
-//! if they had been made one by one; what each wrote is one commit; and all of them share the end of one pass.
+//! Owns the short way of a call; what it cannot do goes the other one. The invariants: each call of a turn sees what those before it
+//! wrote, as if they had been made one by one; what each wrote is one commit; and all of them share the end of one pass.
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,14 @@ struct Ran {
     commit: Option<Result<Begun, DriverError>>,
 }
 
+impl Ran {
+    fn is_queued(&self) -> bool {
+        self.commit.as_ref().is_some_and(|begun| begun.as_ref().is_ok_and(|begun| !begun.is_applied()))
+    }
+}
+
 impl Calls {
-    /// Makes calls until [`TURN`] is over, and answers those. `None` for one that cannot be made so: it does not run here or not in
+    /// Makes calls until [`TURN`] is over or a commit has to wait, and answers those. `None` for one that cannot be made so: it does not run here or not in
     /// place, may be routed elsewhere, is to be recorded or made only once, or its arguments are not plain. Nothing was done with it.
     pub async fn calls_encoded(
         &self,
@@ -31,8 +37,11 @@ impl Calls {
     ) -> Vec<Option<Result<CallAnswer<Vec<u8>>, ServiceError>>> {
         let (begun, mut ran) = (Instant::now(), Vec::with_capacity(calls.len()));
         for call in calls {
-            ran.push(self.run_encoded(call));
-            if begun.elapsed() > TURN {
+            let made = self.run_encoded(call);
+            // What waits for the loop is not visible yet, and what is made meanwhile might come before it.
+            let is_queued = made.as_ref().is_some_and(Ran::is_queued);
+            ran.push(made);
+            if is_queued || begun.elapsed() > TURN {
                 break;
             }
         }
@@ -51,7 +60,7 @@ impl Calls {
 
     /// Runs one call, and begins the commit of what it wrote.
     fn run_encoded(&self, call: &EncodedCall<'_>) -> Option<Ran> {
-        let EncodedCall { name, function, arguments, answer, options } = call;
+        let EncodedCall { name, function, arguments, answer, options, asked } = call;
         if options.record || options.request.is_some() {
             return None;
         }
@@ -61,7 +70,8 @@ impl Calls {
             return None;
         }
         let context = self.context(options);
-        let mut outcome = self.parts.wasm.call_encoded(workload.as_str(), function, *arguments, *answer, context)?;
+        let mut outcome =
+            self.parts.wasm.call_encoded((workload.as_str(), function), *arguments, *answer, (context, *asked))?;
         let changes = outcome.as_mut().map(|outcome| std::mem::take(&mut outcome.changes)).unwrap_or_default();
         let commit = (!changes.is_empty()).then(|| self.parts.driver.begin_commit(changes, None));
         Some(Ran { began, workload, outcome, commit })

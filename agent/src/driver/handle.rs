@@ -1,7 +1,7 @@
 //! The way to the driver: requests that carry their own reply, over a bounded channel; and past it, while nobody is there.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +61,12 @@ enum Stage {
 }
 
 impl Begun {
+    /// Whether it is applied already.
+    #[must_use]
+    pub const fn is_applied(&self) -> bool {
+        matches!(self.0, Stage::Applied(_))
+    }
+
     /// Waits until it is applied.
     ///
     /// # Errors
@@ -114,6 +120,8 @@ pub struct DriverStats {
 pub(super) struct Stats {
     pub(super) undecodable: AtomicU64,
     pub(super) passed_ms: AtomicU64,
+    /// Callers that wait for the core.
+    pub(super) at_core: AtomicUsize,
     store_failure: Mutex<Option<String>>,
     /// Why no commits are made any more, for as long as this process lives.
     barred: OnceLock<String>,
@@ -186,7 +194,11 @@ impl DriverHandle {
         if self.requests.capacity() < QUEUE_MAX {
             return self.queue(changes, request, None);
         }
-        let mut core = self.core.lock().map_err(|_| DriverError::NoAnswer)?;
+        // Said before it is waited for, so that a pass of members' messages makes room.
+        self.stats.at_core.fetch_add(1, Ordering::Relaxed);
+        let core = self.core.lock();
+        self.stats.at_core.fetch_sub(1, Ordering::Relaxed);
+        let mut core = core.map_err(|_| DriverError::NoAnswer)?;
         match core.commit(changes, request) {
             Ok(answer) => Ok(Begun(Stage::Applied(answer))),
             Err(changes) => {

@@ -86,9 +86,10 @@ impl Helm {
         self.end_pass()
     }
 
-    /// Whether somebody here waits for the end of the pass: a caller in the queue, or a reader of the state.
+    /// Whether somebody here waits: a caller in the queue or at the core, or a reader of the state.
     fn is_awaited(&self) -> bool {
-        self.requests.capacity() < QUEUE_MAX || self.view.is_awaited()
+        let at_core = self.stats.at_core.load(Ordering::Relaxed);
+        at_core > 0 || self.requests.capacity() < QUEUE_MAX || self.view.is_awaited()
     }
 
     fn give(&self, inputs: impl IntoIterator<Item = Input>) -> Result<(), Panicked> {

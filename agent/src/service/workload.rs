@@ -1,6 +1,6 @@
 //! Documents about workloads: artefacts, instances, figures, calls.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use selvedge_sync::commit::RequestId;
 use selvedge_sync::id::NodeId;
@@ -149,6 +149,8 @@ pub struct EncodedCall<'a> {
     pub answer: Encoding,
     /// How to make it.
     pub options: CallOptions,
+    /// When it was read: its deadline counts from then.
+    pub asked: Instant,
 }
 
 /// What a call answered; its result as JSON, or encoded.

@@ -117,6 +117,11 @@ impl CallState {
         self.hints.clear();
     }
 
+    /// Whether the call's time is over.
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.ends
+    }
+
     /// Keeps what a handle stands for.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use wasmtime::component::Val;
 
+use super::IN_PLACE_DEADLINE_MAX;
 use super::error::{CallError, LoadError};
 use super::instance::{Base, Done, Terms, Warm};
 use super::outcome::Recorded;
@@ -249,6 +250,13 @@ impl Service {
             }
         }
         Ok(done)
+    }
+
+    /// Whether a call may be made on an async thread: quick so far, and short if it no longer is.
+    pub(super) fn is_for_here(&self, context: CallContext) -> bool {
+        let own = self.program.limits.deadline;
+        let deadline = context.deadline.map_or(own, |deadline| deadline.min(own));
+        deadline <= IN_PLACE_DEADLINE_MAX && self.pace.is_quick()
     }
 
     /// On which terms a call is made that was asked for then, if there is time left and somebody watches over it.

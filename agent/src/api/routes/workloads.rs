@@ -1,7 +1,7 @@
 //! Routes to workloads: artefacts, specs, placement, and calls.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
@@ -134,7 +134,8 @@ pub(in crate::api) async fn call<S: Service>(
         let options = CallOptions { deadline: deadline(&headers)?, request: None, session: session(&headers), record };
         if !record && !headers.contains_key(IDEMPOTENCY_KEY) {
             let arguments = (Media::of_body(&headers).encoding(), &bytes[..]);
-            let call = EncodedCall { name: &name, function: &function, arguments, answer: media.encoding(), options };
+            let (answer, asked) = (media.encoding(), Instant::now());
+            let call = EncodedCall { name: &name, function: &function, arguments, answer, options, asked };
             if let Some(Some(answer)) = app.service().calls_encoded(&[call]).await.pop() {
                 return Ok(answered(answer?, media, &mut app.names()));
             }

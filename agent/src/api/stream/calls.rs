@@ -127,6 +127,7 @@ fn encoded(plain: &Plain) -> EncodedCall<'_> {
         arguments: (Encoding::Cbor, &plain.arguments),
         answer: Encoding::Cbor,
         options: plain.options,
+        asked: plain.asked,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns their fields and bounds. The invariant: whatever is wrong with a frame, its answer bears the frame's id if that could
 //! be read, and null if not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize as _, Serialize};
@@ -45,6 +45,8 @@ pub(super) struct Plain {
     pub(super) options: CallOptions,
     /// All of it, for whoever has to read it again.
     pub(super) frame: Bytes,
+    /// When it was read.
+    pub(super) asked: Instant,
 }
 
 /// A frame that asks for nothing that can be done.
@@ -92,7 +94,7 @@ impl Plain {
         if frame.len() > FRAME_BYTES_MAX {
             return None;
         }
-        let mut reader = Reader::new(frame);
+        let (asked, mut reader) = (Instant::now(), Reader::new(frame));
         let (mut name, mut workload, mut function, mut arguments) = (None, None, None, None);
         let mut options = CallOptions::default();
         reader.entries(|reader, field| {
@@ -109,7 +111,7 @@ impl Plain {
         reader.end().ok()?;
         let (workload, function) = (workload?.to_owned(), function?.to_owned());
         let arguments = frame.slice_ref(arguments?);
-        Some(Self { id: name?, workload, function, arguments, options, frame: frame.clone() })
+        Some(Self { id: name?, workload, function, arguments, options, frame: frame.clone(), asked })
     }
 }
 

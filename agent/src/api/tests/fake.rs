@@ -425,7 +425,9 @@ impl Service for Fake {
 
     /// Takes calls of one function, and one at a time: an agent takes as many as it has time for.
     async fn calls_encoded(&self, calls: &[EncodedCall<'_>]) -> Vec<Option<Result<CallAnswer<Vec<u8>>, ServiceError>>> {
-        let Some(EncodedCall { name, function, arguments: (encoding, bytes), answer, options }) = calls.first() else {
+        let Some(EncodedCall { name, function, arguments: (encoding, bytes), answer, options, asked: _ }) =
+            calls.first()
+        else {
             return Vec::new();
         };
         let args: Option<Json> = match encoding {

@@ -1,19 +1,23 @@
 //! The lists of the interface `state`: many counters of one family in one crossing.
 //!
-//! Owns the names of a family's members. The invariant: an entry of a list does, costs and is refused what its operations on a
-//! handle would be, but for the handle.
+//! Owns the names of a family's members. The invariants: an entry of a list does and is refused what its operations on a handle
+//! would be; it counts as one host call and one write, however many operations it stands for; and a list keeps the call's deadline.
 
 use std::fmt::Write as _;
 
 use selvedge_sync::draft::Count;
 use selvedge_sync::key::{Key, Kind};
-use wasmtime::Result;
+use wasmtime::{Result, Trap};
 
 use super::state::{grown, key, refusal, saturated};
 use super::wit::state as wit;
 use crate::wasm::instance::CallState;
 
 type Refusable<T> = Result<std::result::Result<T, wit::Refusal>>;
+
+/// Entries after which the clock is looked at: some fifty microseconds of work. Guests are interrupted between their own instructions, and
+/// nobody interrupts the host.
+const LOOK_EVERY: usize = 128;
 
 /// The digits of the largest number.
 const DIGITS_MAX: usize = 20;
@@ -48,6 +52,7 @@ impl CallState {
     ) -> Refusable<()> {
         self.count_host_calls(changes.len())?;
         for (index, (id, by)) in changes.enumerate() {
+            self.check_time(index)?;
             let key = match family.key(id) {
                 Ok(key) => key,
                 Err(error) => return Ok(Err(refused(index, error))),
@@ -62,11 +67,20 @@ impl CallState {
 
     fn family_values<T>(&mut self, mut family: Family, ids: &[u64], value: fn(i128) -> T) -> Refusable<Vec<Option<T>>> {
         self.count_host_calls(ids.len())?;
-        let mut read = |(index, id): (usize, &u64)| match family.key(*id) {
-            Ok(key) => Ok(self.draft.counter(&key).map(value)),
-            Err(error) => Err(refused(index, error)),
-        };
-        Ok(ids.iter().enumerate().map(&mut read).collect())
+        let mut values = Vec::with_capacity(ids.len());
+        for (index, id) in ids.iter().enumerate() {
+            self.check_time(index)?;
+            match family.key(*id) {
+                Ok(key) => values.push(self.draft.counter(&key).map(value)),
+                Err(error) => return Ok(Err(refused(index, error))),
+            }
+        }
+        Ok(Ok(values))
+    }
+
+    /// Ends the call at entry `index` of a list, if its time is over.
+    fn check_time(&self, index: usize) -> Result<()> {
+        if index.is_multiple_of(LOOK_EVERY) && self.is_over() { Err(Trap::Interrupt.into()) } else { Ok(()) }
     }
 }
 

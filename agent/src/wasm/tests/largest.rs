@@ -58,7 +58,7 @@ async fn the_largest_calls_fit_into_every_limit() {
     // How long they take is measured elsewhere: a machine that has much else to do is no fault of theirs.
     let limits = Limits { deadline: Duration::from_secs(10), ..Limits::default() };
     for (name, wasm) in shipped() {
-        host.load(name, wasm.into(), limits).await.expect("it loads");
+        host.load(name, wasm.into(), limits.clone()).await.expect("it loads");
     }
     for (workload, function, arguments) in [
         ("combat", "resolve", duels()),

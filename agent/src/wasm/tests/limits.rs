@@ -185,7 +185,7 @@ async fn without_a_clock_that_ends_them_no_guests_run() {
         assert!(begun.elapsed() < Duration::from_secs(20), "it never shows that it is quick");
     }
     let here = CallContext { deadline: Some(Duration::from_millis(20)), ..context() };
-    assert!(host.0.place_here(&service, here, Instant::now()).is_some());
+    assert!(host.0.place_here(&service, here).is_some());
     host.0.ticker.die();
     let begun = Instant::now();
     let refused = loop {
@@ -198,7 +198,7 @@ async fn without_a_clock_that_ends_them_no_guests_run() {
         tokio::task::yield_now().await;
     };
     assert!(matches!(&refused, CallError::Host(why) if why.contains("clock")), "{refused}");
-    assert!(host.0.place_here(&service, here, Instant::now()).is_none(), "an async thread would wait for the clock");
+    assert!(host.0.place_here(&service, here).is_none(), "an async thread would wait for the clock");
     assert!(host.ticker_age() >= Duration::from_secs(1), "health sees it by its age");
     assert!(matches!(host.load("other", running("nop"), Limits::default()).await, Err(LoadError::Host(_))));
 }
