@@ -1,5 +1,7 @@
 //! wasmtime by itself: the engine's allocator and its typed calls, and nothing of the host around them.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result, anyhow};
 use selvedge_sync::change::Change;
 use selvedge_sync::draft::{Count, Draft};
@@ -50,6 +52,8 @@ pub(super) struct Instance {
 pub(super) struct State {
     pub(super) draft: Draft<EmptyState>,
     handles: ResourceTable,
+    /// Takes each name in turn.
+    name: String,
 }
 
 /// A key of the state.
@@ -75,7 +79,7 @@ impl Bare {
     }
 
     pub(super) fn instance(&self) -> Result<Instance> {
-        let state = State { draft: Draft::new(EmptyState), handles: ResourceTable::new() };
+        let state = State { draft: Draft::new(EmptyState), handles: ResourceTable::new(), name: String::new() };
         let mut store = Store::new(&self.engine, state);
         let guest = said(self.pre.instantiate(&mut store))?;
         Ok(Instance { store, guest })
@@ -119,7 +123,9 @@ impl State {
 
 impl State {
     fn count(&mut self, kind: Kind, family: &str, id: u64, by: Count) -> Result<(), Error> {
-        let key = Key::new(kind, &format!("{family}{id}")).map_err(|error| Error::InvalidName(error.to_string()))?;
+        self.name.clear();
+        write!(self.name, "{family}{id}").map_err(|error| Error::InvalidName(error.to_string()))?;
+        let key = Key::new(kind, &self.name).map_err(|error| Error::InvalidName(error.to_string()))?;
         self.draft.count(key, by).map_err(|error| Error::InvalidValue(error.to_string()))
     }
 }

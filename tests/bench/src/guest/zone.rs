@@ -1,5 +1,6 @@
 //! A zone of 64 duels in one call, written into a draft: without WebAssembly, by wasmtime, by the host.
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -143,9 +144,9 @@ fn written_natively(duels: &[rules::Duel]) -> Result<usize> {
         tally.add(duel, &outcome);
         outcomes.push(outcome);
     }
-    let mut draft = Draft::new(EmptyState);
+    let (mut draft, mut name) = (Draft::new(EmptyState), String::new());
     for (id, fighter) in &tally.fighters {
-        fighter_natively(&mut draft, *id, fighter)?;
+        fighter_natively(&mut draft, &mut name, *id, fighter)?;
     }
     for (id, zone) in &tally.zones {
         zone_natively(&mut draft, *id, zone)?;
@@ -154,12 +155,17 @@ fn written_natively(duels: &[rules::Duel]) -> Result<usize> {
     Ok(draft.into_changes().len())
 }
 
-fn fighter_natively(draft: &mut Draft<EmptyState>, id: u64, fighter: &FighterTally) -> Result<()> {
+/// Names take turns in one buffer, as they do in our host.
+fn fighter_natively(draft: &mut Draft<EmptyState>, name: &mut String, id: u64, fighter: &FighterTally) -> Result<()> {
     if fighter.dealt > 0 {
-        let damage = Key::new(Kind::GCounter, &format!("combat:damage:{id}"))?;
+        name.clear();
+        write!(name, "combat:damage:{id}")?;
+        let damage = Key::new(Kind::GCounter, name)?;
         draft.count(damage, Count { up: fighter.dealt, ..Count::default() })?;
     }
-    let health = Key::new(Kind::PnCounter, &format!("combat:health:{id}"))?;
+    name.clear();
+    write!(name, "combat:health:{id}")?;
+    let health = Key::new(Kind::PnCounter, name)?;
     let initial = u64::try_from(fighter.health_before).unwrap_or(0);
     Ok(draft.count(health, Count { initial, up: 0, down: fighter.suffered })?)
 }
