@@ -29,7 +29,7 @@ impl Ran {
 }
 
 impl Calls {
-    /// Makes calls until [`TURN`] is over or a commit has to wait, and answers those. `None` for one that cannot be made so: it does not run here or not in
+    /// Makes calls until a turn is over or a commit has to wait, and answers those. `None` for one that cannot be made so: it does not run here or not in
     /// place, may be routed elsewhere, is to be recorded or made only once, or its arguments are not plain. Nothing was done with it.
     pub async fn calls_encoded(
         &self,

@@ -1,9 +1,9 @@
 //! The hosts that one workload may run on, as arrays: all that a decision reads, and in the order in which it reads it.
 //!
 //! Owns scores and the search for the best. Terms lie apart from each other, so that scoring thousands of hosts is a few passes over
-//! plain numbers. Measured scores are never quite equal: hosts within [`TIE`] of the best count as equal to it, and the one with the
+//! plain numbers. Measured scores are never quite equal: hosts within two hundredths of the best count as equal to it, and the one with the
 //! greatest rendezvous hash is taken (Thaler and Ravishankar 1998). So workloads spread over equal hosts instead of herding onto the
-//! one that is a thousandth better, and every agent picks the same one.
+//! one that is a little better, and every agent picks the same one.
 
 use selvedge_sync::id::NodeId;
 
