@@ -49,6 +49,9 @@ fn a_member_that_may_not_deploy_deploys_nothing_and_runs_what_others_deployed() 
         workloads[0]["instances"].as_array().map_or(0, |instances| instances.iter().filter(ready).count())
     };
     eventually("both run it", PATIENCE, || (runs_on(&kiosk) == 2).then_some(()));
+    let refused = kiosk.cli(&["undeploy", "ahead"]);
+    assert!(refused.code != 0 && refused.stderr.contains("nor to undeploy"), "{refused:?}");
+    assert_eq!(names(&first), ["ahead"], "nothing was changed");
 }
 
 #[test]

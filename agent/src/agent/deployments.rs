@@ -197,7 +197,7 @@ fn refused(error: RegistryError) -> ServiceError {
     match error {
         RegistryError::Full => ServiceError::new(Fault::Conflict, "too_many_workloads", error.to_string()),
         RegistryError::NotPermitted(error) => ServiceError::new(Fault::Forbidden, "may_not_deploy", error.to_string())
-            .hint("deploy from another member; `selvedge invite` without --no-deploy admits hosts that may"),
+            .hint("do so at another member; `selvedge invite` without --no-deploy admits hosts that may"),
         RegistryError::Unknown(name) => unknown_workload(&name),
         RegistryError::Commit(DriverError::Refused(error)) => {
             ServiceError::new(Fault::Unavailable, "read_only", error.to_string())

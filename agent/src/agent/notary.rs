@@ -15,14 +15,18 @@ pub(super) struct Member {
 
 impl Notary for Member {
     fn sign(&self, workload: &str, spec: &str) -> Result<Scalar, NotPermitted> {
+        self.may_deploy()?;
         let own = self.standing.own();
-        if !own.roles.contains(ROLE_DEPLOYER) {
-            let why = "this agent's certificate does not allow it to deploy".to_owned();
-            return Err(NotPermitted(why));
-        }
         let signer = (own.cluster, self.standing.certificate());
         let deployment = Deployment::sign(&self.key, signer, (workload, spec), now_s());
         Ok(Scalar::Bytes(deployment.encode()))
+    }
+
+    fn may_deploy(&self) -> Result<(), NotPermitted> {
+        if self.standing.own().roles.contains(ROLE_DEPLOYER) {
+            return Ok(());
+        }
+        Err(NotPermitted("this agent's certificate does not allow it to deploy, nor to undeploy".to_owned()))
     }
 
     fn judge(&self, workload: &str, stored: &Scalar) -> Verdict {
@@ -48,6 +52,10 @@ impl Notary for Member {
 impl Notary for Development {
     fn sign(&self, _: &str, spec: &str) -> Result<Scalar, NotPermitted> {
         Ok(Scalar::Text(spec.to_owned()))
+    }
+
+    fn may_deploy(&self) -> Result<(), NotPermitted> {
+        Ok(())
     }
 
     fn judge(&self, _: &str, stored: &Scalar) -> Verdict {

@@ -34,6 +34,12 @@ pub trait Notary: Send + Sync + 'static {
     /// This node may not deploy.
     fn sign(&self, workload: &str, spec: &str) -> Result<Scalar, NotPermitted>;
 
+    /// Whether this node may change what runs.
+    ///
+    /// # Errors
+    /// It may not.
+    fn may_deploy(&self) -> Result<(), NotPermitted>;
+
     /// Judges what is stored for a workload.
     fn judge(&self, workload: &str, stored: &Scalar) -> Verdict;
 

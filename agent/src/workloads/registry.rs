@@ -175,11 +175,12 @@ impl Workloads {
     /// Removes a spec, and answers when that is durable here. One that is refused can be removed too, whatever it is called.
     ///
     /// # Errors
-    /// There is none of this name, or the commit failed.
+    /// There is none of this name, this agent may not, or the commit failed.
     pub async fn undeploy(&self, workload: &str) -> Result<Committed, RegistryError> {
         if self.parts.view.field(&specs_key(), workload).is_none() {
             return Err(RegistryError::Unknown(workload.to_owned()));
         }
+        self.parts.notary.may_deploy()?;
         let remove = Change::RemoveFields(vec![workload.to_owned()]);
         Ok(self.parts.driver.commit(vec![(specs_key(), remove)], None, true).await?)
     }
@@ -219,6 +220,10 @@ mod tests {
     impl Notary for Counting {
         fn sign(&self, _: &str, spec: &str) -> Result<Scalar, NotPermitted> {
             Ok(Scalar::from(spec))
+        }
+
+        fn may_deploy(&self) -> Result<(), NotPermitted> {
+            Ok(())
         }
 
         fn judge(&self, _: &str, stored: &Scalar) -> Verdict {
