@@ -224,11 +224,15 @@ impl Driver {
         }
         if helm.backlog.is_empty() {
             self.inlets.take_requests(&mut helm, &mut inputs);
+            // At once: while they are in no queue, a caller's commit that comes later is not to come before them.
+            let begun = Instant::now();
+            helm.give(inputs)?;
+            let spent = begun.elapsed();
             // In order: what members have sent before comes first.
             if !has_left {
                 self.inlets.take_messages(&mut helm);
             }
-            helm.whole_pass(inputs)?;
+            helm.whole_pass(spent)?;
         } else {
             helm.pass(inputs)?;
         }

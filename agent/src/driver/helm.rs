@@ -71,11 +71,10 @@ impl Helm {
         self.end_pass()
     }
 
-    /// The same, and then what was heard, until it is somebody else's turn.
-    pub(super) fn whole_pass(&mut self, inputs: Vec<Input>) -> Result<(), Panicked> {
-        let begun = Instant::now();
-        self.give(inputs)?;
-        let until = Instant::now() + begun.elapsed().max(TURN);
+    /// Gives the replica what was heard, until it is somebody else's turn, and ends the pass. What callers were given before took
+    /// `spent`.
+    pub(super) fn whole_pass(&mut self, spent: Duration) -> Result<(), Panicked> {
+        let until = Instant::now() + spent.max(TURN);
         while let Some(Heard { input, held }) = self.heard.pop_front() {
             self.give([input])?;
             drop(held);
@@ -92,7 +91,8 @@ impl Helm {
         at_core > 0 || self.requests.capacity() < QUEUE_MAX || self.view.is_awaited()
     }
 
-    fn give(&self, inputs: impl IntoIterator<Item = Input>) -> Result<(), Panicked> {
+    /// Gives the replica inputs, in their order.
+    pub(super) fn give(&self, inputs: impl IntoIterator<Item = Input>) -> Result<(), Panicked> {
         self.core.lock().map_err(|_| Panicked)?.give(inputs);
         Ok(())
     }
