@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use selvedge_tests::agent::binary;
 use selvedge_tests::{Agent, Launch};
@@ -60,6 +60,18 @@ fn every_line_is_answered_and_a_wrong_one_costs_no_other() {
     for id in [3, 4, 5] {
         assert_eq!(answer(id)["error"]["changed"], false, "{answers:?}");
     }
+
+    // Whoever reads the answers goes away: the calls that are not made are no success.
+    let file = folder.path().join("calls.jsonl");
+    std::fs::write(&file, &lines).expect("written");
+    let mut command = Command::new(binary());
+    command.args(["call", "combat", "resolve", "--stream"]).env("SELVEDGE_API", agent.api());
+    command.stdin(File::open(&file).expect("it is there")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut left = command.spawn().expect("the command runs");
+    drop(left.stdout.take());
+    let left = left.wait_with_output().expect("it ends");
+    let error = String::from_utf8_lossy(&left.stderr);
+    assert!(left.status.code() == Some(1) && error.contains("no more calls are made"), "{error}");
 
     // An agent that does not answer is not waited for for ever.
     agent.stall();

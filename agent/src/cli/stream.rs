@@ -43,7 +43,7 @@ type Talk = WebSocketStream<Box<dyn Socket>>;
 /// succeeded.
 ///
 /// # Errors
-/// No agent answers, it refuses the connection, or the connection ends before all is answered.
+/// No agent answers, it refuses the connection, or the connection, or whoever reads the answers, ends before all is answered.
 pub(crate) async fn stream(args: &CallArgs, addr: &ApiAddr, client: &mut Client) -> Result<u8, CliError> {
     let token = client.token_for_changes().await?;
     let (sink, answers) = open(addr, token).await?.split();
@@ -51,7 +51,13 @@ pub(crate) async fn stream(args: &CallArgs, addr: &ApiAddr, client: &mut Client)
     let (frames, to_send) = mpsc::channel(IN_FLIGHT_MAX);
     let sending = tokio::spawn(send(sink, to_send));
     let mut calls = Calls { args, lines: lines(), frames, at_end: false, open: BTreeSet::new(), failed: false };
-    let exit = calls.run(answers, client).await;
+    let exit = calls.run(answers, client).await.map_err(|error| match error {
+        // Other commands have only shown something; here calls were to be made, and are not.
+        CliError::Output(error) => {
+            calls.in_doubt(CliError::Failed(format!("nobody reads the answers ({error}); no more calls are made")))
+        }
+        other => other,
+    });
     // The end of what is to be sent is our goodbye. An agent that failed us is not waited for.
     drop(calls);
     if exit.is_ok() {
