@@ -19,7 +19,13 @@ fn through(shape: &Shape, json: Value) -> Result<Value, (String, String)> {
     let values = lower::arguments(&signature(shape.clone()), &json!([json]), BYTES).map_err(|error| match error {
         CallError::Argument { field, message } => (field, message),
         other => (String::new(), other.to_string()),
-    })?;
+    });
+    // What is refused, the short way does not take.
+    for encoding in [Encoding::Json, Encoding::Cbor].into_iter().filter(|_| values.is_err()) {
+        let short = plain::arguments(&signature(shape.clone()), encoding, &encoding.encode(&json!([json])), BYTES);
+        assert!(short.is_none(), "{json}");
+    }
+    let values = values?;
     let lifted = lift::result(Some(shape), values.first(), BYTES).expect("small");
     // The short way, where it is taken, gives the same, and so does what is written down at once.
     for encoding in [Encoding::Json, Encoding::Cbor] {
