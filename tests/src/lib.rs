@@ -9,6 +9,7 @@ pub mod agent;
 pub mod door;
 pub mod field;
 pub mod guest;
+pub mod guide;
 pub mod http;
 pub mod netns;
 pub mod wait;

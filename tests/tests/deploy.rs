@@ -1,11 +1,9 @@
-//! What `deploy` and `undeploy` say is so when they say it: calls right after them meet what was deployed last, or nothing. And what
-//! the page about HTTP says works.
+//! What `deploy` and `undeploy` say is so when they say it: calls right after them meet what was deployed last, or nothing.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use selvedge_tests::{Agent, Launch, eventually, guest};
+use selvedge_tests::{Agent, Launch, eventually};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,32 +27,6 @@ fn deploy(agent: &Agent, wasm: &str, config: &[&str]) {
     let config: Vec<&str> = config.iter().flat_map(|entry| ["--config", entry]).collect();
     let done = agent.cli(&[&line[..], &config].concat());
     assert_eq!(done.code, 0, "{}{}\n{}", done.stdout, done.stderr, agent.log());
-}
-
-#[test]
-fn the_page_about_http_says_what_works() {
-    if !guest::is_there("curl") {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let agent = Launch::new(folder.path(), "one").start();
-    component(folder.path(), "combat");
-    let page = std::fs::read_to_string(guest::root().join("docs/http.md")).expect("a page");
-    let blocks: Vec<&str> = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let here = agent.data_dir().to_string_lossy().into_owned();
-    let script =
-        blocks.join("echo\n").replace("http://127.0.0.1:7411", &agent.api()).replace("/var/lib/selvedge", &here);
-    let mut sh = Command::new("sh");
-    sh.current_dir(folder.path()).args(["-eu", "-c", &script]).stdin(Stdio::null());
-    let printed = guest::run(&mut sh);
-    for told in
-        [r#""value":5"#, r#""value":["anna","ben"]"#, r#""converged":true"#, r#""revision":""#, "lwwmap/player:42"]
-    {
-        assert!(printed.contains(told), "{told} is not in:\n{printed}");
-    }
-    assert_eq!(agent.value("gcounter/kills"), Some(json!(6)));
-    assert_eq!(agent.value("orset/online"), Some(json!(["anna"])));
-    assert_eq!(agent.json(&["workloads"]), json!([]));
 }
 
 #[test]
