@@ -10,6 +10,7 @@ mod build;
 mod data;
 mod departure;
 mod deployments;
+mod draining;
 mod figures;
 mod founding;
 mod ground;

@@ -9,6 +9,7 @@ mod call;
 mod client;
 pub(crate) mod connection;
 mod deploy;
+mod drain;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -92,7 +93,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
             picture(&args, "/v1/cluster/invitations", |json| json, membership::invitations).await
         }
         Command::Invite(args) => membership::invite(&args, &mut connect(&args.client)).await,
-        Command::Drain(args) => membership::drain(&args, &mut connect(&args.client)).await,
+        Command::Drain(args) => drain::drain(&args, &mut connect(&args.client)).await,
         Command::Leave(args) => membership::leave(&args, &mut connect(&args)).await,
         Command::Revoke(args) => membership::revoke(&args, &mut connect(&args.client)).await,
         Command::RotateAuthority(args) => membership::rotate(&args, &mut connect(&args)).await,

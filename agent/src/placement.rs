@@ -9,6 +9,7 @@ mod choose;
 mod constraint;
 mod explanation;
 mod facts;
+mod keep;
 mod latency;
 mod promised;
 mod score;
@@ -24,6 +25,7 @@ use self::choose::{Quota, choose};
 pub use self::constraint::Reason;
 pub use self::explanation::{Candidate, Explanation, Inputs, Move, Rejected};
 pub use self::facts::{Instance, Mesh, NodeFacts, Phase, Refused, Resources};
+use self::keep::{Missing, Rejection};
 use self::latency::Callers;
 use self::promised::Promised;
 pub use self::stage::Stage;
@@ -106,7 +108,7 @@ fn place(
         );
         let reason = constraint::violated((workload, spec), (node, promise), &inputs, policy.stale_after_ms);
         if let Some(reason) = reason {
-            rejected.push(Rejected { node: node.node, name: node.name.clone(), reason });
+            rejected.push((node, reason));
             continue;
         }
         let terms = score::terms(&inputs);
@@ -119,6 +121,9 @@ fn place(
     let quota = regions.quota(&spec.spread, candidates.len());
     let scores = arrays.scores(&policy.weights);
     let choice = choose(&arrays, &scores, hash, &quota, policy.threshold);
+    let taken = (0..arrays.len()).filter(|host| choice.chosen[*host]).map(|host| arrays.region(host));
+    let missing = Missing::of(&spec.spread, &quota, taken);
+    let rejected = rejections(workload, &rejected, &mut regions, missing);
     let move_of =
         |(from, to, gain): (usize, usize, f64)| Move { from: candidates[from].node, to: candidates[to].node, gain };
     let moves = choice.moves.into_iter().map(move_of).collect();
@@ -143,6 +148,28 @@ fn place(
         rejected,
         moves,
     }
+}
+
+/// The rejected hosts, with what is there of the workload and whether it stays.
+fn rejections(
+    workload: &WorkloadName,
+    rejected: &[(&NodeFacts, Reason)],
+    regions: &mut Regions,
+    missing: Missing,
+) -> Vec<Rejected> {
+    let hosts: Vec<_> = rejected
+        .iter()
+        .map(|(node, reason)| Rejection { node, reason, region: regions.number(node.region.as_deref()) })
+        .collect();
+    let kept = keep::kept(workload, &hosts, missing);
+    let rejected = |(host, keeps): (&Rejection<'_>, bool)| Rejected {
+        node: host.node.node,
+        name: host.node.name.clone(),
+        reason: host.reason.clone(),
+        phase: host.node.instances.get(workload).map(|instance| instance.phase.clone()),
+        keeps,
+    };
+    hosts.iter().zip(kept).map(rejected).collect()
 }
 
 const fn slot(candidate: &Candidate) -> Slot {

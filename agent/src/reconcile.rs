@@ -9,6 +9,7 @@
 mod absent;
 mod backoff;
 mod partition;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,7 @@ pub use self::absent::{ABSENT_MS_MAX, PASSED_OVER_MS};
 use self::backoff::Failures;
 pub use self::partition::CutOff;
 use self::partition::Sight;
+pub use self::waiting::Waiting;
 use crate::placement::{Explanation, Instance, Mesh, Phase, Plan};
 use crate::spec::{Digest, WorkloadName};
 
@@ -64,66 +66,6 @@ pub enum Step {
     Stop {
         /// Which workload.
         workload: WorkloadName,
-    },
-}
-
-/// Why nothing is done yet about a workload whose plan and reality differ. Durations count from the last decision.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "waiting", rename_all = "snake_case")]
-pub enum Waiting {
-    /// This host is better than the one that runs it, but has not led for long enough.
-    Dwelling {
-        /// The host that runs it.
-        from: NodeId,
-        /// By how much this host's score is better.
-        gain: f64,
-        /// Milliseconds still to lead.
-        remaining_ms: u64,
-    },
-    /// Not everybody has been heard since this agent started, and whoever has not may run it.
-    Hearing {
-        /// Members who have not been heard.
-        unheard: usize,
-        /// Milliseconds until that no longer counts.
-        remaining_ms: u64,
-    },
-    /// It failed here and will be tried again.
-    BackingOff {
-        /// Failures in a row.
-        failures: u32,
-        /// The last one, for people.
-        reason: String,
-        /// Milliseconds until the next attempt.
-        remaining_ms: u64,
-    },
-    /// It failed here for a reason that lies in what is to run, and is not tried again until that changes.
-    GivenUp {
-        /// The failure, for people.
-        reason: String,
-    },
-    /// It should not run here, but too few of the chosen hosts are ready.
-    Replacements {
-        /// Chosen hosts that are ready.
-        ready: usize,
-        /// How many must be.
-        required: usize,
-    },
-    /// It drains: it answers what still comes, until it stops.
-    Draining {
-        /// Milliseconds until it stops.
-        remaining_ms: u64,
-    },
-    /// It should run here, and may not while this host is cut off.
-    CutOff {
-        /// Why not.
-        why: CutOff,
-    },
-    /// It failed here and was placed elsewhere; the failure is remembered, so that it does not come straight back.
-    Remembering {
-        /// The failure, for people.
-        reason: String,
-        /// Milliseconds until it is forgotten.
-        remaining_ms: u64,
     },
 }
 
@@ -216,9 +158,10 @@ impl Reconciler {
             let verdict = if let Some(why) = cut_off {
                 memory.leads_since_ms = None;
                 cut_off_from_others(memory, here, why, now_ms)
-            } else if explanation.chooses(&inputs.me) {
+            } else if explanation.chooses(&inputs.me) || explanation.keeps(&inputs.me) {
                 memory.drains_since_ms = None;
-                wanted(memory, explanation, inputs.me, here, self.timing, now_ms)
+                let verdict = wanted(memory, explanation, inputs.me, here, self.timing, now_ms);
+                kept(verdict, explanation, &inputs.me)
             } else {
                 memory.leads_since_ms = None;
                 unwanted(memory, explanation, inputs, here, self.timing, now_ms)
@@ -289,7 +232,23 @@ fn wanted(
     };
     match remaining(&mut memory.leads_since_ms, timing.dwell_ms, now_ms) {
         0 => Verdict::Start,
-        remaining_ms => Verdict::Wait(Waiting::Dwelling { from: step.from, gain: step.gain, remaining_ms }),
+        remaining_ms => Verdict::Wait(Waiting::Dwelling {
+            from: step.from,
+            gain: step.gain,
+            remaining_ms,
+            dwell_ms: timing.dwell_ms,
+        }),
+    }
+}
+
+/// What is content here is said to be so only for want of another place, if it is.
+fn kept(verdict: Verdict, explanation: &Explanation, me: &NodeId) -> Verdict {
+    match (verdict, explanation.rejection(me)) {
+        (Verdict::Content, Some(why)) => {
+            let placed = explanation.chosen().len();
+            Verdict::Wait(Waiting::NowhereElse { why: why.clone(), wanted: explanation.wanted.max(1), placed })
+        }
+        (verdict, _) => verdict,
     }
 }
 
@@ -316,10 +275,9 @@ fn unwanted(
     if explanation.rejection(&inputs.me).is_some_and(crate::placement::Reason::forbids) {
         return drain(memory, here, DRAIN_MS, now_ms);
     }
-    let chosen = explanation.chosen();
-    let ready = chosen.iter().filter(|node| is_ready(inputs.mesh, node, &explanation.workload)).count();
+    let ready = explanation.holders().filter(|node| is_ready(inputs.mesh, node, &explanation.workload)).count();
     // Everywhere is no number to wait for: one host that cannot start must not keep all others from stopping.
-    let required = if explanation.everywhere { 1 } else { chosen.len().max(1) };
+    let required = if explanation.everywhere { 1 } else { explanation.holders().count().max(1) };
     if ready < required {
         memory.drains_since_ms = None;
         return if drains { Verdict::Start } else { Verdict::Wait(Waiting::Replacements { ready, required }) };

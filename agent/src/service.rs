@@ -30,8 +30,8 @@ use crate::spec::Digest;
 
 pub use self::asset::{AssetEntry, AssetInfo, AssetPage};
 pub use self::cluster::{
-    AuthorityEntry, CertificateEntry, Cluster, Drained, InvitationEntry, InviteWanted, Invited, Leaving, Revoked,
-    Rotated,
+    AuthorityEntry, CertificateEntry, Cluster, Drained, InvitationEntry, InviteWanted, Invited, Leaving, Remaining,
+    Revoked, Rotated,
 };
 pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
@@ -77,6 +77,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// Has this agent take no new workloads and hand over what it runs, also after a restart; or, `off`, take part again.
     fn drain(&self, off: bool) -> impl Future<Output = Result<Drained, ServiceError>> + Send;
+
+    /// Whether this agent is being emptied, and what still runs here.
+    fn drained(&self) -> Drained;
 
     /// Hands over what it can, tells everybody that this agent leaves, and stops it. Started again it is a member again.
     fn leave(&self) -> impl Future<Output = Result<Leaving, ServiceError>> + Send;

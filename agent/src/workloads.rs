@@ -4,6 +4,7 @@
 //! what to do, and does it. The invariants: it acts on this node alone; what it runs is what its record says it runs.
 
 mod fetch;
+mod holding;
 mod notary;
 mod registry;
 mod slots;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 pub use self::fetch::ReachError;
+use self::holding::Holding;
 pub use self::notary::{NotPermitted, Notary, Verdict};
 use self::registry::Registry;
 pub use self::registry::{Refusals, RegistryError, SPECS, Specs};
@@ -27,8 +29,8 @@ use crate::artifacts::Artifacts;
 use crate::blobs::fetch::Fetcher;
 use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
-use crate::placement::{Explanation, Instance, Policy, Stage};
-use crate::reconcile::{Inputs, Reconciler, Step, Timing};
+use crate::placement::{Explanation, Instance, Mesh, Policy, Stage};
+use crate::reconcile::{Inputs, Reconciler, Step, Timing, Waiting};
 use crate::spec::{Digest, Spec, WorkloadName};
 use crate::view::StateView;
 use crate::wasm::{LoadOptions, WasmHost};
@@ -65,6 +67,9 @@ struct Parts {
     has_looked: AtomicBool,
     /// Hosts that were chosen for a workload and have not begun with it.
     passed_over: Mutex<BTreeSet<(WorkloadName, NodeId)>>,
+    /// What the last look left undone here, and why.
+    waiting: Mutex<BTreeMap<WorkloadName, Waiting>>,
+    holding: Mutex<Holding>,
 }
 
 /// The end of a start.
@@ -86,7 +91,7 @@ impl Workloads {
         artifacts: Artifacts,
         (policy, notary): (Policy, Arc<dyn Notary>),
     ) -> Self {
-        let (registry, slots, has_looked, passed_over) = Default::default();
+        let (registry, slots, has_looked, passed_over, waiting, holding) = Default::default();
         Self {
             parts: Arc::new(Parts {
                 me,
@@ -102,6 +107,8 @@ impl Workloads {
                 slots,
                 has_looked,
                 passed_over,
+                waiting,
+                holding,
             }),
         }
     }
@@ -122,6 +129,27 @@ impl Workloads {
     #[must_use]
     pub fn have_looked(&self) -> bool {
         self.parts.has_looked.load(Ordering::Relaxed)
+    }
+
+    /// What this host has not done yet about its share, and why: as of the last look at the plan.
+    #[must_use]
+    pub fn waiting(&self) -> BTreeMap<WorkloadName, Waiting> {
+        self.parts.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has these come back where nobody else may run them: they ran here when this agent was stopped while it was being emptied.
+    pub fn resume(&self, workloads: BTreeSet<WorkloadName>) {
+        self.holding().resume(workloads);
+    }
+
+    /// Follows what is here, or is to come back.
+    #[must_use]
+    pub fn held(&self) -> watch::Receiver<BTreeSet<WorkloadName>> {
+        self.holding().held()
+    }
+
+    fn holding(&self) -> MutexGuard<'_, Holding> {
+        self.parts.holding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -149,8 +177,14 @@ impl Workloads {
     fn plan(&self) -> crate::placement::Plan {
         let now = self.parts.view.now();
         let mut mesh = self.parts.members.with(|members| members.mesh(now));
-        mesh.pass_over(&*self.passed_over());
+        self.add_what_is_seen_here(&mut mesh);
         crate::placement::plan(&self.specs(), &mesh, &self.parts.policy)
+    }
+
+    /// What this agent alone knows.
+    fn add_what_is_seen_here(&self, mesh: &mut Mesh) {
+        mesh.pass_over(&*self.passed_over());
+        mesh.resume(&self.parts.me, self.holding().resumes());
     }
 
     /// Keeps this node's share running until `stop`.
@@ -189,13 +223,17 @@ impl Workloads {
     fn reconcile(&self, reconciler: &mut Reconciler, started: &mpsc::Sender<Started>) {
         let now = self.parts.view.now();
         let (mut mesh, unheard) = self.parts.members.with(|members| (members.mesh(now), members.unheard()));
-        mesh.pass_over(&*self.passed_over());
-        let specs = self.specs();
+        self.add_what_is_seen_here(&mut mesh);
+        let (specs, refused) = (self.specs(), self.refused());
         let plan = crate::placement::plan(&specs, &mesh, &self.parts.policy);
         let here = self.here();
         let inputs = Inputs { me: self.parts.me, plan: &plan, here: &here, mesh: &mesh, unheard };
         let steps = reconciler.decide(&inputs, now.mono_ms);
         *self.passed_over() = reconciler.passed_over();
+        self.parts.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone_from(reconciler.waiting());
+        let is_deployed =
+            |workload: &WorkloadName| specs.contains_key(workload) || refused.contains_key(workload.as_str());
+        self.holding().look((&self.parts.me, &here), (&plan, &mesh), is_deployed);
         for step in steps {
             match step {
                 Step::Start { workload, .. } => {

@@ -27,21 +27,64 @@ fn mesh(folder: &std::path::Path) -> [Agent; 3] {
     agents
 }
 
+/// Deploys a workload that ships, as `guess`.
+fn deploy(folder: &std::path::Path, agent: &Agent, spread: &[&str]) {
+    let wasm = folder.join("prediction.wasm");
+    let (_, bytes) = selvedge::shipped::shipped().into_iter().find(|(name, _)| *name == "prediction").expect("shipped");
+    std::fs::write(&wasm, bytes).expect("is written");
+    let file = wasm.to_string_lossy();
+    let deployed = agent.cli(&[&["deploy", &*file, "--name", "guess"], spread].concat());
+    assert_eq!(deployed.code, 0, "{deployed:?}");
+}
+
+/// Where the only workload answers calls, as `agent` sees it.
+fn runs_on(agent: &Agent) -> Vec<String> {
+    let workloads = agent.json(&["workloads"]);
+    let instances = workloads[0]["instances"].as_array().cloned().unwrap_or_default();
+    let ready = instances.iter().filter(|instance| instance["phase"] == json!("ready"));
+    ready.filter_map(|instance| instance["node"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn what_can_run_nowhere_else_goes_on_while_its_host_is_drained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let one = Launch::new(folder.path(), "one").joining(&[]).start();
+    deploy(folder.path(), &one, &[]);
+    let waited = one.cli(&["drain", "--wait", "1s"]);
+    assert_eq!(waited.code, 4, "{waited:?}");
+    assert!(waited.stderr.contains("guess: kept: this host is draining"), "{waited:?}");
+    assert_eq!(runs_on(&one), [one.node()]);
+
+    let (launch, _) = one.stop();
+    let one = launch.start();
+    eventually("it comes back, drained as it is", PATIENCE, || (runs_on(&one) == [one.node()]).then_some(()));
+    let status = one.json(&["status"]);
+    assert!(status["node"]["draining_since"].is_string() && status["health"]["ok"] == json!(true), "{status}");
+    assert!(status["health"]["notes"][0].as_str().is_some_and(|note| note.contains("still here: guess")), "{status}");
+    assert!(one.cli(&["nodes"]).stdout.contains("draining since"));
+    let placement = one.json(&["explain", "guess"]);
+    assert_eq!(placement["rejected"][0]["phase"], json!("ready"), "{placement}");
+    assert_eq!(placement["rejected"][0]["keeps"], json!(true), "{placement}");
+
+    let two = Launch::new(folder.path(), "two").joining(&[&one]).start();
+    let waited = one.cli(&["drain", "--wait"]);
+    assert_eq!(waited.code, 0, "{waited:?}");
+    assert_eq!(runs_on(&two), [two.node()]);
+    let (launch, _) = one.stop();
+    let one = launch.start();
+    eventually("it is back", PATIENCE, || (sees(&two, "one") == "draining").then_some(()));
+    let launch = two.kill();
+    eventually("the other is lost", PATIENCE, || (sees(&one, "two") == "lost").then_some(()));
+    eventually("nobody runs it", PATIENCE, || runs_on(&one).is_empty().then_some(()));
+    assert_eq!(one.json(&["drain"])["remaining"], json!([]), "what was handed over does not come back by itself");
+    drop(launch);
+}
+
 #[test]
 fn who_is_drained_hands_over_and_takes_part_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let [one, two, _three] = mesh(folder.path());
-    let wasm = folder.path().join("prediction.wasm");
-    let (_, bytes) = selvedge::shipped::shipped().into_iter().find(|(name, _)| *name == "prediction").expect("shipped");
-    std::fs::write(&wasm, bytes).expect("is written");
-    let deployed = one.cli(&["deploy", &wasm.to_string_lossy(), "--name", "guess", "--everywhere"]);
-    assert_eq!(deployed.code, 0, "{deployed:?}");
-    let runs_on = |agent: &Agent| -> Vec<String> {
-        let workloads = agent.json(&["workloads"]);
-        let instances = workloads[0]["instances"].as_array().cloned().unwrap_or_default();
-        let ready = instances.iter().filter(|instance| instance["phase"] == json!("ready"));
-        ready.filter_map(|instance| instance["node"].as_str().map(str::to_owned)).collect()
-    };
+    deploy(folder.path(), &one, &["--everywhere"]);
     eventually("it runs everywhere", PATIENCE, || (runs_on(&one).len() == 3).then_some(()));
     assert_eq!(two.json(&["drain"])["draining"], json!(true));
     eventually("it is seen", PATIENCE, || (sees(&one, "two") == "draining").then_some(()));

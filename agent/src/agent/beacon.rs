@@ -54,6 +54,7 @@ impl Beacon {
             load: measured.load,
             healthy: self.health.can_host(),
             draining: self.departure.is_draining(),
+            draining_since_ms: self.departure.draining.order().and_then(|order| order.since_ms),
             left: self.departure.has_left(),
             twins: BTreeSet::new(),
             rtt_ms,

@@ -11,6 +11,7 @@ use super::AgentError;
 use super::beacon::Beacon;
 use super::data::Data;
 use super::departure::Departure;
+use super::draining::Draining;
 use super::health::Health;
 use super::lookout::Lookout;
 use super::membership::{Membership, gate, notary, register};
@@ -49,6 +50,7 @@ pub(super) struct Parts {
     pub(super) driver: Driver,
     pub(super) gossip: Gossip,
     pub(super) beacon: Beacon,
+    pub(super) draining: Draining,
     pub(super) workloads: Workloads,
     pub(super) timing: Timing,
     pub(super) switchboard: Switchboard,
@@ -128,13 +130,16 @@ pub(super) async fn build(
     }
     let members = SharedMembers::new(Members::new(net.node(), data.remembered, view.now()));
     let key = SigningKey::from_bytes(&data.key.seed());
-    let departure = Departure::new(members.clone(), view.clone(), store.clone(), data.draining, stop);
+    let resumes = data.draining.as_ref().map(|order| order.here.clone()).unwrap_or_default();
+    let draining = Draining::new(data.draining, members.clone(), view.clone(), store.clone());
+    let departure = Departure::new(members.clone(), view.clone(), draining, stop);
     let identity = (data.life, key, departure);
     let fetcher = Fetcher::new(net.clone());
     let (assets, preloader) =
         Assets::open(&config.node.data_dir, settings::asset_limits(config.assets), fetch_assets(fetcher.clone()))?;
     let blobs = (fetcher, assets);
     let common = Common::new(config, view, (handle, events), (store, net, members), (membership, identity), blobs)?;
+    common.workloads.resume(resumes);
     let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
     Ok((common.parts(api, driver, heard_sender, preloader)?, Inlets { net: net_events, heard }))
 }
@@ -201,6 +206,7 @@ impl Common {
             members: members.clone(),
             workloads: workloads.clone(),
             standing: membership.as_ref().map(|membership| membership.standing.clone()),
+            draining: departure.draining.clone(),
             progress: Arc::new(Mutex::new((0, Instant::now()))),
         };
         Ok(Self {
@@ -272,6 +278,7 @@ impl Common {
         let lookout = Lookout { changes, members, view: this.view, events: this.events, metrics: this.metrics };
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
+        let draining = self.departure.draining.clone();
         let service = Arc::new(AgentService {
             started: Instant::now(),
             config: self.config,
@@ -299,6 +306,7 @@ impl Common {
             driver,
             gossip,
             beacon,
+            draining,
             workloads,
             timing,
             switchboard,

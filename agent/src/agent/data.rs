@@ -10,7 +10,7 @@ use selvedge_sync::limits::MESSAGE_BYTES_MAX;
 use selvedge_sync::replica::{self, Fresh, Orphans, Recovery, Replica};
 use tokio::sync::oneshot;
 
-use super::departure::DRAINING;
+use super::draining::{DRAINING, Order};
 use super::identity::{self, NodeKey};
 use super::office::KeptBooks;
 use super::reserved::Reserved;
@@ -36,8 +36,8 @@ pub(super) struct Data {
     pub(super) remembered: Vec<Remembered>,
     /// What an authority on this host has kept of those whom it admits.
     pub(super) office: KeptBooks,
-    /// Whether its operator has had it emptied.
-    pub(super) draining: bool,
+    /// That its operator has had it emptied, if so.
+    pub(super) draining: Option<Order>,
     /// Which life of this agent begins.
     pub(super) life: u64,
     /// Guards what only authorities have to say, where there are any.
@@ -58,7 +58,11 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let life = identity::next_life(&store, &recovered).await?;
     let remembered = read_remembered(&recovered);
     let office = KeptBooks::take(&mut recovered.meta);
-    let draining = recovered.meta.contains_key(DRAINING);
+    let draining = Order::read(recovered.meta.get(DRAINING));
+    if let Some(order) = &draining {
+        let since = order.since().unwrap_or_else(|| "before the last upgrade".to_owned());
+        tracing::warn!(since, had = ?order.here, "draining: this agent takes nothing new until `selvedge drain --off`");
+    }
     let max_drift_ms = millis(config.state.max_drift);
     let retire_after_ms = millis(config.state.retire_after);
     let hash_seed = getrandom::u64().map_err(identity::IdentityError::from)?;

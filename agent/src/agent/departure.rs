@@ -1,7 +1,7 @@
-//! Emptying this agent, and leaving the mesh in good order.
+//! Leaving the mesh in good order.
 //!
-//! Owns both intentions; the beacon tells them, placement acts on them. The invariants: draining is durable before it is confirmed;
-//! who leaves says so before it stops, and says what it could not hand over.
+//! Owns the intention; the beacon tells it, placement acts on it. The invariant: who leaves says so before it stops, and says what it
+//! could not hand over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,12 @@ use selvedge_sync::id::{Dot, Stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::draining::Draining;
 use super::service::AgentService;
 use crate::members::Status;
 use crate::members::gossip::SharedMembers;
-use crate::service::{Drained, Fault, Leaving, ServiceError};
-use crate::store::Store;
+use crate::service::{Fault, Leaving, ServiceError};
 use crate::view::StateView;
-
-/// The name under which the store keeps that this agent is being emptied.
-pub(super) const DRAINING: &str = "draining";
 
 /// How long leaving waits for others to take over: a workload is fetched and compiled in less.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(30);
@@ -38,50 +35,27 @@ const ON_ITS_WAY: Duration = Duration::from_millis(500);
 pub(super) struct Departure {
     members: SharedMembers,
     view: StateView,
-    store: Store,
-    /// Kept over restarts.
-    draining: Arc<AtomicBool>,
+    pub(super) draining: Draining,
     leaving: Arc<AtomicBool>,
     left: Arc<AtomicBool>,
     stop: CancellationToken,
 }
 
 impl Departure {
-    /// `draining` as the store has it; `stop` ends this agent.
-    pub(super) fn new(
-        members: SharedMembers,
-        view: StateView,
-        store: Store,
-        draining: bool,
-        stop: CancellationToken,
-    ) -> Self {
-        let [draining, leaving, left] = [draining, false, false].map(|flag| Arc::new(AtomicBool::new(flag)));
-        Self { members, view, store, draining, leaving, left, stop }
+    /// `stop` ends this agent.
+    pub(super) fn new(members: SharedMembers, view: StateView, draining: Draining, stop: CancellationToken) -> Self {
+        let (leaving, left) = Default::default();
+        Self { members, view, draining, leaving, left, stop }
     }
 
     /// Whether nothing new is to be placed here.
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire) || self.leaving.load(Ordering::Acquire)
+        self.draining.order().is_some() || self.leaving.load(Ordering::Acquire)
     }
 
     /// Whether this agent is none of those any more who are waited for.
     pub(super) fn has_left(&self) -> bool {
         self.left.load(Ordering::Acquire)
-    }
-
-    pub(super) async fn drain(&self, off: bool) -> Result<Drained, ServiceError> {
-        let failed = |reason: String| {
-            let message = format!("this could not be stored: {reason}");
-            ServiceError::new(Fault::Unavailable, "not_stored", message)
-        };
-        let value = (!off).then(|| vec![1]);
-        let pending = self.store.set_meta(DRAINING, value).map_err(|error| failed(error.to_string()))?;
-        // What the store could not write it tries again.
-        let in_doubt = |error: ServiceError| error.changed("it may take effect when this agent is started again");
-        pending.durable().await.map_err(|error| in_doubt(failed(error.to_string())))?;
-        self.draining.store(!off, Ordering::Release);
-        self.members.announce();
-        Ok(Drained { draining: !off })
     }
 
     /// Whether another member has everything that this one has written, durable.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use selvedge_sync::id::{NodeId, Stream};
 
+use super::draining::Draining;
 use super::standing::{Standing, now_s};
 use super::vetting::lifetime;
 use crate::cluster::{Claims, UnixSeconds};
@@ -41,6 +42,7 @@ pub(super) struct Health {
     pub(super) store: Store,
     pub(super) members: SharedMembers,
     pub(super) workloads: Workloads,
+    pub(super) draining: Draining,
     /// For members only.
     pub(super) standing: Option<Standing>,
     /// How many transactions the store had finished, and since when it has not finished another.
@@ -98,7 +100,19 @@ impl Health {
                 format!("two processes have shown the key of {node}: a copied data directory; stop one of them")
             }
         }));
-        service::Health { ok: reasons.is_empty(), reasons }
+        service::Health { ok: reasons.is_empty(), reasons, notes: self.notes() }
+    }
+
+    /// What is meant to be so, and should not be forgotten.
+    fn notes(&self) -> Vec<String> {
+        let note = |drained: service::Drained| {
+            let since = drained.since.map_or_else(String::new, |since| format!(" since {since}"));
+            let here: Vec<&str> = drained.remaining.iter().map(|one| one.workload.as_str()).collect();
+            let left = if here.is_empty() { "nothing".to_owned() } else { here.join(", ") };
+            format!("this agent is draining{since}; still here: {left}; `selvedge drain --off` ends that")
+        };
+        let drained = self.draining.show(&self.workloads);
+        drained.draining.then(|| note(drained)).into_iter().collect()
     }
 
     /// Keys that two live hosts have: everything that one of them says counts as the other's.

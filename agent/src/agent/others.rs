@@ -3,7 +3,7 @@
 //! Joins what the member table, the engine and the network know of one node; decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use selvedge_sync::id::NodeId;
 use selvedge_sync::replica::PeerView;
@@ -13,6 +13,9 @@ use crate::metrics::PeerFigures;
 use crate::net::{LinkState, LinkView, Net, PeerLink};
 use crate::service::{ConvergencePeer, Link, Location, Node, NodeState, Peer, Resources, Traffic};
 use crate::view::{StateView, millis};
+
+/// The end of the year 9999, in milliseconds since the Unix epoch: RFC 3339 has no years beyond it.
+const DATED_MS_MAX: u64 = 253_402_300_799_000;
 
 /// Everybody else that is known by id, in order of it; and addresses behind which nobody was found yet.
 pub(super) fn peers(view: &StateView, net: &Net, members: &[Member]) -> (Vec<Peer>, Vec<Link>) {
@@ -186,6 +189,7 @@ pub(super) fn node(member: Member) -> Node {
             resources: None,
             load: None,
             status,
+            draining_since: None,
         };
     };
     Node {
@@ -202,7 +206,14 @@ pub(super) fn node(member: Member) -> Node {
         }),
         load: Some(record.load),
         status,
+        draining_since: record.draining_since_ms.filter(|_| record.draining).map(rfc3339),
     }
+}
+
+/// A moment as text. Another member's clock may say anything: what has no date is told as the last moment that has.
+fn rfc3339(wall_ms: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(wall_ms.min(DATED_MS_MAX));
+    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 #[cfg(test)]

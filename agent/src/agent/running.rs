@@ -49,6 +49,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         driver,
         gossip,
         beacon,
+        draining,
         workloads,
         timing,
         switchboard,
@@ -58,9 +59,11 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         net,
         store,
     } = parts;
+    let emptied = workloads.clone();
     let mut running = vec![
         Part::spawn("the API", |stop| async move { api.serve(service, stop.cancelled_owned()).await }),
         Part::spawn("the reconciler", |stop| workloads.run(timing, stop)),
+        Part::spawn("the draining", |stop| draining.follow(emptied, stop)),
         Part::spawn("the gossip", |stop| gossip.run(inlets.heard, move || beacon.record(), stop)),
     ];
     if let Some(vetting) = vetting {

@@ -107,6 +107,8 @@ impl Service for AgentService {
                 incarnation: me.incarnation.0,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.elapsed().as_secs(),
+                draining: self.departure.draining.order().is_some(),
+                draining_since: self.departure.draining.order().and_then(|order| order.since()),
             },
             cluster: papers::status(self.membership.as_ref(), (present, alive), epoch),
             state,
@@ -129,7 +131,7 @@ impl Service for AgentService {
 
     fn ready(&self) -> HealthReport {
         let starting = figures::starting(&self.workloads);
-        HealthReport { ok: starting.is_empty(), reasons: starting }
+        HealthReport { ok: starting.is_empty(), reasons: starting, notes: Vec::new() }
     }
 
     fn convergence(&self) -> Convergence {
@@ -174,7 +176,11 @@ impl Service for AgentService {
     }
 
     async fn drain(&self, off: bool) -> Result<Drained, ServiceError> {
-        self.departure.drain(off).await
+        self.departure.draining.set(off, &self.workloads).await
+    }
+
+    fn drained(&self) -> Drained {
+        self.departure.draining.show(&self.workloads)
     }
 
     async fn leave(&self) -> Result<Leaving, ServiceError> {

@@ -102,7 +102,7 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/v1/cluster/invitations", get(cluster::invitations::<S>).post(cluster::invite::<S>))
         .route("/v1/cluster/invitations/{id}", delete(cluster::cancel::<S>))
         .route("/v1/cluster/revocations", post(cluster::revoke::<S>))
-        .route("/v1/drain", post(cluster::drain::<S>))
+        .route("/v1/drain", get(cluster::drained::<S>).post(cluster::drain::<S>))
         .route("/v1/leave", post(cluster::leave::<S>))
         .route("/v1/convergence", get(host::convergence::<S>))
         .route("/v1/state", get(state::list::<S>))

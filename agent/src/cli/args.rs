@@ -191,10 +191,22 @@ pub(crate) struct JoinArgs {
 
 /// Whether to empty an agent.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+A workload is stopped here once others run it. What can run nowhere else goes on here, and comes back here after a restart, until
+another host can take it or it is undeployed; `selvedge status` and --wait name it. The order stands until --off, over restarts.
+
+Examples:
+  selvedge drain --wait            (exit code 0: nothing runs here any more; 4: something still does, and why)
+  selvedge drain --wait 30s
+  selvedge drain --off")]
 pub(crate) struct DrainArgs {
     /// Take part again
     #[arg(long)]
     pub(crate) off: bool,
+    /// Return only when nothing runs here any more, and say meanwhile what still does [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, num_args = 0..=1, default_missing_value = "5m")]
+    #[arg(conflicts_with = "off")]
+    pub(crate) wait: Option<Duration>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

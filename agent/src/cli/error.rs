@@ -53,6 +53,14 @@ pub(crate) enum CliError {
         /// How long.
         after: Duration,
     },
+    /// What was waited for has not happened in time.
+    #[error("{what} after {}", humantime::format_duration(*.after))]
+    NotInTime {
+        /// How things stand instead.
+        what: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The agent's own refusal.
     #[error("{0}")]
     Refused(Box<Problem>),
@@ -105,6 +113,7 @@ impl CliError {
             Self::Usage(_)
             | Self::Unreachable { .. }
             | Self::TimedOut { .. }
+            | Self::NotInTime { .. }
             | Self::BadAnswer { .. }
             | Self::Failed(_)
             | Self::Output(_) => None,
@@ -123,7 +132,7 @@ impl CliError {
         match self {
             Self::Usage(_) => "usage",
             Self::Unreachable { .. } => "unreachable",
-            Self::TimedOut { .. } => "timed_out",
+            Self::TimedOut { .. } | Self::NotInTime { .. } => "timed_out",
             Self::Refused(problem) if problem.code.is_empty() => "refused",
             Self::Refused(problem) => &problem.code,
             Self::BadAnswer { .. } => "bad_answer",
@@ -140,7 +149,7 @@ impl CliError {
         match self {
             Self::Usage(_) => EXIT_USAGE,
             Self::Unreachable { .. } => EXIT_UNREACHABLE,
-            Self::TimedOut { .. } => EXIT_TIMED_OUT,
+            Self::TimedOut { .. } | Self::NotInTime { .. } => EXIT_TIMED_OUT,
             Self::Refused(problem) if problem.status == GATEWAY_TIMEOUT => EXIT_TIMED_OUT,
             Self::Refused(_) | Self::BadAnswer { .. } | Self::Failed(_) | Self::Output(_) => EXIT_FAILED,
             Self::After { error, .. } => error.exit_code(),

@@ -1,4 +1,4 @@
-//! `init`, `invite`, `join` and `revoke`: who belongs to the cluster.
+//! `init`, `invite`, `join`, `leave` and `revoke`: who belongs to the cluster.
 //!
 //! `init` and `join` make a data directory a member's, while no agent runs there; the other two ask an authority's agent.
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::{ClientArgs, DrainArgs, InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, RevokeArgs};
+use super::args::{ClientArgs, InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, RevokeArgs};
 use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::CliError;
@@ -109,23 +109,6 @@ pub(crate) fn invitations(json: &Value) -> String {
         rows.add_row([cell(invitation, "/id"), any("name"), any("region"), cell(invitation, "/expires"), by]);
     }
     rows.to_string()
-}
-
-/// Empties an agent, or has it take part again.
-///
-/// # Errors
-/// No agent answers, or it cannot keep it.
-pub(crate) async fn drain(args: &DrainArgs, client: &mut Client) -> Result<(), CliError> {
-    let json = client.json(Ask::post("/v1/drain", &json!({"off": args.off}))).await?;
-    print_either(args.client.json, &json, |json| {
-        let draining = json["draining"].as_bool().unwrap_or_default();
-        let said = if draining {
-            "draining: it takes no new workloads and hands over what it runs; `selvedge drain --off` ends that"
-        } else {
-            "it takes part again"
-        };
-        said.to_owned()
-    })
 }
 
 /// Has an agent leave and stop.

@@ -24,6 +24,7 @@ const DIGEST_CHARS: usize = 19;
 pub(crate) fn status(json: &Value) -> String {
     let at = |pointer: &str| cell(json, pointer);
     let health = match json.pointer("/health/ok").and_then(Value::as_bool) {
+        Some(true) if json["health"]["notes"].is_array() => format!("ok; {}", at("/health/notes")),
         Some(true) => "ok".to_owned(),
         Some(false) => format!("not well: {}", at("/health/reasons")),
         None => UNKNOWN.to_owned(),
@@ -71,7 +72,7 @@ pub(crate) fn nodes(json: &Value) -> String {
             cell(node, "/name"),
             tail(&cell(node, "/id")),
             cell(node, "/region"),
-            cell(node, "/status"),
+            fares(node),
             percent(node, "/load"),
             cell(node, "/resources/cpus"),
             bytes(node, "/resources/memory_free_bytes"),
@@ -80,6 +81,14 @@ pub(crate) fn nodes(json: &Value) -> String {
         ]);
     }
     rows.to_string()
+}
+
+/// Whether a member is there; of one that is being emptied, since when.
+fn fares(node: &Value) -> String {
+    match node["draining_since"].as_str() {
+        Some(since) if node["status"] == "draining" => format!("draining since {}", super::output::printable(since)),
+        Some(_) | None => cell(node, "/status"),
+    }
 }
 
 /// The workloads in a status document, one per row.

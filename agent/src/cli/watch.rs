@@ -97,6 +97,7 @@ impl Watching {
                 Err(
                     CliError::Unreachable { .. }
                     | CliError::TimedOut { .. }
+                    | CliError::NotInTime { .. }
                     | CliError::Refused(_)
                     | CliError::BadAnswer { .. }
                     | CliError::Failed(_)

@@ -74,6 +74,9 @@ pub struct NodeRecord {
     /// Whether it is being emptied.
     #[serde(rename = "d")]
     pub draining: bool,
+    /// Since when, in milliseconds since the Unix epoch by its own clock.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub draining_since_ms: Option<u64>,
     /// Whether it has left for good, or until it is started again: its last record says so.
     #[serde(rename = "x")]
     pub left: bool,

@@ -33,6 +33,7 @@ pub(crate) fn record(node: NodeId, life: u64, beat: u64) -> NodeRecord {
         load: 0.0,
         healthy: true,
         draining: false,
+        draining_since_ms: None,
         left: false,
         twins: BTreeSet::new(),
         rtt_ms: BTreeMap::new(),

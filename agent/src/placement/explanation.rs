@@ -52,6 +52,18 @@ impl Explanation {
         self.rejected.iter().find(|rejected| rejected.node == *node).map(|rejected| &rejected.reason)
     }
 
+    /// Whether `node` goes on with its instance although it was rejected, because too few others may run it.
+    #[must_use]
+    pub fn keeps(&self, node: &NodeId) -> bool {
+        self.rejected.iter().any(|rejected| rejected.keeps && rejected.node == *node)
+    }
+
+    /// The hosts that are to run it: the chosen, and those that keep it.
+    pub fn holders(&self) -> impl Iterator<Item = NodeId> {
+        let chosen = self.candidates.iter().filter(|candidate| candidate.chosen).map(|candidate| candidate.node);
+        chosen.chain(self.rejected.iter().filter(|rejected| rejected.keeps).map(|rejected| rejected.node))
+    }
+
     /// Instances that no admissible host is left for.
     #[must_use]
     pub fn missing(&self) -> usize {
@@ -146,16 +158,28 @@ pub struct Rejected {
     pub name: String,
     /// The first constraint that it violates.
     pub reason: Reason,
+    /// How far the workload has got there all the same, if it is there at all.
+    pub phase: Option<Phase>,
+    /// Whether what is there stays until a candidate takes it over, since there are too few.
+    pub keeps: bool,
 }
 
-/// `{node, name, reason: {code, …}, message}`: the reason for scripts, the message for people.
+/// `{node, name, reason: {code, …}, message, phase, keeps}`: the reason for scripts, the message for people. `phase` is a word, or
+/// null where nothing of it is there; a failure is said beside it as `failure`.
 impl Serialize for Rejected {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_struct("Rejected", 4)?;
+        let failure = match &self.phase {
+            Some(Phase::Failed { reason }) => Some(reason),
+            Some(Phase::Starting | Phase::Ready | Phase::Stopping) | None => None,
+        };
+        let mut map = serializer.serialize_struct("Rejected", 7)?;
         map.serialize_field("node", &self.node)?;
         map.serialize_field("name", &self.name)?;
         map.serialize_field("reason", &self.reason)?;
         map.serialize_field("message", &self.reason.to_string())?;
+        map.serialize_field("phase", &self.phase.as_ref().map(Phase::as_str))?;
+        map.serialize_field("failure", &failure)?;
+        map.serialize_field("keeps", &self.keeps)?;
         map.end()
     }
 }

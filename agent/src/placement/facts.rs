@@ -101,6 +101,17 @@ impl Refused {
 }
 
 impl Phase {
+    /// The phase in one word, as in JSON.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Stopping => "stopping",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
     /// It could not be started, for this reason, of which as much is kept as a host tells others.
     #[must_use]
     pub fn failed(mut reason: String) -> Self {
@@ -171,6 +182,8 @@ pub struct NodeFacts {
     pub instances: BTreeMap<WorkloadName, Instance>,
     /// Workloads that it was chosen for and has not begun with, as this agent has seen.
     pub passed_over: BTreeSet<WorkloadName>,
+    /// Workloads that ran here when this agent was stopped while it was being emptied. Only the own host's are known.
+    pub resumes: BTreeSet<WorkloadName>,
 }
 
 impl NodeFacts {
@@ -193,6 +206,7 @@ impl NodeFacts {
             age_ms: 0,
             instances: BTreeMap::new(),
             passed_over: BTreeSet::new(),
+            resumes: BTreeSet::new(),
         }
     }
 
@@ -253,6 +267,13 @@ impl Mesh {
             if let Some(facts) = self.0.get_mut(node) {
                 facts.passed_over.insert(workload.clone());
             }
+        }
+    }
+
+    /// Has `node` go on with what it ran before its agent was started again, where nobody else may.
+    pub fn resume(&mut self, node: &NodeId, workloads: &BTreeSet<WorkloadName>) {
+        if let Some(facts) = self.0.get_mut(node) {
+            facts.resumes.clone_from(workloads);
         }
     }
 

@@ -10,10 +10,11 @@ use crate::placement::Mesh;
 use crate::spec::Partition;
 
 /// Why a workload may not run here for now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum CutOff {
     /// Most members have been out of sight for as long as the spec bears.
+    #[error("{seen} of {members} members are in sight")]
     Minority {
         /// Members in sight, this one included.
         seen: usize,
@@ -21,6 +22,7 @@ pub enum CutOff {
         members: usize,
     },
     /// Nobody of the home region is in sight.
+    #[error("nobody of its home region {home} is in sight")]
     FarFromHome {
         /// The region.
         home: String,

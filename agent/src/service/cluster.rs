@@ -107,11 +107,30 @@ pub struct Rotated {
     pub authority: String,
 }
 
-/// Whether an agent is being emptied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether an agent is being emptied, and how far that has got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
     /// Whether it takes no new workloads and hands over what it runs. It stays so over restarts.
     pub draining: bool,
+    /// Since when, as RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// What still runs here, in order of name. Empty while it is not being emptied.
+    #[serde(default)]
+    pub remaining: Vec<Remaining>,
+}
+
+/// A workload that still runs on an agent that is being emptied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remaining {
+    /// Its name.
+    pub workload: String,
+    /// `starting`, `ready` or `stopping`.
+    pub phase: String,
+    /// What holds it up, for people.
+    pub reason: String,
+    /// Whether it goes on here, as too few others may run it: until that changes, waiting is of no use.
+    pub stays: bool,
 }
 
 /// How an agent leaves. It stops as soon as this was answered.

@@ -40,6 +40,12 @@ pub struct NodeStatus {
     pub version: String,
     /// Seconds since the agent started.
     pub uptime_s: u64,
+    /// Whether its operator has it emptied.
+    #[serde(default)]
+    pub draining: bool,
+    /// Since when, as RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining_since: Option<String>,
 }
 
 /// The cluster.
@@ -106,6 +112,9 @@ pub struct Health {
     pub ok: bool,
     /// Complaints in sentences.
     pub reasons: Vec<String>,
+    /// What is meant to be so and should not be forgotten, in sentences: that the agent is being emptied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A member of the cluster.
@@ -127,6 +136,9 @@ pub struct Node {
     pub load: Option<f64>,
     /// Whether it is there.
     pub status: NodeState,
+    /// Since when it is being emptied, as RFC 3339, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining_since: Option<String>,
 }
 
 /// A place on earth, in degrees.

@@ -107,6 +107,10 @@ pub(in crate::api) async fn drain<S: Service>(
     Ok(Json(app.service().drain(off).await?))
 }
 
+pub(in crate::api) async fn drained<S: Service>(State(app): State<Arc<App<S>>>) -> Json<Drained> {
+    Json(app.service().drained())
+}
+
 pub(in crate::api) async fn leave<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Leaving>> {
     Ok(Json(app.service().leave().await?))
 }

@@ -17,7 +17,11 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET, POST", "/v1/cluster/invitations", "the open invitations; or makes one: name, region, ttl_s, may_deploy"),
     ("DELETE", "/v1/cluster/invitations/{id}", "takes an invitation back that nobody has used"),
     ("POST", "/v1/cluster/revocations", "puts a member out for ever: node (id, part of it, or name)"),
-    ("POST", "/v1/drain", "has this agent take no new workloads and hand over what it runs; or, off, take part again"),
+    (
+        "GET, POST",
+        "/v1/drain",
+        "whether this agent is being emptied, and what is left; has it take nothing new and hand over; or, off, take part again",
+    ),
     ("POST", "/v1/leave", "hands over, tells everybody that this agent leaves, and stops it"),
     ("GET", "/v1/convergence", "whether all members hold the same state; ?wait=10s waits for it"),
     ("GET", "/v1/state", "keys in order, a page at a time: ?prefix=&after=&limit="),

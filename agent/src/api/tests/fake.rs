@@ -116,6 +116,8 @@ impl Service for Fake {
                 incarnation: 3,
                 version: "0.1.0".into(),
                 uptime_s: 3_725,
+                draining: false,
+                draining_since: None,
             },
             cluster: ClusterStatus {
                 id: "c1".into(),
@@ -156,7 +158,11 @@ impl Service for Fake {
             ],
             unreached: vec![],
             workloads: vec![workload_status("combat"), workload_status("prediction")],
-            health: Health { ok: false, reasons: vec!["no bootstrap peer answers: 127.0.0.1:7400".into()] },
+            health: Health {
+                ok: false,
+                reasons: vec!["no bootstrap peer answers: 127.0.0.1:7400".into()],
+                notes: vec![],
+            },
         }
     }
 
@@ -186,7 +192,11 @@ impl Service for Fake {
     }
 
     async fn drain(&self, off: bool) -> Result<Drained, ServiceError> {
-        Ok(Drained { draining: !off })
+        Ok(Drained { draining: !off, ..self.drained() })
+    }
+
+    fn drained(&self) -> Drained {
+        Drained { draining: false, since: None, remaining: Vec::new() }
     }
 
     async fn leave(&self) -> Result<Leaving, ServiceError> {
@@ -213,6 +223,7 @@ impl Service for Fake {
             }),
             load,
             status,
+            draining_since: None,
         };
         vec![
             node(NODE, "alpha", NodeState::Alive, Some(0.25)),
@@ -222,11 +233,11 @@ impl Service for Fake {
     }
 
     fn health(&self) -> Health {
-        Health { ok: true, reasons: vec![] }
+        Health { ok: true, reasons: vec![], notes: vec![] }
     }
 
     fn ready(&self) -> Health {
-        Health { ok: false, reasons: vec!["the state is still being loaded".into()] }
+        Health { ok: false, reasons: vec!["the state is still being loaded".into()], notes: vec![] }
     }
 
     fn convergence(&self) -> Convergence {

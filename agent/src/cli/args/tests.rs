@@ -48,6 +48,8 @@ fn good_lines_are_taken() {
     check("join selvedge-join-x --data-dir d");
     check("drain");
     check("drain --off --json");
+    check("drain --wait");
+    check("drain --wait 30s --json");
     check("leave");
     check("revoke edge-3");
     check("watch gcounter/ki --json");
