@@ -148,6 +148,8 @@ fn environment() -> Vec<(String, String)> {
         ("RUSTUP_HOME", tools("RUSTUP_HOME", ".rustup")),
         ("RUSTUP_TOOLCHAIN", option_env!("RUSTUP_TOOLCHAIN").unwrap_or("stable").to_owned()),
         ("CARGO_NET_OFFLINE", "true".to_owned()),
+        // Where other tests have built a new project already.
+        ("GUESTS", crate::guest::target_dir().join("new").to_string_lossy().into_owned()),
     ];
     fixed.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -133,6 +133,7 @@ impl Story {
             let is_done = (ran.code != 0) == block.fails;
             let wrong = if step.shown.is_empty() { None } else { difference(&step.shown, &ran.printed) };
             if is_done && wrong.is_none() {
+                println!("{name}# {command}    ({:.1?})\n{}", began.elapsed(), ran.printed);
                 let token = ran.printed.split_whitespace().find(|word| word.starts_with(INVITATION));
                 self.token = token.map(str::to_owned).or(self.token.take());
                 return None;
