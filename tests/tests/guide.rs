@@ -7,8 +7,9 @@ use selvedge_tests::guest;
 use selvedge_tests::guide::{Page, Story, pages};
 
 /// Pages that are followed on one host, from nothing.
-const ALONE: [&[&str]; 2] = [
+const ALONE: [&[&str]; 3] = [
     &["README.md"],
+    &["docs/guide/troubleshoot.md"],
     &[
         "docs/http.md",
         "docs/calls.md",
