@@ -15,6 +15,7 @@ mod figures;
 mod founding;
 mod ground;
 mod health;
+mod history;
 mod identity;
 mod listeners;
 mod logging;

@@ -6,6 +6,7 @@
 
 mod feed;
 mod interests;
+mod journal;
 mod mesh;
 mod ring;
 
@@ -17,9 +18,10 @@ use selvedge_sync::replica::KeyPrefix;
 use tokio::sync::watch;
 
 use self::interests::Interests;
+use self::journal::Journal;
 pub use self::mesh::Mesh;
 use self::ring::Ring;
-use crate::service::{CommitEvent, Event, EventId, Notice, Notices};
+use crate::service::{CommitEvent, Event, EventId, Kinds, Notice, Notices, PastEvent};
 
 /// Listeners at once. Each costs a task and a connection, and looks at every event that is recorded.
 const LISTENERS_MAX: usize = 64;
@@ -63,6 +65,7 @@ struct Shared {
 struct Bus {
     ring: Ring,
     interests: Interests,
+    journal: Journal,
 }
 
 #[derive(Debug, Default)]
@@ -96,12 +99,20 @@ pub struct EventStats {
 #[error("{LISTENERS_MAX} listeners hear events already")]
 pub struct TooManyListeners;
 
-/// Somebody who wants to hear of changes under a prefix. While it lives, the prefix stays watched.
+/// Somebody who wants to hear of events. While it lives, the prefix of the commits that it wants stays watched.
 #[derive(Debug)]
 pub struct Interest {
     events: Events,
-    prefix: KeyPrefix,
-    watch: u64,
+    watched: Option<Watched>,
+}
+
+/// What is to be watched for somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// The prefix.
+    pub prefix: KeyPrefix,
+    /// The name of the watch.
+    pub watch: u64,
 }
 
 impl Events {
@@ -114,25 +125,25 @@ impl Events {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Announces a listener. Before it hears anything, the replica has to watch [`Interest::prefix`] under the name
-    /// [`Interest::watch`], and the bus has to be told by [`Events::began`].
+    /// Announces a listener that wants commits under `prefix`, or none at all. Before it hears anything, the replica has to
+    /// watch what [`Interest::watched`] names, if there is something, and the bus has to be told by [`Events::began`].
     ///
     /// # Errors
     /// There are too many.
-    pub fn interest(&self, prefix: KeyPrefix) -> Result<Interest, TooManyListeners> {
+    pub fn interest(&self, prefix: Option<KeyPrefix>) -> Result<Interest, TooManyListeners> {
         let room = |count| (count < LISTENERS_MAX).then_some(count + 1);
         if self.shared.listeners.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).is_err() {
             self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
             return Err(TooManyListeners);
         }
-        let watch = self.bus().interests.join(&prefix);
-        Ok(Interest { events: self.clone(), prefix, watch })
+        let watched = prefix.map(|prefix| Watched { watch: self.bus().interests.join(&prefix), prefix });
+        Ok(Interest { events: self.clone(), watched })
     }
 
     /// The replica watches from here on: what it tells is recorded after everything that has been recorded so far.
     pub fn began(&self, watch: u64) {
         let mut bus = self.bus();
-        let Bus { ring, interests } = &mut *bus;
+        let Bus { ring, interests, .. } = &mut *bus;
         interests.began(watch, || ring.skip());
     }
 
@@ -140,13 +151,30 @@ impl Events {
     pub fn record(&self, events: impl IntoIterator<Item = Event>) {
         let mut bus = self.bus();
         let before = bus.ring.next();
-        events.into_iter().for_each(|event| bus.ring.push(event));
+        for event in events.into_iter().map(Arc::new) {
+            let position = bus.ring.next();
+            bus.journal.note(position, &event);
+            bus.ring.push(event);
+        }
         let next = bus.ring.next();
         drop(bus);
         if next > before {
             self.shared.counts.recorded.fetch_add(next - before, Ordering::Relaxed);
             self.shared.head.send_replace(next);
         }
+    }
+
+    /// The last events other than commits, the latest first. Those outlive the ring, which commits pass through quickly.
+    #[must_use]
+    pub fn past(&self) -> Vec<PastEvent> {
+        let entries = self.bus().journal.latest_first();
+        let told = |(position, at_ms, event): (u64, u64, Arc<Event>)| PastEvent {
+            id: self.id(position),
+            at_ms,
+            kind: event.name(),
+            event,
+        };
+        entries.into_iter().map(told).collect()
     }
 
     /// Counts values that were too large for an event.
@@ -185,29 +213,29 @@ impl Events {
 }
 
 impl Interest {
-    /// What is to be watched.
+    /// What is to be watched; `None` for a listener that wants no commits.
     #[must_use]
-    pub const fn prefix(&self) -> &KeyPrefix {
-        &self.prefix
+    pub const fn watched(&self) -> Option<&Watched> {
+        self.watched.as_ref()
     }
 
-    /// The name of the watch.
-    #[must_use]
-    pub const fn watch(&self) -> u64 {
-        self.watch
+    /// Whether events from this position on were recorded for it without a gap.
+    fn covers(&self, interests: &Interests, position: u64) -> bool {
+        let since = |watched: &Watched| interests.since(&watched.prefix).is_some_and(|since| since <= position);
+        self.watched.as_ref().is_none_or(since)
     }
 
-    /// Begins to listen: to what happens from now on, or to what happened after the event named `after`. With `mesh`, to
-    /// members and placements too.
+    /// Begins to listen to events of these kinds: to what happens from now on, or to what happened after the event named
+    /// `after`.
     #[must_use]
-    pub fn listen(self, after: Option<&str>, mesh: bool) -> Notices {
+    pub fn listen(self, after: Option<&str>, kinds: Kinds) -> Notices {
         let shared = Arc::clone(&self.events.shared);
         // Subscribed before the position is taken, so that nothing is recorded in between unnoticed.
         let head = shared.head.subscribe();
         let (position, missed) = self.position(after);
         let opening =
             Notice { id: self.events.id(position - 1), event: missed.map(|reason| Arc::new(Event::Reset { reason })) };
-        feed::start(feed::Listener { interest: self, mesh, position, head }, opening)
+        feed::start(feed::Listener { interest: self, kinds, position, head }, opening)
     }
 
     /// Where to begin, and what to say if that is not where the caller has left off.
@@ -223,7 +251,7 @@ impl Interest {
             Ok(id) if id.position >= now => Err("the id names an event that has not happened: read what there is now"),
             Ok(id) => {
                 let wanted = id.position + 1;
-                let watched = bus.interests.since(&self.prefix).is_some_and(|since| since <= wanted);
+                let watched = self.covers(&bus.interests, wanted);
                 let kept = wanted >= bus.ring.first();
                 if watched && kept {
                     Ok(wanted)
@@ -241,20 +269,20 @@ impl Interest {
 
 impl Drop for Interest {
     fn drop(&mut self) {
-        self.events.bus().interests.leave(&self.prefix, Instant::now());
+        if let Some(Watched { prefix, .. }) = &self.watched {
+            self.events.bus().interests.leave(prefix, Instant::now());
+        }
         self.events.shared.listeners.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-/// The part of an event that somebody wants to hear who watches `prefix`.
-fn wanted(event: &Arc<Event>, prefix: &KeyPrefix, mesh: bool) -> Option<Arc<Event>> {
-    let commit = match &**event {
-        Event::Commit(commit) => commit,
-        Event::Member(_) | Event::Link(_) | Event::Fraud(_) | Event::Placement(_) => {
-            return mesh.then(|| Arc::clone(event));
-        }
-        Event::Reset { .. } | Event::Lagged { .. } => unreachable!("these are for one listener and never recorded"),
-    };
+/// The part of an event that somebody wants to hear who wants these kinds and watches `prefix`.
+fn wanted(event: &Arc<Event>, prefix: Option<&KeyPrefix>, kinds: &Kinds) -> Option<Arc<Event>> {
+    if !kinds.include(event) {
+        return None;
+    }
+    let Event::Commit(commit) = &**event else { return Some(Arc::clone(event)) };
+    let prefix = prefix?;
     let covered = commit.changes.iter().filter(|change| prefix.covers(&change.key)).count();
     if covered == commit.changes.len() {
         return Some(Arc::clone(event));

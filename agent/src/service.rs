@@ -11,6 +11,7 @@ mod asset;
 mod cluster;
 mod error;
 mod events;
+mod history;
 pub mod json;
 mod link;
 mod state;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use selvedge_sync::change::Change;
-use selvedge_sync::id::ReplicaId;
+use selvedge_sync::id::{NodeId, ReplicaId};
 use selvedge_sync::key::Key;
 
 use crate::spec::Digest;
@@ -36,18 +37,20 @@ pub use self::cluster::{
 pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
 pub use self::events::{
-    CommitEvent, Event, EventId, EventsWanted, FraudEvent, KeyChange, Known, LinkEvent, MemberEvent, Notice, Notices,
-    ParseEventIdError, PlacementEvent,
+    CommitEvent, Event, EventId, EventsWanted, FraudEvent, KeyChange, Kinds, Known, LinkEvent, MemberEvent, Notice,
+    Notices, ParseEventIdError, ParseKindsError, PastEvent, PlacementEvent,
 };
+pub use self::history::History;
 pub use self::link::{Link, Traffic};
 pub use self::state::{
     CommitError, CommitOptions, Committed, Convergence, ConvergencePeer, KeyEntry, KeyPage, Progress, StateEntry,
 };
 pub use self::status::{
-    ClusterStatus, Health, Location, Node, NodeState, NodeStatus, Peer, Resources, StateStatus, Status,
+    ClusterStatus, Health, Location, Node, NodeDetail, NodeState, NodeStatus, Peer, Resources, StateStatus, Status,
 };
 pub use self::workload::{
-    ArtifactInfo, CallAnswer, CallOptions, Deployed, EncodedCall, Instance, LatencyUs, Phase, Workload, WorkloadStatus,
+    ArtifactInfo, CallAnswer, CallOptions, Deployed, EncodedCall, Instance, LatencyBucket, LatencyUs, Phase, Workload,
+    WorkloadStatus,
 };
 
 /// The agent, as its API sees it.
@@ -86,6 +89,15 @@ pub trait Service: Send + Sync + 'static {
 
     /// Every member that this agent knows, itself included, in order of name.
     fn nodes(&self) -> Vec<Node>;
+
+    /// One member; `None` for a node that is none.
+    fn node(&self, id: NodeId) -> Option<NodeDetail>;
+
+    /// What was counted over the last minutes.
+    fn history(&self) -> History;
+
+    /// What happened lately, commits left aside, the latest first.
+    fn past_events(&self) -> Vec<PastEvent>;
 
     /// Whether the agent works, and what is wrong if not.
     fn health(&self) -> Health;

@@ -1,6 +1,6 @@
 //! One request to an agent's API, as any program would make it.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -28,18 +28,37 @@ pub struct Answer {
 pub fn ask(agent: &Agent, method: &str, path: &str, body: &[u8]) -> Answer {
     let api = agent.api();
     let address = api.strip_prefix("http://").expect("an address over TCP");
+    let token = std::fs::read_to_string(agent.data_dir().join("api-token")).expect("a token");
+    exchange(address, method, path, &format!("Authorization: Bearer {}\r\n", token.trim()), body)
+}
+
+/// Asks whoever listens at an address, with more lines of a head, each with its end.
+///
+/// # Panics
+/// There is no answer in time.
+#[must_use]
+pub fn exchange(address: &str, method: &str, path: &str, lines: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).expect("connected");
     stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-    let token = std::fs::read_to_string(agent.data_dir().join("api-token")).expect("a token");
-    let (token, length) = (token.trim(), body.len());
+    let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{lines}Content-Length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).expect("written");
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).expect("an answer in time");
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut answer = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        let read = answer.read_line(&mut head).expect("a head in time");
+        assert!(read > 0, "the connection ends in the head: {head}");
+    }
+    let head = head.trim_end().to_owned();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head, body: bytes[end + 4..].to_vec() }
+    // Not everybody closes a connection that it was asked to close.
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<u64>().ok())?
+    });
+    let mut body = Vec::new();
+    answer.take(length.unwrap_or(u64::MAX)).read_to_end(&mut body).expect("an answer in time");
+    Answer { status, head, body }
 }

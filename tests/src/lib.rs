@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a test that fails, or is skipped, says on stdout how far it got and why")]
 
 pub mod agent;
+pub mod browser;
 pub mod door;
 pub mod field;
 pub mod guest;
@@ -15,5 +16,6 @@ pub mod netns;
 pub mod wait;
 
 pub use agent::{Agent, Launch, Output};
+pub use browser::Browser;
 pub use field::Field;
 pub use wait::eventually;

@@ -13,6 +13,7 @@ use super::data::Data;
 use super::departure::Departure;
 use super::draining::Draining;
 use super::health::Health;
+use super::history::History;
 use super::lookout::Lookout;
 use super::membership::{Membership, gate, notary, register};
 use super::service::AgentService;
@@ -58,6 +59,7 @@ pub(super) struct Parts {
     /// For members only.
     pub(super) vetting: Option<Vetting>,
     pub(super) preloader: Preloader,
+    pub(super) history: History,
     pub(super) net: Net,
     pub(super) store: Store,
 }
@@ -279,6 +281,7 @@ impl Common {
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
         let draining = self.departure.draining.clone();
+        let history = History::default();
         let service = Arc::new(AgentService {
             started: Instant::now(),
             config: self.config,
@@ -299,6 +302,7 @@ impl Common {
             streams: api.streams(),
             membership: self.membership,
             departure: self.departure,
+            history: history.clone(),
         });
         Ok(Parts {
             api,
@@ -313,6 +317,7 @@ impl Common {
             lookout,
             vetting,
             preloader,
+            history,
             net,
             store,
         })

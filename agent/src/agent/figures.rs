@@ -52,6 +52,7 @@ fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -
         calls: figures.calls,
         errors: figures.errors,
         latency_us: figures.latency_us,
+        latency_buckets: calls.traffic().latency_buckets(name),
     }
 }
 

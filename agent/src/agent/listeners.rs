@@ -15,14 +15,14 @@ pub(super) async fn listen(
     driver: &DriverHandle,
     wanted: EventsWanted,
 ) -> Result<Notices, ServiceError> {
-    let mesh = wanted.prefix.is_none();
-    let prefix = wanted.prefix.unwrap_or_else(KeyPrefix::everything);
+    let kinds = wanted.kinds();
+    let prefix = kinds.has_commits().then(|| wanted.prefix.unwrap_or_else(KeyPrefix::everything));
     let interest = events.interest(prefix).map_err(|error| busy(error.to_string()))?;
     driver.watch(&interest).await.map_err(|error| match error {
         ListenError::Refused(_) | ListenError::Busy => busy(error.to_string()),
         ListenError::NoAnswer => ServiceError::new(Fault::TimedOut, "no_answer", error.to_string()).hint("try again"),
     })?;
-    Ok(interest.listen(wanted.after.as_deref(), mesh))
+    Ok(interest.listen(wanted.after.as_deref(), kinds))
 }
 
 fn busy(message: String) -> ServiceError {

@@ -11,7 +11,7 @@ use selvedge_sync::replica::PeerView;
 use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::PeerFigures;
 use crate::net::{LinkState, LinkView, Net, PeerLink};
-use crate::service::{ConvergencePeer, Link, Location, Node, NodeState, Peer, Resources, Traffic};
+use crate::service::{ConvergencePeer, Link, Location, Node, NodeDetail, NodeState, Peer, Resources, Traffic};
 use crate::view::{StateView, millis};
 
 /// The end of the year 9999, in milliseconds since the Unix epoch: RFC 3339 has no years beyond it.
@@ -173,6 +173,18 @@ fn state_of(member: &Member) -> NodeState {
         MemberStatus::Suspect => NodeState::Suspect,
         MemberStatus::Lost => NodeState::Lost,
         MemberStatus::Left => NodeState::Left,
+    }
+}
+
+/// A member with what it said of itself beyond that.
+pub(super) fn detail(member: Member) -> NodeDetail {
+    let said = member.record.as_ref();
+    NodeDetail {
+        release: said.map_or_else(String::new, |record| record.release.clone()),
+        addresses: said.map_or_else(Vec::new, |record| record.addresses.clone()),
+        age_ms: said.map(|_| member.age_ms),
+        round_trips_ms: said.map_or_else(BTreeMap::new, |record| record.rtt_ms.clone()),
+        node: node(member),
     }
 }
 

@@ -56,10 +56,12 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         lookout,
         vetting,
         preloader,
+        history,
         net,
         store,
     } = parts;
     let emptied = workloads.clone();
+    let (view, calls) = (service.view.clone(), service.calls.clone());
     let mut running = vec![
         Part::spawn("the API", |stop| async move { api.serve(service, stop.cancelled_owned()).await }),
         Part::spawn("the reconciler", |stop| workloads.run(timing, stop)),
@@ -70,6 +72,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         running.push(Part::spawn("the vetting", |stop| vetting.run(stop)));
     }
     running.extend([
+        Part::spawn("the history", |stop| history.run(view, calls, stop)),
         Part::spawn("the preloader", |stop| preloader.run(stop)),
         Part::spawn("the lookout", |stop| lookout.run(stop)),
         Part::spawn("the switchboard", |stop| switchboard.run(inlets.net, stop)),

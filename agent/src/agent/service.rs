@@ -18,6 +18,7 @@ use super::departure::{self, Departure};
 use super::deployments::{self, unknown_workload};
 use super::figures;
 use super::health::Health;
+use super::history::History;
 use super::listeners;
 use super::membership::Membership;
 use super::others;
@@ -36,9 +37,9 @@ use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
     ArtifactInfo, AssetInfo, AssetPage, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed,
-    Convergence, Deployed, Drained, EncodedCall, EventsWanted, Health as HealthReport, InvitationEntry, InviteWanted,
-    Invited, KeyEntry, KeyPage, Leaving, Node, NodeStatus, Notices, Progress, Revoked, Rotated, Service, ServiceError,
-    StateEntry, StateStatus, Status, Workload,
+    Convergence, Deployed, Drained, EncodedCall, EventsWanted, Health as HealthReport, History as HistoryDocument,
+    InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving, Node, NodeDetail, NodeStatus, Notices,
+    PastEvent, Progress, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus, Status, Workload,
 };
 use crate::spec::Digest;
 use crate::store::Store;
@@ -73,6 +74,7 @@ pub(super) struct AgentService {
     pub(super) streams: Arc<StreamStats>,
     pub(super) membership: Option<Membership>,
     pub(super) departure: Departure,
+    pub(super) history: History,
 }
 
 impl AgentService {
@@ -123,6 +125,18 @@ impl Service for AgentService {
         let mut nodes: Vec<Node> = self.all_members().into_iter().map(others::node).collect();
         nodes.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
         nodes
+    }
+
+    fn node(&self, id: NodeId) -> Option<NodeDetail> {
+        self.all_members().into_iter().find(|member| member.node == id).map(others::detail)
+    }
+
+    fn history(&self) -> HistoryDocument {
+        self.history.document()
+    }
+
+    fn past_events(&self) -> Vec<PastEvent> {
+        self.events.past()
     }
 
     fn health(&self) -> HealthReport {

@@ -22,7 +22,17 @@ use crate::service::{Fault, Node, Service, ServiceError, Status};
 
 const HTML: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
+/// One module: each file uses what the files above it name.
+const SCRIPT: &str = concat!(
+    include_str!("page/script/text.js"),
+    include_str!("page/script/tree.js"),
+    include_str!("page/script/pictures.js"),
+    include_str!("page/script/mesh.js"),
+    include_str!("page/script/overview.js"),
+    include_str!("page/script/events.js"),
+    include_str!("page/script/details.js"),
+    include_str!("page/script/live.js"),
+);
 
 /// Random bytes in the nonce that a page's own style and script carry.
 const NONCE_BYTES: usize = 16;
@@ -44,7 +54,7 @@ pub(super) async fn show<S: Service>(State(app): State<Arc<App<S>>>) -> Result<R
     Ok((headers, page).into_response())
 }
 
-fn render(status: &Status, nodes: &[Node], nonce: &str) -> String {
+pub(super) fn render(status: &Status, nodes: &[Node], nonce: &str) -> String {
     let (health_state, health) = match status.health.ok {
         true => ("good", list(&["All is well.".to_owned()])),
         false => ("bad", list(&status.health.reasons)),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::metrics::{CallMetrics, Metrics, Outcome};
-use crate::service::LatencyUs;
+use crate::service::{LatencyBucket, LatencyUs};
 use crate::spec::WorkloadName;
 
 /// Longest latency that the histogram tells apart, in microseconds: the deadline of a call and then some.
@@ -93,6 +93,20 @@ impl Traffic {
         })
     }
 
+    /// How long the calls of one workload took: all of them, by latency.
+    #[must_use]
+    pub fn latency_buckets(&self, workload: &WorkloadName) -> Vec<LatencyBucket> {
+        let workloads = self.workloads.lock().unwrap_or_else(PoisonError::into_inner);
+        workloads.get(workload).map_or_else(Vec::new, |counted| buckets(&counted.latency))
+    }
+
+    /// Calls of all workloads that are deployed, and how many of them failed.
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64) {
+        let workloads = self.workloads.lock().unwrap_or_else(PoisonError::into_inner);
+        workloads.values().fold((0, 0), |(calls, errors), counted| (calls + counted.calls, errors + counted.errors))
+    }
+
     /// Forgets the figures of workloads that are not deployed any more.
     pub fn retain(&self, deployed: impl Fn(&WorkloadName) -> bool) {
         let mut workloads = self.workloads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,9 +144,44 @@ impl Counted {
     }
 }
 
+/// What lies between one bound and the next, where the bounds are 1, 2, 5, 10 and so on. Empty ends are left out.
+fn buckets(latency: &Histogram<u64>) -> Vec<LatencyBucket> {
+    if latency.is_empty() {
+        return Vec::new();
+    }
+    let bounds = (0..).flat_map(|decade| [1, 2, 5].map(|step| step * 10_u64.pow(decade)));
+    let mut above = 0;
+    let mut buckets = Vec::new();
+    for le_us in bounds {
+        let calls = latency.count_between(above + 1, le_us);
+        if calls > 0 || !buckets.is_empty() {
+            buckets.push(LatencyBucket { le_us, calls });
+        }
+        above = le_us;
+        if le_us >= latency.max() {
+            return buckets;
+        }
+    }
+    unreachable!("the bounds rise beyond any latency")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_call_is_in_one_bucket() {
+        let mut latency = Histogram::new_with_max(LATENCY_US_MAX, LATENCY_DIGITS).expect("a histogram");
+        assert_eq!(buckets(&latency), []);
+        for us in [1, 30, 31, 49, 60, 900, LATENCY_US_MAX] {
+            latency.saturating_record(us);
+        }
+        let told = buckets(&latency);
+        assert_eq!(told.iter().map(|bucket| bucket.calls).sum::<u64>(), 7);
+        let at = |le_us| told.iter().find(|bucket| bucket.le_us == le_us).map(|bucket| bucket.calls);
+        assert_eq!([1, 2, 50, 100, 1_000].map(at), [Some(1), Some(0), Some(3), Some(1), Some(1)]);
+        assert!(told.last().is_some_and(|last| last.le_us >= LATENCY_US_MAX && last.calls == 1), "{told:?}");
+    }
 
     #[test]
     fn figures_count_calls_and_errors() {

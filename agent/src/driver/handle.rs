@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::core::Core;
 use super::helm::Helm;
 use super::{ListenError, Panicked, QUEUE_MAX};
-use crate::events::Interest;
+use crate::events::{Interest, Watched};
 
 /// How long a caller waits for its commit, and again for the disk, before it is told that the answer is not known. Both
 /// together are less than what the CLI waits, so that the answer with the commit's name gets through.
@@ -259,8 +259,9 @@ impl DriverHandle {
     /// # Errors
     /// It is not watched; the listener may try again.
     pub async fn watch(&self, interest: &Interest) -> Result<(), ListenError> {
+        let Some(Watched { prefix, watch }) = interest.watched().cloned() else { return Ok(()) };
         let (reply, answer) = oneshot::channel();
-        let request = Request::Watch { id: interest.watch(), prefix: interest.prefix().clone(), reply };
+        let request = Request::Watch { id: watch, prefix, reply };
         self.requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ListenError::Busy,
             mpsc::error::TrySendError::Closed(_) => ListenError::NoAnswer,

@@ -12,14 +12,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::ring::Look;
 use super::{Interest, Patience, wanted};
-use crate::service::{Event, Notice, Notices};
+use crate::service::{Event, Kinds, Notice, Notices};
 
 /// Notices that wait to be taken.
 const WAITING_MAX: usize = 16;
 
 pub(super) struct Listener {
     pub(super) interest: Interest,
-    pub(super) mesh: bool,
+    pub(super) kinds: Kinds,
     /// The event to look at next.
     pub(super) position: u64,
     pub(super) head: watch::Receiver<u64>,
@@ -50,11 +50,11 @@ impl Listener {
             End::Gone => {}
             End::Lagged => {
                 counts.lagged.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(prefix = %self.interest.prefix(), "a listener to events was too slow");
+                tracing::debug!(watched = ?self.interest.watched(), "a listener to events was too slow");
             }
             End::Stalled => {
                 counts.stalled.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(prefix = %self.interest.prefix(), "a listener to events takes nothing any more");
+                tracing::debug!(watched = ?self.interest.watched(), "a listener to events takes nothing any more");
             }
         }
     }
@@ -77,9 +77,10 @@ impl Listener {
     }
 
     async fn pass_on(&mut self, events: Vec<Option<Arc<Event>>>, notices: &mpsc::Sender<Notice>) -> Result<(), End> {
+        let prefix = self.interest.watched().map(|watched| watched.prefix.clone());
         for event in events {
             self.position += 1;
-            if let Some(event) = event.and_then(|event| wanted(&event, self.interest.prefix(), self.mesh)) {
+            if let Some(event) = event.and_then(|event| wanted(&event, prefix.as_ref(), &self.kinds)) {
                 self.tell(self.notice(Some(event)), notices).await?;
             }
         }

@@ -57,9 +57,9 @@ impl Ring {
         self.first + self.events.len() as u64
     }
 
-    pub(super) fn push(&mut self, event: Event) {
+    pub(super) fn push(&mut self, event: Arc<Event>) {
         self.bytes += weight(&event);
-        self.put(Some(Arc::new(event)));
+        self.put(Some(event));
     }
 
     /// Leaves a position empty; returns the next one.

@@ -33,9 +33,9 @@ fn member() -> Event {
 
 /// Listens to what changes under `text`; the replica watches at once.
 fn listen(events: &Events, text: &str, after: Option<&str>) -> Notices {
-    let interest = events.interest(prefix(text)).expect("there is room");
-    events.began(interest.watch());
-    interest.listen(after, false)
+    let interest = events.interest(Some(prefix(text))).expect("there is room");
+    events.began(interest.watched().expect("a watch").watch);
+    interest.listen(after, Kinds::commits())
 }
 
 /// The next notice: its id, and in a word or two what it tells.
@@ -73,14 +73,44 @@ async fn until_nobody_listens(events: &Events) {
 async fn a_listener_hears_its_part_of_what_happens() {
     let events = bus();
     let mut kills = listen(&events, "gcounter/ki", None);
-    let everything = events.interest(KeyPrefix::everything()).expect("there is room");
-    events.began(everything.watch());
-    let mut everything = everything.listen(None, true);
+    let everything = events.interest(Some(KeyPrefix::everything())).expect("there is room");
+    events.began(everything.watched().expect("a watch").watch);
+    let mut everything = everything.listen(None, Kinds::all());
     events.record([commit(&["gcounter/kills", "gset/seen"]), commit(&["gset/seen"]), member()]);
     events.record([commit(&["gcounter/kicks"])]);
     check(&mut kills, &[("3-1", ""), ("3-3", "gcounter/kills"), ("3-6", "gcounter/kicks")]).await;
     let all = [("3-2", ""), ("3-3", "gcounter/kills gset/seen"), ("3-4", "gset/seen"), ("3-5", "member")];
     check(&mut everything, &all).await;
+}
+
+#[tokio::test]
+async fn who_wants_no_commits_hears_none_and_has_nothing_watched() {
+    let events = bus();
+    let interest = events.interest(None).expect("there is room");
+    assert_eq!(interest.watched(), None);
+    let mut members = interest.listen(None, "member".parse().expect("kinds"));
+    events.record([commit(&["gset/a"]), member(), commit(&["gset/b"])]);
+    check(&mut members, &[("3-0", ""), ("3-2", "member")]).await;
+    drop(members);
+    until_nobody_listens(&events).await;
+    events.record([member()]);
+    let interest = events.interest(None).expect("there is room");
+    let mut again = interest.listen(Some("3-2"), "member".parse().expect("kinds"));
+    check(&mut again, &[("3-2", ""), ("3-4", "member")]).await;
+}
+
+#[test]
+fn what_happened_is_remembered_though_commits_have_passed_since() {
+    let events = bus();
+    events.record([member()]);
+    (0..10_000).for_each(|_| events.record([commit(&["gset/a"])]));
+    events.record([member()]);
+    let past = events.past();
+    let told: Vec<_> = past.iter().map(|past| (past.id.to_string(), past.kind)).collect();
+    assert_eq!(told, [("3-10002".to_owned(), "member"), ("3-1".to_owned(), "member")]);
+    assert!(past.iter().all(|past| past.at_ms > 1_700_000_000_000));
+    (0..1_000).for_each(|_| events.record([member()]));
+    assert_eq!(events.past().len(), 128);
 }
 
 #[tokio::test]
@@ -160,11 +190,11 @@ async fn silence_says_how_far_one_has_heard() {
 async fn listeners_are_bounded_and_make_room_when_they_go() {
     let events = bus();
     let mut listeners: Vec<_> = (0..LISTENERS_MAX).map(|_| listen(&events, "gset/", None)).collect();
-    assert_eq!(events.interest(KeyPrefix::everything()).err(), Some(TooManyListeners));
+    assert_eq!(events.interest(None).err(), Some(TooManyListeners));
     assert_eq!((events.stats().listeners, events.stats().refused), (64, 1));
     listeners.clear();
     until_nobody_listens(&events).await;
-    assert!(events.interest(KeyPrefix::everything()).is_ok());
+    assert!(events.interest(None).is_ok());
 }
 
 #[test]
@@ -173,7 +203,7 @@ fn events_are_kept_by_weight_too() {
     let large = |bytes| {
         let key = "gset/large".parse().expect("a key");
         let changes = vec![KeyChange { key, value: Known::TooLarge, bytes }];
-        Event::Commit(CommitEvent { changes, dot: None, hlc: Hlc::default() })
+        Arc::new(Event::Commit(CommitEvent { changes, dot: None, hlc: Hlc::default() }))
     };
     (0..100).for_each(|_| ring.push(large(1024 * 1024)));
     assert_eq!((ring.next(), ring.first()), (101, 86), "fifteen and their overhead fit into 16 MiB");

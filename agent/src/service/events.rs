@@ -1,5 +1,6 @@
 //! Documents about what happens: commits that were applied, members that come and go, workloads that start and stop.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,10 +19,98 @@ use super::json::JsonValue;
 /// What a listener wants to hear.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventsWanted {
-    /// Commits that change keys under this prefix, and nothing else; without it, everything that happens.
+    /// The kinds of events; without it, commits alone where there is a prefix, and else everything.
+    pub kinds: Option<Kinds>,
+    /// Of the commits, those that change keys under this prefix.
     pub prefix: Option<KeyPrefix>,
     /// The id of the last event that was heard, as the caller gives it.
     pub after: Option<String>,
+}
+
+impl EventsWanted {
+    /// The kinds that are meant.
+    #[must_use]
+    pub fn kinds(&self) -> Kinds {
+        let meant = || if self.prefix.is_some() { Kinds::commits() } else { Kinds::all() };
+        self.kinds.clone().unwrap_or_else(meant)
+    }
+}
+
+/// Which kinds of events somebody wants to hear, by the names of [`Event::name`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kinds(BTreeSet<&'static str>);
+
+impl Kinds {
+    /// Every kind that may be asked for.
+    pub const ALL: [&str; 5] = [COMMIT, "member", "link", "fraud", "placement"];
+
+    /// Everything that happens.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(BTreeSet::from(Self::ALL))
+    }
+
+    /// Changes of state, and nothing else.
+    #[must_use]
+    pub fn commits() -> Self {
+        Self(BTreeSet::from([COMMIT]))
+    }
+
+    /// Whether changes of state are among them. Whoever does not want those costs the driver nothing.
+    #[must_use]
+    pub fn has_commits(&self) -> bool {
+        self.0.contains(COMMIT)
+    }
+
+    /// Whether an event is of one of these kinds.
+    #[must_use]
+    pub fn include(&self, event: &Event) -> bool {
+        self.0.contains(event.name())
+    }
+}
+
+/// A text that is no list of kinds of events.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no kind of event")]
+pub struct ParseKindsError(String);
+
+impl FromStr for Kinds {
+    type Err = ParseKindsError;
+
+    /// Reads names with commas between them.
+    fn from_str(text: &str) -> Result<Self, ParseKindsError> {
+        let kind = |name: &str| {
+            let known = Self::ALL.into_iter().find(|known| *known == name.trim());
+            known.ok_or_else(|| ParseKindsError(super::shorten(name).into_owned()))
+        };
+        text.split(',').map(kind).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// What happened a while ago, other than commits.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PastEvent {
+    /// Its name: the one that listeners were told.
+    #[serde(serialize_with = "as_text")]
+    pub id: EventId,
+    /// When it was recorded, in milliseconds since 1970 by this host's clock.
+    pub at_ms: u64,
+    /// Its kind, as listeners know it.
+    pub kind: &'static str,
+    /// The event; its fields stand beside these.
+    #[serde(flatten, serialize_with = "as_event")]
+    pub event: Arc<Event>,
+}
+
+/// The kind of event that there are many of.
+const COMMIT: &str = "commit";
+
+fn as_event<S: Serializer>(event: &Arc<Event>, serializer: S) -> Result<S::Ok, S::Error> {
+    event.serialize(serializer)
+}
+
+fn as_text<S: Serializer>(id: &EventId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
 }
 
 /// Notices for one listener, in order. Ends when the listener is too slow.
@@ -173,7 +262,7 @@ impl Event {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Commit(_) => "commit",
+            Self::Commit(_) => COMMIT,
             Self::Member(_) => "member",
             Self::Link(_) => "link",
             Self::Fraud(_) => "fraud",
@@ -268,6 +357,16 @@ mod tests {
         let event = Event::Fraud(FraudEvent::about(Dot { replica, seq: 7 }));
         let expect = json!({"node": replica.node, "replica": replica.to_string(), "seq": 7});
         assert_eq!((event.name(), serde_json::to_value(&event).expect("JSON")), ("fraud", expect));
+    }
+
+    #[test]
+    fn kinds_are_asked_for_by_name() {
+        let kinds: Kinds = "member, link".parse().expect("kinds");
+        let fraud = Event::Fraud(FraudEvent { node: NodeId([1; 32]), replica: String::new(), seq: 1 });
+        assert!(!kinds.has_commits() && !kinds.include(&fraud));
+        assert!(Kinds::all().include(&fraud) && Kinds::all().has_commits());
+        assert_eq!("member,birth".parse::<Kinds>(), Err(ParseKindsError("birth".to_owned())));
+        assert!("".parse::<Kinds>().is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Documents about hosts: this one's status, the members, and health.
 
+use std::collections::BTreeMap;
+
 use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -139,6 +141,22 @@ pub struct Node {
     /// Since when it is being emptied, as RFC 3339, by its own clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_since: Option<String>,
+}
+
+/// A member of the cluster, as closely as it can be looked at from here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeDetail {
+    /// What the list of members tells.
+    #[serde(flatten)]
+    pub node: Node,
+    /// The version of its agent; empty before it was heard.
+    pub release: String,
+    /// Multiaddresses at which it says that it can be reached.
+    pub addresses: Vec<String>,
+    /// How old is what it said of itself, in milliseconds; `None` before it was heard.
+    pub age_ms: Option<u64>,
+    /// Round trips that it measured to other members, in milliseconds.
+    pub round_trips_ms: BTreeMap<NodeId, f64>,
 }
 
 /// A place on earth, in degrees.

@@ -55,6 +55,18 @@ pub struct WorkloadStatus {
     pub errors: u64,
     /// How long they took, from request to answer.
     pub latency_us: LatencyUs,
+    /// The same in full.
+    #[serde(default)]
+    pub latency_buckets: Vec<LatencyBucket>,
+}
+
+/// Calls of about the same latency. The bounds are 1, 2, 5, 10 and so on; buckets at either end that are empty are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyBucket {
+    /// None of them took longer than this, in microseconds, and all longer than the bound before.
+    pub le_us: u64,
+    /// How many there were.
+    pub calls: u64,
 }
 
 /// A spec that was committed.

@@ -3,40 +3,49 @@
 use std::fmt::Write as _;
 
 /// The colour of a cell: what it says is said in its text too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tone {
-    Plain,
-    Good,
-    Warn,
     Bad,
+    Warn,
+    Good,
+    Plain,
 }
 
 /// A cell of a table.
 #[derive(Debug)]
 pub(super) struct Cell {
-    text: String,
+    html: String,
     class: &'static str,
-    tone: Tone,
 }
 
 impl Cell {
-    pub(super) fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), class: "", tone: Tone::Plain }
+    pub(super) fn text(text: impl AsRef<str>) -> Self {
+        Self { html: escape(text.as_ref()), class: "" }
     }
 
     /// A cell whose column is aligned to the right.
-    pub(super) fn number(text: impl Into<String>) -> Self {
-        Self { class: "n", ..Self::text(text) }
+    pub(super) fn number(text: impl AsRef<str>) -> Self {
+        Self::text(text).right()
     }
 
-    pub(super) fn wrapped(text: impl Into<String>) -> Self {
-        Self { class: "wrap", ..Self::text(text) }
+    /// A text with a coloured dot before it.
+    pub(super) fn marked(tone: Tone, text: impl AsRef<str>) -> Self {
+        Self { html: mark(tone, text.as_ref()), class: "" }
     }
 
-    pub(super) fn tone(mut self, tone: Tone) -> Self {
-        self.tone = tone;
-        self
+    /// A wide cell of markup, whose texts are escaped.
+    pub(super) const fn wrapped(html: String) -> Self {
+        Self { html, class: "wrap" }
     }
+
+    pub(super) fn right(self) -> Self {
+        Self { class: "n", ..self }
+    }
+}
+
+/// A text with a coloured dot before it.
+pub(super) fn mark(tone: Tone, text: &str) -> String {
+    format!("<span class=\"mark\"{}>{}</span>", tone.attribute(), escape(text))
 }
 
 impl Tone {
@@ -91,8 +100,7 @@ pub(super) fn row(cells: &[Cell]) -> String {
     for (index, cell) in cells.iter().enumerate() {
         let (tag, scope) = if index == 0 { ("th", " scope=\"row\"") } else { ("td", "") };
         let class = if cell.class.is_empty() { String::new() } else { format!(" class=\"{}\"", cell.class) };
-        let (tone, text) = (cell.tone.attribute(), escape(&cell.text));
-        write!(row, "<{tag}{scope}{class}{tone}>{text}</{tag}>").expect("writing to a string cannot fail");
+        write!(row, "<{tag}{scope}{class}>{}</{tag}>", cell.html).expect("writing to a string cannot fail");
     }
     row + "</tr>"
 }

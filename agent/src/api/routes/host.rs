@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::commits::path_error;
 use super::{Answer, App};
 use crate::api::guard::busy;
 use crate::api::limits::WAIT_MAX;
 use crate::api::query::{self, Pairs};
-use crate::service::{Health, Node, Service, Status};
+use crate::service::{Health, History, Node, NodeDetail, Service, ServiceError, Status};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -33,6 +35,19 @@ pub(in crate::api) async fn status<S: Service>(State(app): State<Arc<App<S>>>) -
 
 pub(in crate::api) async fn nodes<S: Service>(State(app): State<Arc<App<S>>>) -> Json<Vec<Node>> {
     Json(app.service().nodes())
+}
+
+pub(in crate::api) async fn node<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Answer<Json<NodeDetail>> {
+    let Path(id) = id.map_err(|rejection| path_error(&rejection))?;
+    let node = id.parse().ok().and_then(|id| app.service().node(id));
+    node.map(Json).ok_or_else(|| ServiceError::not_found("unknown_node", "member", &id).at("id").into())
+}
+
+pub(in crate::api) async fn history<S: Service>(State(app): State<Arc<App<S>>>) -> Json<History> {
+    Json(app.service().history())
 }
 
 /// With `wait`, answers as soon as all is converged; 504 with the same body when it was not in time.

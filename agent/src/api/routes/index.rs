@@ -12,6 +12,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/v1", "this list"),
     ("GET", "/v1/status", "this host, its cluster, state, peers, workloads and health"),
     ("GET", "/v1/nodes", "every member"),
+    ("GET", "/v1/nodes/{id}", "one member, with the round trips that it measured"),
     ("GET", "/v1/cluster", "the cluster, its authorities and this host's certificate"),
     ("POST", "/v1/cluster/authority", "puts a new authority in the place of the present one"),
     ("GET, POST", "/v1/cluster/invitations", "the open invitations; or makes one: name, region, ttl_s, may_deploy"),
@@ -28,7 +29,9 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET, POST", "/v1/state/{*key}", "one object, as type/name; or changes it"),
     ("POST", "/v1/commits", "several changes in one commit: ops"),
     ("GET", "/v1/commits/{replica}/{seq}", "how far a commit has got"),
-    ("GET", "/v1/events", "what happens, as server-sent events; ?prefix= for changes of state only"),
+    ("GET", "/v1/events", "what happens, as server-sent events: ?kinds=; ?prefix= for changes of state only"),
+    ("GET", "/v1/events/recent", "what happened lately, commits left aside, the latest first"),
+    ("GET", "/v1/history", "calls, errors, commits and state over the last ten minutes"),
     ("GET", "/v1/stream", "the call stream, a WebSocket: calls as CBOR frames {id, workload, function, args}"),
     ("PUT", "/v1/artifacts", "stores a component, the .wasm as the body"),
     (

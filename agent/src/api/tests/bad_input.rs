@@ -114,6 +114,7 @@ async fn what_does_not_exist_is_named() {
         (post("/v1/state/gcounter/a", "{}"), (400, "missing_field", "body")),
         (post("/v1/state/gcounter/selvedge:a", r#"{"increment":1}"#), (403, "reserved_key", "name")),
         (get("/v1/workloads/chess"), (404, "unknown_workload", "name")),
+        (get("/v1/nodes/nobody"), (404, "unknown_node", "id")),
         (ask(Method::DELETE, "/v1/workloads/chess", ""), (404, "unknown_workload", "")),
         (post("/v1/workloads/chess/call/move", "[]"), (404, "unknown_workload", "name")),
         (post("/v1/workloads/combat/call/dance", "[]"), (404, "unknown_function", "function")),

@@ -61,6 +61,29 @@ async fn commits_are_told_as_they_happen_and_only_those_asked_for() {
 }
 
 #[tokio::test]
+async fn kinds_are_chosen_and_what_has_passed_is_told() {
+    let api = serve().await;
+    let mut members = api.listen(get("/v1/events?kinds=member,link")).await;
+    write(&api, "gcounter/kills").await;
+    let member = MemberEvent { node: ME.node, name: "alpha".to_owned(), status: "lost" };
+    api.service.events.record([Event::Member(member)]);
+    let told = json!({"node": ME.node.to_string(), "name": "alpha", "status": "lost"});
+    let (id, kind, data) = heard(&mut members).await;
+    assert_eq!((kind.as_str(), &data), ("member", &told), "commits were not asked for");
+    let past: Value = serde_json::from_str(&api.ask(get("/v1/events/recent")).await.text).expect("JSON");
+    assert_eq!(
+        (past.as_array().map(Vec::len), &past[0]["id"], &past[0]["kind"]),
+        (Some(1), &json!(id), &json!("member"))
+    );
+    assert_eq!((&past[0]["status"], &past[0]["name"]), (&json!("lost"), &json!("alpha")));
+    for (path, field) in [("kinds=birth", "kinds"), ("kinds=", "kinds"), ("kinds=member&prefix=gset/", "prefix")] {
+        let answer = api.ask(get(&format!("/v1/events?{path}"))).await;
+        let error: Value = serde_json::from_str(&answer.text).expect("JSON");
+        assert_eq!((answer.status, &error["error"]["field"]), (400, &json!(field)), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn whoever_comes_back_hears_what_happened_meanwhile() {
     let api = serve().await;
     let mut first = api.listen(get("/v1/events?prefix=gcounter/")).await;

@@ -1,5 +1,7 @@
 //! A service in memory, just good enough for the routes: no replication, one workload, no clock.
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -15,6 +17,7 @@ use selvedge_sync::replica::KeyPrefix;
 use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 
+use self::told::workload_status;
 use crate::encoding::Encoding;
 use crate::encoding::cbor::decode;
 use crate::events::{Events, Patience, TooManyListeners};
@@ -232,6 +235,18 @@ impl Service for Fake {
         ]
     }
 
+    fn node(&self, id: NodeId) -> Option<NodeDetail> {
+        self.nodes().into_iter().find(|node| node.id == id).map(told::detail)
+    }
+
+    fn history(&self) -> History {
+        told::history()
+    }
+
+    fn past_events(&self) -> Vec<PastEvent> {
+        self.events.past()
+    }
+
     fn health(&self) -> Health {
         Health { ok: true, reasons: vec![], notes: vec![] }
     }
@@ -335,13 +350,16 @@ impl Service for Fake {
     }
 
     async fn events(&self, wanted: EventsWanted) -> Result<Notices, ServiceError> {
-        let mesh = wanted.prefix.is_none();
-        let interest = self.events.interest(wanted.prefix.unwrap_or_else(KeyPrefix::everything));
+        let kinds = wanted.kinds();
+        let prefix = kinds.has_commits().then(|| wanted.prefix.unwrap_or_else(KeyPrefix::everything));
+        let interest = self.events.interest(prefix);
         let busy =
             |error: TooManyListeners| ServiceError::new(Fault::Busy { retry_after_s: 1 }, "busy", error.to_string());
         let interest = interest.map_err(busy)?;
-        self.events.began(interest.watch());
-        Ok(interest.listen(wanted.after.as_deref(), mesh))
+        if let Some(watched) = interest.watched() {
+            self.events.began(watched.watch);
+        }
+        Ok(interest.listen(wanted.after.as_deref(), kinds))
     }
 
     async fn put_artifact(&self, wasm: Bytes) -> Result<ArtifactInfo, ServiceError> {
@@ -463,24 +481,6 @@ fn invitation(id: &str, used_by: Option<NodeId>) -> InvitationEntry {
 
 fn workload(name: &str, spec: &Json) -> Workload {
     Workload { name: name.into(), status: workload_status(name), spec: spec.as_object().expect("an object").clone() }
-}
-
-fn workload_status(name: &str) -> WorkloadStatus {
-    let instance = |node, phase, reason: Option<&str>| Instance { node, phase, reason: reason.map(str::to_owned) };
-    WorkloadStatus {
-        name: name.into(),
-        digest: "5f3c9e".repeat(8),
-        revision: REVISION.to_owned(),
-        replicas: 3,
-        instances: vec![
-            instance(NODE, Phase::Ready, None),
-            instance(OTHER, Phase::Starting, None),
-            instance(NodeId([9; 32]), Phase::Failed, Some("not enough memory")),
-        ],
-        calls: 120_345,
-        errors: 3,
-        latency_us: LatencyUs { p50: 38, p99: 140, p999: 912, max: 4_100 },
-    }
 }
 
 fn apply(value: &mut Value, change: Change) {

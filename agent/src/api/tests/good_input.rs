@@ -140,6 +140,7 @@ async fn the_host_tells_of_itself() {
         ("/metrics", 200),
         ("/v1/status", 200),
         ("/v1/nodes", 200),
+        ("/v1/history", 200),
         ("/v1/convergence", 200),
         ("/v1/convergence?wait=5s", 200),
         ("/v1/convergence?wait=500ms", 504),
@@ -153,11 +154,14 @@ async fn the_host_tells_of_itself() {
         "/state/root",
         "/peers/0/lag_commits",
         "/workloads/0/latency_us/p999",
+        "/workloads/0/latency_buckets/0/le_us",
         "/workloads/0/instances/0/phase",
         "/health/reasons/0",
     ] {
         assert!(status.pointer(path).is_some(), "{path} in {status}");
     }
+    let other = api.ask(get(&format!("/v1/nodes/{OTHER}"))).await.json();
+    assert_eq!((&other["id"], &other["round_trips_ms"][NODE.to_string()]), (&json!(OTHER), &json!(0.42)));
     let late = api.ask(get("/v1/convergence?wait=500ms")).await.json();
     assert_eq!((&late["converged"], &late["peers"][0]["root"]), (&json!(false), &Value::Null));
 }

@@ -1,8 +1,15 @@
 //! The status page: complete without JavaScript, and safe with names that hosts gave themselves.
 
+use selvedge_sync::id::NodeId;
+
 use super::client::{get, post};
 use super::fake::HOSTILE;
 use super::serve;
+use crate::api::page::render;
+use crate::service::{Node, Peer, Service as _};
+
+/// Bytes of everything that a first look loads, of a mesh of 32 and a few workloads.
+const FIRST_PAINT_BYTES_MAX: usize = 100 * 1024;
 
 #[tokio::test]
 async fn the_page_tells_the_essentials_without_javascript() {
@@ -15,8 +22,8 @@ async fn the_page_tells_the_essentials_without_javascript() {
         "gamma",
         "combat",
         "2 of 3",
-        "1 of 2 equal",
-        "17 commits apart",
+        "in step",
+        "17 commits on the way",
         "resting",
         "912 µs",
         "4.1 ms",
@@ -36,6 +43,23 @@ async fn names_of_other_hosts_stay_text() {
     let page = api.ask(get("/")).await.text;
     assert!(!page.contains(HOSTILE));
     assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;"));
+}
+
+#[tokio::test]
+async fn a_page_of_a_large_mesh_is_small_and_needs_nothing_else() {
+    let api = serve().await;
+    let (mut status, mut nodes) = (api.service.status(), api.service.nodes());
+    for number in 10..42 {
+        let (node, name) = (NodeId([number; 32]), format!("a-host-with-a-long-name-{number}"));
+        status.peers.push(Peer { node, name: name.clone(), ..status.peers[0].clone() });
+        nodes.push(Node { id: node, name, ..nodes[0].clone() });
+    }
+    status.workloads = (0..8).map(|_| status.workloads[0].clone()).collect();
+    let page = render(&status, &nodes, "nonce");
+    assert!(page.len() <= FIRST_PAINT_BYTES_MAX, "{} bytes", page.len());
+    for needs in ["<img", "<link rel=\"stylesheet\"", " src=\"", "@import", "@font-face", "url("] {
+        assert!(!page.contains(needs), "the page loads something: {needs}");
+    }
 }
 
 #[tokio::test]

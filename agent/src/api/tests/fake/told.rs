@@ -1,0 +1,38 @@
+//! Documents that the fake tells, the same each time.
+
+use std::collections::BTreeMap;
+
+use selvedge_sync::id::NodeId;
+
+use super::{NODE, OTHER, REVISION};
+use crate::service::{History, Instance, LatencyBucket, LatencyUs, Node, NodeDetail, Phase, WorkloadStatus};
+
+pub(super) fn detail(node: Node) -> NodeDetail {
+    let round_trips_ms = BTreeMap::from([(NODE, 0.42)]);
+    NodeDetail { node, release: "0.1.0".into(), addresses: Vec::new(), age_ms: Some(900), round_trips_ms }
+}
+
+pub(super) fn history() -> History {
+    let steps = || vec![1, 2, 3];
+    let (calls, errors, commits, bytes, garbage) = (steps(), steps(), steps(), steps(), steps());
+    History { step_s: 5, calls, errors, commits, bytes, garbage }
+}
+
+pub(super) fn workload_status(name: &str) -> WorkloadStatus {
+    let instance = |node, phase, reason: Option<&str>| Instance { node, phase, reason: reason.map(str::to_owned) };
+    WorkloadStatus {
+        name: name.into(),
+        digest: "5f3c9e".repeat(8),
+        revision: REVISION.to_owned(),
+        replicas: 3,
+        instances: vec![
+            instance(NODE, Phase::Ready, None),
+            instance(OTHER, Phase::Starting, None),
+            instance(NodeId([9; 32]), Phase::Failed, Some("not enough memory")),
+        ],
+        calls: 120_345,
+        errors: 3,
+        latency_us: LatencyUs { p50: 38, p99: 140, p999: 912, max: 4_100 },
+        latency_buckets: vec![LatencyBucket { le_us: 50, calls: 120_000 }, LatencyBucket { le_us: 5_000, calls: 345 }],
+    }
+}
