@@ -192,6 +192,12 @@ fn trouble_is_named_and_silence_is_said() {
     window.until("the lost member is named", "document.querySelector('#events').innerText.includes('third is lost')");
     window.until("and counted", "document.querySelector('#figures').innerText.includes('2 of 3')");
     window.until("it comes first", "document.querySelector('#members tbody tr').innerText.includes('lost')");
+    window.until("it is named above all else", "document.querySelector('#health').innerText.includes('third is lost')");
+    let plain = browser.open(Look { scripts: false, ..Look::default() });
+    eventually("the same is said without scripts", PATIENCE, || {
+        plain.go(&first.api());
+        (plain.text("#health") == window.text("#health")).then_some(())
+    });
     let picture = "document.querySelector('#mesh svg').getAttribute('aria-label').includes('Not well: third, lost')";
     window.until("the picture says so in words", picture);
     let listeners = || {

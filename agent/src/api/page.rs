@@ -4,6 +4,7 @@
 //! comes from other hosts is escaped, and the policy in the header lets nothing run that did not come with the page.
 
 mod cells;
+mod concerns;
 mod markup;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use self::cells::{about, figures, members, workloads};
-use self::markup::{escape, fill, list};
+use self::markup::{escape, fill};
 use super::problem::Problem;
 use super::routes::App;
 use crate::service::{Fault, Node, Service, ServiceError, Status};
@@ -29,6 +30,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/script/pictures.js"),
     include_str!("page/script/mesh.js"),
     include_str!("page/script/overview.js"),
+    include_str!("page/script/concerns.js"),
     include_str!("page/script/events.js"),
     include_str!("page/script/details.js"),
     include_str!("page/script/live.js"),
@@ -55,10 +57,7 @@ pub(super) async fn show<S: Service>(State(app): State<Arc<App<S>>>) -> Result<R
 }
 
 pub(super) fn render(status: &Status, nodes: &[Node], nonce: &str) -> String {
-    let (health_state, health) = match status.health.ok {
-        true => ("good", list(&["All is well.".to_owned()])),
-        false => ("bad", list(&status.health.reasons)),
-    };
+    let (state, health) = concerns::health(status, nodes);
     fill(HTML, |name| match name {
         "nonce" => nonce.to_owned(),
         "style" => STYLE.to_owned(),
@@ -66,7 +65,7 @@ pub(super) fn render(status: &Status, nodes: &[Node], nonce: &str) -> String {
         "title" => escape(&format!("{} · Selvedge", status.node.name)),
         "node" => escape(&status.node.name),
         "about" => escape(&about(status)),
-        "health_state" => health_state.to_owned(),
+        "health_state" => state.attribute().to_owned(),
         "health" => health.clone(),
         "figures" => figures(status, nodes),
         "members" => members(status, nodes),

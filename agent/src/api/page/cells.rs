@@ -75,7 +75,12 @@ pub(super) fn members(status: &Status, nodes: &[Node]) -> String {
         let first = [Cell::text(&node.name), Cell::marked(tone, format!("{}{this}", node.status.as_str()))];
         let region = Cell::text(if node.region.is_empty() { NONE } else { &node.region });
         let link_cells = if is_self { own_cells() } else { peer_cells(peer) };
-        let [link, rest @ ..] = link_cells;
+        let [link, trip, mut state, mut lag, equal] = link_cells;
+        // What somebody holds who is gone is the past.
+        if matches!(node.status, NodeState::Lost | NodeState::Left) {
+            (state, lag) = (Cell::text(NONE), Cell::number(NONE));
+        }
+        let rest = [trip, state, lag, equal];
         let load = Cell::number(node.load.map_or(NONE.to_owned(), |load| format!("{:.0} %", load * 100.0)));
         let memory =
             Cell::number(node.resources.map_or(NONE.to_owned(), |resources| bytes(resources.memory_free_bytes)));

@@ -89,11 +89,6 @@ pub(super) fn escape(text: &str) -> String {
     safe
 }
 
-/// A list of texts.
-pub(super) fn list(items: &[String]) -> String {
-    items.iter().fold(String::from("<ul>"), |list, item| list + "<li>" + &escape(item) + "</li>") + "</ul>"
-}
-
 /// A row whose first cell names it.
 pub(super) fn row(cells: &[Cell]) -> String {
     let mut row = String::from("<tr>");

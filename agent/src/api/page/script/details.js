@@ -86,13 +86,22 @@ const scored = (explanation) => {
     ...TERMS.map((name) => [h("span", { class: `key ${name}` }, `${name} × ${+(weights[name] ?? 0).toFixed(2)}`), "n"])];
   const inputs = candidates.filter((candidate) => candidate.inputs).map((candidate) => [nodeLink(candidate.node, candidate.name), ...inputWords(candidate.inputs)]);
   return [
-    table("scores", "Why there: the score of every host", heads, rows),
+    candidates.length === 0 ? section("Why there", h("p", null, "No host may run it.")) : table("scores", "Why there: the score of every host", heads, rows),
     explanation.rejected.length > 0 && table("rejected", "Rejected before scoring", [["host"], ["reason", "wrap"]],
       explanation.rejected.map(({ node, name, message }) => [nodeLink(node, name), message])),
-    table("inputs", "What the scores come from", [["host"], ["round trip of limit", "n"], ["callers", "n"], ["processor used", "n"],
+    inputs.length > 0 && table("inputs", "What the scores come from", [["host"], ["round trip of limit", "n"], ["callers", "n"], ["processor used", "n"],
       ["memory left", "n"], ["load", "n"], ["rules held", "n"], ["age", "n"], ["trust", "n"]], inputs),
   ];
 };
+
+const rolloutFacts = (rollout, names) => !rollout ? [] : [
+  ["rollout", mark(rolloutState(rollout.stage), rollout.stage.replace("_", " ")), rollout.of != null && `, ${rollout.done ?? 0} of ${rollout.of} hosts`],
+  rollout.reason && ["reason", rollout.reason],
+  rollout.canary && ["tried first on", nodeLink(rollout.canary, names.get(rollout.canary)), rollout.calls != null && `, ${count(rollout.calls, "call")}`,
+    rollout.remaining_ms != null && `, ${millis(rollout.remaining_ms)} to go`],
+  rollout.deployed_by && ["deployed by", nodeLink(rollout.deployed_by, names.get(rollout.deployed_by)), rollout.deployed_at_ms != null && `, ${clock(rollout.deployed_at_ms)}`],
+  rollout.previous && ["goes back to", h("code", null, rollout.previous)],
+];
 
 const workloadView = async (name) => {
   const path = `/v1/workloads/${encodeURIComponent(name)}`;
@@ -103,12 +112,12 @@ const workloadView = async (name) => {
     const ready = status.instances.filter((instance) => instance.phase === "ready").length;
     const { name: _, status: __, ...spec } = workload ?? {};
     const instances = status.instances.map(({ node, phase, reason }) => [nodeLink(node, now.names.get(node)), mark(phaseState(phase), phase), reason || NONE]);
-    const buckets = status.latency_buckets ?? [], rollout = explanation?.rollout ?? status.rollout;
+    const buckets = status.latency_buckets ?? [];
     return [`Workload ${name}`, [
       h("div", { class: "columns" },
         section("Now", facts([
           ["ready", mark(readyState(status, ready), `${ready} of ${status.replicas}`)],
-          rollout && ["rollout", typeof rollout === "string" ? rollout : [rollout.stage, rollout.reason].filter(Boolean).join(": ")],
+          ...rolloutFacts(status.rollout, now.names),
           ["calls on this host", `${whole(status.calls)}, ${rate(now.rates.workloads.get(name))} per second`],
           ["failed", status.errors ? mark("warn", whole(status.errors)) : "none"],
           explanation?.partition && ["when cut off", explanation.partition],

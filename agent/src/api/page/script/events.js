@@ -2,10 +2,11 @@
 const EVENTS_MAX = 200;
 const KINDS = "member,link,fraud,placement";
 
-const eventState = ({ kind, status, change, phase }) => kind === "fraud" ? "bad"
+const eventState = ({ kind, status, change, phase, stage }) => kind === "fraud" ? "bad"
   : kind === "member" ? { joined: "good", refuted: "good", returned: "good", lost: "bad" }[status] ?? "warn"
   : kind === "link" ? { up: "good", refused: "bad", two_holders: "bad" }[change] ?? "warn"
-  : kind === "placement" ? phaseState(phase) : "warn";
+  : kind === "placement" ? phaseState(phase)
+  : kind === "rollout" ? { completed: "good", promoted: "good", deployed: "good", rolled_back: "bad", nowhere: "bad" }[stage] ?? "warn" : "warn";
 
 const eventWords = (event, names) => {
   const node = () => nodeLink(event.node, names.get(event.node) ?? event.name);
@@ -17,6 +18,7 @@ const eventWords = (event, names) => {
     case "link": return ["link to ", node(), ` ${link[event.change] ?? event.change}`, why];
     case "fraud": return [node(), ` gave one name to two commits (${event.seq}): what it writes is not taken any more`];
     case "placement": return [workloadLink(event.workload), ` ${event.phase} on `, node(), why];
+    case "rollout": return [workloadLink(event.workload), ` ${event.stage.replace("_", " ")}`, event.node && [" on ", node()], why];
     default: return [event.kind];
   }
 };

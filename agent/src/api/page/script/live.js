@@ -25,22 +25,13 @@ const countRates = (status) => {
     workloads: new Map([...workloads].map(([name, calls]) => [name, since(calls, first.workloads.get(name))])) };
 };
 
-// Told to screen readers when what is wrong changes, not when a figure in it does.
-let said = "";
-const announce = (text) => {
-  const gist = text.replace(/[\d.:]+\s*(ms|s|m|h|µs)?/g, "");
-  if (gist !== said) { said = gist; $("said").textContent = text; }
-};
-
 const render = () => {
   const { status } = now;
   if (!status) return;
-  const { node, health } = status;
+  const { node } = status;
   show("about", `${node.region || "no region"} · version ${node.version} · up ${span(node.uptime_s)}`);
-  $("health").dataset.state = health.ok ? "good" : "bad";
-  show("health", healthList(status));
+  showHealth(now);
   show("root", status.state.root);
-  announce(health.ok ? "All is well." : health.reasons.join(" "));
   $("overview").hidden = Boolean(view);
   $("detail").hidden = !view;
   if (!view) {

@@ -19,8 +19,6 @@ const everybody = (status, nodes) => {
   return all.sort((a, b) => rank(a) - rank(b));
 };
 
-const healthList = ({ health }) => h("ul", null, (health.ok ? ["All is well."] : health.reasons).map((reason) => h("li", null, reason)));
-
 const figure = (name, value, note, { state, picture, href } = {}) => h("div", null,
   h("dt", null, href ? h("a", { href }, name) : name), h("dd", { "data-state": state }, value), h("dd", null, note), picture);
 
@@ -51,14 +49,16 @@ const memberRows = ({ status, nodes }) => {
   for (const { instances } of status.workloads) for (const { node } of instances) runs.set(node, (runs.get(node) ?? 0) + 1);
   return everybody(status, nodes).map((node) => {
     const self = node.id === status.node.id, peer = peers.get(node.id), link = peer?.link?.state || "none";
+    // What somebody holds who is gone is the past.
+    const silent = self || node.status === "lost" || node.status === "left";
     return [
       nodeLink(node.id, node.name),
       mark(nodeState(node.status), self ? `${node.status}, this host` : node.status),
       self ? NONE : mark(linkState(link), link),
       node.region || NONE,
       self ? NONE : millis(peer?.rtt_ms),
-      self ? NONE : mark(apart(peer), stateWord(peer)),
-      self || peer?.lag_commits == null ? NONE : whole(peer.lag_commits),
+      silent ? NONE : mark(apart(peer), stateWord(peer)),
+      silent || peer?.lag_commits == null ? NONE : whole(peer.lag_commits),
       self ? NONE : millis(peer?.last_sync_ms),
       percent(node.load),
       node.resources ? bytes(node.resources.memory_free_bytes) : NONE,
@@ -69,12 +69,15 @@ const memberRows = ({ status, nodes }) => {
 
 // Where instances are; a host that has nothing to say but that it is ready is only named.
 const PLACES_MAX = 12;
+const rolloutState = (stage) => ({ done: "good", rolled_back: "bad", nowhere: "bad" })[stage] ?? "warn";
+const rolloutPlace = (rollout) => rollout && rollout.stage !== "done" &&
+  h("li", null, mark(rolloutState(rollout.stage), `rollout ${rollout.stage.replace("_", " ")}`), rollout.reason && `: ${rollout.reason}`);
 const places = (workload, names) => {
   const order = { failed: 0, pending: 1, starting: 2, stopping: 3, suspect: 4, ready: 5 };
   const sorted = [...workload.instances].sort((a, b) => order[a.phase] - order[b.phase]);
   const place = ({ node, phase, reason }) => h("li", null, mark(phaseState(phase), nodeLink(node, names.get(node))),
     phase === "ready" ? h("span", { class: "hidden" }, " ready") : ` ${phase}`, reason && `: ${reason}`);
-  return sorted.length ? h("ul", { class: "places" }, sorted.slice(0, PLACES_MAX).map(place),
+  return sorted.length ? h("ul", { class: "places" }, rolloutPlace(workload.rollout), sorted.slice(0, PLACES_MAX).map(place),
     sorted.length > PLACES_MAX && h("li", null, h("a", { href: `#workload/${encodeURIComponent(workload.name)}` }, `and ${sorted.length - PLACES_MAX} more`))) : NONE;
 };
 const readyState = (workload, ready) =>

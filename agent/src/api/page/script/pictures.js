@@ -31,7 +31,7 @@ const histogramSmall = (buckets) => {
 // Shares by latency, with the bounds below and the percentiles above.
 const histogram = (buckets, latency) => {
   const all = buckets.reduce((sum, bucket) => sum + bucket.calls, 0);
-  const first = bucketPlace(buckets[0].le_us), columns = Math.max(6, buckets.length), wide = 640 / columns, high = 120, top = 34;
+  const first = bucketPlace(buckets[0].le_us), columns = Math.max(6, buckets.length), wide = 612 / columns, high = 120, top = 34;
   const most = Math.max(...buckets.map((bucket) => bucket.calls));
   const bar = ({ le_us, calls }, at) => {
     const tall = calls ? Math.max(1.5, calls / most * high) : 0, share = calls / all * 100;
@@ -39,7 +39,7 @@ const histogram = (buckets, latency) => {
     return h("g", null,
       h("rect", { class: "calls", x: x + 1, y: top + high - tall, width: wide - 2, height: tall }),
       h("text", { class: "share", x: x + wide / 2, y: top + high - tall - 4, "text-anchor": "middle" }, label),
-      h("text", { x: x + wide, y: top + high + 15, "text-anchor": at === columns - 1 ? "end" : "middle" }, within(le_us)));
+      h("text", { x: x + wide, y: top + high + 15, "text-anchor": "middle" }, within(le_us)));
   };
   // Where a latency lies in its bucket: by the logarithm, as the axis goes.
   const place = (us) => {

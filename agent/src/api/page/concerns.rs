@@ -1,0 +1,68 @@
+//! What is not as it should be, in sentences: what this host complains of, and what it sees of others and of workloads.
+//! `script/concerns.js` says the same once a second; who changes one changes the other.
+
+use selvedge_sync::id::NodeId;
+
+use super::markup::{Tone, escape};
+use crate::service::{Node, NodeState, Peer, Phase, Status, WorkloadStatus};
+
+/// Members of one fate that are named.
+const NAMED_MAX: usize = 3;
+
+/// The list, and the worst that is in it.
+pub(super) fn health(status: &Status, nodes: &[Node]) -> (Tone, String) {
+    let concerns = concerns(status, nodes);
+    let own = match (status.health.ok, concerns.is_empty()) {
+        (false, _) => status.health.reasons.clone(),
+        (true, true) => vec!["All is well.".to_owned()],
+        (true, false) => vec!["This host is well.".to_owned()],
+    };
+    let own_tone = if status.health.ok { Tone::Good } else { Tone::Bad };
+    let item = |tone: Tone, text: &String| format!("<li{}>{}</li>", tone.attribute(), escape(text));
+    let items = own.iter().map(|text| item(own_tone, text)).chain(concerns.iter().map(|text| item(Tone::Warn, text)));
+    let worst = if concerns.is_empty() { own_tone } else { own_tone.min(Tone::Warn) };
+    (worst, format!("<ul>{}</ul>", items.collect::<String>()))
+}
+
+fn concerns(status: &Status, nodes: &[Node]) -> Vec<String> {
+    let fates = [
+        (NodeState::Lost, "is lost", "are lost"),
+        (NodeState::Suspect, "does not answer", "do not answer"),
+        (NodeState::Draining, "is being drained", "are being drained"),
+    ];
+    let fate = |(state, one, many): (NodeState, &str, &str)| {
+        let names: Vec<&str> = nodes.iter().filter(|node| node.status == state).map(name).collect();
+        let (first, more) = names.split_at(names.len().min(NAMED_MAX));
+        match (names.len(), more.len()) {
+            (0, _) => None,
+            (1, _) => Some(format!("{} {one}", first[0])),
+            (_, 0) => Some(format!("{} {many}", first.join(", "))),
+            (all, more) => Some(format!("{all} members {many}: {} and {more} more", first.join(", "))),
+        }
+    };
+    let links = status.peers.iter().filter(|peer| {
+        let alive = nodes.iter().any(|node| node.id == peer.node && node.status == NodeState::Alive);
+        alive && matches!(peer.link.state.as_str(), "resting" | "refused")
+    });
+    let link = |peer: &Peer| {
+        let reason = peer.link.reason.as_deref().unwrap_or(&peer.link.state);
+        format!("no link to {}: {reason}", peer.name)
+    };
+    let of = |id: NodeId| nodes.iter().find(|node| node.id == id).map_or("a member", name);
+    let workloads = status.workloads.iter().filter_map(|workload| trouble(workload, &of));
+    fates.into_iter().filter_map(fate).chain(links.map(link)).chain(workloads).collect()
+}
+
+fn name(node: &Node) -> &str {
+    if node.name.is_empty() { "a member" } else { &node.name }
+}
+
+fn trouble<'a>(workload: &WorkloadStatus, name: &impl Fn(NodeId) -> &'a str) -> Option<String> {
+    let (what, instances) = (&workload.name, &workload.instances);
+    if let Some(failed) = instances.iter().find(|instance| instance.phase == Phase::Failed) {
+        let reason = failed.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        return Some(format!("{what} failed on {}{reason}", name(failed.node)));
+    }
+    let ready = instances.iter().filter(|instance| instance.phase == Phase::Ready).count();
+    (ready < workload.replicas as usize).then(|| format!("{what} is ready on {ready} of {}", workload.replicas))
+}
