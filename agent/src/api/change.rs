@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json};
 use super::body::Document;
 use super::limits::OPS_MAX;
 use super::problem::bad_key;
+use crate::encoding::whole;
 use crate::service::json::{self, ScalarError};
 use crate::service::{CommitError, Fault, ServiceError};
 
@@ -160,7 +161,7 @@ fn read_change(kind: Kind, name: &str, operand: &Json, prefix: &str, rounded: bo
 }
 
 fn amount(json: &Json, field: &str) -> Result<u64, ServiceError> {
-    json.as_u64().ok_or_else(|| wrong_value(field, "must be a whole number, not negative", json))
+    whole(json).ok_or_else(|| wrong_value(field, "must be a whole number, not negative", json))
 }
 
 fn members(json: &Json, field: &str, rounded: bool) -> Result<Vec<Scalar>, ServiceError> {

@@ -94,6 +94,7 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/healthz", get(host::health::<S>))
         .route("/readyz", get(host::ready::<S>))
         .route("/metrics", get(host::metrics::<S>))
+        .route("/openapi.json", get(index::describe))
         .route("/v1", get(index::list))
         .route("/v1/status", get(host::status::<S>))
         .route("/v1/nodes", get(host::nodes::<S>))

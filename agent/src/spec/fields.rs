@@ -11,6 +11,7 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 use super::{SpecError, is_token, parse_bytes, parse_millis};
+use crate::encoding::whole;
 
 /// What to do with a field that nobody knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl<'a> Fields<'a> {
         T: Copy + Into<u64> + TryFrom<u64>,
     {
         let Some(value) = self.object(name) else { return Ok(None) };
-        let number = value.as_u64().ok_or_else(|| self.wrong_type(name, "a whole number", value))?;
+        let number = whole(value).ok_or_else(|| self.wrong_type(name, "a whole number", value))?;
         self.within(name, number, &range).map(Some)
     }
 
@@ -86,7 +87,7 @@ impl<'a> Fields<'a> {
         T: Copy + Into<u64> + TryFrom<u64>,
     {
         let Some(value) = self.object(name) else { return Ok(None) };
-        let number = match (value.as_u64(), value.as_str()) {
+        let number = match (whole(value), value.as_str()) {
             (Some(number), _) => number,
             (None, Some(text)) => parse(text).map_err(|error| self.invalid(name, error))?,
             (None, None) => return Err(self.wrong_type(name, expected, value)),

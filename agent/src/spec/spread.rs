@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::{SpecError, is_token};
+use crate::encoding::whole;
 
 /// Instances when a spec says neither `replicas` nor `everywhere`: one, since each further one costs memory.
 pub const REPLICAS_DEFAULT: u16 = 1;
@@ -105,7 +106,7 @@ fn read_counts(fields: &Fields<'_>, json: &Value) -> Result<BTreeMap<String, u16
             return Err(fields.invalid("per_region", "a region has 1 to 64 bytes without blanks or control characters"));
         }
         let field = format!("per_region.{region}");
-        let number = count.as_u64().ok_or_else(|| fields.wrong_type(&field, "a whole number", count))?;
+        let number = whole(count).ok_or_else(|| fields.wrong_type(&field, "a whole number", count))?;
         let count = fields.within(&field, number, &(1..=REPLICAS_MAX))?;
         sum += u64::from(count);
         counts.insert(region.clone(), count);

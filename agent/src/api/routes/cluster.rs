@@ -7,12 +7,15 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::commits::path_error;
 use super::{Answer, App};
 use crate::api::body;
 use crate::config::check_name;
+use crate::encoding::whole;
 use crate::service::{
     Cluster, Drained, Fault, InvitationEntry, InviteWanted, Invited, Leaving, Revoked, Rotated, Service, ServiceError,
 };
@@ -28,6 +31,7 @@ const TTL_DEFAULT_S: u64 = 3_600;
 struct Invite {
     name: Option<String>,
     region: Option<String>,
+    #[serde(default, deserialize_with = "whole_number")]
     ttl_s: Option<u64>,
     may_deploy: Option<bool>,
 }
@@ -119,7 +123,12 @@ pub(in crate::api) async fn rotate<S: Service>(State(app): State<Arc<App<S>>>) -
     Ok(Json(app.service().rotate_authority().await?))
 }
 
-fn shape<T: for<'de> Deserialize<'de>>(value: serde_json::Value) -> Result<T, ServiceError> {
+fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let value = Option::<Value>::deserialize(deserializer)?;
+    value.map(|value| whole(&value).ok_or_else(|| D::Error::custom("ttl_s must be a whole number"))).transpose()
+}
+
+fn shape<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, ServiceError> {
     serde_json::from_value(value)
         .map_err(|error| ServiceError::new(Fault::Caller, "bad_shape", error.to_string()).at("body"))
 }
