@@ -11,6 +11,7 @@ mod body;
 mod change;
 mod endpoint;
 mod guard;
+mod intake;
 mod limits;
 mod linger;
 mod listener;
@@ -24,17 +25,18 @@ mod routes;
 mod server;
 mod stream;
 pub mod token;
+mod worded;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::endpoint::{Endpoint, EndpointError};
 use self::guard::Guard;
+use self::limits::Waits;
 pub use self::listener::BindError;
 use self::listener::Listener;
 use self::routes::{App, router};
@@ -58,8 +60,7 @@ pub struct Api {
     endpoints: Vec<Endpoint>,
     credentials: Credentials,
     streams: Arc<StreamStats>,
-    /// How long somebody who does not read is waited for.
-    patience: Duration,
+    waits: Waits,
 }
 
 impl Api {
@@ -73,7 +74,7 @@ impl Api {
             listeners.push(Listener::bind(endpoint).await?);
         }
         let endpoints = listeners.iter().map(Listener::endpoint).collect();
-        Ok(Self { listeners, endpoints, credentials, streams: Arc::default(), patience: limits::READ_PATIENCE })
+        Ok(Self { listeners, endpoints, credentials, streams: Arc::default(), waits: Waits::default() })
     }
 
     /// The addresses, in the order in which they were asked for; port 0 is resolved.
@@ -82,10 +83,10 @@ impl Api {
         &self.endpoints
     }
 
-    /// The same, that waits only so long for who does not read.
+    /// The same, that waits only so long for who does not read or says nothing.
     #[cfg(test)]
-    fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    fn with_patience(self, patience: std::time::Duration) -> Self {
+        Self { waits: Waits { read: patience, head: patience, head_crowded: patience }, ..self }
     }
 
     /// What is counted about the call stream.
@@ -107,7 +108,7 @@ impl Api {
             shutdown.await;
             closing.cancel();
         };
-        server::serve(self.listeners, (&over_tcp, &over_unix), (&stats, self.patience), tasks, shutdown).await;
+        server::serve(self.listeners, (&over_tcp, &over_unix), (&stats, self.waits), tasks, shutdown).await;
     }
 }
 

@@ -17,7 +17,8 @@ const SECONDS_MAX: &str = "40";
 fn agent(folder: &Path) -> Agent {
     let agent = Launch::new(folder, "one").founding("described").joining(&[]).start();
     let wasm = folder.join("combat.wasm");
-    let (_, component) = selvedge::shipped::shipped().into_iter().find(|(name, _)| *name == "combat").expect("it ships");
+    let (_, component) =
+        selvedge::shipped::shipped().into_iter().find(|(name, _)| *name == "combat").expect("it ships");
     std::fs::write(&wasm, component).expect("written");
     let done = agent.cli(&["deploy", &wasm.to_string_lossy(), "--name", "combat", "--timeout", "120s"]);
     assert_eq!(done.code, 0, "{}{}\n{}", done.stdout, done.stderr, agent.log());
@@ -42,7 +43,8 @@ fn schemathesis_finds_no_answer_that_is_not_described() {
     let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis.toml");
     let mut run = Command::new("schemathesis");
     run.current_dir(folder.path()).arg("--config-file").arg(settings);
-    run.args(["run", &format!("{}/openapi.json", agent.api())]).args(["-H", &format!("Authorization: Bearer {}", token.trim())]);
+    run.args(["run", &format!("{}/openapi.json", agent.api())])
+        .args(["-H", &format!("Authorization: Bearer {}", token.trim())]);
     run.args(["--max-examples", EXAMPLES, "--max-time", SECONDS_MAX, "--generation-deterministic", "--no-color"]);
     // These do not end, begin another protocol, or end the agent.
     for path in ["/v1/events", "/v1/stream", "/v1/leave"] {
@@ -103,9 +105,9 @@ fn undescribed(description: &Value, schema: &Value, document: &Value, at: &str, 
         Value::Object(fields) => {
             for (name, value) in fields {
                 let at = format!("{at}.{name}");
-                let known = schemas.iter().find_map(|schema| {
-                    schema["properties"].get(name).or_else(|| schema.get("additionalProperties"))
-                });
+                let known = schemas
+                    .iter()
+                    .find_map(|schema| schema["properties"].get(name).or_else(|| schema.get("additionalProperties")));
                 match known {
                     Some(schema) => undescribed(description, schema, value, &at, faults),
                     // An object without a word about its fields may hold any.

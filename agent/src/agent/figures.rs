@@ -94,6 +94,7 @@ fn streams(metrics: &Metrics, figures: &StreamFigures) {
     metrics.dropped("stream_broken", figures.broken);
     metrics.dropped("stream_turned_away", figures.turned_away);
     metrics.dropped("reader_stalled", figures.unread);
+    metrics.dropped("head_late", figures.late);
 }
 
 /// All metrics, brought up to date.

@@ -1,5 +1,6 @@
 //! Bodies of requests: bounded in size and time, and JSON or CBOR with errors that say where.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,6 +9,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
+use super::guard::busy;
+use super::intake::Crowded;
 use super::limits::{ARTIFACT_BODY_TIMEOUT, ARTIFACT_BYTES_MAX, JSON_BODY_TIMEOUT, JSON_BYTES_MAX};
 use super::media::Media;
 use super::problem::Problem;
@@ -25,6 +28,10 @@ pub(super) struct Document {
 
 /// Reads a JSON body; an empty one is `None`.
 pub(super) async fn json_or_nothing(headers: &HeaderMap, body: Body) -> Result<Option<Document>, Problem> {
+    if Media::of_body(headers) == Media::Cbor {
+        let error = ServiceError::new(Fault::Caller, "wrong_media_type", "this route takes JSON");
+        return Err(error.at("content-type").hint("only calls take application/cbor").into());
+    }
     let bytes = read(headers, body, JSON_BYTES_MAX, JSON_BODY_TIMEOUT).await?;
     if bytes.trim_ascii().is_empty() {
         return Ok(None);
@@ -92,6 +99,7 @@ async fn read(headers: &HeaderMap, body: Body, bytes_max: usize, timeout: Durati
     match tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
+        Ok(Err(error)) if is_crowded(&*error) => Err(busy("other requests hold all that is kept of bodies").into()),
         Ok(Err(_)) => Err(ServiceError::new(Fault::Caller, "broken_body", "the body ended before it was complete")
             .at("body")
             .into()),
@@ -100,6 +108,18 @@ async fn read(headers: &HeaderMap, body: Body, bytes_max: usize, timeout: Durati
             Err(ServiceError::new(Fault::Caller, "slow_body", message).at("body").into())
         }
     }
+}
+
+/// Whether there was no room for a body. The error lies within those of the bodies around it.
+fn is_crowded(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<Crowded>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn too_large(bytes_max: usize) -> Problem {

@@ -1,4 +1,4 @@
-//! What stands before every route: rights, the bound on requests in progress, and a net under panics.
+//! What stands before every route: rights, and a net under panics.
 //!
 //! Over TCP anybody on this host can connect, and so can a web page in a browser on it. So `Host` must name loopback (a
 //! page that rebinds its DNS name cannot), `Origin` must be our own (a page from elsewhere cannot), `Sec-Fetch-Site` too (nor
@@ -13,10 +13,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Pa
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use tokio::sync::Semaphore;
 
 use super::Credentials;
-use super::limits::{REQUESTS_MAX, RETRY_AFTER_S};
+use super::limits::RETRY_AFTER_S;
 use super::media::Media;
 use super::problem::Problem;
 use crate::service::{Fault, ServiceError};
@@ -31,16 +30,15 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) struct Guard {
     /// `None` where the socket's permissions decide.
     credentials: Option<Credentials>,
-    in_progress: Semaphore,
 }
 
 impl Guard {
-    pub(super) fn for_tcp(credentials: Credentials) -> Self {
-        Self { credentials: Some(credentials), in_progress: Semaphore::new(REQUESTS_MAX) }
+    pub(super) const fn for_tcp(credentials: Credentials) -> Self {
+        Self { credentials: Some(credentials) }
     }
 
-    pub(super) fn for_unix() -> Self {
-        Self { credentials: None, in_progress: Semaphore::new(REQUESTS_MAX) }
+    pub(super) const fn for_unix() -> Self {
+        Self { credentials: None }
     }
 
     fn admit(&self, request: &Parts) -> Result<(), Problem> {
@@ -59,9 +57,6 @@ impl Guard {
 
 /// The middleware.
 pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = guard.in_progress.try_acquire() else {
-        return Problem::from(busy("too many requests are in progress")).into_response();
-    };
     let (parts, body) = request.into_parts();
     if let Err(problem) = guard.admit(&parts) {
         return problem.shown_as(Media::of_answer(&parts.headers)).into_response();

@@ -1,6 +1,25 @@
 //! Every bound of the API, with its unit and its reason. Owns numbers only.
+//!
+//! Those that tests shorten are [`Waits`].
 
 use std::time::Duration;
+
+/// How long the other side of a connection is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    /// That it reads what is written.
+    pub(super) read: Duration,
+    /// That it says all of a request's head.
+    pub(super) head: Duration,
+    /// The same, while half of all places are taken.
+    pub(super) head_crowded: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { read: READ_PATIENCE, head: HEAD_TIMEOUT, head_crowded: HEAD_TIMEOUT_CROWDED }
+    }
+}
 
 /// Largest JSON body, in bytes: twice the largest commit, since JSON is wordier than its encoding.
 pub(super) const JSON_BYTES_MAX: usize = 1024 * 1024;
@@ -24,7 +43,10 @@ pub(super) const LINGER_BYTES_MAX: u64 = 2 * ARTIFACT_BYTES_MAX as u64;
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection may take for a request's head, and be idle between two requests.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for connections that come while half of those that may be open are: who only holds a place gives it up soon.
+const HEAD_TIMEOUT_CROWDED: Duration = Duration::from_secs(2);
 
 /// Most header fields of a request. Browsers send about 20.
 pub(super) const HEADERS_MAX: usize = 64;
@@ -32,11 +54,15 @@ pub(super) const HEADERS_MAX: usize = 64;
 /// Bytes that a connection buffers; a request's head has to fit. hyper wants at least 8 KiB.
 pub(super) const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Open connections over all addresses together. More wait in the kernel's queue; each costs a descriptor and a buffer.
+/// Open connections, over TCP and over unix sockets each, so that who needs no right to connect takes no place from who needs one. More wait
+/// in the kernel's queue; each costs a descriptor and a buffer. HTTP/1.1 has one request at a time on each.
 pub(super) const CONNECTIONS_MAX: usize = 1024;
 
-/// Requests in progress, over TCP and over unix sockets each. More are answered with "busy": together they hold at most this many JSON bodies.
-pub(super) const REQUESTS_MAX: usize = 256;
+/// Kibibytes of bodies that requests hold which have not been answered, over TCP and over unix sockets each: four artefacts of the largest.
+pub(super) const BODIES_KIB_MAX: usize = 4 * ARTIFACT_BYTES_MAX / 1024;
+
+/// Bytes of a body that is too small to count among them.
+pub(super) const SMALL_BODY_BYTES: u64 = 16 * 1024;
 
 /// Requests among them that wait for convergence, so that waiting cannot crowd out working.
 pub(super) const WAITERS_MAX: usize = 64;

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use self::commits::call_id;
 use super::guard::{Guard, guard};
+use super::intake::{Intake, intake};
 use super::limits::{ASSETS_IN_ANSWERS_MIB_MAX, STREAMS_MAX, UPLOADS_MAX, WAITERS_MAX};
 use super::linger::linger;
 use super::names::Names;
@@ -127,6 +128,7 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/v1/workloads/{name}/placement", get(workloads::placement::<S>))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::new(Intake::new()), intake))
         .layer(from_fn_with_state(Arc::new(rules), guard))
         .layer(from_fn(linger))
         .with_state(app)

@@ -1,7 +1,7 @@
 //! The loop that accepts connections and the tasks that serve them.
 //!
-//! Owns connections and their time-outs; knows no routes. The invariant: there are never more than [`CONNECTIONS_MAX`], and
-//! none outlives [`DRAIN_TIMEOUT`] after the end was asked for.
+//! Owns connections and their time-outs; knows no routes. The invariant: there are never more than [`CONNECTIONS_MAX`] of
+//! a kind, and none outlives [`DRAIN_TIMEOUT`] after the end was asked for.
 
 use std::future::Future;
 use std::pin::pin;
@@ -17,26 +17,28 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::limits::{ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, DRAIN_TIMEOUT, HEAD_TIMEOUT, HEADERS_MAX};
+use super::limits::{ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, DRAIN_TIMEOUT, HEADERS_MAX, Waits};
 use super::listener::{Listener, Stream};
 use super::patience::Patient;
 use super::stream::StreamStats;
+use super::worded::Worded;
 
 /// Serves all listeners until `shutdown` completes, then drains: what it began, and what others began in `tasks`.
 pub(super) async fn serve(
     listeners: Vec<Listener>,
     (over_tcp, over_unix): (&Router, &Router),
-    (stats, patience): (&Arc<StreamStats>, Duration),
+    (stats, waits): (&Arc<StreamStats>, Waits),
     tasks: TaskTracker,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     // The end of this future, however it comes, is the end of what it spawned.
     let stop = CancellationToken::new();
     let _stop_on_drop = stop.clone().drop_guard();
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = [(), ()].map(|()| Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     for listener in listeners {
         let routers = (over_tcp.clone(), over_unix.clone());
-        let bounds = (Arc::clone(&permits), Arc::clone(stats), patience);
+        let permits = &permits[usize::from(matches!(listener, Listener::Unix(..)))];
+        let bounds = (Arc::clone(permits), Arc::clone(stats), waits);
         tasks.spawn(accept(listener, routers, bounds, tasks.clone(), stop.clone()));
     }
     shutdown.await;
@@ -50,7 +52,7 @@ pub(super) async fn serve(
 async fn accept(
     listener: Listener,
     (over_tcp, over_unix): (Router, Router),
-    (permits, stats, patience): (Arc<Semaphore>, Arc<StreamStats>, Duration),
+    (permits, stats, waits): (Arc<Semaphore>, Arc<StreamStats>, Waits),
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -65,18 +67,20 @@ async fn accept(
             next = next => next,
         };
         let (stop, stats) = (stop.clone(), Arc::clone(&stats));
+        let is_crowded = permits.available_permits() < CONNECTIONS_MAX / 2;
+        let serving = Serving { head_timeout: if is_crowded { waits.head_crowded } else { waits.head }, stop };
         match stream {
             Ok(Stream::Tcp(stream)) => {
                 let router = over_tcp.clone();
                 tasks.spawn(async move {
-                    converse(Patient::new(stream, stats, patience), router, stop).await;
+                    converse(Patient::new(stream, Arc::clone(&stats), waits.read), router, serving, &stats).await;
                     drop(permit);
                 });
             }
             Ok(Stream::Unix(stream)) => {
                 let router = over_unix.clone();
                 tasks.spawn(async move {
-                    converse(Patient::new(stream, stats, patience), router, stop).await;
+                    converse(Patient::new(stream, Arc::clone(&stats), waits.read), router, serving, &stats).await;
                     drop(permit);
                 });
             }
@@ -88,18 +92,25 @@ async fn accept(
     }
 }
 
+/// How one connection is served.
+struct Serving {
+    head_timeout: Duration,
+    stop: CancellationToken,
+}
+
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    stop: CancellationToken,
+    Serving { head_timeout, stop }: Serving,
+    stats: &StreamStats,
 ) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES);
-    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let serving = builder.serve_connection(TokioIo::new(Worded::new(stream)), TowerToHyperService::new(router));
     let mut serving = pin!(serving.with_upgrades());
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
@@ -112,6 +123,9 @@ async fn converse(
         }
     };
     if let Err(error) = ended {
+        if error.is_timeout() {
+            stats.late();
+        }
         tracing::debug!(%error, "a connection of the API broke");
     }
 }

@@ -12,6 +12,7 @@ mod good_input;
 mod linger;
 mod page;
 mod rights;
+mod slow;
 mod sockets;
 mod stream;
 
@@ -46,7 +47,7 @@ async fn serve() -> Served {
     serve_with(limits::READ_PATIENCE).await
 }
 
-/// The same, that waits only so long for who does not read.
+/// The same, that waits only so long for who does not read or says nothing.
 async fn serve_with(patience: Duration) -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let endpoints = ["http://127.0.0.1:0".parse().expect("tcp"), Endpoint::Unix(folder.path().join("api.sock"))];

@@ -17,6 +17,7 @@ pub struct StreamStats {
     broken: AtomicU64,
     turned_away: AtomicU64,
     unread: AtomicU64,
+    late: AtomicU64,
 }
 
 /// What has been counted so far.
@@ -40,6 +41,8 @@ pub struct StreamFigures {
     pub turned_away: u64,
     /// Connections of any kind that were closed because their other side did not read.
     pub unread: u64,
+    /// Connections of any kind that were closed because no whole head of a request came in time.
+    pub late: u64,
 }
 
 /// A connection that is open for as long as this lives.
@@ -60,6 +63,7 @@ impl StreamStats {
             broken: read(&self.broken),
             turned_away: read(&self.turned_away),
             unread: read(&self.unread),
+            late: read(&self.late),
         }
     }
 
@@ -82,6 +86,10 @@ impl StreamStats {
 
     pub(in crate::api) fn unread(&self) {
         count(&self.unread);
+    }
+
+    pub(in crate::api) fn late(&self) {
+        count(&self.late);
     }
 
     pub(super) fn ended(&self, end: End) {

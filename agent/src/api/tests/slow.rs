@@ -1,0 +1,169 @@
+//! Clients that say little, slowly, or nothing that makes sense: they are told so or let go of, and hold up nobody else.
+
+use std::io;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+
+use super::client::{get, post, send};
+use super::{Endpoint, TOKEN, serve, serve_with};
+use crate::service::Service as _;
+
+/// How long anything may take until a test has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Slow clients of each kind, on each of two sockets: a thousand together, and more bodies than a host has cores, workers or queues for.
+const HEADS: usize = 80;
+const BODIES: usize = 300;
+const DEAF: usize = 60;
+const IDLE: usize = 60;
+
+/// Open files that so many clients and their servers take, and what else a test has open.
+const FILES: u64 = 4_096;
+
+trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Both for S {}
+
+async fn connect(endpoint: &Endpoint) -> Box<dyn Both> {
+    match endpoint {
+        Endpoint::Tcp(address) => Box::new(TcpStream::connect(address).await.expect("connected")),
+        Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.expect("connected")),
+    }
+}
+
+/// Sends `begin`, then a byte now and then, until the server has said something or hung up. Gives what it said.
+async fn drip(mut stream: Box<dyn Both>, begin: String) -> String {
+    let mut heard = Vec::new();
+    if stream.write_all(begin.as_bytes()).await.is_ok() {
+        loop {
+            tokio::select! {
+                // Whoever is hung up on with bytes unread sees a reset.
+                _ended = stream.read_to_end(&mut heard) => break,
+                () = tokio::time::sleep(Duration::from_millis(300)) => {
+                    if stream.write_all(b"1").await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+/// How many files this process may have open.
+fn files_max() -> u64 {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find(|line| line.starts_with("Max open files"));
+    line.and_then(|line| line.split_whitespace().nth(3)?.parse().ok()).unwrap_or(u64::MAX)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_slow_clients_are_answered_or_let_go_of_and_others_are_served() {
+    if files_max() < FILES {
+        println!("skipped: this process may have only {} open files (ulimit -n)", files_max());
+        return;
+    }
+    let api = serve_with(Duration::from_secs(2)).await;
+    let asset = api.service.put_asset(vec![7; 1024 * 1024].into()).await.expect("is kept").digest;
+    let (mut heads, mut bodies, mut deaf) = (JoinSet::new(), JoinSet::new(), Vec::new());
+    for endpoint in [&api.tcp, &api.unix] {
+        let head = |line: &str| format!("{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
+        for _ in 0..HEADS {
+            heads.spawn(drip(connect(endpoint).await, head("GET /v1/status") + "X: "));
+        }
+        for _ in 0..BODIES {
+            let begin = head("POST /v1/workloads/combat/call/resolve") + "Content-Length: 60000\r\n\r\n[";
+            bodies.spawn(drip(connect(endpoint).await, begin));
+        }
+        for _ in 0..DEAF {
+            let mut stream = connect(endpoint).await;
+            stream.write_all((head(&format!("GET /v1/assets/{asset}")) + "\r\n").as_bytes()).await.expect("asked");
+            deaf.push(stream);
+        }
+        for _ in 0..IDLE {
+            heads.spawn(drip_nothing(connect(endpoint).await, head("GET /healthz") + "\r\n"));
+        }
+    }
+    for _ in 0..10 {
+        for endpoint in [&api.tcp, &api.unix] {
+            assert_eq!(send(endpoint, get("/v1/status")).await.status, 200);
+            let call = post("/v1/workloads/combat/call/resolve", "[[]]");
+            let call = send(endpoint, call.header("authorization", &format!("Bearer {TOKEN}"))).await;
+            assert_eq!(call.status, 200, "{}", call.text);
+        }
+    }
+    let ended = async {
+        while heads.join_next().await.transpose().expect("no panic").is_some() {}
+        while let Some(told) = bodies.join_next().await.transpose().expect("no panic") {
+            assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("slow_body"), "{told}");
+        }
+        // Of those that do not read, some are idle to us: the system took all of their answer.
+        let let_go_of = || api.streams.figures().late + api.streams.figures().unread;
+        while let_go_of() < 2 * (HEADS + IDLE + DEAF) as u64 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(api.streams.figures().unread > 0, "{:?}", api.streams.figures());
+    };
+    tokio::time::timeout(PATIENCE, ended)
+        .await
+        .unwrap_or_else(|_| panic!("not all were answered or let go of: {:?}", api.streams.figures()));
+}
+
+/// Asks once, and says nothing from then on.
+async fn drip_nothing(mut stream: Box<dyn Both>, request: String) -> String {
+    let mut heard = String::new();
+    stream.write_all(request.as_bytes()).await.expect("asked");
+    stream.read_to_string(&mut heard).await.expect("it is hung up on in good order");
+    assert!(heard.starts_with("HTTP/1.1 200 "), "{heard}");
+    heard
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_in_the_form_of_all_problems() {
+    let api = serve().await;
+    let long = "a".repeat(70_000);
+    let fields: String = (0..100).map(|number| format!("x{number}: y\r\n")).collect();
+    for (request, status, code) in [
+        (b"GET /v1/state/gset/\xff HTTP/1.1\r\n\r\n".to_vec(), 400, "malformed_http"),
+        (b"nonsense\r\n\r\n".to_vec(), 400, "malformed_http"),
+        (b"POST /v1/drain HTTP/1.1\r\nContent-Length: many\r\n\r\n".to_vec(), 400, "malformed_http"),
+        (format!("GET /{long} HTTP/1.1\r\n\r\n").into_bytes(), 414, "path_too_long"),
+        (format!("GET / HTTP/1.1\r\n{fields}\r\n").into_bytes(), 431, "head_too_large"),
+    ] {
+        for endpoint in [&api.tcp, &api.unix] {
+            let mut stream = connect(endpoint).await;
+            stream.write_all(&request).await.expect("written");
+            let mut told = Vec::new();
+            // What was not read of the request may end the connection with a reset, behind the answer.
+            let _ended: io::Result<usize> = stream.read_to_end(&mut told).await;
+            let told = String::from_utf8_lossy(&told);
+            let (head, body) = told.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{code}: {told}"));
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{told}");
+            let body: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {told}"));
+            assert_eq!((&body["error"]["code"], &body["error"]["changed"]), (&code.into(), &false.into()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn over_the_unix_socket_problems_have_the_same_form() {
+    let api = serve().await;
+    let cbor = post("/v1/commits", vec![0xa0]).header("content-type", "application/cbor");
+    for (ask, status, code) in [
+        (get("/v2"), 404, "unknown_route"),
+        (post("/v1/status", ""), 405, "wrong_method"),
+        (post("/v1/commits", vec![0xff]), 400, "malformed_json"),
+        (post("/v1/commits", " ".repeat(1024 * 1024 + 1)), 413, "body_too_large"),
+        (cbor, 400, "wrong_media_type"),
+        (get("/v1/state/gset/%FF"), 400, "bad_path"),
+    ] {
+        let answer = send(&api.unix, ask).await;
+        let error = &answer.json()["error"];
+        assert_eq!((answer.status, &error["code"]), (status, &code.into()), "{}", answer.text);
+        assert!(error["message"].is_string() && error.get("field").is_some() && error["changed"] == false, "{error}");
+        assert_eq!(answer.header("allow").is_some(), status == 405);
+    }
+}
