@@ -33,6 +33,7 @@ pub mod spec;
 pub mod splitmix;
 pub mod store;
 pub mod supervisor;
+pub mod timing;
 pub mod view;
 pub mod wasm;
 pub mod workloads;

@@ -11,23 +11,27 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use selvedge_sync::replica::Counters;
 
 mod assets;
+mod classic;
+mod host;
 mod labels;
 mod links;
+mod replica;
 
 use crate::assets::AssetStats;
+use crate::resources::Own;
+use crate::store::StoreStats;
+use crate::timing::{Timings, histogram};
 
+pub use self::classic::classic;
 pub use self::labels::{Direction, Origin, Outcome};
 pub use self::links::PeerFigures;
 use self::links::{Links, WhatLabel};
-
-/// Call durations from 5 µs, a small call on a warm instance, in doublings to about 10 s, beyond the longest deadline that
-/// makes sense.
-const DURATION_BUCKETS: (f64, f64, u16) = (5e-6, 2.0, 22);
 
 type Whole = Gauge<u64, AtomicU64>;
 type Fraction = Gauge<f64, AtomicU64>;
@@ -41,11 +45,6 @@ struct CallLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WorkloadLabel {
     workload: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OriginLabel {
-    origin: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,12 +70,7 @@ pub struct Metrics {
     started: Instant,
     calls: Family<CallLabels, Counter>,
     call_duration: Family<WorkloadLabel, Histogram, fn() -> Histogram>,
-    commits: Family<OriginLabel, Counter>,
-    state_keys: Whole,
-    state_bytes: Whole,
-    state_garbage: Whole,
-    store_syncs: Counter,
-    store_commits: Counter,
+    replica: replica::Replica,
     net_bytes: Family<NetLabels, Counter>,
     drops: Family<ReasonLabel, Counter>,
     guest_code: Family<WhatLabel, Counter>,
@@ -86,6 +80,8 @@ pub struct Metrics {
     stream_frames: Family<OutcomeLabel, Counter>,
     links: Links,
     assets: assets::Assets,
+    host: host::Host,
+    timings: Timings,
     converged: Whole,
     healthy: Whole,
     certificate_expiry: Fraction,
@@ -111,17 +107,18 @@ impl Metrics {
     /// All figures at zero, of an agent of this version that starts now.
     #[must_use]
     pub fn new(version: &str) -> Self {
+        Self::with(version, Timings::default())
+    }
+
+    /// The same, which tells what its parts have timed.
+    #[must_use]
+    pub fn with(version: &str, timings: Timings) -> Self {
         let metrics = Self {
             registry: Registry::with_prefix("selvedge"),
             started: Instant::now(),
             calls: Family::default(),
-            call_duration: Family::new_with_constructor(|| histogram(DURATION_BUCKETS)),
-            commits: Family::default(),
-            state_keys: Whole::default(),
-            state_bytes: Whole::default(),
-            state_garbage: Whole::default(),
-            store_syncs: Counter::default(),
-            store_commits: Counter::default(),
+            call_duration: Family::new_with_constructor(histogram),
+            replica: replica::Replica::default(),
             net_bytes: Family::default(),
             drops: Family::default(),
             guest_code: Family::default(),
@@ -131,6 +128,8 @@ impl Metrics {
             stream_frames: Family::default(),
             links: Links::default(),
             assets: assets::Assets::default(),
+            host: host::Host::default(),
+            timings,
             converged: Whole::default(),
             healthy: Whole::default(),
             certificate_expiry: Fraction::default(),
@@ -157,16 +156,14 @@ impl Metrics {
         self.call_duration.remove(&WorkloadLabel { workload: name.to_owned() });
     }
 
-    /// Tells how many commits were applied so far.
-    pub fn commits(&self, origin: Origin, total: u64) {
-        set(&self.commits.get_or_create(&OriginLabel { origin: origin.as_str() }), total);
+    /// Tells what the replica has counted.
+    pub fn replica(&self, counters: &Counters) {
+        self.replica.tell(counters);
     }
 
     /// Tells the size of the shared state: keys, bytes of content, and what is kept only until all have seen its removal.
     pub fn state(&self, keys: u64, bytes: u64, garbage: u64) {
-        self.state_keys.set(keys);
-        self.state_bytes.set(bytes);
-        self.state_garbage.set(garbage);
+        self.replica.size(keys, bytes, garbage);
     }
 
     /// Tells when this agent's certificate expires, in seconds since 1970.
@@ -174,10 +171,19 @@ impl Metrics {
         self.certificate_expiry.set(at as f64);
     }
 
-    /// Tells how many syncs to disk there were, and how many commits they made durable.
-    pub fn store_synced(&self, syncs: u64, commits: u64) {
-        set(&self.store_syncs, syncs);
-        set(&self.store_commits, commits);
+    /// Tells what the store has done and how it fares.
+    pub fn store(&self, stats: &StoreStats) {
+        self.host.tell_store(stats);
+    }
+
+    /// Tells what this process uses.
+    pub fn process(&self, own: &Own) {
+        self.host.tell_process(own);
+    }
+
+    /// Tells how many bytes of memory and of the disk are free.
+    pub fn free(&self, memory: u64, disk: u64) {
+        self.host.tell_free(memory, disk);
     }
 
     /// Tells how many bytes a lane of the network has moved.
@@ -281,19 +287,17 @@ impl Metrics {
         let build = Info::new(vec![("version", version.to_owned())]);
         let registry = &mut self.registry;
         registry.register("build", "The version of this agent", build);
-        registry.register_with_unit("uptime", "Time since the agent started", Unit::Seconds, self.uptime.clone());
+        registry.register_with_unit(
+            "uptime",
+            "Time since the agent started, in seconds",
+            Unit::Seconds,
+            self.uptime.clone(),
+        );
         registry.register("calls", "Calls of workloads, by outcome", self.calls.clone());
-        let help = "Time from request to answer of calls";
+        let help = "Time from request to answer of calls, in seconds";
         registry.register_with_unit("call_duration", help, Unit::Seconds, self.call_duration.clone());
-        registry.register("commits", "Commits applied, by origin", self.commits.clone());
-        registry.register("state_keys", "Keys in the shared state", self.state_keys.clone());
-        let help = "Content of the shared state in memory, about";
-        registry.register_with_unit("state", help, Unit::Bytes, self.state_bytes.clone());
-        let help = "Dots and empty objects kept until every member has seen what made them so";
-        registry.register("state_garbage", help, self.state_garbage.clone());
-        registry.register("store_syncs", "Syncs of the store to disk", self.store_syncs.clone());
-        registry.register("store_commits", "Commits that the store made durable", self.store_commits.clone());
-        registry.register_with_unit("net", "Bytes moved, by lane", Unit::Bytes, self.net_bytes.clone());
+        self.replica.register(registry);
+        registry.register_with_unit("net", "What lanes have moved, in bytes", Unit::Bytes, self.net_bytes.clone());
         registry.register("drops", "What was dropped, by reason", self.drops.clone());
         let help = "Native code of components, by how it was had: from the cache, compiled, or not";
         registry.register("guest_code", help, self.guest_code.clone());
@@ -303,6 +307,8 @@ impl Metrics {
         registry.register("stream_frames", "Frames of call streams, by outcome", self.stream_frames.clone());
         self.links.register(registry);
         self.assets.register(registry);
+        self.host.register(registry);
+        self.timings.register(registry);
         registry.register("converged", "1 if all live members hold the same state", self.converged.clone());
         let help = "When this agent's certificate expires, in seconds since 1970; 0 where there is none";
         registry.register_with_unit(
@@ -321,10 +327,6 @@ fn set(counter: &Counter, total: u64) {
     counter.inner().store(total, Ordering::Relaxed);
 }
 
-fn histogram((first, factor, count): (f64, f64, u16)) -> Histogram {
-    Histogram::new(exponential_buckets(first, factor, count))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,9 +340,9 @@ mod tests {
     fn what_is_recorded_is_told_under_stable_names() {
         let metrics = Metrics::new("0.1.0");
         metrics.workload("combat").record(Outcome::Ok, Duration::from_micros(30));
-        metrics.commits(Origin::Remote, 4);
+        metrics.replica(&Counters { commits_remote: 4, ..Counters::default() });
         metrics.state(1, 2, 3);
-        metrics.store_synced(1, 7);
+        metrics.store(&StoreStats { syncs: 1, commits: 7, ..StoreStats::default() });
         metrics.net_bytes("sync", Direction::Out, 100);
         metrics.dropped("hint_queue_full", 1);
         metrics.events(8);

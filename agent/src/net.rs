@@ -67,6 +67,8 @@ use inbox::Inboxes;
 use post::Class;
 use shared::Shared;
 
+use crate::timing::LaneTimings;
+
 /// Changes of links that a listener may be behind; then it is told how many it has missed.
 const CHANGES_MAX: usize = 256;
 
@@ -349,7 +351,12 @@ impl Net {
             self.asks.send(ask).await.map_err(|_| RequestError::Stopped)?;
             answered.await.unwrap_or(Err(RequestError::Stopped))
         };
-        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(RequestError::TimedOut))
+        let asked = Instant::now();
+        let answer = tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(RequestError::TimedOut));
+        if answer.is_ok() {
+            self.shared.tally.answered.record(lane.name(), asked.elapsed());
+        }
+        answer
     }
 
     /// Queues a hint for a connected node and returns at once. It may be lost on the way; losses are counted.
@@ -447,6 +454,12 @@ impl Net {
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<LinkChange> {
         self.shared.changes.subscribe()
+    }
+
+    /// How long answers take.
+    #[must_use]
+    pub fn answered(&self) -> LaneTimings {
+        self.shared.tally.answered.clone()
     }
 
     /// All counters at this moment.

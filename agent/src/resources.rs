@@ -5,6 +5,7 @@
 //! on this process counts as the size of the host.
 
 mod cgroup;
+mod own;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use sysinfo::{Disks, System};
 
 use self::cgroup::Cgroup;
+pub use self::own::Own;
 use crate::placement::Resources;
 
 /// Time constant of the smoothing: after this long a lasting change has arrived by two thirds. Shorter and placement

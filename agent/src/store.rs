@@ -50,6 +50,7 @@ use self::recovery::Opened;
 use self::stats::Counters;
 pub use self::stats::StoreStats;
 use self::writer::Writer;
+use crate::timing::Timing;
 
 /// What the owner of the store recognises a job by when it is done. The store gives it back and never looks at it.
 pub type Token = u64;
@@ -345,6 +346,12 @@ impl Store {
             failing: counters.failing(),
             damaged: self.shared.damaged.clone(),
         }
+    }
+
+    /// How long writes take.
+    #[must_use]
+    pub fn written(&self) -> Timing {
+        self.shared.counters.written.clone()
     }
 
     /// Writes what is queued, ends the thread and gives the data directory free. Other clones find the queue closed. Blocks:

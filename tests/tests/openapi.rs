@@ -13,6 +13,9 @@ const EXAMPLES: &str = "10";
 /// Seconds after which no new requests are made.
 const SECONDS_MAX: &str = "40";
 
+/// Operations that are tested at least: most of those that there are.
+const OPERATIONS_MIN: usize = 35;
+
 /// An agent that has something of everything: members' papers, keys, a workload, an asset.
 fn agent(folder: &Path) -> Agent {
     let agent = Launch::new(folder, "one").founding("described").joining(&[]).start();
@@ -53,7 +56,8 @@ fn schemathesis_finds_no_answer_that_is_not_described() {
     let told = guest::run(&mut run);
     let summary = told.lines().skip_while(|line| !line.contains("SUMMARY")).collect::<Vec<_>>().join("\n");
     println!("{summary}");
-    assert!(summary.contains("Tested: 4"), "most operations are tested:\n{told}");
+    let tested = summary.lines().find_map(|line| line.trim().strip_prefix("Tested: ")?.parse::<usize>().ok());
+    assert!(tested.is_some_and(|tested| tested >= OPERATIONS_MIN), "{told}");
     assert_eq!(http::ask(&agent, "GET", "/healthz", b"").status, 200, "{}", agent.log());
 }
 

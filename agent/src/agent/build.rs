@@ -37,6 +37,7 @@ use crate::reconcile::Timing;
 use crate::resources::Sampler;
 use crate::store::Store;
 use crate::supervisor::Supervisor;
+use crate::timing::Timings;
 use crate::view::{StateView, millis, share};
 use crate::wasm::WasmHost;
 use crate::workloads::Workloads;
@@ -176,7 +177,9 @@ impl Common {
         (membership, (life, key, departure)): (Option<Membership>, (u64, SigningKey, Departure)),
         (fetcher, assets): (Fetcher, Assets),
     ) -> Result<Self, AgentError> {
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+        let (applied, durable) = driver.timings();
+        let timings = Timings { applied, durable, written: store.written(), answered: net.answered() };
+        let metrics = Arc::new(Metrics::with(env!("CARGO_PKG_VERSION"), timings));
         let guest_host = settings::guest_host(&config.wasm, &config.node.data_dir, &key);
         let wasm = WasmHost::with_assets(guest_host, Arc::new(view.clone()), Arc::new(assets.clone()))?;
         let artifacts = artifacts::open(&config.node.data_dir)?;

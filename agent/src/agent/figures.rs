@@ -1,13 +1,15 @@
 //! Documents and metrics about workloads, gathered from specs, records and calls.
 
+use selvedge_sync::id::NodeId;
 use selvedge_sync::replica::{Counters, Replica};
 
 use crate::api::StreamFigures;
 use crate::calls::Calls;
 use crate::members::{Member, Status};
-use crate::metrics::{Direction, Metrics, Origin};
+use crate::metrics::{Direction, Metrics};
 use crate::net::{Lane, NetReason, Offence};
 use crate::placement;
+use crate::resources::Own;
 use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
 use crate::spec::{Spec, WorkloadName};
 use crate::wasm::{HostStats, WorkloadStats};
@@ -103,8 +105,7 @@ pub(super) fn render(service: &AgentService) -> String {
     service.view.read(|replica| {
         let (state, counters) = (replica.state(), replica.counters());
         metrics.state(state.len() as u64, state.bytes(), state.garbage() as u64);
-        metrics.commits(Origin::Local, counters.commits_local);
-        metrics.commits(Origin::Remote, counters.commits_remote);
+        metrics.replica(counters);
         not_taken(metrics, counters);
         spread(metrics, replica);
     });
@@ -118,8 +119,8 @@ pub(super) fn render(service: &AgentService) -> String {
     metrics.dropped("event_listener_stalled", events.stalled);
     metrics.dropped("event_value_too_large", events.values_left_out);
     streams(metrics, &service.streams.figures());
-    let store = service.store.stats();
-    metrics.store_synced(store.syncs, store.commits);
+    metrics.store(&service.store.stats());
+    metrics.process(&Own::now());
     let net = service.net.counters();
     for lane in Lane::ALL {
         metrics.net_bytes(lane.name(), Direction::In, net.lane(lane).bytes_in);
@@ -134,7 +135,26 @@ pub(super) fn render(service: &AgentService) -> String {
     for reason in NetReason::ALL.iter().filter(|reason| !matches!(reason, NetReason::DialOk | NetReason::Joined)) {
         metrics.dropped(reason.name(), net.of(*reason));
     }
-    let members = service.members.counters();
+    gossip(metrics, &service.members.counters());
+    for offence in Offence::ALL {
+        metrics.offended(offence.name(), net.offences(offence));
+    }
+    let (peers, states) = others::figures(&service.view, &service.net.links());
+    metrics.peers(&peers);
+    metrics.link_states(&states);
+    let revoked = service.membership.as_ref().map_or(0, |membership| membership.standing.revoked().len());
+    members(metrics, &service.all_members(), service.net.node(), revoked as u64);
+    guests(metrics, &service.wasm.stats());
+    if let Some(membership) = &service.membership {
+        metrics.certificate_expires(membership.standing.own().not_after);
+    }
+    metrics.converged(service.convergence().converged);
+    metrics.healthy(service.health.report().ok);
+    metrics.encode()
+}
+
+/// What of the talk about members was not taken.
+fn gossip(metrics: &Metrics, members: &crate::members::gossip::Counters) {
     metrics.dropped("members_frame_unreadable", members.frames_unreadable + members.detector.unreadable);
     metrics.dropped("members_frame_unsent", members.frames_unsent);
     metrics.dropped("members_record_unsound", members.records_unsound);
@@ -145,21 +165,15 @@ pub(super) fn render(service: &AgentService) -> String {
     metrics.dropped("members_claim_overflow", members.detector.claims_overflow);
     metrics.dropped("members_old_life", members.detector.old_lives);
     metrics.dropped("members_renewal_refused", members.detector.renewals_refused);
-    for offence in Offence::ALL {
-        metrics.offended(offence.name(), net.offences(offence));
+}
+
+/// Who there is, and what this host last said of itself.
+fn members(metrics: &Metrics, members: &[Member], me: NodeId, revoked: u64) {
+    metrics.members(&others::statuses(members), revoked);
+    let own = members.iter().find(|member| member.node == me).and_then(|member| member.record.as_ref());
+    if let Some(record) = own {
+        metrics.free(record.resources.memory_free, record.resources.disk_free.unwrap_or_default());
     }
-    let (peers, states) = others::figures(&service.view, &service.net.links());
-    metrics.peers(&peers);
-    metrics.link_states(&states);
-    let revoked = service.membership.as_ref().map_or(0, |membership| membership.standing.revoked().len());
-    metrics.members(&others::statuses(&service.all_members()), revoked as u64);
-    guests(metrics, &service.wasm.stats());
-    if let Some(membership) = &service.membership {
-        metrics.certificate_expires(membership.standing.own().not_after);
-    }
-    metrics.converged(service.convergence().converged);
-    metrics.healthy(service.health.report().ok);
-    metrics.encode()
 }
 
 /// What the guest host has counted.

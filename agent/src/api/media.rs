@@ -56,7 +56,8 @@ impl Media {
     }
 }
 
-fn says(headers: &HeaderMap, name: HeaderName, media: &str) -> bool {
+/// Whether a header lists a media type.
+pub(super) fn says(headers: &HeaderMap, name: HeaderName, media: &str) -> bool {
     let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.any(|value| {
         value.split(',').any(|one| one.split(';').next().unwrap_or(one).trim().eq_ignore_ascii_case(media))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use selvedge_sync::change::Change;
 use selvedge_sync::commit::RequestId;
@@ -16,6 +16,7 @@ use super::core::Core;
 use super::helm::Helm;
 use super::{ListenError, Panicked, QUEUE_MAX};
 use crate::events::{Interest, Watched};
+use crate::timing::Timing;
 
 /// How long a caller waits for its commit, and again for the disk, before it is told that the answer is not known. Both
 /// together are less than what the CLI waits, so that the answer with the commit's name gets through.
@@ -57,7 +58,7 @@ pub struct Begun(Stage);
 #[derive(Debug)]
 enum Stage {
     Applied(Answer),
-    Queued(oneshot::Receiver<Answer>),
+    Queued { answer: oneshot::Receiver<Answer>, begun: Instant, timing: Timing },
 }
 
 impl Begun {
@@ -74,12 +75,14 @@ impl Begun {
     pub async fn made(self) -> Result<Committed, DriverError> {
         match self.0 {
             Stage::Applied(answer) => Ok(answer?),
-            Stage::Queued(mut answer) => {
+            Stage::Queued { mut answer, begun, timing } => {
                 let answer = match answer.try_recv() {
                     Ok(answer) => Some(answer),
                     Err(_) => tokio::time::timeout(ANSWER_PATIENCE, answer).await.ok().and_then(Result::ok),
                 };
-                Ok(answer.ok_or(DriverError::NoAnswer)??)
+                let committed = answer.ok_or(DriverError::NoAnswer)??;
+                timing.record(begun.elapsed());
+                Ok(committed)
             }
         }
     }
@@ -122,6 +125,8 @@ pub(super) struct Stats {
     pub(super) passed_ms: AtomicU64,
     /// Callers that wait for the core.
     pub(super) at_core: AtomicUsize,
+    applied: Timing,
+    durable: Timing,
     store_failure: Mutex<Option<String>>,
     /// Why no commits are made any more, for as long as this process lives.
     barred: OnceLock<String>,
@@ -175,10 +180,14 @@ impl DriverHandle {
             return begun.made().await;
         }
         self.check_barred()?;
+        let begun = Instant::now();
         let (synced, sync) = oneshot::channel();
         let committed = self.queue(changes, request, Some(synced))?.made().await?;
         match tokio::time::timeout(ANSWER_PATIENCE, sync).await {
-            Ok(Ok(())) => Ok(committed),
+            Ok(Ok(())) => {
+                self.stats.durable.record(begun.elapsed());
+                Ok(committed)
+            }
             Ok(Err(_)) | Err(_) => Err(DriverError::NotDurableInTime(committed)),
         }
     }
@@ -194,13 +203,18 @@ impl DriverHandle {
         if self.requests.capacity() < QUEUE_MAX {
             return self.queue(changes, request, None);
         }
+        let begun = Instant::now();
         // Said before it is waited for, so that a pass of members' messages makes room.
         self.stats.at_core.fetch_add(1, Ordering::Relaxed);
         let core = self.core.lock();
         self.stats.at_core.fetch_sub(1, Ordering::Relaxed);
         let mut core = core.map_err(|_| DriverError::NoAnswer)?;
         match core.commit(changes, request) {
-            Ok(answer) => Ok(Begun(Stage::Applied(answer))),
+            Ok(answer) => {
+                drop(core);
+                self.stats.applied.record(begun.elapsed());
+                Ok(Begun(Stage::Applied(answer)))
+            }
             Err(changes) => {
                 drop(core);
                 self.queue(changes, request, None)
@@ -228,6 +242,7 @@ impl DriverHandle {
         request: Option<RequestId>,
         durable: Option<oneshot::Sender<()>>,
     ) -> Result<Begun, DriverError> {
+        let begun = Instant::now();
         let (applied, answer) = oneshot::channel();
         let commit = Request::Commit { changes, request, reply: Reply { applied, durable } };
         let is_next = self.requests.capacity() == QUEUE_MAX;
@@ -244,7 +259,7 @@ impl DriverHandle {
                 mpsc::error::TrySendError::Closed(_) => DriverError::NoAnswer,
             })?;
         }
-        Ok(Begun(Stage::Queued(answer)))
+        Ok(Begun(Stage::Queued { answer, begun, timing: self.stats.applied.clone() }))
     }
 
     /// Says who the members are. Said again with every beat, so one that finds no room is not missed.
@@ -274,6 +289,12 @@ impl DriverHandle {
     #[must_use]
     pub fn generation(&self) -> watch::Receiver<u64> {
         self.generation.clone()
+    }
+
+    /// How long commits take until they are applied, and until they are durable.
+    #[must_use]
+    pub fn timings(&self) -> (Timing, Timing) {
+        (self.stats.applied.clone(), self.stats.durable.clone())
     }
 
     /// What the driver counts.

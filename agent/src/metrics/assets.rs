@@ -46,12 +46,12 @@ impl Assets {
         registry.register("asset_hits", "Requests for assets that were on this host, by where", self.hits.clone());
         registry.register("asset_misses", "Requests for assets that were not on this host", self.misses.clone());
         registry.register("asset_fetches", "Fetches of assets from other members", self.fetches.clone());
-        let help = "Bytes of assets that other members gave";
+        let help = "Assets that other members gave, in bytes";
         registry.register_with_unit("asset_fetched", help, Unit::Bytes, self.fetched.clone());
         registry.register("asset_evictions", "Assets that had to make room, by where", self.evictions.clone());
         let help = "Assets that were damaged on disk, had no room on it, or at which it failed";
         registry.register("asset_failures", help, self.failures.clone());
-        let help = "Bytes of assets on this host; uploads and copies are on disk";
+        let help = "Assets on this host, in bytes; uploads and copies are on disk";
         registry.register_with_unit("asset_held", help, Unit::Bytes, self.held.clone());
         registry.register("asset_preloads", "Wishes of workloads for assets", self.preloads.clone());
     }

@@ -110,14 +110,14 @@ impl Links {
         registry.register("members_revoked", "Nodes that were put out of the cluster", self.revoked.clone());
         let help = "Connected members without figures of their own, because there are too many";
         registry.register("peers_left_out", help, self.left_out.clone());
-        let help = "Round trip to a member, as last measured";
+        let help = "Round trip to a member, as last measured, in seconds";
         registry.register_with_unit("peer_round_trip", help, Unit::Seconds, self.round_trip.clone());
         let help = "Commits that a member or this host is known to lack";
         registry.register("peer_lag_commits", help, self.lag.clone());
-        let help = "Bytes moved to or from a member since it is connected";
+        let help = "What was moved to or from a member since it is connected, in bytes";
         registry.register_with_unit("peer_moved", help, Unit::Bytes, self.bytes.clone());
         registry.register("peer_queued_hints", "Hints that wait to be sent to a member", self.queued_hints.clone());
-        let help = "Bytes of hints that wait to be sent to a member";
+        let help = "Hints that wait to be sent to a member, in bytes";
         registry.register_with_unit("peer_queued", help, Unit::Bytes, self.queued_bytes.clone());
         let help = "What was dropped between a member and this host since it is connected";
         registry.register("peer_drops", help, self.drops.clone());

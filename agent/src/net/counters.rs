@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::conduct::Offence;
 use super::lane::Lane;
+use crate::timing::LaneTimings;
 
 /// Frames and bytes of one lane since the start. Bytes are bodies, without the headers of the transports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +145,8 @@ pub(super) struct Tally {
     lanes: [LaneTally; Lane::ALL.len()],
     reasons: [AtomicU64; NetReason::ALL.len()],
     offences: [AtomicU64; Offence::ALL.len()],
+    /// How long answers took.
+    pub(super) answered: LaneTimings,
 }
 
 impl Tally {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::meter::Meter;
+use crate::timing::Timing;
 
 /// What the store has done since it was opened, and how it fares now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub(super) struct Counters {
     pub(super) frames_by_hand: AtomicU64,
     pub(super) commits: AtomicU64,
     pub(super) last_latency_us: AtomicU64,
+    pub(super) written: Timing,
     failing: Mutex<Option<String>>,
 }
 

@@ -163,7 +163,9 @@ impl Writer {
             self.transact(jobs)?;
             self.counters.transactions.fetch_add(1, Ordering::Relaxed);
         }
-        let elapsed = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = begun.elapsed();
+        self.counters.written.record(took);
+        let elapsed = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.counters.last_latency_us.store(elapsed, Ordering::Relaxed);
         Ok(())
     }

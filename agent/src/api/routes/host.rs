@@ -5,17 +5,23 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::commits::path_error;
 use super::{Answer, App};
 use crate::api::guard::busy;
 use crate::api::limits::WAIT_MAX;
+use crate::api::media::says;
 use crate::api::query::{self, Pairs};
+use crate::metrics::classic;
 use crate::service::{Health, History, Node, NodeDetail, Service, ServiceError, Status};
 
+/// The newer of the two text formats, for who asks for it, as Prometheus does.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The older one, for everybody else.
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(in crate::api) async fn health<S: Service>(State(app): State<Arc<App<S>>>) -> Response {
     verdict(app.service().health())
@@ -25,8 +31,13 @@ pub(in crate::api) async fn ready<S: Service>(State(app): State<Arc<App<S>>>) ->
     verdict(app.service().ready())
 }
 
-pub(in crate::api) async fn metrics<S: Service>(State(app): State<Arc<App<S>>>) -> Response {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], app.service().metrics_text()).into_response()
+pub(in crate::api) async fn metrics<S: Service>(State(app): State<Arc<App<S>>>, headers: HeaderMap) -> Response {
+    let text = app.service().metrics_text();
+    if says(&headers, header::ACCEPT, "application/openmetrics-text") {
+        ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    } else {
+        ([(header::CONTENT_TYPE, CLASSIC)], classic(&text)).into_response()
+    }
 }
 
 pub(in crate::api) async fn status<S: Service>(State(app): State<Arc<App<S>>>) -> Json<Status> {
