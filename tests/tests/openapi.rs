@@ -69,6 +69,7 @@ fn answers_hold_no_field_that_is_not_described() {
     let written = ask(&agent, "POST", "/v1/state/gcounter/kills?durable=true", r#"{"increment": 5}"#);
     let asset = ask(&agent, "PUT", "/v1/assets", "a texture");
     let commit = format!("/{}/{}", written["commit"]["replica"].as_str().expect("a writer"), written["commit"]["seq"]);
+    let node = agent.node();
     let invited = ask(&agent, "POST", "/v1/cluster/invitations", "{}");
     let mut faults = Vec::new();
     let mut check = |method: &str, path: &str, answer: &Value| {
@@ -85,6 +86,9 @@ fn answers_hold_no_field_that_is_not_described() {
         ("/v1", ""),
         ("/v1/status", ""),
         ("/v1/nodes", ""),
+        ("/v1/nodes/{id}", &node),
+        ("/v1/history", ""),
+        ("/v1/events/recent", ""),
         ("/v1/cluster", ""),
         ("/v1/cluster/invitations", ""),
         ("/v1/drain", ""),

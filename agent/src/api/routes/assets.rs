@@ -82,13 +82,13 @@ pub(in crate::api) async fn show<S: Service>(
         // A range of what the caller has another version of would not fit it.
         let is_same = !headers.contains_key(header::IF_RANGE) || has(&headers, header::IF_RANGE, &tag);
         match headers.get(header::RANGE).filter(|_| is_same).and_then(|range| range.to_str().ok()) {
-            Some(range) => match part(&bytes, range) {
-                Ok(part) => part,
-                Err(beyond) => return Ok(beyond),
-            },
+            Some(range) => part(&bytes, range),
             None => bytes.into_response(),
         }
     };
+    if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+        return Ok(response);
+    }
     let headers = response.headers_mut();
     for (name, value) in ALWAYS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -164,20 +164,20 @@ fn has(headers: &HeaderMap, name: HeaderName, tag: &str) -> bool {
 
 /// A part of an asset; all of it where the range is one that we do not serve (RFC 9110, 14.2); a problem where it begins beyond the
 /// end.
-fn part(bytes: &Bytes, range: &str) -> Result<Response, Response> {
+fn part(bytes: &Bytes, range: &str) -> Response {
     let length = bytes.len();
     match satisfy(range, length) {
         Some(Ok(Range { start, end })) => {
             let told = format!("bytes {start}-{}/{length}", end.saturating_sub(1));
-            Ok((StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, told)], bytes.slice(start..end)).into_response())
+            (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, told)], bytes.slice(start..end)).into_response()
         }
         Some(Err(())) => {
             let message = format!("the asset has {length} bytes, and the range begins beyond them");
             let error = ServiceError::new(Fault::Caller, "beyond_end", message).at("range");
             let told = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
-            Err((StatusCode::RANGE_NOT_SATISFIABLE, told, Problem::from(error)).into_response())
+            (StatusCode::RANGE_NOT_SATISFIABLE, told, Problem::from(error)).into_response()
         }
-        None => Ok(bytes.clone().into_response()),
+        None => bytes.clone().into_response(),
     }
 }
 
