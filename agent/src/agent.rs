@@ -7,6 +7,7 @@
 mod assets;
 mod beacon;
 mod build;
+mod clocks;
 mod data;
 mod departure;
 mod deployments;
@@ -42,7 +43,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use self::founding::{FoundingError, Member, enroll, found, join};
 pub use self::ground::GroundError;
+pub(crate) use self::ground::check as check_ground;
 pub use self::identity::IdentityError;
+pub(crate) use self::identity::read_node;
+pub(crate) use self::settings::code_folder;
+pub(crate) use self::standing::now_s;
 use crate::config::{Config, WasmConfig};
 use crate::driver::DriverHandle;
 use crate::net::Net;

@@ -32,7 +32,7 @@ use crate::spec::Digest;
 pub use self::asset::{AssetEntry, AssetInfo, AssetPage};
 pub use self::cluster::{
     AuthorityEntry, CertificateEntry, Cluster, Drained, InvitationEntry, InviteWanted, Invited, Leaving, Remaining,
-    Revoked, Rotated,
+    Revoked, RevokedEntry, Rotated,
 };
 pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
@@ -46,7 +46,8 @@ pub use self::state::{
     CommitError, CommitOptions, Committed, Convergence, ConvergencePeer, KeyEntry, KeyPage, Progress, StateEntry,
 };
 pub use self::status::{
-    ClusterStatus, Health, Location, Node, NodeDetail, NodeState, NodeStatus, Peer, Resources, StateStatus, Status,
+    ClockReading, ClusterStatus, Health, Location, Node, NodeDetail, NodeState, NodeStatus, Peer, Resources,
+    StateStatus, Status,
 };
 pub use self::workload::{
     ArtifactInfo, CallAnswer, CallOptions, Deployed, EncodedCall, Instance, LatencyBucket, LatencyUs, Phase, Workload,
@@ -98,6 +99,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// What happened lately, commits left aside, the latest first.
     fn past_events(&self) -> Vec<PastEvent>;
+
+    /// How the clocks of the connected members stand to this host's. Asks each, once.
+    fn clocks(&self) -> impl Future<Output = Vec<ClockReading>> + Send;
 
     /// Whether the agent works, and what is wrong if not.
     fn health(&self) -> Health;

@@ -50,7 +50,7 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 pub use assets::{AssetView, NoAssets};
-pub use code::{CacheConfig, CodeStats, CompileConfig, HelperLimits, serve_compilation};
+pub use code::{CacheConfig, CodeStats, CodeSurvey, CompileConfig, HelperLimits, serve_compilation, survey_code};
 pub use config::{LoadOptions, WasmConfig};
 pub use empty::EmptyState;
 pub use error::{Blame, CallError, LoadError, Problem, WasmError};

@@ -56,7 +56,10 @@ const fn judge(mode: u32, is_contained_root: bool) -> Verdict {
 }
 
 /// Looks at the data directory and at its folder of keys; what is not there yet is made with mode 0700 later.
-pub(super) fn check(data_dir: &Path) -> Result<(), GroundError> {
+///
+/// # Errors
+/// Everybody can write to one of them, or it cannot be looked at.
+pub(crate) fn check(data_dir: &Path) -> Result<(), GroundError> {
     for path in [data_dir.to_owned(), data_dir.join("cluster")] {
         let mode = match fs::metadata(&path) {
             Ok(metadata) => metadata.permissions().mode() & 0o7777,

@@ -72,24 +72,36 @@ impl NodeKey {
 
 /// Reads the node's key, or makes one.
 pub(super) fn load_or_create(data_dir: &Path) -> Result<NodeKey, IdentityError> {
+    if let Some(key) = load(data_dir)? {
+        return Ok(key);
+    }
+    let (path, mut seed) = (data_dir.join(KEY_FILE), [0; 32]);
+    getrandom::fill(&mut seed)?;
+    create(&path, &seed).map_err(|source| IdentityError::File { path, source })?;
+    Ok(NodeKey(seed))
+}
+
+/// The node whose key lies in `data_dir`; `None` where there is none yet. Changes nothing.
+///
+/// # Errors
+/// The key cannot be used.
+pub(crate) fn read_node(data_dir: &Path) -> Result<Option<NodeId>, IdentityError> {
+    Ok(load(data_dir)?.map(|key| key.node()))
+}
+
+fn load(data_dir: &Path) -> Result<Option<NodeKey>, IdentityError> {
     let path = data_dir.join(KEY_FILE);
     let file = |source| IdentityError::File { path: path.clone(), source };
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            let mode = fs::metadata(&path).map_err(file)?.permissions().mode();
-            if mode & 0o077 != 0 {
-                return Err(IdentityError::Exposed { path });
-            }
-            parse(text.trim()).map(NodeKey).ok_or(IdentityError::Malformed { path })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed)?;
-            create(&path, &seed).map_err(file)?;
-            Ok(NodeKey(seed))
-        }
-        Err(error) => Err(file(error)),
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(file(error)),
+    };
+    let mode = fs::metadata(&path).map_err(file)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(IdentityError::Exposed { path });
     }
+    parse(text.trim()).map(|seed| Some(NodeKey(seed))).ok_or(IdentityError::Malformed { path })
 }
 
 /// Writes the key whole or not at all: a torn key would be another node's.

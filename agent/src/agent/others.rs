@@ -54,7 +54,8 @@ fn join(me: NodeId, known: &[PeerView], members: &[Member], links: Vec<LinkView>
     (nodes.into_iter().map(peer).collect(), unreached.iter().map(document).collect())
 }
 
-fn name(member: Option<&Member>) -> String {
+/// A member's name for people; empty before it is known.
+pub(super) fn name(member: Option<&Member>) -> String {
     member.and_then(|member| member.record.as_ref()).map_or_else(String::new, |record| record.name.clone())
 }
 
@@ -202,6 +203,8 @@ pub(super) fn node(member: Member) -> Node {
             load: None,
             status,
             draining_since: None,
+            version: String::new(),
+            roles: Vec::new(),
         };
     };
     Node {
@@ -219,6 +222,8 @@ pub(super) fn node(member: Member) -> Node {
         load: Some(record.load),
         status,
         draining_since: record.draining_since_ms.filter(|_| record.draining).map(rfc3339),
+        version: record.release,
+        roles: Vec::new(),
     }
 }
 

@@ -10,14 +10,14 @@ use selvedge_sync::scalar::Scalar;
 use super::membership::Membership;
 use super::office::{InviteError, Office, RotateError};
 use super::service::AgentService;
-use super::standing::{moment, now_s};
+use super::standing::{Standing, moment, now_s};
 use super::vetting::{authorities_key, revocations_key, untold};
 use super::whom;
 use crate::cluster::{Cancelled, Invitation, TOKEN_ADDRESSES_MAX, Terms};
 use crate::config::CLUSTER_DEFAULT;
 use crate::service::{
     AuthorityEntry, CertificateEntry, Cluster, ClusterStatus, CommitError, CommitOptions, Fault, InvitationEntry,
-    InviteWanted, Invited, Node, Revoked, Rotated, Service, ServiceError, shorten,
+    InviteWanted, Invited, Node, Revoked, RevokedEntry, Rotated, Service, ServiceError, shorten,
 };
 
 /// The cluster and this agent's papers.
@@ -43,6 +43,22 @@ pub(super) fn cluster(membership: &Membership) -> Cluster {
             seconds_left: own.not_after.saturating_sub(now_s()),
         },
         revoked: membership.standing.revoked().len(),
+        revoked_nodes: revoked(&membership.standing),
+    }
+}
+
+fn revoked(standing: &Standing) -> Vec<RevokedEntry> {
+    let entry = |node| Some(RevokedEntry { node, since: moment(standing.revoked_at(node)?) });
+    standing.revoked().into_iter().filter_map(entry).collect()
+}
+
+/// Fills in what the certificates of `nodes` let them do.
+pub(super) fn roles(membership: &Membership, nodes: &mut [Node]) {
+    let (standing, now) = (&membership.standing, now_s());
+    let own = standing.own();
+    for node in nodes {
+        let claims = if node.id == own.node { Some(own.clone()) } else { standing.claims_of(node.id, now) };
+        node.roles = claims.map_or_else(Vec::new, |claims| claims.roles.into_iter().collect());
     }
 }
 

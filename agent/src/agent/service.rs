@@ -14,6 +14,7 @@ use selvedge_sync::key::Key;
 use serde_json::Value;
 
 use super::assets;
+use super::clocks;
 use super::departure::{self, Departure};
 use super::deployments::{self, unknown_workload};
 use super::figures;
@@ -36,10 +37,11 @@ use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::service::{
-    ArtifactInfo, AssetInfo, AssetPage, CallAnswer, CallOptions, Cluster, CommitError, CommitOptions, Committed,
-    Convergence, Deployed, Drained, EncodedCall, EventsWanted, Health as HealthReport, History as HistoryDocument,
-    InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving, Node, NodeDetail, NodeStatus, Notices,
-    PastEvent, Progress, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus, Status, Workload,
+    ArtifactInfo, AssetInfo, AssetPage, CallAnswer, CallOptions, ClockReading, Cluster, CommitError, CommitOptions,
+    Committed, Convergence, Deployed, Drained, EncodedCall, EventsWanted, Health as HealthReport,
+    History as HistoryDocument, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving, Node, NodeDetail,
+    NodeStatus, Notices, PastEvent, Progress, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus, Status,
+    Workload,
 };
 use crate::spec::Digest;
 use crate::store::Store;
@@ -123,6 +125,9 @@ impl Service for AgentService {
 
     fn nodes(&self) -> Vec<Node> {
         let mut nodes: Vec<Node> = self.all_members().into_iter().map(others::node).collect();
+        if let Some(membership) = &self.membership {
+            papers::roles(membership, &mut nodes);
+        }
         nodes.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
         nodes
     }
@@ -137,6 +142,12 @@ impl Service for AgentService {
 
     fn past_events(&self) -> Vec<PastEvent> {
         self.events.past()
+    }
+
+    async fn clocks(&self) -> Vec<ClockReading> {
+        let members = self.all_members();
+        let name = |node| others::name(members.iter().find(|member| member.node == node));
+        clocks::ask(&self.net, name).await
     }
 
     fn health(&self) -> HealthReport {

@@ -1,7 +1,7 @@
 //! The configuration in the words of each part. Translates; decides nothing.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 
@@ -21,6 +21,11 @@ const CODE_BYTES_MAX: u64 = 512 << 20;
 /// What the key of compiled code is derived for. Another text would be another key.
 const CODE_KEY_CONTEXT: &str = "selvedge 2026-11 compiled code of components on this host";
 
+/// Where compiled code lies in a data directory.
+pub(crate) fn code_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join(CODE_FOLDER)
+}
+
 pub(super) fn endpoints(listen: &[ApiListen]) -> Vec<Endpoint> {
     let endpoint = |listen: &ApiListen| match listen {
         ApiListen::Tcp(address) => Endpoint::Tcp(*address),
@@ -37,7 +42,7 @@ pub(super) fn listen(addresses: &[SocketAddr]) -> Result<Vec<ListenAddr>, Addres
 pub(super) fn guest_host(config: &WasmConfig, data_dir: &Path, key: &SigningKey) -> wasm::WasmConfig {
     let memory_bytes = usize::try_from(spec::MEMORY_MAX).unwrap_or(usize::MAX);
     let cache = wasm::CacheConfig {
-        folder: data_dir.join(CODE_FOLDER),
+        folder: code_folder(data_dir),
         key: blake3::derive_key(CODE_KEY_CONTEXT, &key.to_bytes()),
         bytes_max: CODE_BYTES_MAX,
     };

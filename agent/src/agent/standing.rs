@@ -296,7 +296,7 @@ pub(super) fn moment(at: UnixSeconds) -> String {
 }
 
 /// The time, in seconds since 1970.
-pub(super) fn now_s() -> UnixSeconds {
+pub(crate) fn now_s() -> UnixSeconds {
     wall_ms() / 1_000
 }
 

@@ -6,6 +6,7 @@
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::clocks;
 use super::office::Office;
 use super::vetting;
 use crate::blobs::serve::{ServeError, Server};
@@ -46,6 +47,7 @@ impl Switchboard {
             NetEvent::Message { from, lane, bytes, reply } => match lane {
                 // The driver takes these itself; a question on that lane is nobody's, and ends unanswered.
                 Lane::Sync => drop(reply),
+                Lane::Members if reply.is_wanted() && clocks::is_asked(&bytes) => reply.send(clocks::answer()),
                 Lane::Members if reply.is_wanted() => match vetting::answer(self.office.as_ref(), from, &bytes) {
                     Ok(Some(answer)) => reply.send(answer),
                     Ok(None) => {}

@@ -20,6 +20,18 @@ pub struct Cluster {
     pub certificate: CertificateEntry,
     /// How many nodes were revoked.
     pub revoked: usize,
+    /// Which, and when.
+    #[serde(default)]
+    pub revoked_nodes: Vec<RevokedEntry>,
+}
+
+/// A node that was put out of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedEntry {
+    /// Which.
+    pub node: NodeId,
+    /// Since when, as RFC 3339.
+    pub since: String,
 }
 
 /// An authority.

@@ -141,6 +141,25 @@ pub struct Node {
     /// Since when it is being emptied, as RFC 3339, by its own clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_since: Option<String>,
+    /// The release that it runs; empty before it said so.
+    #[serde(default)]
+    pub version: String,
+    /// What its certificate lets it do: `member`, `deployer`, `authority`. Empty where there is no cluster, and before it was shown.
+    #[serde(default)]
+    pub roles: Vec<String>,
+}
+
+/// How the clock of another member stands to this host's, found by asking it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// The member.
+    pub node: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// Milliseconds by which its clock is ahead of this host's; below 0, behind. `None` when it did not say in time.
+    pub ahead_ms: Option<f64>,
+    /// How far off that may be, in milliseconds: half of the round trip of the question.
+    pub within_ms: Option<f64>,
 }
 
 /// A member of the cluster, as closely as it can be looked at from here.

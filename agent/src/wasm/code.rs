@@ -9,13 +9,14 @@ mod helper;
 mod native;
 mod restraint;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+pub use self::cache::CodeSurvey;
 pub use self::helper::{HelperLimits, serve as serve_compilation};
 
 use self::cache::{Cache, Found};
@@ -83,6 +84,15 @@ pub struct CodeStats {
     pub evicted: u64,
     /// Entries that could not be written.
     pub unwritten: u64,
+}
+
+/// Looks at what lies in a folder of compiled code, and changes nothing.
+///
+/// # Errors
+/// The folder cannot be read, or this host has no engine.
+pub fn survey_code(folder: &Path) -> std::io::Result<CodeSurvey> {
+    let engine = super::engine::compiling().map_err(std::io::Error::other)?;
+    cache::survey(folder, native::fingerprint(&engine))
 }
 
 /// The same, while they count.

@@ -1,5 +1,6 @@
 //! A service in memory, just good enough for the routes: no replication, one workload, no clock.
 
+mod nodes;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -212,27 +213,7 @@ impl Service for Fake {
     }
 
     fn nodes(&self) -> Vec<Node> {
-        let node = |id, name: &str, status, load| Node {
-            id,
-            name: name.into(),
-            region: "eu".into(),
-            location: Some(Location { lat: 52.5, lon: 13.4 }),
-            capabilities: vec!["ssd".into()],
-            resources: Some(Resources {
-                cpus: 2.0,
-                memory_bytes: 4 << 30,
-                memory_free_bytes: 3 << 30,
-                disk_free_bytes: 90 << 30,
-            }),
-            load,
-            status,
-            draining_since: None,
-        };
-        vec![
-            node(NODE, "alpha", NodeState::Alive, Some(0.25)),
-            node(OTHER, HOSTILE, NodeState::Suspect, Some(0.9)),
-            node(NodeId([9; 32]), "gamma", NodeState::Lost, None),
-        ]
+        nodes::nodes()
     }
 
     fn node(&self, id: NodeId) -> Option<NodeDetail> {
@@ -245,6 +226,10 @@ impl Service for Fake {
 
     fn past_events(&self) -> Vec<PastEvent> {
         self.events.past()
+    }
+
+    async fn clocks(&self) -> Vec<ClockReading> {
+        vec![ClockReading { node: OTHER, name: HOSTILE.into(), ahead_ms: Some(12.5), within_ms: Some(0.5) }]
     }
 
     fn health(&self) -> Health {

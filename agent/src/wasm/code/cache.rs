@@ -51,6 +51,37 @@ pub(super) enum Found {
     Nothing,
 }
 
+/// What lies in a folder of compiled code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CodeSurvey {
+    /// Entries for this release and this CPU.
+    pub current: u64,
+    /// Entries for others, which only take room.
+    pub outdated: u64,
+    /// How much room, in bytes.
+    pub outdated_bytes: u64,
+}
+
+/// Counts the entries of `folder` by whether their engine is the one of this fingerprint. Believes what they begin with: nothing is run.
+pub(super) fn survey(folder: &Path, fingerprint: [u8; HASH_BYTES]) -> io::Result<CodeSurvey> {
+    let mut survey = CodeSurvey::default();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != EXTENSION) {
+            continue;
+        }
+        let (mut header, mut file) = ([0; MAGIC.len() + HASH_BYTES], File::open(&path)?);
+        let is_current = file.read_exact(&mut header).is_ok() && header == *[&MAGIC[..], &fingerprint].concat();
+        if is_current {
+            survey.current += 1;
+        } else {
+            survey.outdated += 1;
+            survey.outdated_bytes += file.metadata()?.len();
+        }
+    }
+    Ok(survey)
+}
+
 impl Cache {
     /// Opens the folder, makes it (mode 0700) if need be, and removes what an earlier process left half written.
     ///
