@@ -33,14 +33,15 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use self::address::ApiAddr;
-pub(crate) use self::args::DemoArgs;
+pub(crate) use self::args::{BenchArgs, DemoArgs, Over};
 use self::args::{Cli, ClientArgs, Command, CompileArgs, NameArgs, VersionArgs, WatchArgs};
-pub(crate) use self::call::call_path;
+pub(crate) use self::call::{argument, call_path};
 pub(crate) use self::client::Client;
-pub(crate) use self::connection::{Answer, Ask, Connection, segment};
+pub(crate) use self::connection::{Answer, Ask, AskBody, Connection, segment};
 pub(crate) use self::deploy::{await_ready, set, store};
-pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, Problem};
-pub(crate) use self::output::{note, pretty, print};
+pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Problem};
+pub(crate) use self::output::{note, pretty, print, table};
+pub(crate) use self::stream::{Talk, open as open_stream};
 pub(crate) use self::token::{TOKEN_FILE_NAME, read_token};
 
 /// Threads that an agent has at least: a disk that hangs may hold up one of them (`store/hand`).
@@ -70,6 +71,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
     match command {
         Command::Run(args) => many_threads()?.block_on(run::run(*args)).map(|()| EXIT_DONE),
         Command::Demo(args) => many_threads()?.block_on(crate::demo::demo(&args)),
+        Command::Bench(args) => many_threads()?.block_on(crate::bench::bench(&args)),
         Command::Init(args) => membership::init(&args).map(|()| EXIT_DONE),
         Command::Join(args) => many_threads()?.block_on(membership::join(&args)).map(|()| EXIT_DONE),
         Command::CheckConfig(args) => run::check_config(&args).map(|()| EXIT_DONE),
@@ -112,6 +114,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         | Command::Init(_)
         | Command::Join(_)
         | Command::Demo(_)
+        | Command::Bench(_)
         | Command::CheckConfig(_)
         | Command::New(_)
         | Command::Replay(_)
@@ -160,12 +163,22 @@ fn compile(args: &CompileArgs) -> u8 {
 }
 
 fn address(args: &ClientArgs) -> ApiAddr {
-    args.api.clone().unwrap_or_else(ApiAddr::default_for_this_host)
+    args.api.clone().unwrap_or_else(default_api)
+}
+
+/// Where the agent is whom nobody named.
+pub(crate) fn default_api() -> ApiAddr {
+    ApiAddr::default_for_this_host()
 }
 
 fn connect(args: &ClientArgs) -> Client {
+    client_for(address(args), args.timeout.unwrap_or(client::PATIENCE_DEFAULT))
+}
+
+/// A client of the agent at `addr`, with the token of the environment.
+pub(crate) fn client_for(addr: ApiAddr, patience: Duration) -> Client {
     let token = std::env::var(client::TOKEN_ENV).ok().filter(|token| !token.is_empty());
-    Client::new(address(args), args.timeout.unwrap_or(client::PATIENCE_DEFAULT), token)
+    Client::new(addr, patience, token)
 }
 
 fn one_thread() -> Result<Runtime, CliError> {

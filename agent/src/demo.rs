@@ -21,6 +21,7 @@ use self::cluster::{Agent, Cluster, ClusterError};
 use self::live::Live;
 use self::mesh::Mesh;
 use self::report::{Evidence, Report};
+pub(crate) use self::traffic::sample_calls;
 use self::traffic::{Meter, Plan};
 use crate::cli::{CliError, DemoArgs, EXIT_DONE, EXIT_FAILED, note, pretty, print};
 use crate::shipped::shipped;

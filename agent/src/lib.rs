@@ -7,6 +7,7 @@ pub mod agent;
 pub mod api;
 pub mod artifacts;
 pub mod assets;
+pub(crate) mod bench;
 pub mod blobs;
 pub mod calls;
 pub mod cli;

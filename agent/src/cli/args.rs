@@ -9,9 +9,11 @@ use std::time::Duration;
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
 
+mod bench;
 mod kind;
 mod workload;
 
+pub(crate) use self::bench::{BenchArgs, Over};
 pub(crate) use self::workload::{CallArgs, DeployArgs, NameArgs, NewArgs, PlacingArgs, ReplayArgs, UndeployArgs};
 use super::address::ApiAddr;
 
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Call(CallArgs),
     /// Run a recorded call again, here and without an agent, and say whether it does the same
     Replay(ReplayArgs),
+    /// Call a workload at rising rates, and say how the cluster bears it and where it breaks
+    Bench(Box<BenchArgs>),
     /// Show the score of every node for a workload, and why the rejected were rejected
     Explain(NameArgs),
     /// Read one object of the shared state

@@ -76,7 +76,7 @@ pub(crate) fn call_path(name: &str, function: &str) -> String {
 
 /// JSON, or plain text. What was clearly meant as JSON and is none is not passed on as text: the workload would only say
 /// that it wants a list.
-fn argument(index: usize, word: &str) -> Result<Value, CliError> {
+pub(crate) fn argument(index: usize, word: &str) -> Result<Value, CliError> {
     match serde_json::from_str(word) {
         Ok(json) => Ok(json),
         Err(error) if word.starts_with(['[', '{', '"']) => {

@@ -35,9 +35,10 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 const GOODBYE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection to an agent, of either kind.
-trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
-type Talk = WebSocketStream<Box<dyn Socket>>;
+/// An open call stream.
+pub(crate) type Talk = WebSocketStream<Box<dyn Socket>>;
 
 /// Calls the function once for each line of stdin, and prints an answer for each, as they come. The exit code says whether all
 /// succeeded.
@@ -201,7 +202,10 @@ fn read_line(stdin: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
 }
 
 /// Opens the call stream.
-async fn open(addr: &ApiAddr, token: Option<String>) -> Result<Talk, CliError> {
+///
+/// # Errors
+/// Nobody answers there, or the agent refuses.
+pub(crate) async fn open(addr: &ApiAddr, token: Option<String>) -> Result<Talk, CliError> {
     let away = |reason: String| CliError::Unreachable { api: addr.to_string(), reason };
     let socket: Box<dyn Socket> = match addr {
         ApiAddr::Tcp { host, port } => {

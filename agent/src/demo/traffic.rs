@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 pub(super) use self::meter::{LatencyUs, Meter, Reading};
 pub(super) use self::player::Kind;
 use self::player::Player;
+pub(crate) use self::player::sample_calls;
 use super::tally::Tally;
 use crate::cli::{Answer, ApiAddr, Connection, Problem};
 

@@ -9,6 +9,7 @@ impl Command {
     pub(crate) fn as_json(&self) -> bool {
         match self {
             Self::Demo(args) => args.json,
+            Self::Bench(args) => args.json,
             Self::Init(args) => args.json,
             Self::Join(args) => args.json,
             Self::New(args) => args.json,
@@ -52,6 +53,7 @@ impl Command {
             | Self::Revoke(_)
             | Self::RotateAuthority(_) => true,
             Self::Demo(_)
+            | Self::Bench(_)
             | Self::Invitations(_)
             | Self::Run(_)
             | Self::Status(_)

@@ -17,7 +17,7 @@ use self::combat::Fights;
 use self::dice::Dice;
 use self::inspection::Patrol;
 use self::travel::Travellers;
-use crate::cli::{Answer, Ask, call_path};
+use crate::cli::{Answer, Ask, AskBody, call_path};
 use crate::demo::tally::Tally;
 
 /// Players in the whole game. Few, so that all agents write to the same counters.
@@ -164,6 +164,26 @@ impl Player {
             }
         }
     }
+}
+
+/// The function of a shipped workload that game servers call most, and the arguments of `count` calls of it, each a JSON array;
+/// `None` for any other workload.
+pub(crate) fn sample_calls(workload: &str, count: usize) -> Option<(&'static str, Vec<Value>)> {
+    let (mut dice, mut fights, mut patrol) = (Dice::new(0), Fights::default(), Patrol::new(0));
+    let mut travellers = Travellers::new(0);
+    let (function, mut turn): (_, Box<dyn FnMut() -> Turn>) = match workload {
+        "prediction" => ("predict", Box::new(|| movement::turn(&mut dice))),
+        "asset-preload" => ("plan", Box::new(|| travellers.plan(&mut dice))),
+        "chat-moderation" => ("moderate", Box::new(|| chat::turn(&mut dice))),
+        "anti-cheat" => ("inspect", Box::new(|| patrol.turn(&mut dice))),
+        "combat" => ("resolve", Box::new(|| fights.turn(&mut dice))),
+        _ => return None,
+    };
+    let arguments = |turn: Turn| match turn.ask.body {
+        Some(AskBody::Json(json)) => serde_json::from_slice(&json).expect("what was written as JSON is JSON"),
+        Some(AskBody::Wasm(_)) | None => unreachable!("a call has arguments"),
+    };
+    Some((function, (0..count).map(|_| arguments(turn())).collect()))
 }
 
 /// The items of an answer to `wanted` questions, each of which must be `sound`.

@@ -1,0 +1,121 @@
+//! When a stage counts as broken.
+//!
+//! Owns the three tests and their order; pure. The invariant: a stage that breaks is named with the figure that broke it.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::stage::Measured;
+
+/// Share of what was offered that has to be answered, or throughput no longer follows. Leaves room for the answers to the last
+/// calls, which come after the stage.
+const FOLLOWS_MIN: f64 = 0.95;
+
+/// What a stage must not exceed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) p99: Duration,
+    /// Share of the calls that may fail, 0 to 1.
+    pub(super) errors: f64,
+}
+
+/// What a stage exceeded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Breach {
+    /// So large a share of the calls failed, 0 to 1.
+    Errors(f64),
+    /// 99 of 100 answers took at most this many microseconds, which is too long.
+    Latency(u64),
+    /// So small a share of what was offered was answered in its time, 0 to 1.
+    Throughput(f64),
+}
+
+impl Bounds {
+    /// What `stage` exceeded first; `None` when it held.
+    pub(super) fn breach(&self, stage: &Measured) -> Option<Breach> {
+        let counts = &stage.counts;
+        let errors = share(counts.due - counts.answered, counts.due);
+        let follows = throughput(stage) / f64::from(stage.offered);
+        if errors > self.errors {
+            Some(Breach::Errors(errors))
+        } else if u128::from(counts.latency.p99) > self.p99.as_micros() {
+            Some(Breach::Latency(counts.latency.p99))
+        } else if follows < FOLLOWS_MIN {
+            Some(Breach::Throughput(follows))
+        } else {
+            None
+        }
+    }
+}
+
+impl std::fmt::Display for Breach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Errors(share) => write!(f, "{:.1} % of the calls failed", share * 100.0),
+            Self::Latency(p99) => write!(f, "p99 is {}", super::report::time(*p99)),
+            Self::Throughput(share) => {
+                write!(f, "only {:.0} % of what was offered was answered in its time", share * 100.0)
+            }
+        }
+    }
+}
+
+impl Serialize for Breach {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Calls answered a second, over the time in which answers came.
+pub(super) fn throughput(stage: &Measured) -> f64 {
+    float(stage.counts.answered) / stage.took.as_secs_f64()
+}
+
+/// Calls on their way on average: Little's law (Little 1961), throughput times time in the system.
+pub(super) fn in_flight(stage: &Measured) -> f64 {
+    throughput(stage) * stage.counts.latency.mean / 1_000_000.0
+}
+
+fn share(part: u64, of: u64) -> f64 {
+    if of == 0 { 0.0 } else { float(part) / float(of) }
+}
+
+/// A count of calls, of which there are far fewer than a double tells apart.
+pub(super) fn float(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::meter::{Counts, LatencyUs};
+    use super::*;
+
+    fn stage(due: u64, answered: u64, p99: u64, took_ms: u64) -> Measured {
+        let counts = Counts {
+            due,
+            answered,
+            latency: LatencyUs { mean: 2_000.0, p99, ..LatencyUs::default() },
+            ..Counts::default()
+        };
+        Measured { offered: 1_000, took: Duration::from_millis(took_ms), counts }
+    }
+
+    #[test]
+    fn a_stage_breaks_by_errors_latency_or_by_not_following() {
+        let bounds = Bounds { p99: Duration::from_millis(100), errors: 0.01 };
+        let check = |stage: Measured, expect: Option<Breach>| assert_eq!(bounds.breach(&stage), expect, "{stage:?}");
+        check(stage(1_000, 1_000, 99_000, 1_000), None);
+        check(stage(1_000, 990, 99_000, 1_000), None);
+        check(stage(1_000, 900, 99_000, 1_000), Some(Breach::Errors(0.1)));
+        check(stage(1_000, 1_000, 100_001, 1_000), Some(Breach::Latency(100_001)));
+        check(stage(1_000, 1_000, 99_000, 2_000), Some(Breach::Throughput(0.5)));
+        check(stage(0, 0, 0, 1_000), Some(Breach::Throughput(0.0)));
+    }
+
+    #[test]
+    fn calls_in_flight_are_littles_law() {
+        let measured = stage(1_000, 1_000, 5_000, 1_000);
+        assert!((in_flight(&measured) - 2.0).abs() < 1e-9, "1,000 a second, each 2 ms");
+    }
+}
