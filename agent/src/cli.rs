@@ -33,14 +33,14 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use self::address::ApiAddr;
-pub(crate) use self::args::{BenchArgs, DemoArgs, Over};
+pub(crate) use self::args::{BenchArgs, DemoArgs, DoctorArgs, Over};
 use self::args::{Cli, ClientArgs, Command, CompileArgs, NameArgs, VersionArgs, WatchArgs};
 pub(crate) use self::call::{argument, call_path};
 pub(crate) use self::client::Client;
 pub(crate) use self::connection::{Answer, Ask, AskBody, Connection, segment};
 pub(crate) use self::deploy::{await_ready, set, store};
 pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Problem};
-pub(crate) use self::output::{note, pretty, print, table};
+pub(crate) use self::output::{note, pretty, print, printable, table};
 pub(crate) use self::stream::{Talk, open as open_stream};
 pub(crate) use self::token::{TOKEN_FILE_NAME, read_token};
 
@@ -72,6 +72,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Run(args) => many_threads()?.block_on(run::run(*args)).map(|()| EXIT_DONE),
         Command::Demo(args) => many_threads()?.block_on(crate::demo::demo(&args)),
         Command::Bench(args) => many_threads()?.block_on(crate::bench::bench(&args)),
+        Command::Doctor(args) => many_threads()?.block_on(crate::doctor::doctor(&args)),
         Command::Init(args) => membership::init(&args).map(|()| EXIT_DONE),
         Command::Join(args) => many_threads()?.block_on(membership::join(&args)).map(|()| EXIT_DONE),
         Command::CheckConfig(args) => run::check_config(&args).map(|()| EXIT_DONE),
@@ -115,6 +116,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         | Command::Join(_)
         | Command::Demo(_)
         | Command::Bench(_)
+        | Command::Doctor(_)
         | Command::CheckConfig(_)
         | Command::New(_)
         | Command::Replay(_)

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod demo;
+pub(crate) mod doctor;
 pub mod driver;
 pub mod encoding;
 pub mod events;

@@ -10,10 +10,12 @@ use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
 
 mod bench;
+mod doctor;
 mod kind;
 mod workload;
 
 pub(crate) use self::bench::{BenchArgs, Over};
+pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::workload::{CallArgs, DeployArgs, NameArgs, NewArgs, PlacingArgs, ReplayArgs, UndeployArgs};
 use super::address::ApiAddr;
 
@@ -84,6 +86,8 @@ pub(crate) enum Command {
     Revoke(RevokeArgs),
     /// Put a new authority in the place of the present one; what that has signed holds on
     RotateAuthority(ClientArgs),
+    /// Look for what is wrong with this installation, and say how to mend it
+    Doctor(DoctorArgs),
     /// Check a configuration file
     CheckConfig(CheckConfigArgs),
     /// Show the version

@@ -10,6 +10,7 @@ impl Command {
         match self {
             Self::Demo(args) => args.json,
             Self::Bench(args) => args.json,
+            Self::Doctor(args) => args.json,
             Self::Init(args) => args.json,
             Self::Join(args) => args.json,
             Self::New(args) => args.json,
@@ -54,6 +55,7 @@ impl Command {
             | Self::RotateAuthority(_) => true,
             Self::Demo(_)
             | Self::Bench(_)
+            | Self::Doctor(_)
             | Self::Invitations(_)
             | Self::Run(_)
             | Self::Status(_)

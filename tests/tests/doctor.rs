@@ -1,0 +1,111 @@
+//! `selvedge doctor` on installations that run, and on such as cannot.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use selvedge_tests::agent::binary;
+use selvedge_tests::{Launch, Output, eventually};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The findings of a check in a report.
+fn found<'a>(report: &'a Value, check: &str) -> &'a Vec<Value> {
+    let checks = report["checks"].as_array().expect("a list of checks");
+    let check = checks.iter().find(|one| one["check"] == check).unwrap_or_else(|| panic!("no {check} in {report:#}"));
+    check["findings"].as_array().expect("a list of findings")
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn two_members_that_run_are_well_and_their_clocks_are_compared() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| Launch::new(folder.path(), name).with(&["--listen", "127.0.0.1:0"]);
+    let first = at("first").founding("games").start();
+    let second = at("second").invited_by(&first).start();
+    eventually("they met", PATIENCE, || (first.alive() == 2 && second.alive() == 2).then_some(()));
+    let data_dir = first.data_dir().to_string_lossy().into_owned();
+    // What a small disk of the machine that tests has to say is not what this is about.
+    let own = [
+        "configuration",
+        "data directory",
+        "key",
+        "token",
+        "certificate",
+        "ports",
+        "agent",
+        "health",
+        "links",
+        "releases",
+    ];
+    let well = eventually("all is well", PATIENCE, || {
+        let report = report(&first.cli(&["doctor", "--data-dir", &data_dir, "--json"]));
+        own.iter().all(|check| found(&report, check).is_empty()).then_some(report)
+    });
+    assert_eq!(found(&well, "members' clocks"), &Vec::<Value>::new());
+    let compared = well["checks"].as_array().expect("checks").iter().find(|check| check["check"] == "members' clocks");
+    assert_eq!(compared.map(|check| &check["skipped"]), Some(&Value::Null), "{well:#}");
+
+    // An agent that is gone leaves its file, and is missed.
+    let launch = first.kill();
+    let output = Command::new(binary())
+        .args(["doctor", "--json", "--data-dir", &data_dir])
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let gone: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    assert!(found(&gone, "agent")[0]["mend"].to_string().contains("selvedge run"), "{gone:#}");
+    assert_eq!(found(&gone, "data directory")[0]["severity"], "note");
+    let again = launch.start();
+    assert_eq!(again.json(&["status"])["node"]["id"], json!(again.node()), "the doctor has changed nothing");
+}
+
+#[test]
+fn what_systemd_says_of_the_service_and_the_clock_is_told() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let says = |program: &str, text: &str| {
+        let path = folder.path().join(program);
+        std::fs::write(&path, format!("#!/bin/sh\ncat <<'END'\n{text}\nEND\n")).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("may be run");
+    };
+    says("timedatectl", "no");
+    says(
+        "systemctl",
+        "LoadState=loaded\nUnitFileState=disabled\nActiveState=failed\nResult=exit-code\nNRestarts=0\nLimitNOFILESoft=65536",
+    );
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap_or_default());
+    let output = Command::new(binary())
+        .args(["doctor", "--json", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .env("PATH", path)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    let service = found(&report, "service");
+    assert!(
+        service[0]["mend"] == "systemctl enable selvedge.service" && service[1]["severity"] == "error",
+        "{report:#}"
+    );
+    assert!(found(&report, "clock")[0]["mend"].to_string().contains("set-ntp"), "{report:#}");
+    assert!(found(&report, "data directory")[0]["mend"].to_string().contains("selvedge init"), "{report:#}");
+}
+
+#[test]
+fn a_low_limit_of_open_files_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agent = Launch::new(folder.path(), "one").with(&["--listen", "127.0.0.1:0"]).through(&["sh", "-c", "ulimit -n 512; exec \"$@\"", "sh"]).start();
+    let output = agent.cli(&["doctor", "--json", "--data-dir", &agent.data_dir().to_string_lossy()]);
+    let report = report(&output);
+    assert_eq!(output.code, 1);
+    let finding = &found(&report, "open files")[0];
+    assert!(
+        finding["what"].to_string().contains("512") && finding["mend"].to_string().contains("LimitNOFILE"),
+        "{finding}"
+    );
+}
