@@ -99,6 +99,15 @@ pub enum FoundingError {
     NotJoined(Vec<(String, JoinFailed<JoinError>)>),
 }
 
+impl FoundingError {
+    /// Whether somebody answered and does not want us, so that the same token leads nowhere a second time either.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let Self::NotJoined(tried) = self else { return false };
+        tried.iter().any(|(_, error)| matches!(error, JoinFailed::NotInvited | JoinFailed::Ended(_)))
+    }
+}
+
 fn join_failed(tried: &[(String, JoinFailed<JoinError>)]) -> String {
     let tried: Vec<String> = tried.iter().map(|(address, error)| format!("{address}: {error}")).collect();
     format!("nobody let this machine in; {}", tried.join("; "))

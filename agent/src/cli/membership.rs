@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::args::{ClientArgs, InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, RevokeArgs};
 use super::client::Client;
 use super::connection::{Ask, segment};
-use super::error::CliError;
+use super::error::{CliError, HINT};
 use super::output::{cell, print_either, printable, table};
 use super::tables::tail;
 use crate::agent::{self, FoundingError, Member};
@@ -193,6 +193,11 @@ fn failed(error: &FoundingError) -> CliError {
         | FoundingError::HoldsState { .. }
         | FoundingError::NoAuthority { .. }
         | FoundingError::Ground(_) => failed,
+        // Whoever has been refused needs another token, and not another attempt.
+        FoundingError::NotJoined(_) if error.is_refusal() => CliError::Failed(format!(
+            "{error}{HINT}repeating it is of no use; ask for a new token (`selvedge invite`) and join with that, into the same data directory"
+        ))
+        .after("keys may lie in the data directory, which is still nobody's"),
         // It is a member's only with its certificate, which comes last.
         FoundingError::Identity(_)
         | FoundingError::Folder(_)

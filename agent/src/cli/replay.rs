@@ -94,7 +94,9 @@ fn text(recording: &Recording, differences: &[Difference]) -> String {
         return format!("the same, to the last bit: {what}");
     }
     let lines: Vec<String> = differences.iter().map(|difference| format!("  {difference}")).collect();
-    format!("not the same: {what}\n{}", lines.join("\n"))
+    let only_cut_off = differences.iter().all(|difference| matches!(difference, Difference::CutOff { .. }));
+    let verdict = if only_cut_off { "cannot be compared" } else { "not the same" };
+    format!("{verdict}: {what}\n{}", lines.join("\n"))
 }
 
 fn time(now: Hlc) -> String {

@@ -179,8 +179,13 @@ fn lines() -> mpsc::Receiver<(u64, Result<String, String>)> {
         for number in 1.. {
             let line = match read_line(&mut stdin) {
                 Ok(None) => return,
-                Ok(Some(line)) if line.trim_ascii().is_empty() => continue,
-                Ok(Some(line)) => String::from_utf8(line).map_err(|_| "the line is no text in UTF-8".to_owned()),
+                Ok(Some(Line::TooLong)) => {
+                    Err(format!("the line has more than {LINE_BYTES_MAX} bytes; nothing was called"))
+                }
+                Ok(Some(Line::Whole(line))) if line.trim_ascii().is_empty() => continue,
+                Ok(Some(Line::Whole(line))) => {
+                    String::from_utf8(line).map_err(|_| "the line is no text in UTF-8".to_owned())
+                }
                 Err(error) => Err(format!("stdin cannot be read: {error}")),
             };
             let is_over = line.as_ref().is_err_and(|why| why.starts_with("stdin"));
@@ -192,13 +197,25 @@ fn lines() -> mpsc::Receiver<(u64, Result<String, String>)> {
     lines
 }
 
-fn read_line(stdin: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
+/// A line of stdin.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    /// With its end.
+    Whole(Vec<u8>),
+    /// More than [`LINE_BYTES_MAX`]; the rest of it was read and dropped.
+    TooLong,
+}
+
+fn read_line(stdin: &mut impl BufRead) -> std::io::Result<Option<Line>> {
     let mut line = Vec::new();
     stdin.take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
     if line.len() > LINE_BYTES_MAX {
-        return Err(std::io::Error::other(format!("a line has more than {LINE_BYTES_MAX} bytes")));
+        if line.last() != Some(&b'\n') {
+            stdin.skip_until(b'\n')?;
+        }
+        return Ok(Some(Line::TooLong));
     }
-    Ok((!line.is_empty()).then_some(line))
+    Ok((!line.is_empty()).then_some(Line::Whole(line)))
 }
 
 /// Opens the call stream.
@@ -243,13 +260,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_one_by_one_and_a_longer_one_than_a_frame_may_be_is_refused() {
-        let mut text = &b"[1]\n\n[2]"[..];
+    fn lines_are_read_one_by_one_and_a_longer_one_than_a_frame_may_be_is_passed_over() {
+        let long = vec![b'1'; LINE_BYTES_MAX];
+        let text = [b"[1]\n\n", &long[..], b"11\n", &long[..], b"\n[2]"].concat();
+        let mut text = &text[..];
         let mut next = || read_line(&mut text).expect("bytes can be read");
-        assert_eq!(next().as_deref(), Some(&b"[1]\n"[..]));
-        assert_eq!(next().as_deref(), Some(&b"\n"[..]));
-        assert_eq!(next().as_deref(), Some(&b"[2]"[..]));
+        let whole = |line: &[u8]| Some(Line::Whole(line.to_vec()));
+        assert_eq!(next(), whole(b"[1]\n"));
+        assert_eq!(next(), whole(b"\n"));
+        assert_eq!(next(), Some(Line::TooLong));
+        assert_eq!(next(), Some(Line::TooLong), "with its end it is one byte too long");
+        assert_eq!(next(), whole(b"[2]"), "what follows is read");
         assert_eq!(next(), None);
-        assert!(read_line(&mut &vec![b'1'; LINE_BYTES_MAX + 1][..]).is_err());
     }
 }

@@ -42,6 +42,14 @@ pub enum Difference {
         /// The failure now, if it failed; or why it could not even begin.
         now: Option<String>,
     },
+    /// Its deadline had ended it, and now it came to another end. How far it had got then is the host's affair: such a call cannot
+    /// be repeated bit for bit.
+    CutOff {
+        /// What its caller was told then.
+        recorded: String,
+        /// How it fails now, if it does.
+        now: Option<String>,
+    },
     /// It read something else.
     Reads(String),
     /// It answered something else.
@@ -138,13 +146,17 @@ fn compare(
     let fails_as_recorded =
         failure.as_ref().zip(recording.failure.as_ref()).is_some_and(|(now, then)| now.is_same_as(then));
     // How far a call had got when its time was up is the host's affair.
-    let is_cut_off = fails_as_recorded && failure.is_some_and(|failure| failure.kind == FailureKind::Deadline);
-    differences.extend(stray.filter(|_| !is_cut_off).map(Difference::Reads));
+    let cut_off = recording.failure.as_ref().filter(|failure| failure.kind == FailureKind::Deadline);
+    differences.extend(stray.filter(|_| cut_off.is_none()).map(Difference::Reads));
     match done {
         Ok(done) if recording.failure.is_none() => compare_results(recording, done, differences),
         Err(_) if fails_as_recorded => {}
         done => {
             let now = done.err().map(|error| error.to_string());
+            if let Some(failure) = cut_off {
+                differences.push(Difference::CutOff { recorded: failure.message.clone(), now });
+                return;
+            }
             differences.push(Difference::Failed { recorded: recording.failure.clone(), now });
         }
     }
@@ -181,6 +193,11 @@ impl fmt::Display for Difference {
                 let recorded = recorded.as_ref().map_or("no failure", |failure| failure.message.as_str());
                 write!(f, "failed: {recorded} was recorded, now it is {}", now.as_deref().unwrap_or("no failure"))
             }
+            Self::CutOff { recorded, now } => write!(
+                f,
+                "deadline: its deadline had ended it ({recorded}), and with more time it {}; how far it had got cannot be repeated bit for bit",
+                now.as_ref().map_or_else(|| "ends well".to_owned(), |now| format!("fails: {now}"))
+            ),
             Self::Reads(what) => write!(f, "reads: {what}"),
             Self::Result { recorded, now } => {
                 write!(f, "result: {} was recorded, now it is {}", shown(Some(recorded)), shown(Some(now)))

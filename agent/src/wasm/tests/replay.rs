@@ -123,7 +123,13 @@ async fn a_call_that_failed_is_recorded_and_fails_again_in_the_same_way() {
         assert_eq!((failure.kind, failure.message.clone()), (kind, error.to_string()));
         let again = Recording::decode(recording.encode().as_bytes()).expect("what was written is read");
         if body == loops {
-            // A replay has seconds, and takes them.
+            // A replay has seconds, and takes them: this call would use them up. Of one that ends, nothing is said against it.
+            let told = replay(&running("nop"), &again).expect("it can be run");
+            assert!(told.iter().any(|one| matches!(one, Difference::CutOff { now: None, .. })), "{told:?}");
+            assert!(
+                !told.iter().any(|one| matches!(one, Difference::Failed { .. } | Difference::Reads(_))),
+                "{told:?}"
+            );
             continue;
         }
         assert_eq!(replay(&wasm, &again).expect("it can be run"), []);
