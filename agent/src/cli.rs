@@ -16,45 +16,51 @@ pub(crate) mod fake;
 mod membership;
 mod new;
 mod output;
+mod picture;
+mod progress;
 mod replay;
 mod report;
 mod run;
 mod state;
 mod stream;
 mod tables;
+pub(crate) mod terminal;
 mod token;
+pub(crate) mod units;
 mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use self::address::ApiAddr;
 pub(crate) use self::args::{BenchArgs, DemoArgs, DoctorArgs, Over};
-use self::args::{Cli, ClientArgs, Command, CompileArgs, NameArgs, VersionArgs, WatchArgs};
+use self::args::{Cli, ClientArgs, Command, CompileArgs, NameArgs, VersionArgs};
 pub(crate) use self::call::{argument, call_path};
 pub(crate) use self::client::Client;
 pub(crate) use self::connection::{Answer, Ask, AskBody, Connection, segment};
 pub(crate) use self::deploy::{await_ready, set, store};
+use self::error::HINT;
 pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Problem};
 pub(crate) use self::output::{note, pretty, print, printable, table};
+use self::picture::Picture;
 pub(crate) use self::stream::{Talk, open as open_stream};
 pub(crate) use self::token::{TOKEN_FILE_NAME, read_token};
 
 /// Threads that an agent has at least: a disk that hangs may hold up one of them (`store/hand`).
 const THREADS_MIN: usize = 2;
 
-/// Pause between two pictures of `--watch`.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
-
 /// Parses the command line, does what it says, and returns the exit code. Wrong usage, `--help` and `--version` end the
 /// process here, as clap does.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let (as_json, is_change) = (cli.command.as_json(), cli.command.is_change());
     match dispatch(cli.command) {
         Ok(code) => ExitCode::from(code),
@@ -65,6 +71,19 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Says what is wrong with the command line, to scripts as to people. Help and the version are no errors and go to stdout.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || std::env::args_os().all(|argument| argument != "--json") {
+        error.exit();
+    }
+    let text = error.to_string();
+    let (message, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let message = message.trim_start_matches("error: ").trim();
+    let error = CliError::Usage(format!("{message}{HINT}{}", usage.trim()));
+    note(&report::json(&error));
+    ExitCode::from(error.exit_code())
 }
 
 fn dispatch(command: Command) -> Result<u8, CliError> {
@@ -86,15 +105,11 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
 
 async fn ask(command: Command) -> Result<u8, CliError> {
     let done = match command {
-        Command::Status(args) => picture(&args, "/v1/status", |json| json, tables::status).await,
-        Command::Nodes(args) => picture(&args, "/v1/nodes", |json| json, tables::nodes).await,
-        Command::Peers(args) => picture(&args, "/v1/status", |json| json["peers"].clone(), tables::peers).await,
-        Command::Workloads(args) => {
-            picture(&args, "/v1/status", |json| json["workloads"].clone(), tables::workloads).await
-        }
-        Command::Invitations(args) => {
-            picture(&args, "/v1/cluster/invitations", |json| json, membership::invitations).await
-        }
+        Command::Status(args) => picture::show(Picture::Status, &args).await,
+        Command::Nodes(args) => picture::show(Picture::Nodes, &args).await,
+        Command::Peers(args) => picture::show(Picture::Peers, &args).await,
+        Command::Workloads(args) => picture::show(Picture::Workloads, &args).await,
+        Command::Invitations(args) => picture::show(Picture::Invitations, &args).await,
         Command::Invite(args) => membership::invite(&args, &mut connect(&args.client)).await,
         Command::Drain(args) => drain::drain(&args, &mut connect(&args.client)).await,
         Command::Leave(args) => membership::leave(&args, &mut connect(&args)).await,
@@ -126,26 +141,6 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         }
     };
     done.map(|()| EXIT_DONE)
-}
-
-/// Prints the document at `path` once, or every second: as a table for people, as `part` of it for scripts.
-async fn picture(
-    args: &WatchArgs,
-    path: &str,
-    part: impl Fn(Value) -> Value,
-    show: impl Fn(&Value) -> String,
-) -> Result<(), CliError> {
-    let mut client = connect(&args.client);
-    if !args.watch {
-        let json = client.json(Ask::get(path)).await?;
-        return if args.client.json { print(&pretty(&part(json))) } else { print(&show(&json)) };
-    }
-    loop {
-        // An agent that restarts is part of what one watches for.
-        let text = client.json(Ask::get(path)).await.map_or_else(|error| format!("error: {error}"), |json| show(&json));
-        output::redraw(&text)?;
-        tokio::time::sleep(WATCH_EVERY).await;
-    }
 }
 
 async fn explain(args: &NameArgs) -> Result<(), CliError> {

@@ -99,7 +99,10 @@ fn what_systemd_says_of_the_service_and_the_clock_is_told() {
 #[test]
 fn a_low_limit_of_open_files_is_found() {
     let folder = tempfile::tempdir().expect("a folder");
-    let agent = Launch::new(folder.path(), "one").with(&["--listen", "127.0.0.1:0"]).through(&["sh", "-c", "ulimit -n 512; exec \"$@\"", "sh"]).start();
+    let agent = Launch::new(folder.path(), "one")
+        .with(&["--listen", "127.0.0.1:0"])
+        .through(&["sh", "-c", "ulimit -n 512; exec \"$@\"", "sh"])
+        .start();
     let output = agent.cli(&["doctor", "--json", "--data-dir", &agent.data_dir().to_string_lossy()]);
     let report = report(&output);
     assert_eq!(output.code, 1);

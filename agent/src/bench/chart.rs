@@ -1,6 +1,7 @@
 //! The stages as bars, for a terminal.
 
-use super::report::{Row, time};
+use super::report::Row;
+use crate::cli::units::micros as time;
 
 /// Cells of the longest bar, so that two of them and their labels fit into 80 columns.
 const CELLS: u32 = 22;

@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Report, Row, time};
+use super::report::{Report, Row};
+use crate::cli::units::micros as time;
 
 const WIDTH: f64 = 720.0;
 const PANEL: f64 = 240.0;

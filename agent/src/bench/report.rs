@@ -12,6 +12,7 @@ use super::scaling::{Usl, fit};
 use super::stage::Measured;
 use super::target::Target;
 use super::verdict::{Bounds, Breach, in_flight, throughput};
+use crate::cli::units::micros as time;
 use crate::cli::{BenchArgs, Over, table};
 
 /// Lateness of the sender itself, in microseconds, above which a stage says as much of it as of the cluster.
@@ -161,7 +162,7 @@ impl Report {
 
     /// The whole report for people.
     pub(super) fn text(&self) -> String {
-        let mut rows = table(&["offered/s", "answered/s", "p50", "p99", "p99.9", "max", "in flight", "errors"]);
+        let mut rows = table(&[">offered/s", ">answered/s", ">p50", ">p99", ">p99.9", ">max", ">in flight", "errors"]);
         self.stages.iter().for_each(|row| {
             rows.add_row(row.cells());
         });
@@ -205,14 +206,5 @@ impl Report {
             ));
         }
         lines.join("\n")
-    }
-}
-
-/// Microseconds for people.
-pub(super) fn time(us: u64) -> String {
-    match us {
-        0..1_000 => format!("{us} us"),
-        1_000..1_000_000 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),
-        _ => format!("{}.{:02} s", us / 1_000_000, us % 1_000_000 / 10_000),
     }
 }

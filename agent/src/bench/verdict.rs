@@ -53,7 +53,7 @@ impl std::fmt::Display for Breach {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Errors(share) => write!(f, "{:.1} % of the calls failed", share * 100.0),
-            Self::Latency(p99) => write!(f, "p99 is {}", super::report::time(*p99)),
+            Self::Latency(p99) => write!(f, "p99 is {}", crate::cli::units::micros(*p99)),
             Self::Throughput(share) => {
                 write!(f, "only {:.0} % of what was offered was answered in its time", share * 100.0)
             }

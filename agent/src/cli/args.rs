@@ -233,8 +233,8 @@ pub(crate) struct RevokeArgs {
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
-    /// Redraw every second until interrupted
-    #[arg(long, conflicts_with = "json")]
+    /// Show it again every second until interrupted; with --json, one document a line
+    #[arg(long)]
     pub(crate) watch: bool,
 }
 

@@ -16,6 +16,8 @@ use super::client::Client;
 use super::connection::{Ask, AskBody, segment};
 use super::error::CliError;
 use super::output::print_either;
+use super::progress::Progress;
+use super::units::size;
 use crate::spec::CONFIG_BYTES_MAX;
 
 /// Time for a workload to run when `--timeout` is not given: a fetch and a compilation on a small host.
@@ -37,14 +39,18 @@ const COMPONENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub(crate) async fn deploy(args: &DeployArgs, client: &mut Client) -> Result<(), CliError> {
     let wasm = read_component(&args.file)?;
     let (config, answers) = (read_config(&args.config)?, read_answers(&args.on_overrun)?);
+    let progress = Progress::of(format!("storing {} ({})", args.file.display(), size(wasm.len() as u64)));
     let stored = store(client, wasm).await?;
     let committed = set(client, &args.name, &spec(args, (config, answers), &stored)).await?;
     if args.no_wait {
+        drop(progress);
         let json = json!({"name": args.name, "artifact": stored, "commit": committed["commit"]});
         return print_either(args.client.json, &json, |_| format!("stored {}; not waiting for it to run", args.name));
     }
     let patience = args.client.timeout.unwrap_or(RUN_PATIENCE_DEFAULT);
+    progress.say(format!("waiting for {} to run", args.name));
     let ready = await_ready(client, &args.name, committed["revision"].as_str(), 1, patience).await;
+    drop(progress);
     let workload = ready.map_err(|error| error.after(format!("{} is deployed: its spec is stored", args.name)))?;
     print_either(args.client.json, &workload, |workload| {
         let ready = readiness(workload);

@@ -12,6 +12,7 @@ use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::{CliError, HINT};
 use super::output::{cell, print_either, printable, table};
+use super::progress::Progress;
 use super::tables::tail;
 use crate::agent::{self, FoundingError, Member};
 use crate::cluster::Token;
@@ -53,8 +54,10 @@ pub(crate) async fn join(args: &JoinArgs) -> Result<(), CliError> {
     let token: Token = text.parse().map_err(|error| CliError::Usage(format!("TOKEN: {error}")))?;
     let named = named(&args.node)?;
     agree(&token, &args.node)?;
-    let member =
-        agent::join(&token, &args.data_dir, named, args.node.keep_state).await.map_err(|error| failed(&error))?;
+    let progress = Progress::of(format!("asking to be let in at {}", token.addresses.join(", ")));
+    let joined = agent::join(&token, &args.data_dir, named, args.node.keep_state).await;
+    drop(progress);
+    let member = joined.map_err(|error| failed(&error))?;
     let dir = args.data_dir.display();
     print_either(args.json, &document(&member), |_| {
         format!(
@@ -117,7 +120,10 @@ pub(crate) fn invitations(json: &Value) -> String {
 /// No agent answers.
 pub(crate) async fn leave(args: &ClientArgs, client: &mut Client) -> Result<(), CliError> {
     let ask = Ask::post("/v1/leave", &json!({}));
-    let answer = client.ask(&ask, client.patience().max(LEAVE_PATIENCE)).await?;
+    let progress = Progress::of("it hands over what it has");
+    let answer = client.ask(&ask, client.patience().max(LEAVE_PATIENCE)).await;
+    drop(progress);
+    let answer = answer?;
     let json = client.decode(&ask, &answer)?;
     print_either(args.json, &json, |json| {
         let reasons = json["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);

@@ -2,15 +2,22 @@
 //!
 //! The one place that writes to standard output. The invariant: with `--json` nothing but the document gets there.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
-use comfy_table::{Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::error::CliError;
+use super::terminal;
 
-/// Clears a terminal and goes to its top.
-const CLEAR: &str = "\x1b[H\x1b[2J";
+/// Clears a terminal (ECMA-48, as those below).
+const CLEAR: &str = "\x1b[2J";
+/// Goes to the top of a terminal.
+const HOME: &str = "\x1b[H";
+/// Clears the rest of a line.
+const CLEAR_LINE: &str = "\x1b[K";
+/// Clears all that is below.
+const CLEAR_BELOW: &str = "\x1b[J";
 /// What a table shows where nothing is known.
 pub(crate) const UNKNOWN: &str = "-";
 
@@ -37,12 +44,47 @@ pub(crate) fn note(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Replaces what a terminal shows by `text`; elsewhere, appends it.
+/// Prints a table, or several with text between them: in colours where the terminal takes them.
 ///
 /// # Errors
 /// Standard output is closed or full.
-pub(crate) fn redraw(text: &str) -> Result<(), CliError> {
-    if io::stdout().is_terminal() { print(&format!("{CLEAR}{text}")) } else { print(&format!("{text}\n\n")) }
+pub(crate) fn print_table(text: &str) -> Result<(), CliError> {
+    if terminal::takes_colours() { print(&terminal::painted(text)) } else { print(text) }
+}
+
+/// Prints `json` when it was asked for, otherwise the table that `text` makes of it.
+///
+/// # Errors
+/// Standard output is closed or full.
+pub(crate) fn print_shown(as_json: bool, json: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), CliError> {
+    if as_json { print(&pretty(json)) } else { print_table(&text(json)) }
+}
+
+/// What is drawn again and again: in the place of what was there on a terminal, one block after the other elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Screen {
+    drawn: bool,
+}
+
+impl Screen {
+    /// Draws `text`, as much of it as the terminal has room for.
+    ///
+    /// # Errors
+    /// Standard output is closed or full.
+    pub(crate) fn draw(&mut self, text: &str) -> Result<(), CliError> {
+        let is_first = !std::mem::replace(&mut self.drawn, true);
+        if !terminal::is_one() {
+            return print(&format!("{}{text}", if is_first { "" } else { "\n" }));
+        }
+        // The last row stays free: a line end there would scroll the first one away.
+        let room = usize::from(terminal::size().1).saturating_sub(1);
+        let painted = if terminal::takes_colours() { terminal::painted(text) } else { text.to_owned() };
+        let text: String = painted.lines().take(room).map(|line| format!("{line}{CLEAR_LINE}\n")).collect();
+        let mut out = io::stdout().lock();
+        // Over what is there, line by line: a screen that is cleared first flickers.
+        let drawn = write!(out, "{}{HOME}{text}{CLEAR_BELOW}", if is_first { CLEAR } else { "" });
+        drawn.and_then(|()| out.flush()).map_err(CliError::Output)
+    }
 }
 
 /// JSON as people like to read it.
@@ -51,11 +93,21 @@ pub(crate) fn pretty(json: &Value) -> String {
     serde_json::to_string_pretty(json).expect("a JSON value can be written as JSON")
 }
 
-/// An empty table with these column titles.
+/// An empty table with these column titles; `>` before one has the column's figures stand to the right. On a terminal, cells wrap
+/// so that rows fit into it.
 #[must_use]
 pub(crate) fn table(titles: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(titles.iter().map(|title| title.to_uppercase()));
+    let shown = titles.iter().map(|title| title.trim_start_matches('>').to_uppercase());
+    table.load_style(presets::NOTHING).set_header(shown);
+    if terminal::is_one() {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(terminal::size().0);
+    }
+    for (column, title) in table.column_iter_mut().zip(titles) {
+        if title.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
     table
 }
 

@@ -12,12 +12,26 @@ use super::output::pretty;
 #[must_use]
 pub(crate) fn text(error: &CliError, is_change: bool) -> String {
     let silent = is_change && error.changed().is_none();
-    format!("error: {error}{}", if silent { "\n  nothing was changed" } else { "" })
+    let text = error.to_string();
+    let usage = usage_hint(error, &text).map_or_else(String::new, |hint| format!("{HINT}{hint}"));
+    format!("error: {text}{usage}{}", if silent { "\n  nothing was changed" } else { "" })
+}
+
+/// What is advised to whoever got the words wrong, unless the error itself says what is right.
+fn usage_hint(error: &CliError, text: &str) -> Option<&'static str> {
+    let is_usage = matches!(error.root(), CliError::Usage(_)) && !text.contains(HINT);
+    is_usage.then_some("`selvedge COMMAND --help` shows what it takes, with examples")
 }
 
 /// The same for scripts: `{"error": {"code", "message", "field", "hint", "changed"}}`, where `changed` is false or a text.
 #[must_use]
 pub(crate) fn json(error: &CliError) -> String {
+    pretty(&document(error))
+}
+
+/// The problem object.
+#[must_use]
+pub(crate) fn document(error: &CliError) -> Value {
     let changed = error.changed().map_or(Value::Bool(false), |what| Value::String(what.into_owned()));
     let (message, field, hint) = match error.root() {
         CliError::Refused(problem) => (problem.message.clone(), problem.field.clone(), problem.hint.clone()),
@@ -25,12 +39,15 @@ pub(crate) fn json(error: &CliError) -> String {
             let text = other.to_string();
             match text.split_once(HINT) {
                 Some((message, hint)) => (message.to_owned(), None, Some(hint.to_owned())),
-                None => (text, None, None),
+                None => {
+                    let hint = usage_hint(other, &text).map(str::to_owned);
+                    (text, None, hint)
+                }
             }
         }
     };
     let error = json!({"code": error.code(), "message": message, "field": field, "hint": hint, "changed": changed});
-    pretty(&json!({ "error": error }))
+    json!({ "error": error })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::args::{CheckConfigArgs, RunArgs};
-use super::error::CliError;
+use super::error::{CliError, HINT};
 use super::output::print_either;
 use crate::config::{Config, Overrides};
 use crate::supervisor::Supervisor;
@@ -35,7 +35,11 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
     if exit_with_stdin {
         stop_with_stdin(&shutdown)?;
     }
-    crate::agent::run_supervised(config, shutdown, supervisor).await.map_err(|error| CliError::Failed(explain(&error)))
+    let ended = crate::agent::run_supervised(config, shutdown, supervisor).await;
+    ended.map_err(|error| {
+        let hint = format!("{HINT}`selvedge doctor` looks for what is wrong with this installation");
+        CliError::Failed(explain(&error) + &hint)
+    })
 }
 
 /// Says whether a configuration file is valid.

@@ -12,7 +12,8 @@ use super::args::{ConvergedArgs, GetArgs, PutArgs};
 use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_TIMED_OUT};
-use super::output::{cell, pretty, print_either, printable, short, table};
+use super::output::{cell, pretty, print_either, print_shown, printable, short, table};
+use super::progress::Progress;
 use super::tables::tail;
 
 /// The status of an agent that did not converge in the time it was given.
@@ -53,12 +54,15 @@ pub(crate) async fn converged(args: &ConvergedArgs, client: &mut Client) -> Resu
         Some(wait) => format!("/v1/convergence?wait={}ms", wait.as_millis()),
     };
     let ask = Ask::get(path);
-    let answer = client.answer(&ask, wait + client.patience()).await?;
+    let progress = args.wait.map(|_| Progress::of("waiting until every member holds the same state"));
+    let answer = client.answer(&ask, wait + client.patience()).await;
+    drop(progress);
+    let answer = answer?;
     let json = client.decode(&ask, &answer)?;
     let Some(converged) = json.get("converged").and_then(Value::as_bool) else {
         return Err(CliError::Refused(Box::new(super::error::Problem::from_answer(answer.status, &answer.body))));
     };
-    print_either(args.client.json, &json, show_convergence)?;
+    print_shown(args.client.json, &json, show_convergence)?;
     Ok(match (converged, answer.status) {
         (true, _) => EXIT_DONE,
         (false, GATEWAY_TIMEOUT) => EXIT_TIMED_OUT,
@@ -71,7 +75,7 @@ fn show_convergence(json: &Value) -> String {
         Some(true) => "converged: every member holds the same state",
         Some(false) | None => "not converged",
     };
-    let mut rows = table(&["node", "id", "status", "root", "equal", "lag (commits)"]);
+    let mut rows = table(&["node", "id", "status", "root", "equal", ">lag (commits)"]);
     let mut waits = String::new();
     for peer in json["peers"].as_array().into_iter().flatten() {
         let (name, id) = (cell(peer, "/name"), tail(&cell(peer, "/node")));
@@ -89,7 +93,14 @@ fn show_convergence(json: &Value) -> String {
         ]);
     }
     let waits = if waits.is_empty() { waits } else { format!("\n{waits}") };
-    format!("{verdict}\nroot {}\n\n{rows}{waits}", cell(json, "/root"))
+    let hint = match json["converged"].as_bool() {
+        Some(true) => "",
+        Some(false) | None => {
+            "\n\nhint: --wait 10s waits for it; `selvedge peers` shows the links to those that lag, `selvedge revoke NODE` ends the wait \
+             for one that is gone for good"
+        }
+    };
+    format!("{verdict}\nroot {}\n\n{rows}{waits}{hint}", cell(json, "/root"))
 }
 
 fn parse_key(text: &str) -> Result<Key, CliError> {

@@ -6,11 +6,13 @@
 mod peers;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
 pub(crate) use self::peers::peers;
 use super::output::{UNKNOWN, cell, short, table};
+use super::units::{micros, size, span};
 
 /// Characters of a root in a table: enough to compare by eye.
 const ROOT_CHARS: usize = 16;
@@ -30,14 +32,12 @@ pub(crate) fn status(json: &Value) -> String {
         None => UNKNOWN.to_owned(),
     };
     let uptime = json.pointer("/node/uptime_s").and_then(Value::as_u64);
-    let uptime = uptime.map(|s| humantime::format_duration(std::time::Duration::from_secs(s)).to_string());
+    let uptime = uptime.map(|s| span(Duration::from_secs(s)));
     let left = json.pointer("/cluster/certificate_seconds_left").and_then(Value::as_u64);
-    let certificate = left.map_or_else(String::new, |left| {
-        let left = std::time::Duration::from_secs(left);
-        format!("\ncertificate holds for {}", humantime::format_duration(left))
-    });
+    let certificate =
+        left.map_or_else(String::new, |left| format!("\ncertificate holds for {}", span(Duration::from_secs(left))));
     let mut text = format!(
-        "node       {} ({}), region {}, incarnation {}\nversion    {}, up {}\ncluster    {}, {} of {} members alive, epoch {}{certificate}\nstate      root {}, {} keys, {} commits, {} bytes\nhealth     {health}\n",
+        "node       {} ({}), region {}, incarnation {}\nversion    {}, up {}\ncluster    {}, {} of {} members alive, epoch {}{certificate}\nstate      root {}, {} keys, {} commits, {}\nhealth     {health}\n",
         at("/node/name"),
         at("/node/id"),
         at("/node/region"),
@@ -51,7 +51,7 @@ pub(crate) fn status(json: &Value) -> String {
         short(&at("/state/root"), ROOT_CHARS),
         at("/state/keys"),
         at("/state/commits"),
-        at("/state/bytes"),
+        bytes(json, "/state/bytes"),
     );
     if json["peers"].as_array().is_some_and(|peers| !peers.is_empty()) {
         text += &format!("\n{}\n", peers(json));
@@ -62,25 +62,50 @@ pub(crate) fn status(json: &Value) -> String {
     text
 }
 
-/// The members, one per row.
+/// The members, one per row, and those that were put out.
 #[must_use]
 pub(crate) fn nodes(json: &Value) -> String {
-    let mut rows =
-        table(&["node", "id", "region", "status", "load", "cpus", "memory free", "disk free", "capabilities"]);
+    let titles = [
+        "node",
+        "id",
+        "region",
+        "status",
+        "roles",
+        ">load",
+        ">cpus",
+        ">memory free",
+        ">disk free",
+        "release",
+        "capabilities",
+    ];
+    let mut rows = table(&titles);
     for node in list(json, "nodes") {
         rows.add_row([
             cell(node, "/name"),
             tail(&cell(node, "/id")),
             cell(node, "/region"),
             fares(node),
+            roles(node),
             percent(node, "/load"),
             cell(node, "/resources/cpus"),
             bytes(node, "/resources/memory_free_bytes"),
             bytes(node, "/resources/disk_free_bytes"),
+            cell(node, "/version"),
             cell(node, "/capabilities"),
         ]);
     }
-    rows.to_string()
+    let mut text = rows.to_string();
+    for node in json["revoked"].as_array().into_iter().flatten() {
+        text += &format!("\n{} revoked since {}", cell(node, "/node"), cell(node, "/since"));
+    }
+    text
+}
+
+/// What a member may do beyond belonging, which all do.
+fn roles(node: &Value) -> String {
+    let roles = node["roles"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let more: Vec<String> = roles.filter(|role| *role != "member").map(super::output::printable).collect();
+    if more.is_empty() { UNKNOWN.to_owned() } else { more.join(", ") }
 }
 
 /// Whether a member is there; of one that is being emptied, since when.
@@ -95,8 +120,7 @@ fn fares(node: &Value) -> String {
 #[must_use]
 pub(crate) fn workloads(json: &Value) -> String {
     let names = names(json);
-    let mut rows =
-        table(&["workload", "ready", "instances", "calls here", "errors", "p50 (us)", "p99 (us)", "artifact"]);
+    let mut rows = table(&["workload", "ready", "instances", ">calls here", ">errors", ">p50", ">p99", "artifact"]);
     for workload in list(json, "workloads") {
         let instances = workload["instances"].as_array().map_or(&[][..], Vec::as_slice);
         let ready = instances.iter().filter(|instance| instance["phase"] == "ready").count();
@@ -107,8 +131,8 @@ pub(crate) fn workloads(json: &Value) -> String {
             if places.is_empty() { UNKNOWN.to_owned() } else { places.join(", ") },
             cell(workload, "/calls"),
             cell(workload, "/errors"),
-            cell(workload, "/latency_us/p50"),
-            cell(workload, "/latency_us/p99"),
+            latency(workload, "/latency_us/p50"),
+            latency(workload, "/latency_us/p99"),
             short(&cell(workload, "/digest"), DIGEST_CHARS),
         ]);
     }
@@ -205,13 +229,13 @@ fn percent(json: &Value, pointer: &str) -> String {
 }
 
 fn bytes(json: &Value, pointer: &str) -> String {
-    let Some(bytes) = json.pointer(pointer).and_then(Value::as_u64) else { return UNKNOWN.to_owned() };
-    let (unit, name) = match bytes {
-        0..0x10_0000 => (1 << 10, "KiB"),
-        0x10_0000..0x4000_0000 => (1 << 20, "MiB"),
-        _ => (1 << 30, "GiB"),
-    };
-    format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit)
+    json.pointer(pointer).and_then(Value::as_u64).map_or_else(|| UNKNOWN.to_owned(), size)
+}
+
+/// A latency in microseconds; nothing before the first call.
+fn latency(json: &Value, pointer: &str) -> String {
+    let us = json.pointer(pointer).and_then(Value::as_u64).filter(|us| *us > 0);
+    us.map_or_else(|| UNKNOWN.to_owned(), micros)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::finding::{Finding, Outcome, rough};
+use super::finding::{Finding, Outcome};
 use super::place::{Agent, Place};
+use crate::cli::units::span as rough;
 
 /// How far in the future a file may have been written: file systems and clocks have a grain.
 const FUTURE_MAX: Duration = Duration::from_secs(5);

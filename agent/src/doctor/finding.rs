@@ -112,9 +112,3 @@ impl Report {
         format!("{}\n\n{looked} checks: {verdict}", text.trim_end())
     }
 }
-
-/// A time without more digits than anybody reads: the two greatest units.
-pub(super) fn rough(time: std::time::Duration) -> String {
-    let text = humantime::format_duration(std::time::Duration::from_secs(time.as_secs())).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}

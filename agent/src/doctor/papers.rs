@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::finding::{Finding, Outcome, rough};
+use super::finding::{Finding, Outcome};
 use super::place::Place;
 use crate::agent::{self, now_s};
+use crate::cli::units::span as rough;
 use crate::cluster::{BACKDATED_S, Folder, FolderError};
 
 /// Whether the certificate on disk holds, and whether it should have been renewed.

@@ -26,6 +26,7 @@ fn good_lines_are_taken() {
     let check = |line: &str| parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     check("status --watch --api unix:/x --timeout 500ms");
     check("nodes --json");
+    check("peers --watch --json");
     check(
         "deploy a.wasm --name a --replicas 2 --require gpu avx2 --require fpu --affinity region=eu !node=a --no-wait",
     );
@@ -66,7 +67,6 @@ fn bad_lines_are_wrong_usage() {
     check("statsu", ErrorKind::InvalidSubcommand);
     check("status --api ftp", ErrorKind::ValueValidation);
     check("status --timeout soon", ErrorKind::ValueValidation);
-    check("status --watch --json", ErrorKind::ArgumentConflict);
     check("watch", ErrorKind::MissingRequiredArgument);
     check("deploy a.wasm", ErrorKind::MissingRequiredArgument);
     check("deploy a.wasm --name a --replicas 2 --everywhere", ErrorKind::ArgumentConflict);

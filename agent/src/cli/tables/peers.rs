@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{bytes, decimal, list, tail};
+use super::{bytes, list, tail};
 use crate::cli::output::{UNKNOWN, cell, printable, table};
+use crate::cli::units::millis;
 
 /// Characters of a name in the table, so that a row fits into a terminal of 100 columns.
 const NAME_CHARS: usize = 18;
@@ -13,7 +14,7 @@ const NAME_CHARS: usize = 18;
 /// The peers in a status document, one per row.
 #[must_use]
 pub(crate) fn peers(json: &Value) -> String {
-    let mut rows = table(&["peer", "id", "status", "link", "rtt (ms)", "root", "lag", "in", "out", "queued"]);
+    let mut rows = table(&["peer", "id", "status", "link", ">rtt", "root", ">lag", ">in", ">out", ">queued"]);
     let mut notes = String::new();
     for peer in list(json, "peers") {
         // What a member held before it went out of reach says nothing of what it holds now.
@@ -33,7 +34,7 @@ pub(crate) fn peers(json: &Value) -> String {
             id,
             cell(peer, "/status"),
             cell(peer, "/link/state"),
-            decimal(peer, "/rtt_ms", 2),
+            peer["rtt_ms"].as_f64().map_or_else(|| UNKNOWN.to_owned(), millis),
             root.to_owned(),
             cell(peer, "/lag_commits"),
             bytes(peer, "/link/traffic/bytes_in"),
@@ -95,7 +96,7 @@ mod tests {
         for wanted in [
             "BBBBBBBB",
             "slowed",
-            "1.23",
+            "1.2 ms",
             "2.0 KiB",
             "3.0 MiB",
             "edge-2 (BBBBBBBB) is slowed: conduct 40 of 100; dropped: hint_queue_full 3",

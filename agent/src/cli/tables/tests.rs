@@ -34,7 +34,7 @@ fn a_status_shows_everything_at_one_look() {
             "root 0011223344556677,",
         ],
     );
-    check(&text, &["not well: no peer, disk is full", "1.23", "differs"]);
+    check(&text, &["not well: no peer, disk is full", "1.2 ms", "differs"]);
     check(&text, &["1/2", "edge-1, edge-2 (failed: no memory)"]);
 }
 
@@ -50,10 +50,15 @@ fn documents_of_other_versions_still_show() {
 #[test]
 fn nodes_are_listed_bare_or_under_a_name() {
     let node = json!({"id": "12D3KooWAAAAAAAA", "name": "edge-1", "region": "eu", "status": "alive", "load": 0.256,
-        "capabilities": ["gpu"], "resources": {"cpus": 2.0, "memory_free_bytes": 1_610_612_736_u64, "disk_free_bytes": 2048}});
+        "capabilities": ["gpu"], "version": "0.1.0", "roles": ["authority", "deployer", "member"], "resources": {"cpus": 2.0, "memory_free_bytes": 1_610_612_736_u64, "disk_free_bytes": 2048}});
     for json in [json!([node]), json!({"nodes": [node]})] {
-        check(&nodes(&json), &["edge-1", "AAAAAAAA", "alive", "26 %", "1.5 GiB", "2.0 KiB", "gpu"]);
+        check(
+            &nodes(&json),
+            &["edge-1", "AAAAAAAA", "alive", "26 %", "1.5 GiB", "2.0 KiB", "gpu", "authority, deployer", "0.1.0"],
+        );
     }
+    let revoked = json!([{"node": "12D3KooWCCCCCCCC", "since": "2026-11-30T06:00:00Z"}]);
+    check(&nodes(&json!({"nodes": [node], "revoked": revoked})), &["12D3KooWCCCCCCCC revoked since 2026-11-30"]);
 }
 
 #[test]

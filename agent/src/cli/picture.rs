@@ -1,0 +1,121 @@
+//! `status`, `nodes`, `peers`, `workloads` and `invitations`: a document of the agent once, or again and again.
+//!
+//! Owns what is asked for each, and the loop of `--watch`. The invariants: without `--watch` an agent that is away is an error, with
+//! it that is said and the loop goes on; with `--json` every line of `--watch` is one document.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::args::WatchArgs;
+use super::client::Client;
+use super::connection::Ask;
+use super::error::CliError;
+use super::output::{Screen, pretty, print, print_table};
+use super::{connect, membership, report, tables};
+
+/// Pause between two pictures of `--watch`.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Picture {
+    /// This agent, its peers and its workloads.
+    Status,
+    /// The members.
+    Nodes,
+    /// The links.
+    Peers,
+    /// The workloads.
+    Workloads,
+    /// The open invitations.
+    Invitations,
+}
+
+/// Shows it once, or until interrupted.
+///
+/// # Errors
+/// The agent is away or refuses, unless it is watched; standard output is closed.
+pub(super) async fn show(picture: Picture, args: &WatchArgs) -> Result<(), CliError> {
+    let mut client = connect(&args.client);
+    if !args.watch {
+        let seen = picture.look(&mut client, args.client.json).await?;
+        return if args.client.json {
+            print(&pretty(&picture.document(&seen)))
+        } else {
+            print_table(&picture.text(&seen))
+        };
+    }
+    tokio::select! {
+        ended = watch(picture, &mut client, args.client.json) => ended,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(|error| CliError::Failed(format!("the operating system delivers no signals: {error}")))
+        }
+    }
+}
+
+async fn watch(picture: Picture, client: &mut Client, as_json: bool) -> Result<(), CliError> {
+    let (mut screen, mut last) = (Screen::default(), None);
+    loop {
+        match picture.look(client, as_json).await {
+            Ok(seen) if as_json => print(&picture.document(&seen).to_string())?,
+            Ok(seen) => {
+                let text = picture.text(&seen);
+                screen.draw(&text)?;
+                last = Some((text, Instant::now()));
+            }
+            // An agent that restarts is part of what one watches for.
+            Err(error) if as_json => print(&report::document(&error).to_string())?,
+            Err(error) => screen.draw(&gone(&error, last.as_ref()))?,
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// What is shown in place of what cannot be seen: why, and on a terminal what was seen last.
+fn gone(error: &CliError, last: Option<&(String, Instant)>) -> String {
+    let why = format!("error: {error}\nlooking again every {} s", EVERY.as_secs());
+    match last {
+        Some((text, seen)) if super::terminal::is_one() => {
+            format!("{why}; below is what it was {} ago\n\n{text}", super::units::span(seen.elapsed()))
+        }
+        Some(_) | None => why,
+    }
+}
+
+impl Picture {
+    async fn look(self, client: &mut Client, as_json: bool) -> Result<Value, CliError> {
+        let path = match self {
+            Self::Status | Self::Peers | Self::Workloads => "/v1/status",
+            Self::Nodes => "/v1/nodes",
+            Self::Invitations => "/v1/cluster/invitations",
+        };
+        let seen = client.json(Ask::get(path)).await?;
+        if self != Self::Nodes || as_json {
+            return Ok(seen);
+        }
+        // Who was put out is no member any more, and people look for it here. An agent without a cluster has none.
+        let cluster = client.json(Ask::get("/v1/cluster")).await.unwrap_or(Value::Null);
+        Ok(json!({"nodes": seen, "revoked": cluster["revoked_nodes"]}))
+    }
+
+    /// The part that is for scripts.
+    fn document(self, seen: &Value) -> Value {
+        match self {
+            Self::Peers => seen["peers"].clone(),
+            Self::Workloads => seen["workloads"].clone(),
+            Self::Status | Self::Nodes | Self::Invitations => seen.clone(),
+        }
+    }
+
+    fn text(self, seen: &Value) -> String {
+        match self {
+            Self::Status => tables::status(seen),
+            Self::Nodes => tables::nodes(seen),
+            Self::Peers => tables::peers(seen),
+            Self::Workloads => tables::workloads(seen),
+            Self::Invitations => membership::invitations(seen),
+        }
+    }
+}
