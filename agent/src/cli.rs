@@ -45,7 +45,7 @@ pub(crate) use self::connection::{Answer, Ask, AskBody, Connection, segment};
 pub(crate) use self::deploy::{await_ready, set, store};
 use self::error::HINT;
 pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Problem};
-pub(crate) use self::output::{note, pretty, print, printable, table};
+pub(crate) use self::output::{cell, note, pretty, print, printable, short, table};
 use self::picture::Picture;
 pub(crate) use self::stream::{Talk, open as open_stream};
 pub(crate) use self::token::{TOKEN_FILE_NAME, read_token};
@@ -110,6 +110,10 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         Command::Peers(args) => picture::show(Picture::Peers, &args).await,
         Command::Workloads(args) => picture::show(Picture::Workloads, &args).await,
         Command::Invitations(args) => picture::show(Picture::Invitations, &args).await,
+        Command::Top(args) => {
+            let api = address(&args);
+            crate::top::top(api.to_string(), connect(&args), args.json).await
+        }
         Command::Invite(args) => membership::invite(&args, &mut connect(&args.client)).await,
         Command::Drain(args) => drain::drain(&args, &mut connect(&args.client)).await,
         Command::Leave(args) => membership::leave(&args, &mut connect(&args)).await,

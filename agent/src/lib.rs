@@ -36,6 +36,7 @@ pub mod splitmix;
 pub mod store;
 pub mod supervisor;
 pub mod timing;
+pub(crate) mod top;
 pub mod view;
 pub mod wasm;
 pub mod workloads;

@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Peers(WatchArgs),
     /// List the deployed workloads and where they run
     Workloads(WatchArgs),
+    /// Show this agent and its cluster live: health, members, workloads, what happens
+    Top(ClientArgs),
     /// Begin a workload: a project that builds, tests and deploys as it stands
     New(NewArgs),
     /// Store a component and run it; waits until it runs or says why it does not

@@ -2,8 +2,12 @@
 //!
 //! Owns what is asked of the system about it. The invariant: what is written elsewhere than to a terminal has no escape sequences.
 
+mod raw;
+
 use std::io::{self, IsTerminal};
 use std::mem::MaybeUninit;
+
+pub(crate) use self::raw::Raw;
 
 /// Columns and rows of the terminal, or of one of the usual size where it does not say.
 #[must_use]

@@ -32,7 +32,7 @@ impl Command {
             Self::Watch(args) => args.client.json,
             Self::Converged(args) => args.client.json,
             Self::Drain(args) => args.client.json,
-            Self::Leave(args) | Self::RotateAuthority(args) => args.json,
+            Self::Leave(args) | Self::RotateAuthority(args) | Self::Top(args) => args.json,
             Self::Revoke(args) => args.client.json,
             Self::Run(_) | Self::CompileComponent(_) => false,
         }
@@ -55,6 +55,7 @@ impl Command {
             | Self::RotateAuthority(_) => true,
             Self::Demo(_)
             | Self::Bench(_)
+            | Self::Top(_)
             | Self::Doctor(_)
             | Self::Invitations(_)
             | Self::Run(_)
