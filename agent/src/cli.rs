@@ -9,6 +9,7 @@ mod call;
 mod client;
 pub(crate) mod connection;
 mod deploy;
+mod diff;
 mod drain;
 mod error;
 #[cfg(test)]
@@ -129,6 +130,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         Command::Get(args) => state::get(&args, &mut connect(&args.client)).await,
         Command::Put(args) => state::put(&args, &mut connect(&args.client)).await,
         Command::Watch(args) => return watch::watch(&args, address(&args.client)).await,
+        Command::Diff(args) => return diff::diff(&args, &mut connect(&args.client)).await,
         Command::Converged(args) => return state::converged(&args, &mut connect(&args.client)).await,
         Command::Run(_)
         | Command::Init(_)

@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Watch(WatchPrefixArgs),
     /// Say whether all agents hold the same state
     Converged(ConvergedArgs),
+    /// Say how one member's state stands to this agent's
+    Diff(DiffArgs),
     /// Have this agent take no new workloads and hand over what it runs
     Drain(DrainArgs),
     /// Hand over what this agent has, tell the others that it leaves, and stop it
@@ -305,6 +307,17 @@ pub(crate) struct ConvergedArgs {
     /// Wait this long for it, as in 10s; without it, answers at once with exit code 0 or 1
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) wait: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// With whom to compare.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The exit code is 0 when both hold the same state, and 1 when they do not or when that is not known.")]
+pub(crate) struct DiffArgs {
+    /// The member's name, its id, or the beginning or end of that as tables show it
+    pub(crate) node: String,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

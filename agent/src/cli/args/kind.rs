@@ -31,6 +31,7 @@ impl Command {
             Self::Put(args) => args.client.json,
             Self::Watch(args) => args.client.json,
             Self::Converged(args) => args.client.json,
+            Self::Diff(args) => args.client.json,
             Self::Drain(args) => args.client.json,
             Self::Leave(args) | Self::RotateAuthority(args) | Self::Top(args) => args.json,
             Self::Revoke(args) => args.client.json,
@@ -68,6 +69,7 @@ impl Command {
             | Self::Get(_)
             | Self::Watch(_)
             | Self::Converged(_)
+            | Self::Diff(_)
             | Self::CheckConfig(_)
             | Self::Version(_)
             | Self::CompileComponent(_) => false,

@@ -1,0 +1,137 @@
+//! `diff`: how the state of one member stands to that of the agent that is asked.
+//!
+//! Owns whom a name means among the peers, and the verdict. The invariant: exit code 0 means that both roots were heard and are equal.
+
+use serde_json::{Value, json};
+
+use super::args::DiffArgs;
+use super::client::Client;
+use super::connection::Ask;
+use super::error::{CliError, EXIT_DONE, EXIT_FAILED, HINT};
+use super::output::{cell, print_shown, short};
+use super::tables::tail;
+
+/// Characters of an id that are enough to ask by.
+const PART_CHARS_MIN: usize = 4;
+/// Characters of a root: enough to compare by eye.
+const ROOT_CHARS: usize = 16;
+
+/// Says whether a member holds the same state, and what is known of the difference; returns the exit code.
+///
+/// # Errors
+/// The agent is away, or knows of no such member, or of several.
+pub(crate) async fn diff(args: &DiffArgs, client: &mut Client) -> Result<u8, CliError> {
+    let convergence = client.json(Ask::get("/v1/convergence")).await?;
+    let status = client.json(Ask::get("/v1/status")).await?;
+    let document = compare(&args.node, &convergence, &status)?;
+    print_shown(args.client.json, &document, text)?;
+    Ok(if document["equal"] == true { EXIT_DONE } else { EXIT_FAILED })
+}
+
+fn compare(wanted: &str, convergence: &Value, status: &Value) -> Result<Value, CliError> {
+    let peers = convergence["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_meant = |peer: &&Value| {
+        let (id, name) = (peer["node"].as_str().unwrap_or_default(), peer["name"].as_str().unwrap_or_default());
+        let is_part = wanted.chars().count() >= PART_CHARS_MIN && (id.starts_with(wanted) || id.ends_with(wanted));
+        name == wanted || id == wanted || is_part
+    };
+    let meant: Vec<&Value> = peers.iter().filter(is_meant).collect();
+    let [peer] = meant.as_slice() else {
+        let listed = if meant.is_empty() { peers.iter().collect() } else { meant };
+        let listed: Vec<String> = listed.iter().map(|peer| who(peer)).collect();
+        let names =
+            if listed.is_empty() { "this agent knows of no other member".to_owned() } else { listed.join(", ") };
+        return Err(CliError::Usage(format!("{wanted:?} names no one member for certain{HINT}by name or id: {names}")));
+    };
+    let links = status["peers"].as_array().into_iter().flatten();
+    let link = links.filter(|link| link["node"] == peer["node"]).map(|link| link["link"].clone()).next();
+    Ok(json!({
+        "node": peer["node"],
+        "name": peer["name"],
+        "status": peer["status"],
+        "equal": peer["root_equal"] == true && peer["root"].is_string(),
+        "root": convergence["root"],
+        "their_root": peer["root"],
+        "lag_commits": peer["lag_commits"],
+        "reason": peer["reason"],
+        "link": link,
+    }))
+}
+
+fn who(peer: &Value) -> String {
+    let id = cell(peer, "/node");
+    match cell(peer, "/name") {
+        name if name.is_empty() || name == super::output::UNKNOWN => tail(&id),
+        name => format!("{name} ({})", tail(&id)),
+    }
+}
+
+fn text(document: &Value) -> String {
+    let who = who(document);
+    let root = |pointer: &str| short(&cell(document, pointer), ROOT_CHARS);
+    if document["equal"] == true {
+        return format!("{who} holds the same state: root {}", root("/root"));
+    }
+    let lag = match document["lag_commits"].as_u64() {
+        Some(0) => "none is known to be missing on either side: what differs is on its way, or damaged".to_owned(),
+        Some(lag) => format!("{lag} that one side has and the other lacks, as last heard"),
+        None => "not heard yet".to_owned(),
+    };
+    let mut lines = vec![
+        format!("{who} holds another state, or it is not known what it holds"),
+        format!("  roots    {} here, {} there", root("/root"), root("/their_root")),
+        format!("  commits  {lag}"),
+        format!("  member   {}", cell(document, "/status")),
+        format!("  link     {}", cell(document, "/link/state")),
+    ];
+    lines.extend(
+        ["/reason", "/link/reason"]
+            .map(|at| cell(document, at))
+            .into_iter()
+            .filter(|why| why != super::output::UNKNOWN),
+    );
+    lines.push(
+        "hint: `selvedge converged --wait 10s` waits for all; `selvedge peers` shows what keeps a link down".to_owned(),
+    );
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents() -> (Value, Value) {
+        let convergence = json!({"converged": false, "root": "aa11", "peers": [
+            {"node": "12D3KooWBBBBBBBB", "name": "edge-2", "status": "alive", "root": "aa11", "root_equal": true, "lag_commits": 0},
+            {"node": "12D3KooWCCCCCCCC", "name": "edge-3", "status": "alive", "root": "bb22", "root_equal": false, "lag_commits": 17},
+            {"node": "12D3KooWDDDDDDDD", "name": "", "status": "lost", "root": null, "root_equal": false, "lag_commits": null,
+             "reason": "silent for 42s"},
+        ]});
+        let link = json!({"node": "12D3KooWCCCCCCCC", "link": {"state": "resting", "reason": "timed out"}});
+        (convergence, json!({ "peers": [link] }))
+    }
+
+    fn check(wanted: &str, equal: bool, words: &[&str]) {
+        let (convergence, status) = documents();
+        let document = compare(wanted, &convergence, &status).expect("one is meant");
+        assert_eq!(document["equal"], equal, "{document:#}");
+        let text = text(&document);
+        words.iter().for_each(|words| assert!(text.contains(words), "{words:?} is not in\n{text}"));
+    }
+
+    #[test]
+    fn a_member_is_named_by_name_or_part_of_its_id() {
+        check("edge-2", true, &["edge-2 (BBBBBBBB) holds the same state: root aa11"]);
+        check("CCCCCCCC", false, &["aa11 here, bb22 there", "17 that one side has", "resting", "timed out", "hint: "]);
+        check("12D3KooWDDDDDDDD", false, &["DDDDDDDD holds another state", "not heard yet", "silent for 42s"]);
+    }
+
+    #[test]
+    fn whoever_is_not_named_for_certain_is_wrong_usage() {
+        let (convergence, status) = documents();
+        for wanted in ["12D3KooW", "nobody", "DD"] {
+            let error = compare(wanted, &convergence, &status).expect_err("nobody for certain");
+            assert!(error.exit_code() == 2 && error.to_string().contains("edge-3 (CCCCCCCC)"), "{error}");
+        }
+    }
+}
