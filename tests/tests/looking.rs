@@ -45,7 +45,8 @@ impl Watching {
 
     /// Interrupts it as Ctrl-C does, and gives its exit code.
     fn interrupt(mut self) -> Option<i32> {
-        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().expect("a signal is sent");
+        let sent =
+            Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().expect("a signal is sent");
         assert!(sent.success());
         self.child.wait().expect("it ends").code()
     }
@@ -132,7 +133,8 @@ fn errors_are_one_document_for_scripts() {
             assert!(stderr.contains("hint: "), "{line:?}: {stderr}");
             continue;
         }
-        let document: Value = serde_json::from_str(&stderr).unwrap_or_else(|error| panic!("{line:?}: {error}: {stderr}"));
+        let document: Value =
+            serde_json::from_str(&stderr).unwrap_or_else(|error| panic!("{line:?}: {error}: {stderr}"));
         assert_eq!(document["error"]["code"], code, "{document:#}");
         assert!(document["error"]["hint"].is_string(), "{line:?}: {document:#}");
     }
