@@ -243,7 +243,7 @@ fn it_fits_a_phone_and_a_wall_and_follows_the_readers_wishes() {
         }
         papers.push(window.eval("getComputedStyle(document.body).backgroundColor"));
         let moving = "[...document.querySelectorAll('*')].filter((one) => getComputedStyle(one).transitionDuration !== '0s').length";
-        assert_eq!(window.eval(moving), 0, "nothing moves for those who asked for that");
+        assert_eq!(window.eval(moving), 0, "nothing moves but what changes");
     }
     assert_eq!(papers[0], papers[2]);
     assert_ne!(papers[0], papers[1], "the night has a paper of its own");

@@ -36,9 +36,9 @@ impl EventsWanted {
     }
 }
 
-/// Which kinds of events somebody wants to hear, by the names of [`Event::name`].
+/// Which kinds of events somebody wants to hear, by the names of [`Event::name`]; `None` is everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kinds(BTreeSet<&'static str>);
+pub struct Kinds(Option<BTreeSet<&'static str>>);
 
 impl Kinds {
     /// Every kind that may be asked for.
@@ -46,26 +46,26 @@ impl Kinds {
 
     /// Everything that happens.
     #[must_use]
-    pub fn all() -> Self {
-        Self(BTreeSet::from(Self::ALL))
+    pub const fn all() -> Self {
+        Self(None)
     }
 
     /// Changes of state, and nothing else.
     #[must_use]
     pub fn commits() -> Self {
-        Self(BTreeSet::from([COMMIT]))
+        Self(Some(BTreeSet::from([COMMIT])))
     }
 
     /// Whether changes of state are among them. Whoever does not want those costs the driver nothing.
     #[must_use]
     pub fn has_commits(&self) -> bool {
-        self.0.contains(COMMIT)
+        self.0.as_ref().is_none_or(|kinds| kinds.contains(COMMIT))
     }
 
     /// Whether an event is of one of these kinds.
     #[must_use]
     pub fn include(&self, event: &Event) -> bool {
-        self.0.contains(event.name())
+        self.0.as_ref().is_none_or(|kinds| kinds.contains(event.name()))
     }
 }
 
@@ -83,7 +83,7 @@ impl FromStr for Kinds {
             let known = Self::ALL.into_iter().find(|known| *known == name.trim());
             known.ok_or_else(|| ParseKindsError(super::shorten(name).into_owned()))
         };
-        text.split(',').map(kind).collect::<Result<_, _>>().map(Self)
+        text.split(',').map(kind).collect::<Result<_, _>>().map(|kinds| Self(Some(kinds)))
     }
 }
 
