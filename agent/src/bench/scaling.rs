@@ -114,7 +114,7 @@ mod tests {
             let points: Vec<_> = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0].into_iter().map(law(lambda, sigma, kappa)).collect();
             let found = fit(&points).expect("a fit");
             let near = |found: f64, wanted: f64| {
-                assert!((found - wanted).abs() <= 1e-6 * lambda.max(1.0), "{found}, not {wanted}")
+                assert!((found - wanted).abs() <= 1e-6 * lambda.max(1.0), "{found}, not {wanted}");
             };
             near(found.lambda, lambda);
             near(found.sigma, sigma);
