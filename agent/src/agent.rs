@@ -34,6 +34,7 @@ mod settings;
 mod standing;
 mod switchboard;
 mod vetting;
+mod warning;
 mod whom;
 
 use std::sync::Arc;

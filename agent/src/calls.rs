@@ -83,8 +83,9 @@ impl Calls {
         spec_deadline: impl FnOnce() -> Result<Duration, ServiceError> + Send,
     ) -> Result<CallAnswer, ServiceError> {
         let began = Instant::now();
-        let is_here = self.parts.wasm.is_loaded(workload.as_str());
-        let answer = if is_here && self.parts.routes.prefers_here(workload) {
+        // One that has too much to do here is made elsewhere, if anybody has less.
+        let has_room = self.parts.wasm.is_overloaded(workload.as_str()) == Some(false);
+        let answer = if has_room && self.parts.routes.prefers_here(workload) {
             self.call_here(workload, function, arguments, options).await
         } else {
             let own_deadline = spec_deadline()?;

@@ -27,6 +27,9 @@ use crate::spec::Routing;
 
 /// Most members for which one workload's figures are kept: as many as one mesh is planned for.
 const MEMBERS_MAX: usize = 1_024;
+/// How long one that has turned a call away is asked only when no other is left, in milliseconds: until its own word of its overload, or of the end of
+/// it, has come.
+pub const BUSY_MS: u64 = 250;
 /// Mean radius of the Earth, in kilometres.
 const EARTH_RADIUS_KM: f64 = 6_371.0;
 
@@ -115,6 +118,8 @@ pub struct Router {
 struct Peer {
     measured: Measured,
     breaker: Breaker,
+    /// Until when it is left alone if it can be, because it has turned a call away.
+    busy_until_ms: u64,
 }
 
 impl Router {
@@ -137,7 +142,9 @@ impl Router {
         able.sort_by_key(|target| target.node);
         able.dedup_by_key(|target| target.node);
         // The sound ones; else those that are up; a suspect may have just died, and costs its caller all its patience.
-        let is_sound = |target: &Target| !target.draining && !target.overloaded && !target.suspect;
+        let is_busy = |node: &NodeId| self.peers.get(node).is_some_and(|peer| now_ms < peer.busy_until_ms);
+        let is_sound =
+            |target: &Target| !target.draining && !target.overloaded && !target.suspect && !is_busy(&target.node);
         if able.iter().any(is_sound) {
             able.retain(is_sound);
         } else if able.iter().any(|target| !target.suspect) {
@@ -162,6 +169,9 @@ impl Router {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.measured.end(ended, took_ms, now_ms);
             peer.breaker.end(ended, now_ms);
+            if ended == Ended::Busy {
+                peer.busy_until_ms = now_ms.saturating_add(BUSY_MS);
+            }
         }
     }
 

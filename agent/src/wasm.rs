@@ -20,6 +20,7 @@ mod lift;
 mod limits;
 mod lower;
 mod outcome;
+mod overload;
 mod plain;
 mod program;
 mod recording;
@@ -262,12 +263,17 @@ impl WasmHost {
 
     async fn on_a_worker(&self, service: &Arc<Service>, request: Request) -> Recorded {
         let (reply, answer) = oneshot::channel();
-        let function = request.function.clone();
+        let (function, patience) = (request.function.clone(), service.patience(&request));
         let job = Job { service: Arc::clone(service), request, reply };
         let (name, running_max) = (&service.program.workload, service.program.limits.concurrency);
-        if let Err(refused) = self.0.schedule.push(name, &service.load, running_max, job) {
+        if let Err(refused) = self.0.schedule.push(name, &service.load, running_max, (job, patience)) {
             let error = match refused {
                 Refused::Full => CallError::Busy { limit: self.0.config.queue_per_workload },
+                Refused::Shed { why: _, expected_ms, retry_after_ms } => {
+                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]
+                    let expected_ms = expected_ms.round() as u64;
+                    CallError::Overloaded { expected_ms, retry_after_ms }
+                }
                 Refused::Closed => CallError::Host("it is going down".to_owned()),
             };
             return service.ended_badly(&function, error).into();
@@ -318,6 +324,26 @@ impl WasmHost {
         self.0.services.read().unwrap_or_else(PoisonError::into_inner).contains_key(workload)
     }
 
+    /// Whether more calls of `workload` come than this host can make; `None` if it cannot be called here.
+    #[must_use]
+    pub fn is_overloaded(&self, workload: &str) -> Option<bool> {
+        let services = self.0.services();
+        services.get(workload).map(|service| self.0.schedule.overloads().is(&service.load.overload))
+    }
+
+    /// The names of the workloads of which more calls come than this host can make, in order.
+    #[must_use]
+    pub fn overloaded(&self) -> Vec<String> {
+        let is_overloaded = |service: &&Arc<Service>| self.0.schedule.overloads().is(&service.load.overload);
+        let services = self.0.services();
+        services.values().filter(is_overloaded).map(|service| service.program.workload.to_string()).collect()
+    }
+
+    /// Returns when a workload has become overloaded, or no longer is, since this returned last. For one waiter.
+    pub async fn overload_changed(&self) {
+        self.0.schedule.overloads().changed().await;
+    }
+
     /// How long ago the thread that stops guests last showed that it lives. It does so every 100 ms at least.
     #[must_use]
     pub fn ticker_age(&self) -> Duration {
@@ -334,7 +360,10 @@ impl WasmHost {
     #[must_use]
     pub fn stats(&self) -> HostStats {
         let services: Vec<_> = self.0.services().values().cloned().collect();
+        let (shed_late, shed_overloaded) = self.0.schedule.overloads().shed();
         HostStats {
+            shed_late,
+            shed_overloaded,
             workers: self.0.config.workers.max(1),
             running: services.iter().map(|service| service.load.now().1).sum(),
             ticker_age: self.ticker_age(),

@@ -11,6 +11,7 @@ use crate::members::{Location, NodeRecord};
 use crate::net::Net;
 use crate::resources::Sampler;
 use crate::view::StateView;
+use crate::wasm::WasmHost;
 use crate::workloads::Workloads;
 
 /// Gathers the record from the parts that know.
@@ -21,6 +22,7 @@ pub(super) struct Beacon {
     pub(super) net: Net,
     pub(super) calls: Calls,
     pub(super) workloads: Workloads,
+    pub(super) wasm: WasmHost,
     pub(super) health: Health,
     pub(super) sampler: Mutex<Sampler>,
     pub(super) departure: Departure,
@@ -60,6 +62,7 @@ impl Beacon {
             rtt_ms,
             calls_per_s: self.calls.traffic().rates(),
             instances: self.workloads.advertised(),
+            overloaded: self.wasm.overloaded().iter().filter_map(|workload| workload.parse().ok()).collect(),
         }
         .coarse()
     }

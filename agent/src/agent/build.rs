@@ -20,6 +20,7 @@ use super::service::AgentService;
 use super::settings;
 use super::switchboard::Switchboard;
 use super::vetting::Vetting;
+use super::warning::Warning;
 use crate::api::{Api, Credentials, token};
 use crate::artifacts::{self, Artifacts};
 use crate::assets::{ASSET_BYTES_MAX, Assets, Fetch, Preloader};
@@ -57,6 +58,7 @@ pub(super) struct Parts {
     pub(super) timing: Timing,
     pub(super) switchboard: Switchboard,
     pub(super) lookout: Lookout,
+    pub(super) warning: Warning,
     /// For members only.
     pub(super) vetting: Option<Vetting>,
     pub(super) preloader: Preloader,
@@ -268,6 +270,7 @@ impl Common {
             net: this.net,
             calls: this.calls,
             workloads: this.workloads,
+            wasm: this.wasm,
             health: this.health,
             departure: this.departure,
         };
@@ -279,6 +282,7 @@ impl Common {
         let switchboard = Switchboard { heard, calls: this.calls, blobs, net: this.net.clone(), office };
         let vetting = this.membership.map(|membership| membership.vetting(this.view, this.net, this.members));
         let this = self.clone();
+        let warning = Warning { wasm: this.wasm, members: this.members.clone() };
         let (changes, members) = (this.net.changes(), this.members);
         let lookout = Lookout { changes, members, view: this.view, events: this.events, metrics: this.metrics };
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
@@ -318,6 +322,7 @@ impl Common {
             timing,
             switchboard,
             lookout,
+            warning,
             vetting,
             preloader,
             history,

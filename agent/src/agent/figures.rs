@@ -66,7 +66,12 @@ fn instances(name: &WorkloadName, spec: &Spec, members: &[Member]) -> (Vec<Insta
         let refused = instance.refused.as_ref().filter(|refused| refused.is_of(spec));
         let (phase, reason) = match refused {
             Some(refused) => (Phase::Failed, Some(format!("{}; what ran before still answers calls", refused.reason))),
-            None if instance.is_of(spec) => phase(instance, member.status),
+            None if instance.is_of(spec) => {
+                let (phase, reason) = phase(instance, member.status);
+                let is_overloaded = member.record.as_ref().is_some_and(|record| record.overloaded.contains(name));
+                let overloaded = || is_overloaded.then(|| "overloaded: calls go elsewhere where they can".to_owned());
+                (phase, reason.or_else(overloaded))
+            }
             None => (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned())),
         };
         Some(Instance { node: member.node, phase, reason })
@@ -181,6 +186,8 @@ fn guests(metrics: &Metrics, stats: &HostStats) {
     let of_all = |figure: fn(&WorkloadStats) -> u64| stats.workloads.iter().map(figure).sum::<u64>();
     metrics.dropped("guest_log_line", of_all(|workload| workload.log_lines_dropped));
     metrics.dropped("guest_call_turned_away", of_all(|workload| workload.turned_away));
+    metrics.dropped("call_late", stats.shed_late);
+    metrics.dropped("call_overloaded", stats.shed_overloaded);
     metrics.dropped("guest_code_refused", stats.code.refused);
     metrics.dropped("guest_code_evicted", stats.code.evicted);
     metrics.dropped("guest_code_unwritten", stats.code.unwritten);

@@ -54,6 +54,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         timing,
         switchboard,
         lookout,
+        warning,
         vetting,
         preloader,
         history,
@@ -75,6 +76,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         Part::spawn("the history", |stop| history.run(view, calls, stop)),
         Part::spawn("the preloader", |stop| preloader.run(stop)),
         Part::spawn("the lookout", |stop| lookout.run(stop)),
+        Part::spawn("the warning", |stop| warning.run(stop)),
         Part::spawn("the switchboard", |stop| switchboard.run(inlets.net, stop)),
         Part::spawn("the driver", |stop| driver.run(stop)),
     ]);

@@ -74,6 +74,10 @@ pub(super) fn call_failed(error: CallError) -> ServiceError {
         CallError::Writes { .. } => (Fault::Internal, "write_limit"),
         CallError::RecordingTooLarge { .. } => (Fault::TooLarge, "recording_too_large"),
         CallError::Busy { .. } => (Fault::Busy { retry_after_s: RETRY_AFTER_S }, "busy"),
+        CallError::Overloaded { retry_after_ms, .. } => {
+            let seconds = u32::try_from(retry_after_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
+            (Fault::Busy { retry_after_s: seconds.max(RETRY_AFTER_S) }, "overloaded")
+        }
         CallError::Host(_) => (Fault::Unavailable, "host_unable"),
     };
     let failed = ServiceError::new(fault, code, error.to_string());

@@ -127,13 +127,13 @@ impl Calls {
                 Phase::Starting | Phase::Failed { .. } => return None,
             };
             let is_here = member.node == self.parts.me;
-            let rtt_ms = if is_here {
-                self.parts.wasm.is_loaded(workload.as_str()).then_some(Some(0.0))?
+            let (rtt_ms, overloaded) = if is_here {
+                (Some(0.0), self.parts.wasm.is_overloaded(workload.as_str())?)
             } else {
                 let link = links.iter().find(|link| link.node == member.node)?;
-                link.rtt.map(|rtt| rtt.as_secs_f64() * 1e3)
+                let overloaded = record.load >= OVERLOADED_LOAD || record.overloaded.contains(workload);
+                (link.rtt.map(|rtt| rtt.as_secs_f64() * 1e3), overloaded)
             };
-            let overloaded = record.load >= OVERLOADED_LOAD;
             Some(target_of(
                 own.as_ref(),
                 record,

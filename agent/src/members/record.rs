@@ -92,6 +92,9 @@ pub struct NodeRecord {
     /// What it runs.
     #[serde(rename = "u")]
     pub instances: BTreeMap<WorkloadName, Instance>,
+    /// Workloads of which it is asked for more calls than it can make: whoever can goes elsewhere.
+    #[serde(rename = "z", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub overloaded: BTreeSet<WorkloadName>,
 }
 
 impl NodeRecord {
@@ -114,6 +117,7 @@ impl NodeRecord {
             self.calls_per_s.len(),
             self.instances.len(),
             self.twins.len(),
+            self.overloaded.len(),
         ];
         texts.chain(&self.addresses).all(|text| text.len() <= TEXT_BYTES_MAX)
             && lists.iter().all(|len| *len <= ENTRIES_MAX)

@@ -1,7 +1,7 @@
 use super::breaker::{FAILURES_MAX, OPEN_MS_MAX, OPEN_MS_MIN, State};
 use super::budget::RetryBudget;
 use super::limit::{CALLERS_MAX, Limiter, Rate};
-use super::shed::{Admission, INTERVAL_MS, Shedder};
+use super::shed::{Admission, INTERVAL_MS, Shedder, Why};
 use super::sim::{Race, race};
 use super::*;
 
@@ -196,24 +196,145 @@ fn retries_are_a_tenth_of_the_calls_and_a_few() {
     assert_eq!(retries(&mut budget, 3_000), 50, "old calm does not pay for a storm");
 }
 
+/// A queue of one worker that takes `turn_ms` for each call.
+struct Line {
+    shedder: Shedder,
+    turn_ms: f64,
+    now_ms: f64,
+    /// When each that waits came, and how many were before it.
+    waiting: std::collections::VecDeque<(f64, usize)>,
+}
+
+impl Line {
+    fn new(turn_ms: f64) -> Self {
+        Self { shedder: Shedder::default(), turn_ms, now_ms: 0.0, waiting: std::collections::VecDeque::new() }
+    }
+
+    fn now_us(&self) -> u64 {
+        (self.now_ms * 1e3) as u64
+    }
+
+    /// A call comes; why it is turned away, if it is.
+    fn call(&mut self, patience_ms: Option<f64>) -> Option<Why> {
+        match self.shedder.admit(self.waiting.len(), patience_ms, self.now_us()) {
+            Admission::Admit => {
+                self.waiting.push_back((self.now_ms, self.waiting.len()));
+                None
+            }
+            Admission::Shed { why, retry_after_ms, expected_ms } => {
+                assert!(retry_after_ms >= INTERVAL_MS && expected_ms > 0.0);
+                Some(why)
+            }
+        }
+    }
+
+    /// The next one has its turn; how long it waited.
+    fn serve(&mut self) -> Option<f64> {
+        let (came_ms, ahead) = self.waiting.pop_front()?;
+        let waited_ms = self.now_ms - came_ms;
+        let now_us = self.now_us();
+        self.shedder.observe(waited_ms, ahead, now_us);
+        self.now_ms += self.turn_ms;
+        Some(waited_ms)
+    }
+
+    fn is_overloaded(&mut self) -> bool {
+        let now_us = self.now_us();
+        self.shedder.is_overloaded(now_us)
+    }
+}
+
 #[test]
-fn a_standing_queue_sheds_and_a_burst_does_not() {
-    let mut shedder = Shedder::default();
-    // A burst: one waits long, another not at all.
-    [30.0, 0.5].into_iter().for_each(|waited_ms| shedder.observe(waited_ms, 10));
-    assert_eq!(shedder.admit(20.0, 50.0, INTERVAL_MS), Admission::Admit);
-    assert_eq!(shedder.admit(60.0, 50.0, INTERVAL_MS), Admission::Shed { retry_after_ms: 100 }, "it would be late");
-    // Nobody got through quickly for a whole interval.
-    [30.0, 20.0].into_iter().for_each(|waited_ms| shedder.observe(waited_ms, INTERVAL_MS + 10));
-    assert_eq!(shedder.admit(20.0, 50.0, 2 * INTERVAL_MS), Admission::Shed { retry_after_ms: 100 });
-    assert_eq!(shedder.admit(1.0, 50.0, 2 * INTERVAL_MS), Admission::Admit);
-    assert!(shedder.is_overloaded());
-    [6.0, 0.1].into_iter().for_each(|waited_ms| shedder.observe(waited_ms, 2 * INTERVAL_MS + 10));
-    assert_eq!(shedder.admit(1.0, 50.0, 3 * INTERVAL_MS), Admission::Admit);
-    assert!(shedder.is_overloaded(), "not yet short for a whole interval");
-    shedder.observe(1.0, 3 * INTERVAL_MS + 10);
-    assert_eq!(shedder.admit(20.0, 50.0, 4 * INTERVAL_MS), Admission::Admit);
-    assert!(!shedder.is_overloaded());
+fn a_burst_is_worked_off_and_a_standing_queue_sheds() {
+    let mut line = Line::new(2.0);
+    for _ in 0..5 {
+        assert!((0..20).all(|_| line.call(Some(50.0)).is_none()), "40 ms of work, and 50 ms of patience");
+        while line.serve().is_some() {}
+        line.now_ms += 60.0;
+        assert!(!line.is_overloaded());
+    }
+    // Twice as much as can be done, for two seconds.
+    let mut waited_ms: Vec<f64> = Vec::new();
+    let mut shed = BTreeMap::<&str, u32>::new();
+    for _ in 0..1_000 {
+        for _ in 0..2 {
+            match line.call(Some(50.0)) {
+                Some(Why::Overloaded) => *shed.entry("overloaded").or_default() += 1,
+                Some(Why::Late) => *shed.entry("late").or_default() += 1,
+                None => {}
+            }
+        }
+        waited_ms.extend(line.serve());
+    }
+    assert!(line.is_overloaded());
+    // How long a turn takes is a guess from the last ones.
+    assert!(waited_ms.iter().all(|waited_ms| *waited_ms < 55.0), "hardly anybody waited in vain");
+    assert!(waited_ms[500..].iter().all(|waited_ms| *waited_ms < 30.0), "half of their patience is left to be served");
+    assert!(shed["overloaded"] > 800, "{shed:?}");
+    // Now it is over, but not before the queue has been short for an interval.
+    while line.serve().is_some() {}
+    assert!(line.is_overloaded());
+    for _ in 0..200 {
+        line.call(Some(50.0));
+        line.serve();
+    }
+    assert!(!line.is_overloaded());
+}
+
+#[test]
+fn whoever_would_be_late_is_turned_away_and_who_waits_for_nobody_is_not() {
+    let mut line = Line::new(10.0);
+    for _ in 0..40 {
+        line.call(None);
+        line.call(None);
+        line.serve();
+    }
+    assert_eq!(line.call(Some(100.0)), Some(Why::Late), "40 wait");
+    assert_eq!(line.call(None), None, "without a deadline there is a second");
+    while line.serve().is_some() {}
+    line.turn_ms = 5_000.0;
+    for _ in 0..20 {
+        line.call(None);
+        line.call(None);
+        line.serve();
+        line.serve();
+    }
+    assert_eq!(line.call(Some(1.0)), None, "whatever it was like before");
+}
+
+#[test]
+fn slow_calls_and_many_at_a_time_are_no_overload_in_themselves() {
+    // 64 callers, each of whom calls again once it has its answer, and none of whom is in a hurry.
+    let mut line = Line::new(3.0);
+    (0..64).for_each(|_| assert_eq!(line.call(None), None));
+    for _ in 0..1_000 {
+        line.serve();
+        assert_eq!(line.call(None), None);
+    }
+    // A queue that is one call long is short, however long a call takes.
+    let mut line = Line::new(40.0);
+    for _ in 0..100 {
+        line.call(None);
+        line.serve();
+        line.call(None);
+        line.serve();
+    }
+    assert!(!line.is_overloaded());
+}
+
+#[test]
+fn overload_ends_by_itself_when_nobody_calls_any_more() {
+    let mut line = Line::new(2.0);
+    for _ in 0..200 {
+        line.call(Some(50.0));
+        line.call(Some(50.0));
+        line.serve();
+    }
+    assert!(line.is_overloaded());
+    line.now_ms += 1_000.0;
+    line.is_overloaded();
+    line.now_ms += 1_000.0;
+    assert!(!line.is_overloaded());
 }
 
 #[test]

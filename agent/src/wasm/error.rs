@@ -189,8 +189,9 @@ pub enum CallError {
         /// How long it was allowed to run.
         deadline: Duration,
     },
-    /// The caller's time was over before a worker was free. The guest did not run.
-    #[error("the call's time was over before it could begin")]
+    /// The caller's time was over before the guest could begin: it had waited for too long, on this host or on its way to it. The guest did
+    /// not run.
+    #[error("the time that the caller gave the call was over before its turn came; it was not made")]
     Expired,
     /// The guest wanted more memory or a larger table than it may have.
     #[error("the workload wanted more {what} than its limit of {limit}")]
@@ -238,6 +239,14 @@ pub enum CallError {
         /// How many may wait.
         limit: usize,
     },
+    /// More calls come than this host can make, and this one would wait for too long.
+    #[error("overloaded: the call would wait for about {expected_ms} ms")]
+    Overloaded {
+        /// How long, in milliseconds.
+        expected_ms: u64,
+        /// When to try again, in milliseconds.
+        retry_after_ms: u64,
+    },
     /// This host has no room for a further instance, or is going down.
     #[error("this host cannot run the call: {0}")]
     Host(String),
@@ -266,7 +275,7 @@ impl CallError {
             | Self::OutputTooLarge { .. }
             | Self::HostCalls { .. }
             | Self::Writes { .. } => Blame::Workload,
-            Self::Expired | Self::Busy { .. } | Self::Host(_) => Blame::Host,
+            Self::Expired | Self::Busy { .. } | Self::Overloaded { .. } | Self::Host(_) => Blame::Host,
         }
     }
 
@@ -288,6 +297,7 @@ impl CallError {
             | Self::Writes { .. }
             | Self::RecordingTooLarge { .. }
             | Self::Busy { .. }
+            | Self::Overloaded { .. }
             | Self::Host(_) => None,
         }
     }

@@ -126,6 +126,7 @@ impl Failure {
             | CallError::Expired
             | CallError::RecordingTooLarge { .. }
             | CallError::Busy { .. }
+            | CallError::Overloaded { .. }
             | CallError::Host(_) => return None,
         };
         Some(Self { kind, field: error.field().map(str::to_owned), message: error.to_string() })

@@ -8,12 +8,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::overload::{Overload, Overloads};
+use crate::routing::shed::{Admission, Why};
 
 /// The queues of all workloads; `J` is a call.
 pub(super) struct Schedule<J> {
     lanes: Mutex<Lanes<J>>,
     wake: Condvar,
     waiting_max: usize,
+    overloads: Arc<Overloads>,
 }
 
 /// What one workload has on its hands. Belongs to the workload and outlives its replacement by a newer version.
@@ -21,6 +26,7 @@ pub(super) struct Schedule<J> {
 pub(super) struct Load {
     waiting: AtomicUsize,
     running: AtomicUsize,
+    pub(super) overload: Overload,
 }
 
 struct Lanes<J> {
@@ -31,17 +37,34 @@ struct Lanes<J> {
 }
 
 struct Lane<J> {
-    waiting: VecDeque<J>,
+    waiting: VecDeque<Waiting<J>>,
     load: Arc<Load>,
     /// As the latest call said; a workload that was replaced may have another limit.
     running_max: usize,
 }
 
+/// A call in line.
+struct Waiting<J> {
+    job: J,
+    since: Instant,
+    /// How many were before it when it came.
+    ahead: usize,
+}
+
 /// Why a call was not taken in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Refused {
     /// As many as may wait are waiting.
     Full,
+    /// It would wait for too long.
+    Shed {
+        /// Why that is too long.
+        why: Why,
+        /// How long it would have been, in milliseconds.
+        expected_ms: f64,
+        /// When to try again, in milliseconds.
+        retry_after_ms: u64,
+    },
     /// The host is going down.
     Closed,
 }
@@ -66,17 +89,23 @@ impl Load {
 impl<J> Schedule<J> {
     pub(super) fn new(waiting_max: usize) -> Self {
         let lanes = Lanes { by_workload: BTreeMap::new(), last: None, closed: false };
-        Self { lanes: Mutex::new(lanes), wake: Condvar::new(), waiting_max }
+        Self { lanes: Mutex::new(lanes), wake: Condvar::new(), waiting_max, overloads: Arc::default() }
     }
 
-    /// Takes a call in, of a workload that may have `running_max` running at one time.
+    /// Which workloads are overloaded.
+    pub(super) const fn overloads(&self) -> &Arc<Overloads> {
+        &self.overloads
+    }
+
+    /// Takes a call in, of a workload that may have `running_max` running at one time, whose caller has this much time left.
     pub(super) fn push(
         &self,
         workload: &Arc<str>,
         load: &Arc<Load>,
         running_max: usize,
-        job: J,
+        (job, patience): (J, Option<Duration>),
     ) -> Result<(), Refused> {
+        let now = Instant::now();
         let mut lanes = self.lock();
         if lanes.closed {
             return Err(Refused::Closed);
@@ -86,8 +115,15 @@ impl<J> Schedule<J> {
         if lane.waiting.len() >= self.waiting_max {
             return Err(Refused::Full);
         }
+        let ahead = lane.waiting.len();
+        match self.overloads.admit(&load.overload, ahead, patience, now) {
+            Admission::Admit => {}
+            Admission::Shed { why, expected_ms, retry_after_ms } => {
+                return Err(Refused::Shed { why, expected_ms, retry_after_ms });
+            }
+        }
         lane.running_max = running_max.max(1);
-        lane.waiting.push_back(job);
+        lane.waiting.push_back(Waiting { job, since: now, ahead });
         lane.load.waiting.fetch_add(1, Ordering::SeqCst);
         drop(lanes);
         self.wake.notify_one();
@@ -101,8 +137,10 @@ impl<J> Schedule<J> {
             if lanes.closed {
                 return None;
             }
-            if let Some(next) = lanes.take() {
-                return Some(next);
+            if let Some((load, next)) = lanes.take() {
+                drop(lanes);
+                self.overloads.observe(&load.overload, next.since, next.ahead);
+                return Some((load, next.job));
             }
             lanes = self.wake.wait(lanes).unwrap_or_else(PoisonError::into_inner);
         }
@@ -142,7 +180,7 @@ impl<J> Schedule<J> {
 }
 
 impl<J> Lanes<J> {
-    fn take(&mut self) -> Option<(Arc<Load>, J)> {
+    fn take(&mut self) -> Option<(Arc<Load>, Waiting<J>)> {
         let ready = |(_, lane): &(&Arc<str>, &Lane<J>)| !lane.waiting.is_empty() && lane.load.enter(lane.running_max);
         let after = self.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let found = self
@@ -177,7 +215,7 @@ mod tests {
 
         fn push(&mut self, workload: &'static str, job: u32) -> Result<(), Refused> {
             let load = self.1.entry(workload).or_default();
-            self.0.push(&Arc::from(workload), load, self.2, job)
+            self.0.push(&Arc::from(workload), load, self.2, (job, None))
         }
     }
 

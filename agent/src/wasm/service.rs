@@ -186,6 +186,8 @@ impl Service {
         context: CallContext,
         asked: Instant,
     ) -> Result<Done<Value>, CallError> {
+        // Who comes too late is told so before any work is done for it.
+        self.terms(context, asked)?;
         let function = self.program.function(function)?;
         let params = lower::arguments(&function.signature, args, self.program.limits.argument_bytes)?;
         self.with_instance(context, asked, |warm, terms| warm.call(function, &params, terms, lift::result))
@@ -278,6 +280,11 @@ impl Service {
         Ok(Terms { seed: context.seed, now: context.now, deadline })
     }
 
+    /// How much time the caller of a waiting call has left, if it said so.
+    pub(super) fn patience(&self, request: &Request) -> Option<Duration> {
+        request.context.deadline.map(|deadline| deadline.saturating_sub(request.asked.elapsed()))
+    }
+
     /// Counts a call that gave a result.
     fn ended_well<R>(&self, done: Done<R>) -> CallOutcome<R> {
         let Done { result, changes, preloads, guest_time, is_long, log_lines_dropped } = done;
@@ -295,7 +302,7 @@ impl Service {
                 Overrun::Deadline
             }
             CallError::Expired => Overrun::Expired,
-            CallError::Busy { .. } => Overrun::Busy,
+            CallError::Busy { .. } | CallError::Overloaded { .. } => Overrun::Busy,
             CallError::NotLoaded { .. }
             | CallError::UnknownFunction { .. }
             | CallError::AmbiguousFunction { .. }

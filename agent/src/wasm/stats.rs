@@ -22,6 +22,10 @@ pub struct HostStats {
     pub workers: usize,
     /// Calls that run, on those threads and elsewhere.
     pub running: usize,
+    /// Calls that were turned away because they would have waited beyond their deadline.
+    pub shed_late: u64,
+    /// Calls that were turned away because more came than could be made, and they would have waited for too long.
+    pub shed_overloaded: u64,
     /// How long ago the thread that stops guests last showed that it lives. Above a second, something is wrong.
     pub ticker_age: Duration,
     /// Compilations and the cache of their results.

@@ -268,6 +268,73 @@ async fn a_full_queue_gives_the_declared_answer() {
     assert!(busy > 0, "the queue never filled");
 }
 
+/// A guest that counts for a millisecond or a few.
+fn counting() -> Arc<[u8]> {
+    running(
+        "(local $n i32) (local.set $n (i32.const 3000000))
+         (loop (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))",
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_calls_than_can_be_made_are_told_of_and_turned_away_early() {
+    let config = WasmConfig { queue_per_workload: 1_024, ..config() };
+    let host = WasmHost::new(config, Arc::new(Counters::default())).expect("the engine starts");
+    let limits = Limits { deadline: Duration::from_secs(5), concurrency: 1, ..Limits::default() };
+    host.load("guest", counting(), limits).await.expect("it loads");
+    assert_eq!((host.is_overloaded("guest"), host.is_overloaded("other")), (Some(false), None));
+    let mut quick = Duration::MAX;
+    for _ in 0..20 {
+        quick = quick.min(run(&host).await.expect("it answers").guest_time);
+    }
+    // Callers who call again as soon as they know, and would wait for a hundred others.
+    let call = CallContext { deadline: Some(quick * 40), ..context() };
+    let stop = tokio_util::sync::CancellationToken::new();
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let (host, stop) = (host.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut turned_away = 0;
+                while !stop.is_cancelled() {
+                    match host.call("guest", "run", json!([]), call).await {
+                        Err(CallError::Overloaded { expected_ms: _, retry_after_ms }) => {
+                            assert!(retry_after_ms >= 100);
+                            turned_away += 1;
+                            tokio::time::sleep(quick).await;
+                        }
+                        Ok(_) | Err(CallError::Expired | CallError::Deadline { .. }) => {}
+                        Err(other) => panic!("{other:?}"),
+                    }
+                }
+                turned_away
+            })
+        })
+        .collect();
+    let news = tokio::time::timeout(Duration::from_secs(20), host.overload_changed());
+    news.await.expect("it is told when it is so");
+    assert_eq!(host.overloaded(), ["guest"]);
+    let shed = async {
+        while host.stats().shed_overloaded == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), shed).await.expect("calls are turned away");
+    stop.cancel();
+    let mut turned_away = 0;
+    for caller in callers {
+        turned_away += caller.await.expect("the task ends");
+    }
+    let stats = host.stats();
+    assert_eq!(turned_away, stats.shed_late + stats.shed_overloaded);
+    let over = async {
+        while host.is_overloaded("guest") == Some(true) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), over).await.expect("it ends by itself");
+    run(&host).await.expect("it answers");
+}
+
 #[tokio::test]
 async fn a_default_answer_fits_its_function_or_the_workload_is_refused() {
     let host = host();
