@@ -17,6 +17,7 @@ mod linger;
 mod listener;
 mod media;
 mod names;
+mod origin;
 mod page;
 mod patience;
 mod problem;

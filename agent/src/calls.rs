@@ -7,6 +7,7 @@
 mod answer;
 mod encoded;
 mod forward;
+mod origins;
 mod routes;
 mod traffic;
 
@@ -25,7 +26,9 @@ use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
 use crate::metrics::Metrics;
 use crate::net::Net;
-use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
+use crate::placement::Origins;
+use crate::rates::Rates;
+use crate::service::{CallAnswer, CallOptions, Committed, Entry, Fault, ServiceError};
 use crate::spec::{Spec, WorkloadName};
 use crate::view::StateView;
 use crate::wasm::{CallContext, CallOutcome, Recorded, Recording, WasmHost};
@@ -34,6 +37,12 @@ use crate::wasm::{CallContext, CallOutcome, Recorded, Recording, WasmHost};
 #[derive(Clone)]
 pub struct Calls {
     parts: Arc<Parts>,
+}
+
+impl std::fmt::Debug for Calls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Calls").field("traffic", &self.parts.traffic).finish_non_exhaustive()
+    }
 }
 
 struct Parts {
@@ -45,6 +54,8 @@ struct Parts {
     members: SharedMembers,
     net: Net,
     traffic: Traffic,
+    origins: origins::Said,
+    rates: Arc<Rates>,
     seeds: answer::Seeds,
     routes: routes::Routes,
 }
@@ -61,11 +72,12 @@ impl Calls {
         view: StateView,
         members: SharedMembers,
         net: Net,
-        metrics: Arc<Metrics>,
+        (metrics, rates): (Arc<Metrics>, Arc<Rates>),
     ) -> Result<Self, getrandom::Error> {
         let (me, seeds) = (net.node(), answer::Seeds::new()?);
         let (traffic, routes) = (Traffic::new(metrics), routes::Routes::new(seeds.next()));
-        let parts = Parts { me, wasm, assets, driver, view, members, net, traffic, seeds, routes };
+        let origins = origins::Said::default();
+        let parts = Parts { me, wasm, assets, driver, view, members, net, traffic, origins, rates, seeds, routes };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -162,7 +174,21 @@ impl Calls {
     /// Takes note of what is deployed: how it is routed, and whose figures can be forgotten.
     pub fn deployed(&self, specs: &BTreeMap<WorkloadName, Spec>) {
         self.parts.traffic.retain(|workload| specs.contains_key(workload));
+        self.parts.origins.retain(|workload| specs.contains_key(workload));
         self.parts.routes.deployed(specs);
+    }
+
+    /// Takes note of where the caller of a call says that it is; `region` is the one of this host.
+    pub fn note_origin(&self, workload: &str, region: &str, entry: &Entry<'_>) {
+        if let Ok(workload) = workload.parse() {
+            self.parts.origins.note(&workload, region, entry.region, entry.rtt_ms);
+        }
+    }
+
+    /// Where the callers of each workload say that they are. Meant to be asked about once a second.
+    #[must_use]
+    pub fn origins(&self) -> BTreeMap<WorkloadName, Origins> {
+        self.parts.origins.origins()
     }
 
     /// The figures of calls that came in here.
@@ -172,8 +198,11 @@ impl Calls {
     }
 }
 
+/// The code of an error that says that a workload does not run where it was asked for.
+const NOT_RUNNING: &str = "not_running";
+
 fn not_running(workload: &WorkloadName) -> ServiceError {
-    ServiceError::new(Fault::Unavailable, "not_running", format!("no reachable member runs `{workload}` at present"))
+    ServiceError::new(Fault::Unavailable, NOT_RUNNING, format!("no reachable member runs `{workload}` at present"))
         .hint(format!(
             "if its host was just lost, it is placed elsewhere within some seconds: try again; `selvedge explain {workload}` says where it \
              should run and why it does not"

@@ -25,6 +25,7 @@ pub use self::overrides::Overrides;
 use self::resolve::Resolver;
 pub use self::value::{ApiListen, Location};
 use crate::cluster::{Certificate, Trust};
+use crate::rates::Rate;
 
 /// Where agents talk to each other, unless something else is said.
 pub const NET_PORT_DEFAULT: u16 = 7412;
@@ -128,6 +129,8 @@ pub struct NetConfig {
     pub bootstrap: Vec<String>,
     /// Addresses to tell others in place of those that are bound. Same form.
     pub advertise: Vec<String>,
+    /// How many calls of one workload each member may forward to this node; as many as it likes if nothing is said.
+    pub call_rate: Option<Rate>,
 }
 
 /// `[api]`
@@ -137,6 +140,8 @@ pub struct ApiConfig {
     pub listen: Vec<ApiListen>,
     /// Where the token lies that allows changes over TCP.
     pub token_file: PathBuf,
+    /// How many calls of one workload each caller may make; as many as it likes if nothing is said.
+    pub call_rate: Option<Rate>,
 }
 
 /// `[state]`

@@ -24,6 +24,7 @@ pub mod net;
 #[cfg(test)]
 mod outside;
 pub mod placement;
+pub mod rates;
 pub mod reconcile;
 pub mod resources;
 pub mod rollout;

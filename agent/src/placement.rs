@@ -24,7 +24,7 @@ use self::arrays::{Arrays, Slot};
 use self::choose::{Quota, choose};
 pub use self::constraint::Reason;
 pub use self::explanation::{Candidate, Explanation, Inputs, Move, Rejected};
-pub use self::facts::{Instance, Mesh, NodeFacts, Phase, Refused, Resources};
+pub use self::facts::{Instance, Mesh, NodeFacts, Origins, Phase, Refused, Resources};
 use self::keep::{Missing, Rejection};
 use self::latency::Callers;
 use self::promised::Promised;

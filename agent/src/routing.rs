@@ -8,7 +8,6 @@
 pub mod breaker;
 pub mod budget;
 mod forecast;
-pub mod limit;
 mod measured;
 mod pick;
 mod ring;

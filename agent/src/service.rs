@@ -50,7 +50,7 @@ pub use self::status::{
     StateStatus, Status,
 };
 pub use self::workload::{
-    ArtifactInfo, CallAnswer, CallOptions, Deployed, EncodedCall, Instance, LatencyBucket, LatencyUs, Phase, Workload,
+    ArtifactInfo, CallAnswer, CallOptions, Caller, Deployed, EncodedCall, Entry, Instance, LatencyBucket, LatencyUs, Phase, Workload,
     WorkloadStatus,
 };
 
@@ -189,6 +189,12 @@ pub trait Service: Send + Sync + 'static {
 
     /// Why a workload runs where it runs: the score of every candidate and why the rejected were rejected.
     fn placement(&self, name: &str) -> impl Future<Output = Result<serde_json::Value, ServiceError>> + Send;
+
+    /// A call comes in. What its caller says of where it is counts for where the workload is placed.
+    ///
+    /// # Errors
+    /// The caller makes more calls of this workload than it may. Nothing was done.
+    fn enter(&self, workload: &str, entry: &Entry<'_>) -> Result<(), ServiceError>;
 
     /// Calls a function of a workload, here or where it runs. `arguments` is an array, or an object by parameter name.
     fn call(

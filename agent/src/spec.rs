@@ -308,7 +308,8 @@ impl<'de> Deserialize<'de> for Spec {
 
 /// Whether `text` can name a region, a capability, a node or part of a label: 1 to [`TOKEN_BYTES_MAX`] bytes without
 /// blanks and control characters.
-fn is_token(text: &str) -> bool {
+#[must_use]
+pub fn is_token(text: &str) -> bool {
     (1..=TOKEN_BYTES_MAX).contains(&text.len()) && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 

@@ -61,6 +61,7 @@ impl Beacon {
             twins: BTreeSet::new(),
             rtt_ms,
             calls_per_s: self.calls.traffic().rates(),
+            origins: self.calls.origins(),
             instances: self.workloads.advertised(),
             overloaded: self.wasm.overloaded().iter().filter_map(|workload| workload.parse().ok()).collect(),
         }

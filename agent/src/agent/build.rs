@@ -34,6 +34,7 @@ use crate::members::Members;
 use crate::members::gossip::{Gossip, Heard, SharedMembers};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetConfig, NetError, NetEvents};
+use crate::rates::Rates;
 use crate::reconcile::Timing;
 use crate::resources::Sampler;
 use crate::store::Store;
@@ -87,6 +88,7 @@ struct Common {
     artifacts: Artifacts,
     assets: Assets,
     calls: Calls,
+    rates: Arc<Rates>,
     workloads: Workloads,
     health: Health,
     metrics: Arc<Metrics>,
@@ -182,6 +184,7 @@ impl Common {
         let (applied, durable) = driver.timings();
         let timings = Timings { applied, durable, written: store.written(), answered: net.answered() };
         let metrics = Arc::new(Metrics::with(env!("CARGO_PKG_VERSION"), timings));
+        let rates = Arc::new(Rates::new(config.api.call_rate, config.net.call_rate));
         let guest_host = settings::guest_host(&config.wasm, &config.node.data_dir, &key);
         let wasm = WasmHost::with_assets(guest_host, Arc::new(view.clone()), Arc::new(assets.clone()))?;
         let artifacts = artifacts::open(&config.node.data_dir)?;
@@ -192,7 +195,7 @@ impl Common {
             view.clone(),
             members.clone(),
             net.clone(),
-            Arc::clone(&metrics),
+            (Arc::clone(&metrics), Arc::clone(&rates)),
         )?;
         let policy = settings::policy(&config.placement);
         let workloads = Workloads::new(
@@ -228,6 +231,7 @@ impl Common {
             artifacts,
             assets,
             calls,
+            rates,
             workloads,
             health,
             metrics,
@@ -304,6 +308,7 @@ impl Common {
             served,
             workloads: self.workloads,
             calls: self.calls,
+            rates: self.rates,
             health: self.health,
             metrics: self.metrics,
             streams: api.streams(),

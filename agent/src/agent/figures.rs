@@ -126,6 +126,7 @@ pub(super) fn render(service: &AgentService) -> String {
     streams(metrics, &service.streams.figures());
     metrics.store(&service.store.stats());
     metrics.process(&Own::now());
+    metrics.dropped("call_rate_limited", service.rates.limited());
     let net = service.net.counters();
     for lane in Lane::ALL {
         metrics.net_bytes(lane.name(), Direction::In, net.lane(lane).bytes_in);

@@ -36,9 +36,10 @@ use crate::members::gossip::SharedMembers;
 use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
+use crate::rates::Rates;
 use crate::service::{
     ArtifactInfo, AssetInfo, AssetPage, CallAnswer, CallOptions, ClockReading, Cluster, CommitError, CommitOptions,
-    Committed, Convergence, Deployed, Drained, EncodedCall, EventsWanted, Health as HealthReport,
+    Committed, Convergence, Deployed, Drained, EncodedCall, Entry, EventsWanted, Health as HealthReport,
     History as HistoryDocument, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving, Node, NodeDetail,
     NodeStatus, Notices, PastEvent, Progress, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus, Status,
     Workload,
@@ -71,6 +72,7 @@ pub(super) struct AgentService {
     pub(super) served: Server,
     pub(super) workloads: Workloads,
     pub(super) calls: Calls,
+    pub(super) rates: Arc<Rates>,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) streams: Arc<StreamStats>,
@@ -336,6 +338,14 @@ impl Service for AgentService {
         let workload = name.parse().map_err(|_| unknown())?;
         let explanation = self.workloads.explain(&workload).ok_or_else(unknown)?;
         Ok(serde_json::to_value(explanation).expect("an explanation serialises"))
+    }
+
+    fn enter(&self, workload: &str, entry: &Entry<'_>) -> Result<(), ServiceError> {
+        self.rates.admit(entry.caller, workload)?;
+        if entry.region.is_some() || entry.rtt_ms.is_some() {
+            self.calls.note_origin(workload, &self.config.node.region, entry);
+        }
+        Ok(())
     }
 
     async fn call(

@@ -82,6 +82,9 @@ pub(super) const READ_PATIENCE: Duration = Duration::from_secs(30);
 /// link carries, should the other side be a tunnel. The largest asset is out of memory within five minutes.
 pub(super) const READ_BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
 
+/// Longest round trip that a caller is believed to have to this host, in milliseconds.
+pub(super) const RTT_MS_MAX: f64 = 60_000.0;
+
 /// Longest wait for convergence.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(300);
 

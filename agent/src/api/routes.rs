@@ -23,6 +23,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::commits::call_id;
+pub(super) use self::workloads::session_of;
 use super::guard::{Guard, guard};
 use super::intake::{Intake, intake};
 use super::limits::{ASSETS_IN_ANSWERS_MIB_MAX, STREAMS_MAX, UPLOADS_MAX, WAITERS_MAX};

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +25,7 @@ use super::listener::{Listener, Stream};
 use super::patience::Patient;
 use super::stream::StreamStats;
 use super::worded::Worded;
+use crate::service::Caller;
 
 /// Serves all listeners until `shutdown` completes, then drains: what it began, and what others began in `tasks`.
 pub(super) async fn serve(
@@ -73,14 +77,16 @@ async fn accept(
             Ok(Stream::Tcp(stream)) => {
                 let router = over_tcp.clone();
                 tasks.spawn(async move {
-                    converse(Patient::new(stream, Arc::clone(&stats), waits.read), router, serving, &stats).await;
+                    converse(Patient::new(stream, Arc::clone(&stats), waits.read), (router, None), serving, &stats).await;
                     drop(permit);
                 });
             }
             Ok(Stream::Unix(stream)) => {
                 let router = over_unix.clone();
+                // Who cannot be told is whoever has the right to connect.
+                let caller = stream.peer_cred().map_or(Caller::Token, |peer| Caller::User(peer.uid()));
                 tasks.spawn(async move {
-                    converse(Patient::new(stream, Arc::clone(&stats), waits.read), router, serving, &stats).await;
+                    converse(Patient::new(stream, Arc::clone(&stats), waits.read), (router, Some(caller)), serving, &stats).await;
                     drop(permit);
                 });
             }
@@ -100,17 +106,24 @@ struct Serving {
 
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
+    (router, caller): (Router, Option<Caller>),
     Serving { head_timeout, stop }: Serving,
     stats: &StreamStats,
 ) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        router.call(request)
+    });
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES);
-    let serving = builder.serve_connection(TokioIo::new(Worded::new(stream)), TowerToHyperService::new(router));
+    let serving = builder.serve_connection(TokioIo::new(Worded::new(stream)), service);
     let mut serving = pin!(serving.with_upgrades());
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -26,7 +26,7 @@ use self::frame::{Refused, Writer};
 use self::outbox::Outbox;
 pub use self::stats::{StreamFigures, StreamStats};
 use super::limits::{GOODBYE_TIMEOUT, STREAM_LOOK};
-use crate::service::Service;
+use crate::service::{Caller, Service};
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ const TURN: Duration = Duration::from_micros(500);
 /// Serves one connection until its end, or until `closing`.
 pub(super) async fn serve<S: Service>(
     socket: WebSocket,
-    service: Arc<S>,
+    (service, caller): (Arc<S>, Caller),
     stats: Arc<StreamStats>,
     closing: CancellationToken,
 ) {
@@ -61,7 +61,7 @@ pub(super) async fn serve<S: Service>(
     let mut outbox = Outbox::new(sink);
     let mut writer = Writer::default();
     let mut flow = Flow::new(Instant::now());
-    let mut calls = Calls::new(service);
+    let mut calls = Calls::new(service, caller);
     let mut turn = Instant::now();
     let mut look = tokio::time::interval(STREAM_LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

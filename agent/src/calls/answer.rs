@@ -59,7 +59,7 @@ pub(super) fn commit_failed(error: DriverError) -> ServiceError {
 /// Why a call gave no result. Whatever the reason, it changed nothing.
 pub(super) fn call_failed(error: CallError) -> ServiceError {
     let (fault, code) = match &error {
-        CallError::NotLoaded { .. } => (Fault::Unavailable, "not_running"),
+        CallError::NotLoaded { .. } => (Fault::Unavailable, super::NOT_RUNNING),
         CallError::UnknownFunction { .. } => (Fault::NotFound, "unknown_function"),
         CallError::AmbiguousFunction { .. } => (Fault::Caller, "ambiguous_function"),
         CallError::Argument { .. } => (Fault::WrongValue, "bad_argument"),

@@ -68,9 +68,14 @@ impl Calls {
             // It has just started here, and others have not been told.
             return self.call_here(workload, function, arguments.clone(), options).await;
         }
-        let mut tried = Vec::new();
+        if targets.is_empty()
+            && let Some(why) = self.parts.driver.barred()
+        {
+            return Err(ServiceError::new(Fault::Unavailable, "no_member", why));
+        }
+        let (mut tried, mut is_away) = (Vec::new(), false);
         while tried.len() < ATTEMPTS_MAX
-            && let Some(asked) = self.next(workload, &targets, options, &tried)
+            && let Some(asked) = self.next(workload, &targets, options, (&tried, is_away))
         {
             let node = asked.node();
             tried.push(node);
@@ -84,7 +89,11 @@ impl Calls {
             };
             self.answered(workload, &asked, &answer);
             match answer {
-                Err(error) if did_nothing(&error) => last = error,
+                Err(error) if did_nothing(&error) => {
+                    // It has just stopped there, or its host has gone, and the news is on its way: that is no overload to be careful with.
+                    is_away = matches!(error.fault(), Fault::Unavailable);
+                    last = error;
+                }
                 answer => return answer,
             }
             tracing::debug!(%node, %workload, error = %last, "the member did nothing; trying another");
@@ -105,7 +114,10 @@ impl Calls {
     /// Serves a forwarded call: here or not at all, so that a call cannot travel in circles.
     pub async fn serve(&self, from: NodeId, bytes: Vec<u8>, reply: Reply) {
         let answer = match codec::decode::<Question>(&bytes, Lane::Call.frame_bytes_max()) {
-            Ok(question) => self.answer(question).await,
+            Ok(question) => match self.parts.rates.admit_member(&from, question.workload.as_str()) {
+                Ok(()) => self.answer(question).await,
+                Err(error) => Err(error),
+            },
             Err(error) => {
                 self.parts.net.penalise(from, Offence::Undecodable);
                 tracing::warn!(%from, %error, "a member sent a call that cannot be read");

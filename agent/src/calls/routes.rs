@@ -71,13 +71,13 @@ impl Routes {
 }
 
 impl Calls {
-    /// Whom to ask next; `tried` were asked in vain. A further attempt has to be within the budget of retries.
+    /// Whom to ask next; `tried` were asked in vain. A further attempt has to be within the budget of retries, unless it is `for_free`.
     pub(super) fn next(
         &self,
         workload: &WorkloadName,
         targets: &[Target],
         options: CallOptions,
-        tried: &[NodeId],
+        (tried, for_free): (&[NodeId], bool),
     ) -> Option<Asked> {
         let now_ms = self.parts.view.now().mono_ms;
         let session = options.session.map(|session| format!("{session:016x}"));
@@ -86,7 +86,7 @@ impl Calls {
         let node = self.parts.routes.with(workload, |router| {
             if tried.is_empty() {
                 router.budget.deposit(now_ms);
-            } else if !router.budget.withdraw(now_ms) {
+            } else if !for_free && !router.budget.withdraw(now_ms) {
                 return None;
             }
             let node = router.pick(targets, call, tried, now_ms)?;

@@ -46,9 +46,34 @@ struct Counted {
     errors: u64,
     latency: Histogram<u64>,
     told: CallMetrics,
+    rate: Smoothed,
+}
+
+/// How much a count grows in a second, smoothed.
+#[derive(Debug)]
+pub(super) struct Smoothed {
     rate: f64,
-    rated_calls: u64,
-    rated_at: Instant,
+    counted: u64,
+    at: Instant,
+}
+
+impl Default for Smoothed {
+    fn default() -> Self {
+        Self { rate: 0.0, counted: 0, at: Instant::now() }
+    }
+}
+
+impl Smoothed {
+    /// The rate, now that `total` has been counted.
+    pub(super) fn renew(&mut self, total: u64) -> f64 {
+        let elapsed = self.at.elapsed().as_secs_f64().max(1e-3);
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
+        let rate = total.saturating_sub(self.counted) as f64 / elapsed;
+        let keep = RATE_DECAY.powf(elapsed);
+        self.rate = self.rate * keep + rate * (1.0 - keep);
+        (self.counted, self.at) = (total, Instant::now());
+        self.rate
+    }
 }
 
 impl Traffic {
@@ -123,24 +148,14 @@ impl Traffic {
     #[must_use]
     pub fn rates(&self) -> BTreeMap<WorkloadName, f64> {
         let mut workloads = self.workloads.lock().unwrap_or_else(PoisonError::into_inner);
-        workloads.iter_mut().map(|(workload, counted)| (workload.clone(), counted.renew_rate())).collect()
+        workloads.iter_mut().map(|(workload, counted)| (workload.clone(), counted.rate.renew(counted.calls))).collect()
     }
 }
 
 impl Counted {
     fn new(told: CallMetrics) -> Self {
         let latency = Histogram::new_with_max(LATENCY_US_MAX, LATENCY_DIGITS).expect("the constants suit a histogram");
-        Self { calls: 0, errors: 0, latency, told, rate: 0.0, rated_calls: 0, rated_at: Instant::now() }
-    }
-
-    fn renew_rate(&mut self) -> f64 {
-        let elapsed = self.rated_at.elapsed().as_secs_f64().max(1e-3);
-        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
-        let rate = (self.calls - self.rated_calls) as f64 / elapsed;
-        let keep = RATE_DECAY.powf(elapsed);
-        self.rate = self.rate * keep + rate * (1.0 - keep);
-        (self.rated_calls, self.rated_at) = (self.calls, Instant::now());
-        self.rate
+        Self { calls: 0, errors: 0, latency, told, rate: Smoothed::default() }
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) async fn call(args: &CallArgs, client: &mut Client) -> Result<(), Cli
     let path = if args.record.is_some() { format!("{path}?record=true") } else { path };
     let mut ask = Ask::post(path, &arguments);
     ask.idempotency_key.clone_from(&args.idempotency_key);
+    ask.headers = headers(args);
     let result = match &args.record {
         None => client.json(ask).await?,
         Some(file) => recorded(file, &ask, client).await?,
@@ -66,6 +67,14 @@ async fn recorded(file: &Path, ask: &Ask, client: &mut Client) -> Result<Value, 
 
 fn replay_hint(file: &Path) -> String {
     format!("the call that failed is recorded: selvedge replay {}", file.display())
+}
+
+/// What is said of the call beside its arguments.
+fn headers(args: &CallArgs) -> Vec<(&'static str, String)> {
+    let deadline = args.deadline.map(|deadline| ("Selvedge-Deadline-Ms", deadline.as_millis().to_string()));
+    let session = args.session.clone().map(|session| ("Selvedge-Session", session));
+    let region = args.region.clone().map(|region| ("Selvedge-Region", region));
+    [deadline, session, region].into_iter().flatten().collect()
 }
 
 /// The route of a function.

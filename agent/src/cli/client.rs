@@ -120,7 +120,13 @@ impl Client {
     /// Finds out whether a token is needed before a large body is sent, which would have to be sent again: an agent that refuses
     /// reads it only to drop it. A commit without a body changes nothing anywhere.
     async fn probe(&mut self) -> Result<(), CliError> {
-        let nothing = Ask { method: Method::POST, path: "/v1/commits".to_owned(), body: None, idempotency_key: None };
+        let nothing = Ask {
+            method: Method::POST,
+            path: "/v1/commits".to_owned(),
+            body: None,
+            idempotency_key: None,
+            headers: Vec::new(),
+        };
         let answer = self.once(&nothing).await?;
         if answer.status == UNAUTHORIZED {
             self.find_token(&answer)?;

@@ -39,6 +39,8 @@ pub(crate) struct Ask {
     pub(crate) body: Option<AskBody>,
     /// Makes a retry of a write harmless.
     pub(crate) idempotency_key: Option<String>,
+    /// What else is said of it.
+    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 /// What a request carries.
@@ -63,25 +65,31 @@ impl Ask {
     /// A read of `path`.
     #[must_use]
     pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None, idempotency_key: None }
+        Self { method: Method::GET, path: path.into(), body: None, idempotency_key: None, headers: Vec::new() }
     }
 
     /// A removal of what is at `path`.
     #[must_use]
     pub(crate) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None, idempotency_key: None }
+        Self { method: Method::DELETE, path: path.into(), body: None, idempotency_key: None, headers: Vec::new() }
     }
 
     /// `json` sent to `path`.
     #[must_use]
     pub(crate) fn post(path: impl Into<String>, json: &Value) -> Self {
-        Self { method: Method::POST, path: path.into(), body: Some(AskBody::json(json)), idempotency_key: None }
+        Self {
+            method: Method::POST,
+            path: path.into(),
+            body: Some(AskBody::json(json)),
+            idempotency_key: None,
+            headers: Vec::new(),
+        }
     }
 
     /// `body` placed at `path`.
     #[must_use]
     pub(crate) fn put(path: impl Into<String>, body: AskBody) -> Self {
-        Self { method: Method::PUT, path: path.into(), body: Some(body), idempotency_key: None }
+        Self { method: Method::PUT, path: path.into(), body: Some(body), idempotency_key: None, headers: Vec::new() }
     }
 }
 
@@ -240,6 +248,9 @@ impl Connection {
         }
         if let Some(key) = &ask.idempotency_key {
             request = request.header("Idempotency-Key", key);
+        }
+        for (name, value) in &ask.headers {
+            request = request.header(*name, value);
         }
         let body = match &ask.body {
             None => Bytes::new(),

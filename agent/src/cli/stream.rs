@@ -114,8 +114,7 @@ impl Calls<'_> {
                 return print(&json!({"id": number, "error": error}).to_string());
             }
         };
-        let CallArgs { name, function, .. } = self.args;
-        let frame = json!({"id": number, "workload": name, "function": function, "args": arguments});
+        let frame = frame(self.args, number, arguments);
         let mut bytes = Vec::new();
         ciborium::into_writer(&frame, &mut bytes).expect("a vector takes any number of bytes");
         self.open.insert(number);
@@ -159,6 +158,21 @@ impl Calls<'_> {
         let more = self.open.len().saturating_sub(SHOWN_MAX);
         if more > 0 { format!("{} and {more} more", first.join(", ")) } else { first.join(", ") }
     }
+}
+
+/// What asks for the call of a line.
+fn frame(args: &CallArgs, number: u64, arguments: Value) -> Value {
+    let CallArgs { name, function, deadline, session, region, .. } = args;
+    let mut frame = json!({"id": number, "workload": name, "function": function, "args": arguments});
+    if let Some(deadline) = deadline {
+        frame["deadline_ms"] = json!(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+    }
+    for (field, text) in [("session", session), ("region", region)] {
+        if let Some(text) = text {
+            frame[field] = json!(text);
+        }
+    }
+    frame
 }
 
 async fn send(mut sink: SplitSink<Talk, Message>, mut frames: mpsc::Receiver<Message>) {

@@ -13,6 +13,7 @@ use super::{
     ASSETS_BYTES_MAX, DRIFT_MS_MAX, DRIFT_MS_MIN, DWELL_MS_MAX, LIFETIME_MS_MAX, LIFETIME_MS_MIN, LogFormat, LogLevel,
     RETIRE_MS_MAX, RETIRE_MS_MIN, WORKERS_MAX, Weights,
 };
+use crate::rates::Rate;
 use crate::spec::{DEADLINE_MS_MAX, MEMORY_MAX, MEMORY_MIN};
 
 /// Longest default deadline of a call, in milliseconds.
@@ -55,6 +56,7 @@ pub(super) struct Net {
     pub(super) listen: Option<OneOrMany<NetListen>>,
     pub(super) bootstrap: Option<OneOrMany<PeerAddress>>,
     pub(super) advertise: Option<OneOrMany<PeerAddress>>,
+    pub(super) call_rate: Option<Rate>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -63,6 +65,7 @@ pub(super) struct Api {
     pub(super) listen: Option<OneOrMany<ApiListen>>,
     pub(super) socket: Option<PathBuf>,
     pub(super) token_file: Option<PathBuf>,
+    pub(super) call_rate: Option<Rate>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -128,7 +128,7 @@ impl Resolver {
             bootstrap = contacts;
         }
         let (advertise, _) = many("net.advertise", self.overrides.advertise.take(), file.advertise)?;
-        Ok(NetConfig { listen, bootstrap, advertise: text(advertise) })
+        Ok(NetConfig { listen, bootstrap, advertise: text(advertise), call_rate: file.call_rate })
     }
 
     fn api(&mut self, file: file::Api, data_dir: &Path) -> Result<ApiConfig, ConfigError> {
@@ -159,7 +159,7 @@ impl Resolver {
         }
         let token_file = path(self.overrides.token_file.take(), file.token_file);
         let token_file = token_file.map_or_else(|| data_dir.join(TOKEN_FILE), |(path, _)| absolute(path));
-        Ok(ApiConfig { listen: once, token_file })
+        Ok(ApiConfig { listen: once, token_file, call_rate: file.call_rate })
     }
 
     fn wasm(&self, file: &file::Wasm) -> WasmConfig {

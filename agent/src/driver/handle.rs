@@ -231,6 +231,12 @@ impl DriverHandle {
         }
     }
 
+    /// Why this agent takes no more writes, if it does not: it is no member any more.
+    #[must_use]
+    pub fn barred(&self) -> Option<String> {
+        self.stats.barred.get().cloned()
+    }
+
     fn check_barred(&self) -> Result<(), DriverError> {
         self.stats.barred.get().map_or(Ok(()), |why| Err(DriverError::Barred(why.clone())))
     }

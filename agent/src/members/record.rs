@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_sync::id::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 
-use crate::placement::{Instance, NodeFacts, Resources};
+use crate::placement::{Instance, NodeFacts, Origins, Resources};
 use crate::spec::WorkloadName;
 
 /// Longest text in a record, in bytes: a DNS name.
@@ -95,6 +95,9 @@ pub struct NodeRecord {
     /// Workloads of which it is asked for more calls than it can make: whoever can goes elsewhere.
     #[serde(rename = "z", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub overloaded: BTreeSet<WorkloadName>,
+    /// Where callers whose calls enter there say that they are, by workload.
+    #[serde(rename = "y", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub origins: BTreeMap<WorkloadName, Origins>,
 }
 
 impl NodeRecord {
@@ -109,6 +112,7 @@ impl NodeRecord {
     pub fn is_sane(&self) -> bool {
         let texts = [&self.name, &self.release].into_iter().chain(&self.region).chain(&self.capabilities);
         let texts = texts.chain(self.labels.keys()).chain(self.labels.values());
+        let texts = texts.chain(self.origins.values().flat_map(|origins| origins.regions.keys()));
         let lists = [
             self.addresses.len(),
             self.capabilities.len(),
@@ -118,6 +122,8 @@ impl NodeRecord {
             self.instances.len(),
             self.twins.len(),
             self.overloaded.len(),
+            self.origins.len(),
+            self.origins.values().map(|origins| origins.regions.len()).max().unwrap_or_default(),
         ];
         texts.chain(&self.addresses).all(|text| text.len() <= TEXT_BYTES_MAX)
             && lists.iter().all(|len| *len <= ENTRIES_MAX)
@@ -128,6 +134,8 @@ impl NodeRecord {
     pub fn coarse(mut self) -> Self {
         let figures = [&mut self.load, &mut self.resources.cpu_used_share];
         figures.into_iter().chain(self.rtt_ms.values_mut()).chain(self.calls_per_s.values_mut()).for_each(coarsen);
+        let origins = self.origins.values_mut();
+        origins.flat_map(|origins| origins.regions.values_mut().chain([&mut origins.rtt_ms])).for_each(coarsen);
         self
     }
 
@@ -144,6 +152,7 @@ impl NodeRecord {
             left: self.left,
             rtt_ms: self.rtt_ms,
             calls_per_s: self.calls_per_s,
+            origins: self.origins,
             instances: self.instances,
             ..NodeFacts::new(self.node, self.name, self.resources)
         }

@@ -75,6 +75,7 @@ fn differs(told: &NodeRecord, now: &NodeRecord) -> bool {
         load: told.load,
         rtt_ms: told.rtt_ms.clone(),
         calls_per_s: told.calls_per_s.clone(),
+        origins: told.origins.clone(),
         ..now.clone()
     };
     figures != *told
@@ -91,6 +92,12 @@ fn figures_differ(told: &NodeRecord, now: &NodeRecord) -> bool {
         || moved(disk(before), disk(after))
         || maps_differ(&told.rtt_ms, &now.rtt_ms)
         || maps_differ(&told.calls_per_s, &now.calls_per_s)
+        || told.origins.keys().ne(now.origins.keys())
+        || told
+            .origins
+            .values()
+            .zip(now.origins.values())
+            .any(|(before, after)| moved(before.rtt_ms, after.rtt_ms) || maps_differ(&before.regions, &after.regions))
 }
 
 fn moved(before: f64, after: f64) -> bool {

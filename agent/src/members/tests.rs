@@ -40,6 +40,7 @@ pub(crate) fn record(node: NodeId, life: u64, beat: u64) -> NodeRecord {
         calls_per_s: BTreeMap::new(),
         instances: BTreeMap::new(),
         overloaded: BTreeSet::new(),
+        origins: BTreeMap::new(),
     }
 }
 

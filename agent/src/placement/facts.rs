@@ -176,6 +176,8 @@ pub struct NodeFacts {
     pub rtt_ms: BTreeMap<NodeId, f64>,
     /// Calls that enter the mesh at this host, per second and workload.
     pub calls_per_s: BTreeMap<WorkloadName, f64>,
+    /// Where the callers behind these say that they are, by workload.
+    pub origins: BTreeMap<WorkloadName, Origins>,
     /// Age of all this, in milliseconds; 0 for the own host.
     pub age_ms: u64,
     /// What it runs.
@@ -184,6 +186,26 @@ pub struct NodeFacts {
     pub passed_over: BTreeSet<WorkloadName>,
     /// Workloads that ran here when this agent was stopped while it was being emptied. Only the own host's are known.
     pub resumes: BTreeSet<WorkloadName>,
+}
+
+/// Where the callers of one workload say that they are, of those whose calls enter at one host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origins {
+    /// Calls per second from callers that say that they are in another region than the host, by region.
+    #[serde(rename = "r", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub regions: BTreeMap<String, f64>,
+    /// Mean round trip to the host of the others, in milliseconds, as measured by those who say so; 0 where nobody does.
+    #[serde(rename = "m", default)]
+    pub rtt_ms: f64,
+}
+
+impl Origins {
+    fn clean(&mut self) {
+        self.regions.retain(|_, calls| calls.is_finite() && *calls > 0.0);
+        self.regions.values_mut().for_each(|calls| *calls = calls.min(CALLS_PER_S_MAX));
+        truncate(&mut self.regions);
+        self.rtt_ms = clamped(self.rtt_ms, RTT_MS_MAX, 0.0);
+    }
 }
 
 impl NodeFacts {
@@ -203,6 +225,7 @@ impl NodeFacts {
             left: false,
             rtt_ms: BTreeMap::new(),
             calls_per_s: BTreeMap::new(),
+            origins: BTreeMap::new(),
             age_ms: 0,
             instances: BTreeMap::new(),
             passed_over: BTreeSet::new(),
@@ -228,6 +251,8 @@ impl NodeFacts {
         self.calls_per_s.values_mut().for_each(|calls| *calls = calls.min(CALLS_PER_S_MAX));
         truncate(&mut self.rtt_ms);
         truncate(&mut self.calls_per_s);
+        self.origins.values_mut().for_each(Origins::clean);
+        truncate(&mut self.origins);
         truncate(&mut self.instances);
         truncate(&mut self.labels);
         while self.capabilities.len() > ENTRIES_MAX {

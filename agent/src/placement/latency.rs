@@ -1,9 +1,12 @@
 //! How far a host is from those who call a workload.
 //!
 //! Owns the weighing of round trips by calls. A call enters the mesh at some host; what counts is the round trip from
-//! there. With N instances each is expected to serve the nearest N-th of the calls, so an instance in every region is
+//! there, and from its caller to there if the caller says it. A caller that says that it is in another region counts as if it were at whichever
+//! host of that region is nearest. With N instances each is expected to serve the nearest N-th of the calls, so an instance in every region is
 //! not punished for callers that another one serves; with one instance that is the plain weighted mean. Until somebody
 //! calls, all healthy hosts count alike.
+
+use std::collections::BTreeMap;
 
 use selvedge_sync::id::NodeId;
 
@@ -18,11 +21,19 @@ const ROUND_TRIP_LIMIT_MS_MIN: f64 = 1.0;
 
 /// Where the calls of one workload enter.
 pub(super) struct Callers {
-    /// Hosts and the weight of each.
-    weights: Vec<(NodeId, f64)>,
+    /// Places and the weight of each.
+    weights: Vec<(Place, f64)>,
     /// The weight that one instance is expected to serve.
     served: f64,
     limit_ms: f64,
+}
+
+/// Where calls come from.
+enum Place {
+    /// Callers of this host, so many milliseconds away from it.
+    Host(NodeId, f64),
+    /// A region: whichever of these hosts is nearest.
+    Region(Vec<NodeId>),
 }
 
 /// How far away the callers are.
@@ -36,10 +47,9 @@ pub(super) struct RoundTrip {
 impl Callers {
     pub(super) fn of(workload: &WorkloadName, spec: &Spec, mesh: &Mesh, stale_after_ms: u64) -> Self {
         let alive = || mesh.nodes().filter(|node| node.healthy && node.age_ms <= stale_after_ms);
-        let mut weights: Vec<(NodeId, f64)> =
-            alive().filter_map(|node| Some((node.node, *node.calls_per_s.get(workload)?))).collect();
+        let mut weights = places(workload, alive);
         if weights.is_empty() {
-            weights = alive().map(|node| (node.node, 1.0)).collect();
+            weights = alive().map(|node| (Place::Host(node.node, 0.0), 1.0)).collect();
         }
         let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
         let everywhere = || u32::try_from(alive().count()).unwrap_or(u32::MAX);
@@ -52,7 +62,7 @@ impl Callers {
     /// the limit: it earns nothing, and by itself it rejects nobody.
     pub(super) fn round_trip(&self, node: &NodeFacts, mesh: &Mesh) -> RoundTrip {
         let mut paths: Vec<(Option<f64>, f64)> =
-            self.weights.iter().map(|(caller, weight)| (mesh.rtt_ms(caller, &node.node), *weight)).collect();
+            self.weights.iter().map(|(place, weight)| (place.rtt_ms(&node.node, mesh), *weight)).collect();
         // A stable sort keeps callers that are equally far in the order of their ids, so every host sums alike.
         paths.sort_by(|a, b| a.0.unwrap_or(f64::INFINITY).total_cmp(&b.0.unwrap_or(f64::INFINITY)));
 
@@ -74,4 +84,47 @@ impl Callers {
         }
         round_trip
     }
+}
+
+impl Place {
+    fn rtt_ms(&self, to: &NodeId, mesh: &Mesh) -> Option<f64> {
+        match self {
+            Self::Host(host, further_ms) => mesh.rtt_ms(host, to).map(|rtt_ms| rtt_ms + further_ms),
+            Self::Region(hosts) => hosts.iter().filter_map(|host| mesh.rtt_ms(host, to)).min_by(f64::total_cmp),
+        }
+    }
+}
+
+/// Where the calls of a workload come from: hosts in the order of their ids, then regions in the order of their names.
+fn places<'a, I>(workload: &WorkloadName, alive: impl Fn() -> I) -> Vec<(Place, f64)>
+where
+    I: Iterator<Item = &'a NodeFacts>,
+{
+    let (mut places, mut regions) = (Vec::new(), BTreeMap::<&str, (Vec<NodeId>, f64)>::new());
+    for node in alive() {
+        if let Some(region) = &node.region {
+            regions.entry(region).or_default().0.push(node.node);
+        }
+    }
+    for node in alive() {
+        let Some(calls) = node.calls_per_s.get(workload) else { continue };
+        let (mut left, mut further_ms) = (*calls, 0.0);
+        if let Some(origins) = node.origins.get(workload) {
+            further_ms = origins.rtt_ms;
+            for (region, rate) in &origins.regions {
+                // Callers in a region where nobody is count where they enter.
+                if let Some((_, weight)) = regions.get_mut(region.as_str()) {
+                    let part = rate.min(left);
+                    left -= part;
+                    *weight += part;
+                }
+            }
+        }
+        if left > 0.0 {
+            places.push((Place::Host(node.node, further_ms), left));
+        }
+    }
+    let called = regions.into_values().filter(|(_, weight)| *weight > 0.0);
+    places.extend(called.map(|(hosts, weight)| (Place::Region(hosts), weight)));
+    places
 }

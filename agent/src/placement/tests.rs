@@ -134,6 +134,32 @@ fn each_replica_serves_the_callers_near_it() {
 }
 
 #[test]
+fn callers_count_where_they_say_that_they_are() {
+    // All calls enter at n1 in the west; nine of ten are made in the east, 80 ms away, where n2 and n3 are.
+    let at = |number, region: &str| NodeFacts { region: Some(region.to_owned()), ..host(number) };
+    let mesh = |origins: Origins| {
+        let mut west = near(calls(at(1, "west"), 10.0), &[(2, 80.0), (3, 90.0)]);
+        west.origins.insert(game(), origins);
+        vec![west, near(at(2, "east"), &[(3, 10.0)]), at(3, "east")]
+    };
+    let check = |origins: Origins, expect: [f64; 3]| {
+        let candidates = explained(&spec(1), mesh(origins.clone())).candidates;
+        for (number, expect) in (1..).zip(expect) {
+            let latency = candidates.iter().find(|one| one.node == id(number)).unwrap().terms.latency;
+            assert!((latency - expect).abs() < 1e-9, "n{number}: {latency} for {origins:?}");
+        }
+    };
+    let said = |region: &str, calls: f64| Origins { regions: [(region.to_owned(), calls)].into(), rtt_ms: 0.0 };
+    check(Origins::default(), [1.0, 0.2, 0.1]);
+    check(said("east", 9.0), [1.0 - 0.9 * 0.8, 1.0 - 0.1 * 0.8, 1.0 - 0.1 * 0.9]);
+    check(said("east", 1e12), [0.2, 1.0, 1.0]);
+    check(said("moon", 9.0), [1.0, 0.2, 0.1]);
+    // Whoever is 15 ms from n1 is so from wherever n1 passes it on to.
+    check(Origins { regions: [].into(), rtt_ms: 15.0 }, [0.85, 0.05, 0.0]);
+    check(Origins { rtt_ms: f64::NAN, ..said("east", f64::NAN) }, [1.0, 0.2, 0.1]);
+}
+
+#[test]
 fn without_callers_the_mean_round_trip_from_all_members_counts() {
     let explanation = explained(&spec(1), vec![near(host(1), &[(2, 10.0), (3, 50.0)]), host(2), host(3)]);
     let means: Vec<(&str, f64, usize)> = explanation

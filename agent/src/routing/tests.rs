@@ -1,6 +1,5 @@
 use super::breaker::{FAILURES_MAX, OPEN_MS_MAX, OPEN_MS_MIN, State};
 use super::budget::RetryBudget;
-use super::limit::{CALLERS_MAX, Limiter, Rate};
 use super::shed::{Admission, INTERVAL_MS, Shedder, Why};
 use super::sim::{Race, race};
 use super::*;
@@ -335,23 +334,6 @@ fn overload_ends_by_itself_when_nobody_calls_any_more() {
     line.is_overloaded();
     line.now_ms += 1_000.0;
     assert!(!line.is_overloaded());
-}
-
-#[test]
-fn a_caller_has_its_burst_and_its_rate_and_callers_are_bounded() {
-    let mut limiter = Limiter::new(Rate { per_s: 10, burst: 5 });
-    let passed = |limiter: &mut Limiter, caller: &str, now_ms| {
-        (0..100).filter(|_| limiter.check(caller, now_ms).is_ok()).count()
-    };
-    assert_eq!(passed(&mut limiter, "a", 0), 5);
-    assert_eq!(passed(&mut limiter, "b", 0), 5, "one caller does not pay for another");
-    assert_eq!(limiter.check("a", 0), Err(100));
-    assert_eq!(passed(&mut limiter, "a", 200), 2);
-    // A second of trying every millisecond passes ten.
-    let steady: usize = (200..=1_200).map(|now_ms| passed(&mut limiter, "a", now_ms)).sum();
-    assert_eq!(steady, 10);
-    (0..CALLERS_MAX * 2).for_each(|number| limiter.check(&format!("c{number}"), 2_000).unwrap());
-    assert!(limiter.callers() <= CALLERS_MAX);
 }
 
 #[test]

@@ -148,6 +148,27 @@ pub struct CallOptions {
     pub record: bool,
 }
 
+/// Who makes a call on this host, as far as rate limits tell callers apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// Whoever holds the token: over TCP all callers are one.
+    #[default]
+    Token,
+    /// A user of this host, by number, over a unix socket.
+    User(u32),
+}
+
+/// A call that comes in on this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Entry<'a> {
+    /// Who makes it.
+    pub caller: Caller,
+    /// In which region the caller says that it is, or those whom it calls for.
+    pub region: Option<&'a str>,
+    /// Round trip to this host, in milliseconds, as the caller has measured it.
+    pub rtt_ms: Option<f64>,
+}
+
 /// A call whose arguments are encoded yet.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodedCall<'a> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
@@ -20,10 +20,12 @@ use crate::api::guard::busy;
 use crate::api::limits::{CALL_DEADLINE_MS_MAX, WAIT_MAX};
 use crate::api::media::Media;
 use crate::api::names::Names;
+use crate::api::origin::Origin;
 use crate::api::problem::Problem;
 use crate::api::query::{self, Pairs};
 use crate::service::{
-    ArtifactInfo, CallAnswer, CallOptions, Committed, Deployed, EncodedCall, Fault, Service, ServiceError, Workload,
+    ArtifactInfo, CallAnswer, CallOptions, Caller, Committed, Deployed, EncodedCall, Entry, Fault, Service,
+    ServiceError, Workload,
 };
 
 const DEADLINE: HeaderName = HeaderName::from_static("selvedge-deadline-ms");
@@ -121,13 +123,16 @@ pub(in crate::api) async fn placement<S: Service>(State(app): State<Arc<App<S>>>
 pub(in crate::api) async fn call<S: Service>(
     State(app): State<Arc<App<S>>>,
     path: Result<Path<(String, String)>, PathRejection>,
-    headers: HeaderMap,
+    (caller, headers): (Option<Extension<Caller>>, HeaderMap),
     pairs: Pairs,
     body: Body,
 ) -> Answer<Response> {
     let media = Media::of_answer(&headers);
     let called = async {
         let Path((name, function)) = path.map_err(|rejection| path_error(&rejection))?;
+        let Origin { region, rtt_ms } = Origin::of(&headers)?;
+        let caller = caller.map(|Extension(caller)| caller).unwrap_or_default();
+        app.service().enter(&name, &Entry { caller, region: region.as_deref(), rtt_ms })?;
         let [record] = query::take(pairs, ["record"])?;
         let record = query::flag("record", record.as_deref())?;
         let bytes = body::encoded_arguments(&headers, body).await?;
@@ -194,10 +199,14 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
     }
 }
 
-/// What the caller says belongs together, as the number that routing looks at.
 fn session(headers: &HeaderMap) -> Option<u64> {
-    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(headers.get(SESSION)?.as_bytes()).as_bytes();
-    Some(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+    headers.get(SESSION).map(|text| session_of(text.as_bytes()))
+}
+
+/// What a caller says belongs together, as the number that routing looks at.
+pub(in crate::api) fn session_of(text: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(text).as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn name_of(name: Name) -> Result<String, Problem> {

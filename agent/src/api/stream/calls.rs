@@ -16,8 +16,9 @@ use futures::{FutureExt as _, StreamExt as _};
 use super::frame::{Call, Id, Plain, Refused};
 use crate::api::guard::bug;
 use crate::api::limits::CALLS_TOGETHER_MAX;
+use crate::api::origin::Origin;
 use crate::encoding::Encoding;
-use crate::service::{CallAnswer, EncodedCall, Service, ServiceError};
+use crate::service::{CallAnswer, Caller, EncodedCall, Entry, Service, ServiceError};
 
 /// What came of one frame, not yet written.
 pub(super) struct Done {
@@ -47,13 +48,15 @@ type UnderWay = Pin<Box<dyn Future<Output = Turn> + Send>>;
 /// The calls of one connection.
 pub(super) struct Calls<S> {
     service: Arc<S>,
+    /// Who has opened the connection.
+    caller: Caller,
     ready: VecDeque<Plain>,
     under_way: FuturesUnordered<UnderWay>,
 }
 
 impl<S: Service> Calls<S> {
-    pub(super) fn new(service: Arc<S>) -> Self {
-        Self { service, ready: VecDeque::new(), under_way: FuturesUnordered::new() }
+    pub(super) fn new(service: Arc<S>, caller: Caller) -> Self {
+        Self { service, caller, ready: VecDeque::new(), under_way: FuturesUnordered::new() }
     }
 
     /// Whether another frame may be taken before those that wait are begun.
@@ -66,14 +69,32 @@ impl<S: Service> Calls<S> {
     /// # Errors
     /// It asks for nothing that can be done.
     pub(super) fn take(&mut self, frame: &Bytes) -> Result<(), Refused> {
+        let bytes = frame.len();
         match Plain::read(frame) {
-            Some(plain) => self.ready.push_back(plain),
+            Some(plain) => match self.enter(&plain.workload, &plain.origin) {
+                Ok(()) => self.ready.push_back(plain),
+                Err(error) => self.turn_away(plain.id, bytes, error),
+            },
             None => {
                 let call = Call::read(frame)?;
-                self.under_way.push(Box::pin(alone(Arc::clone(&self.service), call, frame.len())));
+                match self.enter(&call.workload, &call.origin) {
+                    Ok(()) => self.under_way.push(Box::pin(alone(Arc::clone(&self.service), call, bytes))),
+                    Err(error) => self.turn_away(call.id, bytes, error),
+                }
             }
         }
         Ok(())
+    }
+
+    fn enter(&self, workload: &str, origin: &Origin) -> Result<(), ServiceError> {
+        let (caller, region) = (self.caller, origin.region.as_deref());
+        self.service.enter(workload, &Entry { caller, region, rtt_ms: origin.rtt_ms })
+    }
+
+    /// Answers a call that may not be made, in its turn.
+    fn turn_away(&self, id: Id, bytes: usize, error: ServiceError) {
+        let done = vec![Done { bytes, outcome: Outcome::Encoded(id, Err(error)) }];
+        self.under_way.push(Box::pin(std::future::ready(Turn { done, ..Turn::default() })));
     }
 
     /// Whether calls wait to be begun.
@@ -142,7 +163,7 @@ async fn the_long_way<S: Service>(service: Arc<S>, plain: Plain) -> Turn {
 
 /// Makes one call. What breaks in it breaks nothing else.
 async fn alone<S: Service>(service: Arc<S>, call: Call, bytes: usize) -> Turn {
-    let Call { id, workload, function, arguments, options } = call;
+    let Call { id, workload, function, arguments, options, origin: _ } = call;
     let answer = AssertUnwindSafe(service.call(&workload, &function, arguments, options)).catch_unwind().await;
     let outcome = Outcome::Answered(id, answer.unwrap_or_else(|_| Err(bug())));
     Turn { done: vec![Done { bytes, outcome }], ..Turn::default() }

@@ -12,8 +12,9 @@ use serde_json::Value;
 use crate::api::body::{check_arguments, no_arguments};
 use crate::api::limits::{CALL_DEADLINE_MS_MAX, FRAME_BYTES_MAX, FRAME_ID_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX};
 use crate::api::names::Names;
+use crate::api::origin::Origin;
 use crate::api::problem::Told;
-use crate::api::routes::call_id;
+use crate::api::routes::{call_id, session_of};
 use crate::encoding::cbor::{Entries, Malformed, Reader, encode};
 use crate::service::{CallAnswer, CallOptions, Fault, ServiceError, shorten};
 
@@ -21,7 +22,7 @@ use crate::service::{CallAnswer, CallOptions, Fault, ServiceError, shorten};
 pub(super) type Id = Value;
 
 /// The fields of a frame, for errors.
-const FIELDS: &str = "id, workload, function, args, idempotency_key and deadline_ms";
+const FIELDS: &str = "id, workload, function, args, idempotency_key, deadline_ms, session, region and rtt_ms";
 
 /// A frame that asks for a call.
 #[derive(Debug, PartialEq)]
@@ -31,6 +32,7 @@ pub(super) struct Call {
     pub(super) function: String,
     pub(super) arguments: Value,
     pub(super) options: CallOptions,
+    pub(super) origin: Origin,
 }
 
 /// A frame that asks for a call as most do: what it has is there once and of the right type, and its arguments are left as they
@@ -43,6 +45,7 @@ pub(super) struct Plain {
     /// A part of the frame.
     pub(super) arguments: Bytes,
     pub(super) options: CallOptions,
+    pub(super) origin: Origin,
     /// All of it, for whoever has to read it again.
     pub(super) frame: Bytes,
     /// When it was read.
@@ -65,6 +68,8 @@ struct Fields {
     arguments: Option<Value>,
     idempotency_key: Option<Value>,
     deadline_ms: Option<Value>,
+    session: Option<Value>,
+    origin: Origin,
 }
 
 #[derive(Serialize)]
@@ -96,7 +101,7 @@ impl Plain {
         }
         let (asked, mut reader) = (Instant::now(), Reader::new(frame));
         let (mut name, mut workload, mut function, mut arguments) = (None, None, None, None);
-        let mut options = CallOptions::default();
+        let (mut options, mut origin) = (CallOptions::default(), Origin::default());
         reader.entries(|reader, field| {
             let is_first = match field {
                 "id" => name.replace(id(reader.value().ok()?).ok().filter(|id| !id.is_null())?).is_none(),
@@ -104,6 +109,9 @@ impl Plain {
                 "function" => function.replace(<&str>::deserialize(reader).ok()?).is_none(),
                 "args" => arguments.replace(reader.skip().ok()?).is_none(),
                 "deadline_ms" => options.deadline.replace(deadline(reader.value().ok()?).ok()?).is_none(),
+                "session" => options.session.replace(session(&reader.value().ok()?).ok()?).is_none(),
+                "region" => origin.region.is_none() && origin.set_region(&reader.value().ok()?).is_ok(),
+                "rtt_ms" => origin.rtt_ms.is_none() && origin.set_rtt_ms(&reader.value().ok()?).is_ok(),
                 _ => false,
             };
             is_first.then_some(())
@@ -111,7 +119,7 @@ impl Plain {
         reader.end().ok()?;
         let (workload, function) = (workload?.to_owned(), function?.to_owned());
         let arguments = frame.slice_ref(arguments?);
-        Some(Self { id: name?, workload, function, arguments, options, frame: frame.clone(), asked })
+        Some(Self { id: name?, workload, function, arguments, options, origin, frame: frame.clone(), asked })
     }
 }
 
@@ -147,6 +155,9 @@ impl Fields {
             "args" => &mut self.arguments,
             "idempotency_key" => &mut self.idempotency_key,
             "deadline_ms" => &mut self.deadline_ms,
+            "session" => &mut self.session,
+            "region" => return self.origin.set_region(&reader.value()?),
+            "rtt_ms" => return self.origin.set_rtt_ms(&reader.value()?),
             other => {
                 let message = format!("a frame has no field `{}`", shorten(other));
                 let error = ServiceError::new(Fault::Caller, "unknown_field", message).at(shorten(other));
@@ -166,8 +177,9 @@ impl Fields {
         let deadline = self.deadline_ms.map(deadline).transpose()?;
         let key = |key| idempotency_key(&key).map(|key| call_id(&workload, &function, key.as_bytes(), &arguments));
         let request = self.idempotency_key.map(key).transpose()?;
-        let options = CallOptions { deadline, request, session: None, record: false };
-        Ok(Call { id: self.id, workload, function, arguments, options })
+        let session = self.session.map(|text| session(&text)).transpose()?;
+        let options = CallOptions { deadline, request, session, record: false };
+        Ok(Call { id: self.id, workload, function, arguments, options, origin: self.origin })
     }
 }
 
@@ -252,6 +264,13 @@ fn deadline(value: Value) -> Result<Duration, ServiceError> {
     }
 }
 
+fn session(value: &Value) -> Result<u64, ServiceError> {
+    match value.as_str() {
+        Some(text) => Ok(session_of(text.as_bytes())),
+        None => Err(ServiceError::new(Fault::WrongValue, "wrong_type", "`session` must be text").at("session")),
+    }
+}
+
 fn idempotency_key(value: &Value) -> Result<&str, ServiceError> {
     match value.as_str() {
         Some(key) if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => Ok(key),
@@ -278,6 +297,12 @@ mod tests {
         let call = Call::read(&encode(&frame)).expect("a sound frame");
         assert_eq!((call.id, call.workload.as_str(), call.function.as_str()), (json!(7), "combat", "resolve"));
         assert_eq!((call.arguments, call.options.deadline), (json!([[]]), Some(Duration::from_millis(20))));
+        let frame = json!({"id": 8, "workload": "combat", "function": "resolve", "args": [], "session": "anna", "region": "eu", "rtt_ms": 12});
+        let (call, plain) = (Call::read(&encode(&frame)).expect("sound"), Plain::read(&encode(&frame).into()));
+        let plain = plain.expect("it is plain");
+        assert_eq!(call.options.session, Some(session_of(b"anna")));
+        assert_eq!(call.origin, Origin { region: Some("eu".to_owned()), rtt_ms: Some(12.0) });
+        assert_eq!((plain.options, plain.origin), (call.options, call.origin));
         let bare = json!({"id": "a", "workload": "w", "function": "f"});
         assert_eq!(Call::read(&encode(&bare)).expect("a sound frame").arguments, json!([]));
     }

@@ -38,6 +38,9 @@ impl Default for Fake {
     }
 }
 
+/// A call that came in: its workload, who made it, and where it said that it was.
+pub(super) type Entered = (String, Caller, Option<String>, Option<f64>);
+
 #[derive(Default)]
 struct Inner {
     values: BTreeMap<Key, Value>,
@@ -48,6 +51,8 @@ struct Inner {
     assets: BTreeMap<Digest, Bytes>,
     durable: bool,
     deadline: Option<Duration>,
+    session: Option<u64>,
+    entered: Vec<Entered>,
     waiting: usize,
     waiting_most: usize,
 }
@@ -69,6 +74,11 @@ pub(super) const RECORDING: &str = r#"{"format":"selvedge-recording"}"#;
 pub(super) const HOSTILE: &str = "<script>alert('x')</script>\"&";
 
 impl Fake {
+    fn made_how(&self, how: CallOptions) {
+        let mut state = self.lock();
+        (state.deadline, state.session) = (how.deadline, how.session);
+    }
+
     /// How many commits, workloads and artefacts there are: what must not change when a request fails.
     pub(super) fn changes(&self) -> (u64, usize, usize) {
         let inner = self.lock();
@@ -77,6 +87,12 @@ impl Fake {
 
     pub(super) fn last_was_durable(&self) -> bool {
         self.lock().durable
+    }
+
+    /// The calls that came in, and the session of the last one that was made.
+    pub(super) fn entered(&self) -> (Vec<Entered>, Option<u64>) {
+        let inner = self.lock();
+        (inner.entered.clone(), inner.session)
     }
 
     pub(super) fn last_deadline(&self) -> Option<Duration> {
@@ -414,8 +430,17 @@ impl Service for Fake {
         Ok(json!({"workload": name, "candidates": []}))
     }
 
+    fn enter(&self, workload: &str, entry: &Entry<'_>) -> Result<(), ServiceError> {
+        let mut state = self.lock();
+        state.entered.push((workload.to_owned(), entry.caller, entry.region.map(str::to_owned), entry.rtt_ms));
+        if workload == "hasty" {
+            return Err(ServiceError::new(Fault::Busy { retry_after_s: 3 }, "rate_limited", "too soon"));
+        }
+        Ok(())
+    }
+
     async fn call(&self, name: &str, function: &str, args: Json, how: CallOptions) -> Result<CallAnswer, ServiceError> {
-        self.lock().deadline = how.deadline;
+        self.made_how(how);
         match (name, function) {
             ("combat", "resolve") => {
                 let commit = Some(Committed { replica: ME, seq: 9, hlc: Hlc::from_millis(1) });

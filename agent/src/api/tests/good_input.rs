@@ -132,6 +132,30 @@ async fn a_call_answers_its_result_and_says_who_answered() {
 }
 
 #[tokio::test]
+async fn a_caller_says_where_it_is_and_is_told_when_it_comes_too_often() {
+    let api = serve().await;
+    api.ask(post("/v1/workloads/combat/call/resolve", "[]")).await;
+    let call = post("/v1/workloads/combat/call/resolve", "[]").header("selvedge-region", "eu-west");
+    api.ask(call.header("selvedge-rtt-ms", "12.5")).await;
+    let (entered, _) = api.service.entered();
+    let token = crate::service::Caller::Token;
+    assert_eq!(entered[0], ("combat".to_owned(), token, None, None));
+    assert_eq!(entered[1], ("combat".to_owned(), token, Some("eu-west".to_owned()), Some(12.5)));
+    let hasty = api.ask(post("/v1/workloads/hasty/call/resolve", "[]")).await;
+    assert_eq!((hasty.status, hasty.header("retry-after")), (429, Some("3")));
+    assert_eq!(hasty.json()["error"]["code"], "rate_limited");
+    for (header, value) in [
+        ("selvedge-region", "two words"),
+        ("selvedge-region", ""),
+        ("selvedge-rtt-ms", "-1"),
+        ("selvedge-rtt-ms", "NaN"),
+    ] {
+        let wrong = api.ask(post("/v1/workloads/combat/call/resolve", "[]").header(header, value)).await;
+        assert_eq!((wrong.status, &wrong.json()["error"]["field"]), (400, &serde_json::json!(header)), "{value}");
+    }
+}
+
+#[tokio::test]
 async fn the_host_tells_of_itself() {
     let api = serve().await;
     for (path, status) in [

@@ -18,6 +18,7 @@ use super::{Served, TOKEN, serve};
 use crate::api::Endpoint;
 use crate::api::limits::{FRAME_BYTES_MAX, FRAMES_IN_FLIGHT_MAX};
 use crate::encoding::cbor::{decode, encode};
+use crate::service::Caller;
 
 /// How long anything may take that is bound to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -83,6 +84,23 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         }
     });
     waited.await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test]
+async fn a_frame_says_where_its_caller_is_and_is_refused_alone_when_it_comes_too_soon() {
+    let api = serve().await;
+    let mut talk = open(&api).await;
+    let frame = |workload: &str| json!({"id": "y", "workload": workload, "function": "resolve", "args": [], "session": "anna", "region": "eu"});
+    talk.say(&frame("combat")).await;
+    assert_eq!(talk.hear().await["id"], "y");
+    let (entered, session) = api.service.entered();
+    let last = ("combat".to_owned(), Caller::Token, Some("eu".to_owned()), None);
+    assert_eq!((entered.last(), session.is_some()), (Some(&last), true));
+    talk.say(&frame("hasty")).await;
+    let hasty = talk.hear().await;
+    assert_eq!((&hasty["id"], &hasty["error"]["code"]), (&json!("y"), &json!("rate_limited")));
+    talk.say(&frame("combat")).await;
+    assert_eq!(talk.hear().await["node"], json!(OTHER), "the connection goes on");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! Owns their grammar and help texts, and does nothing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -144,6 +145,15 @@ pub(crate) struct CallArgs {
     /// A word that makes repeating this command harmless: what the call has written is not written again
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// How long the call may take, queues and network included, as in 20ms; the workload's own deadline holds too
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) deadline: Option<Duration>,
+    /// Calls that belong together: the same text goes to the same instance, if the workload is routed by session
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) session: Option<String>,
+    /// The region that the caller is in, for placement
+    #[arg(long)]
+    pub(crate) region: Option<String>,
     /// Write all that went into the call and came out of it to this file, for `selvedge replay`
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
