@@ -49,6 +49,7 @@ pub use self::identity::IdentityError;
 pub(crate) use self::identity::read_node;
 pub(crate) use self::settings::code_folder;
 pub(crate) use self::standing::now_s;
+use crate::calls::Calls;
 use crate::config::{Config, WasmConfig};
 use crate::driver::DriverHandle;
 use crate::net::Net;
@@ -117,6 +118,8 @@ pub struct Inside {
     pub driver: DriverHandle,
     /// Talks to the others.
     pub net: Net,
+    /// Makes calls, here or where they can be made.
+    pub calls: Calls,
 }
 
 /// Takes from `next` what a running agent can take, and names the sections that differ otherwise and count from the next start on.
@@ -182,7 +185,12 @@ async fn run_whole(
         started: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
     };
     let service = &parts.service;
-    let inside = Inside { view: service.view.clone(), driver: service.driver.clone(), net: parts.net.clone() };
+    let inside = Inside {
+        view: service.view.clone(),
+        driver: service.driver.clone(),
+        net: parts.net.clone(),
+        calls: service.calls.clone(),
+    };
     let service = Arc::clone(service);
     let loops = running::spawn(parts, inlets);
     tracing::info!(node = info.node, api = ?info.api, listen = ?info.listen, "running");

@@ -56,6 +56,7 @@ struct Parts {
     traffic: Traffic,
     origins: origins::Said,
     rates: Arc<Rates>,
+    forwarded: forward::Forwarded,
     seeds: answer::Seeds,
     routes: routes::Routes,
 }
@@ -76,8 +77,9 @@ impl Calls {
     ) -> Result<Self, getrandom::Error> {
         let (me, seeds) = (net.node(), answer::Seeds::new()?);
         let (traffic, routes) = (Traffic::new(metrics), routes::Routes::new(seeds.next()));
-        let origins = origins::Said::default();
-        let parts = Parts { me, wasm, assets, driver, view, members, net, traffic, origins, rates, seeds, routes };
+        let (origins, forwarded) = Default::default();
+        let parts =
+            Parts { me, wasm, assets, driver, view, members, net, traffic, origins, rates, forwarded, seeds, routes };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -189,6 +191,12 @@ impl Calls {
     #[must_use]
     pub fn origins(&self) -> BTreeMap<WorkloadName, Origins> {
         self.parts.origins.origins()
+    }
+
+    /// Calls that members have forwarded here: how many are being answered, and how many there have been.
+    #[must_use]
+    pub fn forwarded(&self) -> (usize, u64) {
+        self.parts.forwarded.counts()
     }
 
     /// The figures of calls that came in here.

@@ -140,12 +140,15 @@ impl Router {
             targets.iter().filter(|target| !tried.contains(&target.node) && closed(&target.node)).copied().collect();
         able.sort_by_key(|target| target.node);
         able.dedup_by_key(|target| target.node);
-        // The sound ones; else those that are up; a suspect may have just died, and costs its caller all its patience.
+        // The sound ones; else those that have too much to do; else those that are about to stop; a suspect may have just died, and
+        // costs its caller all its patience.
         let is_busy = |node: &NodeId| self.peers.get(node).is_some_and(|peer| now_ms < peer.busy_until_ms);
-        let is_sound =
-            |target: &Target| !target.draining && !target.overloaded && !target.suspect && !is_busy(&target.node);
+        let stays = |target: &Target| !target.draining && !target.suspect;
+        let is_sound = |target: &Target| stays(target) && !target.overloaded && !is_busy(&target.node);
         if able.iter().any(is_sound) {
             able.retain(is_sound);
+        } else if able.iter().any(stays) {
+            able.retain(stays);
         } else if able.iter().any(|target| !target.suspect) {
             able.retain(|target| !target.suspect);
         }

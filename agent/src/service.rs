@@ -50,8 +50,8 @@ pub use self::status::{
     StateStatus, Status,
 };
 pub use self::workload::{
-    ArtifactInfo, CallAnswer, CallOptions, Caller, Deployed, EncodedCall, Entry, Instance, LatencyBucket, LatencyUs, Phase, Workload,
-    WorkloadStatus,
+    ArtifactInfo, CallAnswer, CallOptions, Caller, Deployed, EncodedCall, Entry, Instance, LatencyBucket, LatencyUs,
+    Phase, Workload, WorkloadStatus,
 };
 
 /// The agent, as its API sees it.

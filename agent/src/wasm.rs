@@ -324,26 +324,6 @@ impl WasmHost {
         self.0.services.read().unwrap_or_else(PoisonError::into_inner).contains_key(workload)
     }
 
-    /// Whether more calls of `workload` come than this host can make; `None` if it cannot be called here.
-    #[must_use]
-    pub fn is_overloaded(&self, workload: &str) -> Option<bool> {
-        let services = self.0.services();
-        services.get(workload).map(|service| self.0.schedule.overloads().is(&service.load.overload))
-    }
-
-    /// The names of the workloads of which more calls come than this host can make, in order.
-    #[must_use]
-    pub fn overloaded(&self) -> Vec<String> {
-        let is_overloaded = |service: &&Arc<Service>| self.0.schedule.overloads().is(&service.load.overload);
-        let services = self.0.services();
-        services.values().filter(is_overloaded).map(|service| service.program.workload.to_string()).collect()
-    }
-
-    /// Returns when a workload has become overloaded, or no longer is, since this returned last. For one waiter.
-    pub async fn overload_changed(&self) {
-        self.0.schedule.overloads().changed().await;
-    }
-
     /// How long ago the thread that stops guests last showed that it lives. It does so every 100 ms at least.
     #[must_use]
     pub fn ticker_age(&self) -> Duration {

@@ -42,6 +42,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// does not notice.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// Least time between two looks at the plan because of what members do: when many come or go, or start something, one look is for
+/// many of them.
+const MOVED_REST: Duration = Duration::from_millis(20);
+
 /// Starts that may be under way at once. Each holds an artefact in memory while it compiles.
 const STARTS_MAX: usize = 2;
 
@@ -196,6 +200,7 @@ impl Workloads {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known = self.specs_hash();
         let mut quiet_until = Instant::now();
+        let mut rest_until = Instant::now();
         let mut is_idle = false;
         loop {
             tokio::select! {
@@ -209,6 +214,8 @@ impl Workloads {
                     if specs == known { continue }
                     known = specs;
                 }
+                // A host that was lost is replaced at once, and what drains for a newcomer drains as soon as that is ready.
+                () = moved_after(&self.parts.members, rest_until) => rest_until = Instant::now() + MOVED_REST,
                 () = stop.cancelled() => return,
             }
             // Where nothing is asked for and nothing runs, once is enough.
@@ -307,6 +314,12 @@ impl Workloads {
         }
         self.parts.members.announce();
     }
+}
+
+/// Waits until something has happened to members, and looks for nothing before `rest_until`.
+async fn moved_after(members: &SharedMembers, rest_until: Instant) {
+    tokio::time::sleep_until(rest_until).await;
+    members.moved().await;
 }
 
 /// Waits for a change, and looks for none before `quiet_until`.

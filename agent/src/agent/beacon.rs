@@ -58,6 +58,7 @@ impl Beacon {
             draining: self.departure.is_draining(),
             draining_since_ms: self.departure.draining.order().and_then(|order| order.since_ms),
             left: self.departure.has_left(),
+            parting: self.departure.is_parting(),
             twins: BTreeSet::new(),
             rtt_ms,
             calls_per_s: self.calls.traffic().rates(),

@@ -38,19 +38,31 @@ pub(super) struct Departure {
     pub(super) draining: Draining,
     leaving: Arc<AtomicBool>,
     left: Arc<AtomicBool>,
+    parting: Arc<AtomicBool>,
     stop: CancellationToken,
 }
 
 impl Departure {
     /// `stop` ends this agent.
     pub(super) fn new(members: SharedMembers, view: StateView, draining: Draining, stop: CancellationToken) -> Self {
-        let (leaving, left) = Default::default();
-        Self { members, view, draining, leaving, left, stop }
+        let (leaving, left, parting) = Default::default();
+        Self { members, view, draining, leaving, left, parting, stop }
     }
 
     /// Whether nothing new is to be placed here.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.order().is_some() || self.leaving.load(Ordering::Acquire)
+    }
+
+    /// This agent is about to stop: callers elsewhere are to go elsewhere, while it still answers.
+    pub(super) fn part(&self) {
+        self.parting.store(true, Ordering::Release);
+        self.members.announce();
+    }
+
+    /// Whether it is about to stop.
+    pub(super) fn is_parting(&self) -> bool {
+        self.parting.load(Ordering::Acquire)
     }
 
     /// Whether this agent is none of those any more who are waited for.

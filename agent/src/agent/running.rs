@@ -1,26 +1,43 @@
 //! A running agent: its loops, and the order in which they end.
 //!
-//! On the way down the API stops taking requests first, then the loops around the driver, then the driver, which waits until
+//! On the way down others are told that what runs here stops, while it still answers. Then the API stops taking requests, then the loops
+//! around the driver end, then the driver, which waits until
 //! what was acknowledged is durable; the network and the store close last. The invariant: no part ends unnoticed.
 
 use std::time::Duration;
 
 use futures::future::select_all;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::AgentError;
 use super::build::{Inlets, Parts};
+use super::departure::Departure;
+use crate::calls::Calls;
 use crate::net::Net;
 use crate::store::Store;
 use crate::supervisor::Supervisor;
+use crate::workloads::Workloads;
 
 /// How long one part may take to end. All together stay below systemd's 90 seconds.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long others have to hear that what runs here stops, before it does: a hint is there within milliseconds.
+const PARTING: Duration = Duration::from_millis(300);
+
+/// For how long no member may have forwarded a call, so that all have heard it.
+const PARTING_QUIET: Duration = Duration::from_millis(100);
+
+/// How long members may go on to forward calls, who may have nobody else to send them to.
+const PARTING_MAX: Duration = Duration::from_secs(2);
+
 /// The loops of an agent, in the order in which they are to end.
 pub(super) struct Running {
     parts: Vec<Part>,
+    departure: Departure,
+    calls: Calls,
+    workloads: Workloads,
     net: Net,
     store: Store,
 }
@@ -63,6 +80,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
     } = parts;
     let emptied = workloads.clone();
     let (view, calls) = (service.view.clone(), service.calls.clone());
+    let (ours, forwarded, departure) = (workloads.clone(), service.calls.clone(), service.departure.clone());
     let mut running = vec![
         Part::spawn("the API", |stop| async move { api.serve(service, stop.cancelled_owned()).await }),
         Part::spawn("the reconciler", |stop| workloads.run(timing, stop)),
@@ -80,7 +98,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         Part::spawn("the switchboard", |stop| switchboard.run(inlets.net, stop)),
         Part::spawn("the driver", |stop| driver.run(stop)),
     ]);
-    Running { parts: running, net, store }
+    Running { parts: running, departure, calls: forwarded, workloads: ours, net, store }
 }
 
 impl Running {
@@ -97,6 +115,9 @@ impl Running {
         };
         tracing::info!("stopping");
         supervisor.stopping();
+        if result.is_ok() {
+            self.part().await;
+        }
         for part in self.parts {
             part.stop.cancel();
             if tokio::time::timeout(STOP_PATIENCE, part.task).await.is_err() {
@@ -108,5 +129,22 @@ impl Running {
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         closed.map_err(|_| AgentError::Ended("the store"))??;
         result
+    }
+
+    /// Lets callers elsewhere know, while everything still answers. Where there are none, nobody waits.
+    async fn part(&self) {
+        if !self.workloads.advertised().is_empty() && !self.net.peers().is_empty() {
+            self.departure.part();
+            let (deadline, mut before) = (Instant::now() + PARTING_MAX, self.calls.forwarded());
+            tokio::time::sleep(PARTING).await;
+            while Instant::now() < deadline {
+                let (under_way, all) = self.calls.forwarded();
+                if under_way == 0 && all == before.1 {
+                    break;
+                }
+                before = (under_way, all);
+                tokio::time::sleep(PARTING_QUIET).await;
+            }
+        }
     }
 }

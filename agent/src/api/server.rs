@@ -77,7 +77,8 @@ async fn accept(
             Ok(Stream::Tcp(stream)) => {
                 let router = over_tcp.clone();
                 tasks.spawn(async move {
-                    converse(Patient::new(stream, Arc::clone(&stats), waits.read), (router, None), serving, &stats).await;
+                    converse(Patient::new(stream, Arc::clone(&stats), waits.read), (router, None), serving, &stats)
+                        .await;
                     drop(permit);
                 });
             }
@@ -86,7 +87,13 @@ async fn accept(
                 // Who cannot be told is whoever has the right to connect.
                 let caller = stream.peer_cred().map_or(Caller::Token, |peer| Caller::User(peer.uid()));
                 tasks.spawn(async move {
-                    converse(Patient::new(stream, Arc::clone(&stats), waits.read), (router, Some(caller)), serving, &stats).await;
+                    converse(
+                        Patient::new(stream, Arc::clone(&stats), waits.read),
+                        (router, Some(caller)),
+                        serving,
+                        &stats,
+                    )
+                    .await;
                     drop(permit);
                 });
             }

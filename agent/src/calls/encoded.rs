@@ -60,15 +60,30 @@ impl Calls {
 
     /// Runs one call, and begins the commit of what it wrote.
     fn run_encoded(&self, call: &EncodedCall<'_>) -> Option<Ran> {
-        let EncodedCall { name, function, arguments, answer, options, asked } = call;
+        let workload = call.name.parse::<WorkloadName>().ok()?;
+        // Where a workload's router has a say, it is asked.
+        if self.parts.routes.prefers_here(&workload) { self.begin_encoded(call, workload) } else { None }
+    }
+
+    /// Makes a call that another member has forwarded, whatever the workload's router would say here. `None` as for those of a turn.
+    pub(super) async fn serve_encoded(
+        &self,
+        call: &EncodedCall<'_>,
+        workload: WorkloadName,
+    ) -> Option<Result<CallAnswer<Vec<u8>>, ServiceError>> {
+        let ran = self.begin_encoded(call, workload)?;
+        if ran.commit.is_some() {
+            self.parts.driver.end_pass();
+        }
+        Some(self.answer_encoded(ran.outcome, ran.commit).await)
+    }
+
+    fn begin_encoded(&self, call: &EncodedCall<'_>, workload: WorkloadName) -> Option<Ran> {
+        let EncodedCall { name: _, function, arguments, answer, options, asked } = call;
         if options.record || options.request.is_some() {
             return None;
         }
-        let (began, workload) = (Instant::now(), name.parse::<WorkloadName>().ok()?);
-        // Where a workload's router has a say, it is asked.
-        if !self.parts.routes.prefers_here(&workload) {
-            return None;
-        }
+        let began = Instant::now();
         let context = self.context(options);
         let mut outcome =
             self.parts.wasm.call_encoded((workload.as_str(), function), *arguments, *answer, (context, *asked))?;
@@ -79,18 +94,27 @@ impl Calls {
 
     async fn conclude_encoded(&self, ran: Ran) -> Result<CallAnswer<Vec<u8>>, ServiceError> {
         let Ran { began, workload, outcome, commit } = ran;
+        let answer = self.answer_encoded(outcome, commit).await;
+        let outcome = answer.as_ref().map_or_else(answer::outcome, answer::success);
+        self.parts.traffic.record(&workload, began.elapsed(), outcome);
+        answer
+    }
+
+    /// Waits for the commit of what a call wrote.
+    async fn answer_encoded(
+        &self,
+        outcome: Result<CallOutcome<Vec<u8>>, CallError>,
+        commit: Option<Result<Begun, DriverError>>,
+    ) -> Result<CallAnswer<Vec<u8>>, ServiceError> {
         let made = match commit {
             None => Ok(None),
             Some(Ok(begun)) => begun.made().await.map(Some),
             Some(Err(error)) => Err(error),
         };
-        let answer = match (outcome, made) {
+        match (outcome, made) {
             (Ok(outcome), Ok(made)) => Ok(self.answer_to(outcome, made, None)),
             (Err(error), _) => Err(answer::call_failed(error)),
             (Ok(_), Err(error)) => Err(answer::commit_failed(error)),
-        };
-        let outcome = answer.as_ref().map_or_else(answer::outcome, answer::success);
-        self.parts.traffic.record(&workload, began.elapsed(), outcome);
-        answer
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Forwarded calls: the question that goes to a member that runs the workload, and serving such questions.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use selvedge_sync::codec;
 use selvedge_sync::commit::RequestId;
@@ -10,8 +11,9 @@ use serde_json::Value;
 
 use super::answer::RETRY_AFTER_S;
 use super::{Calls, not_running};
+use crate::encoding::Encoding;
 use crate::net::{Lane, Offence, Reply, RequestError};
-use crate::service::{CallAnswer, CallOptions, Committed, Fault, ServiceError};
+use crate::service::{CallAnswer, CallOptions, Committed, EncodedCall, Fault, ServiceError};
 use crate::spec::WorkloadName;
 
 /// What the network and the other side's queue may add to a call's own deadline. A member that has just frozen costs its
@@ -20,6 +22,35 @@ const NETWORK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Members asked before giving up: the best, and one more where the best did nothing.
 const ATTEMPTS_MAX: usize = 2;
+
+/// Calls that members have forwarded here.
+#[derive(Default)]
+pub(super) struct Forwarded {
+    under_way: AtomicUsize,
+    all: AtomicU64,
+}
+
+/// One of them, until it is answered.
+pub(super) struct UnderWay<'a>(&'a Forwarded);
+
+impl Forwarded {
+    fn begin(&self) -> UnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        self.all.fetch_add(1, Ordering::SeqCst);
+        UnderWay(self)
+    }
+
+    /// How many are being answered, and how many there have been.
+    pub(super) fn counts(&self) -> (usize, u64) {
+        (self.under_way.load(Ordering::SeqCst), self.all.load(Ordering::SeqCst))
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct Question {
@@ -113,6 +144,7 @@ impl Calls {
 
     /// Serves a forwarded call: here or not at all, so that a call cannot travel in circles.
     pub async fn serve(&self, from: NodeId, bytes: Vec<u8>, reply: Reply) {
+        let _under_way = self.parts.forwarded.begin();
         let answer = match codec::decode::<Question>(&bytes, Lane::Call.frame_bytes_max()) {
             Ok(question) => match self.parts.rates.admit_member(&from, question.workload.as_str()) {
                 Ok(()) => self.answer(question).await,
@@ -128,6 +160,9 @@ impl Calls {
     }
 
     async fn answer(&self, question: Question) -> Result<Answer, ServiceError> {
+        if let Some(answer) = self.answer_as_it_is(&question).await {
+            return answer;
+        }
         let arguments = serde_json::from_str(&question.arguments)
             .map_err(|error| ServiceError::new(Fault::Caller, "malformed_json", error.to_string()))?;
         let deadline = question.deadline_ms.map(Duration::from_millis);
@@ -138,6 +173,27 @@ impl Calls {
         let answer = self.call_here(&question.workload, &question.function, arguments, options).await?;
         let CallAnswer { result, commit, overrun, recording, node: _ } = answer;
         Ok(Answer { result: result.to_string(), commit, overrun, recording })
+    }
+}
+
+impl Calls {
+    /// The same without a look at the arguments, where that is possible. `None`: nothing was done.
+    async fn answer_as_it_is(&self, question: &Question) -> Option<Result<Answer, ServiceError>> {
+        let deadline = question.deadline_ms.map(Duration::from_millis);
+        let options = CallOptions { deadline, request: question.request, session: None, record: question.record };
+        let call = EncodedCall {
+            name: question.workload.as_str(),
+            function: &question.function,
+            arguments: (Encoding::Json, question.arguments.as_bytes()),
+            answer: Encoding::Json,
+            options,
+            asked: Instant::now(),
+        };
+        let answer = self.serve_encoded(&call, question.workload.clone()).await?;
+        Some(answer.map(|CallAnswer { result, commit, overrun, recording, node: _ }| {
+            let result = String::from_utf8(result).expect("JSON is text");
+            Answer { result, commit, overrun, recording }
+        }))
     }
 }
 

@@ -109,38 +109,36 @@ impl Calls {
 
     /// Members that say they have the workload and are connected, this one included.
     pub(super) fn targets(&self, workload: &WorkloadName) -> Vec<Target> {
-        let now = self.parts.view.now();
         let links = self.parts.net.peers();
-        let members = self.parts.members.with(|members| members.all(now));
-        let own = members.iter().find(|member| member.node == self.parts.me).and_then(|member| member.record.clone());
-        let target = |member: &crate::members::Member| {
-            let record = member.record.as_ref()?;
-            let phase = &record.instances.get(workload)?.phase;
-            let suspect = match member.status {
-                Status::Alive => false,
-                Status::Suspect => true,
-                Status::Lost | Status::Left => return None,
+        let me = self.parts.me;
+        self.parts.members.with(|members| {
+            let own = members.each().find_map(|(node, _, record)| record.filter(|_| node == me));
+            let target = |(node, status, record): (NodeId, Status, Option<&NodeRecord>)| {
+                let record = record?;
+                let phase = &record.instances.get(workload)?.phase;
+                let suspect = match status {
+                    Status::Alive => false,
+                    Status::Suspect => true,
+                    Status::Lost | Status::Left => return None,
+                };
+                let draining = match phase {
+                    Phase::Ready => record.parting,
+                    Phase::Stopping => true,
+                    Phase::Starting | Phase::Failed { .. } => return None,
+                };
+                let is_here = node == me;
+                let (rtt_ms, overloaded) = if is_here {
+                    (Some(0.0), self.parts.wasm.is_overloaded(workload.as_str())?)
+                } else {
+                    let link = links.iter().find(|link| link.node == node)?;
+                    let overloaded = record.load >= OVERLOADED_LOAD || record.overloaded.contains(workload);
+                    (link.rtt.map(|rtt| rtt.as_secs_f64() * 1e3), overloaded)
+                };
+                let target = Target { is_here, suspect, draining, overloaded, rtt_ms, ..Target::new(node) };
+                Some(target_of(own, record, target))
             };
-            let draining = match phase {
-                Phase::Ready => false,
-                Phase::Stopping => true,
-                Phase::Starting | Phase::Failed { .. } => return None,
-            };
-            let is_here = member.node == self.parts.me;
-            let (rtt_ms, overloaded) = if is_here {
-                (Some(0.0), self.parts.wasm.is_overloaded(workload.as_str())?)
-            } else {
-                let link = links.iter().find(|link| link.node == member.node)?;
-                let overloaded = record.load >= OVERLOADED_LOAD || record.overloaded.contains(workload);
-                (link.rtt.map(|rtt| rtt.as_secs_f64() * 1e3), overloaded)
-            };
-            Some(target_of(
-                own.as_ref(),
-                record,
-                Target { is_here, suspect, draining, overloaded, rtt_ms, ..Target::new(member.node) },
-            ))
-        };
-        members.iter().filter_map(target).collect()
+            members.each().filter_map(target).collect()
+        })
     }
 }
 

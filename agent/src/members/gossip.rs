@@ -52,6 +52,8 @@ pub const REMEMBERED: &str = "members";
 pub struct SharedMembers {
     table: Arc<Mutex<Members>>,
     changed: Arc<Notify>,
+    /// Told when a member has come or gone, or what one runs has changed.
+    moved: Arc<Notify>,
     /// Told once our last record, which says that we leave, is on its way.
     said_farewell: CancellationToken,
     counters: Arc<Mutex<Counters>>,
@@ -100,6 +102,7 @@ impl SharedMembers {
         Self {
             table: Arc::new(Mutex::new(members)),
             changed: Arc::new(Notify::new()),
+            moved: Arc::new(Notify::new()),
             said_farewell: CancellationToken::new(),
             counters,
         }
@@ -113,6 +116,11 @@ impl SharedMembers {
     /// Looks at ourselves at once: something that others wait for has changed.
     pub fn announce(&self) {
         self.changed.notify_one();
+    }
+
+    /// Returns when a member has come or gone, or what one runs has changed, since this returned last. For one waiter.
+    pub async fn moved(&self) {
+        self.moved.notified().await;
     }
 
     /// Returns once the others have been told that we leave; the beacon says so.
@@ -328,6 +336,9 @@ impl Gossip {
                 if let Event::Member(MemberEvent { node, name, status }) = event {
                     tracing::info!(%node, name, status, "member");
                 }
+            }
+            if !happened.is_empty() {
+                self.members.moved.notify_one();
             }
             self.events.record(happened);
             if others != course.told {

@@ -92,6 +92,9 @@ pub struct NodeRecord {
     /// What it runs.
     #[serde(rename = "u")]
     pub instances: BTreeMap<WorkloadName, Instance>,
+    /// Whether its agent is about to stop. It may be back in a moment, so nothing moves for that; but whoever can calls others.
+    #[serde(rename = "j", default, skip_serializing_if = "std::ops::Not::not")]
+    pub parting: bool,
     /// Workloads of which it is asked for more calls than it can make: whoever can goes elsewhere.
     #[serde(rename = "z", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub overloaded: BTreeSet<WorkloadName>,

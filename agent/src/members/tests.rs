@@ -39,6 +39,7 @@ pub(crate) fn record(node: NodeId, life: u64, beat: u64) -> NodeRecord {
         rtt_ms: BTreeMap::new(),
         calls_per_s: BTreeMap::new(),
         instances: BTreeMap::new(),
+        parting: false,
         overloaded: BTreeSet::new(),
         origins: BTreeMap::new(),
     }

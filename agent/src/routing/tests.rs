@@ -65,6 +65,8 @@ fn who_is_suspected_or_overloaded_is_asked_last() {
         assert_eq!(picks(&mut router, &all, 4), [2, 2, 2, 2], "{routing}");
         let (one, three) = (all[0], Target { draining: true, overloaded: false, ..all[2] });
         assert_eq!(picks(&mut router, &[one, three], 2), [3, 3], "{routing}: who drains still answers");
+        let busy = Target { overloaded: true, ..all[1] };
+        assert_eq!(picks(&mut router, &[one, busy, three], 2), [2, 2], "{routing}: who is busy stays");
         assert_eq!(picks(&mut router, &all[..1], 1), [1], "{routing}: the last resort");
         assert_eq!(router.pick(&all, Call::default(), &[id(1), id(2), id(3)], 0), None);
         assert_eq!(router.pick(&[], Call::default(), &[], 0), None);
@@ -195,29 +197,25 @@ fn retries_are_a_tenth_of_the_calls_and_a_few() {
     assert_eq!(retries(&mut budget, 3_000), 50, "old calm does not pay for a storm");
 }
 
-/// A queue of one worker that takes `turn_ms` for each call.
+/// A queue of one worker that takes `turn_us` for each call.
 struct Line {
     shedder: Shedder,
-    turn_ms: f64,
-    now_ms: f64,
+    turn_us: u64,
+    now_us: u64,
     /// When each that waits came, and how many were before it.
-    waiting: std::collections::VecDeque<(f64, usize)>,
+    waiting: std::collections::VecDeque<(u64, usize)>,
 }
 
 impl Line {
-    fn new(turn_ms: f64) -> Self {
-        Self { shedder: Shedder::default(), turn_ms, now_ms: 0.0, waiting: std::collections::VecDeque::new() }
-    }
-
-    fn now_us(&self) -> u64 {
-        (self.now_ms * 1e3) as u64
+    fn new(turn_ms: u64) -> Self {
+        Self { shedder: Shedder::default(), turn_us: turn_ms * 1_000, now_us: 0, waiting: Default::default() }
     }
 
     /// A call comes; why it is turned away, if it is.
     fn call(&mut self, patience_ms: Option<f64>) -> Option<Why> {
-        match self.shedder.admit(self.waiting.len(), patience_ms, self.now_us()) {
+        match self.shedder.admit(self.waiting.len(), patience_ms, self.now_us) {
             Admission::Admit => {
-                self.waiting.push_back((self.now_ms, self.waiting.len()));
+                self.waiting.push_back((self.now_us, self.waiting.len()));
                 None
             }
             Admission::Shed { why, retry_after_ms, expected_ms } => {
@@ -227,29 +225,27 @@ impl Line {
         }
     }
 
-    /// The next one has its turn; how long it waited.
+    /// The next one has its turn; how many milliseconds it waited.
     fn serve(&mut self) -> Option<f64> {
-        let (came_ms, ahead) = self.waiting.pop_front()?;
-        let waited_ms = self.now_ms - came_ms;
-        let now_us = self.now_us();
-        self.shedder.observe(waited_ms, ahead, now_us);
-        self.now_ms += self.turn_ms;
+        let (came_us, ahead) = self.waiting.pop_front()?;
+        let waited_ms = (self.now_us - came_us) as f64 / 1e3;
+        self.shedder.observe(waited_ms, ahead, self.now_us);
+        self.now_us += self.turn_us;
         Some(waited_ms)
     }
 
     fn is_overloaded(&mut self) -> bool {
-        let now_us = self.now_us();
-        self.shedder.is_overloaded(now_us)
+        self.shedder.is_overloaded(self.now_us)
     }
 }
 
 #[test]
 fn a_burst_is_worked_off_and_a_standing_queue_sheds() {
-    let mut line = Line::new(2.0);
+    let mut line = Line::new(2);
     for _ in 0..5 {
         assert!((0..20).all(|_| line.call(Some(50.0)).is_none()), "40 ms of work, and 50 ms of patience");
         while line.serve().is_some() {}
-        line.now_ms += 60.0;
+        line.now_us += 60_000;
         assert!(!line.is_overloaded());
     }
     // Twice as much as can be done, for two seconds.
@@ -282,7 +278,7 @@ fn a_burst_is_worked_off_and_a_standing_queue_sheds() {
 
 #[test]
 fn whoever_would_be_late_is_turned_away_and_who_waits_for_nobody_is_not() {
-    let mut line = Line::new(10.0);
+    let mut line = Line::new(10);
     for _ in 0..40 {
         line.call(None);
         line.call(None);
@@ -291,7 +287,7 @@ fn whoever_would_be_late_is_turned_away_and_who_waits_for_nobody_is_not() {
     assert_eq!(line.call(Some(100.0)), Some(Why::Late), "40 wait");
     assert_eq!(line.call(None), None, "without a deadline there is a second");
     while line.serve().is_some() {}
-    line.turn_ms = 5_000.0;
+    line.turn_us = 5_000_000;
     for _ in 0..20 {
         line.call(None);
         line.call(None);
@@ -304,14 +300,14 @@ fn whoever_would_be_late_is_turned_away_and_who_waits_for_nobody_is_not() {
 #[test]
 fn slow_calls_and_many_at_a_time_are_no_overload_in_themselves() {
     // 64 callers, each of whom calls again once it has its answer, and none of whom is in a hurry.
-    let mut line = Line::new(3.0);
+    let mut line = Line::new(3);
     (0..64).for_each(|_| assert_eq!(line.call(None), None));
     for _ in 0..1_000 {
         line.serve();
         assert_eq!(line.call(None), None);
     }
     // A queue that is one call long is short, however long a call takes.
-    let mut line = Line::new(40.0);
+    let mut line = Line::new(40);
     for _ in 0..100 {
         line.call(None);
         line.serve();
@@ -323,16 +319,16 @@ fn slow_calls_and_many_at_a_time_are_no_overload_in_themselves() {
 
 #[test]
 fn overload_ends_by_itself_when_nobody_calls_any_more() {
-    let mut line = Line::new(2.0);
+    let mut line = Line::new(2);
     for _ in 0..200 {
         line.call(Some(50.0));
         line.call(Some(50.0));
         line.serve();
     }
     assert!(line.is_overloaded());
-    line.now_ms += 1_000.0;
+    line.now_us += 1_000_000;
     line.is_overloaded();
-    line.now_ms += 1_000.0;
+    line.now_us += 1_000_000;
     assert!(!line.is_overloaded());
 }
 

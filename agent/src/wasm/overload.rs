@@ -4,11 +4,13 @@
 //! overloaded takes no lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::WasmHost;
+use super::service::Service;
 use crate::routing::shed::{Admission, Shedder, Why};
 
 /// What is known of one workload's queue. Belongs to the workload and outlives its replacement by a newer version.
@@ -85,5 +87,27 @@ impl Overloads {
             self.changed.notify_one();
         }
         result
+    }
+}
+
+impl WasmHost {
+    /// Whether more calls of `workload` come than this host can make; `None` if it cannot be called here.
+    #[must_use]
+    pub fn is_overloaded(&self, workload: &str) -> Option<bool> {
+        let services = self.0.services();
+        services.get(workload).map(|service| self.0.schedule.overloads().is(&service.load.overload))
+    }
+
+    /// The names of the workloads of which more calls come than this host can make, in order.
+    #[must_use]
+    pub fn overloaded(&self) -> Vec<String> {
+        let is_overloaded = |service: &&Arc<Service>| self.0.schedule.overloads().is(&service.load.overload);
+        let services = self.0.services();
+        services.values().filter(is_overloaded).map(|service| service.program.workload.to_string()).collect()
+    }
+
+    /// Returns when a workload has become overloaded, or no longer is, since this returned last. For one waiter.
+    pub async fn overload_changed(&self) {
+        self.0.schedule.overloads().changed().await;
     }
 }
