@@ -43,7 +43,7 @@ use self::args::{Cli, ClientArgs, Command, CompileArgs, NameArgs, VersionArgs};
 pub(crate) use self::call::{argument, call_path};
 pub(crate) use self::client::Client;
 pub(crate) use self::connection::{Answer, Ask, AskBody, Connection, segment};
-pub(crate) use self::deploy::{await_ready, set, store};
+pub(crate) use self::deploy::{Awaited, await_ready, set, store};
 use self::error::HINT;
 pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Problem};
 pub(crate) use self::output::{cell, note, pretty, print, printable, short, table};
@@ -121,6 +121,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         Command::Revoke(args) => membership::revoke(&args, &mut connect(&args.client)).await,
         Command::RotateAuthority(args) => membership::rotate(&args, &mut connect(&args)).await,
         Command::Deploy(args) => deploy::deploy(&args, &mut connect(&args.client)).await,
+        Command::Rollback(args) => deploy::roll_back(&args, &mut connect(&args.client)).await,
         Command::Undeploy(args) => deploy::undeploy(&args, &mut connect(&args.client)).await,
         Command::Call(args) if args.stream => {
             return stream::stream(&args, &address(&args.client), &mut connect(&args.client)).await;

@@ -14,6 +14,7 @@ mod events;
 mod history;
 pub mod json;
 mod link;
+mod rollout;
 mod state;
 mod status;
 mod text;
@@ -42,6 +43,7 @@ pub use self::events::{
 };
 pub use self::history::History;
 pub use self::link::{Link, Traffic};
+pub use self::rollout::{Rollout, RolloutEvent};
 pub use self::state::{
     CommitError, CommitOptions, Committed, Convergence, ConvergencePeer, KeyEntry, KeyPage, Progress, StateEntry,
 };
@@ -154,8 +156,8 @@ pub trait Service: Send + Sync + 'static {
     /// told for certain.
     fn events(&self, wanted: EventsWanted) -> impl Future<Output = Result<Notices, ServiceError>> + Send;
 
-    /// Checks and stores a component. Storing one that is there already changes nothing and succeeds.
-    fn put_artifact(&self, wasm: Bytes) -> impl Future<Output = Result<ArtifactInfo, ServiceError>> + Send;
+    /// Checks a component and, if it is to be `kept`, stores it. Storing one that is there already changes nothing and succeeds.
+    fn put_artifact(&self, wasm: Bytes, kept: bool) -> impl Future<Output = Result<ArtifactInfo, ServiceError>> + Send;
 
     /// Keeps an asset on this host until it is removed. Keeping one that is here already changes nothing and succeeds.
     fn put_asset(&self, bytes: Bytes) -> impl Future<Output = Result<AssetInfo, ServiceError>> + Send;
@@ -178,6 +180,17 @@ pub trait Service: Send + Sync + 'static {
         name: &str,
         spec: serde_json::Value,
     ) -> impl Future<Output = Result<Deployed, ServiceError>> + Send;
+
+    /// What deploying a spec would come to; changes nothing, and is refused where deploying would be.
+    fn foresee(
+        &self,
+        name: &str,
+        spec: serde_json::Value,
+    ) -> impl Future<Output = Result<serde_json::Value, ServiceError>> + Send;
+
+    /// Puts the version before in the place of the present one, at once on all hosts; over another schema of the state only if
+    /// `forced`. A fault of [`Fault::Conflict`] when there is none to go back to.
+    fn roll_back(&self, name: &str, forced: bool) -> impl Future<Output = Result<Deployed, ServiceError>> + Send;
 
     /// Removes a workload; a fault of [`Fault::NotFound`] when there is none. With `wait`, answers when no member that is there says
     /// any more that it runs it; a fault of [`Fault::TimedOut`] when that takes longer, and then the spec is removed all the same.

@@ -5,9 +5,11 @@
 //! there is no way to make one that skips the checks, not even by decoding what another member stored.
 
 mod config;
+mod deployment;
 mod digest;
 mod error;
 mod fields;
+mod gates;
 mod name;
 mod overrun;
 mod partition;
@@ -24,9 +26,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 pub use self::config::{CONFIG_BYTES_MAX, CONFIG_ENTRIES_MAX, CONFIG_NAME_BYTES_MAX, Config};
+pub use self::deployment::{DeploymentId, Origin, ParseDeploymentIdError};
 pub use self::digest::{Digest, ParseDigestError};
 pub use self::error::SpecError;
 use self::fields::{Fields, Unknown};
+pub use self::gates::{CANARY_CALLS_DEFAULT, CANARY_MS_DEFAULT, CANARY_MS_MAX, Gates};
 pub use self::name::{NAME_BYTES_MAX, ParseNameError, WorkloadName};
 pub use self::overrun::{ANSWERS_BYTES_MAX, OnOverrun};
 pub use self::partition::{ParsePartitionError, Partition, STOP_AFTER_MS_MAX};
@@ -117,7 +121,7 @@ impl Default for Limits {
 /// {"artifact": "blake3:…", "replicas": 2, "region": "eu", "require": ["avx2"], "must": ["!workload=chat"],
 ///  "affinity": ["label:tier=edge", "!node=fra-1"],
 ///  "limits": {"memory": "64MiB", "deadline_ms": 5}, "latency": {"max_ms": 20}, "config": {"speed-max": "7.5"},
-///  "on_overrun": {"predict": []}}
+///  "on_overrun": {"predict": []}, "rollout": {"canary_ms": "10s"}, "state_schema": 2}
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
@@ -145,6 +149,10 @@ pub struct Spec {
     pub config: Config,
     /// What calls are answered that run out of time; `"error"` in JSON when there is nothing.
     pub on_overrun: OnOverrun,
+    /// What a new version must keep to before it replaces the one that runs; `rollout` in JSON.
+    pub gates: Gates,
+    /// The version of what the workload keeps in the shared state. Versions of two schemas never serve at the same time.
+    pub state_schema: u32,
 }
 
 impl Spec {
@@ -164,6 +172,8 @@ impl Spec {
             partition: Partition::default(),
             config: Config::new(),
             on_overrun: OnOverrun::new(),
+            gates: Gates::default(),
+            state_schema: 0,
         }
     }
 
@@ -198,6 +208,8 @@ impl Spec {
             "partition",
             "config",
             "on_overrun",
+            "rollout",
+            "state_schema",
         ];
         let fields = Fields::new("", json, KNOWN, unknown)?;
         let (must, affinity) = read_rules(&fields, unknown)?;
@@ -226,6 +238,8 @@ impl Spec {
             partition: fields.parsed("partition")?.unwrap_or_default(),
             config: config::read(&fields)?,
             on_overrun: overrun::read(&fields)?,
+            gates: gates::read(&fields, unknown)?,
+            state_schema: fields.integer("state_schema", 0..=u32::MAX)?.unwrap_or(0),
         })
     }
 }
@@ -292,6 +306,12 @@ impl Serialize for Spec {
         }
         if !self.on_overrun.is_empty() {
             map.serialize_entry("on_overrun", &self.on_overrun)?;
+        }
+        if self.gates != Gates::default() {
+            map.serialize_entry("rollout", &self.gates)?;
+        }
+        if self.state_schema != 0 {
+            map.serialize_entry("state_schema", &self.state_schema)?;
         }
         map.end()
     }

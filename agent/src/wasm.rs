@@ -336,6 +336,12 @@ impl WasmHost {
         self.0.services.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
+    /// What has been counted of one workload since it was loaded; `None` when it is not.
+    #[must_use]
+    pub fn workload_stats(&self, workload: &str) -> Option<WorkloadStats> {
+        self.0.service(workload).ok().map(|service| service.stats())
+    }
+
     /// What has been counted so far.
     #[must_use]
     pub fn stats(&self) -> HostStats {

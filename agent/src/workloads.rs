@@ -3,11 +3,16 @@
 //! Owns the loop that turns specs in the shared state into instances on this host: it looks, asks `placement` and `reconcile`
 //! what to do, and does it. The invariants: it acts on this node alone; what it runs is what its record says it runs.
 
+mod deployed;
 mod fetch;
+mod foresight;
 mod holding;
 mod notary;
+mod orders;
 mod registry;
+mod rolling;
 mod slots;
+mod trials;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,15 +24,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+pub use self::deployed::{Course, Deployed, Previous, Recorded};
 pub use self::fetch::ReachError;
+pub use self::foresight::{Change, Foresight, Kind, Way};
 use self::holding::Holding;
 pub use self::notary::{NotPermitted, Notary, Verdict};
+pub use self::orders::{Ordered, RegistryError};
 use self::registry::Registry;
-pub use self::registry::{Refusals, RegistryError, SPECS, Specs};
+pub use self::registry::{Deployments, PREVIOUS, Refusals, SPECS, Specs, VERDICTS};
+use self::rolling::Reached;
 use self::slots::{Failure, Slots};
+use self::trials::Trials;
 use crate::artifacts::Artifacts;
 use crate::blobs::fetch::Fetcher;
 use crate::driver::DriverHandle;
+use crate::events::Events;
 use crate::members::gossip::SharedMembers;
 use crate::placement::{Explanation, Instance, Mesh, Policy, Stage};
 use crate::reconcile::{Inputs, Reconciler, Step, Timing, Waiting};
@@ -65,6 +76,7 @@ struct Parts {
     artifacts: Artifacts,
     policy: Policy,
     notary: Arc<dyn Notary>,
+    events: Events,
     registry: Mutex<Registry>,
     slots: Mutex<Slots>,
     /// Whether the plan has been looked at since the start.
@@ -74,6 +86,12 @@ struct Parts {
     /// What the last look left undone here, and why.
     waiting: Mutex<BTreeMap<WorkloadName, Waiting>>,
     holding: Mutex<Holding>,
+    /// What is seen here of versions that are being rolled out.
+    trials: Mutex<Trials>,
+    /// How far rollouts have got.
+    reached: Mutex<BTreeMap<WorkloadName, Reached>>,
+    /// Workloads of which a verdict is being recorded.
+    recording: Mutex<BTreeSet<WorkloadName>>,
 }
 
 /// The end of a start.
@@ -93,9 +111,10 @@ impl Workloads {
         (me, fetcher): (NodeId, Fetcher),
         wasm: WasmHost,
         artifacts: Artifacts,
-        (policy, notary): (Policy, Arc<dyn Notary>),
+        (policy, notary, events): (Policy, Arc<dyn Notary>, Events),
     ) -> Self {
         let (registry, slots, has_looked, passed_over, waiting, holding) = Default::default();
+        let (trials, reached, recording) = Default::default();
         Self {
             parts: Arc::new(Parts {
                 me,
@@ -107,12 +126,16 @@ impl Workloads {
                 artifacts,
                 policy,
                 notary,
+                events,
                 registry,
                 slots,
                 has_looked,
                 passed_over,
                 waiting,
                 holding,
+                trials,
+                reached,
+                recording,
             }),
         }
     }
@@ -164,6 +187,14 @@ impl Workloads {
         self.parts.passed_over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn trials(&self) -> MutexGuard<'_, Trials> {
+        self.parts.trials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recording(&self) -> MutexGuard<'_, BTreeSet<WorkloadName>> {
+        self.parts.recording.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Where a workload should run and why; `None` when nobody deployed it.
     #[must_use]
     pub fn explain(&self, workload: &WorkloadName) -> Option<Explanation> {
@@ -178,11 +209,24 @@ impl Workloads {
         fetch::reach(&self.parts.artifacts, &self.parts.fetcher, digest).await
     }
 
+    /// The same, and nothing is kept.
+    ///
+    /// # Errors
+    /// As those of [`Workloads::reach`].
+    pub async fn peek(&self, digest: Digest) -> Result<Arc<[u8]>, ReachError> {
+        fetch::peek(&self.parts.artifacts, &self.parts.fetcher, digest).await
+    }
+
     fn plan(&self) -> crate::placement::Plan {
+        crate::placement::plan(&self.specs(), &self.mesh(), &self.parts.policy)
+    }
+
+    /// The mesh as this agent sees it.
+    fn mesh(&self) -> Mesh {
         let now = self.parts.view.now();
         let mut mesh = self.parts.members.with(|members| members.mesh(now));
         self.add_what_is_seen_here(&mut mesh);
-        crate::placement::plan(&self.specs(), &mesh, &self.parts.policy)
+        mesh
     }
 
     /// What this agent alone knows.
@@ -231,8 +275,9 @@ impl Workloads {
         let now = self.parts.view.now();
         let (mut mesh, unheard) = self.parts.members.with(|members| (members.mesh(now), members.unheard()));
         self.add_what_is_seen_here(&mut mesh);
-        let (specs, refused) = (self.specs(), self.refused());
-        let plan = crate::placement::plan(&specs, &mesh, &self.parts.policy);
+        let (specs, deployed, refused) = (self.specs(), self.deployed(), self.refused());
+        let mut plan = crate::placement::plan(&specs, &mesh, &self.parts.policy);
+        let share = self.share(&specs, &deployed, (&mut plan, &mesh), now);
         let here = self.here();
         let inputs = Inputs { me: self.parts.me, plan: &plan, here: &here, mesh: &mesh, unheard };
         let steps = reconciler.decide(&inputs, now.mono_ms);
@@ -244,7 +289,7 @@ impl Workloads {
         for step in steps {
             match step {
                 Step::Start { workload, .. } => {
-                    if let Some(spec) = specs.get(&workload) {
+                    if let Some(spec) = share.get(&workload) {
                         self.begin_start(&workload, spec, started);
                     }
                 }
@@ -262,7 +307,7 @@ impl Workloads {
                 }
             }
         }
-        let outdated = self.slots().outdated(&specs);
+        let outdated = self.slots().outdated(&share);
         for (workload, spec, runs) in outdated {
             // What failed and has been changed since need not wait for the back-off, if it is to run here at all.
             if runs || plan.get(workload).is_some_and(|explanation| explanation.chooses(&self.parts.me)) {
@@ -273,6 +318,11 @@ impl Workloads {
 
     /// Begins a start, if there is room for one; otherwise the step comes again at the next look.
     fn begin_start(&self, workload: &WorkloadName, spec: &Spec, started: &mpsc::Sender<Started>) {
+        if self.slots().resume(workload, spec) {
+            tracing::info!(%workload, digest = %spec.artifact, "goes on");
+            self.parts.members.announce();
+            return;
+        }
         let Ok(permit) = started.clone().try_reserve_owned() else { return };
         if self.slots().begin(workload, spec) {
             tracing::info!(%workload, digest = %spec.artifact, "starting");

@@ -23,7 +23,7 @@ fn verdict(agent: &Agent) -> Value {
 }
 
 fn deploy(agent: &Agent, wasm: &str, config: &[&str]) {
-    let line = ["deploy", wasm, "--name", "chat", "--everywhere", "--timeout", "120s"];
+    let line = ["deploy", wasm, "--name", "chat", "--everywhere", "--canary", "0s", "--timeout", "120s"];
     let config: Vec<&str> = config.iter().flat_map(|entry| ["--config", entry]).collect();
     let done = agent.cli(&[&line[..], &config].concat());
     assert_eq!(done.code, 0, "{}{}\n{}", done.stdout, done.stderr, agent.log());

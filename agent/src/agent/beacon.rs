@@ -65,6 +65,7 @@ impl Beacon {
             origins: self.calls.origins(),
             instances: self.workloads.advertised(),
             overloaded: self.wasm.overloaded().iter().filter_map(|workload| workload.parse().ok()).collect(),
+            rollouts: self.workloads.told(),
         }
         .coarse()
     }

@@ -205,7 +205,7 @@ impl Common {
             (net.node(), fetcher),
             wasm.clone(),
             artifacts.clone(),
-            (policy, notary(membership.as_ref(), &key)),
+            (policy, notary(membership.as_ref(), &key), events.clone()),
         );
         let health = Health {
             view: view.clone(),

@@ -1,5 +1,6 @@
 //! Artefacts and specs that come in through the API: checked, stored, committed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,27 +8,29 @@ use selvedge_sync::replica::Committed;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::service::AgentService;
+use super::service::{AgentService, committed};
 
 use crate::artifacts::Artifacts;
 use crate::blobs::BlobError;
 use crate::config::WasmConfig;
 use crate::driver::DriverError;
 use crate::members::{Member, Status};
-use crate::service::{ArtifactInfo, Fault, ServiceError};
-use crate::spec::{Revision, Spec, WorkloadName};
+use crate::rollout::FenceError;
+use crate::service::{ArtifactInfo, Deployed, Fault, ServiceError};
+use crate::spec::{Digest, Spec, WorkloadName};
 use crate::view::millis;
 use crate::wasm::{FunctionInfo, LoadError, LoadOptions, WasmHost};
-use crate::workloads::{RegistryError, Workloads};
+use crate::workloads::{Ordered, ReachError, RegistryError, Workloads};
 
 /// How often it is looked whether a workload has stopped everywhere.
 const STOPPED_LOOK: Duration = Duration::from_millis(20);
 
-/// Checks a component and stores it.
+/// Checks a component and, if `kept`, stores it.
 pub(super) async fn put_artifact(
     wasm: &WasmHost,
     artifacts: &Artifacts,
     bytes: &Bytes,
+    kept: bool,
 ) -> Result<ArtifactInfo, ServiceError> {
     let (host, component) = (wasm.clone(), bytes.clone());
     let inspected = tokio::task::spawn_blocking(move || host.inspect(&component)).await;
@@ -48,17 +51,21 @@ pub(super) async fn put_artifact(
         | LoadError::Check(_)
         | LoadError::Start(_) => ServiceError::new(Fault::Caller, "bad_component", error.to_string()).at("body"),
     })?;
-    let (artifacts, component) = (artifacts.clone(), bytes.clone());
-    let stored = tokio::task::spawn_blocking(move || artifacts.put(&component)).await;
-    let digest = stored
-        .map_err(|_| unable("the component could not be stored").changed("it may be stored all the same"))?
-        .map_err(|error| disk(&error))?;
+    let digest = if kept { store(artifacts, bytes).await? } else { Digest::of(bytes) };
     Ok(ArtifactInfo {
         digest: digest.to_string(),
         size: bytes.len() as u64,
         exports: info.exports.iter().map(signature).collect(),
         imports: info.imports,
     })
+}
+
+async fn store(artifacts: &Artifacts, bytes: &Bytes) -> Result<Digest, ServiceError> {
+    let (artifacts, component) = (artifacts.clone(), bytes.clone());
+    let stored = tokio::task::spawn_blocking(move || artifacts.put(&component)).await;
+    stored
+        .map_err(|_| unable("the component could not be stored").changed("it may be stored all the same"))?
+        .map_err(|error| disk(&error))
 }
 
 fn unable(message: &str) -> ServiceError {
@@ -81,8 +88,39 @@ pub(super) async fn deploy(
     workloads: &Workloads,
     defaults: &WasmConfig,
     name: &str,
-    mut spec: Value,
-) -> Result<(Committed, Revision), ServiceError> {
+    spec: Value,
+) -> Result<Deployed, ServiceError> {
+    let (name, spec) = read_spec(defaults, name, spec)?;
+    let component = workloads.reach(spec.artifact).await.map_err(|error| out_of_reach(&error))?;
+    check(wasm, &name, &spec, component).await?;
+    workloads.deploy(&name, &spec).await.map(deployed).map_err(refused)
+}
+
+/// What deploying a spec would come to. Where its artefact is not in reach, all but that is looked at, and the answer says so.
+pub(super) async fn foresee(
+    wasm: &WasmHost,
+    workloads: &Workloads,
+    defaults: &WasmConfig,
+    name: &str,
+    spec: Value,
+) -> Result<Value, ServiceError> {
+    let (name, spec) = read_spec(defaults, name, spec)?;
+    let unchecked = match workloads.peek(spec.artifact).await {
+        Ok(component) => {
+            check(wasm, &name, &spec, component).await?;
+            None
+        }
+        Err(error) => Some(format!("whether the component goes with its configuration and limits, for {error}")),
+    };
+    let foreseen = workloads.foresee(&name, &spec).map_err(refused)?;
+    let mut shown = serde_json::to_value(foreseen).expect("a foresight serialises");
+    shown["name"] = name.as_str().into();
+    shown["dry_run"] = true.into();
+    shown["unchecked"] = unchecked.into();
+    Ok(shown)
+}
+
+fn read_spec(defaults: &WasmConfig, name: &str, mut spec: Value) -> Result<(WorkloadName, Spec), ServiceError> {
     let name: WorkloadName = name.parse().map_err(|error: crate::spec::ParseNameError| {
         ServiceError::new(Fault::Caller, "bad_name", error.to_string()).at("name")
     })?;
@@ -90,12 +128,18 @@ pub(super) async fn deploy(
     let spec = Spec::from_json(&spec).map_err(|error| {
         ServiceError::new(Fault::WrongValue, "bad_spec", error.to_string()).at(error.field().to_owned())
     })?;
-    let component = workloads.reach(spec.artifact).await.map_err(|error| {
-        ServiceError::new(Fault::Conflict, "unknown_artifact", error.to_string())
-            .at("artifact")
-            .hint("send the component first: PUT /v1/artifacts")
-    })?;
-    let (host, options) = (wasm.clone(), LoadOptions::of(&spec));
+    Ok((name, spec))
+}
+
+fn out_of_reach(error: &ReachError) -> ServiceError {
+    ServiceError::new(Fault::Conflict, "unknown_artifact", error.to_string())
+        .at("artifact")
+        .hint("send the component first: PUT /v1/artifacts")
+}
+
+/// Whether a spec and its artefact go together.
+async fn check(wasm: &WasmHost, name: &WorkloadName, spec: &Spec, component: Arc<[u8]>) -> Result<(), ServiceError> {
+    let (host, options) = (wasm.clone(), LoadOptions::of(spec));
     let checked = tokio::task::spawn_blocking(move || host.check(&component, options)).await;
     match checked.map_err(|_| unable("the spec could not be checked"))? {
         Ok(()) => {}
@@ -103,8 +147,17 @@ pub(super) async fn deploy(
         Err(LoadError::Host(reason)) => tracing::warn!(%name, reason, "the configuration is not checked here"),
         Err(error) => return Err(unfit(&error)),
     }
-    let made = workloads.deploy(&name, &spec).await.map_err(refused)?;
-    Ok((made, spec.revision()))
+    Ok(())
+}
+
+/// Puts the version before in the place of the present one.
+pub(super) async fn roll_back(workloads: &Workloads, name: &str, forced: bool) -> Result<Deployed, ServiceError> {
+    workloads.roll_back(name, forced).await.map(deployed).map_err(refused)
+}
+
+fn deployed(ordered: Ordered) -> Deployed {
+    let Ordered { commit, id, revision } = ordered;
+    Deployed { commit: committed(commit), revision: revision.to_string(), deployment: id.to_string() }
 }
 
 /// Why a spec and its artefact do not go together.
@@ -199,6 +252,17 @@ fn refused(error: RegistryError) -> ServiceError {
         RegistryError::NotPermitted(error) => ServiceError::new(Fault::Forbidden, "may_not_deploy", error.to_string())
             .hint("do so at another member; `selvedge invite` without --no-deploy admits hosts that may"),
         RegistryError::Unknown(name) => unknown_workload(&name),
+        RegistryError::Fence(FenceError { stored, offered }) => {
+            let message = format!("the state has been written by schema {stored}, and this version knows schema {offered}");
+            ServiceError::new(Fault::Conflict, "older_schema", message).at("state_schema").hint(
+                "it would misread what the newer one has written, and what it wrote would reach every host. Deploy one with this `state_schema` or \
+                 a newer one; `selvedge rollback --force` goes back all the same",
+            )
+        }
+        RegistryError::NothingBefore(_) => ServiceError::new(Fault::Conflict, "nothing_before", error.to_string())
+            .at("name")
+            .hint("what was deployed first, or was rolled back by hand, has no version before it; deploy the one that you want"),
+        RegistryError::Unreadable(..) => ServiceError::new(Fault::Conflict, "nothing_before", error.to_string()).at("name"),
         RegistryError::Commit(DriverError::Refused(error)) => {
             ServiceError::new(Fault::Unavailable, "read_only", error.to_string())
         }

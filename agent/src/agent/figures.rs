@@ -10,27 +10,28 @@ use crate::metrics::{Direction, Metrics};
 use crate::net::{Lane, NetReason, Offence};
 use crate::placement;
 use crate::resources::Own;
-use crate::service::{Instance, Phase, Service, Workload, WorkloadStatus};
+use crate::rollout::Stage;
+use crate::service::{Instance, Phase, Rollout, Service, Workload, WorkloadStatus};
 use crate::spec::{Spec, WorkloadName};
 use crate::wasm::{HostStats, WorkloadStats};
-use crate::workloads::Workloads;
+use crate::workloads::{Deployed, Workloads};
 
 use super::others;
 use super::service::AgentService;
 
 /// How every workload fares.
 pub(super) fn statuses(workloads: &Workloads, calls: &Calls, members: &[Member]) -> Vec<WorkloadStatus> {
-    workloads.specs().iter().map(|(name, spec)| status(name, spec, calls, members)).collect()
+    workloads.deployed().iter().map(|(name, deployed)| status(name, deployed, workloads, calls, members)).collect()
 }
 
 /// Every workload with its spec.
 pub(super) fn workloads(workloads: &Workloads, calls: &Calls, members: &[Member]) -> Vec<Workload> {
-    let workload = |(name, spec): (&WorkloadName, &Spec)| {
-        let json = serde_json::to_value(spec).expect("a spec serialises");
-        let spec_fields = json.as_object().cloned().unwrap_or_default();
-        Workload { name: name.to_string(), status: status(name, spec, calls, members), spec: spec_fields }
+    let workload = |(name, deployed): (&WorkloadName, &Deployed)| {
+        let json = serde_json::to_value(&deployed.spec).expect("a spec serialises");
+        let spec = json.as_object().cloned().unwrap_or_default();
+        Workload { name: name.to_string(), status: status(name, deployed, workloads, calls, members), spec }
     };
-    workloads.specs().iter().map(workload).collect()
+    workloads.deployed().iter().map(workload).collect()
 }
 
 /// What of this node's share is not running yet, in sentences.
@@ -41,8 +42,15 @@ pub(super) fn starting(workloads: &Workloads) -> Vec<String> {
     workloads.here().into_iter().filter_map(starting).collect()
 }
 
-fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -> WorkloadStatus {
-    let figures = calls.traffic().figures(name);
+/// How a workload fares: of a deployment that was taken back, the version that runs.
+fn status(
+    name: &WorkloadName,
+    deployed: &Deployed,
+    workloads: &Workloads,
+    calls: &Calls,
+    members: &[Member],
+) -> WorkloadStatus {
+    let (spec, figures) = (deployed.planned(), calls.traffic().figures(name));
     let (instances, present) = instances(name, spec, members);
     let replicas = spec.spread.replicas().unwrap_or_else(|| u32::try_from(present).unwrap_or(u32::MAX));
     WorkloadStatus {
@@ -55,6 +63,34 @@ fn status(name: &WorkloadName, spec: &Spec, calls: &Calls, members: &[Member]) -
         errors: figures.errors,
         latency_us: figures.latency_us,
         latency_buckets: calls.traffic().latency_buckets(name),
+        rollout: Some(rollout(name, deployed, workloads)),
+    }
+}
+
+/// How a deployment goes on.
+pub(super) fn rollout(name: &WorkloadName, deployed: &Deployed, workloads: &Workloads) -> Rollout {
+    let Deployed { id, origin, previous, recorded, .. } = deployed;
+    let common = Rollout {
+        deployment: id.to_string(),
+        deployed_by: origin.by,
+        deployed_at_ms: origin.by.is_some().then_some(origin.at_ms),
+        judged_by: recorded.as_ref().map(|recorded| recorded.by),
+        previous: previous.as_ref().map(|previous| previous.spec.revision().to_string()),
+        reverts: origin.reverts.map(|reverts| reverts.to_string()),
+        ..Rollout::default()
+    };
+    let at = |stage: &str| Rollout { stage: stage.to_owned(), ..common.clone() };
+    match workloads.stage(name, deployed) {
+        None => at("pending"),
+        Some(Stage::Canary { node, calls, remaining_ms }) => {
+            let (canary, calls, remaining_ms) = (Some(node), Some(calls), Some(remaining_ms));
+            Rollout { canary, calls, remaining_ms, ..at("canary") }
+        }
+        Some(Stage::Following { done, of }) => Rollout { done: Some(done), of: Some(of), ..at("following") },
+        Some(Stage::Switching { old }) => Rollout { old: Some(old), ..at("switching") },
+        Some(Stage::Nowhere) => at("nowhere"),
+        Some(Stage::Done) => at("done"),
+        Some(Stage::RolledBack { reason }) => Rollout { reason: Some(reason), ..at("rolled_back") },
     }
 }
 

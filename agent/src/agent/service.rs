@@ -300,8 +300,8 @@ impl Service for AgentService {
         listeners::listen(&self.events, &self.driver, wanted).await
     }
 
-    async fn put_artifact(&self, wasm: Bytes) -> Result<ArtifactInfo, ServiceError> {
-        deployments::put_artifact(&self.wasm, &self.artifacts, &wasm).await
+    async fn put_artifact(&self, wasm: Bytes, kept: bool) -> Result<ArtifactInfo, ServiceError> {
+        deployments::put_artifact(&self.wasm, &self.artifacts, &wasm, kept).await
     }
 
     async fn put_asset(&self, bytes: Bytes) -> Result<AssetInfo, ServiceError> {
@@ -325,8 +325,15 @@ impl Service for AgentService {
     }
 
     async fn deploy(&self, name: &str, spec: Value) -> Result<Deployed, ServiceError> {
-        let (made, revision) = deployments::deploy(&self.wasm, &self.workloads, &self.config.wasm, name, spec).await?;
-        Ok(Deployed { commit: committed(made), revision: revision.to_string() })
+        deployments::deploy(&self.wasm, &self.workloads, &self.config.wasm, name, spec).await
+    }
+
+    async fn foresee(&self, name: &str, spec: Value) -> Result<Value, ServiceError> {
+        deployments::foresee(&self.wasm, &self.workloads, &self.config.wasm, name, spec).await
+    }
+
+    async fn roll_back(&self, name: &str, forced: bool) -> Result<Deployed, ServiceError> {
+        deployments::roll_back(&self.workloads, name, forced).await
     }
 
     async fn undeploy(&self, name: &str, wait: Option<Duration>) -> Result<Committed, ServiceError> {
@@ -337,7 +344,14 @@ impl Service for AgentService {
         let unknown = || unknown_workload(name);
         let workload = name.parse().map_err(|_| unknown())?;
         let explanation = self.workloads.explain(&workload).ok_or_else(unknown)?;
-        Ok(serde_json::to_value(explanation).expect("an explanation serialises"))
+        let mut shown = serde_json::to_value(explanation).expect("an explanation serialises");
+        let rollout = self
+            .workloads
+            .deployed()
+            .get(&workload)
+            .map(|deployed| figures::rollout(&workload, deployed, &self.workloads));
+        shown["rollout"] = serde_json::to_value(rollout).expect("a rollout serialises");
+        Ok(shown)
     }
 
     fn enter(&self, workload: &str, entry: &Entry<'_>) -> Result<(), ServiceError> {
@@ -387,6 +401,6 @@ impl AgentService {
     }
 }
 
-const fn committed(made: selvedge_sync::replica::Committed) -> Committed {
+pub(super) const fn committed(made: selvedge_sync::replica::Committed) -> Committed {
     Committed { replica: made.dot.replica, seq: made.dot.seq, hlc: made.hlc }
 }

@@ -128,6 +128,7 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         )
         .route("/v1/workloads/{name}/call/{function}", post(workloads::call::<S>))
         .route("/v1/workloads/{name}/placement", get(workloads::placement::<S>))
+        .route("/v1/workloads/{name}/rollback", post(workloads::roll_back::<S>))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::new(Intake::new()), intake))

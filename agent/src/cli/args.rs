@@ -16,7 +16,9 @@ mod workload;
 
 pub(crate) use self::bench::{BenchArgs, Over};
 pub(crate) use self::doctor::DoctorArgs;
-pub(crate) use self::workload::{CallArgs, DeployArgs, NameArgs, NewArgs, PlacingArgs, ReplayArgs, UndeployArgs};
+pub(crate) use self::workload::{
+    CallArgs, DeployArgs, NameArgs, NewArgs, PlacingArgs, ReplayArgs, RollbackArgs, UndeployArgs,
+};
 use super::address::ApiAddr;
 
 const AFTER_HELP: &str = "\
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     New(NewArgs),
     /// Store a component and run it; waits until it runs or says why it does not
     Deploy(Box<DeployArgs>),
+    /// Go back to the version of a workload before this one
+    Rollback(RollbackArgs),
     /// Forget a workload's spec, and wait until nobody runs it any more
     Undeploy(UndeployArgs),
     /// Call a function of a workload

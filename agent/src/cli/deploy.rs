@@ -1,7 +1,12 @@
 //! `deploy`: stores a component, makes it a workload, and waits until it runs or says why it does not.
 //!
-//! Owns the order of the steps and the verdict on readiness; the demo deploys through it too. The invariant: it reports
-//! success only when as many instances are ready as are wanted.
+//! Owns the order of the steps; the demo deploys through it too. The invariant: it reports success only when as many instances are
+//! ready as are wanted.
+
+mod back;
+mod dry;
+mod stages;
+mod wait;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -9,8 +14,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
+pub(super) use self::back::roll_back;
+use self::stages::Stages;
+use self::wait::readiness;
+pub(crate) use self::wait::{Awaited, await_ready};
 use super::args::{DeployArgs, PlacingArgs, UndeployArgs};
 use super::client::Client;
 use super::connection::{Ask, AskBody, segment};
@@ -18,15 +26,12 @@ use super::error::CliError;
 use super::output::print_either;
 use super::progress::Progress;
 use super::units::size;
-use crate::spec::CONFIG_BYTES_MAX;
+use crate::spec::{CANARY_MS_DEFAULT, CANARY_MS_MAX, CONFIG_BYTES_MAX, parse_millis};
 
 /// Time for a workload to run when `--timeout` is not given: a fetch and a compilation on a small host.
 pub(crate) const RUN_PATIENCE_DEFAULT: Duration = Duration::from_mins(1);
-/// Time from the first failed start until that is the verdict: an agent tries again, and the first attempt may well have
-/// asked a member that did not hold the component yet.
-const FAILURE_PATIENCE: Duration = Duration::from_secs(5);
-/// How often readiness is looked at.
-const POLL_EVERY: Duration = Duration::from_millis(100);
+/// How many times its own time a canary may take that is called rarely, and some more.
+const CANARY_WAITS: u32 = 7;
 /// What an answer may take beyond the time that the agent was asked to wait for.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 /// Largest component that is sent, in bytes. The agent has a limit of its own.
@@ -39,6 +44,10 @@ const COMPONENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub(crate) async fn deploy(args: &DeployArgs, client: &mut Client) -> Result<(), CliError> {
     let wasm = read_component(&args.file)?;
     let (config, answers) = (read_config(&args.config)?, read_answers(&args.on_overrun)?);
+    if args.dry_run {
+        let spec = spec(args, (config, answers), &dry::inspect(client, wasm).await?);
+        return dry::foresee(client, &args.name, &spec, args.client.json).await;
+    }
     let progress = Progress::of(format!("storing {} ({})", args.file.display(), size(wasm.len() as u64)));
     let stored = store(client, wasm).await?;
     let committed = set(client, &args.name, &spec(args, (config, answers), &stored)).await?;
@@ -47,15 +56,22 @@ pub(crate) async fn deploy(args: &DeployArgs, client: &mut Client) -> Result<(),
         let json = json!({"name": args.name, "artifact": stored, "commit": committed["commit"]});
         return print_either(args.client.json, &json, |_| format!("stored {}; not waiting for it to run", args.name));
     }
-    let patience = args.client.timeout.unwrap_or(RUN_PATIENCE_DEFAULT);
+    let patience = args.client.timeout.unwrap_or_else(|| patience(args.canary.as_deref()));
     progress.say(format!("waiting for {} to run", args.name));
-    let ready = await_ready(client, &args.name, committed["revision"].as_str(), 1, patience).await;
-    drop(progress);
+    let awaited = Awaited { name: &args.name, committed: &committed, instances_min: 1 };
+    let ready = wait::watch_ready(client, awaited, patience, &mut Stages::on(progress, &args.name)).await;
     let workload = ready.map_err(|error| error.after(format!("{} is deployed: its spec is stored", args.name)))?;
     print_either(args.client.json, &workload, |workload| {
         let ready = readiness(workload);
         format!("{} runs: {} of {} instances ready", args.name, ready.ready, ready.wanted)
     })
+}
+
+/// How long to wait for a version to run everywhere: longer if its canary is.
+fn patience(canary: Option<&str>) -> Duration {
+    let canary_ms = canary.and_then(|text| parse_millis(text).ok()).unwrap_or_else(|| CANARY_MS_DEFAULT.into());
+    let canary = Duration::from_millis(canary_ms.min(CANARY_MS_MAX.into()));
+    RUN_PATIENCE_DEFAULT + canary * CANARY_WAITS
 }
 
 /// Removes a workload, and waits until nobody says any more that it runs it.
@@ -95,134 +111,6 @@ pub(crate) async fn set(client: &mut Client, name: &str, spec: &Value) -> Result
     client.json(Ask::put(workload_path(name), AskBody::json(spec))).await
 }
 
-/// Waits until at least `instances_min` instances, and all that are wanted, are ready and made from what was deployed, which
-/// `revision` names. Returns the workload's document.
-///
-/// # Errors
-/// An instance failed, no node qualifies, or `patience` ran out; the text says what the agent says.
-pub(crate) async fn await_ready(
-    client: &mut Client,
-    name: &str,
-    revision: Option<&str>,
-    instances_min: usize,
-    patience: Duration,
-) -> Result<Value, CliError> {
-    let deadline = Instant::now() + patience;
-    let mut failure: Option<(String, Instant)> = None;
-    let mut idle_since: Option<Instant> = None;
-    loop {
-        let workload = client.json(Ask::get(workload_path(name))).await?;
-        let readiness = readiness(&workload);
-        let shown = workload.pointer("/status/revision");
-        let current = revision.is_none_or(|revision| shown.is_none_or(|now| now == revision));
-        if current && readiness.is_ready(instances_min) {
-            return Ok(workload);
-        }
-        let now = Instant::now();
-        if let Some(why) = readiness.failed.first().filter(|_| current) {
-            let verdict_at = failure.map_or(deadline.min(now + FAILURE_PATIENCE), |(_, at)| at);
-            failure = Some((why.clone(), verdict_at));
-        }
-        if let Some((why, _)) = failure.as_ref().filter(|(_, verdict_at)| now >= *verdict_at) {
-            return Err(CliError::Failed(format!(
-                "{name} does not run: {why}\n  hint: `selvedge explain {name}` shows every node; `selvedge undeploy {name}` removes it"
-            )));
-        }
-        if readiness.is_idle() && now - *idle_since.get_or_insert(now) >= FAILURE_PATIENCE {
-            // Nothing happens any more: either all that qualify run, or too few do.
-            return match unqualified(client, name, readiness.ready).await? {
-                None => Ok(workload),
-                Some(why) => Err(CliError::Failed(why)),
-            };
-        }
-        if now >= deadline {
-            let why = if current {
-                readiness.describe()
-            } else {
-                format!(
-                    "it shows another deployment of {name}, which has taken the place of this one or has yet to give way to it"
-                )
-            };
-            let what = format!("{name} to run ({why})");
-            return Err(CliError::TimedOut { what, after: patience });
-        }
-        tokio::time::sleep(POLL_EVERY).await;
-    }
-}
-
-/// Why no more than `ready` instances will run as things are; `None` when every node that qualifies runs one, as it should.
-async fn unqualified(client: &mut Client, name: &str, ready: usize) -> Result<Option<String>, CliError> {
-    let placement = client.json(Ask::get(format!("{}/placement", workload_path(name)))).await?;
-    let list = |field: &str| placement[field].as_array().cloned().unwrap_or_default();
-    let candidates = list("candidates").len();
-    if ready > 0 && placement["everywhere"] == true && ready >= candidates {
-        return Ok(None);
-    }
-    let mut why = format!(
-        "{name} is deployed, but {ready} of {} instances run, and {candidates} nodes qualify",
-        placement["wanted"]
-    );
-    for rejected in list("rejected") {
-        let text = |at: &str| rejected.pointer(at).and_then(Value::as_str).unwrap_or("?").to_owned();
-        why += &format!("\n  {}: {}", text("/name"), text("/message"));
-    }
-    why += &format!("\n  hint: it starts when a node qualifies; `selvedge undeploy {name}` removes it");
-    Ok(Some(why))
-}
-
-/// How many instances there are, and what holds up the others.
-#[derive(Debug, PartialEq, Eq)]
-struct Readiness {
-    ready: usize,
-    wanted: usize,
-    /// Why instances failed.
-    failed: Vec<String>,
-    /// What the others are doing.
-    pending: Vec<String>,
-}
-
-impl Readiness {
-    fn is_ready(&self, instances_min: usize) -> bool {
-        self.ready >= self.wanted.max(instances_min)
-    }
-
-    /// Whether fewer run than are wanted and none is about to.
-    fn is_idle(&self) -> bool {
-        self.ready < self.wanted.max(1) && self.failed.is_empty() && self.pending.is_empty()
-    }
-
-    fn describe(&self) -> String {
-        let mut text = format!("{} of {} instances ready", self.ready, self.wanted);
-        for line in &self.pending {
-            text += "; ";
-            text += line;
-        }
-        if self.wanted == 0 || self.pending.is_empty() && self.ready < self.wanted {
-            text += "; no node qualifies for more, see `selvedge explain`";
-        }
-        text
-    }
-}
-
-fn readiness(workload: &Value) -> Readiness {
-    let status = workload.get("status").unwrap_or(workload);
-    let wanted = status["replicas"].as_u64().and_then(|wanted| usize::try_from(wanted).ok()).unwrap_or(1);
-    let mut readiness = Readiness { ready: 0, wanted, failed: Vec::new(), pending: Vec::new() };
-    for instance in status["instances"].as_array().into_iter().flatten() {
-        let node = instance["node"].as_str().unwrap_or("a node");
-        let why = instance["reason"].as_str();
-        match instance["phase"].as_str() {
-            Some("ready") => readiness.ready += 1,
-            Some("failed") => readiness.failed.push(format!("{node}: {}", why.unwrap_or("failed"))),
-            phase => {
-                let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
-                readiness.pending.push(format!("{node} is {}{why}", phase.unwrap_or("unknown")));
-            }
-        }
-    }
-    readiness
-}
-
 fn workload_path(name: &str) -> String {
     format!("/v1/workloads/{}", segment(name))
 }
@@ -247,6 +135,8 @@ fn spec(args: &DeployArgs, (config, answers): (Map<String, Value>, Map<String, V
         .collect();
     set("limits", Some(limits).filter(|limits| !limits.is_empty()).map(Value::Object));
     set("latency", args.max_latency.as_ref().map(|max| json!({ "max_ms": max })));
+    set("rollout", args.canary.as_ref().map(|canary| json!({ "canary_ms": canary })));
+    set("state_schema", args.state_schema.map(Value::from));
     set("config", Some(config).filter(|config| !config.is_empty()).map(Value::Object));
     set("on_overrun", Some(answers).filter(|answers| !answers.is_empty()).map(Value::Object));
     Value::Object(spec)

@@ -4,6 +4,7 @@
 //! so that the CLI of one version can look at the agent of another.
 
 mod peers;
+pub(super) mod rollouts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -136,7 +137,8 @@ pub(crate) fn workloads(json: &Value) -> String {
             short(&cell(workload, "/digest"), DIGEST_CHARS),
         ]);
     }
-    rows.to_string()
+    let name_of = |id: &str| names.get(id).map_or_else(|| tail(id), |name| (*name).to_owned());
+    rows.to_string() + &rollouts::lines(list(json, "workloads"), name_of)
 }
 
 /// A placement, term by term.
@@ -173,6 +175,9 @@ pub(crate) fn explain(json: &Value) -> String {
     );
     let stay = "an instance that runs stays where it is, unless a better score elsewhere exceeds its own by the threshold for the dwell time";
     let mut text = format!("workload {}, instances wanted: {wanted}\n{weights}\n{stay}\n\n{rows}\n", at("/workload"));
+    if let Some(stage) = rollouts::stage(&json["rollout"], &tail(&cell(json, "/rollout/canary"))) {
+        text += &format!("\n{}\n", super::output::printable(&stage));
+    }
     let rejected = list(json, "rejected");
     if !rejected.is_empty() {
         let mut rows = table(&["rejected", "because"]);

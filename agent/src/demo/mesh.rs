@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::cluster::Agent;
-use crate::cli::{Ask, CliError, Client, await_ready, set, store};
+use crate::cli::{Ask, Awaited, CliError, Client, await_ready, set, store};
 
 /// Time for the agents to find each other.
 const MEET_PATIENCE: Duration = Duration::from_secs(30);
@@ -82,11 +82,11 @@ impl Mesh {
         let stored = store(first, wasm.into()).await?;
         // With the limits that a user gets who says nothing: what is shown is what they will see.
         let made = set(first, name, &json!({"artifact": stored["digest"], "everywhere": true})).await?;
-        let revision = made["revision"].as_str();
+        let awaited = Awaited { name, committed: &made, instances_min: count };
         let deadline = Instant::now() + RUN_PATIENCE;
         try_join_all(self.clients.iter_mut().map(async |(_, client)| {
             await_known(client, name, deadline).await?;
-            await_ready(client, name, revision, count, deadline - Instant::now()).await
+            await_ready(client, awaited, deadline - Instant::now()).await
         }))
         .await
         .map(drop)

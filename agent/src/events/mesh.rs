@@ -118,7 +118,12 @@ mod tests {
         let name = |event| match event {
             Event::Member(member) => format!("{} {}", member.name, member.status),
             Event::Placement(placement) => format!("{} {}", placement.workload, placement.phase),
-            Event::Commit(_) | Event::Link(_) | Event::Fraud(_) | Event::Reset { .. } | Event::Lagged { .. } => {
+            Event::Commit(_)
+            | Event::Link(_)
+            | Event::Fraud(_)
+            | Event::Rollout(_)
+            | Event::Reset { .. }
+            | Event::Lagged { .. } => {
                 panic!("not of the mesh: {event:?}")
             }
         };

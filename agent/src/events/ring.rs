@@ -97,6 +97,7 @@ fn weight(event: &Event) -> usize {
         | Event::Link(_)
         | Event::Fraud(_)
         | Event::Placement(_)
+        | Event::Rollout(_)
         | Event::Reset { .. }
         | Event::Lagged { .. } => &[],
     };

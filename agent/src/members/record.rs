@@ -6,6 +6,7 @@ use selvedge_sync::id::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::placement::{Instance, NodeFacts, Origins, Resources};
+use crate::rollout::Told;
 use crate::spec::WorkloadName;
 
 /// Longest text in a record, in bytes: a DNS name.
@@ -101,6 +102,9 @@ pub struct NodeRecord {
     /// Where callers whose calls enter there say that they are, by workload.
     #[serde(rename = "y", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub origins: BTreeMap<WorkloadName, Origins>,
+    /// What it has seen of versions that are being rolled out.
+    #[serde(rename = "f", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rollouts: BTreeMap<WorkloadName, Told>,
 }
 
 impl NodeRecord {
@@ -127,9 +131,11 @@ impl NodeRecord {
             self.overloaded.len(),
             self.origins.len(),
             self.origins.values().map(|origins| origins.regions.len()).max().unwrap_or_default(),
+            self.rollouts.len(),
         ];
         texts.chain(&self.addresses).all(|text| text.len() <= TEXT_BYTES_MAX)
             && lists.iter().all(|len| *len <= ENTRIES_MAX)
+            && self.rollouts.values().all(Told::is_sane)
     }
 
     /// The same with figures as exact as anybody needs them, which take less room: within a hundredth.

@@ -20,6 +20,9 @@ const REFRESHING_MEMBERS: usize = 128;
 /// Least time between two records that differ only in figures, in milliseconds.
 const FIGURES_MS: u64 = 5_000;
 
+/// The same while what differs is about a rollout, which the others wait for.
+const ROLLOUT_MS: u64 = 500;
+
 /// How far a share has to move to be news.
 const SHARE_STEP: f64 = 0.125;
 
@@ -44,6 +47,7 @@ impl Announcer {
             let refresh_ms = REFRESH_MS * (members.div_ceil(REFRESHING_MEMBERS).max(1) as u64);
             let due = since_ms >= refresh_ms
                 || differs(told, record)
+                || (since_ms >= ROLLOUT_MS && told.rollouts != record.rollouts)
                 || (since_ms >= FIGURES_MS && figures_differ(told, record));
             if !due {
                 return None;
@@ -76,6 +80,7 @@ fn differs(told: &NodeRecord, now: &NodeRecord) -> bool {
         rtt_ms: told.rtt_ms.clone(),
         calls_per_s: told.calls_per_s.clone(),
         origins: told.origins.clone(),
+        rollouts: told.rollouts.clone(),
         ..now.clone()
     };
     figures != *told

@@ -42,6 +42,7 @@ pub(crate) fn record(node: NodeId, life: u64, beat: u64) -> NodeRecord {
         parting: false,
         overloaded: BTreeSet::new(),
         origins: BTreeMap::new(),
+        rollouts: BTreeMap::new(),
     }
 }
 

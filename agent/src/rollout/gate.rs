@@ -1,48 +1,31 @@
-//! What a new version must keep to, and how it is compared with the old one.
+//! How a new version is compared with the old one.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use super::{Report, Rollout, Runs};
+use crate::spec::Revision;
 
-/// Traps that it takes to condemn a version: one may be a caller's doing.
+/// Failed calls that it takes to condemn a version: one may be a caller's doing.
 const TRAPS_MIN: u64 = 3;
 /// What latency may grow by in any case, in milliseconds: below it the ratio of two small figures says nothing.
 const SLOWER_MS_MIN: f64 = 1.0;
+/// Calls of each version before their latencies are compared. The 99th percentile of fewer is one of the few slowest calls, and that
+/// one was slow may be the host's doing.
+const LATENCY_CALLS_MIN: u64 = 500;
 
 /// How calls of one version went on one host.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
-    /// Calls since it was started.
+    /// Calls since it was started, those that failed included.
     pub calls: u64,
-    /// How many of them trapped or ran out of time.
+    /// How many of them failed by its own doing: trapped, ran out of time or memory.
     pub traps: u64,
-    /// 99th percentile of latency in milliseconds; 0 before the first call.
+    /// 99th percentile of the time that its guest took, in milliseconds; 0 before the first call.
     pub p99_ms: f64,
 }
 
-/// What a new version must keep to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gates {
-    /// How long the canary must have been ready, in milliseconds.
-    pub canary_ms: u64,
-    /// Calls that it must have answered.
-    pub calls_min: u64,
-    /// By how much its share of traps may exceed the old version's, 0 to 1.
-    pub traps_share_max: f64,
-    /// By how much its p99 may exceed the old version's, as a factor.
-    pub slowdown_max: f64,
-}
-
-impl Default for Gates {
-    /// A minute, fifty calls, one trap in a hundred more, half as slow again.
-    fn default() -> Self {
-        Self { canary_ms: 60_000, calls_min: 50, traps_share_max: 0.01, slowdown_max: 1.5 }
-    }
-}
-
 /// In which way a new version is worse.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
-#[serde(tag = "code", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Worse {
     /// It could not be started.
     #[error("the new version does not start: {reason}")]
@@ -50,13 +33,17 @@ pub enum Worse {
         /// What its host said.
         reason: String,
     },
-    /// It traps more often.
-    #[error("{share:.3} of the new version's calls trap, {old_share:.3} of the old one's")]
+    /// It fails more often.
+    #[error("{traps} of {calls} calls of the new version failed, {old_traps} of {old_calls} of the old one")]
     Traps {
         /// Of the new version.
-        share: f64,
+        traps: u64,
+        /// Its calls.
+        calls: u64,
         /// Of the old one.
-        old_share: f64,
+        old_traps: u64,
+        /// Its calls.
+        old_calls: u64,
     },
     /// It is slower.
     #[error("the new version's p99 is {p99_ms:.1} ms, the old one's {old_p99_ms:.1} ms")]
@@ -68,31 +55,47 @@ pub enum Worse {
     },
 }
 
-/// Whether the new version is worse than the old one, going by all hosts that have either.
+/// Whether the new version is worse than the old one, going by all hosts that have or had either.
 pub(super) fn worse(rollout: &Rollout, hosts: &[&Report]) -> Option<Worse> {
-    let new = rollout.to.digest;
-    let failed = hosts.iter().find_map(|report| match report.versions.get(&new) {
+    let to = rollout.to.revision;
+    let failed = hosts.iter().find_map(|report| match report.versions.get(&to) {
         Some((Runs::Failed { reason }, _)) => Some(reason.clone()),
-        Some((Runs::Unready | Runs::Ready { .. }, _)) | None => None,
+        Some((Runs::Unready | Runs::Ready { .. } | Runs::Gone, _)) | None => None,
     });
     if let Some(reason) = failed {
         return Some(Worse::NotStarted { reason });
     }
-    let of = |digest| hosts.iter().filter_map(move |report| report.versions.get(&digest)).map(|(_, figures)| *figures);
-    let (new, old) = (sum(of(new)), sum(of(rollout.from.digest)));
-    let (share, old_share) = (new.trap_share(), old.trap_share());
-    if new.traps >= TRAPS_MIN && share > old_share + rollout.gates.traps_share_max {
-        return Some(Worse::Traps { share, old_share });
+    let of = |revision: Revision| sum(hosts.iter().filter_map(move |report| figures(&report.versions, revision)));
+    let (new, old) = (of(to), of(rollout.from.revision));
+    let excess = f64::from(rollout.gates.traps_permille) / 1_000.0;
+    if new.traps >= TRAPS_MIN && new.trap_share() > old.trap_share() + excess {
+        let (old_traps, old_calls) = (old.traps, old.calls);
+        return Some(Worse::Traps { traps: new.traps, calls: new.calls, old_traps, old_calls });
     }
-    let limit_ms = (old.p99_ms * rollout.gates.slowdown_max).max(old.p99_ms + SLOWER_MS_MIN);
-    let is_known = new.calls >= rollout.gates.calls_min && old.calls >= rollout.gates.calls_min;
-    (is_known && new.p99_ms > limit_ms).then_some(Worse::Slower { p99_ms: new.p99_ms, old_p99_ms: old.p99_ms })
+    hosts.iter().find_map(|report| slower(rollout, report, old))
+}
+
+/// Whether the new version is slower on one host: than the old one was there, or else than it is elsewhere.
+fn slower(rollout: &Rollout, host: &Report, old_anywhere: Figures) -> Option<Worse> {
+    let calls_min = LATENCY_CALLS_MIN.max(u64::from(rollout.gates.calls));
+    let is_known = |figures: &Figures| figures.calls >= calls_min;
+    let new = figures(&host.versions, rollout.to.revision).filter(is_known)?;
+    let here = figures(&host.versions, rollout.from.revision).filter(is_known);
+    let old = here.or_else(|| Some(old_anywhere).filter(is_known))?;
+    let factor = f64::from(rollout.gates.slowdown_percent) / 100.0;
+    let limit_ms = (old.p99_ms * factor).max(old.p99_ms + SLOWER_MS_MIN);
+    (new.p99_ms > limit_ms).then_some(Worse::Slower { p99_ms: new.p99_ms, old_p99_ms: old.p99_ms })
 }
 
 impl Figures {
     fn trap_share(&self) -> f64 {
         if self.calls == 0 { 0.0 } else { self.traps as f64 / self.calls as f64 }
     }
+}
+
+/// A host's figures of a version; what is no number was not measured.
+fn figures(versions: &BTreeMap<Revision, (Runs, Figures)>, revision: Revision) -> Option<Figures> {
+    versions.get(&revision).map(|(_, figures)| *figures).filter(|figures| figures.p99_ms.is_finite())
 }
 
 /// All hosts together; of percentiles the mean by calls, since the histograms stay where they are.
@@ -103,5 +106,5 @@ fn sum(figures: impl Iterator<Item = Figures>) -> Figures {
         let p99_ms = if calls == 0 { 0.0 } else { weighted / calls as f64 };
         Figures { calls, traps: sum.traps.saturating_add(one.traps), p99_ms }
     };
-    figures.filter(|one| one.p99_ms.is_finite()).fold(Figures::default(), add)
+    figures.fold(Figures::default(), add)
 }

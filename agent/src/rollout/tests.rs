@@ -1,121 +1,179 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::spec::{Digest, Spec};
 
-const OLD: Digest = Digest([1; 32]);
-const NEW: Digest = Digest([2; 32]);
+pub(super) fn old() -> Revision {
+    Spec::new(Digest([1; 32])).revision()
+}
 
-fn id(number: u8) -> NodeId {
+pub(super) fn new() -> Revision {
+    Spec::new(Digest([2; 32])).revision()
+}
+
+pub(super) fn id(number: u8) -> NodeId {
     NodeId([number; 32])
 }
 
-fn rollout() -> Rollout {
-    let version = |digest| Version { digest, state_schema: 1 };
-    Rollout { from: version(OLD), to: version(NEW), gates: Gates::default() }
+pub(super) fn rollout() -> Rollout {
+    let version = |revision| Version { revision, state_schema: 1 };
+    Rollout { from: version(old()), to: version(new()), gates: Gates::default() }
 }
 
 fn ready(for_ms: u64, calls: u64, traps: u64, p99_ms: f64) -> (Runs, Figures) {
     (Runs::Ready { for_ms }, Figures { calls, traps, p99_ms })
 }
 
-fn report(number: u8, versions: &[(Digest, (Runs, Figures))]) -> Report {
-    Report { node: id(number), versions: versions.iter().cloned().collect() }
+fn report(number: u8, versions: &[(Revision, (Runs, Figures))]) -> Report {
+    Report { node: id(number), chosen: true, tells: true, versions: versions.iter().cloned().collect() }
 }
 
-/// Hosts 1 to 3 with the old version, and on the first whatever `new` is.
-fn with_canary(new: (Runs, Figures)) -> Vec<Report> {
-    let old = || (OLD, ready(900_000, 1_000, 1, 4.0));
-    vec![report(1, &[old(), (NEW, new)]), report(2, &[old()]), report(3, &[old()])]
+/// Hosts 1 to 3 with the old version, and on the first whatever `tried` is.
+fn with_canary(tried: (Runs, Figures)) -> Vec<Report> {
+    let had = || (old(), ready(900_000, 1_000, 1, 4.0));
+    vec![report(1, &[had(), (new(), tried)]), report(2, &[had()]), report(3, &[had()])]
 }
 
 fn stepped(reports: &[Report], recorded: Option<&Verdict>) -> Step {
-    step(&rollout(), reports, recorded, |node| u64::from(10 - node.0[0]))
+    step(&rollout(), reports, recorded, |node| 10 - node.0[0])
 }
 
 fn new_on(step: &Step) -> Vec<u8> {
-    step.run.iter().filter(|(_, digest)| **digest == Some(NEW)).map(|(node, _)| node.0[0]).collect()
+    step.run.iter().filter(|(_, revision)| **revision == Some(new())).map(|(node, _)| node.0[0]).collect()
 }
 
 #[test]
 fn one_replica_tries_it_first_and_stays_the_one() {
-    let old = |number| report(number, &[(OLD, ready(900_000, 1_000, 0, 4.0))]);
-    let begun = stepped(&[old(1), old(2), old(3)], None);
+    let had = |number| report(number, &[(old(), ready(900_000, 1_000, 0, 4.0))]);
+    let begun = stepped(&[had(1), had(2), had(3)], None);
     assert_eq!((new_on(&begun), begun.record), (vec![3], None), "the first by rank");
-    let goes_on = stepped(&with_canary(ready(5_000, 10, 0, 4.0)), None);
+    let goes_on = stepped(&with_canary(ready(2_000, 10, 0, 4.0)), None);
     assert_eq!(new_on(&goes_on), [1], "who has begun, whatever the rank");
-    assert_eq!(goes_on.stage, Stage::Canary { node: id(1), calls: 10, remaining_ms: 55_000 });
+    assert_eq!(goes_on.stage, Stage::Canary { node: id(1), calls: 10, remaining_ms: 3_000 });
 }
 
 #[test]
-fn a_canary_that_is_no_worse_is_followed_one_at_a_time() {
-    let passed = stepped(&with_canary(ready(60_000, 80, 0, 5.0)), None);
+fn a_canary_that_is_no_worse_is_followed_by_as_many_at_once_as_serve_it() {
+    let passed = stepped(&with_canary(ready(5_000, 80, 0, 5.0)), None);
     assert_eq!(passed.record, Some((id(1), Verdict::Promoted)));
-    assert_eq!(
-        (passed.stage, new_on(&stepped(&with_canary(ready(60_000, 80, 0, 5.0)), Some(&Verdict::Promoted)))),
-        (Stage::Following { done: 1, of: 3 }, vec![1, 3])
-    );
+    assert_eq!((&passed.stage, new_on(&passed)), (&Stage::Following { done: 1, of: 3 }, vec![1, 3]));
 
-    let mut reports = with_canary(ready(70_000, 90, 0, 5.0));
-    reports[2].versions.insert(NEW, (Runs::Unready, Figures::default()));
+    let mut reports = with_canary(ready(7_000, 90, 0, 5.0));
+    reports[2].versions.insert(new(), (Runs::Unready, Figures::default()));
     assert_eq!(new_on(&stepped(&reports, Some(&Verdict::Promoted))), [1, 3], "nobody else before it is ready");
-    let done: Vec<Report> = (1..=3).map(|number| report(number, &[(NEW, ready(1, 0, 0, 0.0))])).collect();
-    assert_eq!(stepped(&done, Some(&Verdict::Promoted)).stage, Stage::Done);
+    let serve = |number| report(number, &[(new(), ready(1, 0, 0, 0.0))]);
+    let had = |number| report(number, &[(old(), ready(1, 0, 0, 0.0))]);
+    let six: Vec<Report> = (1..=2).map(serve).chain((3..=6).map(had)).collect();
+    assert_eq!(new_on(&stepped(&six, Some(&Verdict::Promoted))), [1, 2, 5, 6]);
 }
 
 #[test]
-fn a_canary_needs_its_time_and_its_calls_or_much_more_time() {
+fn it_is_over_when_all_have_served_it_for_a_while() {
+    let all = |for_ms| (1..=3).map(|number| report(number, &[(new(), ready(for_ms, 0, 0, 0.0))])).collect::<Vec<_>>();
+    let early = stepped(&all(SOAK_MS - 1), Some(&Verdict::Promoted));
+    assert_eq!((early.stage, early.record), (Stage::Following { done: 3, of: 3 }, None));
+    let over = stepped(&all(SOAK_MS), Some(&Verdict::Promoted));
+    assert_eq!(over.record, Some((id(3), Verdict::Completed)));
+    let worse_later = with_canary(ready(9_000, 100, 100, 4.0));
+    assert_eq!(stepped(&worse_later, Some(&Verdict::Completed)).stage, Stage::Done, "what was completed is not judged");
+}
+
+#[test]
+fn a_canary_needs_its_time_and_its_calls_or_none_or_much_more_time() {
     let passes = |for_ms, calls| stepped(&with_canary(ready(for_ms, calls, 0, 4.0)), None).record.is_some();
-    assert!(!passes(59_999, 5_000));
-    assert!(!passes(60_000, 49) && passes(60_000, 50));
-    assert!(!passes(299_999, 0) && passes(300_000, 0));
+    assert!(!passes(4_999, 5_000));
+    assert!(!passes(5_000, 49) && passes(5_000, 50));
+    assert!(!passes(29_999, 1) && passes(30_000, 1));
+    assert!(!passes(4_999, 0) && passes(5_000, 0), "whom nobody calls");
 }
 
 #[test]
 fn what_is_worse_is_rolled_back_at_once_with_its_reason_and_for_good() {
-    let check = |new: (Runs, Figures), message: &str| {
-        let back = stepped(&with_canary(new), None);
+    let check = |tried: (Runs, Figures), message: &str| {
+        let back = stepped(&with_canary(tried), None);
         let Some((recorder, verdict @ Verdict::RolledBack { reason })) = &back.record else { panic!("{back:?}") };
-        assert_eq!((*recorder, reason.to_string().as_str(), new_on(&back)), (id(1), message, vec![]));
+        assert_eq!((*recorder, reason.as_str(), new_on(&back)), (id(1), message, vec![]));
         // The reports are gone, the verdict is not.
-        let old: Vec<Report> = (1..=3).map(|number| report(number, &[(OLD, ready(9, 0, 0, 0.0))])).collect();
-        let later = stepped(&old, Some(verdict));
+        let later: Vec<Report> = (1..=3).map(|number| report(number, &[(old(), ready(9, 0, 0, 0.0))])).collect();
+        let later = stepped(&later, Some(verdict));
         assert_eq!((later.stage, later.record), (Stage::RolledBack { reason: reason.clone() }, None));
-        assert!(later.run.values().all(|digest| *digest == Some(OLD)));
+        assert!(later.run.values().all(|revision| *revision == Some(old())));
     };
-    check(ready(1_000, 20, 3, 4.0), "0.150 of the new version's calls trap, 0.001 of the old one's");
-    check(ready(1_000, 60, 0, 6.1), "the new version's p99 is 6.1 ms, the old one's 4.0 ms");
+    check(ready(1_000, 20, 3, 4.0), "3 of 20 calls of the new version failed, 3 of 3000 of the old one");
+    check(ready(1_000, 600, 0, 6.1), "the new version's p99 is 6.1 ms, the old one's 4.0 ms");
     let failed = Runs::Failed { reason: "no import `x`".to_owned() };
     check((failed, Figures::default()), "the new version does not start: no import `x`");
 }
 
 #[test]
 fn two_traps_or_few_calls_condemn_nobody() {
-    for new in
-        [ready(1_000, 2, 2, 4.0), ready(1_000, 10, 0, 400.0), ready(1_000, 60, 0, 5.9), ready(1_000, 60, 0, f64::NAN)]
+    for tried in
+        [ready(1_000, 2, 2, 4.0), ready(1_000, 60, 0, 400.0), ready(1_000, 600, 0, 5.9), ready(1_000, 600, 0, f64::NAN)]
     {
-        assert!(matches!(stepped(&with_canary(new), None).stage, Stage::Canary { .. }));
+        assert!(matches!(stepped(&with_canary(tried), None).stage, Stage::Canary { .. }));
     }
 }
 
 #[test]
+fn latency_is_held_against_the_same_host_where_that_is_known() {
+    let mut reports = with_canary(ready(1_000, 600, 0, 6.1));
+    reports[0].versions.insert(old(), ready(900_000, 1_000, 0, 6.0));
+    assert!(matches!(stepped(&reports, None).stage, Stage::Canary { .. }), "a slow host is slow with either");
+    reports[0].versions.remove(&old());
+    assert!(matches!(stepped(&reports, None).stage, Stage::RolledBack { .. }));
+}
+
+#[test]
 fn one_that_fails_on_its_way_takes_all_back() {
-    let mut reports = with_canary(ready(70_000, 900, 0, 5.0));
-    reports[1].versions.insert(NEW, ready(1_000, 100, 40, 5.0));
+    let mut reports = with_canary(ready(7_000, 900, 0, 5.0));
+    reports[1].versions.insert(new(), ready(1_000, 100, 40, 5.0));
     let back = stepped(&reports, Some(&Verdict::Promoted));
     assert!(matches!(back.stage, Stage::RolledBack { .. }) && new_on(&back).is_empty(), "{back:?}");
+}
+
+#[test]
+fn a_canary_that_is_lost_is_followed_by_another() {
+    let begun = with_canary(ready(3_000, 10, 0, 4.0));
+    let left = stepped(&begun[1..], None);
+    assert_eq!((new_on(&left), left.record), (vec![3], None));
+}
+
+#[test]
+fn an_older_agent_runs_it_and_another_records_what_came_of_it() {
+    let mut reports: Vec<Report> =
+        (1..=3).map(|number| report(number, &[(new(), ready(u64::MAX, 0, 0, 0.0))])).collect();
+    reports[2].tells = false;
+    assert_eq!(stepped(&reports, None).record, Some((id(2), Verdict::Promoted)), "3 is the first by rank");
+    assert_eq!(stepped(&reports, Some(&Verdict::Promoted)).record, Some((id(2), Verdict::Completed)));
+}
+
+#[test]
+fn what_is_not_chosen_keeps_what_it_has() {
+    let mut reports = with_canary(ready(3_000, 10, 0, 4.0));
+    reports[0].chosen = false;
+    let step = stepped(&reports, None);
+    assert_eq!(new_on(&step), [1, 3], "it serves until it stops, and the canary is one that stays");
+    reports[1].chosen = false;
+    assert_eq!(stepped(&reports, None).run[&id(2)], Some(old()));
 }
 
 #[test]
 fn versions_of_two_schemas_never_serve_together() {
     let mut rollout = rollout();
     rollout.to.state_schema = 2;
-    let stepped = |reports: &[Report]| step(&rollout, reports, None, |node| u64::from(node.0[0]));
-    let old = |number| report(number, &[(OLD, ready(9, 0, 0, 0.0))]);
-    let gone = |number| report(number, &[]);
-    let switching = stepped(&[old(1), gone(2)]);
+    let stepped = |reports: &[Report]| step(&rollout, reports, None, |node| node.0[0]);
+    let had = |number| report(number, &[(old(), ready(9, 0, 0, 0.0))]);
+    let gone = |number| report(number, &[(old(), (Runs::Gone, Figures::default()))]);
+    let switching = stepped(&[had(1), gone(2)]);
     assert_eq!(switching.stage, Stage::Switching { old: 1 });
     assert!(switching.run.values().all(Option::is_none), "neither until the old one is gone");
+    let elsewhere = Report { chosen: false, ..had(3) };
+    assert!(stepped(&[gone(1), elsewhere]).run.values().all(Option::is_none), "wherever it is");
     assert_eq!(new_on(&stepped(&[gone(1), gone(2)])), [1, 2]);
-    let done = report(1, &[(NEW, ready(9, 0, 0, 0.0))]);
-    assert_eq!(stepped(&[done]).stage, Stage::Done);
+    let all = report(1, &[(new(), ready(SOAK_MS, 0, 0, 0.0))]);
+    assert_eq!(stepped(&[all]).record, Some((id(1), Verdict::Completed)));
+    let traps = report(1, &[(new(), ready(9, 100, 100, 0.0))]);
+    assert!(stepped(&[traps]).record.is_none(), "it is not taken back over a schema by itself");
 }
 
 #[test]
@@ -127,5 +185,73 @@ fn an_older_schema_does_not_get_newer_state() {
 
 #[test]
 fn without_hosts_nothing_happens() {
-    assert_eq!(stepped(&[], None).run.len(), 0);
+    for recorded in [None, Some(&Verdict::Promoted)] {
+        let step = stepped(&[], recorded);
+        assert_eq!((step.run.len(), step.stage, step.record), (0, Stage::Nowhere, None));
+    }
+}
+
+fn any_runs() -> impl Strategy<Value = (Runs, Figures)> {
+    let runs = prop_oneof![
+        Just(Runs::Unready),
+        (0..40_000_u64).prop_map(|for_ms| Runs::Ready { for_ms }),
+        Just(Runs::Gone),
+        Just(Runs::Failed { reason: "x".to_owned() }),
+    ];
+    (runs, 0..2_000_u64, 0..20_u64, 0.0..20.0_f64)
+        .prop_map(|(runs, calls, traps, p99_ms)| (runs, Figures { calls, traps, p99_ms }))
+}
+
+fn any_report() -> impl Strategy<Value = Report> {
+    (1..9_u8, any::<bool>(), proptest::option::of(any_runs()), proptest::option::of(any_runs())).prop_map(
+        |(number, chosen, had, tried)| {
+            let versions = had.map(|had| (old(), had)).into_iter().chain(tried.map(|tried| (new(), tried)));
+            Report { node: id(number), chosen, tells: true, versions: versions.collect() }
+        },
+    )
+}
+
+fn any_reports() -> impl Strategy<Value = Vec<Report>> {
+    proptest::collection::vec(any_report(), 0..8).prop_map(|mut reports| {
+        reports.sort_by_key(|report| report.node);
+        reports.dedup_by_key(|report| report.node);
+        reports
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_reports_changes_nothing(reports in any_reports(), promoted in any::<bool>(), turn in 0..8_usize) {
+        let recorded = promoted.then_some(&Verdict::Promoted);
+        let mut turned = reports.clone();
+        turned.rotate_left(turn.min(reports.len()));
+        prop_assert_eq!(stepped(&reports, recorded), stepped(&turned, recorded));
+    }
+
+    #[test]
+    fn no_more_begin_than_serve_it(reports in any_reports(), promoted in any::<bool>()) {
+        let step = stepped(&reports, promoted.then_some(&Verdict::Promoted));
+        let chosen = |report: &&Report| report.chosen;
+        let serving = reports.iter().filter(chosen).filter(|report| serves(&rollout(), report).is_some()).count();
+        let run: Vec<&Report> = reports.iter().filter(chosen).filter(|report| step.run.get(&report.node) == Some(&Some(new()))).collect();
+        prop_assert!(run.len() <= serving + serving.max(1), "{step:?}");
+        prop_assert!(promoted || step.record.as_ref().is_some_and(|(_, verdict)| *verdict == Verdict::Promoted) || run.len() <= 1, "{step:?}");
+    }
+
+    #[test]
+    fn whatever_else_is_reported_a_verdict_holds(reports in any_reports()) {
+        let back = Verdict::RolledBack { reason: "it trapped".to_owned() };
+        prop_assert!(stepped(&reports, Some(&back)).run.values().all(|revision| *revision == Some(old())));
+        prop_assert!(stepped(&reports, Some(&Verdict::Completed)).run.values().all(|revision| *revision == Some(new())));
+    }
+
+    #[test]
+    fn two_schemas_are_never_asked_for_at_once(reports in any_reports()) {
+        let mut rollout = rollout();
+        rollout.to.state_schema = 2;
+        let step = step(&rollout, &reports, None, |node| node.0[0]);
+        prop_assert!(step.run.values().all(|revision| *revision != Some(old())), "{step:?}");
+        let old_runs = reports.iter().any(|report| matches!(report.versions.get(&old()), Some((Runs::Ready { .. } | Runs::Unready, _))));
+        prop_assert!(!old_runs || step.run.values().all(Option::is_none), "{step:?}");
+    }
 }

@@ -14,6 +14,7 @@ use selvedge_sync::replica::KeyPrefix;
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
+use super::RolloutEvent;
 use super::json::JsonValue;
 
 /// What a listener wants to hear.
@@ -42,7 +43,7 @@ pub struct Kinds(Option<BTreeSet<&'static str>>);
 
 impl Kinds {
     /// Every kind that may be asked for.
-    pub const ALL: [&str; 5] = [COMMIT, "member", "link", "fraud", "placement"];
+    pub const ALL: [&str; 6] = [COMMIT, "member", "link", "fraud", "placement", "rollout"];
 
     /// Everything that happens.
     #[must_use]
@@ -148,6 +149,8 @@ pub enum Event {
     Fraud(FraudEvent),
     /// A workload started, became ready, failed or stopped on some member.
     Placement(PlacementEvent),
+    /// A workload was deployed, and how that goes on.
+    Rollout(RolloutEvent),
     /// The listener has missed something; what there is now it has to read.
     Reset {
         /// Why, for people.
@@ -267,6 +270,7 @@ impl Event {
             Self::Link(_) => "link",
             Self::Fraud(_) => "fraud",
             Self::Placement(_) => "placement",
+            Self::Rollout(_) => "rollout",
             Self::Reset { .. } => "reset",
             Self::Lagged { .. } => "lagged",
         }

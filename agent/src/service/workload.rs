@@ -6,7 +6,7 @@ use selvedge_sync::commit::RequestId;
 use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::Committed;
+use super::{Committed, Rollout};
 use crate::encoding::Encoding;
 
 /// A component that was stored.
@@ -58,6 +58,9 @@ pub struct WorkloadStatus {
     /// The same in full.
     #[serde(default)]
     pub latency_buckets: Vec<LatencyBucket>,
+    /// How the deployment goes on.
+    #[serde(default)]
+    pub rollout: Option<Rollout>,
 }
 
 /// Calls of about the same latency. The bounds are 1, 2, 5, 10 and so on; buckets at either end that are empty are left out.
@@ -76,6 +79,8 @@ pub struct Deployed {
     pub commit: Committed,
     /// What instances are made from now: they are ready when the workload's status shows this revision and says so.
     pub revision: String,
+    /// The deployment's name, under which the workload's status shows how it goes on.
+    pub deployment: String,
 }
 
 /// One instance of a workload.

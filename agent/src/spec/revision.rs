@@ -11,7 +11,7 @@ use super::Spec;
 
 /// What an instance was made from: the first 64 bits of a hash over artefact, limits, configuration and default answers. That
 /// much tells the few revisions of one workload apart, and costs a member's record little. Shown as 16 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(u64);
 
@@ -48,6 +48,7 @@ mod tests {
         assert!(same(|_| {}));
         assert!(same(|spec| spec.spread = Spread::Everywhere));
         assert!(same(|spec| spec.latency_max_ms = Some(20)));
+        assert!(same(|spec| spec.gates.canary_ms = 0));
         assert!(!same(|spec| spec.artifact = Digest::of(b"b")));
         assert!(!same(|spec| spec.limits.deadline_ms += 1));
         assert!(!same(|spec| drop(spec.config.insert("speed-max".to_owned(), "8".to_owned()))));

@@ -22,6 +22,7 @@ fn a_full_spec_survives_its_own_json() {
         "limits": {"memory": "128MiB", "deadline_ms": "5ms", "output_bytes": 4096, "host_calls": 10, "log_lines": 0,
                    "concurrency": 2, "table_elements": 100},
         "latency": {"max_ms": 20}, "routing": "session", "partition": "stop-after 30s", "config": {"speed-max": "7.5", "zones": "a\nb", "off": ""},
+        "rollout": {"canary_ms": "10s", "calls": 7, "traps_permille": 0, "slowdown_percent": 200}, "state_schema": 3,
     });
     let spec = Spec::from_json(&json).unwrap();
     assert_eq!((spec.limits.memory, spec.limits.deadline_ms, spec.latency_max_ms), (128 << 20, 5, Some(20)));
@@ -37,6 +38,25 @@ fn a_full_spec_survives_its_own_json() {
         ciborium::into_writer(&spec, &mut cbor).unwrap();
         assert_eq!(ciborium::from_reader::<Spec, _>(cbor.as_slice()).unwrap(), spec);
     }
+}
+
+#[test]
+fn gates_have_bounds_and_those_of_a_newer_release_are_passed_over() {
+    let of = |field: &str, value: Value| json!({ "artifact": artifact(), "rollout": { field: value } });
+    for (field, value) in [
+        ("canary_ms", json!("2h")),
+        ("calls", json!(-1)),
+        ("traps_permille", json!(1_001)),
+        ("slowdown_percent", json!(99)),
+        ("calm", json!(1)),
+    ] {
+        let json = of(field, value);
+        assert_eq!(Spec::from_json(&json).unwrap_err().field(), format!("rollout.{field}"));
+        assert_eq!(serde_json::from_value::<Spec>(json).unwrap().gates, Gates::default());
+    }
+    assert_eq!(Spec::from_json(&of("canary_ms", json!("0s"))).unwrap().gates.canary_ms, 0);
+    let schema = Spec::from_json(&json!({ "artifact": artifact(), "state_schema": "2" })).unwrap_err();
+    assert_eq!(schema.field(), "state_schema");
 }
 
 #[test]

@@ -21,14 +21,30 @@ pub enum ReachError {
 
 /// The artefact.
 pub(super) async fn reach(artifacts: &Artifacts, fetcher: &Fetcher, digest: Digest) -> Result<Arc<[u8]>, ReachError> {
-    let local = artifacts.clone();
-    match blocking(move || local.read(&digest)).await {
-        Ok(bytes) => return Ok(bytes.into()),
-        Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => {}
-        Err(error @ (BlobError::TooLarge { .. } | BlobError::Disk { .. })) => return Err(error.into()),
+    if let Some(bytes) = local(artifacts, digest).await? {
+        return Ok(bytes);
     }
     let fetched = fetcher.fetch(Sort::Artifact, digest, ARTIFACT_BYTES_MAX).await?;
     let (artifacts, bytes) = (artifacts.clone(), fetched.bytes.clone());
     blocking(move || artifacts.put(&bytes)).await?;
     Ok(fetched.bytes.as_ref().into())
+}
+
+/// The same, and does not keep it.
+pub(super) async fn peek(artifacts: &Artifacts, fetcher: &Fetcher, digest: Digest) -> Result<Arc<[u8]>, ReachError> {
+    if let Some(bytes) = local(artifacts, digest).await? {
+        return Ok(bytes);
+    }
+    let fetched = fetcher.fetch(Sort::Artifact, digest, ARTIFACT_BYTES_MAX).await?;
+    Ok(fetched.bytes.as_ref().into())
+}
+
+/// The artefact, if it is on this host's disk and whole.
+async fn local(artifacts: &Artifacts, digest: Digest) -> Result<Option<Arc<[u8]>>, ReachError> {
+    let artifacts = artifacts.clone();
+    match blocking(move || artifacts.read(&digest)).await {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => Ok(None),
+        Err(error @ (BlobError::TooLarge { .. } | BlobError::Disk { .. })) => Err(error.into()),
+    }
 }

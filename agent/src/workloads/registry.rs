@@ -1,46 +1,30 @@
-//! Specs in the shared state: one field of an LWW-map for each workload.
+//! Specs in the shared state: one field of an LWW-map for each workload; beside it, in maps of their own, the version before and
+//! what was recorded of the rollout.
+//!
+//! Owns reading and judging them; `orders` writes them. The invariant: what is carried out was signed by who may deploy.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use selvedge_sync::change::Change;
 use selvedge_sync::crdt::{ContentHash, Value};
-use selvedge_sync::draft::ReadState;
 use selvedge_sync::key::{Key, Kind};
-use selvedge_sync::replica::Committed;
 use selvedge_sync::scalar::Scalar;
 
 use super::Workloads;
-use super::notary::{NotPermitted, Notary, Verdict};
-use crate::driver::DriverError;
-use crate::spec::{Spec, WorkloadName};
+use super::deployed::{Deployed, Previous, Recorded};
+use super::notary::{Notary, Verdict};
+use crate::spec::{DeploymentId, Origin, Spec, WorkloadName};
 
 /// The name of the map that holds the specs. Reserved: only the agent writes it.
 pub const SPECS: &str = "selvedge:workloads";
-
-/// Workloads that one mesh may have. Each costs every member a placement twice a second.
-pub(super) const WORKLOADS_MAX: usize = 1_024;
+/// The name of the map that holds, for each workload, the deployment before the present one that was good, as it was signed.
+pub const PREVIOUS: &str = "selvedge:previous";
+/// The name of the map that holds what was recorded of rollouts, one field for each workload and verdict.
+pub const VERDICTS: &str = "selvedge:verdicts";
 
 /// Stored specs whose signatures are verified in vain in one look, at a tenth of a millisecond each: any member can store more,
 /// and the next look goes on with the rest.
 const REFUSALS_MAX: usize = 256;
-
-/// Why a spec was not written. Nothing was changed, unless the driver's error says otherwise.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// There are as many workloads already as there may be.
-    #[error("there are {WORKLOADS_MAX} workloads already; undeploy one first")]
-    Full,
-    /// There is no workload of this name.
-    #[error("there is no workload `{0}`")]
-    Unknown(String),
-    /// This agent may not deploy.
-    #[error(transparent)]
-    NotPermitted(#[from] NotPermitted),
-    /// The commit failed.
-    #[error(transparent)]
-    Commit(#[from] DriverError),
-}
 
 /// What is to be carried out.
 pub type Specs = Arc<BTreeMap<WorkloadName, Spec>>;
@@ -48,49 +32,67 @@ pub type Specs = Arc<BTreeMap<WorkloadName, Spec>>;
 /// What is stored under which name and not carried out, and why.
 pub type Refusals = Arc<BTreeMap<String, String>>;
 
+/// Every deployment that is to be carried out.
+pub type Deployments = Arc<BTreeMap<WorkloadName, Deployed>>;
+
 /// What was stored, and what was made of it.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     /// What it was read from; `None` when something is left to read.
-    of: Option<(Option<ContentHash>, u64)>,
+    of: Option<Edition>,
     read: BTreeMap<String, Read>,
     /// The last name that was judged in a look that left some; the next look goes on after it.
     reached: String,
+    deployed: Deployments,
     specs: Specs,
     refused: Refusals,
+}
+
+/// Which state of the stored maps, and of what is known of signers.
+type Edition = ([Option<ContentHash>; 3], u64);
+
+/// The fields of the maps of specs, of what ran before, and of verdicts.
+#[derive(Debug, Default)]
+struct Stored {
+    specs: BTreeMap<String, Scalar>,
+    previous: BTreeMap<String, Scalar>,
+    verdicts: BTreeMap<String, Scalar>,
 }
 
 #[derive(Debug)]
 struct Read {
     stored: Scalar,
+    previous: Option<Scalar>,
     edition: u64,
     /// What is carried out.
-    spec: Option<(WorkloadName, Spec)>,
+    deployed: Option<(WorkloadName, Deployed)>,
     /// Why what is stored is not.
     refused: Option<String>,
 }
 
 impl Read {
-    fn is_of(&self, stored: &Scalar, edition: u64) -> bool {
-        self.edition == edition && self.stored == *stored
+    fn is_of(&self, stored: &Scalar, previous: Option<&Scalar>, edition: u64) -> bool {
+        self.edition == edition && self.stored == *stored && self.previous.as_ref() == previous
     }
 }
 
 impl Registry {
     /// Reads what is stored, as far as it is news. What was carried out is judged first, and goes on until its successor, or its end,
     /// has been judged: nobody stops a workload by storing many others.
-    fn update(&mut self, stored: BTreeMap<String, Scalar>, of: (Option<ContentHash>, u64), notary: &dyn Notary) {
+    fn update(&mut self, stored: &Stored, of: Edition, notary: &dyn Notary) {
         let (_, edition) = of;
-        self.read.retain(|name, _| stored.contains_key(name));
-        let is_news =
-            |(name, stored): &(&String, &Scalar)| self.read.get(*name).is_none_or(|read| !read.is_of(stored, edition));
-        let runs = |name: &String| self.read.get(name).is_some_and(|read| read.spec.is_some());
-        let (first, rest): (Vec<_>, Vec<_>) = stored.iter().filter(is_news).partition(|(name, _)| runs(name));
+        self.read.retain(|name, _| stored.specs.contains_key(name));
+        let is_news = |(name, spec): &(&String, &Scalar)| {
+            let is_known = |read: &Read| read.is_of(spec, stored.previous.get(*name), edition);
+            !self.read.get(*name).is_some_and(is_known)
+        };
+        let runs = |name: &String| self.read.get(name).is_some_and(|read| read.deployed.is_some());
+        let (first, rest): (Vec<_>, Vec<_>) = stored.specs.iter().filter(is_news).partition(|(name, _)| runs(name));
         // From where the last look ended, once around.
         let (before, after): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(name, _)| **name <= self.reached);
         let (mut in_vain, mut is_whole, mut refusals) = (0, true, Vec::new());
         let first_count = first.len();
-        for (place, (name, stored)) in first.into_iter().chain(after).chain(before).enumerate() {
+        for (place, (name, spec)) in first.into_iter().chain(after).chain(before).enumerate() {
             if place >= first_count {
                 if in_vain == REFUSALS_MAX {
                     is_whole = false;
@@ -98,7 +100,8 @@ impl Registry {
                 }
                 self.reached.clone_from(name);
             }
-            let (read, took_work) = read(name, stored, edition, self.read.remove(name), notary);
+            let entry = (spec, stored.previous.get(name));
+            let (read, took_work) = read(name, entry, edition, self.read.remove(name), notary);
             in_vain += usize::from(took_work && read.refused.is_some());
             refusals.extend(read.refused.as_ref().map(|why| (name.clone(), why.clone())));
             self.read.insert(name.clone(), read);
@@ -109,40 +112,68 @@ impl Registry {
         }
         let refused = self.read.iter().filter_map(|(name, read)| Some((name.clone(), read.refused.clone()?)));
         self.refused = Arc::new(refused.collect());
-        self.specs = Arc::new(self.read.values().filter_map(|read| read.spec.clone()).collect());
+        self.take_verdicts(&stored.verdicts);
         self.of = is_whole.then_some(of);
+    }
+
+    /// What is carried out, with what was recorded of it.
+    fn take_verdicts(&mut self, verdicts: &BTreeMap<String, Scalar>) {
+        let stored = |field: &str| match verdicts.get(field) {
+            Some(Scalar::Text(text)) => Some(text.clone()),
+            Some(_) | None => None,
+        };
+        let deployed = |(name, deployed): &(WorkloadName, Deployed)| {
+            let recorded = Recorded::read(name.as_str(), deployed.id, stored);
+            (name.clone(), Deployed { recorded, ..deployed.clone() })
+        };
+        let deployed = self.read.values().filter_map(|read| read.deployed.as_ref()).map(deployed);
+        self.deployed = Arc::new(deployed.collect());
+        let planned = |(name, deployed): (&WorkloadName, &Deployed)| (name.clone(), deployed.planned().clone());
+        self.specs = Arc::new(self.deployed.iter().map(planned).collect());
     }
 }
 
 impl Workloads {
-    /// Every spec that is to be carried out.
+    /// Every spec that is to be carried out: of a deployment that was taken back, the one before.
     #[must_use]
     pub fn specs(&self) -> Specs {
-        self.look().0
+        Arc::clone(&self.look().specs)
+    }
+
+    /// Every deployment that is to be carried out.
+    #[must_use]
+    pub fn deployed(&self) -> Deployments {
+        Arc::clone(&self.look().deployed)
     }
 
     /// What is stored and not carried out, and why: nobody signed it who may, or a newer release wrote what this one cannot read.
     #[must_use]
     pub fn refused(&self) -> Refusals {
-        self.look().1
+        Arc::clone(&self.look().refused)
     }
 
-    fn look(&self) -> (Specs, Refusals) {
+    fn look(&self) -> MutexGuard<'_, Registry> {
         let mut registry = self.parts.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let of = (self.specs_hash(), self.parts.notary.edition());
         if registry.of != Some(of) {
-            let stored = self.parts.view.read(|replica| match replica.readable().value(&specs_key()) {
-                Some(Value::Map(fields)) => fields,
-                Some(Value::Counter(_) | Value::Set(_)) | None => BTreeMap::new(),
+            let stored = self.parts.view.read(|replica| {
+                let fields = |key: &Key| match replica.readable().value(key) {
+                    Some(Value::Map(fields)) => fields,
+                    Some(Value::Counter(_) | Value::Set(_)) | None => BTreeMap::new(),
+                };
+                let [specs, previous, verdicts] = keys().map(|key| fields(&key));
+                Stored { specs, previous, verdicts }
             });
-            registry.update(stored, of, self.parts.notary.as_ref());
+            registry.update(&stored, of, self.parts.notary.as_ref());
         }
-        (Arc::clone(&registry.specs), Arc::clone(&registry.refused))
+        registry
     }
 
-    /// Changes whenever a spec does; costs next to nothing.
-    pub(super) fn specs_hash(&self) -> Option<ContentHash> {
-        self.parts.view.read(|replica| replica.readable().object(&specs_key()).map(|object| object.content().hash()))
+    /// Changes whenever a spec does, or what is recorded of one; costs next to nothing.
+    pub(super) fn specs_hash(&self) -> [Option<ContentHash>; 3] {
+        self.parts
+            .view
+            .read(|replica| keys().map(|key| replica.readable().object(&key).map(|object| object.content().hash())))
     }
 
     /// One workload's spec.
@@ -150,68 +181,66 @@ impl Workloads {
     pub fn spec(&self, workload: &WorkloadName) -> Option<Spec> {
         self.specs().get(workload).cloned()
     }
-
-    /// Signs and writes a spec, and answers when it is durable here.
-    ///
-    /// # Errors
-    /// There are too many, this agent may not, or the commit failed.
-    pub async fn deploy(&self, workload: &WorkloadName, spec: &Spec) -> Result<Committed, RegistryError> {
-        let specs = self.specs();
-        if !specs.contains_key(workload) && specs.len() >= WORKLOADS_MAX {
-            return Err(RegistryError::Full);
-        }
-        let text = serde_json::to_string(spec).expect("a spec serialises");
-        let stored = self.parts.notary.sign(workload.as_str(), &text)?;
-        // What others would refuse is not written over what they carry out.
-        if let Verdict::NotYet { why } | Verdict::Refused { why, .. } =
-            self.parts.notary.judge(workload.as_str(), &stored)
-        {
-            return Err(NotPermitted(format!("others would not carry out what this agent signs: {why}")).into());
-        }
-        let put = Change::Put(vec![(workload.to_string(), stored)]);
-        Ok(self.parts.driver.commit(vec![(specs_key(), put)], None, true).await?)
-    }
-
-    /// Removes a spec, and answers when that is durable here. One that is refused can be removed too, whatever it is called.
-    ///
-    /// # Errors
-    /// There is none of this name, this agent may not, or the commit failed.
-    pub async fn undeploy(&self, workload: &str) -> Result<Committed, RegistryError> {
-        if self.parts.view.field(&specs_key(), workload).is_none() {
-            return Err(RegistryError::Unknown(workload.to_owned()));
-        }
-        self.parts.notary.may_deploy()?;
-        let remove = Change::RemoveFields(vec![workload.to_owned()]);
-        Ok(self.parts.driver.commit(vec![(specs_key(), remove)], None, true).await?)
-    }
 }
 
-fn specs_key() -> Key {
-    Key::new(Kind::LwwMap, SPECS).expect("the name is a constant within the bounds")
+/// The maps of specs, of what ran before, and of verdicts.
+pub(super) fn keys() -> [Key; 3] {
+    [SPECS, PREVIOUS, VERDICTS]
+        .map(|name| Key::new(Kind::LwwMap, name).expect("the names are constants within the bounds"))
 }
 
 /// What is made of a field, and whether a signature was verified for it.
-fn read(name: &str, stored: &Scalar, edition: u64, before: Option<Read>, notary: &dyn Notary) -> (Read, bool) {
-    let judged = |spec, refused| Read { stored: stored.clone(), edition, spec, refused };
+fn read(
+    name: &str,
+    (stored, previous): (&Scalar, Option<&Scalar>),
+    edition: u64,
+    before: Option<Read>,
+    notary: &dyn Notary,
+) -> (Read, bool) {
+    let judged =
+        |deployed, refused| Read { stored: stored.clone(), previous: previous.cloned(), edition, deployed, refused };
     match notary.judge(name, stored) {
         Verdict::Sound(text) => {
             let workload = name.parse().map_err(|_| "its name is none that this release knows".to_owned());
             let spec = serde_json::from_str(&text).map_err(|error| format!("this release cannot read it: {error}"));
-            match workload.and_then(|workload| Ok((workload, spec?))) {
-                Ok(spec) => (judged(Some(spec), None), true),
+            match workload.and_then(|workload: WorkloadName| Ok((workload, spec?))) {
+                Ok((workload, spec)) => {
+                    let origin = Origin::read(&text);
+                    let previous = origin.follows.and_then(|id| read_previous(name, id, previous, notary));
+                    let id = DeploymentId::of(&text);
+                    let deployed = Deployed { id, spec, origin, previous: previous.map(Box::new), recorded: None };
+                    (judged(Some((workload, deployed)), None), true)
+                }
                 Err(why) => (judged(None, Some(why)), true),
             }
         }
-        Verdict::NotYet { why } => (judged(before.and_then(|read| read.spec), Some(why)), true),
+        Verdict::NotYet { why } => (judged(before.and_then(|read| read.deployed), Some(why)), true),
         Verdict::Refused { why, took_work } => (judged(None, Some(why)), took_work),
     }
+}
+
+/// The version before a deployment: what it names, if that is at hand and signed like any other. A rollout without it is none.
+fn read_previous(name: &str, id: DeploymentId, stored: Option<&Scalar>, notary: &dyn Notary) -> Option<Previous> {
+    let why = match stored.map(|stored| notary.judge(name, stored)) {
+        Some(Verdict::Sound(text)) if DeploymentId::of(&text) == id => match serde_json::from_str(&text) {
+            Ok(spec) => return Some(Previous { id, spec }),
+            Err(error) => error.to_string(),
+        },
+        Some(Verdict::Sound(_)) => "it is another one than the deployment names".to_owned(),
+        Some(Verdict::NotYet { why } | Verdict::Refused { why, .. }) => why,
+        None => "it is not stored".to_owned(),
+    };
+    tracing::warn!(workload = name, why, "the version before is not to be had, so the new one is not held against it");
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use super::super::notary::NotPermitted;
     use super::*;
+    use crate::rollout;
 
     /// Believes texts, and counts what it is asked.
     #[derive(Default)]
@@ -240,6 +269,12 @@ mod tests {
         }
     }
 
+    const NONE: [Option<ContentHash>; 3] = [None; 3];
+
+    fn of(specs: &BTreeMap<String, Scalar>) -> Stored {
+        Stored { specs: specs.clone(), ..Stored::default() }
+    }
+
     fn stored(count: usize, value: &Scalar) -> BTreeMap<String, Scalar> {
         (0..count).map(|number| (format!("w{number:04}"), value.clone())).collect()
     }
@@ -254,15 +289,15 @@ mod tests {
         let asked = || notary.0.swap(0, Ordering::Relaxed);
         let mut all = stored(REFUSALS_MAX + 10, &Scalar::Null);
         all.insert("z".to_owned(), sound());
-        registry.update(all.clone(), (None, 0), &notary);
+        registry.update(&of(&all), (NONE, 0), &notary);
         assert_eq!((asked(), registry.specs.len(), registry.of), (REFUSALS_MAX, 0, None), "the rest comes next");
-        registry.update(all.clone(), (None, 0), &notary);
+        registry.update(&of(&all), (NONE, 0), &notary);
         assert_eq!((asked(), registry.specs.len()), (11, 1));
-        assert_eq!((registry.refused.len(), registry.of), (REFUSALS_MAX + 10, Some((None, 0))));
-        registry.update(all.clone(), (None, 1), &notary);
+        assert_eq!((registry.refused.len(), registry.of), (REFUSALS_MAX + 10, Some((NONE, 0))));
+        registry.update(&of(&all), (NONE, 1), &notary);
         assert_eq!((asked(), registry.specs.len()), (REFUSALS_MAX + 1, 1), "what runs is judged first, and goes on");
         all.insert("z".to_owned(), Scalar::from("no spec"));
-        registry.update(all, (None, 1), &notary);
+        registry.update(&of(&all), (NONE, 1), &notary);
         assert_eq!(registry.specs.len(), 0);
         assert!(registry.refused["z"].contains("cannot read it"), "{}", registry.refused["z"]);
     }
@@ -274,7 +309,7 @@ mod tests {
             // All of them are new each time.
             let mut all = stored(REFUSALS_MAX, &Scalar::Int(round));
             all.insert("z".to_owned(), sound());
-            registry.update(all, (None, 0), &notary);
+            registry.update(&of(&all), (NONE, 0), &notary);
         }
         assert_eq!(registry.specs.len(), 1);
     }
@@ -283,10 +318,41 @@ mod tests {
     fn a_successor_whose_authority_is_not_known_yet_stops_nothing() {
         let (notary, mut registry) = (Counting::default(), Registry::default());
         let field = |value| BTreeMap::from([("z".to_owned(), value)]);
-        registry.update(field(sound()), (None, 0), &notary);
-        registry.update(field(Scalar::Bool(true)), (None, 1), &notary);
+        registry.update(&of(&field(sound())), (NONE, 0), &notary);
+        registry.update(&of(&field(Scalar::Bool(true))), (NONE, 1), &notary);
         assert_eq!((registry.specs.len(), registry.refused["z"].as_str()), (1, "it is early"));
-        registry.update(field(Scalar::Null), (None, 2), &notary);
+        registry.update(&of(&field(Scalar::Null)), (NONE, 2), &notary);
         assert_eq!((registry.specs.len(), registry.refused["z"].as_str()), (0, "it is forged"));
+    }
+
+    #[test]
+    fn the_version_before_is_the_one_that_the_deployment_names_or_none() {
+        let (notary, spec) = (Counting::default(), Spec::new(crate::spec::Digest([7; 32])));
+        let before = Origin { at_ms: 1, ..Origin::default() }.text(&spec);
+        let id = DeploymentId::of(&before);
+        let text = Origin { at_ms: 2, follows: Some(id), ..Origin::default() }.text(&spec);
+        let now = DeploymentId::of(&text);
+        let specs = BTreeMap::from([("z".to_owned(), Scalar::Text(text))]);
+        let mut registry = Registry::default();
+        let mut previous = |stored: Option<Scalar>, verdicts: BTreeMap<String, Scalar>| {
+            let previous = stored.map(|stored| ("z".to_owned(), stored)).into_iter().collect();
+            registry.update(&Stored { specs: specs.clone(), previous, verdicts }, (NONE, 0), &notary);
+            let deployed = registry.deployed.values().next().expect("it is carried out").clone();
+            (deployed.previous.map(|previous| previous.id), deployed.recorded.map(|recorded| recorded.verdict))
+        };
+        assert_eq!(previous(None, BTreeMap::new()), (None, None));
+        assert_eq!(previous(Some(Scalar::Text(before.clone())), BTreeMap::new()), (Some(id), None));
+        let another = Origin { at_ms: 3, ..Origin::default() }.text(&spec);
+        for forged in [Scalar::Text(another), Scalar::Null, Scalar::Bool(true)] {
+            assert_eq!(previous(Some(forged.clone()), BTreeMap::new()).0, None, "{forged:?}");
+        }
+        let verdict = rollout::Verdict::Promoted;
+        let recorded = Recorded { verdict: verdict.clone(), by: selvedge_sync::id::NodeId([1; 32]), at_ms: 5 };
+        let of = |id| {
+            let (field, text) = recorded.field("z", id);
+            BTreeMap::from([(field, Scalar::Text(text))])
+        };
+        assert_eq!(previous(Some(Scalar::Text(before.clone())), of(now)), (Some(id), Some(verdict)));
+        assert_eq!(previous(Some(Scalar::Text(before)), of(id)), (Some(id), None));
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::placement::{Instance, Phase, Refused, Stage};
-use crate::spec::{Spec, WorkloadName};
+use crate::spec::{Revision, Spec, WorkloadName};
 
 /// The workloads on this host.
 #[derive(Debug, Default)]
@@ -43,6 +43,27 @@ impl Slots {
         let serving = self.slots.remove(workload).and_then(|slot| slot.serving);
         self.slots.insert(workload.clone(), Slot { instance, serving });
         true
+    }
+
+    /// Goes on with what serves, if it was made from `spec`: what was to take its place is forgotten. False when it was not, or a start
+    /// is under way.
+    pub(super) fn resume(&mut self, workload: &WorkloadName, spec: &Spec) -> bool {
+        let is_idle = !self.starting.contains_key(workload);
+        let serving = |slot: &Slot| slot.serving.as_ref().is_some_and(|serving| serving.is_of(spec));
+        match self.slots.get_mut(workload).filter(|slot| is_idle && serving(slot)) {
+            Some(slot) => {
+                slot.instance = Instance::made_from(spec, Phase::Ready);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What a workload is here and what answers its calls.
+    pub(super) fn seen(&self, workload: &WorkloadName) -> (Option<&Instance>, Option<Revision>) {
+        let slot = self.slots.get(workload);
+        let serving = slot.and_then(|slot| slot.serving.as_ref()?.revision);
+        (slot.map(|slot| &slot.instance), serving)
     }
 
     /// Notes how far a start has got.
@@ -176,6 +197,18 @@ mod tests {
         assert_eq!(advertised(&slots), Some((spec.artifact, Phase::Stopping)));
         assert!(slots.begin(&name(), &spec));
         assert_eq!(advertised(&slots), Some((spec.artifact, Phase::Ready)), "it answers calls all the while");
+    }
+
+    #[test]
+    fn what_serves_goes_on_when_its_successor_is_not_wanted_any_more() {
+        let (mut slots, old, new) = (Slots::default(), spec(b"old"), spec(b"new"));
+        slots.begin(&name(), &old);
+        slots.finish(&name(), &old, Ok(()));
+        slots.begin(&name(), &new);
+        assert!(!slots.resume(&name(), &old), "the start is under way");
+        slots.finish(&name(), &new, Err(Failure { reason: "broken".to_owned(), permanent: true }));
+        assert!(!slots.resume(&name(), &new) && slots.resume(&name(), &old));
+        assert_eq!(slots.here()[&name()], Instance::made_from(&old, Phase::Ready));
     }
 
     #[test]

@@ -54,15 +54,17 @@ pub(in crate::api) struct Set {
 pub(in crate::api) async fn put_artifact<S: Service>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
+    pairs: Pairs,
     body: Body,
 ) -> Answer<Json<ArtifactInfo>> {
+    let is_dry = dry_run(pairs)?;
     let _permit = app.uploads.try_acquire().map_err(|_| busy("other artefacts are being received"))?;
     let wasm = body::artifact(&headers, body).await?;
     if wasm.is_empty() {
         let error = ServiceError::new(Fault::Caller, "empty_artifact", "the body is empty").at("body");
         return Err(error.hint("send a WebAssembly component").into());
     }
-    Ok(Json(app.service().put_artifact(wasm).await?))
+    Ok(Json(app.service().put_artifact(wasm, !is_dry).await?))
 }
 
 pub(in crate::api) async fn list<S: Service>(State(app): State<Arc<App<S>>>) -> Json<Vec<Workload>> {
@@ -81,9 +83,10 @@ pub(in crate::api) async fn deploy<S: Service>(
     State(app): State<Arc<App<S>>>,
     name: Name,
     headers: HeaderMap,
+    pairs: Pairs,
     body: Body,
-) -> Answer<Json<Set>> {
-    let name = name_of(name)?;
+) -> Answer<Response> {
+    let (name, is_dry) = (name_of(name)?, dry_run(pairs)?);
     let Value::Object(mut spec) = body::json(&headers, body).await?.value else {
         let message = "a spec is an object";
         let error = ServiceError::new(Fault::WrongValue, "wrong_type", message).at("body");
@@ -95,7 +98,29 @@ pub(in crate::api) async fn deploy<S: Service>(
         let message = "the spec names another workload than the path";
         return Err(ServiceError::new(Fault::Caller, "wrong_name", message).at("name").into());
     }
+    if is_dry {
+        return Ok(Json(app.service().foresee(&name, Value::Object(spec)).await?).into_response());
+    }
     let deployed = app.service().deploy(&name, Value::Object(spec)).await?;
+    Ok(Json(Set { name, deployed }).into_response())
+}
+
+/// Whether a request is only to say what it would do.
+fn dry_run(pairs: Pairs) -> Result<bool, Problem> {
+    let [dry_run] = query::take(pairs, ["dry_run"])?;
+    query::flag("dry_run", dry_run.as_deref())
+}
+
+/// With `force`, over a schema of the state too.
+pub(in crate::api) async fn roll_back<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    name: Name,
+    pairs: Pairs,
+) -> Answer<Json<Set>> {
+    let name = name_of(name)?;
+    let [force] = query::take(pairs, ["force"])?;
+    let forced = query::flag("force", force.as_deref())?;
+    let deployed = app.service().roll_back(&name, forced).await?;
     Ok(Json(Set { name, deployed }))
 }
 

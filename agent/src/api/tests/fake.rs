@@ -1,9 +1,10 @@
 //! A service in memory, just good enough for the routes: no replication, one workload, no clock.
 
 mod nodes;
+mod state;
 mod told;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use selvedge_sync::replica::KeyPrefix;
 use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 
-use self::told::workload_status;
+use self::state::apply;
+use self::told::{invitation, workload, workload_status};
 use crate::encoding::Encoding;
 use crate::encoding::cbor::decode;
 use crate::events::{Events, Patience, TooManyListeners};
@@ -68,6 +70,8 @@ pub(super) const NEVER: Duration = Duration::from_secs(300);
 pub(super) const TOO_SHORT: Duration = Duration::from_millis(1);
 /// What the spec of any workload comes to.
 pub(super) const REVISION: &str = "00000000000000aa";
+/// What any deployment is called.
+pub(super) const DEPLOYMENT: &str = "000000000000000000000000000000bb";
 /// What stands for a recording.
 pub(super) const RECORDING: &str = r#"{"format":"selvedge-recording"}"#;
 /// A name as a hostile host could give itself.
@@ -363,13 +367,13 @@ impl Service for Fake {
         Ok(interest.listen(wanted.after.as_deref(), kinds))
     }
 
-    async fn put_artifact(&self, wasm: Bytes) -> Result<ArtifactInfo, ServiceError> {
+    async fn put_artifact(&self, wasm: Bytes, kept: bool) -> Result<ArtifactInfo, ServiceError> {
         if !wasm.starts_with(b"\0asm") {
             return Err(
                 ServiceError::new(Fault::Caller, "no_component", "the body is no WebAssembly component").at("body")
             );
         }
-        self.lock().artifacts += 1;
+        self.lock().artifacts += usize::from(kept);
         let size = wasm.len() as u64;
         Ok(ArtifactInfo { digest: "d1".into(), size, exports: vec!["resolve".into()], imports: vec![] })
     }
@@ -412,7 +416,21 @@ impl Service for Fake {
             return Err(ServiceError::new(Fault::Caller, "missing_field", "a spec names its artifact").at("artifact"));
         }
         self.lock().workloads.insert(name.into(), spec);
-        Ok(Deployed { commit: self.made(), revision: REVISION.to_owned() })
+        Ok(Deployed { commit: self.made(), revision: REVISION.to_owned(), deployment: DEPLOYMENT.to_owned() })
+    }
+
+    async fn foresee(&self, name: &str, _: Json) -> Result<Json, ServiceError> {
+        Ok(json!({"name": name, "dry_run": true}))
+    }
+
+    async fn roll_back(&self, name: &str, forced: bool) -> Result<Deployed, ServiceError> {
+        if !self.lock().workloads.contains_key(name) {
+            return Err(ServiceError::not_found("unknown_workload", "workload", name));
+        }
+        if !forced {
+            return Err(ServiceError::new(Fault::Conflict, "older_schema", "the schema is older").at("state_schema"));
+        }
+        Ok(Deployed { commit: self.made(), revision: REVISION.to_owned(), deployment: DEPLOYMENT.to_owned() })
     }
 
     async fn undeploy(&self, name: &str, wait: Option<Duration>) -> Result<Committed, ServiceError> {
@@ -481,29 +499,5 @@ impl Service for Fake {
             let CallAnswer { result, node, commit, overrun, recording } = called;
             CallAnswer { result: answer.encode(&result), node, commit, overrun, recording }
         }))]
-    }
-}
-
-fn invitation(id: &str, used_by: Option<NodeId>) -> InvitationEntry {
-    let (name, expires) = (Some("kiosk".to_owned()), "2026-11-21T05:00:00Z".to_owned());
-    InvitationEntry { id: id.into(), name, region: None, may_deploy: true, expires, used_by, used_by_name: None }
-}
-
-fn workload(name: &str, spec: &Json) -> Workload {
-    Workload { name: name.into(), status: workload_status(name), spec: spec.as_object().expect("an object").clone() }
-}
-
-fn apply(value: &mut Value, change: Change) {
-    match (value, change) {
-        (Value::Counter(total), Change::Increment(by)) => *total += i128::from(by),
-        (Value::Counter(total), Change::Decrement(by)) => *total -= i128::from(by),
-        (Value::Set(members), Change::Add(added)) => {
-            let all: BTreeSet<_> = members.drain(..).chain(added).collect();
-            members.extend(all);
-        }
-        (Value::Set(members), Change::Remove(removed)) => members.retain(|member| !removed.contains(member)),
-        (Value::Map(fields), Change::Put(put)) => fields.extend(put),
-        (Value::Map(fields), Change::RemoveFields(removed)) => fields.retain(|field, _| !removed.contains(field)),
-        (value, change) => panic!("{change:?} of {value:?} got past the API"),
     }
 }

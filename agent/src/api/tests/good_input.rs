@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{Ask, ask, get, post, put};
-use super::fake::{ME, NODE, OTHER, REVISION};
+use super::fake::{DEPLOYMENT, ME, NODE, OTHER, REVISION};
 use super::{Served, serve};
 
 async fn check(api: &Served, ask: Ask, expect: Value) {
@@ -102,6 +102,7 @@ async fn workloads_are_deployed_shown_called_and_removed() {
     let set = |seq: u64| {
         let mut set = changed(seq);
         set["revision"] = json!(REVISION);
+        set["deployment"] = json!(DEPLOYMENT);
         set
     };
     check(&api, put("/v1/workloads/combat", spec.to_string()), set(1)).await;
@@ -112,9 +113,16 @@ async fn workloads_are_deployed_shown_called_and_removed() {
     assert_eq!(api.ask(get("/v1/workloads/combat")).await.text, shown.text, "what was read can be sent back");
     assert_eq!(api.ask(get("/v1/workloads")).await.json(), json!([shown.json()]));
     check(&api, get("/v1/workloads/combat/placement"), json!({"workload": "combat", "candidates": []})).await;
-    check(&api, ask(Method::DELETE, "/v1/workloads/combat", ""), changed(3)).await;
-    check(&api, put("/v1/workloads/combat", spec.to_string()), set(4)).await;
-    check(&api, ask(Method::DELETE, "/v1/workloads/combat?wait=10s", ""), changed(5)).await;
+    let before = api.service.changes();
+    check(&api, put("/v1/workloads/chess?dry_run=true", spec.to_string()), json!({"name": "chess", "dry_run": true}))
+        .await;
+    assert_eq!(api.ask(put("/v1/artifacts?dry_run=true", "\0asm1234")).await.json()["digest"], "d1");
+    assert_eq!(api.service.changes(), before, "nothing was changed");
+    check(&api, post("/v1/workloads/combat/rollback?force=true", ""), set(3)).await;
+    assert_eq!(api.ask(post("/v1/workloads/combat/rollback", "")).await.status, 409);
+    check(&api, ask(Method::DELETE, "/v1/workloads/combat", ""), changed(4)).await;
+    check(&api, put("/v1/workloads/combat", spec.to_string()), set(5)).await;
+    check(&api, ask(Method::DELETE, "/v1/workloads/combat?wait=10s", ""), changed(6)).await;
 }
 
 #[tokio::test]

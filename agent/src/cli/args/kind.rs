@@ -25,6 +25,7 @@ impl Command {
             Self::Invite(args) => args.client.json,
             Self::Deploy(args) => args.client.json,
             Self::Undeploy(args) => args.client.json,
+            Self::Rollback(args) => args.client.json,
             Self::Call(args) => args.client.json,
             Self::Explain(args) => args.client.json,
             Self::Get(args) => args.client.json,
@@ -48,6 +49,7 @@ impl Command {
             | Self::New(_)
             | Self::Deploy(_)
             | Self::Undeploy(_)
+            | Self::Rollback(_)
             | Self::Call(_)
             | Self::Put(_)
             | Self::Drain(_)

@@ -17,7 +17,7 @@ fn what_works_is_in_the_help_and_nothing_else() {
     let shown = Cli::command();
     let shown = shown.get_subcommands().filter(|command| !command.is_hide_set());
     let names: Vec<_> = shown.map(|command| command.get_name().to_owned()).collect();
-    let expect = "demo init invite invitations join run status nodes peers workloads top new deploy undeploy call replay bench explain get put watch converged diff drain leave revoke rotate-authority doctor check-config version";
+    let expect = "demo init invite invitations join run status nodes peers workloads top new deploy rollback undeploy call replay bench explain get put watch converged diff drain leave revoke rotate-authority doctor check-config version";
     assert_eq!(names.join(" "), expect);
 }
 

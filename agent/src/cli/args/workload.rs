@@ -21,6 +21,24 @@ pub(crate) struct UndeployArgs {
     pub(crate) client: ClientArgs,
 }
 
+/// Which workload to take back to the version before.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+All hosts change at once, each when the older version is ready there. What the newer one has written to the shared state stays.")]
+pub(crate) struct RollbackArgs {
+    /// The workload's name
+    pub(crate) name: String,
+    /// Go back over a `state_schema` too. The older version may misread what the newer one has written, and what it cannot read is lost
+    /// when it writes over it
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Return as soon as the spec is stored
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
 /// A command about one workload.
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
@@ -97,9 +115,19 @@ pub(crate) struct DeployArgs {
     /// type. May be repeated.
     #[arg(long, value_name = "FUNCTION=JSON")]
     pub(crate) on_overrun: Vec<String>,
+    /// How long the first instance of a new version serves before the others follow, as in 10s; 0s: all change at once, and nothing is
+    /// compared [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) canary: Option<String>,
+    /// The version of what the workload keeps in the shared state: versions of two never serve at the same time [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) state_schema: Option<u32>,
     /// Return as soon as the spec is stored
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// Show what this would come to, and change nothing: where it would run and why, what would start and stop
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -34,6 +34,11 @@ async fn agent(documents: Vec<Value>) -> (Client, Log) {
     (Client::new(addr, Duration::from_secs(5), None), log)
 }
 
+async fn awaited(client: &mut Client, revision: &str, patience: Duration) -> Result<Value, CliError> {
+    let committed = json!({"revision": revision, "deployment": "d1"});
+    await_ready(client, Awaited { name: "w", committed: &committed, instances_min: 1 }, patience).await
+}
+
 fn component(dir: &Path) -> String {
     let path = dir.join("w.wasm");
     std::fs::write(&path, b"\0asm\x0d\0\x01\0").unwrap();
@@ -108,13 +113,13 @@ async fn it_waits_until_all_wanted_instances_are_ready() {
     deploy(&args(&format!("deploy {} --name w", component(dir.path()))), &mut client).await.unwrap();
     let lines: Vec<_> = log.lock().unwrap().iter().map(|seen| seen.line.clone()).collect();
     assert_eq!(lines[..2], ["PUT /v1/artifacts", "PUT /v1/workloads/w"]);
-    assert_eq!(lines.len(), 5);
+    assert_eq!(lines.len(), 6, "with a look at whether any node qualifies: {lines:?}");
 }
 
 #[tokio::test]
 async fn a_failed_instance_is_reported_with_its_reason() {
     let (mut client, _) = agent(vec![workload(1, &[instance("failed", Some("not enough memory"))])]).await;
-    let error = await_ready(&mut client, "w", Some("aa"), 1, Duration::from_millis(10)).await.unwrap_err();
+    let error = awaited(&mut client, "aa", Duration::from_millis(10)).await.unwrap_err();
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("not enough memory"), "{error}");
 }
@@ -127,13 +132,13 @@ async fn a_start_that_failed_at_first_is_waited_for() {
         workload(1, &[instance("ready", None)]),
     ];
     let (mut client, _) = agent(documents).await;
-    await_ready(&mut client, "w", Some("aa"), 1, Duration::from_secs(5)).await.unwrap();
+    awaited(&mut client, "aa", Duration::from_secs(5)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_workload_that_nobody_can_run_times_out_with_a_hint() {
     let (mut client, _) = agent(vec![workload(0, &[])]).await;
-    let error = await_ready(&mut client, "w", Some("aa"), 1, Duration::from_millis(10)).await.unwrap_err();
+    let error = awaited(&mut client, "aa", Duration::from_millis(10)).await.unwrap_err();
     assert_eq!(error.exit_code(), 4);
     assert!(error.to_string().contains("no node qualifies"), "{error}");
 }
@@ -141,7 +146,7 @@ async fn a_workload_that_nobody_can_run_times_out_with_a_hint() {
 #[tokio::test]
 async fn instances_of_an_older_deployment_do_not_count() {
     let (mut client, _) = agent(vec![workload(1, &[instance("ready", None)])]).await;
-    let error = await_ready(&mut client, "w", Some("bb"), 1, Duration::from_millis(10)).await.unwrap_err();
+    let error = awaited(&mut client, "bb", Duration::from_millis(10)).await.unwrap_err();
     assert_eq!(error.exit_code(), 4);
 }
 
@@ -157,4 +162,38 @@ async fn what_is_no_component_is_not_sent() {
         assert!(error.to_string().contains(&file), "{error}");
     }
     assert!(log.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_new_version_is_waited_for_until_its_rollout_is_over() {
+    let at = |stage: &str| {
+        let mut document = workload(1, &[instance("ready", None)]);
+        document["status"]["rollout"] = json!({"deployment": "d1", "stage": stage, "reason": "3 of 3 calls failed"});
+        document
+    };
+    let (mut client, log) = agent(["pending", "canary", "following", "done"].map(at).to_vec()).await;
+    awaited(&mut client, "aa", Duration::from_secs(5)).await.unwrap();
+    assert_eq!(log.lock().unwrap().len(), 4);
+
+    let (mut client, _) = agent(["canary", "rolled_back"].map(at).to_vec()).await;
+    let error = awaited(&mut client, "aa", Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert!(error.to_string().contains("rolled back: 3 of 3 calls failed"), "{error}");
+    assert!(error.changed().is_some_and(|changed| changed.contains("the version before runs")), "{error}");
+}
+
+#[tokio::test]
+async fn where_no_node_qualifies_that_is_said_at_once_with_each_reason() {
+    let (addr, _) = serve(|seen| match seen.line.as_str() {
+        "GET /v1/workloads/w" => ok(&workload(1, &[])),
+        "GET /v1/workloads/w/placement" => ok(&json!({"wanted": 1, "candidates": [],
+            "rejected": [{"name": "fra-1", "message": "lacks gpu"}]})),
+        _ => Say::Answer(404, "", "{}".to_owned()),
+    })
+    .await;
+    let mut client = Client::new(addr, Duration::from_secs(5), None);
+    let began = std::time::Instant::now();
+    let error = awaited(&mut client, "aa", Duration::from_secs(600)).await.unwrap_err();
+    assert!(error.exit_code() == 1 && error.to_string().contains("fra-1: lacks gpu"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(300), "it did not wait out its time");
 }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use selvedge_sync::id::NodeId;
+use serde_json::Value as Json;
 
 use super::{NODE, OTHER, REVISION};
-use crate::service::{History, Instance, LatencyBucket, LatencyUs, Node, NodeDetail, Phase, WorkloadStatus};
+use crate::service::{
+    History, Instance, InvitationEntry, LatencyBucket, LatencyUs, Node, NodeDetail, Phase, Workload, WorkloadStatus,
+};
 
 pub(super) fn detail(node: Node) -> NodeDetail {
     let round_trips_ms = BTreeMap::from([(NODE, 0.42)]);
@@ -34,5 +37,15 @@ pub(super) fn workload_status(name: &str) -> WorkloadStatus {
         errors: 3,
         latency_us: LatencyUs { p50: 38, p99: 140, p999: 912, max: 4_100 },
         latency_buckets: vec![LatencyBucket { le_us: 50, calls: 120_000 }, LatencyBucket { le_us: 5_000, calls: 345 }],
+        rollout: None,
     }
+}
+
+pub(super) fn invitation(id: &str, used_by: Option<NodeId>) -> InvitationEntry {
+    let (name, expires) = (Some("kiosk".to_owned()), "2026-11-21T05:00:00Z".to_owned());
+    InvitationEntry { id: id.into(), name, region: None, may_deploy: true, expires, used_by, used_by_name: None }
+}
+
+pub(super) fn workload(name: &str, spec: &Json) -> Workload {
+    Workload { name: name.into(), status: workload_status(name), spec: spec.as_object().expect("an object").clone() }
 }

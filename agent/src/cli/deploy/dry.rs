@@ -1,0 +1,74 @@
+//! `deploy --dry-run`: what deploying would come to. Stores and changes nothing.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::workload_path;
+use crate::cli::client::Client;
+use crate::cli::connection::{Ask, AskBody};
+use crate::cli::error::CliError;
+use crate::cli::output::{cell, print_either};
+use crate::cli::tables;
+
+/// Has the agent look at a component without keeping it, and returns what it found.
+///
+/// # Errors
+/// It is no component, or imports what the agent does not offer.
+pub(super) async fn inspect(client: &mut Client, wasm: Bytes) -> Result<Value, CliError> {
+    client.json(Ask::put("/v1/artifacts?dry_run=true", AskBody::Wasm(wasm))).await
+}
+
+/// Prints what deploying `spec` would come to.
+///
+/// # Errors
+/// The agent would refuse it.
+pub(super) async fn foresee(client: &mut Client, name: &str, spec: &Value, as_json: bool) -> Result<(), CliError> {
+    let path = format!("{}?dry_run=true", workload_path(name));
+    let foreseen = client.json(Ask::put(path, AskBody::json(spec))).await?;
+    print_either(as_json, &foreseen, text)
+}
+
+fn text(foreseen: &Value) -> String {
+    let way = match foreseen["way"].as_str() {
+        Some("first") => "it is deployed for the first time",
+        Some("placement") => "its instances stay as they are; only their number or places change",
+        Some("canary") => "one host tries the new version, and the others follow if it is no worse",
+        Some("at_once") => "all hosts change to the new version at once",
+        Some("switch") => {
+            "the old version stops everywhere before the new one starts, for its state has another schema"
+        }
+        Some(_) | None => "how it would come is not known here",
+    };
+    let mut text = format!("nothing was changed. If it was deployed, {way}:\n");
+    let changes = foreseen["changes"].as_array().map_or(&[][..], Vec::as_slice);
+    if changes.is_empty() {
+        text += "\n  nothing starts and nothing stops\n";
+    }
+    for change in changes {
+        let at = |pointer: &str| cell(change, pointer);
+        text += &format!("\n  {:<8}{} on {}", at("/change"), at("/workload"), at("/name"));
+    }
+    if let Some(why) = foreseen["unchecked"].as_str() {
+        text += &format!("\n\nnot checked: {why}");
+    }
+    format!("{text}\n\n{}", tables::explain(&foreseen["plan"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_says_what_would_happen_and_that_nothing_did() {
+        let change = |change: &str, name: &str| json!({"change": change, "workload": "w", "name": name});
+        let foreseen = json!({"way": "canary", "changes": [change("replace", "fra-1"), change("stop", "par")],
+            "unchecked": "the component is not here", "plan": {"workload": "w"}});
+        let text = text(&foreseen);
+        for wanted in ["nothing was changed", "one host tries", "replace w on fra-1", "stop    w on par", "not checked"]
+        {
+            assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+        }
+    }
+}

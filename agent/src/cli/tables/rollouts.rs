@@ -1,0 +1,61 @@
+//! How deployments go on, in a few words.
+
+use serde_json::Value;
+
+use crate::cli::output::printable;
+
+/// The stage of a rollout that is on, or was taken back; `None` where there is nothing to say. `canary` is the name of the host that
+/// tries the new version first.
+#[must_use]
+pub(crate) fn stage(rollout: &Value, canary: &str) -> Option<String> {
+    let number = |field: &str| rollout[field].as_u64().unwrap_or_default();
+    Some(match rollout["stage"].as_str()? {
+        "canary" => {
+            let seconds = number("remaining_ms").div_ceil(1_000);
+            format!("{canary} tries the new version: {} calls, {seconds} s to go", number("calls"))
+        }
+        "following" => format!("the others follow: {} of {} serve the new version", number("done"), number("of")),
+        "switching" => format!("the old version stops first: {} instances to go", number("old")),
+        "nowhere" => "no node qualifies for the new version".to_owned(),
+        "pending" => "the new version has not begun".to_owned(),
+        "rolled_back" => format!("rolled back: {}", rollout["reason"].as_str().unwrap_or("no reason given")),
+        _ => return None,
+    })
+}
+
+/// A line for each workload of a list whose rollout has something to say. `name_of` tells a host's name by its id.
+#[must_use]
+pub(super) fn lines(workloads: &[Value], name_of: impl Fn(&str) -> String) -> String {
+    let line = |workload: &Value| {
+        let rollout = &workload["rollout"];
+        let canary = rollout["canary"].as_str().map(&name_of).unwrap_or_default();
+        let text = stage(rollout, &canary)?;
+        Some(format!("\n{}: {}", workload["name"].as_str().unwrap_or("?"), text))
+    };
+    printable_lines(&workloads.iter().filter_map(line).collect::<String>())
+}
+
+fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_stage_reads_in_a_few_words() {
+        let canary = json!({"stage": "canary", "calls": 7, "remaining_ms": 1_200});
+        assert_eq!(stage(&canary, "fra-1").as_deref(), Some("fra-1 tries the new version: 7 calls, 2 s to go"));
+        let following = json!({"stage": "following", "done": 1, "of": 3});
+        assert_eq!(stage(&following, "").as_deref(), Some("the others follow: 1 of 3 serve the new version"));
+        for none in [json!(null), json!({"stage": "done"}), json!({"stage": "of a newer release"})] {
+            assert_eq!(stage(&none, ""), None);
+        }
+        let list =
+            [json!({"name": "combat", "rollout": {"stage": "rolled_back", "reason": "it\u{1b}trapped"}}), json!({})];
+        assert_eq!(lines(&list, str::to_owned), "\ncombat: rolled back: it\u{fffd}trapped");
+    }
+}

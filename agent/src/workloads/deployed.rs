@@ -1,0 +1,218 @@
+//! A deployment as it is stored and judged: its spec, where it comes from, what ran before it, and what became of it.
+//!
+//! Pure. Owns what follows from these for the specs that are to be carried out. The invariant: the version before is only ever the
+//! one that the deployment itself names, and a verdict counts for the deployment that it names and for no other.
+
+use selvedge_sync::id::NodeId;
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::{Rollout, Verdict, Version};
+use crate::spec::{DeploymentId, Origin, Spec};
+
+/// Longest reason that is recorded, in bytes.
+const REASON_BYTES_MAX: usize = 512;
+
+/// A workload's deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployed {
+    /// Its name.
+    pub id: DeploymentId,
+    /// What its operator wants.
+    pub spec: Spec,
+    /// By whom, when, and over what.
+    pub origin: Origin,
+    /// The last version before it that was good.
+    pub previous: Option<Box<Previous>>,
+    /// What became of it.
+    pub recorded: Option<Recorded>,
+}
+
+/// The version before a deployment's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// The name of its deployment.
+    pub id: DeploymentId,
+    /// Its spec.
+    pub spec: Spec,
+}
+
+/// A verdict as it is recorded in the shared state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// What.
+    pub verdict: Verdict,
+    /// By whom.
+    pub by: NodeId,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// What is to be done about a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course<'a> {
+    /// It runs everywhere.
+    Settled,
+    /// It takes the place of the version before, step by step.
+    Rolling(&'a Previous),
+    /// It was taken back: the version before runs.
+    Back(&'a Previous),
+}
+
+/// What of a verdict is stored, as the text of one field. Which verdict it is, the field says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    of: DeploymentId,
+    by: NodeId,
+    at_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// The names of verdicts in the shared state, the ones that count most last.
+pub(super) const VERDICTS: [&str; 3] = ["promoted", "completed", "rolled-back"];
+
+impl Deployed {
+    /// What is to be done about it.
+    #[must_use]
+    pub fn course(&self) -> Course<'_> {
+        let verdict = self.recorded.as_ref().map(|recorded| &recorded.verdict);
+        let Some(previous) = self.previous.as_deref().filter(|_| verdict != Some(&Verdict::Completed)) else {
+            return Course::Settled;
+        };
+        match verdict {
+            _ if !self.replaces(previous) => Course::Settled,
+            Some(Verdict::RolledBack { .. }) => Course::Back(previous),
+            Some(Verdict::Promoted | Verdict::Completed) | None => Course::Rolling(previous),
+        }
+    }
+
+    /// Whether instances have to be made anew, and not all at once.
+    fn replaces(&self, previous: &Previous) -> bool {
+        let at_once = self.origin.at_once || self.spec.gates.canary_ms == 0;
+        let is_other_schema = previous.spec.state_schema != self.spec.state_schema;
+        // Revisions are hashes; last what costs something.
+        (is_other_schema || !at_once) && previous.spec.revision() != self.spec.revision()
+    }
+
+    /// The spec by which instances are placed.
+    #[must_use]
+    pub fn planned(&self) -> &Spec {
+        match self.course() {
+            Course::Back(previous) => &previous.spec,
+            Course::Settled | Course::Rolling(_) => &self.spec,
+        }
+    }
+
+    /// The rollout from the version before to this one.
+    #[must_use]
+    pub fn rollout(&self, previous: &Previous) -> Rollout {
+        let version = |spec: &Spec| Version { revision: spec.revision(), state_schema: spec.state_schema };
+        Rollout { from: version(&previous.spec), to: version(&self.spec), gates: self.spec.gates }
+    }
+}
+
+impl Recorded {
+    /// The field of the map of verdicts that holds this one, and what it holds.
+    pub(super) fn field(&self, workload: &str, of: DeploymentId) -> (String, String) {
+        let (name, reason) = match &self.verdict {
+            Verdict::Promoted => (VERDICTS[0], None),
+            Verdict::Completed => (VERDICTS[1], None),
+            Verdict::RolledBack { reason } => (VERDICTS[2], Some(shortened(reason))),
+        };
+        let note = Note { of, by: self.by, at_ms: self.at_ms, reason };
+        (field(workload, name), serde_json::to_string(&note).expect("a note serialises"))
+    }
+
+    /// What counts of all that is recorded for a workload about one deployment. `stored` reads a field of the map of verdicts.
+    pub(super) fn read(workload: &str, of: DeploymentId, stored: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let note = |name: &str| {
+            let note: Note = serde_json::from_str(&stored(&field(workload, name))?).ok()?;
+            (note.of == of).then_some(note)
+        };
+        VERDICTS.iter().rev().find_map(|name| {
+            let Note { by, at_ms, reason, of: _ } = note(name)?;
+            let verdict = match *name {
+                "promoted" => Verdict::Promoted,
+                "completed" => Verdict::Completed,
+                _ => Verdict::RolledBack { reason: shortened(&reason.unwrap_or_else(|| "no reason given".to_owned())) },
+            };
+            Some(Self { verdict, by, at_ms })
+        })
+    }
+}
+
+/// The name of a verdict's field. A workload's name has no slash.
+pub(super) fn field(workload: &str, verdict: &str) -> String {
+    format!("{workload}/{verdict}")
+}
+
+fn shortened(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::spec::Digest;
+
+    pub(in crate::workloads) fn deployed(change: impl FnOnce(&mut Deployed)) -> Deployed {
+        let previous = Previous { id: DeploymentId::of("before"), spec: Spec::new(Digest::of(b"old")) };
+        let mut deployed = Deployed {
+            id: DeploymentId::of("now"),
+            spec: Spec::new(Digest::of(b"new")),
+            origin: Origin::default(),
+            previous: Some(Box::new(previous)),
+            recorded: None,
+        };
+        change(&mut deployed);
+        deployed
+    }
+
+    fn recorded(verdict: Verdict) -> Recorded {
+        Recorded { verdict, by: NodeId([1; 32]), at_ms: 5 }
+    }
+
+    #[test]
+    fn what_is_to_be_done_follows_from_what_was_recorded() {
+        let rolling = |deployed: &Deployed| matches!(deployed.course(), Course::Rolling(_));
+        let settled = |deployed: &Deployed| deployed.course() == Course::Settled;
+        assert!(rolling(&deployed(|_| {})));
+        assert!(settled(&deployed(|deployed| deployed.previous = None)), "the first one has no canary");
+        assert!(settled(&deployed(|deployed| deployed.origin.at_once = true)));
+        assert!(settled(&deployed(|deployed| deployed.spec.gates.canary_ms = 0)));
+        let same = |deployed: &mut Deployed| deployed.spec.artifact = Digest::of(b"old");
+        assert!(settled(&deployed(same)), "where it runs is no new version");
+        let switch = |deployed: &mut Deployed| {
+            (deployed.spec.state_schema, deployed.origin.at_once) = (1, true);
+        };
+        assert!(rolling(&deployed(switch)), "two schemas are never at once");
+        let with = |verdict| deployed(|deployed| deployed.recorded = Some(recorded(verdict)));
+        assert!(rolling(&with(Verdict::Promoted)) && settled(&with(Verdict::Completed)));
+        let back = with(Verdict::RolledBack { reason: "it trapped".to_owned() });
+        assert!(matches!(back.course(), Course::Back(_)));
+        assert_eq!(back.planned().artifact, Digest::of(b"old"));
+    }
+
+    #[test]
+    fn a_verdict_about_another_deployment_counts_for_nothing_and_taking_back_counts_most() {
+        let (of, other) = (DeploymentId::of("now"), DeploymentId::of("before"));
+        let mut stored = BTreeMap::new();
+        let read = |stored: &BTreeMap<String, String>| {
+            Recorded::read("combat", of, |field| stored.get(field).cloned()).map(|recorded| recorded.verdict)
+        };
+        let back = Verdict::RolledBack { reason: "x".repeat(10_000) };
+        stored.extend([recorded(back.clone()).field("combat", other), recorded(back.clone()).field("chat", of)]);
+        assert_eq!(read(&stored), None);
+        stored.extend([recorded(Verdict::Promoted).field("combat", of)]);
+        assert_eq!(read(&stored), Some(Verdict::Promoted));
+        // Two hosts record at once: in whichever order that comes, the same counts.
+        stored.extend([recorded(back).field("combat", of)]);
+        stored.extend([recorded(Verdict::Completed).field("combat", of)]);
+        let Some(Verdict::RolledBack { reason }) = read(&stored) else { panic!("{stored:?}") };
+        assert_eq!(reason.len(), REASON_BYTES_MAX);
+        stored.values_mut().for_each(|text| *text = "{".to_owned());
+        assert_eq!(read(&stored), None);
+    }
+}

@@ -1,0 +1,223 @@
+//! What a deployment would come to: where it would run, and what would start and stop for it.
+//!
+//! Owns the comparison of two plans; changes nothing. The invariant: what is foreseen is what the agents would decide from the same
+//! facts, for it is decided by the same functions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use selvedge_sync::id::NodeId;
+use serde::Serialize;
+
+use super::deployed::Course;
+use super::orders::{Next, RegistryError};
+use super::{Deployed, Workloads};
+use crate::placement::{Explanation, Mesh, Plan};
+use crate::spec::{DeploymentId, Revision, Spec, WorkloadName};
+
+/// What would happen on one host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Change {
+    /// To which workload.
+    pub workload: WorkloadName,
+    /// On which host.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// What.
+    pub change: Kind,
+}
+
+/// What would happen to an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// One would start.
+    Start,
+    /// One of this version would start beside the one that runs, and take its place.
+    Replace,
+    /// It would stop, once enough others are ready.
+    Stop,
+}
+
+/// How a version would come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Nothing of this name is deployed.
+    First,
+    /// Its instances run already; only their number or places change.
+    Placement,
+    /// One host tries it first.
+    Canary,
+    /// All hosts change at once.
+    AtOnce,
+    /// Its state has another schema: the old version stops everywhere first.
+    Switch,
+}
+
+/// What a deployment would come to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Foresight {
+    /// What instances would be made from.
+    #[serde(serialize_with = "as_text")]
+    pub revision: Revision,
+    /// How it would come.
+    pub way: Way,
+    /// What would happen to this workload and to others.
+    pub changes: Vec<Change>,
+    /// Where it would run, and why there.
+    pub plan: Explanation,
+}
+
+impl Workloads {
+    /// What deploying a spec would come to.
+    ///
+    /// # Errors
+    /// Those that deploying it would end with before anything was changed.
+    pub fn foresee(&self, workload: &WorkloadName, spec: &Spec) -> Result<Foresight, RegistryError> {
+        self.parts.notary.may_deploy()?;
+        let deployed = self.deployed();
+        let now = deployed.get(workload);
+        let Next { origin, before, .. } = self.next(workload, &deployed, spec)?;
+        let previous = before.map(Box::new);
+        let next = Deployed { id: DeploymentId::of(""), spec: spec.clone(), origin, previous, recorded: None };
+        let mesh = self.mesh();
+        let mut specs = (*self.specs()).clone();
+        let before = crate::placement::plan(&specs, &mesh, &self.parts.policy);
+        specs.insert(workload.clone(), spec.clone());
+        let mut after = crate::placement::plan(&specs, &mesh, &self.parts.policy);
+        let changes = changes(&before, &after, &mesh, (workload, spec));
+        let plan = after.remove(workload).expect("what is to be placed is in the plan");
+        Ok(Foresight { revision: spec.revision(), way: way(now, &next), changes, plan })
+    }
+}
+
+fn way(now: Option<&Deployed>, next: &Deployed) -> Way {
+    match (now, next.course()) {
+        (None, _) => Way::First,
+        (Some(now), Course::Settled) if now.planned().revision() == next.spec.revision() => Way::Placement,
+        (Some(_), Course::Settled) => Way::AtOnce,
+        (Some(now), _) if now.planned().state_schema != next.spec.state_schema => Way::Switch,
+        (Some(_), _) => Way::Canary,
+    }
+}
+
+/// What differs between two plans, in order. Of the workload that is deployed, what runs counts; of the others, only what they gain
+/// or lose by it: what they are about to do anyway is not its doing.
+fn changes(before: &Plan, after: &Plan, mesh: &Mesh, (workload, spec): (&WorkloadName, &Spec)) -> Vec<Change> {
+    let instances = |of: &WorkloadName| -> BTreeMap<NodeId, bool> {
+        let instance = |facts: &crate::placement::NodeFacts| {
+            let instance = facts.instances.get(of).filter(|instance| instance.runs())?;
+            Some((facts.node, instance.is_of(spec)))
+        };
+        mesh.nodes().filter_map(instance).collect()
+    };
+    let mut all = Vec::new();
+    for (of, planned) in after {
+        let running = instances(of);
+        let holders = |plan: Option<&Explanation>| -> BTreeSet<NodeId> {
+            plan.map(|plan| plan.holders().collect()).unwrap_or_default()
+        };
+        let (was, will) = (holders(before.get(of)), holders(Some(planned)));
+        let mut add = |node: &NodeId, change| {
+            let name = mesh.node(node).map_or_else(|| node.to_string(), |facts| facts.name.clone());
+            all.push(Change { workload: of.clone(), node: *node, name, change });
+        };
+        for node in &will {
+            match running.get(node) {
+                None if of == workload || !was.contains(node) => add(node, Kind::Start),
+                Some(false) if of == workload => add(node, Kind::Replace),
+                Some(_) | None => {}
+            }
+        }
+        for node in running.keys().filter(|node| !will.contains(node)) {
+            if of == workload || was.contains(node) {
+                add(node, Kind::Stop);
+            }
+        }
+    }
+    all
+}
+
+fn as_text<S: serde::Serializer>(revision: &Revision, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(revision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deployed::tests::deployed;
+    use super::*;
+    use crate::placement::{Instance, NodeFacts, Phase, Policy, Resources, plan};
+    use crate::spec::{Digest, Spread};
+
+    fn host(number: u8, memory_free: u64, runs: &[(&str, &Spec)]) -> NodeFacts {
+        let resources =
+            Resources { cpu_total: 4.0, cpu_used_share: 0.1, memory_total: 1 << 30, memory_free, disk_free: None };
+        let instances =
+            runs.iter().map(|(name, spec)| (name.parse().expect("a name"), Instance::made_from(spec, Phase::Ready)));
+        NodeFacts {
+            instances: instances.collect(),
+            ..NodeFacts::new(NodeId([number; 32]), format!("host-{number}"), resources)
+        }
+    }
+
+    fn spec(artifact: &[u8], replicas: u16) -> Spec {
+        Spec { spread: Spread::Replicas(replicas), ..Spec::new(Digest::of(artifact)) }
+    }
+
+    /// What `next` would change for `a` where these are deployed.
+    fn foreseen(mesh: Vec<NodeFacts>, deployed: &[(&str, &Spec)], next: &Spec) -> Vec<String> {
+        let mesh: Mesh = mesh.into_iter().collect();
+        let name = |name: &str| name.parse::<WorkloadName>().expect("a name");
+        let mut specs: BTreeMap<_, _> = deployed.iter().map(|(of, spec)| (name(of), (*spec).clone())).collect();
+        let before = plan(&specs, &mesh, &Policy::default());
+        specs.insert(name("a"), next.clone());
+        let after = plan(&specs, &mesh, &Policy::default());
+        let changes = changes(&before, &after, &mesh, (&name("a"), next));
+        changes.iter().map(|change| format!("{:?} {} on {}", change.change, change.workload, change.name)).collect()
+    }
+
+    #[test]
+    fn what_would_start_stop_and_be_replaced() {
+        let (old, new, free) = (spec(b"old", 2), spec(b"new", 3), 900 << 20);
+        let both = [("a", &old)];
+        let mesh = || vec![host(1, free, &both), host(2, free, &both), host(3, free, &[])];
+        assert_eq!(foreseen(mesh(), &both, &old), [""; 0]);
+        assert_eq!(foreseen(mesh(), &both, &new), ["Replace a on host-1", "Replace a on host-2", "Start a on host-3"]);
+        let fewer = spec(b"old", 1);
+        assert_eq!(foreseen(mesh(), &both, &fewer).len(), 1);
+        assert!(foreseen(mesh(), &both, &fewer)[0].starts_with("Stop a"));
+    }
+
+    #[test]
+    fn what_others_lose_by_it_is_told_too() {
+        // There is room for one of the two, and `a` is placed first.
+        let (b, next) = (spec(b"b", 1), spec(b"a", 1));
+        let room = next.limits.memory + next.limits.memory / 2;
+        assert_eq!(foreseen(vec![host(1, room, &[])], &[("b", &b)], &next), ["Start a on host-1"]);
+        let mut apart = b.clone();
+        apart.must = vec!["!workload=a".parse().expect("a rule")];
+        let runs = [("b", &apart)];
+        let mesh = vec![host(1, 900 << 20, &runs), host(2, 0, &[])];
+        assert_eq!(foreseen(mesh, &runs, &next), ["Start a on host-1", "Stop b on host-1"]);
+    }
+
+    #[test]
+    fn a_version_comes_by_a_canary_at_once_or_by_a_switch() {
+        let now = deployed(|now| now.previous = None);
+        let next = |change: fn(&mut Deployed)| {
+            let mut next = deployed(|next| {
+                next.spec = Spec::new(Digest::of(b"newer"));
+                next.previous = Some(Box::new(super::super::Previous { id: now.id, spec: now.spec.clone() }));
+            });
+            change(&mut next);
+            next
+        };
+        let way = |change| way(Some(&now), &next(change));
+        assert_eq!(way(|_| {}), Way::Canary);
+        assert_eq!(way(|next| next.spec.gates.canary_ms = 0), Way::AtOnce);
+        assert_eq!(way(|next| next.spec.state_schema = 1), Way::Switch);
+        assert_eq!(way(|next| next.spec.artifact = Digest::of(b"new")), Way::Placement);
+        assert_eq!(super::way(None, &next(|_| {})), Way::First);
+    }
+}

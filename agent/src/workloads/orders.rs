@@ -1,0 +1,237 @@
+//! Orders: deploying, undeploying, going back, and recording what became of a rollout.
+//!
+//! Owns what is written to the maps of specs, of what ran before, and of verdicts; `registry` reads them. The invariants: what belongs
+//! together is one commit; the version before is one that was good; an agent that may not deploy changes nothing of what runs.
+
+use std::collections::BTreeMap;
+
+use selvedge_sync::change::Change;
+use selvedge_sync::draft::ReadState;
+use selvedge_sync::key::Key;
+use selvedge_sync::replica::Committed;
+use selvedge_sync::scalar::Scalar;
+
+use super::Workloads;
+use super::deployed::{self, Course, Deployed, Previous, Recorded};
+use super::notary::{NotPermitted, Verdict};
+use super::registry::keys;
+use crate::driver::DriverError;
+use crate::rollout::{self, FenceError};
+use crate::spec::{DeploymentId, Origin, Spec, WorkloadName};
+
+/// Workloads that one mesh may have. Each costs every member a placement twice a second.
+pub(super) const WORKLOADS_MAX: usize = 1_024;
+
+/// Why an order was not carried out. Nothing was changed, unless the driver's error says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// There are as many workloads already as there may be.
+    #[error("there are {WORKLOADS_MAX} workloads already; undeploy one first")]
+    Full,
+    /// There is no workload of this name.
+    #[error("there is no workload `{0}`")]
+    Unknown(String),
+    /// This agent may not deploy.
+    #[error(transparent)]
+    NotPermitted(#[from] NotPermitted),
+    /// The version would get state that a newer schema has written.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
+    /// There is no version to go back to.
+    #[error("there is no version of `{0}` to go back to")]
+    NothingBefore(WorkloadName),
+    /// What is stored of the version before cannot be read.
+    #[error("the version of `{0}` before this one cannot be read: {1}")]
+    Unreadable(WorkloadName, String),
+    /// The commit failed.
+    #[error(transparent)]
+    Commit(#[from] DriverError),
+}
+
+/// What a spec would be deployed as.
+pub(super) struct Next {
+    pub(super) origin: Origin,
+    /// The version that runs until it has shown that it is no worse.
+    pub(super) before: Option<Previous>,
+    /// That version as it is stored.
+    pub(super) stored: Option<Scalar>,
+}
+
+/// A deployment that was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// The commit.
+    pub commit: Committed,
+    /// The deployment's name.
+    pub id: DeploymentId,
+    /// What instances are made from now.
+    pub revision: crate::spec::Revision,
+}
+
+impl Workloads {
+    /// Signs and writes a spec, and answers when it is durable here.
+    ///
+    /// # Errors
+    /// There are too many, this agent may not, its schema is older than the state's, or the commit failed.
+    pub async fn deploy(&self, workload: &WorkloadName, spec: &Spec) -> Result<Ordered, RegistryError> {
+        let all = self.deployed();
+        let Next { origin, stored, .. } = self.next(workload, &all, spec)?;
+        self.order(workload, spec, origin.text(spec), stored).await
+    }
+
+    /// What a spec would be deployed as.
+    ///
+    /// # Errors
+    /// There are too many workloads, or its schema is older than the state's.
+    pub(super) fn next(
+        &self,
+        workload: &WorkloadName,
+        all: &BTreeMap<WorkloadName, Deployed>,
+        spec: &Spec,
+    ) -> Result<Next, RegistryError> {
+        let Some(now) = all.get(workload) else {
+            let has_room = all.len() < WORKLOADS_MAX;
+            let first = || Next { origin: self.origin(), before: None, stored: None };
+            return has_room.then(first).ok_or(RegistryError::Full);
+        };
+        rollout::fence(Some(now.planned().state_schema), spec.state_schema)?;
+        let (before, stored) = self.before(workload, now, spec).unzip();
+        let follows = before.as_ref().map(|before| before.id);
+        let origin = Origin { follows, at_once: runs_already(now, spec), ..self.origin() };
+        Ok(Next { origin, before, stored })
+    }
+
+    /// Puts the version before in the place of the present one, at once on all hosts, and answers when that is durable here. Over a
+    /// schema of the state only if `forced`: what the newer one has written stays, and the older one may misread it.
+    ///
+    /// # Errors
+    /// There is none of this name or none to go back to, this agent may not, the schema is another, or the commit failed.
+    pub async fn roll_back(&self, workload: &str, forced: bool) -> Result<Ordered, RegistryError> {
+        let unknown = || RegistryError::Unknown(workload.to_owned());
+        let workload: WorkloadName = workload.parse().map_err(|_| unknown())?;
+        let all = self.deployed();
+        let now = all.get(&workload).ok_or_else(unknown)?;
+        self.parts.notary.may_deploy()?;
+        let is_other = |previous: &&Previous| previous.spec.revision() != now.spec.revision();
+        let previous = now.previous.as_deref().filter(|_| now.origin.reverts.is_none()).filter(is_other);
+        let previous = previous.ok_or_else(|| RegistryError::NothingBefore(workload.clone()))?;
+        let is_other_schema = previous.spec.state_schema != now.planned().state_schema;
+        if !forced {
+            rollout::fence(Some(now.planned().state_schema), previous.spec.state_schema)?;
+        }
+        let [specs, previously, _] = keys();
+        let stored =
+            self.field(&previously, &workload).ok_or_else(|| RegistryError::NothingBefore(workload.clone()))?;
+        let unreadable = |why: String| RegistryError::Unreadable(workload.clone(), why);
+        let text = match self.parts.notary.judge(workload.as_str(), &stored) {
+            Verdict::Sound(text) => text,
+            Verdict::NotYet { why } | Verdict::Refused { why, .. } => return Err(unreadable(why)),
+        };
+        // Two schemas are not to serve at once even now, so the one that is left is named for as long as it takes.
+        let left = is_other_schema.then(|| self.field(&specs, &workload)).flatten();
+        let follows = left.as_ref().map(|_| now.id);
+        let origin = Origin { at_once: true, reverts: Some(now.id), follows, ..self.origin() };
+        let text = origin.renew(&text).map_err(|error| unreadable(error.to_string()))?;
+        self.order(&workload, &previous.spec, text, left).await
+    }
+
+    /// Removes a spec, and answers when that is durable here. One that is refused can be removed too, whatever it is called.
+    ///
+    /// # Errors
+    /// There is none of this name, this agent may not, or the commit failed.
+    pub async fn undeploy(&self, workload: &str) -> Result<Committed, RegistryError> {
+        let [specs, previous, verdicts] = keys();
+        if self.parts.view.field(&specs, workload).is_none() {
+            return Err(RegistryError::Unknown(workload.to_owned()));
+        }
+        self.parts.notary.may_deploy()?;
+        let mut changes = vec![(specs, Change::RemoveFields(vec![workload.to_owned()]))];
+        changes.extend(self.removal(previous, vec![workload.to_owned()]));
+        changes.extend(self.removal(verdicts, verdict_fields(workload)));
+        Ok(self.parts.driver.commit(changes, None, true).await?)
+    }
+
+    /// Records what became of a rollout.
+    ///
+    /// # Errors
+    /// The commit failed.
+    pub(super) async fn record(
+        &self,
+        workload: &WorkloadName,
+        of: DeploymentId,
+        verdict: rollout::Verdict,
+    ) -> Result<Committed, DriverError> {
+        let [_, _, verdicts] = keys();
+        let recorded = Recorded { verdict, by: self.parts.me, at_ms: self.parts.view.now().wall_ms };
+        let (field, text) = recorded.field(workload.as_str(), of);
+        self.parts.driver.commit(vec![(verdicts, Change::Put(vec![(field, Scalar::Text(text))]))], None, false).await
+    }
+
+    /// Signs a text and writes it, with what ran before, in place of all that was recorded of the workload.
+    async fn order(
+        &self,
+        workload: &WorkloadName,
+        spec: &Spec,
+        text: String,
+        before: Option<Scalar>,
+    ) -> Result<Ordered, RegistryError> {
+        let stored = self.parts.notary.sign(workload.as_str(), &text)?;
+        // What others would refuse is not written over what they carry out.
+        if let Verdict::NotYet { why } | Verdict::Refused { why, .. } =
+            self.parts.notary.judge(workload.as_str(), &stored)
+        {
+            return Err(NotPermitted(format!("others would not carry out what this agent signs: {why}")).into());
+        }
+        let [specs, previous, verdicts] = keys();
+        let name = workload.to_string();
+        let mut changes = vec![(specs, Change::Put(vec![(name.clone(), stored)]))];
+        match before {
+            Some(before) => changes.push((previous, Change::Put(vec![(name, before)]))),
+            None => changes.extend(self.removal(previous, vec![name])),
+        }
+        changes.extend(self.removal(verdicts, verdict_fields(workload.as_str())));
+        let commit = self.parts.driver.commit(changes, None, true).await?;
+        Ok(Ordered { commit, id: DeploymentId::of(&text), revision: spec.revision() })
+    }
+
+    /// The last version before `spec` that was good: the present one, or the one before if that has yet to show that it is no worse,
+    /// or is the same version placed otherwise.
+    fn before(&self, workload: &WorkloadName, now: &Deployed, spec: &Spec) -> Option<(Previous, Scalar)> {
+        let [specs, previous, _] = keys();
+        let older = now.previous.as_deref().filter(|before| before.spec.state_schema == spec.state_schema);
+        match (now.course(), older) {
+            (Course::Settled, Some(before)) if runs_already(now, spec) => {
+                Some((before.clone(), self.field(&previous, workload)?))
+            }
+            (Course::Settled, _) => {
+                Some((Previous { id: now.id, spec: now.spec.clone() }, self.field(&specs, workload)?))
+            }
+            (Course::Rolling(before) | Course::Back(before), _) => {
+                Some((before.clone(), self.field(&previous, workload)?))
+            }
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { by: Some(self.parts.me), at_ms: self.parts.view.now().wall_ms, ..Origin::default() }
+    }
+
+    fn field(&self, key: &Key, workload: &WorkloadName) -> Option<Scalar> {
+        self.parts.view.field(key, workload.as_str())
+    }
+
+    /// The change that removes fields, of those that are there.
+    fn removal(&self, key: Key, mut fields: Vec<String>) -> Option<(Key, Change)> {
+        fields.retain(|field| self.parts.view.field(&key, field).is_some());
+        (!fields.is_empty()).then_some((key, Change::RemoveFields(fields)))
+    }
+}
+
+/// Whether `spec` only places anew what runs everywhere already.
+fn runs_already(now: &Deployed, spec: &Spec) -> bool {
+    now.course() == Course::Settled && now.spec.revision() == spec.revision()
+}
+
+fn verdict_fields(workload: &str) -> Vec<String> {
+    deployed::VERDICTS.iter().map(|verdict| deployed::field(workload, verdict)).collect()
+}

@@ -1,0 +1,310 @@
+//! Rollouts carried out: what this host is to run of what is being rolled out, and what it records.
+//!
+//! Gathers what hosts report, asks `rollout` for the step, and hands on what falls to this host; starts nothing. The invariants: a
+//! verdict is recorded by the host that the step names, once; what is not rolled out is left as its spec says.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+use selvedge_sync::id::NodeId;
+use selvedge_sync::time::Time;
+
+use super::deployed::{Course, Deployed, Previous};
+use super::trials::Sight;
+use super::{Deployments, Workloads};
+use crate::members::Status;
+use crate::placement::{Instance, Mesh, Phase, Plan};
+use crate::rollout::{self, Figures, Report, Rollout, Runs, Stage, Told};
+use crate::service::{Event, RolloutEvent};
+use crate::spec::{DeploymentId, Revision, Spec, WorkloadName};
+
+/// What this host is to run of each workload; a workload that it is to run nothing of for now is missing.
+pub(super) type Share<'a> = Cow<'a, BTreeMap<WorkloadName, Spec>>;
+
+/// Where a deployment is, as it was last looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reached {
+    of: DeploymentId,
+    stage: Stage,
+}
+
+impl Workloads {
+    /// What this host is to run. Where the version before still has its turn, `plan` speaks of that; where neither has, of nothing.
+    pub(super) fn share<'a>(
+        &self,
+        specs: &'a BTreeMap<WorkloadName, Spec>,
+        deployed: &Deployments,
+        (plan, mesh): (&mut Plan, &Mesh),
+        now: Time,
+    ) -> Share<'a> {
+        let rolling = |deployed: &Deployed| matches!(deployed.course(), Course::Rolling(_));
+        self.trials().retain(|workload| deployed.get(workload).is_some_and(rolling));
+        let mut share = Cow::Borrowed(specs);
+        let mut reached = BTreeMap::new();
+        for (workload, deployed) in &**deployed {
+            let stage = match deployed.course() {
+                Course::Settled => Stage::Done,
+                Course::Back(_) => Stage::RolledBack { reason: reason(deployed) },
+                Course::Rolling(previous) => {
+                    let (step, rollout) = self.step(workload, deployed, previous, (plan, mesh), now);
+                    let own = step.run.get(&self.parts.me).copied().unwrap_or(Some(rollout.from.revision));
+                    match own {
+                        Some(revision) if revision == rollout.to.revision => {}
+                        Some(_) => {
+                            self.begin_fetch(workload, deployed);
+                            if let Some(explanation) = plan.get_mut(workload) {
+                                explanation.artifact = previous.spec.artifact;
+                            }
+                            share.to_mut().insert(workload.clone(), previous.spec.clone());
+                        }
+                        None => {
+                            plan.remove(workload);
+                            share.to_mut().remove(workload);
+                        }
+                    }
+                    if let Some((recorder, verdict)) = step.record
+                        && recorder == self.parts.me
+                    {
+                        self.begin_record(workload, deployed.id, verdict);
+                    }
+                    step.stage
+                }
+            };
+            reached.insert(workload.clone(), Reached { of: deployed.id, stage });
+        }
+        self.tell(deployed, reached);
+        share
+    }
+
+    /// Where each deployment is, as it was last looked at.
+    #[must_use]
+    pub fn stage(&self, workload: &WorkloadName, deployed: &Deployed) -> Option<Stage> {
+        match deployed.course() {
+            Course::Settled => Some(Stage::Done),
+            Course::Back(_) => Some(Stage::RolledBack { reason: reason(deployed) }),
+            Course::Rolling(_) => {
+                let reached = self.parts.reached.lock().unwrap_or_else(PoisonError::into_inner);
+                reached.get(workload).filter(|reached| reached.of == deployed.id).map(|reached| reached.stage.clone())
+            }
+        }
+    }
+
+    /// What the others are told of rollouts.
+    #[must_use]
+    pub fn told(&self) -> BTreeMap<WorkloadName, Told> {
+        let (deployed, now_ms) = (self.deployed(), self.parts.view.now().mono_ms);
+        for (workload, deployed) in &*deployed {
+            if let Course::Rolling(previous) = deployed.course() {
+                self.observe((workload, deployed.id, &deployed.rollout(previous)), now_ms);
+            }
+        }
+        self.trials().told(now_ms)
+    }
+
+    fn step(
+        &self,
+        workload: &WorkloadName,
+        deployed: &Deployed,
+        previous: &Previous,
+        (plan, mesh): (&Plan, &Mesh),
+        now: Time,
+    ) -> (rollout::Step, Rollout) {
+        let rollout = deployed.rollout(previous);
+        let own = self.observe((workload, deployed.id, &rollout), now.mono_ms);
+        let chosen: BTreeSet<NodeId> = plan.get(workload).map(|plan| plan.holders().collect()).unwrap_or_default();
+        let mut reports = self.reports((workload, deployed.id, &rollout), &chosen);
+        let me = Report { node: self.parts.me, chosen: chosen.contains(&self.parts.me), tells: true, versions: own };
+        if me.chosen || !me.versions.is_empty() {
+            reports.push(me);
+        }
+        let recorded = deployed.recorded.as_ref().map(|recorded| &recorded.verdict);
+        let rank = |node: &NodeId| {
+            let rate = mesh.node(node).and_then(|facts| facts.calls_per_s.get(workload)).copied().unwrap_or(0.0);
+            (canary_order(rate), deployed.id.rank(node))
+        };
+        (rollout::step(&rollout, &reports, recorded, rank), rollout)
+    }
+
+    /// What the others report of a workload: those who are to run it, and those who still do.
+    fn reports(
+        &self,
+        (workload, of, rollout): (&WorkloadName, DeploymentId, &Rollout),
+        chosen: &BTreeSet<NodeId>,
+    ) -> Vec<Report> {
+        self.parts.members.with(|members| {
+            let report = |(node, status, record): (NodeId, Status, Option<&crate::members::NodeRecord>)| {
+                let record = record.filter(|_| matches!(status, Status::Alive | Status::Suspect))?;
+                let (told, instance) = (record.rollouts.get(workload), record.instances.get(workload));
+                let versions = match told {
+                    Some(told) if told.of == of => told.versions(),
+                    // It has yet to hear of this deployment.
+                    Some(_) => seen_of(instance, rollout, 0),
+                    // It is of an older release, which runs what its spec says and does not say since when.
+                    None => seen_of(instance, rollout, u64::MAX),
+                };
+                let (is_chosen, tells) = (chosen.contains(&node), told.is_some() || instance.is_none());
+                (is_chosen || instance.is_some()).then_some(Report { node, chosen: is_chosen, tells, versions })
+            };
+            members.each().filter(|(node, ..)| *node != self.parts.me).filter_map(report).collect()
+        })
+    }
+
+    fn observe(
+        &self,
+        trial: (&WorkloadName, DeploymentId, &Rollout),
+        now_ms: u64,
+    ) -> BTreeMap<Revision, (Runs, Figures)> {
+        let (workload, ..) = trial;
+        let figures = self.parts.wasm.workload_stats(workload.as_str()).map(|stats| Figures {
+            calls: stats.calls.saturating_add(stats.failed),
+            traps: stats.failed,
+            p99_ms: stats.latency.p99.as_secs_f64() * 1e3,
+        });
+        let slots = self.slots();
+        let (instance, serving) = slots.seen(workload);
+        self.trials().observe(trial, Sight { instance, serving, figures }, now_ms)
+    }
+
+    /// Records a verdict, unless that is under way.
+    fn begin_record(&self, workload: &WorkloadName, of: DeploymentId, verdict: rollout::Verdict) {
+        if !self.recording().insert(workload.clone()) {
+            return;
+        }
+        let (workloads, workload) = (self.clone(), workload.clone());
+        tokio::spawn(async move {
+            tracing::info!(%workload, deployment = %of, ?verdict, "a rollout is judged");
+            if let Err(error) = workloads.record(&workload, of, verdict).await {
+                tracing::error!(%workload, %error, "the verdict on a rollout could not be recorded; it is tried again");
+            }
+            workloads.recording().remove(&workload);
+        });
+    }
+
+    /// Brings the component here while another host tries it: whoever has it may be gone when it is this host's turn. Once; its start
+    /// tries again.
+    fn begin_fetch(&self, workload: &WorkloadName, deployed: &Deployed) {
+        if !self.trials().fetches(workload, deployed.id) {
+            return;
+        }
+        let (workloads, workload, digest) = (self.clone(), workload.clone(), deployed.spec.artifact);
+        tokio::spawn(async move {
+            if let Err(error) = workloads.reach(digest).await {
+                tracing::debug!(%workload, %digest, %error, "not here yet");
+            }
+        });
+    }
+
+    /// Keeps where each deployment is, and tells who listens of those that have got further.
+    fn tell(&self, deployed: &Deployments, reached: BTreeMap<WorkloadName, Reached>) {
+        let mut known = self.parts.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == reached {
+            return;
+        }
+        let before = std::mem::replace(&mut *known, reached.clone());
+        drop(known);
+        if !self.have_looked() {
+            // What was so before this agent looked is no news.
+            return;
+        }
+        let news = reached.iter().filter_map(|(workload, now)| {
+            let before = before.get(workload).filter(|before| before.of == now.of).map(|before| &before.stage);
+            let deployed = deployed.get(workload)?;
+            Some(Event::Rollout(event(workload, deployed, word(before, &now.stage)?, &now.stage)))
+        });
+        self.parts.events.record(news.collect::<Vec<_>>());
+    }
+}
+
+/// What a stage that has been reached is called; `None` where an event says no more than the one before.
+fn word(before: Option<&Stage>, now: &Stage) -> Option<&'static str> {
+    let word = |stage: &Stage| match stage {
+        Stage::Canary { .. } => "canary",
+        Stage::Following { .. } => "promoted",
+        Stage::Switching { .. } => "switching",
+        Stage::Nowhere => "nowhere",
+        Stage::Done => "completed",
+        Stage::RolledBack { .. } => "rolled_back",
+    };
+    let canary = |stage: &Stage| if let Stage::Canary { node, .. } = stage { Some(*node) } else { None };
+    let is_same = before.is_some_and(|before| word(before) == word(now) && canary(before) == canary(now));
+    (!is_same).then(|| word(now))
+}
+
+fn event(workload: &WorkloadName, deployed: &Deployed, word: &'static str, at: &Stage) -> RolloutEvent {
+    let (stage, node, reason) = match at {
+        Stage::Canary { node, .. } => (word, Some(*node), None),
+        Stage::RolledBack { reason } => (word, None, Some(reason.clone())),
+        Stage::Done if deployed.origin.reverts.is_some() => ("rolled_back", None, Some("by hand".to_owned())),
+        Stage::Done if deployed.recorded.is_none() => ("deployed", None, None),
+        Stage::Following { .. } | Stage::Switching { .. } | Stage::Nowhere | Stage::Done => (word, None, None),
+    };
+    let judged = deployed.recorded.as_ref().map(|recorded| recorded.by);
+    RolloutEvent {
+        workload: workload.to_string(),
+        stage,
+        deployment: deployed.id.to_string(),
+        revision: deployed.spec.revision().to_string(),
+        node,
+        reason,
+        deployed_by: deployed.origin.by,
+        judged_by: judged,
+    }
+}
+
+/// Why a deployment was taken back.
+fn reason(deployed: &Deployed) -> String {
+    match deployed.recorded.as_ref().map(|recorded| &recorded.verdict) {
+        Some(rollout::Verdict::RolledBack { reason }) => reason.clone(),
+        Some(rollout::Verdict::Promoted | rollout::Verdict::Completed) | None => String::new(),
+    }
+}
+
+/// Where a host stands among those that could try a version first, by the calls a second that enter there: those that are called before
+/// those that are not, which would learn nothing; and among them the quiet ones first, where least is lost. Only by powers of two, so
+/// that agents that have heard different figures mostly agree.
+fn canary_order(calls_per_s: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a logarithm of at least zero, at most 30"
+    )]
+    let magnitude = |rate: f64| rate.log2().min(30.0) as u32;
+    if calls_per_s >= 1.0 { magnitude(calls_per_s) } else { u32::MAX }
+}
+
+/// What an instance says of itself where its host tells nothing of this rollout: if it is ready, for so long.
+fn seen_of(instance: Option<&Instance>, rollout: &Rollout, for_ms: u64) -> BTreeMap<Revision, (Runs, Figures)> {
+    let runs = |instance: &Instance| match &instance.phase {
+        Phase::Ready => Runs::Ready { for_ms },
+        Phase::Starting | Phase::Stopping | Phase::Failed { .. } => Runs::Unready,
+    };
+    let known = [rollout.from.revision, rollout.to.revision];
+    let revision = instance.and_then(|instance| instance.revision).filter(|revision| known.contains(revision));
+    let seen = instance.zip(revision).map(|(instance, revision)| (revision, (runs(instance), Figures::default())));
+    seen.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_canary_is_a_quiet_host_that_is_called() {
+        let order: Vec<u32> = [1.0, 1.9, 2.0, 1_000.0, f64::MAX, 0.9, 0.0].map(canary_order).to_vec();
+        assert!(order.is_sorted() && order[0] == order[1] && order[4] < order[5], "{order:?}");
+        assert_eq!(canary_order(f64::NAN), u32::MAX);
+    }
+
+    #[test]
+    fn what_is_told_twice_is_no_news() {
+        let canary = |number, calls| Stage::Canary { node: NodeId([number; 32]), calls, remaining_ms: 0 };
+        assert_eq!(word(None, &canary(1, 0)), Some("canary"));
+        assert_eq!(word(Some(&canary(1, 0)), &canary(1, 9)), None);
+        assert_eq!(word(Some(&canary(1, 0)), &canary(2, 0)), Some("canary"), "another host");
+        let following = |done| Stage::Following { done, of: 3 };
+        assert_eq!(word(Some(&canary(1, 9)), &following(1)), Some("promoted"));
+        assert_eq!(word(Some(&following(1)), &following(2)), None);
+        assert_eq!(word(Some(&following(3)), &Stage::Done), Some("completed"));
+    }
+}

@@ -1,0 +1,209 @@
+//! What this host has seen of the versions that are being rolled out: how far each got here, and how its calls went.
+//!
+//! Pure bookkeeping; time is an argument. Keeps the figures of a version that has gone, so that what condemned it does not vanish
+//! with it. The invariant: what is told of a version is about the present deployment, and begins with it.
+
+use std::collections::BTreeMap;
+
+use crate::placement::{Instance, Phase};
+use crate::rollout::{Figures, Rollout, Runs, Told};
+use crate::spec::{DeploymentId, Revision, WorkloadName};
+
+/// How long a start may fail for reasons that may pass, in milliseconds, before the version counts as one that does not start: a
+/// fetch from a member that was just lost passes.
+const FAILING_MS_MAX: u64 = 30_000;
+
+/// Rollouts that one record tells of. Records are bounded, and more than these wait for each other.
+const TOLD_MAX: usize = 64;
+
+/// The rollouts that are on.
+#[derive(Debug, Default)]
+pub(super) struct Trials(BTreeMap<WorkloadName, Trial>);
+
+#[derive(Debug)]
+struct Trial {
+    of: DeploymentId,
+    versions: BTreeMap<Revision, Seen>,
+    /// Whether the new version's component has been asked for.
+    is_fetched: bool,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    ready_since_ms: Option<u64>,
+    failing_since_ms: Option<u64>,
+    failed: Option<String>,
+    is_here: bool,
+    was_here: bool,
+    figures: Figures,
+}
+
+/// What is to be seen of a workload on this host.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sight<'a> {
+    /// What it is, or becomes.
+    pub(super) instance: Option<&'a Instance>,
+    /// What answers calls.
+    pub(super) serving: Option<Revision>,
+    /// How its calls went.
+    pub(super) figures: Option<Figures>,
+}
+
+impl Trials {
+    /// Forgets rollouts that are over.
+    pub(super) fn retain(&mut self, is_on: impl Fn(&WorkloadName) -> bool) {
+        self.0.retain(|workload, _| is_on(workload));
+    }
+
+    /// Takes note of what is here, and returns what becomes of each version.
+    pub(super) fn observe(
+        &mut self,
+        (workload, of, rollout): (&WorkloadName, DeploymentId, &Rollout),
+        sight: Sight<'_>,
+        now_ms: u64,
+    ) -> BTreeMap<Revision, (Runs, Figures)> {
+        let trial = self.0.entry(workload.clone()).or_insert_with(|| Trial::new(of));
+        if trial.of != of {
+            *trial = Trial::new(of);
+        }
+        for revision in [rollout.from.revision, rollout.to.revision] {
+            trial.versions.entry(revision).or_default().look(revision, sight, now_ms);
+        }
+        trial.versions(now_ms)
+    }
+
+    /// Whether the new version's component is to be asked for now: true once for each deployment.
+    pub(super) fn fetches(&mut self, workload: &WorkloadName, of: DeploymentId) -> bool {
+        let trial = self.0.get_mut(workload).filter(|trial| trial.of == of);
+        trial.is_some_and(|trial| !std::mem::replace(&mut trial.is_fetched, true))
+    }
+
+    /// What the others are told.
+    pub(super) fn told(&self, now_ms: u64) -> BTreeMap<WorkloadName, Told> {
+        let told = |(workload, trial): (&WorkloadName, &Trial)| {
+            let versions = trial.versions(now_ms);
+            (!versions.is_empty()).then(|| (workload.clone(), Told::new(trial.of, &versions)))
+        };
+        self.0.iter().filter_map(told).take(TOLD_MAX).collect()
+    }
+}
+
+impl Trial {
+    const fn new(of: DeploymentId) -> Self {
+        Self { of, versions: BTreeMap::new(), is_fetched: false }
+    }
+
+    /// The versions that are or were here.
+    fn versions(&self, now_ms: u64) -> BTreeMap<Revision, (Runs, Figures)> {
+        let seen = self.versions.iter().filter(|(_, seen)| seen.was_here);
+        seen.map(|(revision, seen)| (*revision, (seen.runs(now_ms), seen.figures))).collect()
+    }
+}
+
+impl Seen {
+    fn look(&mut self, revision: Revision, sight: Sight<'_>, now_ms: u64) {
+        let becoming = sight.instance.filter(|instance| instance.revision == Some(revision));
+        let serves = sight.serving == Some(revision);
+        self.is_here = serves || becoming.is_some();
+        self.was_here |= self.is_here;
+        self.ready_since_ms = serves.then(|| self.ready_since_ms.unwrap_or(now_ms));
+        if serves {
+            (self.failing_since_ms, self.failed) = (None, None);
+            // Fewer calls than before are another version's, which has taken its place a moment ago.
+            if let Some(figures) = sight.figures.filter(|figures| figures.calls >= self.figures.calls) {
+                self.figures = figures;
+            }
+        } else if let Some(Phase::Failed { reason }) = becoming.map(|instance| &instance.phase) {
+            let since_ms = *self.failing_since_ms.get_or_insert(now_ms);
+            let for_good = becoming.is_some_and(|instance| instance.permanent);
+            if for_good || now_ms.saturating_sub(since_ms) >= FAILING_MS_MAX {
+                self.failed = Some(reason.clone());
+            }
+        }
+    }
+
+    fn runs(&self, now_ms: u64) -> Runs {
+        match (self.ready_since_ms, &self.failed) {
+            (Some(since_ms), _) => Runs::Ready { for_ms: now_ms.saturating_sub(since_ms) },
+            (None, Some(reason)) => Runs::Failed { reason: reason.clone() },
+            (None, None) if self.is_here => Runs::Unready,
+            (None, None) => Runs::Gone,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::Version;
+    use crate::spec::{Digest, Gates, Spec};
+
+    fn spec(name: &[u8]) -> Spec {
+        Spec::new(Digest::of(name))
+    }
+
+    fn rollout() -> Rollout {
+        let version = |name| Version { revision: spec(name).revision(), state_schema: 0 };
+        Rollout { from: version(b"old"), to: version(b"new"), gates: Gates::default() }
+    }
+
+    fn figures(calls: u64) -> Option<Figures> {
+        Some(Figures { calls, traps: 0, p99_ms: 1.0 })
+    }
+
+    /// What is seen of the old and the new version at a time.
+    fn look(trials: &mut Trials, of: &str, sight: Sight<'_>, now_ms: u64) -> [Option<(Runs, u64)>; 2] {
+        let workload: WorkloadName = "combat".parse().expect("a name");
+        let versions = trials.observe((&workload, DeploymentId::of(of), &rollout()), sight, now_ms);
+        [rollout().from, rollout().to]
+            .map(|version| versions.get(&version.revision).map(|(runs, figures)| (runs.clone(), figures.calls)))
+    }
+
+    #[test]
+    fn figures_outlast_their_version_and_begin_anew_with_the_next_deployment() {
+        let mut trials = Trials::default();
+        let (old, new) = (spec(b"old"), spec(b"new"));
+        let ready = |spec: &Spec| Instance::made_from(spec, Phase::Ready);
+        let (was, starting) = (ready(&old), Instance::made_from(&new, Phase::Starting));
+        let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(100) };
+        assert_eq!(look(&mut trials, "a", sight, 0), [Some((Runs::Ready { for_ms: 0 }, 100)), None]);
+        let sight = Sight { instance: Some(&starting), ..sight };
+        assert_eq!(
+            look(&mut trials, "a", sight, 500),
+            [Some((Runs::Ready { for_ms: 500 }, 100)), Some((Runs::Unready, 0))]
+        );
+        // The new one has been loaded, and that has yet to be noted.
+        let sight = Sight { figures: figures(3), ..sight };
+        assert_eq!(look(&mut trials, "a", sight, 600)[0], Some((Runs::Ready { for_ms: 600 }, 100)));
+        let now = ready(&new);
+        let sight = Sight { instance: Some(&now), serving: now.revision, figures: figures(5) };
+        assert_eq!(look(&mut trials, "a", sight, 700), [Some((Runs::Gone, 100)), Some((Runs::Ready { for_ms: 0 }, 5))]);
+        assert_eq!(trials.told(800).len(), 1);
+        let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(1) };
+        assert_eq!(look(&mut trials, "a", sight, 900)[1], Some((Runs::Gone, 5)), "what condemned it stays known");
+        assert_eq!(look(&mut trials, "b", sight, 900), [Some((Runs::Ready { for_ms: 0 }, 1)), None]);
+        trials.retain(|_| false);
+        assert!(trials.told(900).is_empty());
+    }
+
+    #[test]
+    fn a_start_that_fails_for_a_passing_reason_is_tried_for_a_while() {
+        let mut trials = Trials::default();
+        let failed = |permanent| Instance {
+            permanent,
+            ..Instance::made_from(&spec(b"new"), Phase::failed("nobody has it".to_owned()))
+        };
+        let (passing, lasting) = (failed(false), failed(true));
+        let sight = Sight { instance: Some(&passing), ..Sight::default() };
+        assert_eq!(look(&mut trials, "a", sight, 0)[1], Some((Runs::Unready, 0)));
+        assert_eq!(look(&mut trials, "a", sight, FAILING_MS_MAX - 1)[1], Some((Runs::Unready, 0)));
+        let is_failed = |seen: &[Option<(Runs, u64)>; 2]| matches!(seen[1], Some((Runs::Failed { .. }, _)));
+        assert!(is_failed(&look(&mut trials, "a", sight, FAILING_MS_MAX)));
+        assert!(
+            is_failed(&look(&mut trials, "a", Sight::default(), FAILING_MS_MAX)),
+            "though it has been cleared away"
+        );
+        let sight = Sight { instance: Some(&lasting), ..Sight::default() };
+        assert!(is_failed(&look(&mut trials, "b", sight, 0)));
+    }
+}

@@ -1,0 +1,247 @@
+//! A new version of a workload on three real agents: a good one goes through, a bad one is taken back by itself, and callers lose
+//! nothing by either.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use selvedge_tests::{Agent, Launch, Output, eventually, http};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two calls of one caller.
+const PACE: Duration = Duration::from_millis(5);
+
+/// A component whose function `run` does this and answers a number.
+fn guest(folder: &Path, name: &str, body: &str) -> String {
+    let text = format!(
+        r#"(component (core module $m (func (export "run") (result i32) {body})) (core instance $i (instantiate $m))
+           (func (export "run") (result u32) (canon lift (core func $i "run"))))"#
+    );
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::write(&path, wat::parse_str(text).expect("a component")).expect("written");
+    path.to_string_lossy().into_owned()
+}
+
+/// A guest that answers this number.
+fn answering(folder: &Path, number: u32) -> String {
+    guest(folder, &format!("v{number}"), &format!("i32.const {number}"))
+}
+
+/// Three agents that know each other.
+fn three(folder: &Path) -> [Agent; 3] {
+    let one = Launch::new(folder, "one").joining(&[]).start();
+    let two = Launch::new(folder, "two").joining(&[&one]).start();
+    let three = Launch::new(folder, "three").joining(&[&one]).start();
+    let all = [one, two, three];
+    eventually("they know each other", PATIENCE, || all.iter().all(|agent| agent.alive() == 3).then_some(()));
+    all
+}
+
+fn try_deploy(agent: &Agent, wasm: &str, options: &[&str]) -> Output {
+    agent.cli(&[&["deploy", wasm, "--name", "w", "--everywhere", "--timeout", "120s"], options].concat())
+}
+
+fn deploy(agent: &Agent, wasm: &str, options: &[&str]) {
+    let done = try_deploy(agent, wasm, options);
+    assert_eq!(done.code, 0, "{}{}\n{}", done.stdout, done.stderr, agent.log());
+}
+
+fn answer(agent: &Agent) -> Value {
+    agent.json(&["call", "w", "run"])
+}
+
+fn workload(agent: &Agent) -> Value {
+    serde_json::from_slice(&http::ask(agent, "GET", "/v1/workloads/w", b"").body).expect("JSON")
+}
+
+fn rollout(agent: &Agent) -> Value {
+    workload(agent)["status"]["rollout"].clone()
+}
+
+/// How calls went.
+#[derive(Debug, Default)]
+struct Calls {
+    answered: AtomicU64,
+    failed: AtomicU64,
+    /// The first answer that was no success.
+    lost: std::sync::Mutex<Option<String>>,
+}
+
+/// Calls every agent at a steady rate while `act` runs.
+fn under_load<R>(agents: &[Agent], act: impl FnOnce(&Calls) -> R) -> (R, Calls) {
+    let (calls, over) = (Calls::default(), AtomicBool::new(false));
+    let done = std::thread::scope(|scope| {
+        for agent in agents {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let answer = http::ask(agent, "POST", "/v1/workloads/w/call/run", b"[]");
+                    if answer.status == 200 {
+                        calls.answered.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        calls.failed.fetch_add(1, Ordering::Relaxed);
+                        let text = format!("{}\n{}", answer.head, String::from_utf8_lossy(&answer.body));
+                        calls.lost.lock().expect("no panic").get_or_insert(text);
+                    }
+                    std::thread::park_timeout(PACE);
+                }
+            });
+        }
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&calls)));
+        over.store(true, Ordering::Relaxed);
+        done
+    });
+    (done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), calls)
+}
+
+#[test]
+fn a_rolling_update_under_steady_load_loses_no_call() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = three(folder.path());
+    deploy(&agents[0], &answering(folder.path(), 1), &[]);
+    let ((), calls) = under_load(&agents, |calls| {
+        eventually("calls flow", PATIENCE, || (calls.answered.load(Ordering::Relaxed) > 100).then_some(()));
+        deploy(&agents[1], &answering(folder.path(), 2), &["--canary", "2s"]);
+        assert_eq!(agents.each_ref().map(answer), [2, 2, 2]);
+        // And back by hand, at once.
+        let back = agents[2].json(&["rollback", "w"]);
+        assert_eq!(agents.each_ref().map(answer), [1, 1, 1]);
+        assert!(back["status"]["rollout"]["reverts"].is_string(), "{back}");
+    });
+    assert_eq!(calls.failed.load(Ordering::Relaxed), 0, "{calls:?}");
+    let again = agents[0].cli(&["rollback", "w"]);
+    assert!(again.code == 1 && again.stderr.contains("no version of `w` to go back to"), "{again:?}");
+}
+
+#[test]
+fn a_version_that_traps_is_taken_back_by_itself_and_all_say_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = three(folder.path());
+    deploy(&agents[0], &answering(folder.path(), 1), &[]);
+    let bad = guest(folder.path(), "bad", "unreachable");
+    let (refused, calls) = under_load(&agents, |_| try_deploy(&agents[0], &bad, &["--canary", "60s"]));
+    assert!(refused.code == 1 && refused.stderr.contains("rolled back"), "{refused:?}\n{}", agents[0].log());
+    assert!(refused.stderr.contains("calls of the new version failed"), "{refused:?}");
+    // One host of three tried it, and not for long.
+    let (answered, failed) = (calls.answered.load(Ordering::Relaxed), calls.failed.load(Ordering::Relaxed));
+    assert!(failed >= 3 && failed < answered, "{calls:?}");
+    for agent in &agents {
+        let told = eventually("it is told everywhere", PATIENCE, || {
+            let told = rollout(agent);
+            (told["stage"] == "rolled_back").then_some(told)
+        });
+        assert!(told["reason"].as_str().is_some_and(|why| why.contains("calls of the new version failed")), "{told}");
+        assert!(told["judged_by"].is_string() && told["deployed_by"] == agents[0].node(), "{told}");
+        eventually("the version before answers", PATIENCE, || {
+            (agent.cli(&["call", "w", "run"]).stdout.trim() == "1").then_some(())
+        });
+    }
+    // It does not come again by itself, not even where an agent starts anew.
+    let [one, two, three] = agents;
+    let (launch, _) = three.stop();
+    let three = launch.start();
+    eventually("it runs again", PATIENCE, || (three.cli(&["call", "w", "run"]).stdout.trim() == "1").then_some(()));
+    // The next version is held against the one that was good.
+    deploy(&two, &answering(folder.path(), 2), &["--canary", "1s"]);
+    assert_eq!([&one, &two, &three].map(answer), [2, 2, 2]);
+}
+
+#[test]
+fn a_canary_whose_host_dies_is_followed_by_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = three(folder.path());
+    deploy(&agents[0], &answering(folder.path(), 1), &[]);
+    let new = answering(folder.path(), 2);
+    let stored = try_deploy(&agents[0], &new, &["--canary", "8s", "--no-wait"]);
+    assert_eq!(stored.code, 0, "{stored:?}");
+    let canary = eventually("somebody tries it", PATIENCE, || {
+        let told = rollout(&agents[0]);
+        (told["stage"] == "canary" && told["remaining_ms"].as_u64() < Some(6_000)).then(|| told["canary"].clone())
+    });
+    let (dead, alive): (Vec<Agent>, Vec<Agent>) = agents.into_iter().partition(|agent| canary == agent.node());
+    let _launches: Vec<Launch> = dead.into_iter().map(Agent::kill).collect();
+    assert_eq!(alive.len(), 2, "{canary}");
+    for agent in &alive {
+        eventually("the others go on without it", PATIENCE, || (rollout(agent)["stage"] == "done").then_some(()));
+        eventually("they serve it", PATIENCE, || (agent.cli(&["call", "w", "run"]).stdout.trim() == "2").then_some(()));
+    }
+}
+
+#[test]
+fn one_replica_is_replaced_in_its_place_and_taken_back_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = [Launch::new(folder.path(), "one").start()];
+    let agent = &agents[0];
+    let one = |wasm: &str, options: &[&str]| {
+        agent.cli(&[&["deploy", wasm, "--name", "w", "--timeout", "120s"], options].concat())
+    };
+    let first = one(&answering(folder.path(), 1), &[]);
+    assert!(first.code == 0 && rollout(agent)["stage"] == "done", "{first:?}");
+    // Nobody calls it: it takes no longer than its canary and some moments. What it is, the configuration decides too.
+    let second = one(&answering(folder.path(), 2), &["--canary", "1s", "--json"]);
+    assert!(second.code == 0 && answer(agent) == 2, "{second:?}\n{}", agent.log());
+    let spinning = guest(folder.path(), "spinning", "(loop $again (br $again)) i32.const 3");
+    let (refused, _) = under_load(&agents, |_| one(&spinning, &["--canary", "60s"]));
+    assert!(refused.code == 1 && refused.stderr.contains("rolled back"), "{refused:?}\n{}", agent.log());
+    assert_eq!(answer(agent), 2);
+    // At once, and nothing is compared.
+    assert_eq!(one(&spinning, &["--canary", "0s"]).code, 0);
+    assert_eq!(rollout(agent)["stage"], "done");
+    let back = agent.json(&["rollback", "w"]);
+    assert_eq!((answer(agent), &back["status"]["rollout"]["stage"]), (json!(2), &json!("done")));
+}
+
+#[test]
+fn a_schema_of_the_state_is_not_left_by_accident() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = three(folder.path());
+    let [one, two, _] = &agents;
+    deploy(one, &answering(folder.path(), 1), &[]);
+    deploy(two, &answering(folder.path(), 2), &["--state-schema", "1"]);
+    assert_eq!(agents.each_ref().map(answer), [2, 2, 2]);
+    let older = try_deploy(one, &answering(folder.path(), 3), &[]);
+    assert!(older.code == 1 && older.stderr.contains("schema 1"), "{older:?}");
+    let back = one.cli(&["rollback", "w"]);
+    assert!(back.code == 1 && back.stderr.contains("schema 1") && back.stderr.contains("--force"), "{back:?}");
+    assert_eq!(agents.each_ref().map(answer), [2, 2, 2], "nothing was changed");
+    let forced = one.cli(&["rollback", "w", "--force"]);
+    assert_eq!(forced.code, 0, "{forced:?}\n{}", one.log());
+    assert_eq!(agents.each_ref().map(answer), [1, 1, 1]);
+}
+
+#[test]
+fn a_dry_run_says_what_would_happen_and_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = three(folder.path());
+    let [one, two, _] = &agents;
+    let (old, new) = (answering(folder.path(), 1), answering(folder.path(), 2));
+    let components = |agent: &Agent| {
+        let kept = std::fs::read_dir(agent.data_dir().join("artifacts")).map(Iterator::count);
+        kept.unwrap_or_default()
+    };
+    let dry =
+        |wasm: &str, options: &[&str]| one.json(&[&["deploy", wasm, "--name", "w", "--dry-run"], options].concat());
+    let first = dry(&old, &["--everywhere"]);
+    assert_eq!((&first["way"], first["changes"].as_array().map(Vec::len)), (&json!("first"), Some(3)), "{first}");
+    assert_eq!((components(one), one.json(&["workloads"])), (0, json!([])), "nothing is there");
+
+    deploy(two, &old, &[]);
+    let (root, before, kept) = (one.root(), workload(one), components(one));
+    let next = dry(&new, &["--replicas", "1", "--require", "gpu"]);
+    assert_eq!(next["way"], "canary");
+    assert_eq!(next["plan"]["rejected"].as_array().map(Vec::len), Some(3), "with each reason: {next}");
+    let stops = next["changes"].as_array().map(|all| all.iter().filter(|change| change["change"] == "stop").count());
+    assert_eq!(stops, Some(3), "{next}");
+    let same = dry(&old, &["--everywhere"]);
+    assert_eq!((&same["way"], &same["changes"]), (&json!("placement"), &json!([])), "{same}");
+    let text = one.cli(&["deploy", &new, "--name", "w", "--everywhere", "--dry-run"]);
+    assert!(
+        text.code == 0 && text.stdout.contains("nothing was changed") && text.stdout.contains("replace"),
+        "{text:?}"
+    );
+    let refused = one.cli(&["deploy", &new, "--name", "w", "--dry-run", "--deadline", "1h"]);
+    assert!(refused.code == 1 && refused.stderr.contains("limits.deadline_ms"), "{refused:?}");
+    let spec = |workload: &Value| (workload["artifact"].clone(), workload["status"]["rollout"]["deployment"].clone());
+    assert_eq!((one.root(), spec(&workload(one)), components(one)), (root, spec(&before), kept));
+}
