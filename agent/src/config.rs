@@ -250,6 +250,8 @@ pub enum LogFormat {
     Text,
     /// For machines: one JSON object per line.
     Json,
+    /// For the journal of systemd: an entry for each event, with its fields.
+    Journald,
 }
 
 /// How important a log line is.
@@ -289,6 +291,22 @@ pub fn check_name(text: &str) -> Result<(), String> {
     text.parse::<value::Token>().map(drop)
 }
 
+/// Where the service manager has put a secret of this name for us (`LoadCredential=` in the unit); `None` where it has not.
+#[must_use]
+pub fn credential(name: &str) -> Option<PathBuf> {
+    host::credential(name)
+}
+
+impl NodeConfig {
+    /// This node alone, as [`Config::load`] would have it, and whether it is a member of a cluster: what has to be known before it joins one.
+    ///
+    /// # Errors
+    /// As those of [`Config::load`], of what concerns the node.
+    pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<(Self, bool), ConfigError> {
+        Resolver { overrides, host: Host::this() }.resolve_node(read(file)?)
+    }
+}
+
 impl Config {
     /// Reads `file`, if there is one, puts `overrides` in its place, and fills in the rest.
     ///
@@ -296,16 +314,15 @@ impl Config {
     /// The file cannot be read, holds an unknown key or a wrong value; a flag or variable is wrong; the cluster's key cannot be
     /// used; or the agent would listen beyond this host without a key.
     pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
-        let file = match file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-                parse(path, &text)?
-            }
-            None => File::default(),
-        };
-        Resolver { overrides, host: Host::this() }.resolve(file)
+        Resolver { overrides, host: Host::this() }.resolve(read(file)?)
     }
+}
+
+fn read(file: Option<&Path>) -> Result<File, ConfigError> {
+    let Some(path) = file else { return Ok(File::default()) };
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    parse(path, &text)
 }
 
 /// Reads the text of a file; `path` is for messages only.

@@ -103,3 +103,33 @@ fn the_supervisor_hears_of_the_start_of_life_and_of_the_end() {
     assert_eq!(code, Some(0));
     socket.hears("STOPPING=1");
 }
+
+#[test]
+fn a_host_that_was_given_secrets_joins_by_itself_and_takes_the_token_that_was_chosen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| Launch::new(folder.path(), name).with(&["--listen", "127.0.0.1:0"]);
+    let first = at("first").founding("games").start();
+    let token = first.json(&["invite"])["token"].as_str().expect("a token").to_owned();
+    let credentials = folder.path().join("credentials");
+    std::fs::create_dir(&credentials).expect("a folder");
+    std::fs::write(credentials.join("join-token"), format!("{token}\n")).expect("is written");
+    let chosen = credentials.join("api-token");
+    std::fs::write(&chosen, "5e1ed6e0".repeat(8)).expect("is written");
+    std::fs::set_permissions(&chosen, std::os::unix::fs::PermissionsExt::from_mode(0o400)).expect("can be set");
+
+    // As systemd does for a unit that asks for them.
+    let environment = format!("export CREDENTIALS_DIRECTORY={}; exec \"$@\"", credentials.display());
+    let given = |launch: Launch| launch.through(&["sh", "-c", &environment, "sh"]);
+    let kiosk = given(at("kiosk")).start();
+    eventually("it is a member", PATIENCE, || (first.alive() == 2).then_some(()));
+    let put = kiosk.cli(&["put", "gcounter/kills", "increment", "1"]);
+    assert_eq!(put.code, 0, "{put:?}");
+    assert!(!kiosk.data_dir().join("api-token").exists(), "a token of its own is not made");
+
+    // A token works once. A member does not look at it again, and nobody else gets in with it.
+    let (kiosk, _) = kiosk.stop();
+    let late = given(at("late")).run_to_end();
+    assert!(late.code == 1 && late.stderr.contains("used by another node"), "{late:?}");
+    let kiosk = kiosk.start();
+    eventually("it is there again", PATIENCE, || (kiosk.alive() == 2).then_some(()));
+}

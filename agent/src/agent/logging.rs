@@ -1,4 +1,6 @@
-//! Where the agent's log goes: one subscriber, to stderr, in the configured form.
+//! Where the agent's log goes: one subscriber, to stderr or to the journal, in the configured form.
+
+mod journal;
 
 use std::sync::OnceLock;
 
@@ -8,6 +10,7 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt};
 
+use self::journal::Journal;
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
 /// How the level is changed while the agent runs.
@@ -18,12 +21,18 @@ pub(super) fn init(config: &LogConfig) {
     let (level, handle) = reload::Layer::new(filter(config.level));
     let lines = fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(level);
-    let installed = match config.format {
-        LogFormat::Text => {
+    let journal = (config.format == LogFormat::Journald).then(Journal::connect).transpose();
+    let is_missing = journal.is_err();
+    let installed = match (config.format, journal) {
+        (_, Ok(Some(journal))) => registry.with(journal).try_init(),
+        (LogFormat::Json, _) => registry.with(lines.json()).try_init(),
+        (LogFormat::Text | LogFormat::Journald, _) => {
             registry.with(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))).try_init()
         }
-        LogFormat::Json => registry.with(lines.json()).try_init(),
     };
+    if is_missing {
+        tracing::warn!("there is no journal here to log to; the log goes to stderr");
+    }
     if installed.is_ok() {
         // There is one subscriber in a process's life.
         drop(LEVEL.set(handle));

@@ -11,12 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::{CheckConfigArgs, RunArgs};
 use super::error::{CliError, HINT};
-use super::output::print_either;
-use crate::config::{Config, Overrides};
+use super::output::{note, print_either};
+use crate::cluster::Token;
+use crate::config::{Config, NodeConfig, Overrides};
 use crate::supervisor::Supervisor;
 
 /// The program that runs, also when its file was replaced meanwhile: an agent's compiler is of its own version.
 const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// The credential with which a host that belongs to no cluster joins one at its first start.
+const JOIN_TOKEN: &str = "join-token";
 
 /// Runs the agent until it is told to stop.
 ///
@@ -25,6 +29,9 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
     let exit_with_stdin = args.exit_with_stdin;
     let (file, overrides) = overrides(args);
+    if let Some(token) = crate::config::credential(JOIN_TOKEN) {
+        join_first(&token, file.as_deref(), overrides.clone()).await?;
+    }
     let mut config =
         Config::load(file.as_deref(), overrides.clone()).map_err(|error| CliError::Usage(explain(&error)))?;
     config.wasm.compiler = Some(PathBuf::from(THIS_PROGRAM));
@@ -40,6 +47,22 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
         let hint = format!("{HINT}`selvedge doctor` looks for what is wrong with this installation");
         CliError::Failed(explain(&error) + &hint)
     })
+}
+
+/// Trades the token in a credential for membership, where this is no member yet: a host that was given one needs nobody at a terminal. A
+/// member's token has done its work, and is not looked at again.
+async fn join_first(token: &Path, file: Option<&Path>, overrides: Overrides) -> Result<(), CliError> {
+    let (node, is_member) = NodeConfig::load(file, overrides).map_err(|error| CliError::Usage(explain(&error)))?;
+    if is_member {
+        return Ok(());
+    }
+    let wrong = |problem: String| CliError::Usage(format!("the credential {JOIN_TOKEN}: {problem}"));
+    let text = std::fs::read_to_string(token).map_err(|error| wrong(error.to_string()))?;
+    let token: Token = text.trim().parse().map_err(|error| wrong(format!("{error}")))?;
+    let joined = crate::agent::join(&token, &node.data_dir, (node.name, node.region), false).await;
+    let member = joined.map_err(|error| CliError::Failed(explain(&error)))?;
+    note(&format!("joined cluster {} ({}) as {}", member.cluster_name, member.cluster, member.name));
+    Ok(())
 }
 
 /// Says whether a configuration file is valid.

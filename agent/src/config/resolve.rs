@@ -20,9 +20,9 @@ use super::host::Host;
 use super::value::{ApiListen, NetListen, OneOrMany, PeerAddress, Token};
 use super::{
     API_PORT_DEFAULT, ASSETS_DISK_DEFAULT, ASSETS_MEMORY_DEFAULT, ApiConfig, AssetsConfig, CLUSTER_DEFAULT,
-    ClusterConfig, Config, DWELL_MS_DEFAULT, ENTRIES_MAX, LIFETIME_MS_DEFAULT, LogConfig, NET_PORT_DEFAULT, NetConfig,
-    NodeConfig, Overrides, PlacementConfig, REGION_DEFAULT, RETIRE_MS_DEFAULT, StateConfig, THRESHOLD_DEFAULT,
-    WORKERS_MAX, WasmConfig, file,
+    ClusterConfig, Config, DWELL_MS_DEFAULT, ENTRIES_MAX, LIFETIME_MS_DEFAULT, LogConfig, LogLevel, NET_PORT_DEFAULT,
+    NetConfig, NodeConfig, Overrides, PlacementConfig, REGION_DEFAULT, RETIRE_MS_DEFAULT, StateConfig,
+    THRESHOLD_DEFAULT, WORKERS_MAX, WasmConfig, file,
 };
 use crate::cluster::Folder;
 use crate::spec::{DEADLINE_MS_DEFAULT, MEMORY_DEFAULT};
@@ -49,8 +49,8 @@ impl Resolver {
             disk: file.assets.disk.map_or(ASSETS_DISK_DEFAULT, |bytes| bytes.0),
         };
         let log = LogConfig {
-            format: word("log.format", self.overrides.log_format.take(), file.log.format)?,
-            level: word("log.level", self.overrides.log_level.take(), file.log.level)?,
+            format: word("log.format", self.overrides.log_format.take(), file.log.format, self.host.log_format)?,
+            level: word("log.level", self.overrides.log_level.take(), file.log.level, LogLevel::default())?,
         };
         let state = StateConfig {
             max_drift: Duration::from_millis(file.state.max_drift.map_or(MAX_DRIFT_MS, |drift| drift.0)),
@@ -62,6 +62,13 @@ impl Resolver {
             threshold: file.placement.threshold.map_or(THRESHOLD_DEFAULT, |threshold| threshold.0),
         };
         Ok(Config { node, cluster, net, api, state, wasm, assets, placement, log })
+    }
+
+    /// Only this node, and whether it is a member of a cluster.
+    pub(super) fn resolve_node(mut self, file: file::File) -> Result<(NodeConfig, bool), ConfigError> {
+        let (data_dir, origin) = self.data_dir(file.node.data_dir.clone())?;
+        let (cluster, _) = cluster(&file.cluster, &data_dir, origin)?;
+        Ok((self.node(file.node, data_dir, &cluster)?, cluster.papers.is_some()))
     }
 
     fn data_dir(&mut self, file: Option<PathBuf>) -> Result<(PathBuf, Origin), ConfigError> {
@@ -158,7 +165,8 @@ impl Resolver {
             ));
         }
         let token_file = path(self.overrides.token_file.take(), file.token_file);
-        let token_file = token_file.map_or_else(|| data_dir.join(TOKEN_FILE), |(path, _)| absolute(path));
+        let given = || self.host.api_token.clone().unwrap_or_else(|| data_dir.join(TOKEN_FILE));
+        let token_file = token_file.map_or_else(given, |(path, _)| absolute(path));
         Ok(ApiConfig { listen: once, token_file, call_rate: file.call_rate })
     }
 
@@ -209,11 +217,11 @@ fn certified(
 }
 
 /// A value that is one of a few words, read from a flag as it is from the file.
-fn word<T>(key: &'static str, flag: Option<String>, file: Option<T>) -> Result<T, ConfigError>
+fn word<T>(key: &'static str, flag: Option<String>, file: Option<T>, default: T) -> Result<T, ConfigError>
 where
-    T: for<'de> Deserialize<'de> + Default,
+    T: for<'de> Deserialize<'de>,
 {
-    let Some(text) = flag else { return Ok(file.unwrap_or_default()) };
+    let Some(text) = flag else { return Ok(file.unwrap_or(default)) };
     let words: StringDeserializer<ValueError> = text.into_deserializer();
     T::deserialize(words).map_err(|error| ConfigError::value(key, Origin::Flag, error))
 }

@@ -6,7 +6,14 @@ use crate::agent::{FoundingError, Member, found};
 const EXAMPLE: &str = include_str!("../../../deploy/selvedge.toml");
 
 fn host() -> Host {
-    Host { name: "edge-1".to_owned(), data_dir: PathBuf::from("/nowhere/selvedge"), socket: None, cores: 4 }
+    Host {
+        name: "edge-1".to_owned(),
+        data_dir: PathBuf::from("/nowhere/selvedge"),
+        socket: None,
+        cores: 4,
+        api_token: None,
+        log_format: LogFormat::Text,
+    }
 }
 
 fn load_with(text: &str, overrides: Overrides) -> Result<Config, ConfigError> {
@@ -242,9 +249,24 @@ fn where_the_api_listens_survives_its_own_text() {
 #[test]
 fn state_belongs_where_the_account_keeps_it() {
     let path = |text: &str| Some(PathBuf::from(text));
-    assert_eq!(host::data_dir(true, path("/x"), path("/root")), Path::new("/var/lib/selvedge"));
-    assert_eq!(host::data_dir(false, path("/x"), path("/home/a")), Path::new("/x/selvedge"));
-    assert_eq!(host::data_dir(false, None, path("/home/a")), Path::new("/home/a/.local/share/selvedge"));
+    assert_eq!(host::data_dir(None, true, path("/x"), path("/root")), Path::new("/var/lib/selvedge"));
+    assert_eq!(host::data_dir(None, false, path("/x"), path("/home/a")), Path::new("/x/selvedge"));
+    assert_eq!(host::data_dir(None, false, None, path("/home/a")), Path::new("/home/a/.local/share/selvedge"));
+    assert_eq!(host::data_dir(path("/s"), true, path("/x"), path("/home/a")), Path::new("/s"));
+}
+
+#[test]
+fn what_the_service_manager_gives_stands_in_place_of_defaults() {
+    let host =
+        Host { api_token: Some("/run/credentials/s/api-token".into()), log_format: LogFormat::Journald, ..host() };
+    let with = |text: &str| {
+        let file = parse(Path::new("selvedge.toml"), text).expect("is TOML");
+        let config = Resolver { overrides: Overrides::default(), host: host.clone() }.resolve(file).expect("loads");
+        (config.api.token_file, config.log.format)
+    };
+    assert_eq!(with(""), ("/run/credentials/s/api-token".into(), LogFormat::Journald));
+    let said = with("[api]\ntoken_file = '/t'\n[log]\nformat = 'text'");
+    assert_eq!(said, ("/t".into(), LogFormat::Text), "and what the file says wins");
 }
 
 #[test]
