@@ -17,6 +17,8 @@ pub(crate) mod fake;
 mod membership;
 mod new;
 mod output;
+mod owner;
+mod package;
 mod picture;
 mod progress;
 mod replay;
@@ -98,6 +100,8 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::CheckConfig(args) => run::check_config(&args).map(|()| EXIT_DONE),
         Command::New(args) => new::new(&args).map(|()| EXIT_DONE),
         Command::Replay(args) => replay::replay(&args),
+        Command::Completions(args) => package::completions(&args).map(|()| EXIT_DONE),
+        Command::PackageFiles(args) => package::files(&args).map(|()| EXIT_DONE),
         Command::Version(args) => version(&args).map(|()| EXIT_DONE),
         Command::CompileComponent(args) => Ok(compile(&args)),
         other => one_thread()?.block_on(ask(other)),
@@ -142,6 +146,8 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         | Command::CheckConfig(_)
         | Command::New(_)
         | Command::Replay(_)
+        | Command::Completions(_)
+        | Command::PackageFiles(_)
         | Command::Version(_)
         | Command::CompileComponent(_) => {
             unreachable!("these ask no agent and are dispatched before")

@@ -201,10 +201,19 @@ struct Shared {
 }
 
 impl Store {
-    /// Whether there is anything in the data directory `dir` that a store of ours has left.
-    #[must_use]
-    pub fn holds_state(dir: &Path) -> bool {
-        dir.join(disk::DATABASE_FILE).exists()
+    /// Whether the data directory `dir` holds anything that somebody wrote: an object, or a commit. An agent that only ran has left
+    /// nothing. What is damaged counts as state, since nobody knows. Reads the disk.
+    ///
+    /// # Errors
+    /// As those of [`Store::open`], where there is a store.
+    pub fn holds_state(dir: &Path) -> Result<bool, StoreError> {
+        if !dir.join(disk::DATABASE_FILE).exists() {
+            return Ok(false);
+        }
+        let (store, _, Recovered { damaged, own_damaged, objects, log, orphans, .. }) = Self::open(dir)?;
+        store.close()?;
+        let orphaned = !(orphans.certain.is_empty() && orphans.doubtful.is_empty());
+        Ok(damaged || own_damaged || orphaned || !(objects.is_empty() && log.is_empty()))
     }
 
     /// Opens the data directory `dir`, creates it (mode 0700) when it is not there, takes its lock, and reads what it holds.

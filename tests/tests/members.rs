@@ -41,7 +41,9 @@ fn a_token_makes_one_member_and_strangers_stay_outside() {
     assert!(late.code == 1 && late.stderr.contains("used by another node"), "{late:?}");
     assert_eq!(second.prepare(&["init"]).code, 1, "a member's directory is not founded over");
     // What another mesh has left in a directory is not brought along unasked.
-    let (used, _) = at("used").start().stop();
+    let used = at("used").start();
+    used.write_names("brought", 1);
+    let (used, _) = used.stop();
     let state = used.prepare(&["init"]);
     assert!(state.code == 1 && state.stderr.contains("--keep-state"), "{state:?}");
     let mistyped = at("typo").prepare(&["join", &token[..token.len() - 1]]);

@@ -17,7 +17,7 @@ use crate::cluster::{
 };
 use crate::net::{self, JoinFailed};
 use crate::runtime_info::RuntimeInfo;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// How long an authority may sign, in seconds: ten years, with a successor endorsed long before.
 pub(super) const AUTHORITY_LIFETIME_S: u64 = 10 * 365 * 86_400;
@@ -76,6 +76,9 @@ pub enum FoundingError {
         /// Which.
         path: PathBuf,
     },
+    /// What it holds of state cannot be looked at.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// It holds no authority's key.
     #[error("{} holds no authority's key", path.display())]
     NoAuthority {
@@ -210,7 +213,7 @@ fn prepare(
         Some((trust, _)) if Some(trust.cluster()) != cluster => {
             return Err(FoundingError::Member { path, cluster: trust.cluster() });
         }
-        None if !keep_state && Store::holds_state(data_dir) => return Err(FoundingError::HoldsState { path }),
+        None if !keep_state && Store::holds_state(data_dir)? => return Err(FoundingError::HoldsState { path }),
         Some(_) | None => {}
     }
     Ok((folder, identity::load_or_create(data_dir)?))

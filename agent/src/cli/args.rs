@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 mod bench;
 mod doctor;
@@ -98,8 +99,13 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Check a configuration file
     CheckConfig(CheckConfigArgs),
+    /// Print what a shell needs to complete this command line
+    Completions(CompletionsArgs),
     /// Show the version
     Version(VersionArgs),
+    /// Write what a package holds beside the binary; `deploy/package` starts this
+    #[command(hide = true)]
+    PackageFiles(PackageFilesArgs),
     /// Compile the component on stdin to native code on stdout; the agent starts this by itself
     #[command(hide = true)]
     CompileComponent(CompileArgs),
@@ -336,6 +342,26 @@ pub(crate) struct CheckConfigArgs {
     pub(crate) json: bool,
 }
 
+/// For which shell.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Packages put this where the shell finds it. By hand:
+  selvedge completions bash > ~/.local/share/bash-completion/completions/selvedge
+  selvedge completions zsh > ~/.zfunc/_selvedge                  (with ~/.zfunc in fpath)
+  selvedge completions fish > ~/.config/fish/completions/selvedge.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+/// Where a package is put together.
+#[derive(Debug, Args)]
+pub(crate) struct PackageFilesArgs {
+    /// The root of the package's files; folders are made below it
+    #[arg(value_name = "DIR")]
+    pub(crate) root: PathBuf,
+}
+
 /// How to show the version.
 #[derive(Debug, Args)]
 pub(crate) struct VersionArgs {
@@ -375,7 +401,7 @@ pub(crate) struct RunArgs {
     /// The file with the token that allows changes over TCP [default: DATA_DIR/api-token]
     #[arg(long, value_name = "FILE", env = "SELVEDGE_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// text or json
+    /// text, json or journald
     #[arg(long, value_name = "FORMAT", env = "SELVEDGE_LOG_FORMAT")]
     pub(crate) log_format: Option<String>,
     /// error, warn, info, debug or trace

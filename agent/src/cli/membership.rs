@@ -12,6 +12,7 @@ use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::{CliError, HINT};
 use super::output::{cell, print_either, printable, table};
+use super::owner::become_owner_of;
 use super::progress::Progress;
 use super::tables::tail;
 use crate::agent::{self, FoundingError, Member};
@@ -29,6 +30,7 @@ const TOKEN_BYTES_MAX: u64 = 4_096;
 /// # Errors
 /// The directory is a member's already, or cannot be written.
 pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
+    become_owner_of(&args.data_dir)?;
     let named = named(&args.node)?;
     crate::config::check_name(&args.cluster).map_err(|problem| CliError::Usage(format!("--cluster: {problem}")))?;
     let lifetime_s = LIFETIME_MS_DEFAULT / 1_000;
@@ -50,6 +52,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
 /// # Errors
 /// The token is none, nobody let us in, or the directory is a member's already.
 pub(crate) async fn join(args: &JoinArgs) -> Result<(), CliError> {
+    become_owner_of(&args.data_dir)?;
     let text = if args.token == "-" { from_stdin()? } else { args.token.clone() };
     let token: Token = text.parse().map_err(|error| CliError::Usage(format!("TOKEN: {error}")))?;
     let named = named(&args.node)?;
@@ -197,6 +200,7 @@ fn failed(error: &FoundingError) -> CliError {
         | FoundingError::Member { .. }
         | FoundingError::Running { .. }
         | FoundingError::HoldsState { .. }
+        | FoundingError::Store(_)
         | FoundingError::NoAuthority { .. }
         | FoundingError::Ground(_) => failed,
         // Whoever has been refused needs another token, and not another attempt.

@@ -36,7 +36,7 @@ impl Command {
             Self::Drain(args) => args.client.json,
             Self::Leave(args) | Self::RotateAuthority(args) | Self::Top(args) => args.json,
             Self::Revoke(args) => args.client.json,
-            Self::Run(_) | Self::CompileComponent(_) => false,
+            Self::Run(_) | Self::Completions(_) | Self::PackageFiles(_) | Self::CompileComponent(_) => false,
         }
     }
 
@@ -73,6 +73,8 @@ impl Command {
             | Self::Converged(_)
             | Self::Diff(_)
             | Self::CheckConfig(_)
+            | Self::Completions(_)
+            | Self::PackageFiles(_)
             | Self::Version(_)
             | Self::CompileComponent(_) => false,
         }

@@ -17,7 +17,7 @@ fn what_works_is_in_the_help_and_nothing_else() {
     let shown = Cli::command();
     let shown = shown.get_subcommands().filter(|command| !command.is_hide_set());
     let names: Vec<_> = shown.map(|command| command.get_name().to_owned()).collect();
-    let expect = "demo init invite invitations join run status nodes peers workloads top new deploy rollback undeploy call replay bench explain get put watch converged diff drain leave revoke rotate-authority doctor check-config version";
+    let expect = "demo init invite invitations join run status nodes peers workloads top new deploy rollback undeploy call replay bench explain get put watch converged diff drain leave revoke rotate-authority doctor check-config completions version";
     assert_eq!(names.join(" "), expect);
 }
 
@@ -55,6 +55,7 @@ fn good_lines_are_taken() {
     check("revoke edge-3");
     check("watch gcounter/ki --json");
     check("new loot --dir games/loot --json");
+    check("completions bash");
     check("version --json");
 }
 
@@ -73,6 +74,7 @@ fn bad_lines_are_wrong_usage() {
     check("put gcounter/kills", ErrorKind::MissingRequiredArgument);
     check("demo --agents 17", ErrorKind::ValueValidation);
     check("demo --agents 0", ErrorKind::ValueValidation);
+    check("completions tcsh", ErrorKind::InvalidValue);
     check("check-config", ErrorKind::MissingRequiredArgument);
     check("put gcounter/kills increment 5 --dry-run", ErrorKind::UnknownArgument);
 }
