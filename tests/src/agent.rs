@@ -358,7 +358,7 @@ fn signal(name: &str, pid: u32) {
     assert!(status.success(), "kill {name} {pid}");
 }
 
-fn finish(command: &mut Command) -> Output {
+pub(crate) fn finish(command: &mut Command) -> Output {
     let output = command.output().expect("the command runs");
     Output {
         code: output.status.code().unwrap_or(-1),

@@ -12,6 +12,7 @@ pub mod field;
 pub mod guest;
 pub mod guide;
 pub mod http;
+pub mod machine;
 pub mod netns;
 pub mod wait;
 

@@ -1,0 +1,255 @@
+//! The real thing: a Debian system boots, the package is installed by apt, and systemd runs the agent through all that befalls a service.
+//!
+//! Each step is one of a host's life and goes on where the last one ended. Skipped, with the reason, where no system can be booted
+//! (`selvedge_tests::machine` says what it needs).
+
+#![expect(clippy::print_stdout, reason = "a test that fails, or is skipped, says on stdout how far it got and why")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use selvedge_tests::agent::binary;
+use selvedge_tests::machine::Machine;
+
+/// How long anything may take that is bound to happen. A service of ours starts within a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the release before is called: the same binary, installed before.
+const BEFORE: &str = "0.0.1";
+
+/// A token that an operator chose, in place of the one that the agent would make.
+const TOKEN: &str = "5e1ed6e05e1ed6e05e1ed6e05e1ed6e05e1ed6e05e1ed6e05e1ed6e05e1ed6e0";
+
+/// A host in its life, and what was written on it.
+struct Host {
+    machine: Machine,
+    began: Instant,
+    /// What `gcounter/kept` holds.
+    kept: u64,
+}
+
+#[test]
+fn a_host_is_installed_used_upgraded_broken_and_taken_out_of_service() {
+    let machine = match Machine::try_boot() {
+        Ok(machine) => machine,
+        Err(why) => return println!("skipped: no system can be booted here ({why})"),
+    };
+    let mut host = Host { machine, began: Instant::now(), kept: 0 };
+    let folder = tempfile::tempdir().expect("a folder");
+    host.brings(&package(folder.path(), Some(BEFORE)), "before.deb");
+    host.brings(&package(folder.path(), None), "now.deb");
+    host.is_installed();
+    host.becomes_a_member();
+    host.lets_in_whom_it_should();
+    host.runs_a_workload();
+    host.is_upgraded();
+    host.logs_with_fields();
+    host.boots_again();
+    host.survives_a_kill();
+    host.is_restarted_when_it_stands_still();
+    host.stops_without_losing_a_write();
+    host.is_removed_and_comes_back();
+    host.is_purged();
+}
+
+/// Packs the binary under test.
+fn package(folder: &Path, version: Option<&str>) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("deploy/package");
+    let mut pack = Command::new(script);
+    pack.arg("--binary").arg(binary()).arg("--out").arg(folder);
+    if let Some(version) = version {
+        pack.args(["--version", version]);
+    }
+    // A package that is unpacked once or twice is not worth the time that compressing it takes.
+    pack.env("DPKG_DEB_COMPRESSOR_TYPE", "none");
+    let output = pack.output().expect("the script runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
+}
+
+impl Host {
+    fn sh(&self, line: &str) -> String {
+        self.machine.sh(line)
+    }
+
+    fn eventually(&self, what: &str, line: &str) {
+        self.machine.eventually(what, PATIENCE, line);
+    }
+
+    /// How far it got: whoever reads a failure wants to know.
+    fn note(&self, step: &str) {
+        println!("{:5.1} s: {step}", self.began.elapsed().as_secs_f64());
+    }
+
+    fn brings(&self, package: &Path, name: &str) {
+        fs::copy(package, self.machine.file("/root").join(name)).expect("is copied");
+    }
+
+    /// A property of the service, as systemd knows it.
+    fn property(&self, name: &str) -> String {
+        self.sh(&format!("systemctl show selvedge --value --property {name}"))
+    }
+
+    /// The service is up, which it says itself, and all is there that was written.
+    fn serves(&self, step: &str) {
+        self.eventually("the service is up", "systemctl is-active --quiet selvedge");
+        let kept = self.sh("selvedge get gcounter/kept --json || true");
+        let kept: serde_json::Value = serde_json::from_str(&kept).unwrap_or_default();
+        assert_eq!(kept["value"].as_u64().unwrap_or_default(), self.kept, "after: {step}\n{}", self.journal());
+        self.note(step);
+    }
+
+    fn writes(&mut self, count: u64) {
+        self.sh(&format!("selvedge put gcounter/kept increment {count} --durable"));
+        self.kept += count;
+    }
+
+    fn journal(&self) -> String {
+        self.sh("journalctl --unit selvedge --no-pager --lines 40 || true")
+    }
+
+    fn is_installed(&self) {
+        // Where systemd looks for secrets of services.
+        self.sh(&format!("mkdir -p /etc/credstore && (umask 077 && echo {TOKEN} > /etc/credstore/selvedge.api-token)"));
+        self.sh("apt-get install --yes /root/before.deb");
+        assert_eq!(self.sh("systemctl is-enabled selvedge"), "enabled");
+        self.serves("installed: enabled, started, ready");
+        assert!(self.property("StatusText").starts_with("running"), "{}", self.property("StatusText"));
+        self.sh("selvedge check-config /etc/selvedge/selvedge.toml");
+        self.sh("test -s /usr/share/man/man1/selvedge-run.1.gz && test -s /usr/share/man/man5/selvedge.toml.5.gz");
+        self.sh("bash -n /usr/share/bash-completion/completions/selvedge");
+    }
+
+    /// As an operator does it, as root: what is written belongs to the service all the same.
+    fn becomes_a_member(&mut self) {
+        let refused = self.machine.run(&["selvedge", "init", "--data-dir", "/var/lib/selvedge"]);
+        assert!(refused.code == 1 && refused.stderr.contains("stop it first"), "{refused:?}");
+        self.sh("systemctl stop selvedge");
+        self.sh("selvedge init --data-dir /var/lib/selvedge --cluster games --name edge-1");
+        assert_eq!(self.sh("find /var/lib/selvedge ! -user selvedge"), "");
+        self.sh("systemctl start selvedge");
+        assert!(self.sh("selvedge status --json").contains("\"games\""));
+        self.writes(3);
+        self.serves("founded a cluster");
+    }
+
+    fn lets_in_whom_it_should(&self) {
+        assert_eq!(self.sh("stat --format '%U:%G %a' /run/selvedge/api.sock"), "selvedge:selvedge 660");
+        assert_eq!(self.sh("stat --format '%U:%G %a' /var/lib/selvedge"), "selvedge:selvedge 700");
+        self.sh("useradd --groups selvedge alice && useradd mallory");
+        let put = "selvedge put gset/who add someone --api unix:/run/selvedge/api.sock";
+        let tries = |who: &str| self.machine.run(&["sh", "-c", &format!("runuser -u {who} -- {put}")]);
+        assert_eq!(tries("alice").code, 0, "{:?}", tries("alice"));
+        assert_ne!(tries("mallory").code, 0);
+        // Over TCP with the token that the operator chose, and with no other.
+        let over_tcp = "selvedge put gset/who add someone --api http://127.0.0.1:7411";
+        self.sh(&format!("SELVEDGE_TOKEN={TOKEN} {over_tcp}"));
+        let wrong = self.machine.run(&["sh", "-c", &format!("SELVEDGE_TOKEN={} {over_tcp}", TOKEN.replace('5', "6"))]);
+        assert_eq!(wrong.code, 1, "{wrong:?}");
+        self.note("the group and the token let in whom they should");
+    }
+
+    fn runs_a_workload(&self) {
+        self.sh("selvedge deploy /usr/share/selvedge/workloads/prediction.wasm --name prediction --timeout 2m");
+        assert_eq!(self.sh("selvedge call prediction predict '[]'"), "[]");
+        self.note("runs a workload from the package");
+    }
+
+    fn is_upgraded(&mut self) {
+        self.writes(4);
+        // An operator's change to the configuration outlives it.
+        self.sh("echo '# ours' >> /etc/selvedge/selvedge.toml");
+        let before = self.property("MainPID");
+        self.sh("apt-get install --yes /root/now.deb");
+        assert_ne!(self.property("MainPID"), before);
+        assert_ne!(self.sh("dpkg-query --show --showformat '${Version}' selvedge"), BEFORE);
+        self.sh("grep -q ours /etc/selvedge/selvedge.toml");
+        self.eventually("the workload is back", "selvedge call prediction predict '[]'");
+        self.serves("upgraded, with what was written before");
+    }
+
+    fn logs_with_fields(&self) {
+        let line = self.sh("journalctl --unit selvedge --output json --no-pager | grep SELVEDGE_KEYS | tail --lines 1");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(line["SYSLOG_IDENTIFIER"], "selvedge");
+        assert!(line["MESSAGE"].as_str().is_some_and(|text| text.starts_with("recovered")), "{line}");
+        self.note("the journal has fields");
+    }
+
+    fn boots_again(&mut self) {
+        self.machine.reboot();
+        self.serves("came up with its host");
+    }
+
+    fn survives_a_kill(&mut self) {
+        self.writes(5);
+        let restarts = self.property("NRestarts");
+        self.sh("systemctl kill --signal KILL --kill-who main selvedge");
+        self.eventually(
+            "systemd brings it back",
+            &format!("test $(systemctl show selvedge --value --property NRestarts) -gt {restarts}"),
+        );
+        self.serves("killed and brought back");
+    }
+
+    /// The watchdog of the unit, with a shorter time.
+    fn is_restarted_when_it_stands_still(&mut self) {
+        self.sh("mkdir -p /etc/systemd/system/selvedge.service.d");
+        self.sh("printf '[Service]\\nWatchdogSec=3\\n' > /etc/systemd/system/selvedge.service.d/watchdog.conf");
+        self.sh("systemctl daemon-reload && systemctl restart selvedge");
+        self.writes(6);
+        let before = self.property("MainPID");
+        self.sh("systemctl kill --signal STOP --kill-who main selvedge");
+        self.eventually("systemd notices", "journalctl --unit selvedge --no-pager | grep -q 'Watchdog timeout'");
+        self.eventually("systemd starts another", &format!("systemctl is-active --quiet selvedge && test $(systemctl show selvedge --value --property MainPID) != {before}"));
+        self.sh("rm -r /etc/systemd/system/selvedge.service.d && systemctl daemon-reload");
+        self.serves("stood still and was restarted");
+    }
+
+    /// Somebody writes all the while, and counts what was acknowledged.
+    fn stops_without_losing_a_write(&mut self) {
+        self.sh("rm -f /tmp/acked; (while selvedge put gcounter/busy increment 1 --durable >/dev/null 2>&1; do echo >> /tmp/acked; done) >/dev/null 2>&1 &");
+        self.eventually("a few are acknowledged", "test -e /tmp/acked && test $(wc -l < /tmp/acked) -ge 5");
+        self.sh("systemctl stop selvedge");
+        assert_eq!((self.property("Result"), self.property("ExecMainStatus")), ("success".to_owned(), "0".to_owned()));
+        let acked: u64 = self.sh("wc -l < /tmp/acked").parse().expect("a number");
+        self.sh("systemctl start selvedge");
+        let busy: u64 = self.sh("selvedge get gcounter/busy").parse().expect("a number");
+        assert!(busy == acked || busy == acked + 1, "{acked} were acknowledged, and {busy} are there");
+        self.serves("stopped in time, with every acknowledged write");
+    }
+
+    fn is_removed_and_comes_back(&mut self) {
+        let node = self.sh("selvedge status --json | grep -m1 '\"id\"'");
+        self.sh("apt-get remove --yes selvedge");
+        assert_ne!(self.machine.run(&["systemctl", "is-active", "selvedge"]).code, 0);
+        self.sh(
+            "test ! -e /usr/bin/selvedge && test -e /var/lib/selvedge/node.key && test -e /etc/selvedge/selvedge.toml",
+        );
+        self.sh("apt-get install --yes /root/now.deb");
+        self.serves("removed and installed again, with its data");
+        assert_eq!(self.sh("selvedge status --json | grep -m1 '\"id\"'"), node);
+    }
+
+    fn is_purged(&self) {
+        self.sh("apt-get purge --yes selvedge");
+        self.sh("test ! -e /var/lib/selvedge && test ! -e /etc/selvedge && test ! -e /run/selvedge");
+        self.sh("! getent passwd selvedge && ! getent group selvedge");
+        assert_eq!(self.sh("systemctl list-unit-files 'selvedge*' --no-legend || true"), "");
+        self.note("purged");
+    }
+}
+
+#[test]
+fn the_unit_is_as_closed_as_it_says() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("deploy/selvedge.service");
+    // In tenths: 1.5 of 10.
+    let mut judge = Command::new("systemd-analyze");
+    judge.args(["security", "--offline=true", "--no-pager", "--threshold=15"]).arg(unit);
+    match judge.output() {
+        Ok(judged) => assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout)),
+        Err(error) => println!("skipped: no systemd-analyze ({error})"),
+    }
+}
