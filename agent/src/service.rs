@@ -37,6 +37,7 @@ pub use self::cluster::{
 };
 pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
+pub(crate) use self::events::COMMIT;
 pub use self::events::{
     CommitEvent, Event, EventId, EventsWanted, FraudEvent, KeyChange, Kinds, Known, LinkEvent, MemberEvent, Notice,
     Notices, ParseEventIdError, ParseKindsError, PastEvent, PlacementEvent,

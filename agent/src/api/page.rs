@@ -19,7 +19,7 @@ use self::cells::{about, figures, members, workloads};
 use self::markup::{escape, fill};
 use super::problem::Problem;
 use super::routes::App;
-use crate::service::{Fault, Node, Service, ServiceError, Status};
+use crate::service::{COMMIT, Fault, Kinds, Node, Service, ServiceError, Status};
 
 const HTML: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -71,9 +71,16 @@ pub(super) fn render(status: &Status, nodes: &[Node], nonce: &str) -> String {
         "members" => members(status, nodes),
         "workloads" => workloads(status, nodes),
         "root" => escape(&status.state.root),
+        "kinds" => kinds(),
         "id" => escape(&status.node.id.to_string()),
         unknown => unreachable!("the page has a place for `{unknown}`, which nothing fills"),
     })
+}
+
+/// The kinds of events that the page listens to: all but the many that change the state.
+fn kinds() -> String {
+    let listed = Kinds::ALL.into_iter().filter(|kind| *kind != COMMIT);
+    listed.collect::<Vec<_>>().join(",")
 }
 
 fn nonce() -> Result<String, Problem> {

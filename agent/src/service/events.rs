@@ -104,7 +104,7 @@ pub struct PastEvent {
 }
 
 /// The kind of event that there are many of.
-const COMMIT: &str = "commit";
+pub(crate) const COMMIT: &str = "commit";
 
 fn as_event<S: Serializer>(event: &Arc<Event>, serializer: S) -> Result<S::Ok, S::Error> {
     event.serialize(serializer)

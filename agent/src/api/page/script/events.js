@@ -1,11 +1,12 @@
 // What happens, in sentences. The latest stands first.
 const EVENTS_MAX = 200;
-const KINDS = "member,link,fraud,placement";
+const KINDS = $("main").dataset.kinds;
 
 const eventState = ({ kind, status, change, phase, stage }) => kind === "fraud" ? "bad"
   : kind === "member" ? { joined: "good", refuted: "good", returned: "good", lost: "bad" }[status] ?? "warn"
   : kind === "link" ? { up: "good", refused: "bad", two_holders: "bad" }[change] ?? "warn"
   : kind === "placement" ? phaseState(phase)
+  : kind === "decision" ? { ready: "good", claimed: "good", failed: "bad", given_up: "bad" }[change] ?? "warn"
   : kind === "rollout" ? { completed: "good", promoted: "good", deployed: "good", rolled_back: "bad", nowhere: "bad" }[stage] ?? "warn" : "warn";
 
 const eventWords = (event, names) => {
@@ -18,6 +19,8 @@ const eventWords = (event, names) => {
     case "link": return ["link to ", node(), ` ${link[event.change] ?? event.change}`, why];
     case "fraud": return [node(), ` gave one name to two commits (${event.seq}): what it writes is not taken any more`];
     case "placement": return [workloadLink(event.workload), ` ${event.phase} on `, node(), why];
+    case "decision": return [workloadLink(event.workload), ` ${event.change.replace("_", " ")} on `, node(),
+      event.from && event.to && [": from ", nodeLink(event.from, names.get(event.from)), " to ", nodeLink(event.to, names.get(event.to))], why];
     case "rollout": return [workloadLink(event.workload), ` ${event.stage.replace("_", " ")}`, event.node && [" on ", node()], why];
     default: return [event.kind];
   }
@@ -27,6 +30,8 @@ const eventItem = (event, names) => h("li", null, h("time", { datetime: new Date
   h("span", null, mark(eventState(event)), eventWords(event, names)));
 // A start tells of each of its steps; the first of them is enough.
 const withoutRepeats = (events) => events.filter((event, at) => {
+  // Placements tell these steps too, of every host.
+  if (event.kind === "decision") return !["started", "ready", "failed", "stopped"].includes(event.change);
   if (event.kind !== "placement" || event.reason) return true;
   const earlier = events.slice(at + 1).find((other) => other.kind === "placement" && other.workload === event.workload && other.node === event.node);
   return earlier?.phase !== event.phase || earlier.digest !== event.digest;
