@@ -5,7 +5,7 @@
 
 use selvedge_sync::causal::VersionVector;
 use selvedge_sync::codec;
-use selvedge_sync::commit::{Batch, Commit};
+use selvedge_sync::commit::{Batch, Commit, CommitBytes};
 use selvedge_sync::crdt::{Assign, ContentHash, CounterState, DotMapState, Entry, ObjectState, Op, Share};
 use selvedge_sync::hlc::Hlc;
 use selvedge_sync::id::{Dot, Incarnation, ReplicaId, Scope, Stream};
@@ -105,6 +105,36 @@ fn what_is_nested_too_deeply_is_refused() {
             assert!(error.contains("RecursionLimit"), "{depth}: {error}");
         }
     }
+}
+
+/// One member is upgraded before another: what the older one cannot read holds up the stream that it stands in, and nothing else, until
+/// that member is upgraded too.
+#[test]
+fn an_operation_of_a_later_release_holds_up_its_own_stream_alone() {
+    let mut old = replica(1);
+    old.handle(Input::PeerUp(node(8)), NOW);
+    let stream = |byte: u8| Stream { scope: Scope::GLOBAL, replica: replica_id(byte) };
+    let commit = |byte: u8, seq: u64| {
+        let ops = vec![(key(Kind::GCounter, "later"), Op::GCounter(seq.into()))];
+        Commit { stream: stream(byte), seq, hlc: Hlc::from_millis(NOW.wall_ms), request: None, ops }.encode()
+    };
+    // The same with an operation by another name.
+    let later = |byte: u8, seq: u64| {
+        let mut bytes = commit(byte, seq).as_bytes().to_vec();
+        let at = bytes.windows(2).position(|two| two == b"ag").expect("the name of the operation");
+        bytes[at + 1] = b'q';
+        CommitBytes::from_bytes(&bytes)
+    };
+    let mut receive = |byte: u8, first: u64, commits: Vec<CommitBytes>| {
+        let message =
+            Message::Commits { batches: vec![Batch::new(stream(byte), first, commits)], more: false, hops: None };
+        settle(&mut old, Input::Receive { from: node(byte), message });
+        (old.seen().seq(&stream(byte)), old.counters().rejected)
+    };
+    assert_eq!(receive(9, 1, vec![commit(9, 1), later(9, 2), commit(9, 3)]), (1, 1), "what can be read is applied");
+    assert_eq!(receive(8, 1, vec![commit(8, 1), commit(8, 2)]), (2, 1), "another stream goes on");
+    // What the same bytes mean to a release that knows the operation.
+    assert_eq!(receive(9, 2, vec![commit(9, 2), commit(9, 3)]), (3, 1), "nothing was skipped, so nothing is missing");
 }
 
 /// The list of the fuzz targets, without a fuzzer. How much of what is mutated still decodes says how deep mutation reaches.

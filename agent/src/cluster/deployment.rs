@@ -197,6 +197,17 @@ mod tests {
     }
 
     #[test]
+    fn a_spec_of_a_later_release_keeps_what_this_one_does_not_know() {
+        let cluster = Cluster::new(1);
+        let certificate = cluster.certificate(&[ROLE_MEMBER, ROLE_DEPLOYER]);
+        let later = SPEC.replace('{', r#"{"colour":"red","#);
+        let deployed = Deployment::sign(&cluster.key, (cluster.trust.cluster(), certificate), ("combat", &later), 150);
+        let read = Deployment::decode(&deployed.encode()).expect("decodes");
+        assert_eq!(read.encode(), deployed.encode(), "it is passed on as it came");
+        assert_eq!(cluster.open(read), Ok(later));
+    }
+
+    #[test]
     fn a_signature_is_about_one_spec_one_name_and_one_cluster() {
         let (cluster, other) = (Cluster::new(1), Cluster::new(2));
         let deployed = cluster.deployed(150);

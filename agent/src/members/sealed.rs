@@ -103,3 +103,29 @@ fn preimage(body: &[u8]) -> Vec<u8> {
     let length = u8::try_from(PURPOSE.len()).expect("ours and short");
     [&[length], PURPOSE, body].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::members::tests::record;
+
+    #[test]
+    fn a_record_of_a_later_release_is_believed_and_passed_on_as_it_is() {
+        #[derive(Serialize)]
+        struct Later {
+            #[serde(flatten)]
+            record: NodeRecord,
+            colour: &'static str,
+        }
+        let key = SigningKey::from_bytes(&[3; 32]);
+        let record = record(NodeId(key.verifying_key().to_bytes()), 1, 1);
+        let body = codec::encode(&Later { record: record.clone(), colour: "red" });
+        let signature = key.sign(&preimage(&body)).to_bytes();
+        let later = Sealed { body, signature, certificate: None };
+        let read = later.peek().expect("what is known of it is read");
+        assert_eq!(read, record);
+        later.verify(&read).expect("its signature is about all of it");
+        let passed_on: Sealed = codec::decode(&codec::encode(&later), RECORD_BYTES_MAX).expect("decodes");
+        assert!(passed_on == later && passed_on.body.windows(6).any(|part| part == b"colour"));
+    }
+}
