@@ -4,6 +4,8 @@ mod nodes;
 mod state;
 mod told;
 
+mod looks;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -81,32 +83,6 @@ impl Fake {
     fn made_how(&self, how: CallOptions) {
         let mut state = self.lock();
         (state.deadline, state.session) = (how.deadline, how.session);
-    }
-
-    /// How many commits, workloads and artefacts there are: what must not change when a request fails.
-    pub(super) fn changes(&self) -> (u64, usize, usize) {
-        let inner = self.lock();
-        (inner.seq, inner.workloads.len(), inner.artifacts)
-    }
-
-    pub(super) fn last_was_durable(&self) -> bool {
-        self.lock().durable
-    }
-
-    /// The calls that came in, and the session of the last one that was made.
-    pub(super) fn entered(&self) -> (Vec<Entered>, Option<u64>) {
-        let inner = self.lock();
-        (inner.entered.clone(), inner.session)
-    }
-
-    pub(super) fn last_deadline(&self) -> Option<Duration> {
-        self.lock().deadline
-    }
-
-    /// How many calls of `wait` there are, and how many there were at most at one time.
-    pub(super) fn waiting(&self) -> (usize, usize) {
-        let inner = self.lock();
-        (inner.waiting, inner.waiting_most)
     }
 
     async fn wait(&self) {
