@@ -237,17 +237,7 @@ impl Service for Fake {
     }
 
     fn convergence(&self) -> Convergence {
-        let peer = ConvergencePeer {
-            node: OTHER,
-            name: HOSTILE.into(),
-            status: "lost".into(),
-            awaited: true,
-            reason: Some("silent".into()),
-            root: None,
-            root_equal: false,
-            lag_commits: None,
-        };
-        Convergence { converged: false, root: "ab".repeat(32), peers: vec![peer] }
+        told::convergence()
     }
 
     fn workloads(&self) -> Vec<Workload> {

@@ -5,14 +5,29 @@ use std::collections::BTreeMap;
 use selvedge_sync::id::NodeId;
 use serde_json::Value as Json;
 
-use super::{NODE, OTHER, REVISION};
+use super::{HOSTILE, NODE, OTHER, REVISION};
 use crate::service::{
-    History, Instance, InvitationEntry, LatencyBucket, LatencyUs, Node, NodeDetail, Phase, Workload, WorkloadStatus,
+    Convergence, ConvergencePeer, History, Instance, InvitationEntry, LatencyBucket, LatencyUs, Node, NodeDetail,
+    Phase, Workload, WorkloadStatus,
 };
 
 pub(super) fn detail(node: Node) -> NodeDetail {
     let round_trips_ms = BTreeMap::from([(NODE, 0.42)]);
     NodeDetail { node, release: "0.1.0".into(), addresses: Vec::new(), age_ms: Some(900), round_trips_ms }
+}
+
+pub(super) fn convergence() -> Convergence {
+    let peer = ConvergencePeer {
+        node: OTHER,
+        name: HOSTILE.into(),
+        status: "lost".into(),
+        awaited: true,
+        reason: Some("silent".into()),
+        root: None,
+        root_equal: false,
+        lag_commits: None,
+    };
+    Convergence { converged: false, root: "ab".repeat(32), peers: vec![peer] }
 }
 
 pub(super) fn history() -> History {
