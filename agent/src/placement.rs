@@ -26,7 +26,7 @@ pub use self::constraint::Reason;
 pub use self::explanation::{Candidate, Explanation, Inputs, Move, Rejected};
 pub use self::facts::{Instance, Mesh, NodeFacts, Origins, Phase, Refused, Resources};
 use self::keep::{Missing, Rejection};
-use self::latency::Callers;
+use self::latency::{Callers, Paths};
 use self::promised::Promised;
 pub use self::stage::Stage;
 use self::trust::Trust;
@@ -64,12 +64,12 @@ pub type Plan = BTreeMap<WorkloadName, Explanation>;
 /// order of their names, those with rules about other workloads after those without.
 #[must_use]
 pub fn plan(specs: &BTreeMap<WorkloadName, Spec>, mesh: &Mesh, policy: &Policy) -> Plan {
-    let trust = Trust::of(mesh, policy.stale_after_ms);
+    let (trust, paths) = (Trust::of(mesh, policy.stale_after_ms), Paths::of(mesh));
     let mut promised = Promised::among(mesh.nodes().filter(|node| node.healthy).count());
     let mut plan = Plan::new();
     for looks_at_others in [false, true] {
         for (workload, spec) in specs.iter().filter(|(_, spec)| score::looks_at_others(spec) == looks_at_others) {
-            let explanation = place(workload, spec, (mesh, &trust), policy, &promised);
+            let explanation = place(workload, spec, (mesh, &trust, &paths), policy, &promised);
             for candidate in explanation.candidates.iter().filter(|candidate| candidate.chosen && !candidate.runs()) {
                 promised.promise(candidate.node, workload, spec.limits.memory);
             }
@@ -82,14 +82,14 @@ pub fn plan(specs: &BTreeMap<WorkloadName, Spec>, mesh: &Mesh, policy: &Policy) 
 /// Places one workload as if it were the only new one, as a dry run does.
 #[must_use]
 pub fn explain(workload: &WorkloadName, spec: &Spec, mesh: &Mesh, policy: &Policy) -> Explanation {
-    let trust = Trust::of(mesh, policy.stale_after_ms);
-    place(workload, spec, (mesh, &trust), policy, &Promised::default())
+    let (trust, paths) = (Trust::of(mesh, policy.stale_after_ms), Paths::of(mesh));
+    place(workload, spec, (mesh, &trust, &paths), policy, &Promised::default())
 }
 
 fn place(
     workload: &WorkloadName,
     spec: &Spec,
-    (mesh, trust): (&Mesh, &Trust),
+    (mesh, trust, paths): (&Mesh, &Trust, &Paths),
     policy: &Policy,
     promised: &Promised,
 ) -> Explanation {
@@ -104,7 +104,7 @@ fn place(
             (workload, spec),
             (node, trust.believed(&node.node)),
             promise,
-            callers.round_trip(node, mesh),
+            callers.round_trip(node, (mesh, paths)),
         );
         let reason = constraint::violated((workload, spec), (node, promise), &inputs, policy.stale_after_ms);
         if let Some(reason) = reason {
@@ -134,6 +134,7 @@ fn place(
         rank.then_with(|| arrays.rendezvous(hash, *b).cmp(&arrays.rendezvous(hash, *a)))
     });
     let candidates: Vec<Candidate> = ranked.into_iter().map(|(_, candidate)| candidate).collect();
+    let chosen = candidates.iter().filter(|candidate| candidate.chosen).map(|candidate| candidate.node).collect();
     Explanation {
         workload: workload.clone(),
         artifact: spec.artifact,
@@ -147,6 +148,7 @@ fn place(
         candidates,
         rejected,
         moves,
+        chosen,
     }
 }
 

@@ -91,18 +91,18 @@ impl Arrays {
         terms.map(move |((a, b), (c, d))| resource * a + latency * b + load * c + affinity * d)
     }
 
-    /// The best host with `slot` in a region that is `open`; among equals by the hash of `workload`.
+    /// The best host with `slot` in a region that is `open`; among equals, those within `tie` of the best, by the hash of `workload`.
     pub(super) fn best(
         &self,
         scores: &[f64],
-        slot: Slot,
+        (slot, tie): (Slot, f64),
         workload: u64,
         open: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let hosts =
             || scores.iter().zip(&self.slots).enumerate().filter(|(host, (_, has))| **has == slot && open(*host));
         let greatest = hosts().map(|(_, (score, _))| *score).fold(f64::NEG_INFINITY, f64::max);
-        let equal = hosts().filter(|(_, (score, _))| **score >= greatest - TIE);
+        let equal = hosts().filter(|(_, (score, _))| **score >= greatest - tie);
         equal.map(|(host, _)| host).max_by_key(|host| (self.rendezvous(workload, *host), self.hashes[*host]))
     }
 

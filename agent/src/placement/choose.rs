@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::arrays::{Arrays, Slot};
+use super::arrays::{Arrays, Slot, TIE};
 
 /// How many instances there are to be, and how they spread over regions.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,7 @@ struct Choosing<'a> {
     scores: &'a [f64],
     workload: u64,
     quota: &'a Quota,
+    threshold: f64,
     chosen: Vec<bool>,
     /// Chosen hosts by region.
     taken: BTreeMap<u16, usize>,
@@ -38,7 +39,8 @@ struct Choosing<'a> {
 
 /// Chooses hosts for the workload of this hash.
 ///
-/// Hosts that run it come first, so that nothing moves without need. A free slot goes to the best host; one where it has failed is
+/// Hosts that run it come first, so that nothing moves without need; of more than are wanted those within the threshold of the best
+/// count as equal, so that agents whose figures differ in age keep the same ones, and what has just moved stays where it went. A free slot goes to the best host; one where it has failed is
 /// taken only when no other is left. Then a challenger displaces the worst running instance while it is better by more than
 /// `threshold`.
 pub(super) fn choose(arrays: &Arrays, scores: &[f64], workload: u64, quota: &Quota, threshold: f64) -> Choice {
@@ -47,13 +49,13 @@ pub(super) fn choose(arrays: &Arrays, scores: &[f64], workload: u64, quota: &Quo
         return Choice { chosen, moves: Vec::new() };
     }
     let chosen = vec![false; arrays.len()];
-    let mut choosing = Choosing { arrays, scores, workload, quota, chosen, taken: BTreeMap::new() };
+    let mut choosing = Choosing { arrays, scores, workload, quota, threshold, chosen, taken: BTreeMap::new() };
     for slot in [Slot::Running, Slot::Free, Slot::Failed] {
         while let Some(host) = choosing.next(slot) {
             choosing.take(host);
         }
     }
-    let mut moves = choosing.displace(threshold);
+    let mut moves = choosing.displace();
     moves.extend(choosing.even_out());
     Choice { chosen: choosing.chosen, moves }
 }
@@ -76,8 +78,9 @@ impl Choosing<'_> {
     /// The next host to take, if one is wanted.
     fn next(&self, slot: Slot) -> Option<usize> {
         let all: usize = self.taken.values().sum();
+        let tie = if slot == Slot::Running { self.threshold.max(TIE) } else { TIE };
         let best = |open: &dyn Fn(usize) -> bool| {
-            self.arrays.best(self.scores, slot, self.workload, |host| !self.chosen[host] && open(host))
+            self.arrays.best(self.scores, (slot, tie), self.workload, |host| !self.chosen[host] && open(host))
         };
         match self.quota {
             Quota::Any(wanted) if all >= *wanted => None,
@@ -110,14 +113,14 @@ impl Choosing<'_> {
         (0..self.arrays.len()).filter(running).min_by(|a, b| self.scores[*a].total_cmp(&self.scores[*b]))
     }
 
-    fn displace(&mut self, threshold: f64) -> Vec<(usize, usize, f64)> {
+    fn displace(&mut self) -> Vec<(usize, usize, f64)> {
         let mut moves = Vec::new();
         let mut settled: Vec<usize> = Vec::new();
         while let Some(from) = self.worst(|host| !settled.contains(&host)) {
             let may = |host: usize| !self.chosen[host] && self.may_move(from, host);
-            let to = self.arrays.best(self.scores, Slot::Free, self.workload, may);
+            let to = self.arrays.best(self.scores, (Slot::Free, TIE), self.workload, may);
             match to.map(|to| (to, self.scores[to] - self.scores[from])) {
-                Some((to, gain)) if gain > threshold => {
+                Some((to, gain)) if gain > self.threshold => {
                     self.give_up(from);
                     self.take(to);
                     moves.push((from, to, gain));
@@ -142,7 +145,7 @@ impl Choosing<'_> {
             };
             let Some(from) = self.worst(|host| self.taken(self.arrays.region(host)) > least + 1) else { break };
             let may = |host: usize| !self.chosen[host] && self.taken(self.arrays.region(host)) == least;
-            let Some(to) = self.arrays.best(self.scores, Slot::Free, self.workload, may) else { break };
+            let Some(to) = self.arrays.best(self.scores, (Slot::Free, TIE), self.workload, may) else { break };
             self.give_up(from);
             self.take(to);
             moves.push((from, to, self.scores[to] - self.scores[from]));

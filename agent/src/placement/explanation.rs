@@ -31,19 +31,22 @@ pub struct Explanation {
     pub rejected: Vec<Rejected>,
     /// Chosen hosts that displace a running instance because they are better, not because one is missing.
     pub moves: Vec<Move>,
+    /// The chosen among the candidates, for who asks often.
+    #[serde(skip)]
+    pub(super) chosen: BTreeSet<NodeId>,
 }
 
 impl Explanation {
     /// The chosen hosts.
     #[must_use]
     pub fn chosen(&self) -> BTreeSet<NodeId> {
-        self.candidates.iter().filter(|candidate| candidate.chosen).map(|candidate| candidate.node).collect()
+        self.chosen.clone()
     }
 
     /// Whether `node` is chosen.
     #[must_use]
     pub fn chooses(&self, node: &NodeId) -> bool {
-        self.candidates.iter().any(|candidate| candidate.chosen && candidate.node == *node)
+        self.chosen.contains(node)
     }
 
     /// Why `node` was rejected, if it was.
@@ -60,14 +63,16 @@ impl Explanation {
 
     /// The hosts that are to run it: the chosen, and those that keep it.
     pub fn holders(&self) -> impl Iterator<Item = NodeId> {
-        let chosen = self.candidates.iter().filter(|candidate| candidate.chosen).map(|candidate| candidate.node);
-        chosen.chain(self.rejected.iter().filter(|rejected| rejected.keeps).map(|rejected| rejected.node))
+        self.chosen
+            .iter()
+            .copied()
+            .chain(self.rejected.iter().filter(|rejected| rejected.keeps).map(|rejected| rejected.node))
     }
 
     /// Instances that no admissible host is left for.
     #[must_use]
     pub fn missing(&self) -> usize {
-        self.wanted.saturating_sub(self.candidates.iter().filter(|candidate| candidate.chosen).count())
+        self.wanted.saturating_sub(self.chosen.len())
     }
 }
 

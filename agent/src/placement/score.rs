@@ -14,13 +14,17 @@ pub(super) fn inputs(
     round_trip: RoundTrip,
 ) -> Inputs {
     let instance = node.instances.get(workload);
-    let busy_share = match promised {
+    let runs = instance.is_some_and(Instance::runs);
+    // What is only presumed keeps new instances from herding; one that runs is judged by what was measured.
+    let presumed = promised.filter(|_| !runs);
+    let busy_share = match presumed {
         Some(promise) if believed.cores > 0.0 => promise.cores / believed.cores,
         Some(_) | None => 0.0,
     };
     let memory_promised = promised.map_or(0, |promise| promise.memory);
-    let memory_needed = if instance.is_some_and(Instance::runs) { 0 } else { spec.limits.memory };
-    let memory_left = believed.memory_total * (1.0 - believed.used.memory) - (memory_promised + memory_needed) as f64;
+    let memory_needed = if runs { 0 } else { spec.limits.memory };
+    let memory_presumed = presumed.map_or(0, |promise| promise.memory);
+    let memory_left = believed.memory_total * (1.0 - believed.used.memory) - (memory_presumed + memory_needed) as f64;
     Inputs {
         cpu_used_share: (believed.used.cpu + busy_share).min(1.0),
         memory_total: node.resources.memory_total,

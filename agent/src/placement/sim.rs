@@ -10,7 +10,7 @@ mod life;
 use selvedge_sync::id::NodeId;
 
 pub use self::herd::{Balance, Chooser, First, Herd, herd};
-pub use self::life::{Life, Lived, live};
+pub use self::life::{Fault, Life, Lived, Wrong, live};
 use super::{NodeFacts, Resources, plan};
 use crate::splitmix::SplitMix;
 

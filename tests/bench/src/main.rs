@@ -23,6 +23,7 @@ mod group;
 mod guest;
 mod hop;
 mod idle;
+mod life;
 mod loaded;
 mod memory;
 mod mesh;
@@ -67,7 +68,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 24] = [
+const BENCHES: [(&str, &str, Run); 25] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -82,6 +83,7 @@ const BENCHES: [(&str, &str, Run); 24] = [
     ("copies", "copies of a payload received per member", copies::run),
     ("detect", "a failure noticed among 16, and no false alarm while two stall, against foca", detect::run),
     ("calm", "sixteen that have nothing to do, against chitchat and bare swarms", calm::run),
+    ("life", "agents over time, 16 to 1,000 of them, in simulation", |_| life::run()),
     ("place", "a placement decision, agents that place at once, and strategies of routing", |_| place::run()),
     ("preload", "the next zone among three guesses, against the most frequent next zones", |_| preload::run()),
     ("guest", "a call of a guest, against wasmtime by itself and the same code natively", |_| guest::run()),

@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use anyhow::{Context, Result};
 use selvedge::placement::arrays::{Arrays, Slot, hash};
-use selvedge::placement::sim::{Chooser, First, Herd, Life, Lived, herd, live};
+use selvedge::placement::sim::{Chooser, First, Herd, herd};
 use selvedge::placement::{Mesh, NodeFacts, Policy, Resources, Terms, Weights, plan};
 use selvedge::routing::sim::{Race, race};
 use selvedge::spec::{Digest, Routing, Spec, WorkloadName};
@@ -26,8 +26,6 @@ const UNFIT_EVERY: usize = 8;
 const DECISIONS: usize = 200;
 /// Rounds, of which the first warms up.
 const ROUNDS: usize = 61;
-/// Workloads that live for a while, each with one to three replicas.
-const WORKLOADS: usize = 10;
 /// Seeds of the simulations.
 const SEEDS: u64 = 20;
 
@@ -35,7 +33,6 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let mut rows = decisions();
     rows.push(whole_plan()?);
     rows.extend(balance());
-    rows.extend(life());
     rows.extend(strategies());
     Ok(rows)
 }
@@ -172,38 +169,6 @@ fn balance() -> Vec<Row> {
             )
             .goal(Goal::AtMost(1.0)),
         );
-    }
-    rows
-}
-
-fn life() -> Vec<Row> {
-    let moves = |lived: Lived| Spread::exact(lived.moves as f64);
-    let mut rows = Vec::new();
-    for hosts in [5, 16] {
-        let noisy = Life { oscillation: 0.05, workloads: WORKLOADS, ..Life::calm(hosts) };
-        let (ours, peer) = (live(&noisy), live(&Life { threshold: 0.0, dwell_ms: 0, ..noisy }));
-        rows.push(
-            Row::new("place", format!("moves in an hour, loads up and down by 5 %, {hosts} hosts"), moves(ours), "")
-                .goal(Goal::AtMost(0.0))
-                .parts(moves(ours), moves(peer), "no hysteresis", ""),
-        );
-    }
-    for (hosts, seconds) in [(16, 450), (100, 450), (1_000, 240)] {
-        let calm = Life { oscillation: 0.05, workloads: WORKLOADS, seconds, ..Life::calm(hosts) };
-        for (what, life) in [
-            ("a host lost every 15 s", Life { churn_s: Some(15), ..calm }),
-            ("cut in two for a third of the time", Life { partition: true, ..calm }),
-        ] {
-            let lived = live(&life);
-            let note = format!(
-                "a surplus served for {} s at the most; {} starts, {} moves; {} workloads wrong at the end",
-                lived.longest_surplus_s, lived.starts, lived.moves, lived.wrong_at_end
-            );
-            let gap = Spread::exact(lived.longest_gap_s as f64);
-            rows.push(
-                Row::new("place", format!("{hosts} hosts, {what}: longest without an instance"), gap, "s").note(note),
-            );
-        }
     }
     rows
 }
