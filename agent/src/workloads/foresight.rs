@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_lose_by_it_is_told_too() {
+    fn what_others_are_about_to_do_anyway_is_not_told() {
         // There is room for one of the two, and `a` is placed first.
         let (b, next) = (spec(b"b", 1), spec(b"a", 1));
         let room = next.limits.memory + next.limits.memory / 2;
@@ -199,7 +199,7 @@ mod tests {
         apart.must = vec!["!workload=a".parse().expect("a rule")];
         let runs = [("b", &apart)];
         let mesh = vec![host(1, 900 << 20, &runs), host(2, 0, &[])];
-        assert_eq!(foreseen(mesh, &runs, &next), ["Start a on host-1", "Stop b on host-1"]);
+        assert_eq!(foreseen(mesh, &runs, &next), ["Start a on host-1"], "what nobody else can run goes on beside it");
     }
 
     #[test]
