@@ -173,7 +173,7 @@ impl Service {
                 Ok(TypedOutcome { result, changes, preloads, guest_time })
             }
             Err(error) => {
-                self.recorder().failed(&error);
+                self.recorder().failed(&error, self.program.limits.deadline);
                 Err(error)
             }
         }
@@ -295,7 +295,7 @@ impl Service {
 
     /// Counts a call that gave no result, and gives it the workload's default answer if there is one for what befell it.
     pub(super) fn ended_badly(&self, function: &str, error: CallError) -> Result<CallOutcome, CallError> {
-        self.recorder().failed(&error);
+        self.recorder().failed(&error, self.program.limits.deadline);
         let overrun = match &error {
             CallError::Deadline { .. } => {
                 self.pace.ended(Duration::MAX, true);

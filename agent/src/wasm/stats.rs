@@ -15,6 +15,10 @@ const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Significant decimal digits of a latency: 1 % is finer than any difference that matters.
 const LATENCY_DIGITS: u8 = 2;
 
+/// The part of its own deadline that a call must have had for it to be the workload's fault that it was not enough. Waiting for its turn
+/// takes some of it from every call.
+const DEADLINE_PART: f64 = 0.9;
+
 /// All that the host has to tell.
 #[derive(Clone, Debug)]
 pub struct HostStats {
@@ -41,7 +45,7 @@ pub struct WorkloadStats {
     pub workload: String,
     /// Calls that gave a result.
     pub calls: u64,
-    /// Calls that were refused because of what the caller sent.
+    /// Calls that were refused because of what the caller sent, or ended because it gave them less time than the workload does.
     pub refused: u64,
     /// Calls that failed in the workload, deadlines and memory included.
     pub failed: u64,
@@ -114,7 +118,15 @@ impl Recorder {
         self.latency.saturating_record(u64::try_from(guest_time.as_nanos()).unwrap_or(LATENCY_NS_MAX));
     }
 
-    pub(super) fn failed(&mut self, error: &CallError) {
+    /// Counts a call that failed, of a workload that gives its calls `own` time. One whose caller gave it clearly less, and that ran out of
+    /// that, says nothing of the workload: or a caller in a hurry could have a new version taken back.
+    pub(super) fn failed(&mut self, error: &CallError, own: Duration) {
+        if let CallError::Deadline { deadline } = error
+            && *deadline < own.mul_f64(DEADLINE_PART)
+        {
+            self.refused += 1;
+            return;
+        }
         match error.blame() {
             Blame::Caller => self.refused += 1,
             Blame::Workload => self.failed += 1,

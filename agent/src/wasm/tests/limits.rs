@@ -351,3 +351,16 @@ async fn a_default_answer_fits_its_function_or_the_workload_is_refused() {
     host.load("guest", slow_or_quick(), answering("run", Value::Null, 4)).await.expect("nothing is an answer of it");
     assert_eq!(run(&host).await.map(|done| done.overrun), Ok(Some(Overrun::Deadline)));
 }
+
+#[tokio::test]
+async fn a_caller_in_a_hurry_is_no_failure_of_the_workload() {
+    let host =
+        loaded(running("(loop (br 0))"), Limits { deadline: Duration::from_millis(200), ..Limits::default() }).await;
+    let hurried = CallContext { deadline: Some(Duration::from_millis(20)), ..context() };
+    assert!(matches!(host.call("guest", "run", json!([]), hurried).await, Err(CallError::Deadline { .. })));
+    let stats = host.stats().workloads.remove(0);
+    assert_eq!((stats.failed, stats.refused), (0, 1), "a tenth of the workload's own time is no fair trial");
+    assert!(matches!(run(&host).await, Err(CallError::Deadline { .. })));
+    let stats = host.stats().workloads.remove(0);
+    assert_eq!((stats.failed, stats.deadlines), (1, 1), "its own time was not enough");
+}
