@@ -11,7 +11,7 @@ mod origins;
 mod routes;
 mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -177,7 +177,9 @@ impl Calls {
     pub fn deployed(&self, specs: &BTreeMap<WorkloadName, Spec>) {
         self.parts.traffic.retain(|workload| specs.contains_key(workload));
         self.parts.origins.retain(|workload| specs.contains_key(workload));
-        self.parts.routes.deployed(specs);
+        let members: BTreeSet<NodeId> =
+            self.parts.members.with(|members| members.each().map(|(node, ..)| node).collect());
+        self.parts.routes.deployed(specs, |node| members.contains(node));
     }
 
     /// Takes note of where the caller of a call says that it is; `region` is the one of this host.

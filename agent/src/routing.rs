@@ -98,8 +98,13 @@ pub enum Ended {
     Answered,
     /// It said that it is busy. That is no reason to distrust it.
     Busy,
-    /// It did not answer, or broke down over it.
+    /// Its guest broke down over it. That lowers its success, and opens no breaker: it is as likely to be the fault of what was asked,
+    /// and one caller's bad request must not take an instance from all others.
+    Broke,
+    /// It did not answer.
     Failed,
+    /// It says nothing of the instance: its caller has gone, or had left it no time.
+    Abandoned,
 }
 
 /// Routes the calls of one workload.

@@ -12,6 +12,11 @@ use crate::wasm::{Blame, CallError, RecordingError};
 /// After how many seconds a caller who was turned away may try again: queues drain within a deadline.
 pub(super) const RETRY_AFTER_S: u32 = 1;
 
+/// Code of the error of a call that ran out of time.
+pub(super) const DEADLINE_EXCEEDED: &str = "deadline_exceeded";
+/// Code of the error of a call that its caller's time was over for before its turn came.
+pub(super) const EXPIRED: &str = "expired_in_queue";
+
 /// The odd constant of a Weyl sequence: the golden ratio in 64 bits, so that successive seeds are far apart.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -65,8 +70,8 @@ pub(super) fn call_failed(error: CallError) -> ServiceError {
         CallError::Argument { .. } => (Fault::WrongValue, "bad_argument"),
         CallError::ArgumentsTooLarge { .. } => (Fault::TooLarge, "arguments_too_large"),
         CallError::Fault { .. } => (Fault::WrongValue, "refused_by_workload"),
-        CallError::Deadline { .. } => (Fault::TimedOut, "deadline_exceeded"),
-        CallError::Expired => (Fault::TimedOut, "expired_in_queue"),
+        CallError::Deadline { .. } => (Fault::TimedOut, DEADLINE_EXCEEDED),
+        CallError::Expired => (Fault::TimedOut, EXPIRED),
         CallError::Memory { .. } => (Fault::Internal, "memory_limit"),
         CallError::Trap { .. } => (Fault::Internal, "trap"),
         CallError::OutputTooLarge { .. } => (Fault::Internal, "output_limit"),

@@ -83,16 +83,17 @@ impl Calls {
         (options, own_deadline): (CallOptions, Duration),
     ) -> Result<CallAnswer, ServiceError> {
         let deadline = options.deadline;
-        let question = Question {
+        let began = Instant::now();
+        let left = || deadline.map(|deadline| deadline.saturating_sub(began.elapsed()));
+        let is_hurried = deadline.is_some_and(|deadline| deadline < own_deadline);
+        let mut question = Question {
             workload: workload.clone(),
             function: function.to_owned(),
             arguments: arguments.to_string(),
-            deadline_ms: deadline.map(crate::view::millis),
+            deadline_ms: None,
             request: options.request,
             record: options.record,
         };
-        let bytes = codec::encode(&question);
-        let patience = deadline.unwrap_or(own_deadline) + NETWORK_PATIENCE;
         let mut last = not_running(workload);
         let targets = self.targets(workload);
         if targets.is_empty() && self.parts.wasm.is_loaded(workload.as_str()) {
@@ -106,19 +107,23 @@ impl Calls {
         }
         let (mut tried, mut is_away) = (Vec::new(), false);
         while tried.len() < ATTEMPTS_MAX
+            && left().is_none_or(|left| !left.is_zero())
             && let Some(asked) = self.next(workload, &targets, options, (&tried, is_away))
         {
             let node = asked.node();
             tried.push(node);
             let answer = if node == self.parts.me {
-                self.call_here(workload, function, arguments.clone(), options).await
+                self.call_here(workload, function, arguments.clone(), CallOptions { deadline: left(), ..options }).await
             } else {
-                match self.parts.net.request(node, Lane::Call, bytes.clone(), patience).await {
+                // A part of a millisecond that is left is told as a whole one: nought would be no time at all.
+                question.deadline_ms = left().map(|left| crate::view::millis(left).max(1));
+                let patience = left().unwrap_or(own_deadline) + NETWORK_PATIENCE;
+                match self.parts.net.request(node, Lane::Call, codec::encode(&question), patience).await {
                     Ok(answer) => read_answer(node, &answer),
                     Err(error) => Err(lost(&self.named(node), error, options.request.is_some())),
                 }
             };
-            self.answered(workload, &asked, &answer);
+            asked.answered(&answer, is_hurried);
             match answer {
                 Err(error) if did_nothing(&error) => {
                     // It has just stopped there, or its host has gone, and the news is on its way: that is no overload to be careful with.

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use selvedge_sync::id::NodeId;
 
 use super::Calls;
+use super::answer::{DEADLINE_EXCEEDED, EXPIRED};
 use crate::members::{Location, NodeRecord, Status};
 use crate::placement::Phase;
 use crate::routing::{Call, Ended, Router, Target, distance_km};
@@ -30,10 +31,13 @@ pub(super) struct Routes {
     seed: u64,
 }
 
-/// A call to a member that is under way.
-pub(super) struct Asked {
+/// A call to a member that is under way. Dropped without an answer, as when its caller hangs up, it counts as abandoned.
+pub(super) struct Asked<'a> {
+    calls: &'a Calls,
+    workload: &'a WorkloadName,
     node: NodeId,
     began: Instant,
+    is_answered: bool,
 }
 
 impl Routes {
@@ -42,7 +46,7 @@ impl Routes {
     }
 
     /// Takes note of what is deployed: how it is routed, and what can be forgotten.
-    pub(super) fn deployed(&self, specs: &BTreeMap<WorkloadName, Spec>) {
+    pub(super) fn deployed(&self, specs: &BTreeMap<WorkloadName, Spec>, is_member: impl Fn(&NodeId) -> bool) {
         let unusual = |(name, spec): (&WorkloadName, &Spec)| {
             (spec.routing != Routing::default()).then(|| (name.clone(), spec.routing))
         };
@@ -50,7 +54,10 @@ impl Routes {
         if **self.unusual.load() != unusual {
             self.unusual.store(Arc::new(unusual));
         }
-        self.routers.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| specs.contains_key(name));
+        self.routers.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, router| {
+            router.retain(&is_member);
+            specs.contains_key(name)
+        });
     }
 
     /// Whether an instance here answers whatever others there are.
@@ -72,13 +79,13 @@ impl Routes {
 
 impl Calls {
     /// Whom to ask next; `tried` were asked in vain. A further attempt has to be within the budget of retries, unless it is `for_free`.
-    pub(super) fn next(
-        &self,
-        workload: &WorkloadName,
+    pub(super) fn next<'a>(
+        &'a self,
+        workload: &'a WorkloadName,
         targets: &[Target],
         options: CallOptions,
         (tried, for_free): (&[NodeId], bool),
-    ) -> Option<Asked> {
+    ) -> Option<Asked<'a>> {
         let now_ms = self.parts.view.now().mono_ms;
         let session = options.session.map(|session| format!("{session:016x}"));
         let caller = self.parts.me.to_string();
@@ -93,18 +100,8 @@ impl Calls {
             router.begin(node, now_ms);
             Some(node)
         });
-        node.flatten().map(|node| Asked { node, began: Instant::now() })
-    }
-
-    /// Takes note of how a member answered.
-    pub(super) fn answered(&self, workload: &WorkloadName, asked: &Asked, answer: &Result<CallAnswer, ServiceError>) {
-        let (now_ms, took_ms) = (self.parts.view.now().mono_ms, asked.began.elapsed().as_secs_f64() * 1e3);
-        let ended = match answer.as_ref().map_err(ServiceError::fault) {
-            Err(Fault::Busy { .. }) => Ended::Busy,
-            Err(Fault::Unavailable | Fault::TimedOut) => Ended::Failed,
-            Ok(_) | Err(_) => Ended::Answered,
-        };
-        self.parts.routes.with(workload, |router| router.end(asked.node, ended, took_ms, now_ms));
+        let node = node.flatten()?;
+        Some(Asked { calls: self, workload, node, began: Instant::now(), is_answered: false })
     }
 
     /// Members that say they have the workload and are connected, this one included.
@@ -142,10 +139,51 @@ impl Calls {
     }
 }
 
-impl Asked {
+impl Asked<'_> {
     /// Who was asked.
     pub(super) const fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Takes note of how the member answered. `is_hurried`: its caller gave it less time than the workload's own.
+    pub(super) fn answered(mut self, answer: &Result<CallAnswer, ServiceError>, is_hurried: bool) {
+        self.is_answered = true;
+        self.end(ended(answer, is_hurried));
+    }
+
+    fn end(&self, ended: Ended) {
+        let (now_ms, took_ms) = (self.calls.parts.view.now().mono_ms, self.began.elapsed().as_secs_f64() * 1e3);
+        self.calls.parts.routes.with(self.workload, |router| router.end(self.node, ended, took_ms, now_ms));
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.end(Ended::Abandoned);
+        }
+    }
+}
+
+/// What an answer says of the member that gave it.
+fn ended<R>(answer: &Result<R, ServiceError>, is_hurried: bool) -> Ended {
+    let Err(error) = answer else { return Ended::Answered };
+    match error.fault() {
+        Fault::Busy { .. } => Ended::Busy,
+        // The member is well and says so: nobody else's calls should go elsewhere for it.
+        Fault::TimedOut if error.code() == EXPIRED || is_hurried && error.code() == DEADLINE_EXCEEDED => {
+            Ended::Abandoned
+        }
+        Fault::Unavailable | Fault::TimedOut => Ended::Failed,
+        Fault::Internal => Ended::Broke,
+        Fault::Caller
+        | Fault::Unauthorized
+        | Fault::Forbidden
+        | Fault::NotFound
+        | Fault::WrongMethod
+        | Fault::Conflict
+        | Fault::TooLarge
+        | Fault::WrongValue => Ended::Answered,
     }
 }
 
@@ -157,4 +195,21 @@ fn target_of(own: Option<&NodeRecord>, record: &NodeRecord, target: Target) -> T
     let weight = record.resources.cpu_total.clamp(1.0, 4_096.0) as u32;
     let same_region = own.is_some_and(|own| own.region == record.region);
     Target { same_region, distance_km: distance, weight, ..target }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hurried_caller_says_nothing_of_whom_it_asked() {
+        let error = |fault, code: &'static str| Err::<(), _>(ServiceError::new(fault, code, ""));
+        let late = || error(Fault::TimedOut, DEADLINE_EXCEEDED);
+        assert_eq!(ended(&late(), true), Ended::Abandoned);
+        assert_eq!(ended(&late(), false), Ended::Failed, "the workload's own time was not enough");
+        assert_eq!(ended(&error(Fault::TimedOut, EXPIRED), false), Ended::Abandoned);
+        assert_eq!(ended(&error(Fault::TimedOut, "forward_timed_out"), true), Ended::Failed, "it did not answer");
+        assert_eq!(ended(&error(Fault::Internal, "trap"), false), Ended::Broke);
+        assert_eq!(ended(&Ok(()), true), Ended::Answered);
+    }
 }

@@ -103,11 +103,11 @@ impl Breaker {
 
     /// A call has ended.
     pub fn end(&mut self, ended: Ended, now_ms: u64) {
-        // Being busy is neither.
+        // Being busy is neither, nor is what nobody waited for.
         let failed = match ended {
-            Ended::Answered => false,
+            Ended::Answered | Ended::Broke => false,
             Ended::Failed => true,
-            Ended::Busy => return self.probe_ended(),
+            Ended::Busy | Ended::Abandoned => return self.probe_ended(),
         };
         match self.state {
             State::Closed => self.count(failed, now_ms),

@@ -50,12 +50,20 @@ impl Measured {
     pub(super) fn end(&mut self, ended: Ended, took_ms: f64, now_ms: u64) {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.forecast.observe(f64::from(self.outstanding), now_ms);
+        if ended == Ended::Abandoned {
+            return;
+        }
         let took_ms = if took_ms.is_finite() { took_ms.clamp(0.0, LATENCY_MS_MAX) } else { LATENCY_MS_MAX };
+        // How long somebody waited in vain counts where it is long; that it failed quickly makes nothing quick.
+        let (took_ms, says_how_long) = match ended {
+            Ended::Answered => (took_ms, true),
+            Ended::Failed => (took_ms.max(self.mean_ms), true),
+            Ended::Busy | Ended::Broke | Ended::Abandoned => (took_ms, false),
+        };
         let keep = decay(self.at_ms, now_ms);
         self.rate = self.rate * keep + 1_000.0 / DECAY_MS;
         self.success += SUCCESS_STEP * (f64::from(u8::from(ended == Ended::Answered)) - self.success);
-        // A refusal is quick, and says nothing about how long an answer takes.
-        if ended != Ended::Busy {
+        if says_how_long {
             let smoothed = |old: f64| if self.answered { old * keep + took_ms * (1.0 - keep) } else { took_ms };
             self.mean_ms = if self.answered { self.mean_ms + 0.1 * (took_ms - self.mean_ms) } else { took_ms };
             self.peak_ms = smoothed(self.peak_ms).max(took_ms);

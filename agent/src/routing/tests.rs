@@ -349,3 +349,51 @@ fn what_is_gone_is_forgotten() {
     assert!(router.measured(&id(1)).is_some_and(|measured| measured.outstanding() == 1), "a call is under way");
     assert!(router.measured(&id(2)).is_none());
 }
+
+#[test]
+fn a_call_that_nobody_waits_for_any_more_leaves_no_trace() {
+    let mut router = Router::new(Routing::LocalFirst, 1);
+    for _ in 0..2 * FAILURES_MAX {
+        router.begin(id(1), 0);
+        router.end(id(1), Ended::Abandoned, 900.0, 0);
+    }
+    let measured = router.measured(&id(1)).expect("it was called");
+    assert_eq!((measured.outstanding(), measured.mean_ms()), (0, None));
+    assert!((measured.success() - 1.0).abs() < 1e-9);
+    assert_eq!(router.breaker(&id(1)).map(Breaker::state), Some(State::Closed));
+}
+
+#[test]
+fn a_probe_that_nobody_waits_for_any_more_makes_room_for_the_next() {
+    let mut router = Router::new(Routing::LocalFirst, 1);
+    for _ in 0..FAILURES_MAX {
+        router.begin(id(1), 0);
+        router.end(id(1), Ended::Failed, 1.0, 0);
+    }
+    router.begin(id(1), OPEN_MS_MIN);
+    assert!(!router.breaker(&id(1)).is_some_and(|breaker| breaker.admits(OPEN_MS_MIN)), "one at a time");
+    router.end(id(1), Ended::Abandoned, 1.0, OPEN_MS_MIN);
+    assert!(router.breaker(&id(1)).is_some_and(|breaker| breaker.admits(OPEN_MS_MIN)));
+}
+
+#[test]
+fn whose_guest_breaks_down_is_less_successful_and_neither_quick_nor_left_alone() {
+    let mut router = Router::new(Routing::Performance, 1);
+    for _ in 0..2 * FAILURES_MAX {
+        router.begin(id(1), 0);
+        router.end(id(1), Ended::Broke, 0.01, 0);
+    }
+    let measured = router.measured(&id(1)).expect("it was called");
+    assert!(measured.success() < 0.7 && measured.mean_ms().is_none(), "{measured:?}");
+    assert_eq!(router.breaker(&id(1)).map(Breaker::state), Some(State::Closed));
+}
+
+#[test]
+fn to_fail_at_once_makes_nobody_quick() {
+    let mut router = Router::new(Routing::LeastResponseTime, 1);
+    for (ended, took_ms) in [(Ended::Answered, 10.0), (Ended::Failed, 0.0), (Ended::Failed, 0.0)] {
+        router.begin(id(1), 0);
+        router.end(id(1), ended, took_ms, 0);
+    }
+    assert!(router.measured(&id(1)).and_then(Measured::mean_ms).is_some_and(|mean_ms| mean_ms >= 10.0));
+}
