@@ -283,6 +283,7 @@ impl Workloads {
         let steps = reconciler.decide(&inputs, now.mono_ms);
         *self.passed_over() = reconciler.passed_over();
         self.parts.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone_from(reconciler.waiting());
+        self.note_held(&deployed);
         let is_deployed =
             |workload: &WorkloadName| specs.contains_key(workload) || refused.contains_key(workload.as_str());
         self.holding().look((&self.parts.me, &here), (&plan, &mesh), is_deployed);

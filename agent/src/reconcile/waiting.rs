@@ -71,6 +71,8 @@ pub enum Waiting {
         /// Why not.
         why: CutOff,
     },
+    /// It follows a version that is not at hand or that nobody signed who may: what runs goes on, and nothing starts.
+    VersionBefore,
     /// It failed here and was placed elsewhere; the failure is remembered, so that it does not come straight back.
     Remembering {
         /// The failure, for people.
@@ -107,6 +109,9 @@ impl fmt::Display for Waiting {
             }
             Self::Draining { remaining_ms } => write!(f, "draining: stops in {}", seconds(*remaining_ms)),
             Self::CutOff { why } => write!(f, "cut off: {why}"),
+            Self::VersionBefore => {
+                f.write_str("held: the version that it follows is not at hand or not signed; deploy again to start it without a trial")
+            }
             Self::Remembering { reason, remaining_ms } => {
                 write!(f, "failed here ({reason}); forgotten in {}", seconds(*remaining_ms))
             }

@@ -56,6 +56,9 @@ pub enum Course<'a> {
     Rolling(&'a Previous),
     /// It was taken back: the version before runs.
     Back(&'a Previous),
+    /// It follows a version that is not at hand, or that nobody signed who may. What runs goes on and nothing starts: the new version
+    /// could not be held against it, nor be kept from serving beside it.
+    Held,
 }
 
 /// What of a verdict is stored, as the text of one field. Which verdict it is, the field says.
@@ -76,14 +79,25 @@ impl Deployed {
     #[must_use]
     pub fn course(&self) -> Course<'_> {
         let verdict = self.recorded.as_ref().map(|recorded| &recorded.verdict);
-        let Some(previous) = self.previous.as_deref().filter(|_| verdict != Some(&Verdict::Completed)) else {
+        if verdict == Some(&Verdict::Completed) {
             return Course::Settled;
+        }
+        let Some(previous) = self.previous.as_deref() else {
+            return if self.needs_previous() { Course::Held } else { Course::Settled };
         };
         match verdict {
             _ if !self.replaces(previous) => Course::Settled,
             Some(Verdict::RolledBack { .. }) => Course::Back(previous),
             Some(Verdict::Promoted | Verdict::Completed) | None => Course::Rolling(previous),
         }
+    }
+
+    /// Whether nothing of it may start without knowing the version before. What its deployer wants at once needs it only where the
+    /// state's schema may have changed: the first one has no older, and going back to one by hand says that it does.
+    const fn needs_previous(&self) -> bool {
+        let at_once = self.origin.at_once || self.spec.gates.canary_ms == 0;
+        let may_switch = self.spec.state_schema > 0 || self.origin.reverts.is_some();
+        self.origin.follows.is_some() && (!at_once || may_switch)
     }
 
     /// Whether instances have to be made anew, and not all at once.
@@ -99,7 +113,7 @@ impl Deployed {
     pub fn planned(&self) -> &Spec {
         match self.course() {
             Course::Back(previous) => &previous.spec,
-            Course::Settled | Course::Rolling(_) => &self.spec,
+            Course::Settled | Course::Rolling(_) | Course::Held => &self.spec,
         }
     }
 
@@ -180,6 +194,21 @@ pub(super) mod tests {
         let settled = |deployed: &Deployed| deployed.course() == Course::Settled;
         assert!(rolling(&deployed(|_| {})));
         assert!(settled(&deployed(|deployed| deployed.previous = None)), "the first one has no canary");
+        let back = Verdict::RolledBack { reason: "it trapped".to_owned() };
+        let lost = |change: fn(&mut Deployed), verdict: Option<&Verdict>| {
+            deployed(|deployed| {
+                (deployed.previous, deployed.origin.follows) = (None, Some(DeploymentId::of("before")));
+                deployed.recorded = verdict.cloned().map(recorded);
+                change(deployed);
+            })
+        };
+        for verdict in [None, Some(&Verdict::Promoted), Some(&back)] {
+            assert_eq!(lost(|_| {}, verdict).course(), Course::Held, "who removes the version before spares no canary");
+        }
+        assert!(settled(&lost(|_| {}, Some(&Verdict::Completed))), "it needs no version before any more");
+        assert!(settled(&lost(|deployed| deployed.spec.gates.canary_ms = 0, None)), "nor does what goes at once");
+        let switch: fn(&mut Deployed) = |deployed| (deployed.spec.gates.canary_ms, deployed.spec.state_schema) = (0, 1);
+        assert_eq!(lost(switch, None).course(), Course::Held, "unless it may be of another schema");
         assert!(settled(&deployed(|deployed| deployed.origin.at_once = true)));
         assert!(settled(&deployed(|deployed| deployed.spec.gates.canary_ms = 0)));
         let same = |deployed: &mut Deployed| deployed.spec.artifact = Digest::of(b"old");
@@ -190,7 +219,7 @@ pub(super) mod tests {
         assert!(rolling(&deployed(switch)), "two schemas are never at once");
         let with = |verdict| deployed(|deployed| deployed.recorded = Some(recorded(verdict)));
         assert!(rolling(&with(Verdict::Promoted)) && settled(&with(Verdict::Completed)));
-        let back = with(Verdict::RolledBack { reason: "it trapped".to_owned() });
+        let back = with(back);
         assert!(matches!(back.course(), Course::Back(_)));
         assert_eq!(back.planned().artifact, Digest::of(b"old"));
     }

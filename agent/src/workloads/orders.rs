@@ -209,6 +209,8 @@ impl Workloads {
             (Course::Rolling(before) | Course::Back(before), _) => {
                 Some((before.clone(), self.field(&previous, workload)?))
             }
+            // Nothing is known that it could be held against: deploying again is the way on, and goes at once.
+            (Course::Held, _) => None,
         }
     }
 

@@ -219,7 +219,7 @@ fn read(
     }
 }
 
-/// The version before a deployment: what it names, if that is at hand and signed like any other. A rollout without it is none.
+/// The version before a deployment: what it names, if that is at hand and signed like any other. Without it a rollout is held.
 fn read_previous(name: &str, id: DeploymentId, stored: Option<&Scalar>, notary: &dyn Notary) -> Option<Previous> {
     let why = match stored.map(|stored| notary.judge(name, stored)) {
         Some(Verdict::Sound(text)) if DeploymentId::of(&text) == id => match serde_json::from_str(&text) {
@@ -230,7 +230,7 @@ fn read_previous(name: &str, id: DeploymentId, stored: Option<&Scalar>, notary: 
         Some(Verdict::NotYet { why } | Verdict::Refused { why, .. }) => why,
         None => "it is not stored".to_owned(),
     };
-    tracing::warn!(workload = name, why, "the version before is not to be had, so the new one is not held against it");
+    tracing::warn!(workload = name, why, "the version before is not to be had, so the new one does not start");
     None
 }
 

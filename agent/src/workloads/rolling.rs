@@ -15,6 +15,7 @@ use super::trials::Sight;
 use super::{Deployments, Workloads};
 use crate::members::Status;
 use crate::placement::{Instance, Mesh, Phase, Plan};
+use crate::reconcile::Waiting;
 use crate::rollout::{self, Figures, Report, Rollout, Runs, Stage, Told};
 use crate::service::{Event, RolloutEvent};
 use crate::spec::{DeploymentId, Revision, Spec, WorkloadName};
@@ -45,6 +46,11 @@ impl Workloads {
         for (workload, deployed) in &**deployed {
             let stage = match deployed.course() {
                 Course::Settled => Stage::Done,
+                Course::Held => {
+                    // What runs stays in the plan; nothing is started from a spec that is not there.
+                    share.to_mut().remove(workload);
+                    continue;
+                }
                 Course::Back(_) => Stage::RolledBack { reason: reason(deployed) },
                 Course::Rolling(previous) => {
                     let (step, rollout) = self.step(workload, deployed, previous, (plan, mesh), now);
@@ -77,11 +83,19 @@ impl Workloads {
         share
     }
 
+    /// Notes of what is held that it waits for the version before.
+    pub(super) fn note_held(&self, deployed: &Deployments) {
+        let mut waiting = self.parts.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = deployed.iter().filter(|(_, deployed)| deployed.course() == Course::Held);
+        waiting.extend(held.map(|(workload, _)| (workload.clone(), Waiting::VersionBefore)));
+    }
+
     /// Where each deployment is, as it was last looked at.
     #[must_use]
     pub fn stage(&self, workload: &WorkloadName, deployed: &Deployed) -> Option<Stage> {
         match deployed.course() {
             Course::Settled => Some(Stage::Done),
+            Course::Held => None,
             Course::Back(_) => Some(Stage::RolledBack { reason: reason(deployed) }),
             Course::Rolling(_) => {
                 let reached = self.parts.reached.lock().unwrap_or_else(PoisonError::into_inner);
