@@ -155,7 +155,8 @@ pub fn step<R: Ord>(
     let mut reports: Vec<&Report> = reports.iter().collect();
     reports.sort_by_key(|report| report.node);
     let all = |revision| reports.iter().map(|report| (report.node, Some(revision))).collect();
-    match recorded {
+    let is_switch = rollout.from.state_schema != rollout.to.state_schema;
+    match recorded.filter(|_| !is_switch) {
         Some(Verdict::RolledBack { reason }) => {
             let stage = Stage::RolledBack { reason: reason.clone() };
             return Step { stage, run: all(rollout.from.revision), record: None };
@@ -167,8 +168,8 @@ pub fn step<R: Ord>(
     // Who has begun stays the canary, whoever joins.
     let begun = |report: &Report| report.versions.contains_key(&rollout.to.revision);
     hosts.sort_by_cached_key(|report| (!begun(report), rank(&report.node), report.node));
-    let mut step = if rollout.from.state_schema != rollout.to.state_schema {
-        switch(rollout, &hosts, &reports)
+    let mut step = if is_switch {
+        switch(rollout, &hosts, &reports, recorded)
     } else if let Some(worse) = gate::worse(rollout, &reports) {
         let reason = worse.to_string();
         let record = recorder(&hosts).map(|node| (node, Verdict::RolledBack { reason: reason.clone() }));
@@ -179,7 +180,6 @@ pub fn step<R: Ord>(
         canary(rollout, &hosts)
     };
     // What is not chosen keeps what it has until it stops; but no two schemas at once.
-    let is_switch = rollout.from.state_schema != rollout.to.state_schema;
     for report in reports.iter().filter(|report| !report.chosen) {
         let newer = begun(report).then_some(rollout.to.revision).or(Some(rollout.from.revision));
         step.run.insert(report.node, if is_switch { None } else { newer });
@@ -223,7 +223,8 @@ fn follow(rollout: &Rollout, hosts: &[&Report], record: Option<(NodeId, Verdict)
     Step { stage: Stage::Following { done, of: hosts.len() }, run, record }
 }
 
-fn switch(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report]) -> Step {
+/// A verdict only says here that all was over once: what is to run follows from what is there, whatever was recorded.
+fn switch(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report], recorded: Option<&Verdict>) -> Step {
     if hosts.is_empty() {
         return nowhere();
     }
@@ -233,8 +234,13 @@ fn switch(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report]) -> Step {
     let old = everybody.iter().filter(has_old).count();
     let run = hosts.iter().map(|report| (report.node, (old == 0).then_some(rollout.to.revision))).collect();
     let done = hosts.iter().filter(|report| serves(rollout, report).is_some()).count();
-    let stage = if old == 0 { Stage::Following { done, of: hosts.len() } } else { Stage::Switching { old } };
-    let record = if old == 0 { completed(rollout, hosts) } else { None };
+    let was_over = recorded == Some(&Verdict::Completed);
+    let stage = match old {
+        0 if was_over && done == hosts.len() => Stage::Done,
+        0 => Stage::Following { done, of: hosts.len() },
+        old => Stage::Switching { old },
+    };
+    let record = completed(rollout, hosts).filter(|_| old == 0 && !was_over);
     Step { stage, run, record }
 }
 

@@ -171,7 +171,15 @@ fn versions_of_two_schemas_never_serve_together() {
     assert!(stepped(&[gone(1), elsewhere]).run.values().all(Option::is_none), "wherever it is");
     assert_eq!(new_on(&stepped(&[gone(1), gone(2)])), [1, 2]);
     let all = report(1, &[(new(), ready(SOAK_MS, 0, 0, 0.0))]);
-    assert_eq!(stepped(&[all]).record, Some((id(1), Verdict::Completed)));
+    assert_eq!(stepped(std::slice::from_ref(&all)).record, Some((id(1), Verdict::Completed)));
+    let back = Verdict::RolledBack { reason: "it is forged".to_owned() };
+    for verdict in [Verdict::Promoted, Verdict::Completed, back] {
+        let told = |reports: &[Report]| step(&rollout, reports, Some(&verdict), |node| node.0[0]);
+        assert!(told(&[had(1), gone(2)]).run.values().all(Option::is_none), "{verdict:?}");
+        assert_eq!(new_on(&told(&[gone(1), gone(2)])), [1, 2], "{verdict:?}");
+    }
+    let over = step(&rollout, std::slice::from_ref(&all), Some(&Verdict::Completed), |node| node.0[0]);
+    assert_eq!((over.stage, over.record), (Stage::Done, None));
     let traps = report(1, &[(new(), ready(9, 100, 100, 0.0))]);
     assert!(stepped(&[traps]).record.is_none(), "it is not taken back over a schema by itself");
 }

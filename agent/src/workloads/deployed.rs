@@ -52,7 +52,7 @@ pub struct Recorded {
 pub enum Course<'a> {
     /// It runs everywhere.
     Settled,
-    /// It takes the place of the version before, step by step.
+    /// It takes the place of the version before, step by step; over a schema of the state also when that is over, which reports tell.
     Rolling(&'a Previous),
     /// It was taken back: the version before runs.
     Back(&'a Previous),
@@ -79,17 +79,24 @@ impl Deployed {
     #[must_use]
     pub fn course(&self) -> Course<'_> {
         let verdict = self.recorded.as_ref().map(|recorded| &recorded.verdict);
-        if verdict == Some(&Verdict::Completed) {
-            return Course::Settled;
-        }
+        let is_completed = verdict == Some(&Verdict::Completed);
         let Some(previous) = self.previous.as_deref() else {
-            return if self.needs_previous() { Course::Held } else { Course::Settled };
+            return if self.needs_previous() && !is_completed { Course::Held } else { Course::Settled };
         };
         match verdict {
             _ if !self.replaces(previous) => Course::Settled,
+            // Any member can record a verdict, and a false one is not to bring two schemas together.
+            _ if self.switches(previous) => Course::Rolling(previous),
+            Some(Verdict::Completed) => Course::Settled,
             Some(Verdict::RolledBack { .. }) => Course::Back(previous),
-            Some(Verdict::Promoted | Verdict::Completed) | None => Course::Rolling(previous),
+            Some(Verdict::Promoted) | None => Course::Rolling(previous),
         }
+    }
+
+    /// Whether the schema of the state changes: then what hosts report decides, and no verdict.
+    #[must_use]
+    pub const fn switches(&self, previous: &Previous) -> bool {
+        previous.spec.state_schema != self.spec.state_schema
     }
 
     /// Whether nothing of it may start without knowing the version before. What its deployer wants at once needs it only where the
@@ -103,9 +110,8 @@ impl Deployed {
     /// Whether instances have to be made anew, and not all at once.
     fn replaces(&self, previous: &Previous) -> bool {
         let at_once = self.origin.at_once || self.spec.gates.canary_ms == 0;
-        let is_other_schema = previous.spec.state_schema != self.spec.state_schema;
         // Revisions are hashes; last what costs something.
-        (is_other_schema || !at_once) && previous.spec.revision() != self.spec.revision()
+        (self.switches(previous) || !at_once) && previous.spec.revision() != self.spec.revision()
     }
 
     /// The spec by which instances are placed.
@@ -137,13 +143,18 @@ impl Recorded {
         (field(workload, name), serde_json::to_string(&note).expect("a note serialises"))
     }
 
-    /// What counts of all that is recorded for a workload about one deployment. `stored` reads a field of the map of verdicts.
-    pub(super) fn read(workload: &str, of: DeploymentId, stored: impl Fn(&str) -> Option<String>) -> Option<Self> {
+    /// What counts of all that is recorded for a workload about one deployment. `stored` reads a field of the map of verdicts. A switch
+    /// of schemas is never taken back by itself.
+    pub(super) fn read(
+        workload: &str,
+        (of, is_switch): (DeploymentId, bool),
+        stored: impl Fn(&str) -> Option<String>,
+    ) -> Option<Self> {
         let note = |name: &str| {
             let note: Note = serde_json::from_str(&stored(&field(workload, name))?).ok()?;
             (note.of == of).then_some(note)
         };
-        VERDICTS.iter().rev().find_map(|name| {
+        VERDICTS.iter().rev().filter(|name| !is_switch || **name != VERDICTS[2]).find_map(|name| {
             let Note { by, at_ms, reason, of: _ } = note(name)?;
             let verdict = match *name {
                 "promoted" => Verdict::Promoted,
@@ -217,6 +228,11 @@ pub(super) mod tests {
             (deployed.spec.state_schema, deployed.origin.at_once) = (1, true);
         };
         assert!(rolling(&deployed(switch)), "two schemas are never at once");
+        for verdict in [Verdict::Promoted, Verdict::Completed, back.clone()] {
+            let recorded = Some(recorded(verdict));
+            let switched = deployed(|deployed| (deployed.spec.state_schema, deployed.recorded) = (1, recorded));
+            assert!(rolling(&switched) && switched.planned() == &switched.spec, "whatever a member records");
+        }
         let with = |verdict| deployed(|deployed| deployed.recorded = Some(recorded(verdict)));
         assert!(rolling(&with(Verdict::Promoted)) && settled(&with(Verdict::Completed)));
         let back = with(back);
@@ -229,7 +245,7 @@ pub(super) mod tests {
         let (of, other) = (DeploymentId::of("now"), DeploymentId::of("before"));
         let mut stored = BTreeMap::new();
         let read = |stored: &BTreeMap<String, String>| {
-            Recorded::read("combat", of, |field| stored.get(field).cloned()).map(|recorded| recorded.verdict)
+            Recorded::read("combat", (of, false), |field| stored.get(field).cloned()).map(|recorded| recorded.verdict)
         };
         let back = Verdict::RolledBack { reason: "x".repeat(10_000) };
         stored.extend([recorded(back.clone()).field("combat", other), recorded(back.clone()).field("chat", of)]);

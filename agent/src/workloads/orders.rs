@@ -97,7 +97,8 @@ impl Workloads {
         rollout::fence(Some(now.planned().state_schema), spec.state_schema)?;
         let (before, stored) = self.before(workload, now, spec).unzip();
         let follows = before.as_ref().map(|before| before.id);
-        let origin = Origin { follows, at_once: runs_already(now, spec), ..self.origin() };
+        let at_once = runs_already(now, self.course(workload, now), spec);
+        let origin = Origin { follows, at_once, ..self.origin() };
         Ok(Next { origin, before, stored })
     }
 
@@ -199,8 +200,9 @@ impl Workloads {
     fn before(&self, workload: &WorkloadName, now: &Deployed, spec: &Spec) -> Option<(Previous, Scalar)> {
         let [specs, previous, _] = keys();
         let older = now.previous.as_deref().filter(|before| before.spec.state_schema == spec.state_schema);
-        match (now.course(), older) {
-            (Course::Settled, Some(before)) if runs_already(now, spec) => {
+        let course = self.course(workload, now);
+        match (course, older) {
+            (Course::Settled, Some(before)) if runs_already(now, course, spec) => {
                 Some((before.clone(), self.field(&previous, workload)?))
             }
             (Course::Settled, _) => {
@@ -230,8 +232,8 @@ impl Workloads {
 }
 
 /// Whether `spec` only places anew what runs everywhere already.
-fn runs_already(now: &Deployed, spec: &Spec) -> bool {
-    now.course() == Course::Settled && now.spec.revision() == spec.revision()
+fn runs_already(now: &Deployed, course: Course<'_>, spec: &Spec) -> bool {
+    course == Course::Settled && now.spec.revision() == spec.revision()
 }
 
 fn verdict_fields(workload: &str) -> Vec<String> {

@@ -123,7 +123,8 @@ impl Registry {
             Some(_) | None => None,
         };
         let deployed = |(name, deployed): &(WorkloadName, Deployed)| {
-            let recorded = Recorded::read(name.as_str(), deployed.id, stored);
+            let is_switch = deployed.previous.as_deref().is_some_and(|previous| deployed.switches(previous));
+            let recorded = Recorded::read(name.as_str(), (deployed.id, is_switch), stored);
             (name.clone(), Deployed { recorded, ..deployed.clone() })
         };
         let deployed = self.read.values().filter_map(|read| read.deployed.as_ref()).map(deployed);

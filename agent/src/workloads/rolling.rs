@@ -39,12 +39,13 @@ impl Workloads {
         (plan, mesh): (&mut Plan, &Mesh),
         now: Time,
     ) -> Share<'a> {
-        let rolling = |deployed: &Deployed| matches!(deployed.course(), Course::Rolling(_));
-        self.trials().retain(|workload| deployed.get(workload).is_some_and(rolling));
+        let courses: BTreeMap<_, _> =
+            deployed.iter().map(|(workload, deployed)| (workload, self.course(workload, deployed))).collect();
+        self.trials().retain(|workload| matches!(courses.get(workload), Some(Course::Rolling(_))));
         let mut share = Cow::Borrowed(specs);
         let mut reached = BTreeMap::new();
         for (workload, deployed) in &**deployed {
-            let stage = match deployed.course() {
+            let stage = match courses[workload] {
                 Course::Settled => Stage::Done,
                 Course::Held => {
                     // What runs stays in the plan; nothing is started from a spec that is not there.
@@ -83,6 +84,23 @@ impl Workloads {
         share
     }
 
+    /// What is to be done about a deployment, as this host has seen it: a switch of schemas is over where it was recorded and this host
+    /// has seen that nothing else runs.
+    pub(super) fn course<'a>(&self, workload: &WorkloadName, deployed: &'a Deployed) -> Course<'a> {
+        let is_completed = deployed.recorded.as_ref().is_some_and(|it| it.verdict == rollout::Verdict::Completed);
+        match deployed.course() {
+            Course::Rolling(_) if is_completed && self.reached(workload, deployed) == Some(Stage::Done) => {
+                Course::Settled
+            }
+            course => course,
+        }
+    }
+
+    fn reached(&self, workload: &WorkloadName, deployed: &Deployed) -> Option<Stage> {
+        let reached = self.parts.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.get(workload).filter(|reached| reached.of == deployed.id).map(|reached| reached.stage.clone())
+    }
+
     /// Notes of what is held that it waits for the version before.
     pub(super) fn note_held(&self, deployed: &Deployments) {
         let mut waiting = self.parts.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,14 +111,11 @@ impl Workloads {
     /// Where each deployment is, as it was last looked at.
     #[must_use]
     pub fn stage(&self, workload: &WorkloadName, deployed: &Deployed) -> Option<Stage> {
-        match deployed.course() {
+        match self.course(workload, deployed) {
             Course::Settled => Some(Stage::Done),
             Course::Held => None,
             Course::Back(_) => Some(Stage::RolledBack { reason: reason(deployed) }),
-            Course::Rolling(_) => {
-                let reached = self.parts.reached.lock().unwrap_or_else(PoisonError::into_inner);
-                reached.get(workload).filter(|reached| reached.of == deployed.id).map(|reached| reached.stage.clone())
-            }
+            Course::Rolling(_) => self.reached(workload, deployed),
         }
     }
 
@@ -109,7 +124,7 @@ impl Workloads {
     pub fn told(&self) -> BTreeMap<WorkloadName, Told> {
         let (deployed, now_ms) = (self.deployed(), self.parts.view.now().mono_ms);
         for (workload, deployed) in &*deployed {
-            if let Course::Rolling(previous) = deployed.course() {
+            if let Course::Rolling(previous) = self.course(workload, deployed) {
                 self.observe((workload, deployed.id, &deployed.rollout(previous)), now_ms);
             }
         }
