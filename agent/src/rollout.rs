@@ -165,9 +165,9 @@ pub fn step<R: Ord>(
         Some(Verdict::Promoted) | None => {}
     }
     let mut hosts: Vec<&Report> = reports.iter().copied().filter(|report| report.chosen).collect();
-    // Who has begun stays the canary, whoever joins.
+    // Who has begun stays the canary, whoever joins; who tells nothing of it is none.
     let begun = |report: &Report| report.versions.contains_key(&rollout.to.revision);
-    hosts.sort_by_cached_key(|report| (!begun(report), rank(&report.node), report.node));
+    hosts.sort_by_cached_key(|report| (!report.tells, !begun(report), rank(&report.node), report.node));
     let mut step = if is_switch {
         switch(rollout, &hosts, &reports, recorded)
     } else if let Some(worse) = gate::worse(rollout, &reports) {
@@ -189,6 +189,10 @@ pub fn step<R: Ord>(
 
 fn canary(rollout: &Rollout, hosts: &[&Report]) -> Step {
     let Some(canary) = hosts.first() else { return nowhere() };
+    if !canary.tells {
+        // Nobody does, and all of them run what the spec says.
+        return follow(rollout, hosts, None);
+    }
     let (ready_ms, figures) = match canary.versions.get(&rollout.to.revision) {
         Some((Runs::Ready { for_ms }, figures)) => (Some(*for_ms), *figures),
         Some((Runs::Unready | Runs::Failed { .. } | Runs::Gone, _)) | None => (None, Figures::default()),

@@ -66,6 +66,7 @@ impl Beacon {
             instances: self.workloads.advertised(),
             overloaded: self.wasm.overloaded().iter().filter_map(|workload| workload.parse().ok()).collect(),
             rollouts: self.workloads.told(),
+            tells_rollouts: true,
         }
         .coarse()
     }

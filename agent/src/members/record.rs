@@ -105,6 +105,9 @@ pub struct NodeRecord {
     /// What it has seen of versions that are being rolled out.
     #[serde(rename = "f", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rollouts: BTreeMap<WorkloadName, Told>,
+    /// Whether it tells of rollouts at all; a release before them does not, and runs what its spec says at once.
+    #[serde(rename = "tr", default, skip_serializing_if = "std::ops::Not::not")]
+    pub tells_rollouts: bool,
 }
 
 impl NodeRecord {

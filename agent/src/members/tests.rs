@@ -43,6 +43,7 @@ pub(crate) fn record(node: NodeId, life: u64, beat: u64) -> NodeRecord {
         overloaded: BTreeSet::new(),
         origins: BTreeMap::new(),
         rollouts: BTreeMap::new(),
+        tells_rollouts: true,
     }
 }
 

@@ -148,6 +148,15 @@ fn an_older_agent_runs_it_and_another_records_what_came_of_it() {
 }
 
 #[test]
+fn an_older_agent_is_no_canary() {
+    let mut reports = with_canary(ready(u64::MAX, 0, 0, 0.0));
+    reports[0].tells = false;
+    let step = stepped(&reports, None);
+    assert!(matches!(step.stage, Stage::Canary { node, .. } if node == id(3)), "{:?}", step.stage);
+    assert_eq!(step.record, None, "what it runs has shown nothing");
+}
+
+#[test]
 fn what_is_not_chosen_keeps_what_it_has() {
     let mut reports = with_canary(ready(3_000, 10, 0, 4.0));
     reports[0].chosen = false;

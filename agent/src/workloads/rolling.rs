@@ -41,7 +41,8 @@ impl Workloads {
     ) -> Share<'a> {
         let courses: BTreeMap<_, _> =
             deployed.iter().map(|(workload, deployed)| (workload, self.course(workload, deployed))).collect();
-        self.trials().retain(|workload| matches!(courses.get(workload), Some(Course::Rolling(_))));
+        let is_on = |workload: &WorkloadName| matches!(courses.get(workload), Some(Course::Rolling(_)));
+        self.trials().retain(is_on, now.mono_ms);
         let mut share = Cow::Borrowed(specs);
         let mut reached = BTreeMap::new();
         for (workload, deployed) in &**deployed {
@@ -165,14 +166,8 @@ impl Workloads {
             let report = |(node, status, record): (NodeId, Status, Option<&crate::members::NodeRecord>)| {
                 let record = record.filter(|_| matches!(status, Status::Alive | Status::Suspect))?;
                 let (told, instance) = (record.rollouts.get(workload), record.instances.get(workload));
-                let versions = match told {
-                    Some(told) if told.of == of => told.versions(),
-                    // It has yet to hear of this deployment.
-                    Some(_) => seen_of(instance, rollout, 0),
-                    // It is of an older release, which runs what its spec says and does not say since when.
-                    None => seen_of(instance, rollout, u64::MAX),
-                };
-                let (is_chosen, tells) = (chosen.contains(&node), told.is_some() || instance.is_none());
+                let versions = reported((told, record.tells_rollouts), instance, (of, rollout));
+                let (is_chosen, tells) = (chosen.contains(&node), told.is_some() || record.tells_rollouts);
                 (is_chosen || instance.is_some()).then_some(Report { node, chosen: is_chosen, tells, versions })
             };
             members.each().filter(|(node, ..)| *node != self.parts.me).filter_map(report).collect()
@@ -302,6 +297,22 @@ fn canary_order(calls_per_s: f64) -> u32 {
     if calls_per_s >= 1.0 { magnitude(calls_per_s) } else { u32::MAX }
 }
 
+/// What a host reports of its versions, by what it tells of a rollout, if it does tell of any, and by its instance.
+fn reported(
+    (told, tells): (Option<&Told>, bool),
+    instance: Option<&Instance>,
+    (of, rollout): (DeploymentId, &Rollout),
+) -> BTreeMap<Revision, (Runs, Figures)> {
+    match told {
+        Some(told) if told.of == of => told.versions(),
+        // It has yet to hear of this deployment, or has more of them than it tells of.
+        Some(_) => seen_of(instance, rollout, 0),
+        None if tells => seen_of(instance, rollout, 0),
+        // It is of an older release, which runs what its spec says and does not say since when.
+        None => seen_of(instance, rollout, u64::MAX),
+    }
+}
+
 /// What an instance says of itself where its host tells nothing of this rollout: if it is ready, for so long.
 fn seen_of(instance: Option<&Instance>, rollout: &Rollout, for_ms: u64) -> BTreeMap<Revision, (Runs, Figures)> {
     let runs = |instance: &Instance| match &instance.phase {
@@ -323,6 +334,25 @@ mod tests {
         let order: Vec<u32> = [1.0, 1.9, 2.0, 1_000.0, f64::MAX, 0.9, 0.0].map(canary_order).to_vec();
         assert!(order.is_sorted() && order[0] == order[1] && order[4] < order[5], "{order:?}");
         assert_eq!(canary_order(f64::NAN), u32::MAX);
+    }
+
+    #[test]
+    fn who_could_tell_and_does_not_has_served_for_no_time() {
+        let spec = |name| Spec::new(crate::spec::Digest::of(name));
+        let version = |spec: &Spec| rollout::Version { revision: spec.revision(), state_schema: 0 };
+        let (old, new) = (spec(b"old"), spec(b"new"));
+        let rollout = Rollout { from: version(&old), to: version(&new), gates: rollout::Gates::default() };
+        let instance = Instance::made_from(&new, Phase::Ready);
+        let of = DeploymentId::of("now");
+        let runs = |told: Option<&Told>, tells| {
+            reported((told, tells), Some(&instance), (of, &rollout))[&rollout.to.revision].0.clone()
+        };
+        assert_eq!(runs(None, true), Runs::Ready { for_ms: 0 });
+        assert_eq!(runs(None, false), Runs::Ready { for_ms: u64::MAX }, "an older release has no more to say");
+        let other = Told::new(DeploymentId::of("before"), &BTreeMap::new());
+        assert_eq!(runs(Some(&other), true), Runs::Ready { for_ms: 0 });
+        let versions = BTreeMap::from([(rollout.to.revision, (Runs::Ready { for_ms: 7 }, Figures::default()))]);
+        assert_eq!(runs(Some(&Told::new(of, &versions)), true), Runs::Ready { for_ms: 7 });
     }
 
     #[test]

@@ -13,6 +13,10 @@ use crate::spec::{DeploymentId, Revision, WorkloadName};
 /// fetch from a member that was just lost passes.
 const FAILING_MS_MAX: u64 = 30_000;
 
+/// How long a rollout that is over here is still told, in milliseconds: others hear of its verdict later, and until then they judge by
+/// what is told. Gossip takes a second or two.
+const TOLD_AFTER_MS: u64 = 10_000;
+
 /// Rollouts that one record tells of. Records are bounded, and more than these wait for each other.
 const TOLD_MAX: usize = 64;
 
@@ -26,6 +30,8 @@ struct Trial {
     versions: BTreeMap<Revision, Seen>,
     /// Whether the new version's component has been asked for.
     is_fetched: bool,
+    /// Since when it has been over.
+    over_since_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -50,9 +56,12 @@ pub(super) struct Sight<'a> {
 }
 
 impl Trials {
-    /// Forgets rollouts that are over.
-    pub(super) fn retain(&mut self, is_on: impl Fn(&WorkloadName) -> bool) {
-        self.0.retain(|workload, _| is_on(workload));
+    /// Forgets rollouts that have been over for long enough.
+    pub(super) fn retain(&mut self, is_on: impl Fn(&WorkloadName) -> bool, now_ms: u64) {
+        self.0.retain(|workload, trial| {
+            trial.over_since_ms = if is_on(workload) { None } else { trial.over_since_ms.or(Some(now_ms)) };
+            trial.over_since_ms.is_none_or(|since_ms| now_ms.saturating_sub(since_ms) < TOLD_AFTER_MS)
+        });
     }
 
     /// Takes note of what is here, and returns what becomes of each version.
@@ -90,7 +99,7 @@ impl Trials {
 
 impl Trial {
     const fn new(of: DeploymentId) -> Self {
-        Self { of, versions: BTreeMap::new(), is_fetched: false }
+        Self { of, versions: BTreeMap::new(), is_fetched: false, over_since_ms: None }
     }
 
     /// The versions that are or were here.
@@ -182,8 +191,10 @@ mod tests {
         let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(1) };
         assert_eq!(look(&mut trials, "a", sight, 900)[1], Some((Runs::Gone, 5)), "what condemned it stays known");
         assert_eq!(look(&mut trials, "b", sight, 900), [Some((Runs::Ready { for_ms: 0 }, 1)), None]);
-        trials.retain(|_| false);
-        assert!(trials.told(900).is_empty());
+        trials.retain(|_| false, 1_000);
+        assert_eq!(trials.told(1_000).len(), 1, "others have yet to hear of the verdict");
+        trials.retain(|_| false, 1_000 + TOLD_AFTER_MS);
+        assert!(trials.told(1_000 + TOLD_AFTER_MS).is_empty());
     }
 
     #[test]
