@@ -19,7 +19,7 @@ use serde::Serialize;
 use self::absent::Absences;
 pub use self::absent::{ABSENT_MS_MAX, PASSED_OVER_MS};
 use self::backoff::Failures;
-pub use self::partition::CutOff;
+pub use self::partition::{CutOff, sees_most};
 use self::partition::Sight;
 pub use self::waiting::Waiting;
 use crate::placement::{Explanation, Instance, Mesh, Phase, Plan};

@@ -29,6 +29,22 @@ pub enum CutOff {
     },
 }
 
+/// How many members are in sight and how many there are, and whether those are most of them. Of two halves, the one with the first of
+/// all members is.
+fn in_sight(mesh: &Mesh, me: &NodeId) -> (usize, usize, bool) {
+    let members = || mesh.nodes().filter(|node| !node.left);
+    let in_sight = || members().filter(|node| node.healthy || node.node == *me);
+    let (seen, members_count) = (in_sight().count(), members().count());
+    let has_first = in_sight().next().map(|node| node.node) == members().next().map(|node| node.node);
+    (seen, members_count, seen * 2 > members_count || (seen * 2 == members_count && has_first))
+}
+
+/// Whether this host sees most members: who does not, decides nothing for all.
+#[must_use]
+pub fn sees_most(mesh: &Mesh, me: &NodeId) -> bool {
+    in_sight(mesh, me).2
+}
+
 /// Watches how much of the mesh is in sight.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sight {
@@ -41,12 +57,8 @@ pub(super) struct Sight {
 impl Sight {
     /// Looks at who is there now.
     pub(super) fn look(&mut self, mesh: &Mesh, me: &NodeId, now_ms: u64) {
-        let members = || mesh.nodes().filter(|node| !node.left);
-        let in_sight = || members().filter(|node| node.healthy || node.node == *me);
-        (self.seen, self.members) = (in_sight().count(), members().count());
-        // Of two halves, one has the first of all members.
-        let has_first = in_sight().next().map(|node| node.node) == members().next().map(|node| node.node);
-        let is_majority = self.seen * 2 > self.members || (self.seen * 2 == self.members && has_first);
+        let is_majority;
+        (self.seen, self.members, is_majority) = in_sight(mesh, me);
         self.minority_since_ms = if is_majority { None } else { self.minority_since_ms.or(Some(now_ms)) };
     }
 

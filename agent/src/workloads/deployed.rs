@@ -71,6 +71,10 @@ struct Note {
     reason: Option<String>,
 }
 
+/// How much later than completion a version may be taken back by what is recorded, in milliseconds: two hosts that record at once with
+/// different views are that far apart at most. Whoever was cut off for longer takes back nothing; that is an operator's to do.
+const LATE_MS_MAX: u64 = 10_000;
+
 /// The names of verdicts in the shared state, the ones that count most last.
 pub(super) const VERDICTS: [&str; 3] = ["promoted", "completed", "rolled-back"];
 
@@ -154,7 +158,12 @@ impl Recorded {
             let note: Note = serde_json::from_str(&stored(&field(workload, name))?).ok()?;
             (note.of == of).then_some(note)
         };
-        VERDICTS.iter().rev().filter(|name| !is_switch || **name != VERDICTS[2]).find_map(|name| {
+        let completed_ms = note(VERDICTS[1]).map(|note| note.at_ms);
+        let comes_late = |at_ms: u64| completed_ms.is_some_and(|done_ms| at_ms.saturating_sub(done_ms) > LATE_MS_MAX);
+        let counts = |name: &&&str| {
+            **name != VERDICTS[2] || !(is_switch || note(VERDICTS[2]).is_some_and(|back| comes_late(back.at_ms)))
+        };
+        VERDICTS.iter().rev().filter(counts).find_map(|name| {
             let Note { by, at_ms, reason, of: _ } = note(name)?;
             let verdict = match *name {
                 "promoted" => Verdict::Promoted,
@@ -257,6 +266,9 @@ pub(super) mod tests {
         stored.extend([recorded(Verdict::Completed).field("combat", of)]);
         let Some(Verdict::RolledBack { reason }) = read(&stored) else { panic!("{stored:?}") };
         assert_eq!(reason.len(), REASON_BYTES_MAX);
+        let late = Recorded { at_ms: 6 + LATE_MS_MAX, ..recorded(Verdict::RolledBack { reason: "cut off".to_owned() }) };
+        stored.extend([late.field("combat", of)]);
+        assert_eq!(read(&stored), Some(Verdict::Completed), "who was cut off takes nothing back later");
         stored.values_mut().for_each(|text| *text = "{".to_owned());
         assert_eq!(read(&stored), None);
     }

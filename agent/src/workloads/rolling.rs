@@ -73,6 +73,7 @@ impl Workloads {
                     }
                     if let Some((recorder, verdict)) = step.record
                         && recorder == self.parts.me
+                        && crate::reconcile::sees_most(mesh, &self.parts.me)
                     {
                         self.begin_record(workload, deployed.id, verdict);
                     }
