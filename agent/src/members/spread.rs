@@ -47,7 +47,7 @@ impl Announcer {
             let refresh_ms = REFRESH_MS * (members.div_ceil(REFRESHING_MEMBERS).max(1) as u64);
             let due = since_ms >= refresh_ms
                 || differs(told, record)
-                || (since_ms >= ROLLOUT_MS && told.rollouts != record.rollouts)
+                || (since_ms >= ROLLOUT_MS && rollouts_differ(told, record))
                 || (since_ms >= FIGURES_MS && figures_differ(told, record));
             if !due {
                 return None;
@@ -103,6 +103,11 @@ fn figures_differ(told: &NodeRecord, now: &NodeRecord) -> bool {
             .values()
             .zip(now.origins.values())
             .any(|(before, after)| moved(before.rtt_ms, after.rtt_ms) || maps_differ(&before.regions, &after.regions))
+}
+
+fn rollouts_differ(told: &NodeRecord, now: &NodeRecord) -> bool {
+    told.rollouts.keys().ne(now.rollouts.keys())
+        || told.rollouts.values().zip(now.rollouts.values()).any(|(before, after)| after.is_news_after(before))
 }
 
 fn moved(before: f64, after: f64) -> bool {

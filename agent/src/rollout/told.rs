@@ -9,6 +9,8 @@ use crate::spec::{DeploymentId, Revision};
 
 /// Versions in one report: the new one and the old one, and as many of newer releases.
 const VERSIONS_MAX: usize = 4;
+/// By which factor a time or a count has to move to be news: at first seconds matter, later minutes do.
+const FACTOR: f64 = 1.25;
 /// Longest reason, in bytes: what an instance's failure is cut to.
 const REASON_BYTES_MAX: usize = 256;
 
@@ -76,11 +78,31 @@ impl Told {
         self.versions.iter().take(VERSIONS_MAX).map(read).collect()
     }
 
+    /// Whether others would do something else than after `before`, or soon: what merely goes on is no news, or each host would repeat its
+    /// whole record all the while.
+    #[must_use]
+    pub fn is_news_after(&self, before: &Self) -> bool {
+        let is_news = |(now, before): (&ToldVersion, &ToldVersion)| now.is_news_after(before);
+        self.of != before.of
+            || self.versions.len() != before.versions.len()
+            || self.versions.iter().zip(&before.versions).any(is_news)
+    }
+
     /// Whether it keeps its bounds.
     #[must_use]
     pub fn is_sane(&self) -> bool {
         let short = |version: &ToldVersion| version.failed.as_ref().is_none_or(|why| why.len() <= REASON_BYTES_MAX);
         self.versions.len() <= VERSIONS_MAX && self.versions.iter().all(short)
+    }
+}
+
+impl ToldVersion {
+    fn is_news_after(&self, before: &Self) -> bool {
+        let figures =
+            |told: &Self| [told.ready_ms.unwrap_or_default() as f64, told.calls as f64, told.traps as f64, told.p99_ms];
+        let moved = |(now, before): (f64, f64)| now > before * FACTOR || before > now * FACTOR;
+        let state = |told: &Self| (told.revision, told.ready_ms.is_some(), told.failed.clone(), told.gone);
+        state(self) != state(before) || figures(self).into_iter().zip(figures(before)).any(moved)
     }
 }
 
@@ -92,6 +114,26 @@ fn shortened(reason: &str) -> String {
 mod tests {
     use super::*;
     use crate::spec::{Digest, Spec};
+
+    #[test]
+    fn what_merely_goes_on_is_news_ever_more_rarely() {
+        let told = |for_ms, traps| {
+            let figures = Figures { calls: for_ms / 10, traps, p99_ms: 2.0 };
+            let revision = Spec::new(Digest::of(b"a")).revision();
+            Told::new(DeploymentId::of("x"), &BTreeMap::from([(revision, (Runs::Ready { for_ms }, figures))]))
+        };
+        let mut last = told(0, 0);
+        let mut times = 0;
+        // Twice a second for five minutes.
+        for half_second in 1..600 {
+            let now = told(half_second * 500, 0);
+            if now.is_news_after(&last) {
+                (last, times) = (now, times + 1);
+            }
+        }
+        assert!((10..=30).contains(&times), "{times}");
+        assert!(told(60_000, 3).is_news_after(&told(60_000, 2)) && !told(60_000, 2).is_news_after(&told(60_000, 2)));
+    }
 
     #[test]
     fn what_is_told_survives_its_bytes_and_is_bounded() {
