@@ -336,6 +336,10 @@ impl Workloads {
     async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
         self.reach_stage(&workload, Stage::Fetching);
         let result = match fetch::reach(&self.parts.artifacts, &self.parts.fetcher, spec.artifact).await {
+            // What it was to be may have been taken back while it was fetched.
+            Ok(_) if !self.may_run(&workload, &spec) => {
+                Err(Failure { reason: "it is not to run any more".to_owned(), permanent: false })
+            }
             Ok(wasm) => {
                 self.reach_stage(&workload, Stage::Loading);
                 let loaded = self.parts.wasm.load(workload.as_str(), wasm, LoadOptions::of(&spec)).await;
@@ -344,6 +348,10 @@ impl Workloads {
             Err(error) => Err(Failure { reason: error.to_string(), permanent: false }),
         };
         permit.send(Started { workload, spec, result });
+    }
+
+    fn may_run(&self, workload: &WorkloadName, spec: &Spec) -> bool {
+        self.deployed().get(workload).is_some_and(|deployed| deployed.may_run(spec.revision()))
     }
 
     fn reach_stage(&self, workload: &WorkloadName, stage: Stage) {

@@ -7,7 +7,7 @@ use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::{Rollout, Verdict, Version};
-use crate::spec::{DeploymentId, Origin, Spec};
+use crate::spec::{DeploymentId, Origin, Revision, Spec};
 
 /// Longest reason that is recorded, in bytes.
 const REASON_BYTES_MAX: usize = 512;
@@ -124,6 +124,17 @@ impl Deployed {
         match self.course() {
             Course::Back(previous) => &previous.spec,
             Course::Settled | Course::Rolling(_) | Course::Held => &self.spec,
+        }
+    }
+
+    /// Whether any host may run this revision now: a start that takes long asks before it swaps in what may have been taken back since.
+    #[must_use]
+    pub fn may_run(&self, revision: Revision) -> bool {
+        match self.course() {
+            Course::Settled => revision == self.spec.revision(),
+            Course::Rolling(previous) => [&self.spec, &previous.spec].iter().any(|spec| spec.revision() == revision),
+            Course::Back(previous) => revision == previous.spec.revision(),
+            Course::Held => false,
         }
     }
 
@@ -247,6 +258,10 @@ pub(super) mod tests {
         let back = with(back);
         assert!(matches!(back.course(), Course::Back(_)));
         assert_eq!(back.planned().artifact, Digest::of(b"old"));
+        let may =
+            |deployed: &Deployed| [b"old", b"new"].map(|name| deployed.may_run(Spec::new(Digest::of(name)).revision()));
+        assert_eq!(may(&back), [true, false], "a start under way ends before it swaps");
+        assert_eq!((may(&deployed(|_| {})), may(&with(Verdict::Completed))), ([true, true], [false, true]));
     }
 
     #[test]
@@ -266,7 +281,8 @@ pub(super) mod tests {
         stored.extend([recorded(Verdict::Completed).field("combat", of)]);
         let Some(Verdict::RolledBack { reason }) = read(&stored) else { panic!("{stored:?}") };
         assert_eq!(reason.len(), REASON_BYTES_MAX);
-        let late = Recorded { at_ms: 6 + LATE_MS_MAX, ..recorded(Verdict::RolledBack { reason: "cut off".to_owned() }) };
+        let late =
+            Recorded { at_ms: 6 + LATE_MS_MAX, ..recorded(Verdict::RolledBack { reason: "cut off".to_owned() }) };
         stored.extend([late.field("combat", of)]);
         assert_eq!(read(&stored), Some(Verdict::Completed), "who was cut off takes nothing back later");
         stored.values_mut().for_each(|text| *text = "{".to_owned());
