@@ -142,14 +142,14 @@ pub struct Step {
     pub record: Option<(NodeId, Verdict)>,
 }
 
-/// The step that follows from what hosts report and what was recorded. `rank` orders hosts, the canary first; it must be
-/// the same everywhere, as a rendezvous hash is.
+/// The step that follows from what hosts report and what was recorded. `rank` orders hosts, the canary first: by what may waver, which
+/// counts only while nobody has begun, and then by what is the same everywhere and for good, as a rendezvous hash is.
 #[must_use]
-pub fn step<R: Ord>(
+pub fn step<W: Ord, R: Ord>(
     rollout: &Rollout,
     reports: &[Report],
     recorded: Option<&Verdict>,
-    rank: impl Fn(&NodeId) -> R,
+    rank: impl Fn(&NodeId) -> (W, R),
 ) -> Step {
     // In whatever order they came.
     let mut reports: Vec<&Report> = reports.iter().collect();
@@ -167,7 +167,11 @@ pub fn step<R: Ord>(
     let mut hosts: Vec<&Report> = reports.iter().copied().filter(|report| report.chosen).collect();
     // Who has begun stays the canary, whoever joins; who tells nothing of it is none.
     let begun = |report: &Report| report.versions.contains_key(&rollout.to.revision);
-    hosts.sort_by_cached_key(|report| (!report.tells, !begun(report), rank(&report.node), report.node));
+    let nobody_has = !hosts.iter().any(|report| begun(report));
+    hosts.sort_by_cached_key(|report| {
+        let (wavers, lasts) = rank(&report.node);
+        (!report.tells, progress(rollout, report), nobody_has.then_some(wavers), lasts, report.node)
+    });
     let mut step = if is_switch {
         switch(rollout, &hosts, &reports, recorded)
     } else if let Some(worse) = gate::worse(rollout, &reports) {
@@ -185,6 +189,16 @@ pub fn step<R: Ord>(
         step.run.insert(report.node, if is_switch { None } else { newer });
     }
     step
+}
+
+/// Where a host stands among those that could be the canary: of two that have begun, the one that serves has more to show.
+fn progress(rollout: &Rollout, report: &Report) -> u8 {
+    match report.versions.get(&rollout.to.revision) {
+        Some((Runs::Ready { .. }, _)) => 0,
+        Some((Runs::Unready | Runs::Failed { .. }, _)) => 1,
+        Some((Runs::Gone, _)) => 2,
+        None => 3,
+    }
 }
 
 fn canary(rollout: &Rollout, hosts: &[&Report]) -> Step {

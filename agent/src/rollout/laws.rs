@@ -70,7 +70,7 @@ impl World {
             };
             let reports: Vec<Report> = (0..self.hosts.len()).map(seen).collect();
             let verdict = self.verdict(round.saturating_sub(late(place, place))).cloned();
-            let step = step(&rollout(), &reports, verdict.as_ref(), |node| node.0[0]);
+            let step = step(&rollout(), &reports, verdict.as_ref(), |node| ((), node.0[0]));
             recorded.extend(step.record.filter(|(recorder, _)| *recorder == node(place)).map(|(_, verdict)| verdict));
             let next = step.run[&node(place)].expect("one schema");
             let host = &mut self.hosts[place];

@@ -35,7 +35,7 @@ fn with_canary(tried: (Runs, Figures)) -> Vec<Report> {
 }
 
 fn stepped(reports: &[Report], recorded: Option<&Verdict>) -> Step {
-    step(&rollout(), reports, recorded, |node| 10 - node.0[0])
+    step(&rollout(), reports, recorded, |node| ((), 10 - node.0[0]))
 }
 
 fn new_on(step: &Step) -> Vec<u8> {
@@ -139,6 +139,27 @@ fn a_canary_that_is_lost_is_followed_by_another() {
 }
 
 #[test]
+fn of_two_that_have_begun_the_canary_is_the_one_that_serves_whatever_rates_do() {
+    let canary = |reports: &[Report], first: u8| {
+        let rank = |node: &NodeId| (node.0[0] != first, node.0[0]);
+        match step(&rollout(), reports, None, rank).stage {
+            Stage::Canary { node, .. } => node.0[0],
+            other => panic!("{other:?}"),
+        }
+    };
+    let none = [report(1, &[]), report(2, &[]), report(3, &[])];
+    assert_eq!((canary(&none, 2), canary(&none, 3)), (2, 3), "where calls enter, while nobody has begun");
+    let on = |number, runs: &Runs| report(number, &[(new(), (runs.clone(), Figures::default()))]);
+    let (serves, starts) = (Runs::Ready { for_ms: 9 }, Runs::Unready);
+    let both = |one: &Runs, other: &Runs| [on(1, one), on(2, other), report(3, &[])];
+    for first in 1..=3 {
+        assert_eq!(canary(&both(&starts, &serves), first), 2, "whatever the rates");
+        assert_eq!(canary(&both(&Runs::Gone, &starts), first), 2);
+        assert_eq!(canary(&both(&serves, &serves), first), 1, "and then what does not change");
+    }
+}
+
+#[test]
 fn an_older_agent_runs_it_and_another_records_what_came_of_it() {
     let mut reports: Vec<Report> =
         (1..=3).map(|number| report(number, &[(new(), ready(u64::MAX, 0, 0, 0.0))])).collect();
@@ -170,7 +191,7 @@ fn what_is_not_chosen_keeps_what_it_has() {
 fn versions_of_two_schemas_never_serve_together() {
     let mut rollout = rollout();
     rollout.to.state_schema = 2;
-    let stepped = |reports: &[Report]| step(&rollout, reports, None, |node| node.0[0]);
+    let stepped = |reports: &[Report]| step(&rollout, reports, None, |node| ((), node.0[0]));
     let had = |number| report(number, &[(old(), ready(9, 0, 0, 0.0))]);
     let gone = |number| report(number, &[(old(), (Runs::Gone, Figures::default()))]);
     let switching = stepped(&[had(1), gone(2)]);
@@ -183,11 +204,11 @@ fn versions_of_two_schemas_never_serve_together() {
     assert_eq!(stepped(std::slice::from_ref(&all)).record, Some((id(1), Verdict::Completed)));
     let back = Verdict::RolledBack { reason: "it is forged".to_owned() };
     for verdict in [Verdict::Promoted, Verdict::Completed, back] {
-        let told = |reports: &[Report]| step(&rollout, reports, Some(&verdict), |node| node.0[0]);
+        let told = |reports: &[Report]| step(&rollout, reports, Some(&verdict), |node| ((), node.0[0]));
         assert!(told(&[had(1), gone(2)]).run.values().all(Option::is_none), "{verdict:?}");
         assert_eq!(new_on(&told(&[gone(1), gone(2)])), [1, 2], "{verdict:?}");
     }
-    let over = step(&rollout, std::slice::from_ref(&all), Some(&Verdict::Completed), |node| node.0[0]);
+    let over = step(&rollout, std::slice::from_ref(&all), Some(&Verdict::Completed), |node| ((), node.0[0]));
     assert_eq!((over.stage, over.record), (Stage::Done, None));
     let traps = report(1, &[(new(), ready(9, 100, 100, 0.0))]);
     assert!(stepped(&[traps]).record.is_none(), "it is not taken back over a schema by itself");
@@ -266,7 +287,7 @@ proptest! {
     fn two_schemas_are_never_asked_for_at_once(reports in any_reports()) {
         let mut rollout = rollout();
         rollout.to.state_schema = 2;
-        let step = step(&rollout, &reports, None, |node| node.0[0]);
+        let step = step(&rollout, &reports, None, |node| ((), node.0[0]));
         prop_assert!(step.run.values().all(|revision| *revision != Some(old())), "{step:?}");
         let old_runs = reports.iter().any(|report| matches!(report.versions.get(&old()), Some((Runs::Ready { .. } | Runs::Unready, _))));
         prop_assert!(!old_runs || step.run.values().all(Option::is_none), "{step:?}");
