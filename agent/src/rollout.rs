@@ -63,6 +63,8 @@ pub enum Runs {
     Failed {
         /// Why, for people.
         reason: String,
+        /// Whether that may lie in its host and pass: a disk, or a component that nobody has in reach.
+        passing: bool,
     },
     /// It was here during this rollout, and what it did still counts.
     Gone,
@@ -174,7 +176,7 @@ pub fn step<W: Ord, R: Ord>(
     });
     let mut step = if is_switch {
         switch(rollout, &hosts, &reports, recorded)
-    } else if let Some(worse) = gate::worse(rollout, &reports) {
+    } else if let Some(worse) = gate::worse(rollout, &reports, hosts.first().map(|canary| canary.node)) {
         let reason = worse.to_string();
         let record = recorder(&hosts).map(|node| (node, Verdict::RolledBack { reason: reason.clone() }));
         return Step { stage: Stage::RolledBack { reason }, run: all(rollout.from.revision), record };
@@ -229,9 +231,11 @@ fn follow(rollout: &Rollout, hosts: &[&Report], record: Option<(NodeId, Verdict)
         return nowhere();
     }
     let done = hosts.iter().filter(|report| serves(rollout, report).is_some()).count();
-    // All that serve it keep it, and as many more begin.
+    // All that serve it keep it, and as many more begin; whoever has failed holds nobody up.
+    let fails = |report: &&&Report| matches!(report.versions.get(&rollout.to.revision), Some((Runs::Failed { .. }, _)));
     let others = hosts.iter().filter(|report| serves(rollout, report).is_none());
-    let next: Vec<NodeId> = others.take(done.max(1)).map(|report| report.node).collect();
+    let (failed, others): (Vec<&&Report>, Vec<&&Report>) = others.partition(fails);
+    let next: Vec<NodeId> = others.into_iter().chain(failed).take(done.max(1)).map(|report| report.node).collect();
     let version = |report: &&Report| {
         let is_new = serves(rollout, report).is_some() || next.contains(&report.node);
         if is_new { rollout.to.revision } else { rollout.from.revision }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use selvedge_sync::id::NodeId;
+
 use super::{Report, Rollout, Runs};
 use crate::spec::Revision;
 
@@ -56,13 +58,9 @@ pub enum Worse {
 }
 
 /// Whether the new version is worse than the old one, going by all hosts that have or had either.
-pub(super) fn worse(rollout: &Rollout, hosts: &[&Report]) -> Option<Worse> {
+pub(super) fn worse(rollout: &Rollout, hosts: &[&Report], canary: Option<NodeId>) -> Option<Worse> {
     let to = rollout.to.revision;
-    let failed = hosts.iter().find_map(|report| match report.versions.get(&to) {
-        Some((Runs::Failed { reason }, _)) => Some(reason.clone()),
-        Some((Runs::Unready | Runs::Ready { .. } | Runs::Gone, _)) | None => None,
-    });
-    if let Some(reason) = failed {
+    if let Some(reason) = not_started(to, hosts, canary) {
         return Some(Worse::NotStarted { reason });
     }
     let of = |revision: Revision| sum(hosts.iter().filter_map(move |report| figures(&report.versions, revision)));
@@ -73,6 +71,18 @@ pub(super) fn worse(rollout: &Rollout, hosts: &[&Report]) -> Option<Worse> {
         return Some(Worse::Traps { traps: new.traps, calls: new.calls, old_traps, old_calls });
     }
     hosts.iter().find_map(|report| slower(rollout, report, old))
+}
+
+/// Why the new version does not start, if that is its own doing. What may lie in one host condemns it only as the canary's, which nobody
+/// else could follow, or where another says the same.
+fn not_started(to: Revision, hosts: &[&Report], canary: Option<NodeId>) -> Option<String> {
+    let failures = hosts.iter().filter_map(|report| match report.versions.get(&to) {
+        Some((Runs::Failed { reason, passing }, _)) => Some((reason, *passing && Some(report.node) != canary)),
+        Some((Runs::Unready | Runs::Ready { .. } | Runs::Gone, _)) | None => None,
+    });
+    let failures: Vec<_> = failures.collect();
+    let own = failures.iter().find(|(_, passing)| !passing);
+    own.or_else(|| failures.first().filter(|_| failures.len() > 1)).map(|(reason, _)| (*reason).clone())
 }
 
 /// Whether the new version is slower on one host: than the old one was there, or else than it is elsewhere.

@@ -101,7 +101,7 @@ fn what_is_worse_is_rolled_back_at_once_with_its_reason_and_for_good() {
     };
     check(ready(1_000, 20, 3, 4.0), "3 of 20 calls of the new version failed, 3 of 3000 of the old one");
     check(ready(1_000, 600, 0, 6.1), "the new version's p99 is 6.1 ms, the old one's 4.0 ms");
-    let failed = Runs::Failed { reason: "no import `x`".to_owned() };
+    let failed = Runs::Failed { reason: "no import `x`".to_owned(), passing: false };
     check((failed, Figures::default()), "the new version does not start: no import `x`");
 }
 
@@ -121,6 +121,23 @@ fn latency_is_held_against_the_same_host_where_that_is_known() {
     assert!(matches!(stepped(&reports, None).stage, Stage::Canary { .. }), "a slow host is slow with either");
     reports[0].versions.remove(&old());
     assert!(matches!(stepped(&reports, None).stage, Stage::RolledBack { .. }));
+}
+
+#[test]
+fn what_may_lie_in_one_host_condemns_nothing_that_others_serve() {
+    let failed = |passing| (Runs::Failed { reason: "the disk is full".to_owned(), passing }, Figures::default());
+    let is_back =
+        |reports: &[Report]| matches!(stepped(reports, Some(&Verdict::Promoted)).stage, Stage::RolledBack { .. });
+    let mut reports = with_canary(ready(7_000, 90, 0, 5.0));
+    reports[1].versions.insert(new(), failed(true));
+    assert!(!is_back(&reports), "one host with a full disk");
+    assert_eq!(new_on(&stepped(&reports, Some(&Verdict::Promoted))), [1, 3], "and it holds nobody up");
+    reports[2].versions.insert(new(), failed(true));
+    assert!(is_back(&reports), "two say the same");
+    reports[2].versions.remove(&new());
+    reports[1].versions.insert(new(), failed(false));
+    assert!(is_back(&reports), "it lies in the version");
+    assert!(is_back(&with_canary(failed(true))), "the canary's own");
 }
 
 #[test]
@@ -234,7 +251,7 @@ fn any_runs() -> impl Strategy<Value = (Runs, Figures)> {
         Just(Runs::Unready),
         (0..40_000_u64).prop_map(|for_ms| Runs::Ready { for_ms }),
         Just(Runs::Gone),
-        Just(Runs::Failed { reason: "x".to_owned() }),
+        Just(Runs::Failed { reason: "x".to_owned(), passing: true }),
     ];
     (runs, 0..2_000_u64, 0..20_u64, 0.0..20.0_f64)
         .prop_map(|(runs, calls, traps, p99_ms)| (runs, Figures { calls, traps, p99_ms }))

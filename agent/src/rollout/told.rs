@@ -36,6 +36,9 @@ pub struct ToldVersion {
     /// Why it could not be started.
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
+    /// Whether that may pass.
+    #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
+    passing: bool,
     /// Whether it is not there any more.
     #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
     gone: bool,
@@ -54,7 +57,8 @@ impl Told {
         let version = |(revision, (runs, figures)): (&Revision, &(Runs, Figures))| ToldVersion {
             revision: *revision,
             ready_ms: if let Runs::Ready { for_ms } = runs { Some(*for_ms) } else { None },
-            failed: if let Runs::Failed { reason } = runs { Some(shortened(reason)) } else { None },
+            failed: if let Runs::Failed { reason, .. } = runs { Some(shortened(reason)) } else { None },
+            passing: matches!(runs, Runs::Failed { passing: true, .. }),
             gone: matches!(runs, Runs::Gone),
             calls: figures.calls,
             traps: figures.traps,
@@ -69,7 +73,7 @@ impl Told {
         let read = |told: &ToldVersion| {
             let runs = match (told.ready_ms, &told.failed) {
                 (Some(for_ms), _) => Runs::Ready { for_ms },
-                (None, Some(reason)) => Runs::Failed { reason: reason.clone() },
+                (None, Some(reason)) => Runs::Failed { reason: reason.clone(), passing: told.passing },
                 (None, None) if told.gone => Runs::Gone,
                 (None, None) => Runs::Unready,
             };
@@ -101,7 +105,8 @@ impl ToldVersion {
         let figures =
             |told: &Self| [told.ready_ms.unwrap_or_default() as f64, told.calls as f64, told.traps as f64, told.p99_ms];
         let moved = |(now, before): (f64, f64)| now > before * FACTOR || before > now * FACTOR;
-        let state = |told: &Self| (told.revision, told.ready_ms.is_some(), told.failed.clone(), told.gone);
+        let state =
+            |told: &Self| (told.revision, told.ready_ms.is_some(), told.failed.clone(), told.passing, told.gone);
         state(self) != state(before) || figures(self).into_iter().zip(figures(before)).any(moved)
     }
 }
@@ -141,7 +146,7 @@ mod tests {
         let figures = Figures { calls: 10, traps: 1, p99_ms: 2.5 };
         let versions = BTreeMap::from([
             (revision(b"a"), (Runs::Ready { for_ms: 7 }, figures)),
-            (revision(b"b"), (Runs::Failed { reason: "ä".repeat(500) }, Figures::default())),
+            (revision(b"b"), (Runs::Failed { reason: "ä".repeat(500), passing: true }, Figures::default())),
             (revision(b"c"), (Runs::Gone, figures)),
             (revision(b"d"), (Runs::Unready, Figures::default())),
         ]);
@@ -152,6 +157,8 @@ mod tests {
         assert_eq!(read, told);
         let (runs, kept) = &read.versions()[&revision(b"c")];
         assert_eq!((runs, kept), (&Runs::Gone, &figures));
-        assert!(matches!(&read.versions()[&revision(b"b")].0, Runs::Failed { reason } if reason.len() == 256));
+        assert!(
+            matches!(&read.versions()[&revision(b"b")].0, Runs::Failed { reason, passing: true } if reason.len() == 256)
+        );
     }
 }

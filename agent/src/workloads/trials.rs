@@ -38,7 +38,8 @@ struct Trial {
 struct Seen {
     ready_since_ms: Option<u64>,
     failing_since_ms: Option<u64>,
-    failed: Option<String>,
+    /// Why it does not start, and whether that may pass.
+    failed: Option<(String, bool)>,
     is_here: bool,
     was_here: bool,
     figures: Figures,
@@ -126,7 +127,7 @@ impl Seen {
             let since_ms = *self.failing_since_ms.get_or_insert(now_ms);
             let for_good = becoming.is_some_and(|instance| instance.permanent);
             if for_good || now_ms.saturating_sub(since_ms) >= FAILING_MS_MAX {
-                self.failed = Some(reason.clone());
+                self.failed = Some((reason.clone(), !for_good));
             }
         }
     }
@@ -134,7 +135,7 @@ impl Seen {
     fn runs(&self, now_ms: u64) -> Runs {
         match (self.ready_since_ms, &self.failed) {
             (Some(since_ms), _) => Runs::Ready { for_ms: now_ms.saturating_sub(since_ms) },
-            (None, Some(reason)) => Runs::Failed { reason: reason.clone() },
+            (None, Some((reason, passing))) => Runs::Failed { reason: reason.clone(), passing: *passing },
             (None, None) if self.is_here => Runs::Unready,
             (None, None) => Runs::Gone,
         }
