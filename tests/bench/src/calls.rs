@@ -124,9 +124,7 @@ impl Ours {
     pub(crate) fn start(dir: &Path) -> Result<Self> {
         let agents = Agents::start(dir, 1, Wire::Quic)?;
         let data_dir = agents.data_dir(0);
-        let info: RuntimeInfo = serde_json::from_slice(&std::fs::read(data_dir.join(FILE_NAME))?)?;
-        let api = info.api.iter().find_map(|api| api.strip_prefix("http://")).context("an API over TCP")?.parse()?;
-        let token = std::fs::read_to_string(data_dir.join("api-token"))?.trim().to_owned();
+        let (api, token) = door(&data_dir)?;
         let ours = Self { api, token, _agents: agents };
         client()?.block_on(ours.deploy())?;
         Ok(ours)
@@ -183,7 +181,7 @@ impl Echo {
 }
 
 impl Http {
-    async fn open(address: SocketAddr, token: &str) -> Result<Self> {
+    pub(crate) async fn open(address: SocketAddr, token: &str) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -198,13 +196,13 @@ impl Http {
         Ok(status.is_success())
     }
 
-    async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+    pub(crate) async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
         let (status, body) = self.exchange(method, path, body).await?;
         ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
         Ok(body)
     }
 
-    async fn exchange(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
+    pub(crate) async fn exchange(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
         let request = Request::builder().method(method).uri(path).header("host", &self.host);
         let request = request.header("authorization", &self.token).header("content-type", "application/json");
         self.sender.ready().await?;
@@ -212,6 +210,26 @@ impl Http {
         let status = answer.status();
         Ok((status, answer.into_body().collect().await?.to_bytes()))
     }
+}
+
+/// Deploys a workload at the agent whose data lies there, with what else its spec says, and returns the deployment's name.
+pub(crate) fn deploy(data_dir: &Path, name: &str, wasm: &[u8], mut spec: Value) -> Result<String> {
+    let (api, token) = door(data_dir)?;
+    client()?.block_on(async {
+        let mut http = Http::open(api, &token).await?;
+        let stored = http.ask(Method::PUT, "/v1/artifacts", wasm.to_vec().into()).await?;
+        spec["artifact"] = serde_json::from_slice::<Value>(&stored)?["digest"].clone();
+        let set = http.ask(Method::PUT, &format!("/v1/workloads/{name}"), spec.to_string().into()).await?;
+        let set = serde_json::from_slice::<Value>(&set)?;
+        Ok(set["deployment"].as_str().context("no deployment's name")?.to_owned())
+    })
+}
+
+/// Where an agent's API listens and the token for it, as its data directory says.
+pub(crate) fn door(data_dir: &Path) -> Result<(SocketAddr, String)> {
+    let info: RuntimeInfo = serde_json::from_slice(&std::fs::read(data_dir.join(FILE_NAME))?)?;
+    let api = info.api.iter().find_map(|api| api.strip_prefix("http://")).context("an API over TCP")?.parse()?;
+    Ok((api, std::fs::read_to_string(data_dir.join("api-token"))?.trim().to_owned()))
 }
 
 /// A runtime for clients: one thread, as a game server would spare it.

@@ -6,6 +6,7 @@
 pub(crate) mod agents;
 pub(crate) mod board;
 pub(crate) mod chit;
+pub(crate) mod exchange;
 pub(crate) mod frames;
 pub(crate) mod swarm;
 pub(crate) mod swim;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use selvedge::agent;
 use selvedge::runtime_info::RuntimeInfo;
+use selvedge::shipped::shipped;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,9 @@ const START_PATIENCE: Duration = Duration::from_secs(180);
 
 /// The longest that a question to an agent's API may take.
 const ASK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two looks at something that is waited for.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Where a group's members listen, from here on: its loopback is its own, or its ports are.
 const PORT: u16 = 24_000;
@@ -157,13 +161,52 @@ impl Group {
         Ok(nodes.iter().map(|node| (text(node, "id"), text(node, "status"))).collect())
     }
 
+    /// The folder of an agent's data.
+    pub(crate) fn data_dir(&self, place: usize) -> PathBuf {
+        self.dir.join(place.to_string())
+    }
+
+    /// Instances of a workload as the first agent sees them: node and phase.
+    pub(crate) fn instances(&self, workload: &str) -> Result<Vec<(String, String)>> {
+        let json = self.ask(0, &format!("/v1/workloads/{workload}"))?;
+        let instances = json["status"]["instances"].as_array().context("no list of instances")?;
+        let text = |of: &serde_json::Value, field: &str| of[field].as_str().unwrap_or_default().to_owned();
+        Ok(instances.iter().map(|instance| (text(instance, "node"), text(instance, "phase"))).collect())
+    }
+
+    /// The agents that a workload is ready on, as the first agent sees it.
+    pub(crate) fn ready(&self, workload: &str) -> Result<Vec<String>> {
+        let instances = self.instances(workload)?.into_iter();
+        Ok(instances.filter(|(_, phase)| phase == "ready").map(|(node, _)| node).collect())
+    }
+
+    /// A workload's last deployment as the first agent sees it: its name and how far it has got.
+    pub(crate) fn rollout(&self, workload: &str) -> Result<(String, String)> {
+        let json = self.ask(0, &format!("/v1/workloads/{workload}"))?;
+        let text = |field: &str| json["status"]["rollout"][field].as_str().unwrap_or_default().to_owned();
+        Ok((text("deployment"), text("stage")))
+    }
+
+    /// Deploys a workload that ships at the first agent, and returns the deployment's name.
+    pub(crate) fn deploy(&self, workload: &str, spec: serde_json::Value) -> Result<String> {
+        let (_, wasm) = shipped().into_iter().find(|(name, _)| *name == workload).context("it ships")?;
+        crate::calls::deploy(&self.data_dir(0), workload, wasm, spec)
+    }
+
+    /// Which member has this node id.
+    pub(crate) fn place(&self, node: &str) -> Result<usize> {
+        (0..self.members.len())
+            .find(|place| self.node(*place).is_ok_and(|own| own == node))
+            .context("it is none of ours")
+    }
+
     /// An agent's node id.
     pub(crate) fn node(&self, place: usize) -> Result<String> {
         Ok(self.info(place)?.node)
     }
 
     fn info(&self, place: usize) -> Result<RuntimeInfo> {
-        RuntimeInfo::read(&self.dir.join(place.to_string()))?.context("an agent does not say where it is")
+        RuntimeInfo::read(&self.data_dir(place))?.context("an agent does not say where it is")
     }
 
     fn ask(&self, place: usize, path: &str) -> Result<serde_json::Value> {
@@ -188,6 +231,13 @@ impl Group {
         Ok(())
     }
 
+    /// Kills a member, and returns when it is gone.
+    pub(crate) fn kill(&mut self, place: usize) -> Result<()> {
+        self.members[place].kill()?;
+        self.members[place].wait()?;
+        Ok(())
+    }
+
     /// What the kernel has counted so far.
     pub(crate) fn counted(&self) -> Result<Counted> {
         let mut cpu_ms = 0.0;
@@ -204,6 +254,16 @@ impl Group {
         }
         Ok(Counted { cpu_ms, loopback_bytes: loopback_bytes()?, resident_kb: resident, own_kb: own })
     }
+}
+
+/// Looks until something is so.
+pub(crate) fn wait(what: &str, patience: Duration, is_so: impl Fn() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !is_so()? {
+        ensure!(begun.elapsed() < patience, "not in time: {what}");
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// The kernel's tick for processor time, on every Linux of today.

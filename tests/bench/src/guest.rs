@@ -86,12 +86,19 @@ fn fresh() -> Result<Vec<Row>> {
     let blocks = in_turn(
         COUNT,
         vec![
-            ("bare", Box::new(|| Ok(drop(black_box(flat::call_bare(&mut bare.instance()?)))))),
+            (
+                "bare",
+                Box::new(|| {
+                    drop(black_box(flat::call_bare(&mut bare.instance()?)));
+                    Ok(())
+                }),
+            ),
             (
                 "ours",
                 Box::new(|| {
                     let called = host.call_typed::<(flat::Record,), (u64,)>("guest", "run", (flat::RECORD,), context());
-                    Ok(drop(black_box(called)))
+                    drop(black_box(called));
+                    Ok(())
                 }),
             ),
         ],

@@ -13,12 +13,15 @@ mod child;
 mod copies;
 mod detect;
 mod disk;
+mod drain;
 mod durable;
 mod engines;
 mod entropy;
+mod failover;
 mod fanout;
 mod field;
 mod fill;
+mod forward;
 mod group;
 mod guest;
 mod hop;
@@ -68,7 +71,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 25] = [
+const BENCHES: [(&str, &str, Run); 28] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -93,6 +96,9 @@ const BENCHES: [(&str, &str, Run); 25] = [
     ("api", "a call over HTTP, against axum that echoes the same bytes", api::run),
     ("stream", "the call stream, against the HTTP route", stream::run),
     ("chat", "chat moderation in WebAssembly, against an aho-corasick DFA", |_| chat::run()),
+    ("forward", "a forwarded call, against a bare request-response of libp2p", forward::run),
+    ("failover", "a host killed, until its workload answers elsewhere, against when it is called lost", failover::run),
+    ("drain", "calls lost while hosts are drained and versions change at steady load", drain::run),
     ("spam", "honest members' latency while one member spams", spam::run),
 ];
 

@@ -72,6 +72,11 @@ impl Agents {
         Ok(agents)
     }
 
+    /// Deploys a workload at one of them, with what else its spec says.
+    pub(crate) fn deploy(&self, place: usize, name: &str, wasm: &[u8], spec: serde_json::Value) -> Result<()> {
+        crate::calls::deploy(&self.data_dir(place), name, wasm, spec).map(drop)
+    }
+
     /// Where the data of one of them lies.
     pub(crate) fn data_dir(&self, place: usize) -> PathBuf {
         self._folder.path().join(place.to_string())
