@@ -73,6 +73,7 @@ fn what_can_run_nowhere_else_goes_on_while_its_host_is_drained() {
     let (launch, _) = one.stop();
     let one = launch.start();
     eventually("it is back", PATIENCE, || (sees(&two, "one") == "draining").then_some(()));
+    eventually("it has heard the other", PATIENCE, || (sees(&one, "two") == "alive").then_some(()));
     let launch = two.kill();
     eventually("the other is lost", PATIENCE, || (sees(&one, "two") == "lost").then_some(()));
     eventually("nobody runs it", PATIENCE, || runs_on(&one).is_empty().then_some(()));
