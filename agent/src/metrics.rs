@@ -21,6 +21,7 @@ mod classic;
 mod host;
 mod labels;
 mod links;
+mod placement;
 mod replica;
 
 use crate::assets::AssetStats;
@@ -32,6 +33,7 @@ pub use self::classic::classic;
 pub use self::labels::{Direction, Origin, Outcome};
 pub use self::links::PeerFigures;
 use self::links::{Links, WhatLabel};
+pub use self::placement::Placement;
 
 type Whole = Gauge<u64, AtomicU64>;
 type Fraction = Gauge<f64, AtomicU64>;
@@ -82,6 +84,7 @@ pub struct Metrics {
     assets: assets::Assets,
     host: host::Host,
     timings: Timings,
+    placement: Placement,
     converged: Whole,
     healthy: Whole,
     certificate_expiry: Fraction,
@@ -130,6 +133,7 @@ impl Metrics {
             assets: assets::Assets::default(),
             host: host::Host::default(),
             timings,
+            placement: Placement::default(),
             converged: Whole::default(),
             healthy: Whole::default(),
             certificate_expiry: Fraction::default(),
@@ -154,6 +158,12 @@ impl Metrics {
             self.calls.remove(&CallLabels { workload: name.to_owned(), outcome: outcome.as_str() });
         }
         self.call_duration.remove(&WorkloadLabel { workload: name.to_owned() });
+    }
+
+    /// Figures about placement.
+    #[must_use]
+    pub const fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Tells what the replica has counted.
@@ -309,6 +319,7 @@ impl Metrics {
         self.assets.register(registry);
         self.host.register(registry);
         self.timings.register(registry);
+        self.placement.register(registry);
         registry.register("converged", "1 if all live members hold the same state", self.converged.clone());
         let help = "When this agent's certificate expires, in seconds since 1970; 0 where there is none";
         registry.register_with_unit(

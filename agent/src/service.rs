@@ -39,8 +39,8 @@ pub(crate) use self::error::shorten;
 pub use self::error::{Fault, ServiceError};
 pub(crate) use self::events::COMMIT;
 pub use self::events::{
-    CommitEvent, Event, EventId, EventsWanted, FraudEvent, KeyChange, Kinds, Known, LinkEvent, MemberEvent, Notice,
-    Notices, ParseEventIdError, ParseKindsError, PastEvent, PlacementEvent,
+    CommitEvent, DecisionEvent, Event, EventId, EventsWanted, FraudEvent, KeyChange, Kinds, Known, LinkEvent,
+    MemberEvent, Notice, Notices, ParseEventIdError, ParseKindsError, PastEvent, PlacementEvent,
 };
 pub use self::history::History;
 pub use self::link::{Link, Traffic};
@@ -53,8 +53,8 @@ pub use self::status::{
     StateStatus, Status,
 };
 pub use self::workload::{
-    ArtifactInfo, CallAnswer, CallOptions, Caller, Deployed, EncodedCall, Entry, Instance, LatencyBucket, LatencyUs,
-    Phase, Workload, WorkloadStatus,
+    ArtifactInfo, CallAnswer, CallOptions, Caller, Deployed, EncodedCall, Entry, Instance, LastStart, LatencyBucket,
+    LatencyUs, Phase, Recent, StageTime, Workload, WorkloadStatus,
 };
 
 /// The agent, as its API sees it.

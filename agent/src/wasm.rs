@@ -18,6 +18,7 @@ mod info;
 mod instance;
 mod lift;
 mod limits;
+mod loading;
 mod lower;
 mod outcome;
 mod overload;
@@ -57,6 +58,7 @@ pub use empty::EmptyState;
 pub use error::{Blame, CallError, LoadError, Problem, WasmError};
 pub use info::{ComponentInfo, FunctionInfo};
 pub use limits::Limits;
+pub use loading::LoadStep;
 pub use outcome::{CallContext, CallOutcome, Overrun, Recorded};
 pub use recording::{Failure, FailureKind, Plain, RECORDING_BYTES_MAX, Read, Recording, RecordingError};
 pub use replay::{Difference, ReplayError, replay};
@@ -68,11 +70,10 @@ use instance::{Base, CallState};
 use program::Compiled;
 use room::Services;
 use schedule::{Load, Refused, Schedule};
-use service::{Request, Service, Surroundings};
+use service::{Request, Service};
 use ticker::Ticker;
 
 use crate::encoding::Encoding;
-use crate::spec::Digest;
 
 /// Compiled components that are remembered, so that checking a file, deploying it and rolling back compile it once.
 const COMPILED_KEPT: usize = 8;
@@ -189,8 +190,22 @@ impl WasmHost {
         wasm: Arc<[u8]>,
         options: impl Into<LoadOptions>,
     ) -> Result<(), LoadError> {
+        self.load_telling(workload, wasm, options, drop).await
+    }
+
+    /// The same; `tell` hears of each step as it begins.
+    ///
+    /// # Errors
+    /// As those of [`WasmHost::load`].
+    pub async fn load_telling(
+        &self,
+        workload: &str,
+        wasm: Arc<[u8]>,
+        options: impl Into<LoadOptions>,
+        tell: impl Fn(LoadStep) + Send + 'static,
+    ) -> Result<(), LoadError> {
         let (host, workload, options) = (self.clone(), workload.to_owned(), options.into());
-        tokio::task::spawn_blocking(move || host.0.load(&workload, &wasm, options))
+        tokio::task::spawn_blocking(move || host.0.load(&workload, &wasm, options, &tell))
             .await
             .unwrap_or_else(|error| Err(LoadError::Host(error.to_string())))
     }
@@ -376,38 +391,6 @@ impl Drop for Place<'_> {
 }
 
 impl Host {
-    fn load(&self, workload: &str, wasm: &[u8], mut options: LoadOptions) -> Result<(), LoadError> {
-        options.limits = options.limits.bounded(self.config.memory_bytes);
-        let warm_max = options.limits.concurrency.min(self.config.workers + self.config.in_place);
-        let on_overrun = std::mem::take(&mut options.on_overrun);
-        let assets = Arc::clone(&self.assets);
-        let program = self.compile(wasm)?.program(&self.linker, workload, options, assets)?;
-        let load = self.services().get(workload).map(|service| Arc::clone(&service.load)).unwrap_or_default();
-        let (services, ticker) = (Arc::clone(&self.services), Arc::clone(&self.ticker));
-        let surroundings = Surroundings { base: self.base, services, ticker, load, warm_max };
-        let service = Arc::new(Service::start(program, &on_overrun, surroundings)?);
-        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
-        let replaced = services.insert(workload.to_owned(), service);
-        drop(services);
-        // Its instances are torn down outside the lock.
-        drop(replaced);
-        Ok(())
-    }
-
-    fn compile(&self, wasm: &[u8]) -> Result<Compiled, LoadError> {
-        let digest = *blake3::hash(wasm).as_bytes();
-        if let Some((_, compiled)) = self.compiled().iter().find(|(known, _)| *known == digest) {
-            return Ok(compiled.clone());
-        }
-        program::look_at(wasm)?;
-        let component = self.code.component(&self.engine, &digest, wasm)?;
-        let compiled = Compiled::new(&self.engine, Digest(digest), component)?;
-        let mut kept = self.compiled();
-        kept.truncate(COMPILED_KEPT - 1);
-        kept.push_front((digest, compiled.clone()));
-        Ok(compiled)
-    }
-
     fn compiled(&self) -> MutexGuard<'_, VecDeque<([u8; 32], Compiled)>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,6 +3,8 @@
 //! Owns the loop that turns specs in the shared state into instances on this host: it looks, asks `placement` and `reconcile`
 //! what to do, and does it. The invariants: it acts on this node alone; what it runs is what its record says it runs.
 
+mod chronicle;
+mod course;
 mod deployed;
 mod fetch;
 mod foresight;
@@ -24,6 +26,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+pub use self::chronicle::Chronicle;
+use self::chronicle::Leaving;
+pub use self::course::LastStart;
+use self::course::Stages;
 pub use self::deployed::{Course, Deployed, Previous, Recorded};
 pub use self::fetch::ReachError;
 pub use self::foresight::{Change, Foresight, Kind, Way};
@@ -44,7 +50,7 @@ use crate::placement::{Explanation, Instance, Mesh, Policy, Stage};
 use crate::reconcile::{Inputs, Reconciler, Step, Timing, Waiting};
 use crate::spec::{Digest, Spec, WorkloadName};
 use crate::view::StateView;
-use crate::wasm::{LoadOptions, WasmHost};
+use crate::wasm::{LoadOptions, LoadStep, WasmHost};
 
 /// How often the plan is looked at although nothing is known to have changed: loads and members drift.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -68,6 +74,7 @@ pub struct Workloads {
 
 struct Parts {
     me: NodeId,
+    chronicle: Chronicle,
     view: StateView,
     driver: DriverHandle,
     members: SharedMembers,
@@ -92,6 +99,8 @@ struct Parts {
     reached: Mutex<BTreeMap<WorkloadName, Reached>>,
     /// Workloads of which a verdict is being recorded.
     recording: Mutex<BTreeSet<WorkloadName>>,
+    /// How the last start of each workload here went.
+    starts: Mutex<BTreeMap<WorkloadName, LastStart>>,
 }
 
 /// The end of a start.
@@ -99,6 +108,7 @@ struct Started {
     workload: WorkloadName,
     spec: Spec,
     result: Result<(), Failure>,
+    course: Stages,
 }
 
 impl Workloads {
@@ -108,16 +118,17 @@ impl Workloads {
         view: StateView,
         driver: DriverHandle,
         members: SharedMembers,
-        (me, fetcher): (NodeId, Fetcher),
+        (chronicle, fetcher): (Chronicle, Fetcher),
         wasm: WasmHost,
         artifacts: Artifacts,
         (policy, notary, events): (Policy, Arc<dyn Notary>, Events),
     ) -> Self {
-        let (registry, slots, has_looked, passed_over, waiting, holding) = Default::default();
+        let (registry, slots, has_looked, passed_over, waiting, holding, starts) = Default::default();
         let (trials, reached, recording) = Default::default();
         Self {
             parts: Arc::new(Parts {
-                me,
+                me: chronicle.me,
+                chronicle,
                 view,
                 driver,
                 members,
@@ -136,6 +147,7 @@ impl Workloads {
                 trials,
                 reached,
                 recording,
+                starts,
             }),
         }
     }
@@ -162,6 +174,16 @@ impl Workloads {
     #[must_use]
     pub fn waiting(&self) -> BTreeMap<WorkloadName, Waiting> {
         self.parts.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the last start of a workload on this host went.
+    #[must_use]
+    pub fn last_start(&self, workload: &WorkloadName) -> Option<LastStart> {
+        self.starts().get(workload).cloned()
+    }
+
+    fn starts(&self) -> MutexGuard<'_, BTreeMap<WorkloadName, LastStart>> {
+        self.parts.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has these come back where nobody else may run them: they ran here when this agent was stopped while it was being emptied.
@@ -272,7 +294,7 @@ impl Workloads {
     }
 
     fn reconcile(&self, reconciler: &mut Reconciler, started: &mpsc::Sender<Started>) {
-        let now = self.parts.view.now();
+        let (began, now) = (std::time::Instant::now(), self.parts.view.now());
         let (mut mesh, unheard) = self.parts.members.with(|members| (members.mesh(now), members.unheard()));
         self.add_what_is_seen_here(&mut mesh);
         let (specs, deployed, refused) = (self.specs(), self.deployed(), self.refused());
@@ -287,16 +309,20 @@ impl Workloads {
         let is_deployed =
             |workload: &WorkloadName| specs.contains_key(workload) || refused.contains_key(workload.as_str());
         self.holding().look((&self.parts.me, &here), (&plan, &mesh), is_deployed);
+        self.starts().retain(|workload, _| specs.contains_key(workload));
+        let chronicle = &self.parts.chronicle;
+        chronicle.looked(began.elapsed(), &plan);
         for step in steps {
             match step {
                 Step::Start { workload, .. } => {
                     if let Some(spec) = share.get(&workload) {
-                        self.begin_start(&workload, spec, started);
+                        self.begin_start(&workload, spec, plan.get(&workload), started);
                     }
                 }
                 Step::Drain { workload } => {
                     tracing::info!(%workload, "draining");
                     self.slots().drain(&workload);
+                    chronicle.drained(&workload, Leaving::of(plan.get(&workload), &self.parts.me));
                     self.parts.members.announce();
                 }
                 Step::Stop { workload } => {
@@ -304,6 +330,7 @@ impl Workloads {
                     // It has gone before anybody hears that it has.
                     self.parts.wasm.unload(workload.as_str());
                     self.slots().stop(&workload);
+                    chronicle.stopped(&workload, Leaving::of(plan.get(&workload), &self.parts.me));
                     self.parts.members.announce();
                 }
             }
@@ -312,13 +339,19 @@ impl Workloads {
         for (workload, spec, runs) in outdated {
             // What failed and has been changed since need not wait for the back-off, if it is to run here at all.
             if runs || plan.get(workload).is_some_and(|explanation| explanation.chooses(&self.parts.me)) {
-                self.begin_start(workload, spec, started);
+                self.begin_start(workload, spec, None, started);
             }
         }
     }
 
     /// Begins a start, if there is room for one; otherwise the step comes again at the next look.
-    fn begin_start(&self, workload: &WorkloadName, spec: &Spec, started: &mpsc::Sender<Started>) {
+    fn begin_start(
+        &self,
+        workload: &WorkloadName,
+        spec: &Spec,
+        explanation: Option<&Explanation>,
+        started: &mpsc::Sender<Started>,
+    ) {
         if self.slots().resume(workload, spec) {
             tracing::info!(%workload, digest = %spec.artifact, "goes on");
             self.parts.members.announce();
@@ -327,40 +360,53 @@ impl Workloads {
         let Ok(permit) = started.clone().try_reserve_owned() else { return };
         if self.slots().begin(workload, spec) {
             tracing::info!(%workload, digest = %spec.artifact, "starting");
+            self.parts.chronicle.claimed(workload, spec.artifact, explanation);
             self.parts.members.announce();
             tokio::spawn(self.clone().start(workload.clone(), spec.clone(), permit));
         }
     }
 
-    /// Fetches, loads and warms one workload; reports the end through `permit`.
+    /// Fetches, verifies, compiles and warms one workload; reports the end through `permit`.
     async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
-        self.reach_stage(&workload, Stage::Fetching);
+        let course = Arc::new(Mutex::new(Stages::begin(spec.artifact)));
+        self.reach_stage(&workload, &course, Stage::Fetching);
         let result = match fetch::reach(&self.parts.artifacts, &self.parts.fetcher, spec.artifact).await {
             // What it was to be may have been taken back while it was fetched.
             Ok(_) if !self.may_run(&workload, &spec) => {
                 Err(Failure { reason: "it is not to run any more".to_owned(), permanent: false })
             }
             Ok(wasm) => {
-                self.reach_stage(&workload, Stage::Loading);
-                let loaded = self.parts.wasm.load(workload.as_str(), wasm, LoadOptions::of(&spec)).await;
+                self.parts.chronicle.started(&workload, spec.artifact);
+                let (this, name, reached) = (self.clone(), workload.clone(), Arc::clone(&course));
+                let tell = move |step| this.reach_stage(&name, &reached, stage(step));
+                let loaded = self.parts.wasm.load_telling(workload.as_str(), wasm, LoadOptions::of(&spec), tell).await;
                 loaded.map_err(|error| Failure { reason: error.to_string(), permanent: error.is_permanent() })
             }
             Err(error) => Err(Failure { reason: error.to_string(), permanent: false }),
         };
-        permit.send(Started { workload, spec, result });
+        let course = course.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        permit.send(Started { workload, spec, result, course });
     }
 
     fn may_run(&self, workload: &WorkloadName, spec: &Spec) -> bool {
         self.deployed().get(workload).is_some_and(|deployed| deployed.may_run(spec.revision()))
     }
 
-    fn reach_stage(&self, workload: &WorkloadName, stage: Stage) {
+    fn reach_stage(&self, workload: &WorkloadName, course: &Mutex<Stages>, stage: Stage) {
+        course.lock().unwrap_or_else(PoisonError::into_inner).reach(stage);
         self.slots().reach(workload, stage);
         self.parts.members.announce();
     }
 
     fn finish_start(&self, start: Started) {
-        let Started { workload, spec, result } = start;
+        let Started { workload, spec, result, course } = start;
+        let (error, permanent) = match &result {
+            Ok(()) => (None, false),
+            Err(failure) => (Some(failure.reason.clone()), failure.permanent),
+        };
+        let ended = course.end(error);
+        self.parts.chronicle.ended(&workload, &ended, permanent);
+        self.starts().insert(workload.clone(), ended);
         match &result {
             Ok(()) => tracing::info!(%workload, digest = %spec.artifact, "ready"),
             Err(Failure { reason, .. }) => {
@@ -379,6 +425,15 @@ impl Workloads {
 async fn moved_after(members: &SharedMembers, rest_until: Instant) {
     tokio::time::sleep_until(rest_until).await;
     members.moved().await;
+}
+
+/// The stage of a start that a step of a load is.
+const fn stage(step: LoadStep) -> Stage {
+    match step {
+        LoadStep::Verifying => Stage::Verifying,
+        LoadStep::Compiling => Stage::Compiling,
+        LoadStep::Warming => Stage::Warming,
+    }
 }
 
 /// Waits for a change, and looks for none before `quiet_until`.

@@ -194,3 +194,44 @@ fn whoever_comes_back_to_the_events_has_missed_nothing() {
     assert_eq!(next_event(&mut stream).1, json!({"gcounter/b": 2}));
     assert_eq!(next_event(&mut stream).1, json!({"gcounter/d": 4}));
 }
+
+#[test]
+fn what_an_agent_does_about_a_workload_is_told_explained_and_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let one = Launch::new(folder.path(), "one").joining(&[]).start();
+    let told = lines(ask(&one, "/v1/events", ""));
+    eventually("somebody listens", PATIENCE, || (watchers(&one) == 1).then_some(()));
+    let decisions = || -> Vec<String> {
+        let lines = told.lock().expect("no panic holds it").clone();
+        let data = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+        data.filter_map(|event| Some(event["change"].as_str().filter(|_| event["workload"] == "guess")?.to_owned()))
+            .collect()
+    };
+    let (_, wasm) = selvedge::shipped::shipped().into_iter().find(|(name, _)| *name == "prediction").expect("ships");
+    let file = folder.path().join("prediction.wasm");
+    std::fs::write(&file, wasm).expect("written");
+    let deployed = one.cli(&["deploy", &file.to_string_lossy(), "--name", "guess"]);
+    assert_eq!(deployed.code, 0, "{deployed:?}");
+    eventually("it is told", PATIENCE, || (decisions() == ["claimed", "started", "ready"]).then_some(()));
+
+    let explained = one.json(&["explain", "guess"]);
+    let stages = explained["here"]["last_start"]["stages"].as_array().cloned().unwrap_or_default();
+    let names: Vec<_> = stages.iter().filter_map(|stage| stage["stage"].as_str()).collect();
+    // Deploying has compiled it once to check it, so that it is still in memory, or else is compiled.
+    assert!(names.starts_with(&["claimed", "fetching", "verifying"]) && names.ends_with(&["warming"]), "{explained}");
+    let text = one.cli(&["explain", "guess"]).stdout;
+    for wanted in ["guess: wants 1, placed 1", "MEMORY FREE", "last start on one took"] {
+        assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+    }
+    let figures: Vec<String> = ask(&one, "/metrics", "").lines().map_while(Result::ok).collect();
+    for wanted in [
+        r#"selvedge_workload_starts_total{outcome="ready"} 1"#,
+        r#"selvedge_workload_start_stage_duration_seconds_count{stage="warming"} 1"#,
+        r#"selvedge_workload_ready{workload="guess"} 1"#,
+        r#"selvedge_instances{phase="ready"} 1"#,
+    ] {
+        assert!(figures.iter().any(|line| line == wanted), "{wanted} is not told");
+    }
+    assert_eq!(one.cli(&["undeploy", "guess"]).code, 0);
+    eventually("its end is told", PATIENCE, || decisions().last().is_some_and(|last| last == "stopped").then_some(()));
+}

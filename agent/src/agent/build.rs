@@ -42,7 +42,7 @@ use crate::supervisor::Supervisor;
 use crate::timing::Timings;
 use crate::view::{StateView, millis, share};
 use crate::wasm::WasmHost;
-use crate::workloads::Workloads;
+use crate::workloads::{Chronicle, Workloads};
 
 /// Frames of the members' lane that may wait to be read: one from every member of a mesh of direct links, twice over.
 const HEARD_MAX: usize = 64;
@@ -202,7 +202,7 @@ impl Common {
             view.clone(),
             driver.clone(),
             members.clone(),
-            (net.node(), fetcher),
+            (Chronicle { me: net.node(), events: events.clone(), metrics: Arc::clone(&metrics) }, fetcher),
             wasm.clone(),
             artifacts.clone(),
             (policy, notary(membership.as_ref(), &key), events.clone()),

@@ -1,5 +1,7 @@
 //! Documents and metrics about workloads, gathered from specs, records and calls.
 
+use std::time::Duration;
+
 use selvedge_sync::id::NodeId;
 use selvedge_sync::replica::{Counters, Replica};
 
@@ -11,10 +13,10 @@ use crate::net::{Lane, NetReason, Offence};
 use crate::placement;
 use crate::resources::Own;
 use crate::rollout::Stage;
-use crate::service::{Instance, Phase, Rollout, Service, Workload, WorkloadStatus};
+use crate::service::{Instance, LastStart, Phase, Rollout, Service, StageTime, Workload, WorkloadStatus};
 use crate::spec::{Spec, WorkloadName};
 use crate::wasm::{HostStats, WorkloadStats};
-use crate::workloads::{Deployed, Workloads};
+use crate::workloads::{self, Deployed, Workloads};
 
 use super::others;
 use super::service::AgentService;
@@ -59,10 +61,13 @@ fn status(
         revision: spec.revision().to_string(),
         replicas,
         instances,
+        last_start: workloads.last_start(name).map(last_start),
         calls: figures.calls,
         errors: figures.errors,
+        refused: figures.refused,
         latency_us: figures.latency_us,
         latency_buckets: calls.traffic().latency_buckets(name),
+        recent: figures.recent,
         rollout: Some(rollout(name, deployed, workloads)),
     }
 }
@@ -92,6 +97,33 @@ pub(super) fn rollout(name: &WorkloadName, deployed: &Deployed, workloads: &Work
         Some(Stage::Done) => at("done"),
         Some(Stage::RolledBack { reason }) => Rollout { reason: Some(reason), ..at("rolled_back") },
     }
+}
+
+/// How a start went, as documents tell it.
+pub(super) fn last_start(start: workloads::LastStart) -> LastStart {
+    let ms = |took: Duration| took.as_secs_f64() * 1e3;
+    let stage =
+        |(stage, took): &(placement::Stage, Duration)| StageTime { stage: stage.as_str().to_owned(), ms: ms(*took) };
+    LastStart {
+        digest: start.digest.to_string(),
+        ended: humantime::format_rfc3339_millis(start.ended).to_string(),
+        total_ms: ms(start.total()),
+        stages: start.stages.iter().map(stage).collect(),
+        error: start.error,
+    }
+}
+
+/// Workloads and their instances, here and in all.
+fn placed(metrics: &Metrics, workloads: &Workloads, statuses: &[WorkloadStatus]) {
+    let here = workloads.here();
+    let phases = ["starting", "ready", "stopping", "failed"];
+    let count = |phase: &str| here.values().filter(|instance| instance.phase.as_str() == phase).count() as u64;
+    metrics.placement().instances(&phases.map(|phase| (phase, count(phase))));
+    let ready = |status: &WorkloadStatus| {
+        status.instances.iter().filter(|instance| matches!(instance.phase, Phase::Ready | Phase::Suspect)).count()
+    };
+    let workload = |status: &WorkloadStatus| (status.name.clone(), u64::from(status.replicas), ready(status) as u64);
+    metrics.placement().workloads(&statuses.iter().map(workload).collect::<Vec<_>>());
 }
 
 /// The instances on members that are there, and how many members those are. What a lost one last said of itself is the past.
@@ -186,6 +218,7 @@ pub(super) fn render(service: &AgentService) -> String {
     metrics.link_states(&states);
     let revoked = service.membership.as_ref().map_or(0, |membership| membership.standing.revoked().len());
     members(metrics, &service.all_members(), service.net.node(), revoked as u64);
+    placed(metrics, &service.workloads, &statuses(&service.workloads, &service.calls, &service.all_members()));
     guests(metrics, &service.wasm.stats());
     if let Some(membership) = &service.membership {
         metrics.certificate_expires(membership.standing.own().not_after);

@@ -7,12 +7,16 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use selvedge_sync::id::NodeId;
 use selvedge_sync::replica::PeerView;
+use serde_json::{Value, json};
 
+use super::figures;
 use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::PeerFigures;
 use crate::net::{LinkState, LinkView, Net, PeerLink};
 use crate::service::{ConvergencePeer, Link, Location, Node, NodeDetail, NodeState, Peer, Resources, Traffic};
+use crate::spec::WorkloadName;
 use crate::view::{StateView, millis};
+use crate::workloads::Workloads;
 
 /// The end of the year 9999, in milliseconds since the Unix epoch: RFC 3339 has no years beyond it.
 const DATED_MS_MAX: u64 = 253_402_300_799_000;
@@ -225,6 +229,17 @@ pub(super) fn node(member: Member) -> Node {
         version: record.release,
         roles: Vec::new(),
     }
+}
+
+/// What this host waits for about a workload, and how its last start went: no part of the decision, and known here alone.
+pub(super) fn placed_here(name: &str, node: NodeId, workload: &WorkloadName, workloads: &Workloads) -> Value {
+    let waiting = workloads.waiting().remove(workload).map(|waiting| {
+        let mut json = serde_json::to_value(&waiting).expect("a reason serialises");
+        json["message"] = waiting.to_string().into();
+        json
+    });
+    let last_start = workloads.last_start(workload).map(figures::last_start);
+    json!({"node": node, "name": name, "waiting": waiting, "last_start": last_start})
 }
 
 /// A moment as text. Another member's clock may say anything: what has no date is told as the last moment that has.

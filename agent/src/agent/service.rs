@@ -351,6 +351,7 @@ impl Service for AgentService {
             .get(&workload)
             .map(|deployed| figures::rollout(&workload, deployed, &self.workloads));
         shown["rollout"] = serde_json::to_value(rollout).expect("a rollout serialises");
+        shown["here"] = others::placed_here(&self.config.node.name, self.net.node(), &workload, &self.workloads);
         Ok(shown)
     }
 

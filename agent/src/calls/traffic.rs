@@ -7,17 +7,20 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::metrics::{CallMetrics, Metrics, Outcome};
-use crate::service::{LatencyBucket, LatencyUs};
+use crate::service::{LatencyBucket, LatencyUs, Recent};
 use crate::spec::WorkloadName;
 
 /// Longest latency that the histogram tells apart, in microseconds: the deadline of a call and then some.
 const LATENCY_US_MAX: u64 = 60_000_000;
 
-/// Significant digits of the histogram: an error of at most one per cent, and 20 KiB for each workload.
+/// Significant digits of the histogram: an error of at most one per cent, and 20 KiB for each of a workload's three.
 const LATENCY_DIGITS: u8 = 2;
 
 /// Workloads whose figures are kept. Names that nobody deployed are never recorded beyond it.
 const WORKLOADS_MAX: usize = 1_024;
+
+/// Half of what is told as recent: it goes back one to two of these, so that a minute of trouble shows, and is gone soon after.
+const HALF_WINDOW: Duration = Duration::from_secs(150);
 
 /// How much of the old rate remains after a second of silence.
 const RATE_DECAY: f64 = 0.8;
@@ -29,8 +32,12 @@ pub struct Figures {
     pub calls: u64,
     /// How many of them failed.
     pub errors: u64,
+    /// How many of them were the caller's own mistake.
+    pub refused: u64,
     /// How long they took, from request to answer.
     pub latency_us: LatencyUs,
+    /// The same of the last minutes.
+    pub recent: Recent,
 }
 
 /// The figures of all workloads.
@@ -44,7 +51,10 @@ pub struct Traffic {
 struct Counted {
     calls: u64,
     errors: u64,
+    refused: u64,
     latency: Histogram<u64>,
+    /// The last halves of a window, the older one first.
+    recent: [Half; 2],
     told: CallMetrics,
     rate: Smoothed,
 }
@@ -96,25 +106,29 @@ impl Traffic {
         counted.calls += 1;
         counted.told.record(outcome, took);
         if outcome == Outcome::Refused {
+            counted.refused += 1;
             return;
         }
-        counted.errors += u64::from(outcome != Outcome::Ok);
-        counted.latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, LATENCY_US_MAX));
+        let failed = u64::from(outcome != Outcome::Ok);
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, LATENCY_US_MAX);
+        counted.errors += failed;
+        counted.latency.saturating_record(took_us);
+        counted.turn();
+        let half = &mut counted.recent[1];
+        half.errors += failed;
+        half.latency.saturating_record(took_us);
     }
 
     /// The figures of one workload; zeros before its first call.
     #[must_use]
     pub fn figures(&self, workload: &WorkloadName) -> Figures {
-        let workloads = self.workloads.lock().unwrap_or_else(PoisonError::into_inner);
-        workloads.get(workload).map_or_else(Figures::default, |counted| Figures {
+        let mut workloads = self.workloads.lock().unwrap_or_else(PoisonError::into_inner);
+        workloads.get_mut(workload).map_or_else(Figures::default, |counted| Figures {
             calls: counted.calls,
             errors: counted.errors,
-            latency_us: LatencyUs {
-                p50: counted.latency.value_at_quantile(0.5),
-                p99: counted.latency.value_at_quantile(0.99),
-                p999: counted.latency.value_at_quantile(0.999),
-                max: counted.latency.max(),
-            },
+            refused: counted.refused,
+            latency_us: told(&counted.latency),
+            recent: counted.recently(),
         })
     }
 
@@ -152,10 +166,66 @@ impl Traffic {
     }
 }
 
+/// What happened in one half of a window.
+#[derive(Debug)]
+struct Half {
+    began: Instant,
+    errors: u64,
+    latency: Histogram<u64>,
+}
+
+impl Half {
+    fn begin(like: &Histogram<u64>, began: Instant) -> Self {
+        Self { began, errors: 0, latency: Histogram::new_from(like) }
+    }
+
+    fn begin_anew(&mut self) {
+        (self.began, self.errors) = (Instant::now(), 0);
+        self.latency.reset();
+    }
+}
+
+fn told(latency: &Histogram<u64>) -> LatencyUs {
+    LatencyUs {
+        p50: latency.value_at_quantile(0.5),
+        p99: latency.value_at_quantile(0.99),
+        p999: latency.value_at_quantile(0.999),
+        max: latency.max(),
+    }
+}
+
 impl Counted {
     fn new(told: CallMetrics) -> Self {
         let latency = Histogram::new_with_max(LATENCY_US_MAX, LATENCY_DIGITS).expect("the constants suit a histogram");
-        Self { calls: 0, errors: 0, latency, told, rate: Smoothed::default() }
+        let now = Instant::now();
+        let recent = [Half::begin(&latency, now), Half::begin(&latency, now)];
+        Self { calls: 0, errors: 0, refused: 0, latency, recent, told, rate: Smoothed::default() }
+    }
+
+    /// Begins another half when the present one is over.
+    fn turn(&mut self) {
+        let since = self.recent[1].began.elapsed();
+        if since >= HALF_WINDOW {
+            self.recent.swap(0, 1);
+            self.recent[1].begin_anew();
+            if since >= 2 * HALF_WINDOW {
+                // Nobody has called for so long that the half before is over, too.
+                self.recent[0].begin_anew();
+            }
+        }
+    }
+
+    fn recently(&mut self) -> Recent {
+        self.turn();
+        let [older, newer] = &self.recent;
+        let mut latency = older.latency.clone();
+        latency.add(&newer.latency).expect("both have the same bounds");
+        Recent {
+            window_s: older.began.elapsed().as_secs(),
+            calls: latency.len(),
+            errors: older.errors + newer.errors,
+            latency_us: told(&latency),
+        }
     }
 }
 
@@ -208,10 +278,21 @@ mod tests {
             traffic.record(&combat, Duration::from_micros(took_us), outcome);
         }
         let figures = traffic.figures(&combat);
-        assert_eq!((figures.calls, figures.errors), (4, 1));
+        assert_eq!((figures.calls, figures.errors, figures.refused), (4, 1, 1));
+        assert_eq!((figures.recent.calls, figures.recent.errors, figures.recent.latency_us.p50), (3, 1, 100));
         assert_eq!(figures.latency_us.p50, 100);
         assert!((4_950..=5_050).contains(&figures.latency_us.max), "{figures:?}");
         assert!(traffic.rates()[&combat] > 0.0);
+        // After half a window it still shows, after a whole one it does not.
+        for (shown, windows) in [(3, 1), (0, 1), (0, 4)] {
+            for half in
+                &mut traffic.workloads.lock().expect("nobody panicked").get_mut(&combat).expect("it is there").recent
+            {
+                half.began = half.began.checked_sub(windows * HALF_WINDOW).expect("the clock is older than that");
+            }
+            assert_eq!(traffic.figures(&combat).recent.calls, shown);
+        }
+        assert_eq!(traffic.figures(&combat).calls, 4, "what counts from the start goes on");
         traffic.retain(|_| false);
         assert_eq!(traffic.figures(&combat), Figures::default());
     }

@@ -26,6 +26,18 @@ const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 the agent refused or the thing failed; 2 wrong usage; 3 no agent could be reached; 4 timed out.
 Changes over TCP need the agent's token: on the agent's own host it is found, elsewhere put it into SELVEDGE_TOKEN.";
 
+const WORKLOADS_HELP: &str = "\
+Columns:
+  READY           instances that are ready, of those that are wanted
+  CALLS HERE      calls that came in on this agent since it started, wherever they were answered
+  REFUSED         those of them that were the caller's own mistake
+  ERRORS          those that failed: trapped, out of time, turned away, nobody in reach
+  P50, P99        of the calls of the last 2.5 to 5 minutes, refused ones left out; - without any";
+
+const EXPLAIN_HELP: &str = "\
+The first table is the score of each host that may run it, term by term; the second what the terms were made from, and how old that is; the
+third who may not, and why. Below stands what the agent that is asked waits for itself. --json is the decision itself.";
+
 /// An agent for edge hosts: replicated state, placed workloads, sandboxed WebAssembly.
 #[derive(Debug, Parser)]
 #[command(name = "selvedge", version, arg_required_else_help = true, disable_help_subcommand = true)]
@@ -58,6 +70,7 @@ pub(crate) enum Command {
     /// List the peers of this agent: round trips and what they lack
     Peers(WatchArgs),
     /// List the deployed workloads and where they run
+    #[command(after_help = WORKLOADS_HELP)]
     Workloads(WatchArgs),
     /// Show this agent and its cluster live: health, members, workloads, what happens
     Top(ClientArgs),
@@ -76,6 +89,7 @@ pub(crate) enum Command {
     /// Call a workload at rising rates, and say how the cluster bears it and where it breaks
     Bench(Box<BenchArgs>),
     /// Show the score of every node for a workload, and why the rejected were rejected
+    #[command(after_help = EXPLAIN_HELP)]
     Explain(NameArgs),
     /// Read one object of the shared state
     Get(GetArgs),

@@ -3,6 +3,7 @@
 //! Owns columns and units; asks for nothing. The invariant: a document with a field missing still shows, with a dash there,
 //! so that the CLI of one version can look at the agent of another.
 
+mod explain;
 mod peers;
 pub(super) mod rollouts;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(crate) use self::explain::explain;
 pub(crate) use self::peers::peers;
 use super::output::{UNKNOWN, cell, short, table};
 use super::units::{micros, size, span};
@@ -121,7 +123,17 @@ fn fares(node: &Value) -> String {
 #[must_use]
 pub(crate) fn workloads(json: &Value) -> String {
     let names = names(json);
-    let mut rows = table(&["workload", "ready", "instances", ">calls here", ">errors", ">p50", ">p99", "artifact"]);
+    let mut rows = table(&[
+        "workload",
+        "ready",
+        "instances",
+        ">calls here",
+        ">refused",
+        ">errors",
+        ">p50 (5m)",
+        ">p99 (5m)",
+        "artifact",
+    ]);
     for workload in list(json, "workloads") {
         let instances = workload["instances"].as_array().map_or(&[][..], Vec::as_slice);
         let ready = instances.iter().filter(|instance| instance["phase"] == "ready").count();
@@ -131,62 +143,15 @@ pub(crate) fn workloads(json: &Value) -> String {
             format!("{ready}/{}", cell(workload, "/replicas")),
             if places.is_empty() { UNKNOWN.to_owned() } else { places.join(", ") },
             cell(workload, "/calls"),
+            cell(workload, "/refused"),
             cell(workload, "/errors"),
-            latency(workload, "/latency_us/p50"),
-            latency(workload, "/latency_us/p99"),
+            latency(workload, "/recent/latency_us/p50"),
+            latency(workload, "/recent/latency_us/p99"),
             short(&cell(workload, "/digest"), DIGEST_CHARS),
         ]);
     }
     let name_of = |id: &str| names.get(id).map_or_else(|| tail(id), |name| (*name).to_owned());
     rows.to_string() + &rollouts::lines(list(json, "workloads"), name_of)
-}
-
-/// A placement, term by term.
-#[must_use]
-pub(crate) fn explain(json: &Value) -> String {
-    let at = |pointer: &str| cell(json, pointer);
-    let wanted = match json["everywhere"].as_bool() {
-        Some(true) => format!("everywhere ({})", at("/wanted")),
-        Some(false) | None => at("/wanted"),
-    };
-    let mut rows = table(&["", "node", "score", "resource", "latency", "load", "affinity", "rtt (ms)", "runs"]);
-    let mut best: Vec<_> = list(json, "candidates").iter().collect();
-    let score = |candidate: &Value| candidate["score"].as_f64().unwrap_or(0.0);
-    best.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    for candidate in best {
-        rows.add_row([
-            if candidate["chosen"] == true { "*".to_owned() } else { String::new() },
-            cell(candidate, "/name"),
-            decimal(candidate, "/score", 3),
-            decimal(candidate, "/terms/resource", 3),
-            decimal(candidate, "/terms/latency", 3),
-            decimal(candidate, "/terms/load", 3),
-            decimal(candidate, "/terms/affinity", 3),
-            decimal(candidate, "/inputs/round_trip_ms", 2),
-            cell(candidate, "/inputs/phase"),
-        ]);
-    }
-    let weights = format!(
-        "score = {}·resource + {}·latency + {}·load + {}·affinity; * is chosen",
-        decimal(json, "/weights/resource", 2),
-        decimal(json, "/weights/latency", 2),
-        decimal(json, "/weights/load", 2),
-        decimal(json, "/weights/affinity", 2)
-    );
-    let stay = "an instance that runs stays where it is, unless a better score elsewhere exceeds its own by the threshold for the dwell time";
-    let mut text = format!("workload {}, instances wanted: {wanted}\n{weights}\n{stay}\n\n{rows}\n", at("/workload"));
-    if let Some(stage) = rollouts::stage(&json["rollout"], &tail(&cell(json, "/rollout/canary"))) {
-        text += &format!("\n{}\n", super::output::printable(&stage));
-    }
-    let rejected = list(json, "rejected");
-    if !rejected.is_empty() {
-        let mut rows = table(&["rejected", "because"]);
-        rejected.iter().for_each(|node| {
-            rows.add_row([cell(node, "/name"), reason(node)]);
-        });
-        text += &format!("\n{rows}\n");
-    }
-    text
 }
 
 fn reason(rejected: &Value) -> String {

@@ -122,6 +122,7 @@ mod tests {
             | Event::Link(_)
             | Event::Fraud(_)
             | Event::Rollout(_)
+            | Event::Decision(_)
             | Event::Reset { .. }
             | Event::Lagged { .. } => {
                 panic!("not of the mesh: {event:?}")

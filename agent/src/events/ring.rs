@@ -98,6 +98,7 @@ fn weight(event: &Event) -> usize {
         | Event::Fraud(_)
         | Event::Placement(_)
         | Event::Rollout(_)
+        | Event::Decision(_)
         | Event::Reset { .. }
         | Event::Lagged { .. } => &[],
     };

@@ -79,6 +79,23 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The reason in one word, as in JSON and in labels.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Region { .. } => "region",
+            Self::Capabilities { .. } => "capabilities",
+            Self::Rule { .. } => "rule",
+            Self::Stale { .. } => "stale",
+            Self::Unhealthy => "unhealthy",
+            Self::Draining => "draining",
+            Self::Absent => "absent",
+            Self::Memory { .. } => "memory",
+            Self::Disk { .. } => "disk",
+            Self::Latency { .. } => "latency",
+        }
+    }
+
     /// Whether the spec forbids this host, for as long as both stay what they are. Otherwise the host is only unfit at
     /// the moment, and a lone instance there is better than none.
     #[must_use]

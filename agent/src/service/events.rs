@@ -43,7 +43,7 @@ pub struct Kinds(Option<BTreeSet<&'static str>>);
 
 impl Kinds {
     /// Every kind that may be asked for.
-    pub const ALL: [&str; 6] = [COMMIT, "member", "link", "fraud", "placement", "rollout"];
+    pub const ALL: [&str; 7] = [COMMIT, "member", "link", "fraud", "placement", "rollout", "decision"];
 
     /// Everything that happens.
     #[must_use]
@@ -151,6 +151,8 @@ pub enum Event {
     Placement(PlacementEvent),
     /// A workload was deployed, and how that goes on.
     Rollout(RolloutEvent),
+    /// This host did something about a workload.
+    Decision(DecisionEvent),
     /// The listener has missed something; what there is now it has to read.
     Reset {
         /// Why, for people.
@@ -260,6 +262,40 @@ pub struct PlacementEvent {
     pub reason: Option<String>,
 }
 
+/// A step that this host took about a workload, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DecisionEvent {
+    /// Which workload.
+    pub workload: String,
+    /// This host.
+    pub node: NodeId,
+    /// `claimed`, `moved`, `started`, `ready`, `failed`, `given_up`, `drained` or `stopped`.
+    pub change: &'static str,
+    /// The digest of what it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Of a move: the host that ran it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<NodeId>,
+    /// Of a move: the host that takes over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<NodeId>,
+    /// Of a move: by how much the score is better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gain: Option<f64>,
+    /// Why, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl DecisionEvent {
+    /// A step with nothing else to say.
+    #[must_use]
+    pub const fn new(workload: String, node: NodeId, change: &'static str) -> Self {
+        Self { workload, node, change, digest: None, from: None, to: None, gain: None, reason: None }
+    }
+}
+
 impl Event {
     /// The kind of event in one word, as listeners know it.
     #[must_use]
@@ -271,6 +307,7 @@ impl Event {
             Self::Fraud(_) => "fraud",
             Self::Placement(_) => "placement",
             Self::Rollout(_) => "rollout",
+            Self::Decision(_) => "decision",
             Self::Reset { .. } => "reset",
             Self::Lagged { .. } => "lagged",
         }

@@ -49,11 +49,17 @@ pub struct WorkloadStatus {
     pub replicas: u32,
     /// Instances that there are, or ought to be.
     pub instances: Vec<Instance>,
+    /// How its last start on this host went; `None` where there was none since the agent started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_start: Option<LastStart>,
     /// Calls that came in on this host since it started.
     pub calls: u64,
     /// How many of them failed.
     pub errors: u64,
-    /// How long they took, from request to answer.
+    /// How many of them were refused, as the caller's own mistake: counted in `calls`, and not in `errors`.
+    #[serde(default)]
+    pub refused: u64,
+    /// How long they took, from request to answer, since the agent started.
     pub latency_us: LatencyUs,
     /// The same in full.
     #[serde(default)]
@@ -61,6 +67,9 @@ pub struct WorkloadStatus {
     /// How the deployment goes on.
     #[serde(default)]
     pub rollout: Option<Rollout>,
+    /// The same of the last minutes.
+    #[serde(default)]
+    pub recent: Recent,
 }
 
 /// Calls of about the same latency. The bounds are 1, 2, 5, 10 and so on; buckets at either end that are empty are left out.
@@ -70,6 +79,43 @@ pub struct LatencyBucket {
     pub le_us: u64,
     /// How many there were.
     pub calls: u64,
+}
+
+/// Calls of the last minutes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recent {
+    /// How far it goes back, in seconds: less while the agent has not run for so long.
+    pub window_s: u64,
+    /// Calls in it that were not refused.
+    pub calls: u64,
+    /// How many of them failed.
+    pub errors: u64,
+    /// How long they took.
+    pub latency_us: LatencyUs,
+}
+
+/// How a start went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastStart {
+    /// The digest of what was started.
+    pub digest: String,
+    /// When it ended, as RFC 3339.
+    pub ended: String,
+    /// How long it took from the claim, in milliseconds.
+    pub total_ms: f64,
+    /// The stages that it went through, in their order.
+    pub stages: Vec<StageTime>,
+    /// Why it failed, if it did; then the last stage is where.
+    pub error: Option<String>,
+}
+
+/// How long one stage of a start took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageTime {
+    /// `claimed`, `fetching`, `verifying`, `compiling` or `warming`.
+    pub stage: String,
+    /// In milliseconds.
+    pub ms: f64,
 }
 
 /// A spec that was committed.

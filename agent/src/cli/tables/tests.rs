@@ -72,6 +72,6 @@ fn an_explanation_shows_four_terms_and_the_rejected() {
         "rejected": [{"name": "far", "reason": "region", "message": "is in us, not eu"}],
     });
     let text = explain(&json);
-    check(&text, &["0.30·resource + 0.40·latency", "0.700", "0.250", "far", "is in us, not eu"]);
+    check(&text, &["0.30·resource + 0.40·latency", "0.700", "0.25", "far", "is in us, not eu"]);
     assert!(text.find("better") < text.find("worse"), "best first:\n{text}");
 }

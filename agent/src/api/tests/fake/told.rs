@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::{HOSTILE, NODE, OTHER, REVISION};
 use crate::service::{
     Convergence, ConvergencePeer, History, Instance, InvitationEntry, LatencyBucket, LatencyUs, Node, NodeDetail,
-    Phase, Workload, WorkloadStatus,
+    Phase, Recent, Workload, WorkloadStatus,
 };
 
 pub(super) fn detail(node: Node) -> NodeDetail {
@@ -48,11 +48,14 @@ pub(super) fn workload_status(name: &str) -> WorkloadStatus {
             instance(OTHER, Phase::Starting, None),
             instance(NodeId([9; 32]), Phase::Failed, Some("not enough memory")),
         ],
+        last_start: None,
         calls: 120_345,
         errors: 3,
+        refused: 2,
         latency_us: LatencyUs { p50: 38, p99: 140, p999: 912, max: 4_100 },
         latency_buckets: vec![LatencyBucket { le_us: 50, calls: 120_000 }, LatencyBucket { le_us: 5_000, calls: 345 }],
         rollout: None,
+        recent: Recent::default(),
     }
 }
 
