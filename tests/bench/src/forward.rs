@@ -26,7 +26,11 @@ const NAME: &str = "forward";
 const BLOCKS: usize = 8;
 
 /// Samples of each contender in a block.
-const SAMPLES: usize = 250;
+const SAMPLES: usize = 200;
+
+/// Which of two agents is called, and which has the workload.
+const CALLER: usize = 0;
+const HOST: usize = 1;
 
 /// Rest between samples: each begins on idle connections.
 const REST: Duration = Duration::from_millis(1);
@@ -54,27 +58,30 @@ pub(crate) fn run(_: &Path) -> Result<Vec<Row>> {
 fn measure(ours: &Ours<'_>, wire: Wire) -> Result<Vec<Row>> {
     let (asked, answered) = ours.bytes()?;
     let theirs = Exchange::start(wire, asked, answered)?;
-    let mut pairs = [Pair::default(), Pair::default()];
+    let ways: [&dyn Fn() -> Result<Duration>; 3] = [&|| ours.once(), &|| theirs.once(), &|| ours.asked_at(HOST)];
+    let (mut median, mut tail, mut there) = (Pair::default(), Pair::default(), Pair::default());
     for block in 0..=BLOCKS {
-        let (mut own, mut peer) = (Vec::with_capacity(SAMPLES), Vec::with_capacity(SAMPLES));
+        let mut samples = ways.map(|_| Vec::with_capacity(SAMPLES));
         for _ in 0..SAMPLES {
-            own.push(ours.once()?.as_secs_f64() * 1e6);
-            std::thread::sleep(REST);
-            peer.push(theirs.once()?.as_secs_f64() * 1e6);
-            std::thread::sleep(REST);
+            for (once, samples) in ways.iter().zip(&mut samples) {
+                samples.push(once()?.as_secs_f64() * 1e6);
+                std::thread::sleep(REST);
+            }
         }
-        for (pair, share) in pairs.iter_mut().zip([0.5, 0.99]) {
-            pair.note(block, percentile(&own, share), percentile(&peer, share));
-        }
+        let [own, peer, local] = &samples;
+        median.note(block, percentile(own, 0.5), percentile(peer, 0.5));
+        tail.note(block, percentile(own, 0.99), percentile(peer, 0.99));
+        there.note(block, percentile(local, 0.5), percentile(peer, 0.5));
     }
-    let [median, tail] = pairs;
-    let (word, what) = (wire.word(), ours.workload.as_str());
-    let name = "request-response";
+    let row = |what: &str, pair: &Pair| {
+        Row::ratio(NAME, format!("{}, {}, {what}", wire.word(), ours.workload), pair, "request-response", "µs")
+    };
     Ok(vec![
-        Row::ratio(NAME, format!("{word}, {what}, forwarded, p50"), &median, name, "µs")
+        row("forwarded, p50", &median)
             .goal(Goal::AtMost(1.3))
             .note(format!("{asked} bytes asked, {answered} answered")),
-        Row::ratio(NAME, format!("{word}, {what}, forwarded, p99"), &tail, name, "µs"),
+        row("forwarded, p99", &tail),
+        row("of it: the same call asked of its host, p50", &there),
     ])
 }
 
@@ -90,7 +97,7 @@ impl<'a> Ours<'a> {
     fn new(agents: &'a Agents, workload: &str, function: &'static str, arguments: Value) -> Result<Self> {
         let (_, wasm) =
             selvedge::shipped::shipped().into_iter().find(|(name, _)| *name == workload).context("it ships")?;
-        agents.deploy(0, workload, wasm, json!({"must": ["node=agent-1"], "limits": {"deadline_ms": 1_000}}))?;
+        agents.deploy(CALLER, workload, wasm, json!({"must": ["node=agent-1"], "limits": {"deadline_ms": 1_000}}))?;
         let ours = Self { agents, workload: workload.parse()?, function, arguments };
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = ours.once() {
@@ -100,8 +107,14 @@ impl<'a> Ours<'a> {
         Ok(ours)
     }
 
+    /// Calls it from afar.
     fn once(&self) -> Result<Duration> {
-        let caller = &self.agents.members[0];
+        self.asked_at(CALLER)
+    }
+
+    /// Calls it at one of the two; it is made on its host.
+    fn asked_at(&self, place: usize) -> Result<Duration> {
+        let caller = &self.agents.members[place];
         let calls = caller.inside.calls.clone();
         let (workload, function, arguments) = (self.workload.clone(), self.function, self.arguments.clone());
         let options = CallOptions { deadline: Some(DEADLINE), ..CallOptions::default() };
@@ -111,14 +124,14 @@ impl<'a> Ours<'a> {
             (begun.elapsed(), answer)
         }))?;
         let answer = answer.map_err(|error| anyhow!("{error}"))?;
-        ensure!(answer.node == self.agents.members[1].inside.net.node(), "it was not forwarded");
+        ensure!(answer.node == self.agents.members[HOST].inside.net.node(), "it was made elsewhere");
         Ok(elapsed)
     }
 
     /// What one call takes on the wire, question and answer.
     fn bytes(&self) -> Result<(usize, usize)> {
         let moved = || {
-            let lane = self.agents.members[0].inside.net.counters().lane(Lane::Call);
+            let lane = self.agents.members[CALLER].inside.net.counters().lane(Lane::Call);
             (lane.bytes_out, lane.bytes_in)
         };
         let before = moved();
