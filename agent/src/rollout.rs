@@ -4,7 +4,8 @@
 //! others, at the most as many at once as serve it already, as long as the new version is no worse than the old. There is no
 //! coordinator: every agent computes the same step from the same reports, and what must outlast the reports, a verdict, is recorded
 //! in the shared state by whom this module names. The invariants: no more hosts start the new version than serve it (one, at
-//! first); versions of different state schemas never serve at the same time; a version that was rolled back does not come again by itself.
+//! first); of two versions with different state schemas one serves among the hosts that report; a version that was rolled back does not
+//! come again by itself.
 
 mod fence;
 mod gate;
