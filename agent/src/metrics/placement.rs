@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::{OutcomeLabel, ReasonLabel};
 use crate::placement::Stage;
 use crate::timing::histogram;
 
@@ -23,16 +24,6 @@ const DEPARTURES: [&str; 3] = ["surplus", "undeployed", "cut_off"];
 const OUTCOMES: [&str; 3] = ["ready", "failed", "given_up"];
 /// What a start goes through.
 const STAGES: [Stage; 5] = [Stage::Claimed, Stage::Fetching, Stage::Verifying, Stage::Compiling, Stage::Warming];
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabel {
