@@ -8,6 +8,7 @@
 //! come again by itself.
 
 mod fence;
+mod follow;
 mod gate;
 mod told;
 
@@ -17,6 +18,7 @@ use selvedge_sync::id::NodeId;
 use serde::Serialize;
 
 pub use self::fence::{FenceError, fence};
+use self::follow::{completed, follow, is_late, serves};
 pub use self::gate::{Figures, Worse};
 pub use self::told::{Told, ToldVersion};
 pub use crate::spec::Gates;
@@ -29,6 +31,10 @@ const WAITS_WITH_FEW_CALLS: u64 = 6;
 /// How long all hosts must have served the new version for the rollout to be over, in milliseconds: their figures are told once a
 /// second, and what is worse on the last host counts too.
 pub const SOAK_MS: u64 = 2_000;
+
+/// How long a verdict may be due before the next in line records it too, in milliseconds: a commit takes less than a second, and a host
+/// that died is known to have died by then. Whoever is named may be alive and unable to write.
+const RECORD_MS: u64 = 10_000;
 
 /// A version of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +86,9 @@ pub struct Report {
     pub chosen: bool,
     /// Whether it takes part in the rollout; an agent of an older release does not, and records nothing.
     pub tells: bool,
+    /// For how long it has been asked to run the new version and has not served it, in milliseconds, as the reader has seen; a host that
+    /// hangs does not say so.
+    pub asked_ms: u64,
     /// Each version that is or was on it. A host that replaces one has both.
     pub versions: BTreeMap<Revision, (Runs, Figures)>,
 }
@@ -117,6 +126,8 @@ pub enum Stage {
         done: usize,
         /// Hosts in all.
         of: usize,
+        /// Those that have been asked to and cannot, or not in time. They go on trying, and nobody waits for them.
+        behind: Vec<NodeId>,
     },
     /// The state's schema changes: the old version stops everywhere before the new one starts anywhere.
     Switching {
@@ -143,6 +154,19 @@ pub struct Step {
     pub run: BTreeMap<NodeId, Option<Revision>>,
     /// What is to be recorded, and by whom. Another is named when that host is lost, and what it records is the same.
     pub record: Option<(NodeId, Verdict)>,
+    /// Who records it when that host does not, in this order.
+    pub deputies: Vec<NodeId>,
+}
+
+impl Step {
+    /// What `me` is to record, where that has been due for `due_ms`.
+    #[must_use]
+    pub fn falls_to(&self, me: &NodeId, due_ms: u64) -> Option<&Verdict> {
+        let (recorder, verdict) = self.record.as_ref()?;
+        let line = std::iter::once(recorder).chain(&self.deputies);
+        let turns = usize::try_from(due_ms / RECORD_MS).unwrap_or(usize::MAX).saturating_add(1);
+        line.take(turns).any(|node| node == me).then_some(verdict)
+    }
 }
 
 /// The step that follows from what hosts report and what was recorded. `rank` orders hosts, the canary first: by what may waver, which
@@ -162,9 +186,9 @@ pub fn step<W: Ord, R: Ord>(
     match recorded.filter(|_| !is_switch) {
         Some(Verdict::RolledBack { reason }) => {
             let stage = Stage::RolledBack { reason: reason.clone() };
-            return Step { stage, run: all(rollout.from.revision), record: None };
+            return Step { run: all(rollout.from.revision), ..Step::at(stage) };
         }
-        Some(Verdict::Completed) => return Step { stage: Stage::Done, run: all(rollout.to.revision), record: None },
+        Some(Verdict::Completed) => return Step { run: all(rollout.to.revision), ..Step::at(Stage::Done) },
         Some(Verdict::Promoted) | None => {}
     }
     let mut hosts: Vec<&Report> = reports.iter().copied().filter(|report| report.chosen).collect();
@@ -173,16 +197,23 @@ pub fn step<W: Ord, R: Ord>(
     let nobody_has = !hosts.iter().any(|report| begun(report));
     hosts.sort_by_cached_key(|report| {
         let (wavers, lasts) = rank(&report.node);
-        (!report.tells, progress(rollout, report), nobody_has.then_some(wavers), lasts, report.node)
+        (
+            is_late(rollout, report),
+            !report.tells,
+            progress(rollout, report),
+            nobody_has.then_some(wavers),
+            lasts,
+            report.node,
+        )
     });
     let mut step = if is_switch {
         switch(rollout, &hosts, &reports, recorded)
-    } else if let Some(worse) = gate::worse(rollout, &reports, hosts.first().map(|canary| canary.node)) {
+    } else if let Some(worse) = worse(rollout, &hosts, &reports) {
         let reason = worse.to_string();
-        let record = recorder(&hosts).map(|node| (node, Verdict::RolledBack { reason: reason.clone() }));
-        return Step { stage: Stage::RolledBack { reason }, run: all(rollout.from.revision), record };
+        let verdict = Verdict::RolledBack { reason: reason.clone() };
+        return Step { run: all(rollout.from.revision), ..Step::at(Stage::RolledBack { reason }) }.due(&hosts, verdict);
     } else if recorded.is_some() {
-        follow(rollout, &hosts, None)
+        follow(rollout, &hosts)
     } else {
         canary(rollout, &hosts)
     };
@@ -192,6 +223,12 @@ pub fn step<W: Ord, R: Ord>(
         step.run.insert(report.node, if is_switch { None } else { newer });
     }
     step
+}
+
+/// Whether the new version is worse, by what it does or by where it does not come up.
+fn worse(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report]) -> Option<Worse> {
+    let canary = hosts.first().map(|canary| canary.node);
+    gate::worse(rollout, everybody, canary).or_else(|| follow::not_ready(rollout, hosts))
 }
 
 /// Where a host stands among those that could be the canary: of two that have begun, the one that serves has more to show.
@@ -205,10 +242,10 @@ fn progress(rollout: &Rollout, report: &Report) -> u8 {
 }
 
 fn canary(rollout: &Rollout, hosts: &[&Report]) -> Step {
-    let Some(canary) = hosts.first() else { return nowhere() };
+    let Some(canary) = hosts.first() else { return Step::at(Stage::Nowhere) };
     if !canary.tells {
         // Nobody does, and all of them run what the spec says.
-        return follow(rollout, hosts, None);
+        return follow(rollout, hosts);
     }
     let (ready_ms, figures) = match canary.versions.get(&rollout.to.revision) {
         Some((Runs::Ready { for_ms }, figures)) => (Some(*for_ms), *figures),
@@ -219,37 +256,20 @@ fn canary(rollout: &Rollout, hosts: &[&Report]) -> Step {
     let is_tried = figures.calls >= calls_min || figures.calls == 0;
     let wait_ms = if is_tried { canary_ms } else { canary_ms.saturating_mul(WAITS_WITH_FEW_CALLS) };
     if ready_ms.is_some_and(|ready_ms| ready_ms >= wait_ms) {
-        return follow(rollout, hosts, recorder(hosts).map(|node| (node, Verdict::Promoted)));
+        return follow(rollout, hosts).due(hosts, Verdict::Promoted);
     }
     let remaining_ms = canary_ms.saturating_sub(ready_ms.unwrap_or(0));
     let stage = Stage::Canary { node: canary.node, calls: figures.calls, remaining_ms };
-    let version = |node| if node == canary.node { rollout.to.revision } else { rollout.from.revision };
-    Step { stage, run: hosts.iter().map(|report| (report.node, Some(version(report.node)))).collect(), record: None }
-}
-
-fn follow(rollout: &Rollout, hosts: &[&Report], record: Option<(NodeId, Verdict)>) -> Step {
-    if hosts.is_empty() {
-        return nowhere();
-    }
-    let done = hosts.iter().filter(|report| serves(rollout, report).is_some()).count();
-    // All that serve it keep it, and as many more begin; whoever has failed holds nobody up.
-    let fails = |report: &&&Report| matches!(report.versions.get(&rollout.to.revision), Some((Runs::Failed { .. }, _)));
-    let others = hosts.iter().filter(|report| serves(rollout, report).is_none());
-    let (failed, others): (Vec<&&Report>, Vec<&&Report>) = others.partition(fails);
-    let next: Vec<NodeId> = others.into_iter().chain(failed).take(done.max(1)).map(|report| report.node).collect();
-    let version = |report: &&Report| {
-        let is_new = serves(rollout, report).is_some() || next.contains(&report.node);
-        if is_new { rollout.to.revision } else { rollout.from.revision }
-    };
-    let record = record.or_else(|| completed(rollout, hosts));
-    let run = hosts.iter().map(|report| (report.node, Some(version(report)))).collect();
-    Step { stage: Stage::Following { done, of: hosts.len() }, run, record }
+    // Whoever was asked before and is late goes on with it.
+    let is_asked = |report: &Report| report.node == canary.node || is_late(rollout, report);
+    let version = |report: &Report| if is_asked(report) { rollout.to.revision } else { rollout.from.revision };
+    Step { run: hosts.iter().map(|report| (report.node, Some(version(report)))).collect(), ..Step::at(stage) }
 }
 
 /// A verdict only says here that all was over once: what is to run follows from what is there, whatever was recorded.
 fn switch(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report], recorded: Option<&Verdict>) -> Step {
     if hosts.is_empty() {
-        return nowhere();
+        return Step::at(Stage::Nowhere);
     }
     let has_old = |report: &&&Report| {
         matches!(report.versions.get(&rollout.from.revision), Some((Runs::Ready { .. } | Runs::Unready, _)))
@@ -260,34 +280,29 @@ fn switch(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report], recorded:
     let was_over = recorded == Some(&Verdict::Completed);
     let stage = match old {
         0 if was_over && done == hosts.len() => Stage::Done,
-        0 => Stage::Following { done, of: hosts.len() },
+        0 => Stage::Following { done, of: hosts.len(), behind: Vec::new() },
         old => Stage::Switching { old },
     };
-    let record = completed(rollout, hosts).filter(|_| old == 0 && !was_over);
-    Step { stage, run, record }
+    let step = Step { run, ..Step::at(stage) };
+    // Nobody is passed: that all have it is what ends the watch over the two.
+    if completed(rollout, hosts, &[]) && old == 0 && !was_over { step.due(hosts, Verdict::Completed) } else { step }
 }
 
-const fn nowhere() -> Step {
-    Step { stage: Stage::Nowhere, run: BTreeMap::new(), record: None }
-}
-
-/// For how long a host has served the new version; `None` when it does not.
-fn serves(rollout: &Rollout, report: &Report) -> Option<u64> {
-    match report.versions.get(&rollout.to.revision) {
-        Some((Runs::Ready { for_ms }, _)) => Some(*for_ms),
-        Some((Runs::Unready | Runs::Failed { .. } | Runs::Gone, _)) | None => None,
+impl Step {
+    const fn at(stage: Stage) -> Self {
+        Self { stage, run: BTreeMap::new(), record: None, deputies: Vec::new() }
     }
-}
 
-fn completed(rollout: &Rollout, hosts: &[&Report]) -> Option<(NodeId, Verdict)> {
-    let served = |report: &&Report| serves(rollout, report).is_some_and(|for_ms| for_ms >= SOAK_MS);
-    let node = recorder(hosts).filter(|_| hosts.iter().all(served))?;
-    Some((node, Verdict::Completed))
-}
-
-/// Who records a verdict: the canary, or the next that can.
-fn recorder(hosts: &[&Report]) -> Option<NodeId> {
-    hosts.iter().find(|report| report.tells).or(hosts.first()).map(|report| report.node)
+    /// With a verdict that is due. The canary records it, or the next that can.
+    fn due(self, hosts: &[&Report], verdict: Verdict) -> Self {
+        let mut line: Vec<NodeId> = hosts.iter().filter(|report| report.tells).map(|report| report.node).collect();
+        if line.is_empty() {
+            line.extend(hosts.first().map(|report| report.node));
+        }
+        let mut line = line.into_iter();
+        let record = line.next().map(|node| (node, verdict));
+        Self { record, deputies: line.collect(), ..self }
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod holding;
 mod notary;
 mod orders;
 mod registry;
+mod reports;
 mod rolling;
 mod slots;
 mod trials;

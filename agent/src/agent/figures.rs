@@ -91,7 +91,9 @@ pub(super) fn rollout(name: &WorkloadName, deployed: &Deployed, workloads: &Work
             let (canary, calls, remaining_ms) = (Some(node), Some(calls), Some(remaining_ms));
             Rollout { canary, calls, remaining_ms, ..at("canary") }
         }
-        Some(Stage::Following { done, of }) => Rollout { done: Some(done), of: Some(of), ..at("following") },
+        Some(Stage::Following { done, of, behind }) => {
+            Rollout { done: Some(done), of: Some(of), behind, ..at("following") }
+        }
         Some(Stage::Switching { old }) => Rollout { old: Some(old), ..at("switching") },
         Some(Stage::Nowhere) => at("nowhere"),
         Some(Stage::Done) => at("done"),

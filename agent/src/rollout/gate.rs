@@ -35,6 +35,16 @@ pub enum Worse {
         /// What its host said.
         reason: String,
     },
+    /// It hangs on its way.
+    #[error("the new version has not become ready within {within_s} s on {hosts} of {of} hosts")]
+    NotReady {
+        /// On how many hosts that are to run it.
+        hosts: usize,
+        /// How many are to.
+        of: usize,
+        /// How long they had, in seconds.
+        within_s: u64,
+    },
     /// It fails more often.
     #[error("{traps} of {calls} calls of the new version failed, {old_traps} of {old_calls} of the old one")]
     Traps {

@@ -47,7 +47,7 @@ impl World {
             versions.insert(old(), (Runs::Ready { for_ms }, Figures { calls: 1_000, traps: 0, p99_ms: 1.0 }));
             versions.insert(new(), (Runs::Gone, *figures));
         }
-        Report { node: node(place), chosen: true, tells: true, versions }
+        Report { node: node(place), chosen: true, tells: true, asked_ms: 0, versions }
     }
 
     /// What counts of all that was recorded until a round.

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::follow::READY_MS_MIN as LATE_MS;
 use super::*;
 use crate::spec::{Digest, Spec};
 
@@ -25,7 +26,7 @@ fn ready(for_ms: u64, calls: u64, traps: u64, p99_ms: f64) -> (Runs, Figures) {
 }
 
 fn report(number: u8, versions: &[(Revision, (Runs, Figures))]) -> Report {
-    Report { node: id(number), chosen: true, tells: true, versions: versions.iter().cloned().collect() }
+    Report { node: id(number), chosen: true, tells: true, asked_ms: 0, versions: versions.iter().cloned().collect() }
 }
 
 /// Hosts 1 to 3 with the old version, and on the first whatever `tried` is.
@@ -35,7 +36,11 @@ fn with_canary(tried: (Runs, Figures)) -> Vec<Report> {
 }
 
 fn stepped(reports: &[Report], recorded: Option<&Verdict>) -> Step {
-    step(&rollout(), reports, recorded, |node| ((), 10 - node.0[0]))
+    step_of(&rollout(), reports, recorded)
+}
+
+fn step_of(rollout: &Rollout, reports: &[Report], recorded: Option<&Verdict>) -> Step {
+    step(rollout, reports, recorded, |node| ((), 10 - node.0[0]))
 }
 
 fn new_on(step: &Step) -> Vec<u8> {
@@ -56,7 +61,7 @@ fn one_replica_tries_it_first_and_stays_the_one() {
 fn a_canary_that_is_no_worse_is_followed_by_as_many_at_once_as_serve_it() {
     let passed = stepped(&with_canary(ready(5_000, 80, 0, 5.0)), None);
     assert_eq!(passed.record, Some((id(1), Verdict::Promoted)));
-    assert_eq!((&passed.stage, new_on(&passed)), (&Stage::Following { done: 1, of: 3 }, vec![1, 3]));
+    assert_eq!((&passed.stage, new_on(&passed)), (&Stage::Following { done: 1, of: 3, behind: vec![] }, vec![1, 3]));
 
     let mut reports = with_canary(ready(7_000, 90, 0, 5.0));
     reports[2].versions.insert(new(), (Runs::Unready, Figures::default()));
@@ -71,7 +76,7 @@ fn a_canary_that_is_no_worse_is_followed_by_as_many_at_once_as_serve_it() {
 fn it_is_over_when_all_have_served_it_for_a_while() {
     let all = |for_ms| (1..=3).map(|number| report(number, &[(new(), ready(for_ms, 0, 0, 0.0))])).collect::<Vec<_>>();
     let early = stepped(&all(SOAK_MS - 1), Some(&Verdict::Promoted));
-    assert_eq!((early.stage, early.record), (Stage::Following { done: 3, of: 3 }, None));
+    assert_eq!((early.stage, early.record), (Stage::Following { done: 3, of: 3, behind: vec![] }, None));
     let over = stepped(&all(SOAK_MS), Some(&Verdict::Promoted));
     assert_eq!(over.record, Some((id(3), Verdict::Completed)));
     let worse_later = with_canary(ready(9_000, 100, 100, 4.0));
@@ -131,7 +136,9 @@ fn what_may_lie_in_one_host_condemns_nothing_that_others_serve() {
     let mut reports = with_canary(ready(7_000, 90, 0, 5.0));
     reports[1].versions.insert(new(), failed(true));
     assert!(!is_back(&reports), "one host with a full disk");
-    assert_eq!(new_on(&stepped(&reports, Some(&Verdict::Promoted))), [1, 3], "and it holds nobody up");
+    let step = stepped(&reports, Some(&Verdict::Promoted));
+    assert_eq!(new_on(&step), [1, 2, 3], "it goes on trying, and holds nobody up");
+    assert_eq!(step.stage, Stage::Following { done: 1, of: 3, behind: vec![id(2)] });
     reports[2].versions.insert(new(), failed(true));
     assert!(is_back(&reports), "two say the same");
     reports[2].versions.remove(&new());
@@ -246,6 +253,64 @@ fn without_hosts_nothing_happens() {
     }
 }
 
+/// Hosts of which these have been asked for too long, and some of the first serve the new version.
+fn with_late(serving: u8, late: &[u8], of: u8) -> Vec<Report> {
+    let host = |number| match number {
+        number if number <= serving => report(number, &[(new(), ready(7_000, 90, 0, 5.0))]),
+        _ => report(number, &[(old(), ready(900_000, 1_000, 0, 4.0))]),
+    };
+    let with_time = |report: Report| {
+        let asked_ms = if late.contains(&report.node.0[0]) { LATE_MS } else { 0 };
+        Report { asked_ms, ..report }
+    };
+    (1..=of).map(host).map(with_time).collect()
+}
+
+#[test]
+fn a_host_that_does_not_become_ready_is_passed_and_named() {
+    let step = stepped(&with_late(1, &[3], 3), Some(&Verdict::Promoted));
+    assert_eq!(step.stage, Stage::Following { done: 1, of: 3, behind: vec![id(3)] });
+    assert_eq!(new_on(&step), [1, 2, 3], "the next begins, and it goes on trying");
+    let mut early = with_late(1, &[3], 3);
+    early[2].asked_ms -= 1;
+    assert_eq!(new_on(&stepped(&early, Some(&Verdict::Promoted))), [1, 3], "it has a minute");
+    let over = stepped(&with_late(2, &[3], 3), Some(&Verdict::Promoted));
+    assert_eq!(over.record, Some((id(2), Verdict::Completed)), "all that can serve it do");
+    assert_eq!(stepped(&with_late(2, &[], 3), Some(&Verdict::Promoted)).record, None);
+    let long = Rollout { gates: Gates { canary_ms: 60_000, ..Gates::default() }, ..rollout() };
+    let waits = step_of(&long, &with_late(1, &[3], 3), Some(&Verdict::Promoted));
+    assert_eq!(new_on(&waits), [1, 3], "who watches a canary for a minute waits for six");
+}
+
+#[test]
+fn a_canary_that_does_not_become_ready_is_followed_by_another() {
+    let step = stepped(&with_late(0, &[3], 3), None);
+    assert_eq!((new_on(&step), step.record), (vec![2, 3], None));
+    assert!(matches!(step.stage, Stage::Canary { node, .. } if node == id(2)), "{:?}", step.stage);
+}
+
+#[test]
+fn a_version_that_becomes_ready_on_fewer_hosts_than_not_is_taken_back() {
+    let reason = |reports: &[Report], recorded| match stepped(reports, recorded).stage {
+        Stage::RolledBack { reason } => Some(reason),
+        _ => None,
+    };
+    let why = |hosts, of| Some(format!("the new version has not become ready within 60 s on {hosts} of {of} hosts"));
+    assert_eq!(reason(&with_late(0, &[1], 1), None), why(1, 1));
+    assert_eq!(reason(&with_late(0, &[2, 3], 3), None), why(2, 3));
+    assert_eq!(reason(&with_late(1, &[2, 3], 3), Some(&Verdict::Promoted)), why(2, 3));
+    assert_eq!(reason(&with_late(2, &[3, 4], 9), Some(&Verdict::Promoted)), None);
+}
+
+#[test]
+fn what_its_recorder_does_not_record_the_next_in_line_does() {
+    let step = stepped(&with_late(3, &[], 4), None);
+    assert_eq!((&step.record, &step.deputies), (&Some((id(3), Verdict::Promoted)), &vec![id(2), id(1), id(4)]));
+    let who = |due_ms| (1..=5).filter(|host| step.falls_to(&id(*host), due_ms).is_some()).collect::<Vec<u8>>();
+    assert_eq!((who(0), who(RECORD_MS - 1), who(RECORD_MS)), (vec![3], vec![3], vec![2, 3]));
+    assert_eq!((who(3 * RECORD_MS), who(u64::MAX)), (vec![1, 2, 3, 4], vec![1, 2, 3, 4]));
+}
+
 fn any_runs() -> impl Strategy<Value = (Runs, Figures)> {
     let runs = prop_oneof![
         Just(Runs::Unready),
@@ -258,10 +323,16 @@ fn any_runs() -> impl Strategy<Value = (Runs, Figures)> {
 }
 
 fn any_report() -> impl Strategy<Value = Report> {
-    (1..9_u8, any::<bool>(), proptest::option::of(any_runs()), proptest::option::of(any_runs())).prop_map(
-        |(number, chosen, had, tried)| {
+    (1..9_u8, any::<[bool; 2]>(), proptest::option::of(any_runs()), proptest::option::of(any_runs())).prop_map(
+        |(number, [chosen, late], had, tried)| {
             let versions = had.map(|had| (old(), had)).into_iter().chain(tried.map(|tried| (new(), tried)));
-            Report { node: id(number), chosen, tells: true, versions: versions.collect() }
+            Report {
+                node: id(number),
+                chosen,
+                tells: true,
+                asked_ms: if late { LATE_MS } else { 0 },
+                versions: versions.collect(),
+            }
         },
     )
 }
@@ -288,9 +359,11 @@ proptest! {
         let step = stepped(&reports, promoted.then_some(&Verdict::Promoted));
         let chosen = |report: &&Report| report.chosen;
         let serving = reports.iter().filter(chosen).filter(|report| serves(&rollout(), report).is_some()).count();
+        let fails = |report: &&Report| matches!(report.versions.get(&new()), Some((Runs::Failed { .. }, _)));
+        let passed = reports.iter().filter(chosen).filter(|report| fails(report) || is_late(&rollout(), report)).count();
         let run: Vec<&Report> = reports.iter().filter(chosen).filter(|report| step.run.get(&report.node) == Some(&Some(new()))).collect();
-        prop_assert!(run.len() <= serving + serving.max(1), "{step:?}");
-        prop_assert!(promoted || step.record.as_ref().is_some_and(|(_, verdict)| *verdict == Verdict::Promoted) || run.len() <= 1, "{step:?}");
+        prop_assert!(run.len() <= serving + serving.max(1) + passed, "{step:?}");
+        prop_assert!(promoted || step.record.as_ref().is_some_and(|(_, verdict)| *verdict == Verdict::Promoted) || run.len() <= 1 + passed, "{step:?}");
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub struct Rollout {
     /// Hosts that are to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<usize>,
+    /// Those of them that have been asked to and cannot, or not in time: nobody waits for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behind: Vec<NodeId>,
     /// Hosts that still have the old version, which has to stop first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<usize>,

@@ -11,14 +11,12 @@ use selvedge_sync::id::NodeId;
 use selvedge_sync::time::Time;
 
 use super::deployed::{Course, Deployed, Previous};
-use super::trials::Sight;
 use super::{Deployments, Workloads};
-use crate::members::Status;
-use crate::placement::{Instance, Mesh, Phase, Plan};
+use crate::placement::{Mesh, Plan};
 use crate::reconcile::Waiting;
-use crate::rollout::{self, Figures, Report, Rollout, Runs, Stage, Told};
+use crate::rollout::{self, Report, Rollout, Stage, Told};
 use crate::service::{Event, RolloutEvent};
-use crate::spec::{DeploymentId, Revision, Spec, WorkloadName};
+use crate::spec::{DeploymentId, Spec, WorkloadName};
 
 /// What this host is to run of each workload; a workload that it is to run nothing of for now is missing.
 pub(super) type Share<'a> = Cow<'a, BTreeMap<WorkloadName, Spec>>;
@@ -55,7 +53,7 @@ impl Workloads {
                 }
                 Course::Back(_) => Stage::RolledBack { reason: reason(deployed) },
                 Course::Rolling(previous) => {
-                    let (step, rollout) = self.step(workload, deployed, previous, (plan, mesh), now);
+                    let (step, rollout, due_ms) = self.step(workload, deployed, previous, (plan, mesh), now);
                     let own = step.run.get(&self.parts.me).copied().unwrap_or(Some(rollout.from.revision));
                     match own {
                         Some(revision) if revision == rollout.to.revision => {}
@@ -71,11 +69,10 @@ impl Workloads {
                             share.to_mut().remove(workload);
                         }
                     }
-                    if let Some((recorder, verdict)) = step.record
-                        && recorder == self.parts.me
+                    if let Some(verdict) = step.falls_to(&self.parts.me, due_ms)
                         && crate::reconcile::sees_most(mesh, &self.parts.me)
                     {
-                        self.begin_record(workload, deployed.id, verdict);
+                        self.begin_record(workload, deployed.id, verdict.clone());
                     }
                     step.stage
                 }
@@ -133,6 +130,7 @@ impl Workloads {
         self.trials().told(now_ms)
     }
 
+    /// The step of a rollout, and for how long what it records has been due.
     fn step(
         &self,
         workload: &WorkloadName,
@@ -140,55 +138,24 @@ impl Workloads {
         previous: &Previous,
         (plan, mesh): (&Plan, &Mesh),
         now: Time,
-    ) -> (rollout::Step, Rollout) {
+    ) -> (rollout::Step, Rollout, u64) {
         let rollout = deployed.rollout(previous);
         let own = self.observe((workload, deployed.id, &rollout), now.mono_ms);
         let chosen: BTreeSet<NodeId> = plan.get(workload).map(|plan| plan.holders().collect()).unwrap_or_default();
         let mut reports = self.reports((workload, deployed.id, &rollout), &chosen);
-        let me = Report { node: self.parts.me, chosen: chosen.contains(&self.parts.me), tells: true, versions: own };
-        if me.chosen || !me.versions.is_empty() {
-            reports.push(me);
+        let is_chosen = chosen.contains(&self.parts.me);
+        if is_chosen || !own.is_empty() {
+            reports.push(Report { node: self.parts.me, chosen: is_chosen, tells: true, asked_ms: 0, versions: own });
         }
+        self.trials().remind(workload, &mut reports, now.mono_ms);
         let recorded = deployed.recorded.as_ref().map(|recorded| &recorded.verdict);
         let rank = |node: &NodeId| {
             let rate = mesh.node(node).and_then(|facts| facts.calls_per_s.get(workload)).copied().unwrap_or(0.0);
             (canary_order(rate), deployed.id.rank(node))
         };
-        (rollout::step(&rollout, &reports, recorded, rank), rollout)
-    }
-
-    /// What the others report of a workload: those who are to run it, and those who still do.
-    fn reports(
-        &self,
-        (workload, of, rollout): (&WorkloadName, DeploymentId, &Rollout),
-        chosen: &BTreeSet<NodeId>,
-    ) -> Vec<Report> {
-        self.parts.members.with(|members| {
-            let report = |(node, status, record): (NodeId, Status, Option<&crate::members::NodeRecord>)| {
-                let record = record.filter(|_| matches!(status, Status::Alive | Status::Suspect))?;
-                let (told, instance) = (record.rollouts.get(workload), record.instances.get(workload));
-                let versions = reported((told, record.tells_rollouts), instance, (of, rollout));
-                let (is_chosen, tells) = (chosen.contains(&node), told.is_some() || record.tells_rollouts);
-                (is_chosen || instance.is_some()).then_some(Report { node, chosen: is_chosen, tells, versions })
-            };
-            members.each().filter(|(node, ..)| *node != self.parts.me).filter_map(report).collect()
-        })
-    }
-
-    fn observe(
-        &self,
-        trial: (&WorkloadName, DeploymentId, &Rollout),
-        now_ms: u64,
-    ) -> BTreeMap<Revision, (Runs, Figures)> {
-        let (workload, ..) = trial;
-        let figures = self.parts.wasm.workload_stats(workload.as_str()).map(|stats| Figures {
-            calls: stats.calls.saturating_add(stats.failed),
-            traps: stats.failed,
-            p99_ms: stats.latency.p99.as_secs_f64() * 1e3,
-        });
-        let slots = self.slots();
-        let (instance, serving) = slots.seen(workload);
-        self.trials().observe(trial, Sight { instance, serving, figures }, now_ms)
+        let step = rollout::step(&rollout, &reports, recorded, rank);
+        let due_ms = self.trials().note((workload, &rollout), &reports, &step, now.mono_ms);
+        (step, rollout, due_ms)
     }
 
     /// Records a verdict, unless that is under way.
@@ -298,34 +265,6 @@ fn canary_order(calls_per_s: f64) -> u32 {
     if calls_per_s >= 1.0 { magnitude(calls_per_s) } else { u32::MAX }
 }
 
-/// What a host reports of its versions, by what it tells of a rollout, if it does tell of any, and by its instance.
-fn reported(
-    (told, tells): (Option<&Told>, bool),
-    instance: Option<&Instance>,
-    (of, rollout): (DeploymentId, &Rollout),
-) -> BTreeMap<Revision, (Runs, Figures)> {
-    match told {
-        Some(told) if told.of == of => told.versions(),
-        // It has yet to hear of this deployment, or has more of them than it tells of.
-        Some(_) => seen_of(instance, rollout, 0),
-        None if tells => seen_of(instance, rollout, 0),
-        // It is of an older release, which runs what its spec says and does not say since when.
-        None => seen_of(instance, rollout, u64::MAX),
-    }
-}
-
-/// What an instance says of itself where its host tells nothing of this rollout: if it is ready, for so long.
-fn seen_of(instance: Option<&Instance>, rollout: &Rollout, for_ms: u64) -> BTreeMap<Revision, (Runs, Figures)> {
-    let runs = |instance: &Instance| match &instance.phase {
-        Phase::Ready => Runs::Ready { for_ms },
-        Phase::Starting | Phase::Stopping | Phase::Failed { .. } => Runs::Unready,
-    };
-    let known = [rollout.from.revision, rollout.to.revision];
-    let revision = instance.and_then(|instance| instance.revision).filter(|revision| known.contains(revision));
-    let seen = instance.zip(revision).map(|(instance, revision)| (revision, (runs(instance), Figures::default())));
-    seen.into_iter().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,31 +277,12 @@ mod tests {
     }
 
     #[test]
-    fn who_could_tell_and_does_not_has_served_for_no_time() {
-        let spec = |name| Spec::new(crate::spec::Digest::of(name));
-        let version = |spec: &Spec| rollout::Version { revision: spec.revision(), state_schema: 0 };
-        let (old, new) = (spec(b"old"), spec(b"new"));
-        let rollout = Rollout { from: version(&old), to: version(&new), gates: rollout::Gates::default() };
-        let instance = Instance::made_from(&new, Phase::Ready);
-        let of = DeploymentId::of("now");
-        let runs = |told: Option<&Told>, tells| {
-            reported((told, tells), Some(&instance), (of, &rollout))[&rollout.to.revision].0.clone()
-        };
-        assert_eq!(runs(None, true), Runs::Ready { for_ms: 0 });
-        assert_eq!(runs(None, false), Runs::Ready { for_ms: u64::MAX }, "an older release has no more to say");
-        let other = Told::new(DeploymentId::of("before"), &BTreeMap::new());
-        assert_eq!(runs(Some(&other), true), Runs::Ready { for_ms: 0 });
-        let versions = BTreeMap::from([(rollout.to.revision, (Runs::Ready { for_ms: 7 }, Figures::default()))]);
-        assert_eq!(runs(Some(&Told::new(of, &versions)), true), Runs::Ready { for_ms: 7 });
-    }
-
-    #[test]
     fn what_is_told_twice_is_no_news() {
         let canary = |number, calls| Stage::Canary { node: NodeId([number; 32]), calls, remaining_ms: 0 };
         assert_eq!(word(None, &canary(1, 0)), Some("canary"));
         assert_eq!(word(Some(&canary(1, 0)), &canary(1, 9)), None);
         assert_eq!(word(Some(&canary(1, 0)), &canary(2, 0)), Some("canary"), "another host");
-        let following = |done| Stage::Following { done, of: 3 };
+        let following = |done| Stage::Following { done, of: 3, behind: Vec::new() };
         assert_eq!(word(Some(&canary(1, 9)), &following(1)), Some("promoted"));
         assert_eq!(word(Some(&following(1)), &following(2)), None);
         assert_eq!(word(Some(&following(3)), &Stage::Done), Some("completed"));

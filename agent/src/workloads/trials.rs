@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use selvedge_sync::id::NodeId;
+
 use crate::placement::{Instance, Phase};
-use crate::rollout::{Figures, Rollout, Runs, Told};
+use crate::rollout::{Figures, Report, Rollout, Runs, Step, Told, Verdict};
 use crate::spec::{DeploymentId, Revision, WorkloadName};
 
 /// How long a start may fail for reasons that may pass, in milliseconds, before the version counts as one that does not start: a
@@ -30,6 +32,10 @@ struct Trial {
     versions: BTreeMap<Revision, Seen>,
     /// Whether the new version's component has been asked for.
     is_fetched: bool,
+    /// Since when each host has been asked to run the new version and has not served it.
+    asked_since_ms: BTreeMap<NodeId, u64>,
+    /// Which verdict is due, and since when.
+    due_since_ms: Option<(std::mem::Discriminant<Verdict>, u64)>,
     /// Since when it has been over.
     over_since_ms: Option<u64>,
 }
@@ -82,6 +88,36 @@ impl Trials {
         trial.versions(now_ms)
     }
 
+    /// For how long each host has been asked to run the new version in vain is put into what it reports.
+    pub(super) fn remind(&self, workload: &WorkloadName, reports: &mut [Report], now_ms: u64) {
+        let Some(trial) = self.0.get(workload) else { return };
+        for report in reports {
+            let since_ms = trial.asked_since_ms.get(&report.node);
+            report.asked_ms = since_ms.map_or(0, |since_ms| now_ms.saturating_sub(*since_ms));
+        }
+    }
+
+    /// Takes note of a step: whom it asks, and which verdict is due. Returns for how long that has been so.
+    pub(super) fn note(
+        &mut self,
+        (workload, rollout): (&WorkloadName, &Rollout),
+        reports: &[Report],
+        step: &Step,
+        now_ms: u64,
+    ) -> u64 {
+        let Some(trial) = self.0.get_mut(workload) else { return 0 };
+        let new = rollout.to.revision;
+        let serves = |report: &Report| matches!(report.versions.get(&new), Some((Runs::Ready { .. }, _)));
+        let asked = reports.iter().filter(|report| step.run.get(&report.node) == Some(&Some(new)) && !serves(report));
+        let since_ms = |node: &NodeId| trial.asked_since_ms.get(node).copied().unwrap_or(now_ms);
+        trial.asked_since_ms = asked.map(|report| (report.node, since_ms(&report.node))).collect();
+        let due = step.record.as_ref().map(|(_, verdict)| std::mem::discriminant(verdict));
+        let since_ms =
+            |kind| trial.due_since_ms.filter(|(before, _)| *before == kind).map_or(now_ms, |(_, at_ms)| at_ms);
+        trial.due_since_ms = due.map(|kind| (kind, since_ms(kind)));
+        trial.due_since_ms.map_or(0, |(_, since_ms)| now_ms.saturating_sub(since_ms))
+    }
+
     /// Whether the new version's component is to be asked for now: true once for each deployment.
     pub(super) fn fetches(&mut self, workload: &WorkloadName, of: DeploymentId) -> bool {
         let trial = self.0.get_mut(workload).filter(|trial| trial.of == of);
@@ -100,7 +136,14 @@ impl Trials {
 
 impl Trial {
     const fn new(of: DeploymentId) -> Self {
-        Self { of, versions: BTreeMap::new(), is_fetched: false, over_since_ms: None }
+        Self {
+            of,
+            versions: BTreeMap::new(),
+            is_fetched: false,
+            asked_since_ms: BTreeMap::new(),
+            due_since_ms: None,
+            over_since_ms: None,
+        }
     }
 
     /// The versions that are or were here.
@@ -196,6 +239,34 @@ mod tests {
         assert_eq!(trials.told(1_000).len(), 1, "others have yet to hear of the verdict");
         trials.retain(|_| false, 1_000 + TOLD_AFTER_MS);
         assert!(trials.told(1_000 + TOLD_AFTER_MS).is_empty());
+    }
+
+    #[test]
+    fn it_is_noted_for_how_long_a_host_is_asked_and_a_verdict_is_due() {
+        let (mut trials, rollout, workload) = (Trials::default(), rollout(), "combat".parse().expect("a name"));
+        let node = |number| NodeId([number; 32]);
+        let mut look = |runs: &[(u8, Runs)], recorded: Option<&Verdict>, now_ms| {
+            trials.observe((&workload, DeploymentId::of("a"), &rollout), Sight::default(), now_ms);
+            let report = |(number, runs): &(u8, Runs)| {
+                let versions = BTreeMap::from([(rollout.to.revision, (runs.clone(), Figures::default()))]);
+                Report { node: node(*number), chosen: true, tells: true, asked_ms: 0, versions }
+            };
+            let mut reports: Vec<Report> = runs.iter().map(report).collect();
+            trials.remind(&workload, &mut reports, now_ms);
+            let step = crate::rollout::step(&rollout, &reports, recorded, |node| ((), *node));
+            let due_ms = trials.note((&workload, &rollout), &reports, &step, now_ms);
+            (reports.iter().map(|report| report.asked_ms).collect::<Vec<_>>(), due_ms)
+        };
+        let (ready, starts) = (Runs::Ready { for_ms: 9_000 }, Runs::Unready);
+        let promoted = Some(&Verdict::Promoted);
+        let hangs = [(1, ready.clone()), (2, starts.clone())];
+        assert_eq!(look(&hangs, None, 1_000), (vec![0, 0], 0));
+        assert_eq!(look(&hangs, None, 4_000), (vec![0, 3_000], 3_000), "it is to be promoted");
+        assert_eq!(look(&hangs, promoted, 5_000), (vec![0, 4_000], 0));
+        let both = [(1, ready.clone()), (2, ready.clone())];
+        assert_eq!(look(&both, promoted, 6_000), (vec![0, 5_000], 0), "it is to be completed, since now");
+        assert_eq!(look(&both, promoted, 7_000), (vec![0, 0], 1_000));
+        assert_eq!(look(&[(1, ready), (2, starts)], promoted, 8_000).0, [0, 0], "it was ready meanwhile");
     }
 
     #[test]

@@ -36,11 +36,10 @@ impl Stages {
             return;
         }
         let rollout = &workload["status"]["rollout"];
-        let canary = match rollout["canary"].as_str() {
-            Some(node) => self.name_of(client, node).await,
-            None => String::new(),
-        };
-        let text = stage(rollout, &canary).unwrap_or_else(|| waiting.to_owned());
+        if !rollout["canary"].is_null() || !rollout["behind"].is_null() {
+            self.learn_names(client).await;
+        }
+        let text = stage(rollout, |node| self.name_of(node)).unwrap_or_else(|| waiting.to_owned());
         if let Some(line) = &self.line {
             line.say(format!("{}: {}", self.name, printable(&text)));
         }
@@ -51,12 +50,15 @@ impl Stages {
         self.line = None;
     }
 
-    async fn name_of(&mut self, client: &mut Client, node: &str) -> String {
+    async fn learn_names(&mut self, client: &mut Client) {
         if self.names.is_none() {
             let nodes = client.json(Ask::get("/v1/nodes")).await.unwrap_or_default();
             let name = |node: &Value| Some((node["id"].as_str()?.to_owned(), node["name"].as_str()?.to_owned()));
             self.names = Some(nodes.as_array().into_iter().flatten().filter_map(name).collect());
         }
+    }
+
+    fn name_of(&self, node: &str) -> String {
         let known = self.names.iter().flatten().find(|(id, _)| id == node);
         known.map_or_else(|| node.to_owned(), |(_, name)| name.clone())
     }

@@ -16,7 +16,7 @@ use crate::cli::units::span;
 #[must_use]
 pub(crate) fn explain(json: &Value) -> String {
     let mut text = format!("{}\n{}\n", heading(json), weights(json));
-    if let Some(stage) = rollouts::stage(&json["rollout"], &tail(&cell(json, "/rollout/canary"))) {
+    if let Some(stage) = rollouts::stage(&json["rollout"], tail) {
         text += &format!("{}\n", printable(&stage));
     }
     let candidates = ranked(json);

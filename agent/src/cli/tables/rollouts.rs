@@ -4,17 +4,23 @@ use serde_json::Value;
 
 use crate::cli::output::printable;
 
-/// The stage of a rollout that is on, or was taken back; `None` where there is nothing to say. `canary` is the name of the host that
-/// tries the new version first.
+/// The stage of a rollout that is on, or was taken back; `None` where there is nothing to say. `name_of` tells a host's name by its id.
 #[must_use]
-pub(crate) fn stage(rollout: &Value, canary: &str) -> Option<String> {
+pub(crate) fn stage(rollout: &Value, name_of: impl Fn(&str) -> String) -> Option<String> {
     let number = |field: &str| rollout[field].as_u64().unwrap_or_default();
     Some(match rollout["stage"].as_str()? {
         "canary" => {
             let seconds = number("remaining_ms").div_ceil(1_000);
+            let canary = rollout["canary"].as_str().map(name_of).unwrap_or_default();
             format!("{canary} tries the new version: {} calls, {seconds} s to go", number("calls"))
         }
-        "following" => format!("the others follow: {} of {} serve the new version", number("done"), number("of")),
+        "following" => {
+            let behind: Vec<String> =
+                rollout["behind"].as_array().into_iter().flatten().filter_map(Value::as_str).map(name_of).collect();
+            let passed =
+                if behind.is_empty() { String::new() } else { format!("; not waiting for {}", behind.join(", ")) };
+            format!("the others follow: {} of {} serve the new version{passed}", number("done"), number("of"))
+        }
         "switching" => format!("the old version stops first: {} instances to go", number("old")),
         "nowhere" => "no node qualifies for the new version".to_owned(),
         "pending" => "the new version has not begun".to_owned(),
@@ -27,9 +33,7 @@ pub(crate) fn stage(rollout: &Value, canary: &str) -> Option<String> {
 #[must_use]
 pub(super) fn lines(workloads: &[Value], name_of: impl Fn(&str) -> String) -> String {
     let line = |workload: &Value| {
-        let rollout = &workload["rollout"];
-        let canary = rollout["canary"].as_str().map(&name_of).unwrap_or_default();
-        let text = stage(rollout, &canary)?;
+        let text = stage(&workload["rollout"], &name_of)?;
         Some(format!("\n{}: {}", workload["name"].as_str().unwrap_or("?"), text))
     };
     printable_lines(&workloads.iter().filter_map(line).collect::<String>())
@@ -47,12 +51,15 @@ mod tests {
 
     #[test]
     fn a_stage_reads_in_a_few_words() {
-        let canary = json!({"stage": "canary", "calls": 7, "remaining_ms": 1_200});
-        assert_eq!(stage(&canary, "fra-1").as_deref(), Some("fra-1 tries the new version: 7 calls, 2 s to go"));
+        let stage = |rollout: &Value| stage(rollout, |id| format!("fra-{id}"));
+        let canary = json!({"stage": "canary", "canary": "1", "calls": 7, "remaining_ms": 1_200});
+        assert_eq!(stage(&canary).as_deref(), Some("fra-1 tries the new version: 7 calls, 2 s to go"));
         let following = json!({"stage": "following", "done": 1, "of": 3});
-        assert_eq!(stage(&following, "").as_deref(), Some("the others follow: 1 of 3 serve the new version"));
+        assert_eq!(stage(&following).as_deref(), Some("the others follow: 1 of 3 serve the new version"));
+        let behind = json!({"stage": "following", "done": 1, "of": 3, "behind": ["2", "3"]});
+        assert!(stage(&behind).is_some_and(|text| text.ends_with("new version; not waiting for fra-2, fra-3")));
         for none in [json!(null), json!({"stage": "done"}), json!({"stage": "of a newer release"})] {
-            assert_eq!(stage(&none, ""), None);
+            assert_eq!(stage(&none), None);
         }
         let list =
             [json!({"name": "combat", "rollout": {"stage": "rolled_back", "reason": "it\u{1b}trapped"}}), json!({})];

@@ -1,0 +1,110 @@
+//! What hosts report of a workload that is being rolled out: the others in their records, this one by looking at itself.
+//!
+//! Owns how much is made of what is not said. The invariant: a host that could tell and does not has served for no time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use selvedge_sync::id::NodeId;
+
+use super::Workloads;
+use super::trials::Sight;
+use crate::members::Status;
+use crate::placement::{Instance, Phase};
+use crate::rollout::{Figures, Report, Rollout, Runs, Told};
+use crate::spec::{DeploymentId, Revision, WorkloadName};
+
+impl Workloads {
+    /// What the others report of a workload: those who are to run it, and those who still do.
+    pub(super) fn reports(
+        &self,
+        (workload, of, rollout): (&WorkloadName, DeploymentId, &Rollout),
+        chosen: &BTreeSet<NodeId>,
+    ) -> Vec<Report> {
+        self.parts.members.with(|members| {
+            let report = |(node, status, record): (NodeId, Status, Option<&crate::members::NodeRecord>)| {
+                let record = record.filter(|_| matches!(status, Status::Alive | Status::Suspect))?;
+                let (told, instance) = (record.rollouts.get(workload), record.instances.get(workload));
+                let versions = reported((told, record.tells_rollouts), instance, (of, rollout));
+                let (is_chosen, tells) = (chosen.contains(&node), told.is_some() || record.tells_rollouts);
+                (is_chosen || instance.is_some()).then_some(Report {
+                    node,
+                    chosen: is_chosen,
+                    tells,
+                    asked_ms: 0,
+                    versions,
+                })
+            };
+            members.each().filter(|(node, ..)| *node != self.parts.me).filter_map(report).collect()
+        })
+    }
+
+    pub(super) fn observe(
+        &self,
+        trial: (&WorkloadName, DeploymentId, &Rollout),
+        now_ms: u64,
+    ) -> BTreeMap<Revision, (Runs, Figures)> {
+        let (workload, ..) = trial;
+        let figures = self.parts.wasm.workload_stats(workload.as_str()).map(|stats| Figures {
+            calls: stats.calls.saturating_add(stats.failed),
+            traps: stats.failed,
+            p99_ms: stats.latency.p99.as_secs_f64() * 1e3,
+        });
+        let slots = self.slots();
+        let (instance, serving) = slots.seen(workload);
+        self.trials().observe(trial, Sight { instance, serving, figures }, now_ms)
+    }
+}
+
+/// What a host reports of its versions, by what it tells of a rollout, if it does tell of any, and by its instance.
+fn reported(
+    (told, tells): (Option<&Told>, bool),
+    instance: Option<&Instance>,
+    (of, rollout): (DeploymentId, &Rollout),
+) -> BTreeMap<Revision, (Runs, Figures)> {
+    match told {
+        Some(told) if told.of == of => told.versions(),
+        // It has yet to hear of this deployment, or has more of them than it tells of.
+        Some(_) => seen_of(instance, rollout, 0),
+        None if tells => seen_of(instance, rollout, 0),
+        // It is of an older release, which runs what its spec says and does not say since when.
+        None => seen_of(instance, rollout, u64::MAX),
+    }
+}
+
+/// What an instance says of itself where its host tells nothing of this rollout: if it is ready, for so long.
+fn seen_of(instance: Option<&Instance>, rollout: &Rollout, for_ms: u64) -> BTreeMap<Revision, (Runs, Figures)> {
+    let runs = |instance: &Instance| match &instance.phase {
+        Phase::Ready => Runs::Ready { for_ms },
+        Phase::Starting | Phase::Stopping | Phase::Failed { .. } => Runs::Unready,
+    };
+    let known = [rollout.from.revision, rollout.to.revision];
+    let revision = instance.and_then(|instance| instance.revision).filter(|revision| known.contains(revision));
+    let seen = instance.zip(revision).map(|(instance, revision)| (revision, (runs(instance), Figures::default())));
+    seen.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout;
+    use crate::spec::Spec;
+
+    #[test]
+    fn who_could_tell_and_does_not_has_served_for_no_time() {
+        let spec = |name| Spec::new(crate::spec::Digest::of(name));
+        let version = |spec: &Spec| rollout::Version { revision: spec.revision(), state_schema: 0 };
+        let (old, new) = (spec(b"old"), spec(b"new"));
+        let rollout = Rollout { from: version(&old), to: version(&new), gates: rollout::Gates::default() };
+        let instance = Instance::made_from(&new, Phase::Ready);
+        let of = DeploymentId::of("now");
+        let runs = |told: Option<&Told>, tells| {
+            reported((told, tells), Some(&instance), (of, &rollout))[&rollout.to.revision].0.clone()
+        };
+        assert_eq!(runs(None, true), Runs::Ready { for_ms: 0 });
+        assert_eq!(runs(None, false), Runs::Ready { for_ms: u64::MAX }, "an older release has no more to say");
+        let other = Told::new(DeploymentId::of("before"), &BTreeMap::new());
+        assert_eq!(runs(Some(&other), true), Runs::Ready { for_ms: 0 });
+        let versions = BTreeMap::from([(rollout.to.revision, (Runs::Ready { for_ms: 7 }, Figures::default()))]);
+        assert_eq!(runs(Some(&Told::new(of, &versions)), true), Runs::Ready { for_ms: 7 });
+    }
+}
