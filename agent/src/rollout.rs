@@ -89,7 +89,9 @@ pub struct Report {
     /// For how long it has been asked to run the new version and has not served it, in milliseconds, as the reader has seen; a host that
     /// hangs does not say so.
     pub asked_ms: u64,
-    /// Each version that is or was on it. A host that replaces one has both.
+    /// How calls of the old version went there since the deployment.
+    pub lately: Figures,
+    /// Each version that is or was on it, and how its calls went since it was loaded. A host that replaces one has both.
     pub versions: BTreeMap<Revision, (Runs, Figures)>,
 }
 

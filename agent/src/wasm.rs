@@ -62,7 +62,7 @@ pub use loading::LoadStep;
 pub use outcome::{CallContext, CallOutcome, Overrun, Recorded};
 pub use recording::{Failure, FailureKind, Plain, RECORDING_BYTES_MAX, Read, Recording, RecordingError};
 pub use replay::{Difference, ReplayError, replay};
-pub use stats::{HostStats, Latency, WorkloadStats};
+pub use stats::{HostStats, Latency, SinceMark, WorkloadStats};
 pub use typed::{Params, Results, TypedOutcome};
 
 use code::CodeStore;
@@ -355,6 +355,19 @@ impl WasmHost {
     #[must_use]
     pub fn workload_stats(&self, workload: &str) -> Option<WorkloadStats> {
         self.0.service(workload).ok().map(|service| service.stats())
+    }
+
+    /// Begins to count calls of one workload anew, beside what is counted since it was loaded.
+    pub fn mark(&self, workload: &str) {
+        if let Ok(service) = self.0.service(workload) {
+            service.mark();
+        }
+    }
+
+    /// What has been counted of one workload since [`WasmHost::mark`]; `None` when it was loaded later, or is not.
+    #[must_use]
+    pub fn since_mark(&self, workload: &str) -> Option<SinceMark> {
+        self.0.service(workload).ok()?.since_mark()
     }
 
     /// What has been counted so far.

@@ -44,10 +44,11 @@ impl World {
         let for_ms = (round - since) as u64 * ROUND_MS;
         let mut versions = BTreeMap::from([(*runs, (Runs::Ready { for_ms }, tried.unwrap_or_default()))]);
         if let (Some(figures), true) = (tried, *runs == old()) {
-            versions.insert(old(), (Runs::Ready { for_ms }, Figures { calls: 1_000, traps: 0, p99_ms: 1.0 }));
+            versions
+                .insert(old(), (Runs::Ready { for_ms }, Figures { calls: 1_000, traps: 0, p50_ms: 0.5, p99_ms: 1.0 }));
             versions.insert(new(), (Runs::Gone, *figures));
         }
-        Report { node: node(place), chosen: true, tells: true, asked_ms: 0, versions }
+        Report { node: node(place), chosen: true, tells: true, asked_ms: 0, lately: Figures::default(), versions }
     }
 
     /// What counts of all that was recorded until a round.

@@ -13,8 +13,8 @@ use super::fields::{Fields, Unknown};
 pub const CANARY_MS_DEFAULT: u32 = 5_000;
 /// Longest such time, in milliseconds: an hour. Who wants to watch a version for longer deploys it under a name of its own.
 pub const CANARY_MS_MAX: u32 = 3_600_000;
-/// Calls that it answers meanwhile when the spec is silent, if it is called at all.
-pub const CANARY_CALLS_DEFAULT: u32 = 50;
+/// Calls that it answers meanwhile when the spec is silent, if it is called at all: from so many on the slow ones are compared.
+pub const CANARY_CALLS_DEFAULT: u32 = 500;
 /// Most such calls that a spec may ask for: minutes of a busy host.
 pub(super) const CANARY_CALLS_MAX: u32 = 1_000_000;
 /// By how much the share of its calls that fail may exceed the old version's when the spec is silent, in thousandths.
@@ -24,7 +24,7 @@ pub(super) const SLOWDOWN_PERCENT_DEFAULT: u16 = 150;
 /// Most that may be allowed of it; what is that much slower is not compared any more.
 pub(super) const SLOWDOWN_PERCENT_MAX: u16 = 10_000;
 
-/// What a new version must keep to. `{"canary_ms": 5000, "calls": 50, "traps_permille": 10, "slowdown_percent": 150}` in JSON.
+/// What a new version must keep to. `{"canary_ms": 5000, "calls": 500, "traps_permille": 10, "slowdown_percent": 150}` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Gates {
     /// How long the first instance must have been ready, in milliseconds; 0: all hosts change at once, and nothing is compared.

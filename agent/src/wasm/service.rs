@@ -22,7 +22,7 @@ use super::room::{self, Services};
 use super::schedule::Load;
 use super::shape::Signature;
 use super::source::{self, Source};
-use super::stats::{Recorder, WorkloadStats};
+use super::stats::{Recorder, SinceMark, WorkloadStats};
 use super::ticker::Ticker;
 use super::typed::{Params, Results, TypedOutcome};
 use super::{CallContext, CallOutcome, Overrun, lift, lower, plain, vet};
@@ -327,6 +327,15 @@ impl Service {
 
     pub(super) fn stats(&self) -> WorkloadStats {
         self.recorder().stats(&self.program.workload, self.load.now(), self.idle())
+    }
+
+    /// Begins to count anew for whoever asks [`Service::since_mark`].
+    pub(super) fn mark(&self) {
+        self.recorder().mark();
+    }
+
+    pub(super) fn since_mark(&self) -> Option<SinceMark> {
+        self.recorder().since_mark()
     }
 
     /// How many of its instances wait for a call.

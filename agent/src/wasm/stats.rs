@@ -69,6 +69,17 @@ pub struct WorkloadStats {
     pub latency: Latency,
 }
 
+/// What has been counted of one workload since a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinceMark {
+    /// Calls that gave a result.
+    pub calls: u64,
+    /// Calls that failed in the workload.
+    pub failed: u64,
+    /// How long the guest took, for calls that gave a result.
+    pub latency: Latency,
+}
+
 /// A summary of a histogram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
@@ -93,6 +104,15 @@ pub(super) struct Recorder {
     answered_by_default: u64,
     log_lines_dropped: u64,
     latency: Histogram<u64>,
+    /// Where somebody has begun to count anew.
+    mark: Option<Box<Mark>>,
+}
+
+/// What had been counted at a moment.
+struct Mark {
+    calls: u64,
+    failed: u64,
+    latency: Histogram<u64>,
 }
 
 impl Recorder {
@@ -109,7 +129,23 @@ impl Recorder {
             answered_by_default: 0,
             log_lines_dropped: 0,
             latency,
+            mark: None,
         }
+    }
+
+    /// Begins to count anew for whoever asks [`Recorder::since_mark`].
+    pub(super) fn mark(&mut self) {
+        let (calls, failed, latency) = (self.calls, self.failed, self.latency.clone());
+        self.mark = Some(Box::new(Mark { calls, failed, latency }));
+    }
+
+    /// What has been counted since the mark; `None` without one.
+    pub(super) fn since_mark(&self) -> Option<SinceMark> {
+        let mark = self.mark.as_ref()?;
+        let mut latency = self.latency.clone();
+        latency.subtract(&mark.latency).ok()?;
+        let (calls, failed) = (self.calls - mark.calls, self.failed - mark.failed);
+        Some(SinceMark { calls, failed, latency: summary(&latency) })
     }
 
     pub(super) fn succeeded(&mut self, guest_time: Duration, log_lines_dropped: u64) {
@@ -141,13 +177,6 @@ impl Recorder {
     }
 
     pub(super) fn stats(&self, workload: &str, (waiting, running): (usize, usize), warm: usize) -> WorkloadStats {
-        let at = |quantile: f64| Duration::from_nanos(self.latency.value_at_quantile(quantile));
-        let latency = if self.latency.is_empty() {
-            Latency::default()
-        } else {
-            let max = Duration::from_nanos(self.latency.max());
-            Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999), max }
-        };
         WorkloadStats {
             workload: workload.to_owned(),
             calls: self.calls,
@@ -161,7 +190,15 @@ impl Recorder {
             waiting,
             running,
             warm,
-            latency,
+            latency: summary(&self.latency),
         }
     }
+}
+
+fn summary(latency: &Histogram<u64>) -> Latency {
+    if latency.is_empty() {
+        return Latency::default();
+    }
+    let at = |quantile: f64| Duration::from_nanos(latency.value_at_quantile(quantile));
+    Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: Duration::from_nanos(latency.max()) }
 }

@@ -12,6 +12,7 @@ use crate::members::Status;
 use crate::placement::{Instance, Phase};
 use crate::rollout::{Figures, Report, Rollout, Runs, Told};
 use crate::spec::{DeploymentId, Revision, WorkloadName};
+use crate::wasm::Latency;
 
 impl Workloads {
     /// What the others report of a workload: those who are to run it, and those who still do.
@@ -25,12 +26,14 @@ impl Workloads {
                 let record = record.filter(|_| matches!(status, Status::Alive | Status::Suspect))?;
                 let (told, instance) = (record.rollouts.get(workload), record.instances.get(workload));
                 let versions = reported((told, record.tells_rollouts), instance, (of, rollout));
+                let lately = told.filter(|told| told.of == of).map(Told::lately).unwrap_or_default();
                 let (is_chosen, tells) = (chosen.contains(&node), told.is_some() || record.tells_rollouts);
                 (is_chosen || instance.is_some()).then_some(Report {
                     node,
                     chosen: is_chosen,
                     tells,
                     asked_ms: 0,
+                    lately,
                     versions,
                 })
             };
@@ -43,15 +46,23 @@ impl Workloads {
         trial: (&WorkloadName, DeploymentId, &Rollout),
         now_ms: u64,
     ) -> BTreeMap<Revision, (Runs, Figures)> {
-        let (workload, ..) = trial;
-        let figures = self.parts.wasm.workload_stats(workload.as_str()).map(|stats| Figures {
-            calls: stats.calls.saturating_add(stats.failed),
-            traps: stats.failed,
-            p99_ms: stats.latency.p99.as_secs_f64() * 1e3,
-        });
+        let (workload, of, _) = trial;
+        let wasm = &self.parts.wasm;
+        if self.trials().begins(workload, of) {
+            wasm.mark(workload.as_str());
+        }
+        let figures = |calls: u64, failed: u64, latency: Latency| Figures {
+            calls: calls.saturating_add(failed),
+            traps: failed,
+            p50_ms: latency.p50.as_secs_f64() * 1e3,
+            p99_ms: latency.p99.as_secs_f64() * 1e3,
+        };
+        let lately = wasm.since_mark(workload.as_str()).map(|stats| figures(stats.calls, stats.failed, stats.latency));
+        let figures =
+            wasm.workload_stats(workload.as_str()).map(|stats| figures(stats.calls, stats.failed, stats.latency));
         let slots = self.slots();
         let (instance, serving) = slots.seen(workload);
-        self.trials().observe(trial, Sight { instance, serving, figures }, now_ms)
+        self.trials().observe(trial, Sight { instance, serving, figures, lately }, now_ms)
     }
 }
 
@@ -102,9 +113,9 @@ mod tests {
         };
         assert_eq!(runs(None, true), Runs::Ready { for_ms: 0 });
         assert_eq!(runs(None, false), Runs::Ready { for_ms: u64::MAX }, "an older release has no more to say");
-        let other = Told::new(DeploymentId::of("before"), &BTreeMap::new());
+        let other = Told::new(DeploymentId::of("before"), &BTreeMap::new(), Figures::default());
         assert_eq!(runs(Some(&other), true), Runs::Ready { for_ms: 0 });
         let versions = BTreeMap::from([(rollout.to.revision, (Runs::Ready { for_ms: 7 }, Figures::default()))]);
-        assert_eq!(runs(Some(&Told::new(of, &versions)), true), Runs::Ready { for_ms: 7 });
+        assert_eq!(runs(Some(&Told::new(of, &versions, Figures::default())), true), Runs::Ready { for_ms: 7 });
     }
 }

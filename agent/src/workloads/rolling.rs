@@ -145,7 +145,8 @@ impl Workloads {
         let mut reports = self.reports((workload, deployed.id, &rollout), &chosen);
         let is_chosen = chosen.contains(&self.parts.me);
         if is_chosen || !own.is_empty() {
-            reports.push(Report { node: self.parts.me, chosen: is_chosen, tells: true, asked_ms: 0, versions: own });
+            let (node, lately) = (self.parts.me, self.trials().lately(workload));
+            reports.push(Report { node, chosen: is_chosen, tells: true, asked_ms: 0, lately, versions: own });
         }
         self.trials().remind(workload, &mut reports, now.mono_ms);
         let recorded = deployed.recorded.as_ref().map(|recorded| &recorded.verdict);

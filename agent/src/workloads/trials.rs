@@ -30,6 +30,8 @@ pub(super) struct Trials(BTreeMap<WorkloadName, Trial>);
 struct Trial {
     of: DeploymentId,
     versions: BTreeMap<Revision, Seen>,
+    /// How calls of the old version have gone since the deployment.
+    lately: Figures,
     /// Whether the new version's component has been asked for.
     is_fetched: bool,
     /// Since when each host has been asked to run the new version and has not served it.
@@ -58,8 +60,10 @@ pub(super) struct Sight<'a> {
     pub(super) instance: Option<&'a Instance>,
     /// What answers calls.
     pub(super) serving: Option<Revision>,
-    /// How its calls went.
+    /// How its calls went since it was loaded.
     pub(super) figures: Option<Figures>,
+    /// How they went since [`Trials::begins`] said that the rollout begins here, if it was loaded before.
+    pub(super) lately: Option<Figures>,
 }
 
 impl Trials {
@@ -69,6 +73,16 @@ impl Trials {
             trial.over_since_ms = if is_on(workload) { None } else { trial.over_since_ms.or(Some(now_ms)) };
             trial.over_since_ms.is_none_or(|since_ms| now_ms.saturating_sub(since_ms) < TOLD_AFTER_MS)
         });
+    }
+
+    /// Whether a rollout has yet to be looked at here.
+    pub(super) fn begins(&self, workload: &WorkloadName, of: DeploymentId) -> bool {
+        self.0.get(workload).is_none_or(|trial| trial.of != of)
+    }
+
+    /// How calls of the old version have gone here since the deployment.
+    pub(super) fn lately(&self, workload: &WorkloadName) -> Figures {
+        self.0.get(workload).map(|trial| trial.lately).unwrap_or_default()
     }
 
     /// Takes note of what is here, and returns what becomes of each version.
@@ -84,6 +98,9 @@ impl Trials {
         }
         for revision in [rollout.from.revision, rollout.to.revision] {
             trial.versions.entry(revision).or_default().look(revision, sight, now_ms);
+        }
+        if let Some(lately) = sight.lately.filter(|_| sight.serving == Some(rollout.from.revision)) {
+            trial.lately = lately;
         }
         trial.versions(now_ms)
     }
@@ -128,17 +145,18 @@ impl Trials {
     pub(super) fn told(&self, now_ms: u64) -> BTreeMap<WorkloadName, Told> {
         let told = |(workload, trial): (&WorkloadName, &Trial)| {
             let versions = trial.versions(now_ms);
-            (!versions.is_empty()).then(|| (workload.clone(), Told::new(trial.of, &versions)))
+            (!versions.is_empty()).then(|| (workload.clone(), Told::new(trial.of, &versions, trial.lately)))
         };
         self.0.iter().filter_map(told).take(TOLD_MAX).collect()
     }
 }
 
 impl Trial {
-    const fn new(of: DeploymentId) -> Self {
+    fn new(of: DeploymentId) -> Self {
         Self {
             of,
             versions: BTreeMap::new(),
+            lately: Figures::default(),
             is_fetched: false,
             asked_since_ms: BTreeMap::new(),
             due_since_ms: None,
@@ -201,7 +219,7 @@ mod tests {
     }
 
     fn figures(calls: u64) -> Option<Figures> {
-        Some(Figures { calls, traps: 0, p99_ms: 1.0 })
+        Some(Figures { calls, p99_ms: 1.0, ..Figures::default() })
     }
 
     /// What is seen of the old and the new version at a time.
@@ -218,7 +236,7 @@ mod tests {
         let (old, new) = (spec(b"old"), spec(b"new"));
         let ready = |spec: &Spec| Instance::made_from(spec, Phase::Ready);
         let (was, starting) = (ready(&old), Instance::made_from(&new, Phase::Starting));
-        let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(100) };
+        let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(100), lately: None };
         assert_eq!(look(&mut trials, "a", sight, 0), [Some((Runs::Ready { for_ms: 0 }, 100)), None]);
         let sight = Sight { instance: Some(&starting), ..sight };
         assert_eq!(
@@ -229,10 +247,10 @@ mod tests {
         let sight = Sight { figures: figures(3), ..sight };
         assert_eq!(look(&mut trials, "a", sight, 600)[0], Some((Runs::Ready { for_ms: 600 }, 100)));
         let now = ready(&new);
-        let sight = Sight { instance: Some(&now), serving: now.revision, figures: figures(5) };
+        let sight = Sight { instance: Some(&now), serving: now.revision, figures: figures(5), lately: None };
         assert_eq!(look(&mut trials, "a", sight, 700), [Some((Runs::Gone, 100)), Some((Runs::Ready { for_ms: 0 }, 5))]);
         assert_eq!(trials.told(800).len(), 1);
-        let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(1) };
+        let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(1), lately: None };
         assert_eq!(look(&mut trials, "a", sight, 900)[1], Some((Runs::Gone, 5)), "what condemned it stays known");
         assert_eq!(look(&mut trials, "b", sight, 900), [Some((Runs::Ready { for_ms: 0 }, 1)), None]);
         trials.retain(|_| false, 1_000);
@@ -249,7 +267,14 @@ mod tests {
             trials.observe((&workload, DeploymentId::of("a"), &rollout), Sight::default(), now_ms);
             let report = |(number, runs): &(u8, Runs)| {
                 let versions = BTreeMap::from([(rollout.to.revision, (runs.clone(), Figures::default()))]);
-                Report { node: node(*number), chosen: true, tells: true, asked_ms: 0, versions }
+                Report {
+                    node: node(*number),
+                    chosen: true,
+                    tells: true,
+                    asked_ms: 0,
+                    lately: Figures::default(),
+                    versions,
+                }
             };
             let mut reports: Vec<Report> = runs.iter().map(report).collect();
             trials.remind(&workload, &mut reports, now_ms);
