@@ -1,5 +1,6 @@
 //! Whether this agent is well, and what is wrong if not.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,6 @@ use super::standing::{Standing, now_s};
 use super::vetting::lifetime;
 use crate::cluster::{Claims, UnixSeconds};
 use crate::driver::DriverHandle;
-use crate::members::Twin;
 use crate::members::gossip::SharedMembers;
 use crate::net::Net;
 use crate::service;
@@ -31,6 +31,9 @@ const STORE_STALLED: Duration = Duration::from_secs(3);
 
 /// Deployments that are not carried out and are told one by one.
 const REFUSED_TOLD_MAX: usize = 3;
+
+/// Members that have heard two hosts use one key and are told by name.
+const HEARD_BY_TOLD_MAX: usize = 3;
 
 /// Looks at the parts that can be unwell. Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +66,24 @@ fn expiry(own: &Claims, now: UnixSeconds) -> Option<String> {
     } else {
         None
     }
+}
+
+/// What is said of a key that two live hosts have, however many have heard it.
+fn two_live_hosts(whose: NodeId, heard_by: &[NodeId], me: NodeId, called: impl Fn(NodeId) -> String) -> String {
+    if whose == me && heard_by.contains(&me) {
+        // Lives only grow: what this process says is taken for the rest of one that has ended, until it begins a later life.
+        return "a process that was started later than this one has this host's key, and the members listen to that one: a data directory was copied; stop the copy, remove its data directory and have it join anew; then restart this agent".to_owned();
+    }
+    let called = |node: NodeId| if node == me { "this host".to_owned() } else { called(node) };
+    let mut by: Vec<String> = heard_by.iter().take(HEARD_BY_TOLD_MAX).map(|node| called(*node)).collect();
+    if heard_by.len() > HEARD_BY_TOLD_MAX {
+        by.push(format!("{} more", heard_by.len() - HEARD_BY_TOLD_MAX));
+    }
+    format!(
+        "two live hosts have the key of {}, heard by {}: a data directory was copied; stop the copy, remove its data directory and have it join anew; then restart the other",
+        called(whose),
+        by.join(" and ")
+    )
 }
 
 impl Health {
@@ -119,16 +140,15 @@ impl Health {
     fn twins(&self) -> Vec<String> {
         let (me, now) = (self.net.node(), self.view.now());
         self.members.with(|members| {
-            let name = |node| members.get(&node, now).and_then(|member| member.record).map(|record| record.name);
-            let called = |node: NodeId| name(node).map_or_else(|| node.to_string(), |name| format!("{name} ({node})"));
-            let sentence = |twin: Twin| {
-                let whose = if twin.node == me { "this host".to_owned() } else { called(twin.node) };
-                let by = if twin.heard_by == me { "this host".to_owned() } else { called(twin.heard_by) };
-                format!(
-                    "two live hosts have the key of {whose}, heard by {by}: a data directory was copied; stop one of them, remove its data directory and have it join anew"
-                )
+            let called = |node: NodeId| {
+                let name = members.get(&node, now).and_then(|member| member.record).map(|record| record.name);
+                name.map_or_else(|| node.to_string(), |name| format!("{name} ({node})"))
             };
-            members.twins().into_iter().map(sentence).collect()
+            let mut heard_by: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+            for twin in members.twins() {
+                heard_by.entry(twin.node).or_default().push(twin.heard_by);
+            }
+            heard_by.iter().map(|(node, by)| two_live_hosts(*node, by, me, called)).collect()
         })
     }
 
@@ -213,5 +233,30 @@ impl Health {
             reasons.push(format!("the store has not finished a write for {} s: its disk hangs", silent.as_secs()));
         }
         reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn node(number: u8) -> NodeId {
+        NodeId([number; 32])
+    }
+
+    #[test]
+    fn a_copied_key_is_told_once_however_many_have_heard_it() {
+        let called = |node: NodeId| format!("host-{}", node.0[0]);
+        let told = two_live_hosts(node(1), &[node(2), node(3), node(4), node(5), node(6)], node(9), called);
+        assert!(told.contains("the key of host-1, heard by host-2 and host-3 and host-4 and 2 more:"), "{told}");
+        let told = two_live_hosts(node(1), &[node(2)], node(2), called);
+        assert!(told.contains("the key of host-1, heard by this host:"), "{told}");
+    }
+
+    #[test]
+    fn the_earlier_process_of_a_copied_key_is_told_to_start_again() {
+        let told = two_live_hosts(node(1), &[node(1), node(2)], node(1), |node| node.to_string());
+        assert!(told.starts_with("a process that was started later than this one has this host's key"), "{told}");
+        assert!(told.ends_with("then restart this agent"), "{told}");
     }
 }

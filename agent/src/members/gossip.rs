@@ -41,8 +41,8 @@ const BEATS_PER_DIGEST: u64 = 5;
 /// Frames that are heard between two ticks, at the most: what comes faster waits, and does not keep us from probing.
 const BURST_MAX: usize = 512;
 
-/// How long a key that two hosts were heard to use is named after it was heard last.
-const TWINS_NAMED: Duration = Duration::from_mins(10);
+/// How long a key that two hosts were heard to use is named after it was heard last: both speak every second while both live.
+const TWINS_NAMED: Duration = Duration::from_mins(2);
 
 /// The name under which the store keeps where members were to be found.
 pub const REMEMBERED: &str = "members";

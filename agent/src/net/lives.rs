@@ -15,8 +15,9 @@ const EARLIER_MAX: usize = 4;
 /// Nodes that are remembered: as many as there may be connections.
 const NODES_MAX: usize = 1_024;
 
-/// How long it is held against a key that two processes had it.
-const SUSPICION: Duration = Duration::from_mins(10);
+/// How long it is held against a key that two processes had it. A second process dials every few seconds, so this says only how soon
+/// a key is in good standing again once its copy has ended.
+const SUSPICION: Duration = Duration::from_mins(2);
 
 /// Another process with the same key is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
