@@ -5,6 +5,7 @@
 
 mod back;
 mod dry;
+mod readiness;
 mod stages;
 mod wait;
 
@@ -17,7 +18,6 @@ use serde_json::{Map, Value, json};
 
 pub(super) use self::back::roll_back;
 use self::stages::Stages;
-use self::wait::readiness;
 pub(crate) use self::wait::{Awaited, await_ready};
 use super::args::{DeployArgs, PlacingArgs, UndeployArgs};
 use super::client::Client;
@@ -60,11 +60,9 @@ pub(crate) async fn deploy(args: &DeployArgs, client: &mut Client) -> Result<(),
     progress.say(format!("waiting for {} to run", args.name));
     let awaited = Awaited { name: &args.name, committed: &committed, instances_min: 1 };
     let ready = wait::watch_ready(client, awaited, patience, &mut Stages::on(progress, &args.name)).await;
-    let workload = ready.map_err(|error| error.after(format!("{} is deployed: its spec is stored", args.name)))?;
-    print_either(args.client.json, &workload, |workload| {
-        let ready = readiness(workload);
-        format!("{} runs: {} of {} instances ready", args.name, ready.ready, ready.wanted)
-    })
+    let (workload, ready) =
+        ready.map_err(|error| error.after(format!("{} is deployed: its spec is stored", args.name)))?;
+    print_either(args.client.json, &workload, |_| format!("{} runs: {}", args.name, ready.told()))
 }
 
 /// How long to wait for a version to run everywhere: longer if its canary is.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::stages::Stages;
-use super::wait::{Awaited, readiness, watch_ready};
+use super::wait::{Awaited, watch_ready};
 use super::{RUN_PATIENCE_DEFAULT, workload_path};
 use crate::cli::args::RollbackArgs;
 use crate::cli::client::Client;
@@ -27,9 +27,7 @@ pub(in crate::cli) async fn roll_back(args: &RollbackArgs, client: &mut Client) 
     let mut stages = Stages::on(Progress::of(format!("waiting for {name} to run")), name);
     let awaited = Awaited { name, committed: &committed, instances_min: 1 };
     let ready = watch_ready(client, awaited, patience, &mut stages).await;
-    let workload = ready.map_err(|error| error.after(format!("{name} goes back: the spec before is stored")))?;
-    print_either(args.client.json, &workload, |workload| {
-        let ready = readiness(workload);
-        format!("{name} runs the version before: {} of {} instances ready", ready.ready, ready.wanted)
-    })
+    let (workload, ready) =
+        ready.map_err(|error| error.after(format!("{name} goes back: the spec before is stored")))?;
+    print_either(args.client.json, &workload, |_| format!("{name} runs the version before: {}", ready.told()))
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::readiness::{reasons, shortage};
 use super::workload_path;
 use crate::cli::client::Client;
 use crate::cli::connection::{Ask, AskBody};
@@ -21,11 +22,21 @@ pub(super) async fn inspect(client: &mut Client, wasm: Bytes) -> Result<Value, C
 /// Prints what deploying `spec` would come to.
 ///
 /// # Errors
-/// The agent would refuse it.
+/// The agent would refuse it, or fewer nodes qualify than are wanted; then the print is there all the same.
 pub(super) async fn foresee(client: &mut Client, name: &str, spec: &Value, as_json: bool) -> Result<(), CliError> {
     let path = format!("{}?dry_run=true", workload_path(name));
     let foreseen = client.json(Ask::put(path, AskBody::json(spec))).await?;
-    print_either(as_json, &foreseen, text)
+    print_either(as_json, &foreseen, text)?;
+    lacking(name, &foreseen["plan"]).map_or(Ok(()), Err)
+}
+
+/// That it would not run as often as is wanted; `None` where it would.
+fn lacking(name: &str, plan: &Value) -> Option<CliError> {
+    let shortage = shortage(plan)?;
+    Some(CliError::Failed(format!(
+        "if {name} was deployed now, {shortage}{}\n  hint: what is missing would start when a node qualifies",
+        reasons(plan)
+    )))
 }
 
 fn text(foreseen: &Value) -> String {
@@ -59,6 +70,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn that_too_few_qualify_is_said_and_ends_with_an_error() {
+        let enough = json!({"wanted": 1, "candidates": [{"chosen": true}]});
+        assert!(lacking("w", &enough).is_none());
+        let none = json!({"wanted": 1, "candidates": [], "rejected": [{"name": "fra", "message": "lacks gpu"}]});
+        let error = lacking("w", &none).expect("it would run nowhere");
+        assert!(error.exit_code() == 1 && error.changed().is_none(), "{error:?}");
+        assert!(error.to_string().contains("no node qualifies\n  fra: lacks gpu"), "{error}");
+    }
 
     #[test]
     fn it_says_what_would_happen_and_that_nothing_did() {

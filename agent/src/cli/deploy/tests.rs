@@ -113,7 +113,8 @@ async fn it_waits_until_all_wanted_instances_are_ready() {
     deploy(&args(&format!("deploy {} --name w", component(dir.path()))), &mut client).await.unwrap();
     let lines: Vec<_> = log.lock().unwrap().iter().map(|seen| seen.line.clone()).collect();
     assert_eq!(lines[..2], ["PUT /v1/artifacts", "PUT /v1/workloads/w"]);
-    assert_eq!(lines.len(), 6, "with a look at whether any node qualifies: {lines:?}");
+    let plans = lines.iter().filter(|line| line.ends_with("/placement")).count();
+    assert_eq!((lines.len(), plans), (8, 3), "each look asks where it is to run: {lines:?}");
 }
 
 #[tokio::test]
@@ -173,7 +174,7 @@ async fn a_new_version_is_waited_for_until_its_rollout_is_over() {
     };
     let (mut client, log) = agent(["pending", "canary", "following", "done"].map(at).to_vec()).await;
     awaited(&mut client, "aa", Duration::from_secs(5)).await.unwrap();
-    assert_eq!(log.lock().unwrap().len(), 4);
+    assert_eq!(log.lock().unwrap().len(), 5, "while two versions have their turn nobody asks for the plan");
 
     let (mut client, _) = agent(["canary", "rolled_back"].map(at).to_vec()).await;
     let error = awaited(&mut client, "aa", Duration::from_secs(5)).await.unwrap_err();
@@ -196,4 +197,21 @@ async fn where_no_node_qualifies_that_is_said_at_once_with_each_reason() {
     let error = awaited(&mut client, "aa", Duration::from_secs(600)).await.unwrap_err();
     assert!(error.exit_code() == 1 && error.to_string().contains("fra-1: lacks gpu"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(300), "it did not wait out its time");
+}
+
+#[tokio::test]
+async fn what_runs_where_it_may_not_any_more_is_no_success() {
+    let kept = json!({"wanted": 1, "candidates": [],
+        "rejected": [{"node": "n1", "name": "fra-1", "message": "breaks the rule workload=nosuch", "keeps": true}]});
+    let (addr, _) = serve(move |seen| match seen.line.as_str() {
+        "GET /v1/workloads/w" => ok(&workload(1, &[instance("ready", None)])),
+        "GET /v1/workloads/w/placement" => ok(&kept),
+        _ => Say::Answer(404, "", "{}".to_owned()),
+    })
+    .await;
+    let mut client = Client::new(addr, Duration::from_secs(5), None);
+    let error = awaited(&mut client, "aa", Duration::from_secs(600)).await.unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    let wanted = "fra-1: breaks the rule workload=nosuch; what runs there stays for want of another place";
+    assert!(error.to_string().contains(wanted), "{error}");
 }

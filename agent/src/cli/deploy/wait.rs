@@ -1,13 +1,14 @@
 //! Waiting until what was deployed runs, or it is clear why it does not.
 //!
-//! Owns the verdict on readiness. The invariant: it is ready only when as many instances are ready as are wanted, all made from what
-//! was deployed, and nothing of the version before has its turn any more.
+//! Owns the verdict. The invariant: it is ready only when as many instances are ready as are wanted, all made from what was deployed and
+//! where they are to run, and nothing of the version before has its turn any more.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::readiness::{Readiness, nobody_ever, readiness, reasons, shortage};
 use super::stages::Stages;
 use super::workload_path;
 use crate::cli::client::Client;
@@ -19,9 +20,6 @@ use crate::cli::error::CliError;
 const FAILURE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often readiness is looked at.
 const POLL_EVERY: Duration = Duration::from_millis(100);
-
-/// Reasons for which a node does not qualify that are worth a wait: it may just have started.
-const PASSING: [&str; 3] = ["unhealthy", "stale", "absent"];
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +42,10 @@ pub(crate) async fn await_ready(
     awaited: Awaited<'_>,
     patience: Duration,
 ) -> Result<Value, CliError> {
-    watch_ready(client, awaited, patience, &mut Stages::silent()).await
+    watch_ready(client, awaited, patience, &mut Stages::silent()).await.map(|(workload, _)| workload)
 }
 
-/// The same, and shows how it goes on.
+/// The same, and shows how it goes on. Returns what counted, too.
 ///
 /// # Errors
 /// As those of [`await_ready`].
@@ -56,14 +54,13 @@ pub(super) async fn watch_ready(
     Awaited { name, committed, instances_min }: Awaited<'_>,
     patience: Duration,
     stages: &mut Stages,
-) -> Result<Value, CliError> {
+) -> Result<(Value, Readiness), CliError> {
     let revision = committed["revision"].as_str();
     let deadline = Instant::now() + patience;
     let mut failure: Option<(String, Instant)> = None;
     let mut idle_since: Option<Instant> = None;
     loop {
         let workload = client.json(Ask::get(workload_path(name))).await?;
-        let readiness = readiness(&workload);
         let shown = workload.pointer("/status/revision");
         let current = revision.is_none_or(|revision| shown.is_none_or(|now| now == revision));
         let turn = turn(&workload, committed);
@@ -73,14 +70,20 @@ pub(super) async fn watch_ready(
             );
             return Err(CliError::Failed(text).after("its spec is stored, and the version before runs"));
         }
+        // Asked after the instances: where both are of one deployment, what is ready now is so where it is to be.
+        let plan = if current && turn != Turn::Both { plan_of(client, name).await } else { None };
+        let readiness = readiness(&workload, plan.as_ref());
         if current && turn == Turn::Over && readiness.is_ready(instances_min) {
             stages.end();
-            return Ok(workload);
+            return Ok((workload, readiness));
         }
         stages.show(client, &workload, &readiness.describe()).await;
         let now = Instant::now();
-        let nobody = turn == Turn::Nowhere || readiness.is_idle() && idle_since.is_none();
-        if nobody && let Ok(Some(why)) = nobody_qualifies(client, name).await {
+        let (nobody, few) =
+            plan.as_ref().map_or((false, None), |plan| (nobody_ever(plan), too_few(name, readiness.ready, plan)));
+        if let Some(why) =
+            few.filter(|_| nobody || idles_for(&readiness, &turn, &mut idle_since, now) >= FAILURE_PATIENCE)
+        {
             return Err(CliError::Failed(why));
         }
         if let Some(why) = readiness.failed.first().filter(|_| current) {
@@ -92,69 +95,47 @@ pub(super) async fn watch_ready(
                 "{name} does not run: {why}\n  hint: `selvedge explain {name}` shows every node; `selvedge undeploy {name}` removes it"
             )));
         }
-        if readiness.is_idle() && turn == Turn::Over && now - *idle_since.get_or_insert(now) >= FAILURE_PATIENCE {
-            // Nothing happens any more: either all that qualify run, or too few do.
-            return match unqualified(client, name, readiness.ready).await? {
-                None => Ok(workload),
-                Some(why) => Err(CliError::Failed(why)),
-            };
-        }
         if now >= deadline {
-            let why = if current {
-                readiness.describe()
-            } else {
-                format!(
-                    "it shows another deployment of {name}, which has taken the place of this one or has yet to give way to it"
-                )
-            };
-            let what = format!("{name} to run ({why})");
-            return Err(CliError::TimedOut { what, after: patience });
+            return Err(CliError::TimedOut { what: awaited_in_vain(name, current, &readiness), after: patience });
         }
         tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
-/// Why no more than `ready` instances will run as things are; `None` when every node that qualifies runs one, as it should.
-async fn unqualified(client: &mut Client, name: &str, ready: usize) -> Result<Option<String>, CliError> {
-    let placement = placement(client, name).await?;
-    let candidates = list(&placement, "candidates").len();
-    if ready > 0 && placement["everywhere"] == true && ready >= candidates {
-        return Ok(None);
+/// For how long nothing has been under way although too few run.
+fn idles_for(readiness: &Readiness, turn: &Turn, since: &mut Option<Instant>, now: Instant) -> Duration {
+    if !readiness.is_idle() || *turn == Turn::Both {
+        *since = None;
+        return Duration::ZERO;
     }
-    let why = format!(
-        "{name} is deployed, but {ready} of {} instances run, and {candidates} nodes qualify",
-        placement["wanted"]
-    );
-    Ok(Some(with_reasons(why, name, &placement)))
+    now - *since.get_or_insert(now)
 }
 
-/// Why nobody will run it as things are; `None` when somebody may, or may before long.
-async fn nobody_qualifies(client: &mut Client, name: &str) -> Result<Option<String>, CliError> {
-    let placement = placement(client, name).await?;
-    let rejected = list(&placement, "rejected");
-    let lasts =
-        |node: &Value| !node.pointer("/reason/code").is_some_and(|code| PASSING.iter().any(|word| code == word));
-    let nobody = placement["candidates"].as_array().is_some_and(Vec::is_empty);
-    let nobody = nobody && !rejected.is_empty() && rejected.iter().all(lasts);
-    Ok(nobody.then(|| with_reasons(format!("{name} is deployed, but no node qualifies"), name, &placement)))
+/// What was waited for, and how things stand instead.
+fn awaited_in_vain(name: &str, current: bool, readiness: &Readiness) -> String {
+    let why = if current {
+        readiness.describe()
+    } else {
+        format!(
+            "it shows another deployment of {name}, which has taken the place of this one or has yet to give way to it"
+        )
+    };
+    format!("{name} to run ({why})")
 }
 
-async fn placement(client: &mut Client, name: &str) -> Result<Value, CliError> {
-    client.json(Ask::get(format!("{}/placement", workload_path(name)))).await
+/// The plan of the agent that is asked; `None` of one that tells none.
+async fn plan_of(client: &mut Client, name: &str) -> Option<Value> {
+    client.json(Ask::get(format!("{}/placement", workload_path(name)))).await.ok()
 }
 
-fn list<'a>(placement: &'a Value, field: &str) -> &'a [Value] {
-    placement[field].as_array().map_or(&[], Vec::as_slice)
-}
-
-/// The text with each rejected node's reason, and what can be done.
-fn with_reasons(mut why: String, name: &str, placement: &Value) -> String {
-    for rejected in list(placement, "rejected") {
-        let text = |at: &str| rejected.pointer(at).and_then(Value::as_str).unwrap_or("?").to_owned();
-        why += &format!("\n  {}: {}", text("/name"), text("/message"));
-    }
-    why += &format!("\n  hint: it starts when a node qualifies; `selvedge undeploy {name}` removes it");
-    why
+/// That fewer nodes qualify than are wanted, with each one's reason and what can be done; `None` where enough do.
+fn too_few(name: &str, ready: usize, plan: &Value) -> Option<String> {
+    let shortage = shortage(plan)?;
+    let ready = if ready > 0 { format!(", and {ready} run") } else { String::new() };
+    Some(format!(
+        "{name} is deployed, but {shortage}{ready}{}\n  hint: it starts when a node qualifies; `selvedge undeploy {name}` removes it",
+        reasons(plan)
+    ))
 }
 
 /// Whose turn it is in a rollout.
@@ -182,57 +163,4 @@ fn turn(workload: &Value, committed: &Value) -> Turn {
         Some("rolled_back") => Turn::Back { why: rollout["reason"].as_str().unwrap_or("no reason given").to_owned() },
         Some(_) | None => Turn::Over,
     }
-}
-
-/// How many instances there are, and what holds up the others.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Readiness {
-    pub(super) ready: usize,
-    pub(super) wanted: usize,
-    /// Why instances failed.
-    failed: Vec<String>,
-    /// What the others are doing.
-    pending: Vec<String>,
-}
-
-impl Readiness {
-    fn is_ready(&self, instances_min: usize) -> bool {
-        self.ready >= self.wanted.max(instances_min)
-    }
-
-    /// Whether fewer run than are wanted and none is about to.
-    fn is_idle(&self) -> bool {
-        self.ready < self.wanted.max(1) && self.failed.is_empty() && self.pending.is_empty()
-    }
-
-    fn describe(&self) -> String {
-        let mut text = format!("{} of {} instances ready", self.ready, self.wanted);
-        for line in &self.pending {
-            text += "; ";
-            text += line;
-        }
-        if self.wanted == 0 || self.pending.is_empty() && self.ready < self.wanted {
-            text += "; no node qualifies for more, see `selvedge explain`";
-        }
-        text
-    }
-}
-
-pub(super) fn readiness(workload: &Value) -> Readiness {
-    let status = workload.get("status").unwrap_or(workload);
-    let wanted = status["replicas"].as_u64().and_then(|wanted| usize::try_from(wanted).ok()).unwrap_or(1);
-    let mut readiness = Readiness { ready: 0, wanted, failed: Vec::new(), pending: Vec::new() };
-    for instance in status["instances"].as_array().into_iter().flatten() {
-        let node = instance["node"].as_str().unwrap_or("a node");
-        let why = instance["reason"].as_str();
-        match instance["phase"].as_str() {
-            Some("ready") => readiness.ready += 1,
-            Some("failed") => readiness.failed.push(format!("{node}: {}", why.unwrap_or("failed"))),
-            phase => {
-                let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
-                readiness.pending.push(format!("{node} is {}{why}", phase.unwrap_or("unknown")));
-            }
-        }
-    }
-    readiness
 }
