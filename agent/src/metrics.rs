@@ -402,7 +402,7 @@ mod tests {
             r#"selvedge_offences_total{offence="flood"} 6"#,
             "selvedge_members_revoked 1",
             r#"selvedge_peer_lag_commits{peer="12D3"} 4"#,
-            r#"selvedge_peer_moved_bytes{peer="12D3",direction="out"} 900"#,
+            r#"selvedge_peer_moved_bytes_total{peer="12D3",direction="out"} 900"#,
             r#"selvedge_peer_queued_hints{peer="12D3"} 2"#,
             r#"selvedge_peer_score{peer="12D3"} 90"#,
             r#"selvedge_peer_round_trip_seconds{peer="12D3"} 0.005"#,

@@ -102,6 +102,14 @@ impl State {
         self.objects.len()
     }
 
+    /// How many objects a reader finds something in. Hosts with equal roots have the same number, unlike that of objects: what was emptied
+    /// is forgotten on each host when that host knows that all have seen it.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        let unsettled = self.unsettled.iter().filter_map(|key| self.objects.get(key));
+        self.objects.len() - unsettled.filter(|slot| slot.object.is_empty()).count()
+    }
+
     /// Whether there is no object.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -77,6 +77,9 @@ fn a_member_of_a_forgotten_object_does_not_return() {
     talk(&mut giver, &mut lagging, at(10_000));
     assert!(!lagging.state().object(&key("k")).is_some_and(|object| object.contains(&member)));
     assert_eq!((lagging.counters().repairs, lagging.root()), (1, giver.root()));
+    // The one has forgotten what the other has yet to forget; what there is to read is the same.
+    assert_eq!((giver.state().len(), lagging.state().len()), (1, 2));
+    assert_eq!((giver.state().filled(), lagging.state().filled()), (1, 1));
 }
 
 /// The questions among what is sent.

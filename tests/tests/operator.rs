@@ -69,7 +69,7 @@ fn a_link_is_seen_from_its_first_byte_to_its_end() {
     for wanted in ["selvedge_links{state=\"connected\"} 1", "selvedge_link_changes_total{change=\"up\"} 1"] {
         assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
     }
-    assert!(text.contains(&format!("selvedge_peer_moved_bytes{{peer=\"{node}\",direction=\"in\"}}")), "{text}");
+    assert!(text.contains(&format!("selvedge_peer_moved_bytes_total{{peer=\"{node}\",direction=\"in\"}}")), "{text}");
 
     let killed = two.kill();
     let down = next_change(&mut events, &node);

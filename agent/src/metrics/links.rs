@@ -89,10 +89,10 @@ pub(super) struct Links {
     left_out: Whole,
     round_trip: Family<PeerLabel, Fraction>,
     lag: Family<PeerLabel, Whole>,
-    bytes: Family<PeerWayLabel, Whole>,
+    bytes: Family<PeerWayLabel, Counter>,
     queued_hints: Family<PeerLabel, Whole>,
     queued_bytes: Family<PeerLabel, Whole>,
-    drops: Family<PeerLabel, Whole>,
+    drops: Family<PeerLabel, Counter>,
     score: Family<PeerLabel, Whole>,
 }
 
@@ -132,7 +132,8 @@ impl Links {
         self.round_trip.clear();
         self.lag.clear();
         self.bytes.clear();
-        for family in [&self.queued_hints, &self.queued_bytes, &self.drops, &self.score] {
+        self.drops.clear();
+        for family in [&self.queued_hints, &self.queued_bytes, &self.score] {
             family.clear();
         }
         for figures in peers.iter().take(PEERS_MAX) {
@@ -144,11 +145,12 @@ impl Links {
                 self.lag.get_or_create(&label).set(lag);
             }
             for (direction, bytes) in [("in", figures.bytes_in), ("out", figures.bytes_out)] {
-                self.bytes.get_or_create(&PeerWayLabel { peer: figures.peer.clone(), direction }).set(bytes);
+                let label = PeerWayLabel { peer: figures.peer.clone(), direction };
+                super::set(&self.bytes.get_or_create(&label), bytes);
             }
             self.queued_hints.get_or_create(&label).set(figures.queued_hints);
             self.queued_bytes.get_or_create(&label).set(figures.queued_bytes);
-            self.drops.get_or_create(&label).set(figures.drops);
+            super::set(&self.drops.get_or_create(&label), figures.drops);
             self.score.get_or_create(&label).set(figures.score.into());
         }
     }
@@ -200,7 +202,7 @@ mod tests {
         metrics.peers(&peers);
         let text = metrics.encode();
         let of_their_own =
-            text.lines().filter(|line| line.starts_with("selvedge_peer_moved_bytes{") && line.contains("\"in\""));
+            text.lines().filter(|line| line.starts_with("selvedge_peer_moved_bytes_total{") && line.contains("\"in\""));
         assert_eq!(of_their_own.count(), PEERS_MAX);
         for line in ["selvedge_peers_connected 259", "selvedge_peers_left_out 3"] {
             assert!(text.lines().any(|own| own == line), "no `{line}`");

@@ -134,6 +134,16 @@ impl Object {
         }
     }
 
+    /// Whether a reader finds nothing in it: a set or a map from which all was removed, or to which only a removal has come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match &self.data {
+            Data::GCounter(_) | Data::PnCounter(_) | Data::GSet(_) => false,
+            Data::OrSet(set) => set.is_empty(),
+            Data::LwwMap(map) => map.is_empty(),
+        }
+    }
+
     /// Whether nothing is left that a reader or a merge could miss: a set or map without members and deferred dots.
     #[must_use]
     pub fn is_forgettable(&self) -> bool {
