@@ -195,7 +195,10 @@ mod tests {
         assert_eq!(
             told,
             [
-                ("combat".to_owned(), "kept: this host is draining, but others are there for only 2 of 3".to_owned()),
+                (
+                    "combat".to_owned(),
+                    "kept: this host is draining, and other hosts have only 2 of 3 instances".to_owned()
+                ),
                 ("guess".to_owned(), "draining: stops in 1s 400ms".to_owned()),
             ],
             "what has failed runs nowhere and holds nothing up"

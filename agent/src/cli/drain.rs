@@ -44,18 +44,12 @@ async fn await_empty(mut json: Value, patience: Duration, client: &mut Client) -
         if left.is_empty() {
             return Ok(json);
         }
-        // Times run down; a line is worth printing when a workload has gone or waits for something else.
-        let now: Vec<String> =
-            left.iter().map(|line| line.split([';', '(']).next().unwrap_or_default().to_owned()).collect();
         if Instant::now() >= deadline {
             let what = format!("{}\n{} still here", left.join("\n"), plural(left.len()));
             let error = CliError::NotInTime { what, after: patience };
             return Err(error.after("it drains, and goes on with that; `selvedge drain --off` ends it"));
         }
-        if now != told {
-            left.iter().for_each(|line| note(line));
-            told = now;
-        }
+        news(&left, &mut told).for_each(|line| note(line));
         tokio::time::sleep(LOOK_EVERY).await;
         json = client.json(Ask::get("/v1/drain")).await?;
     }
@@ -63,6 +57,16 @@ async fn await_empty(mut json: Value, patience: Duration, client: &mut Client) -
 
 fn plural(count: usize) -> String {
     if count == 1 { "1 workload".to_owned() } else { format!("{count} workloads") }
+}
+
+/// The lines that say something else of their workload than was told before. Times that run down are no news.
+fn news<'a>(left: &'a [String], told: &mut Vec<String>) -> impl Iterator<Item = &'a String> {
+    let gist = |line: &String| {
+        let words = line.split([';', '(']).next().unwrap_or_default();
+        words.split(" in ").next().unwrap_or_default().to_owned()
+    };
+    let before = std::mem::replace(told, left.iter().map(gist).collect());
+    left.iter().filter(move |line| !before.contains(&gist(line)))
 }
 
 /// What still runs there, a line each.
@@ -93,6 +97,16 @@ fn said(json: &Value, has_waited: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_has_changed_is_told_again() {
+        let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        let mut told = Vec::new();
+        let mut look = |left: &[&str]| news(&lines(left), &mut told).cloned().collect::<Vec<_>>();
+        assert_eq!(look(&["a: handing over: 0 of 1 others are ready", "b: draining: stops in 5s"]).len(), 2);
+        assert!(look(&["a: handing over: 0 of 1 others are ready", "b: draining: stops in 4s 100ms"]).is_empty());
+        assert_eq!(look(&["a: draining: stops in 5s"]), ["a: draining: stops in 5s"], "and nothing of what has gone");
+    }
 
     #[test]
     fn what_stays_is_named_with_the_reason() {

@@ -2,7 +2,7 @@
 //!
 //! `init` and `join` make a data directory a member's, while no agent runs there; the other two ask an authority's agent.
 
-use std::io::Read;
+use std::io::{IsTerminal as _, Read};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use super::args::{ClientArgs, InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, Rev
 use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::{CliError, HINT};
-use super::output::{cell, print_either, printable, table};
+use super::output::{cell, note, print_either, printable, table};
 use super::owner::become_owner_of;
 use super::progress::Progress;
 use super::tables::tail;
@@ -21,6 +21,12 @@ use crate::config::LIFETIME_MS_DEFAULT;
 
 /// Time for an agent to hand over what it has: somewhat more than it takes itself.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(45);
+
+/// What leaving waits for.
+const LEAVING: &str = "it hands over what it has, for half a minute at the most: what runs here to other hosts, what was written here to another member";
+
+/// How long leaving may take before somebody who reads a log is told what it waits for.
+const LEAVE_SILENCE: Duration = Duration::from_secs(1);
 
 /// Longest token that is read from stdin, in bytes.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -123,16 +129,27 @@ pub(crate) fn invitations(json: &Value) -> String {
 /// No agent answers.
 pub(crate) async fn leave(args: &ClientArgs, client: &mut Client) -> Result<(), CliError> {
     let ask = Ask::post("/v1/leave", &json!({}));
-    let progress = Progress::of("it hands over what it has");
-    let answer = client.ask(&ask, client.patience().max(LEAVE_PATIENCE)).await;
-    drop(progress);
-    let answer = answer?;
+    let patience = client.patience().max(LEAVE_PATIENCE);
+    let answer = told(client.ask(&ask, patience), LEAVING).await?;
     let json = client.decode(&ask, &answer)?;
     print_either(args.json, &json, |json| {
         let reasons = json["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let said = std::iter::once("it has left, and stops").chain(reasons);
+        let said = std::iter::once("it has left: the members know, and its process ends within moments").chain(reasons);
         said.collect::<Vec<_>>().join("\n")
     })
+}
+
+/// Waits for an answer, and says what for: on a terminal at once, in a log as soon as it takes a while.
+async fn told<T>(asking: impl Future<Output = T>, waiting: &str) -> T {
+    let _progress = Progress::of(waiting);
+    let mut asking = std::pin::pin!(asking);
+    if let Ok(answer) = tokio::time::timeout(LEAVE_SILENCE, &mut asking).await {
+        return answer;
+    }
+    if !std::io::stderr().is_terminal() {
+        note(waiting);
+    }
+    asking.await
 }
 
 /// Puts a member out.

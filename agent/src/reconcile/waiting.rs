@@ -105,7 +105,11 @@ impl fmt::Display for Waiting {
                 write!(f, "handing over: {ready} of {required} others are ready")
             }
             Self::NowhereElse { why, wanted, placed } => {
-                write!(f, "kept: this host {why}, but others are there for only {placed} of {wanted}")
+                let others = match placed {
+                    0 => "no other host qualifies".to_owned(),
+                    placed => format!("other hosts have only {placed} of {wanted} instances"),
+                };
+                write!(f, "kept: this host {why}, and {others}")
             }
             Self::Draining { remaining_ms } => write!(f, "draining: stops in {}", seconds(*remaining_ms)),
             Self::CutOff { why } => write!(f, "cut off: {why}"),
