@@ -170,7 +170,9 @@ pub(super) fn views(
         (view.state, view.last_error) = (state, last_error);
     }
     for prospect in prospects {
-        let state = if prospect.is_dialing || prospect.retry_in.is_zero() {
+        // Nobody rests before a first attempt: whoever was just heard of, or just lost, is dialed in a moment.
+        let is_due = prospect.retry_in.is_zero() || prospect.last_error.is_none();
+        let state = if prospect.is_dialing || is_due {
             LinkState::Dialing
         } else {
             LinkState::Resting { retry_in: prospect.retry_in }
