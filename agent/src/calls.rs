@@ -24,7 +24,7 @@ pub use self::traffic::Traffic;
 use crate::assets::Assets;
 use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome};
 use crate::net::Net;
 use crate::placement::Origins;
 use crate::rates::Rates;
@@ -186,6 +186,13 @@ impl Calls {
     pub fn note_origin(&self, workload: &str, region: &str, entry: &Entry<'_>) {
         if let Ok(workload) = workload.parse() {
             self.parts.origins.note(&workload, region, entry.region, entry.rtt_ms);
+        }
+    }
+
+    /// Counts a call that was refused before it was looked at, since its caller makes too many.
+    pub fn came_too_soon(&self, workload: &str) {
+        if let Ok(workload) = workload.parse() {
+            self.parts.traffic.record(&workload, Duration::ZERO, Outcome::Refused);
         }
     }
 

@@ -295,6 +295,19 @@ impl Members {
         self.known.iter().filter(|(node, known)| **node != self.me && unheard(known)).count()
     }
 
+    /// How many members are in sight, this node included, and how many there are. Who has left does not count, nor who has not been
+    /// heard of since this agent started.
+    #[must_use]
+    pub fn sight(&self) -> (usize, usize) {
+        let stays = |known: &Known| known.status() != Status::Left;
+        let others = self.known.iter().filter(|(node, known)| **node != self.me && stays(known));
+        others.fold((1, 1), |(seen, all), (_, known)| match known.standing {
+            Some(Standing::Alive | Standing::Suspect) => (seen + 1, all + 1),
+            Some(Standing::Lost) => (seen, all + 1),
+            None => (seen, all),
+        })
+    }
+
     /// Where the others are to be found, to be kept.
     #[must_use]
     pub fn remember(&self) -> Vec<Remembered> {
@@ -320,7 +333,15 @@ impl Members {
             let is_me = member.node == self.me;
             let age_ms = if is_me { 0 } else { member.age_ms };
             let record = if is_me { self.told.clone() } else { member.record };
-            record.map(|record| NodeFacts { healthy: here && record.healthy, age_ms, ..record.facts() })
+            let suspected = member.status == Status::Suspect;
+            let lost_ms = (member.status == Status::Lost).then_some(member.silent_ms);
+            record.map(|record| NodeFacts {
+                healthy: here && record.healthy,
+                suspected,
+                lost_ms,
+                age_ms,
+                ..record.facts()
+            })
         };
         self.all(now).into_iter().filter_map(facts).collect()
     }

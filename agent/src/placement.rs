@@ -112,8 +112,8 @@ fn place(
             continue;
         }
         let terms = score::terms(&inputs);
-        let (name, score) = (node.name.clone(), policy.weights.score(&terms));
-        let candidate = Candidate { node: node.node, name, score, terms, inputs, chosen: false };
+        let (name, region, score) = (node.name.clone(), node.region.clone(), policy.weights.score(&terms));
+        let candidate = Candidate { node: node.node, name, region, score, terms, inputs, chosen: false };
         arrays.push(&terms, slot(&candidate), arrays::node_hash(&node.node), regions.number(node.region.as_deref()));
         candidates.push(candidate);
     }

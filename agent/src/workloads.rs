@@ -14,6 +14,7 @@ mod orders;
 mod registry;
 mod reports;
 mod rolling;
+mod shortfall;
 mod slots;
 mod trials;
 
@@ -40,6 +41,8 @@ pub use self::orders::{Ordered, RegistryError};
 use self::registry::Registry;
 pub use self::registry::{Deployments, PREVIOUS, Refusals, SPECS, Specs, VERDICTS};
 use self::rolling::Reached;
+pub use self::shortfall::Short;
+use self::shortfall::Shortfalls;
 use self::slots::{Failure, Slots};
 use self::trials::Trials;
 use crate::artifacts::Artifacts;
@@ -47,7 +50,7 @@ use crate::blobs::fetch::Fetcher;
 use crate::driver::DriverHandle;
 use crate::events::Events;
 use crate::members::gossip::SharedMembers;
-use crate::placement::{Explanation, Instance, Mesh, Policy, Stage};
+use crate::placement::{Explanation, Instance, Mesh, Policy, Reason, Stage};
 use crate::reconcile::{Inputs, Reconciler, Step, Timing, Waiting};
 use crate::spec::{Digest, Spec, WorkloadName};
 use crate::view::StateView;
@@ -100,6 +103,8 @@ struct Parts {
     reached: Mutex<BTreeMap<WorkloadName, Reached>>,
     /// Workloads of which a verdict is being recorded.
     recording: Mutex<BTreeSet<WorkloadName>>,
+    /// What falls short of the last plan.
+    shortfalls: Mutex<Shortfalls>,
     /// How the last start of each workload here went.
     starts: Mutex<BTreeMap<WorkloadName, LastStart>>,
 }
@@ -125,7 +130,7 @@ impl Workloads {
         (policy, notary, events): (Policy, Arc<dyn Notary>, Events),
     ) -> Self {
         let (registry, slots, has_looked, passed_over, waiting, holding, starts) = Default::default();
-        let (trials, reached, recording) = Default::default();
+        let (trials, reached, recording, shortfalls) = Default::default();
         Self {
             parts: Arc::new(Parts {
                 me: chronicle.me,
@@ -148,6 +153,7 @@ impl Workloads {
                 trials,
                 reached,
                 recording,
+                shortfalls,
                 starts,
             }),
         }
@@ -216,6 +222,22 @@ impl Workloads {
 
     fn recording(&self) -> MutexGuard<'_, BTreeSet<WorkloadName>> {
         self.parts.recording.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shortfalls(&self) -> MutexGuard<'_, Shortfalls> {
+        self.parts.shortfalls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Workloads of which too few instances have been ready for as long as this, as of the last look at the plan.
+    #[must_use]
+    pub fn short(&self, at_least: Duration) -> BTreeMap<WorkloadName, Short> {
+        self.shortfalls().short(crate::view::millis(at_least), self.parts.view.now().mono_ms)
+    }
+
+    /// Hosts on which a workload stays only for want of another place, and why they should not run it, as of the last look at the plan.
+    #[must_use]
+    pub fn kept(&self, workload: &WorkloadName) -> BTreeMap<NodeId, Reason> {
+        self.shortfalls().kept(workload)
     }
 
     /// Where a workload should run and why; `None` when nobody deployed it.
@@ -301,6 +323,7 @@ impl Workloads {
         let (specs, deployed, refused) = (self.specs(), self.deployed(), self.refused());
         let mut plan = crate::placement::plan(&specs, &mesh, &self.parts.policy);
         let share = self.share(&specs, &deployed, (&mut plan, &mesh), now);
+        self.shortfalls().look(&plan, &mesh, now.mono_ms);
         let here = self.here();
         let inputs = Inputs { me: self.parts.me, plan: &plan, here: &here, mesh: &mesh, unheard };
         let steps = reconciler.decide(&inputs, now.mono_ms);

@@ -77,3 +77,43 @@ fn a_deployment_is_done_when_no_instance_answers_as_before() {
     assert!(gone.stderr.contains("the spec is removed"), "{gone:?}");
     two.resume();
 }
+
+/// What no host may run is said at once and with the reasons, before it is deployed and after; what stays all the same is no success.
+#[test]
+fn a_deployment_that_no_host_may_run_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agent = Launch::new(folder.path(), "one").with(&["--listen", "127.0.0.1:0"]).start();
+    let wasm = component(folder.path(), "chat-moderation");
+    deploy(&agent, &wasm, &[]);
+
+    let line = ["deploy", &wasm, "--name", "chat", "--must", "workload=nosuch", "--canary", "0s", "--timeout", "120s"];
+    let foreseen = agent.cli(&[&line[..], &["--dry-run"]].concat());
+    assert!(foreseen.stdout.starts_with("nothing was changed"), "{foreseen:?}");
+    assert!(
+        foreseen.code == 1 && foreseen.stderr.contains("no node qualifies\n  one: breaks the rule"),
+        "{foreseen:?}"
+    );
+    let done = agent.cli(&line);
+    assert!(
+        done.code == 1 && done.stderr.contains("one: breaks the rule workload=nosuch; what runs there"),
+        "{done:?}"
+    );
+    assert!(done.stderr.contains("its spec is stored"), "{done:?}");
+    assert_eq!(verdict(&agent), "block", "what ran goes on");
+    eventually("it is shown as kept", PATIENCE, || {
+        let table = agent.cli(&["workloads"]).stdout;
+        table.contains("kept, though its host breaks the rule workload=nosuch").then_some(())
+    });
+    let explained = agent.cli(&["explain", "chat"]).stdout;
+    assert!(explained.contains("asks for: must workload=nosuch"), "{explained}");
+    assert!(explained.contains("kept for want of others"), "{explained}");
+    assert_eq!(agent.json(&["status"])["health"]["ok"], true, "it answers");
+
+    // In another region it is forbidden, and stops; then nothing of it is ready, and health says so.
+    let away = agent.cli(&["deploy", &wasm, "--name", "chat", "--region", "nowhere", "--canary", "0s"]);
+    assert!(away.code == 1 && away.stderr.contains("asks for region nowhere"), "{away:?}");
+    eventually("health names it", PATIENCE, || {
+        let reasons = agent.json(&["status"])["health"]["reasons"].to_string();
+        (reasons.contains("`chat` has 0 of 1 instances ready") && reasons.contains("no host qualifies")).then_some(())
+    });
+}

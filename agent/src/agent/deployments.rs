@@ -116,8 +116,30 @@ pub(super) async fn foresee(
     let mut shown = serde_json::to_value(foreseen).expect("a foresight serialises");
     shown["name"] = name.as_str().into();
     shown["dry_run"] = true.into();
+    shown["plan"]["asks"] = asks(&spec);
     shown["unchecked"] = unchecked.into();
     Ok(shown)
+}
+
+/// What a spec asks of hosts, in its own fields.
+pub(super) fn asks(spec: &Spec) -> Value {
+    const FIELDS: [&str; 10] = [
+        "replicas",
+        "everywhere",
+        "region",
+        "require",
+        "must",
+        "affinity",
+        "per_region",
+        "spread",
+        "latency",
+        "partition",
+    ];
+    let mut asks = serde_json::to_value(spec).expect("a spec serialises");
+    if let Some(fields) = asks.as_object_mut() {
+        fields.retain(|name, value| FIELDS.contains(&name.as_str()) && !value.is_null());
+    }
+    asks
 }
 
 fn read_spec(defaults: &WasmConfig, name: &str, mut spec: Value) -> Result<(WorkloadName, Spec), ServiceError> {

@@ -1,5 +1,6 @@
 //! Documents and metrics about workloads, gathered from specs, records and calls.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use selvedge_sync::id::NodeId;
@@ -53,7 +54,7 @@ fn status(
     members: &[Member],
 ) -> WorkloadStatus {
     let (spec, figures) = (deployed.planned(), calls.traffic().figures(name));
-    let (instances, present) = instances(name, spec, members);
+    let (instances, present) = instances((name, spec), &workloads.kept(name), members);
     let replicas = spec.spread.replicas().unwrap_or_else(|| u32::try_from(present).unwrap_or(u32::MAX));
     WorkloadStatus {
         name: name.to_string(),
@@ -129,7 +130,12 @@ fn placed(metrics: &Metrics, workloads: &Workloads, statuses: &[WorkloadStatus])
 }
 
 /// The instances on members that are there, and how many members those are. What a lost one last said of itself is the past.
-fn instances(name: &WorkloadName, spec: &Spec, members: &[Member]) -> (Vec<Instance>, usize) {
+/// What is `kept` is there only for want of another place.
+fn instances(
+    (name, spec): (&WorkloadName, &Spec),
+    kept: &BTreeMap<NodeId, placement::Reason>,
+    members: &[Member],
+) -> (Vec<Instance>, usize) {
     let present = members.iter().filter(|member| matches!(member.status, Status::Alive | Status::Suspect));
     let instance = |member: &Member| {
         let instance = member.record.as_ref()?.instances.get(name)?;
@@ -140,7 +146,9 @@ fn instances(name: &WorkloadName, spec: &Spec, members: &[Member]) -> (Vec<Insta
                 let (phase, reason) = phase(instance, member.status);
                 let is_overloaded = member.record.as_ref().is_some_and(|record| record.overloaded.contains(name));
                 let overloaded = || is_overloaded.then(|| "overloaded: calls go elsewhere where they can".to_owned());
-                (phase, reason.or_else(overloaded))
+                let kept =
+                    || kept.get(&member.node).map(|why| format!("kept, though its host {why}: no other qualifies"));
+                (phase, reason.or_else(kept).or_else(overloaded))
             }
             None => (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned())),
         };
@@ -179,7 +187,7 @@ pub(super) fn render(service: &AgentService) -> String {
     let metrics = &service.metrics;
     service.view.read(|replica| {
         let (state, counters) = (replica.state(), replica.counters());
-        metrics.state(state.len() as u64, state.bytes(), state.garbage() as u64);
+        metrics.state(state.filled() as u64, state.bytes(), state.garbage() as u64);
         metrics.replica(counters);
         not_taken(metrics, counters);
         spread(metrics, replica);
@@ -352,10 +360,13 @@ mod tests {
             member(3, Status::Lost, artifact),
             member(4, Status::Alive, Digest::of(b"older")),
         ];
-        let (instances, present) = instances(&name, &spec, &members);
+        let kept = BTreeMap::from([(NodeId([1; 32]), placement::Reason::Draining)]);
+        let (instances, present) = instances((&name, &spec), &kept, &members);
+        let why = instances[0].reason.as_deref();
+        assert_eq!(why, Some("kept, though its host is draining: no other qualifies"));
         let told: Vec<(u8, Phase, bool)> =
             instances.iter().map(|instance| (instance.node.0[0], instance.phase, instance.reason.is_some())).collect();
-        assert_eq!(told, [(1, Phase::Ready, false), (2, Phase::Suspect, true), (4, Phase::Starting, true)]);
+        assert_eq!(told, [(1, Phase::Ready, true), (2, Phase::Suspect, true), (4, Phase::Starting, true)]);
         assert_eq!(present, 3);
     }
 
@@ -369,7 +380,7 @@ mod tests {
             let mut said = record(NodeId([1; 32]), 1, 1);
             said.instances.insert(name.clone(), instance);
             let member = Member { node: said.node, record: Some(said), status: Status::Alive, age_ms: 0, silent_ms: 0 };
-            instances(&name, &spec, &[member]).0[0].phase
+            instances((&name, &spec), &BTreeMap::new(), &[member]).0[0].phase
         };
         let ready = placement::Phase::Ready;
         assert_eq!(phase(placement::Instance::made_from(&old, ready.clone())), Phase::Starting);
@@ -394,7 +405,7 @@ mod tests {
         });
         said.instances.insert(name.clone(), instance);
         let member = Member { node: said.node, record: Some(said), status: Status::Alive, age_ms: 0, silent_ms: 0 };
-        let (instances, _) = instances(&name, &spec, &[member]);
+        let (instances, _) = instances((&name, &spec), &BTreeMap::new(), &[member]);
         let reason = instances[0].reason.clone().unwrap_or_default();
         assert_eq!(instances[0].phase, Phase::Failed);
         assert!(reason.contains("it does not start") && reason.contains("still answers"), "{reason}");

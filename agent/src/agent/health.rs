@@ -14,10 +14,11 @@ use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
 use crate::net::Net;
 use crate::service;
+use crate::spec::WorkloadName;
 use crate::store::Store;
 use crate::view::{StateView, millis};
 use crate::wasm::WasmHost;
-use crate::workloads::Workloads;
+use crate::workloads::{Short, Workloads};
 
 /// Age of the driver's last pass above which it counts as stuck, in milliseconds. It passes every 500 at the least.
 const DRIVER_STUCK_MS: u64 = 2_000;
@@ -28,6 +29,12 @@ const TICKER_STUCK_MS: u64 = 2_000;
 
 /// How long a write may take before the disk counts as hanging: far above a slow sync, far below a member's patience.
 const STORE_STALLED: Duration = Duration::from_secs(3);
+
+/// How long too few instances of a workload may be ready before that is a complaint: a start takes less, with a fetch and a compilation.
+const SHORT_AFTER: Duration = Duration::from_secs(10);
+
+/// Workloads of which too few are ready and that are told one by one.
+const SHORT_TOLD_MAX: usize = 3;
 
 /// Deployments that are not carried out and are told one by one.
 const REFUSED_TOLD_MAX: usize = 3;
@@ -100,6 +107,8 @@ impl Health {
         reasons.extend(self.past());
         reasons.extend(self.twins());
         reasons.extend(self.deployments());
+        reasons.extend(self.short());
+        reasons.extend(self.cut_off());
         if let Some(standing) = &self.standing {
             let way_back =
                 "; to join again, take a new token and an empty data directory, since this key is out for ever";
@@ -167,6 +176,31 @@ impl Health {
             reasons.push(format!("{rest} more deployments are not carried out"));
         }
         reasons
+    }
+
+    /// Workloads of which too few instances run. Every agent says so: whoever asks any of them is to know.
+    fn short(&self) -> Vec<String> {
+        let (short, now_ms) = (self.workloads.short(SHORT_AFTER), self.view.now().mono_ms);
+        let sentence = |(name, Short { ready, wanted, since_ms, why }): (&WorkloadName, &Short)| {
+            let lasts = humantime::format_duration(Duration::from_secs(now_ms.saturating_sub(*since_ms) / 1_000));
+            format!("`{name}` has {ready} of {wanted} instances ready, for {lasts} now: {why}")
+        };
+        let mut reasons: Vec<String> = short.iter().take(SHORT_TOLD_MAX).map(sentence).collect();
+        let rest = short.len() - reasons.len();
+        if rest > 0 {
+            reasons.push(format!("{rest} more workloads have too few instances ready"));
+        }
+        reasons
+    }
+
+    /// That this host does not see most members. Of two halves neither does.
+    fn cut_off(&self) -> Option<String> {
+        let (seen, members) = self.members.with(|members| members.sight());
+        (seen < members && seen * 2 <= members).then(|| {
+            format!(
+                "this host sees {seen} of {members} members, itself included: the others are down, or it is cut off from them; `selvedge peers` shows the links"
+            )
+        })
     }
 
     /// What this node's own past still owes: a past that differs from what others know of it is mended, but not in silence.

@@ -203,6 +203,7 @@ pub(super) fn node(member: Member) -> Node {
             region: String::new(),
             location: None,
             capabilities: Vec::new(),
+            labels: BTreeMap::new(),
             resources: None,
             load: None,
             status,
@@ -217,6 +218,7 @@ pub(super) fn node(member: Member) -> Node {
         region: record.region.unwrap_or_default(),
         location: record.location.map(|place| Location { lat: place.lat, lon: place.lon }),
         capabilities: record.capabilities.into_iter().collect(),
+        labels: record.labels,
         resources: Some(Resources {
             cpus: record.resources.cpu_total,
             memory_bytes: record.resources.memory_total,

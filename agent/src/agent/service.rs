@@ -98,7 +98,7 @@ impl Service for AgentService {
             let state = replica.state();
             let status = StateStatus {
                 root: replica.root().to_string(),
-                keys: state.len() as u64,
+                keys: state.filled() as u64,
                 commits: replica.seen().commits(),
                 bytes: state.bytes(),
                 garbage: state.garbage() as u64,
@@ -135,7 +135,11 @@ impl Service for AgentService {
     }
 
     fn node(&self, id: NodeId) -> Option<NodeDetail> {
-        self.all_members().into_iter().find(|member| member.node == id).map(others::detail)
+        let mut detail = self.all_members().into_iter().find(|member| member.node == id).map(others::detail)?;
+        if let Some(membership) = &self.membership {
+            papers::roles(membership, std::slice::from_mut(&mut detail.node));
+        }
+        Some(detail)
     }
 
     fn history(&self) -> HistoryDocument {
@@ -345,18 +349,17 @@ impl Service for AgentService {
         let workload = name.parse().map_err(|_| unknown())?;
         let explanation = self.workloads.explain(&workload).ok_or_else(unknown)?;
         let mut shown = serde_json::to_value(explanation).expect("an explanation serialises");
-        let rollout = self
-            .workloads
-            .deployed()
-            .get(&workload)
-            .map(|deployed| figures::rollout(&workload, deployed, &self.workloads));
-        shown["rollout"] = serde_json::to_value(rollout).expect("a rollout serialises");
+        if let Some(deployed) = self.workloads.deployed().get(&workload) {
+            let rollout = figures::rollout(&workload, deployed, &self.workloads);
+            shown["rollout"] = serde_json::to_value(rollout).expect("a rollout serialises");
+            shown["asks"] = deployments::asks(deployed.planned());
+        }
         shown["here"] = others::placed_here(&self.config.node.name, self.net.node(), &workload, &self.workloads);
         Ok(shown)
     }
 
     fn enter(&self, workload: &str, entry: &Entry<'_>) -> Result<(), ServiceError> {
-        self.rates.admit(entry.caller, workload)?;
+        self.rates.admit(entry.caller, workload).inspect_err(|_| self.calls.came_too_soon(workload))?;
         if entry.region.is_some() || entry.rtt_ms.is_some() {
             self.calls.note_origin(workload, &self.config.node.region, entry);
         }

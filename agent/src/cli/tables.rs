@@ -79,7 +79,7 @@ pub(crate) fn nodes(json: &Value) -> String {
         ">memory free",
         ">disk free",
         "release",
-        "capabilities",
+        "capabilities, labels",
     ];
     let mut rows = table(&titles);
     for node in list(json, "nodes") {
@@ -94,7 +94,7 @@ pub(crate) fn nodes(json: &Value) -> String {
             bytes(node, "/resources/memory_free_bytes"),
             bytes(node, "/resources/disk_free_bytes"),
             cell(node, "/version"),
-            cell(node, "/capabilities"),
+            offers(node),
         ]);
     }
     let mut text = rows.to_string();
@@ -109,6 +109,15 @@ fn roles(node: &Value) -> String {
     let roles = node["roles"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let more: Vec<String> = roles.filter(|role| *role != "member").map(super::output::printable).collect();
     if more.is_empty() { UNKNOWN.to_owned() } else { more.join(", ") }
+}
+
+/// What its operator says that a member can do, and about it.
+fn offers(node: &Value) -> String {
+    let capabilities = node["capabilities"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let labels = node["labels"].as_object().into_iter().flatten();
+    let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(UNKNOWN)));
+    let all: Vec<String> = capabilities.map(str::to_owned).chain(labels).collect();
+    if all.is_empty() { UNKNOWN.to_owned() } else { super::output::printable(&all.join(", ")) }
 }
 
 /// Whether a member is there; of one that is being emptied, since when.

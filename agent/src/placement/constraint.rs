@@ -1,6 +1,7 @@
 //! Hard constraints: what rules a host out before anything is scored.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -43,7 +44,16 @@ pub enum Reason {
         /// Oldest that would do, in milliseconds.
         limit_ms: u64,
     },
-    /// The host is down or calls itself ill.
+    /// Failure detection has given the host up.
+    #[error("is lost: not heard for {}", humantime::format_duration(Duration::from_secs(silent_ms / 1_000)))]
+    Lost {
+        /// How long it has been silent, in milliseconds.
+        silent_ms: u64,
+    },
+    /// The host has left, for good or until it is started again.
+    #[error("has left")]
+    Left,
+    /// The host calls itself ill.
     #[error("is not healthy")]
     Unhealthy,
     /// The operator is emptying the host.
@@ -87,6 +97,8 @@ impl Reason {
             Self::Capabilities { .. } => "capabilities",
             Self::Rule { .. } => "rule",
             Self::Stale { .. } => "stale",
+            Self::Lost { .. } => "lost",
+            Self::Left => "left",
             Self::Unhealthy => "unhealthy",
             Self::Draining => "draining",
             Self::Absent => "absent",
@@ -105,6 +117,8 @@ impl Reason {
             // What else runs on a host changes by itself.
             Self::Rule { rule } => !matches!(rule.matches, Match::Workload(_)),
             Self::Stale { .. }
+            | Self::Lost { .. }
+            | Self::Left
             | Self::Unhealthy
             | Self::Draining
             | Self::Absent
@@ -138,6 +152,12 @@ pub(super) fn violated(
     }
     if let Some(rule) = spec.must.iter().find(|rule| !score::holds(rule, node, promised)) {
         return Some(Reason::Rule { rule: rule.clone() });
+    }
+    if node.left {
+        return Some(Reason::Left);
+    }
+    if let Some(silent_ms) = node.lost_ms {
+        return Some(Reason::Lost { silent_ms });
     }
     if node.age_ms > stale_after_ms {
         return Some(Reason::Stale { age_ms: node.age_ms, limit_ms: stale_after_ms });

@@ -87,6 +87,8 @@ pub struct Candidate {
     pub node: NodeId,
     /// Its name.
     pub name: String,
+    /// Its region, where it has one.
+    pub region: Option<String>,
     /// The weighted sum of the terms, 0 to 1.
     pub score: f64,
     /// The score term by term.
@@ -147,6 +149,8 @@ pub struct Inputs {
     pub rules: usize,
     /// Age of the host's figures in milliseconds.
     pub age_ms: u64,
+    /// Whether the host does not answer at present: what it said may not be so any more.
+    pub suspected: bool,
     /// What they weigh for it: 1 as long as they are fresh, then less, 0 when they are stale.
     pub freshness: f64,
     /// How far the workload has got on this host, if it is there at all.

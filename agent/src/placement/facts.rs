@@ -168,6 +168,10 @@ pub struct NodeFacts {
     pub load: f64,
     /// Whether failure detection and its own checks call it healthy.
     pub healthy: bool,
+    /// Whether it does not answer at present, and may yet say that it lives.
+    pub suspected: bool,
+    /// For how long it has been silent, in milliseconds, where failure detection has given it up.
+    pub lost_ms: Option<u64>,
     /// Whether it is being emptied by its operator.
     pub draining: bool,
     /// Whether it has left for good, or until it is started again.
@@ -221,6 +225,8 @@ impl NodeFacts {
             resources,
             load: 0.0,
             healthy: true,
+            suspected: false,
+            lost_ms: None,
             draining: false,
             left: false,
             rtt_ms: BTreeMap::new(),

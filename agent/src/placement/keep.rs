@@ -80,7 +80,9 @@ pub(super) fn kept(workload: &WorkloadName, rejected: &[Rejection<'_>], mut miss
 
 /// Whether there is something to keep: an instance that still answers, or one that ran before this agent was started again.
 fn holds(workload: &WorkloadName, host: &Rejection<'_>) -> bool {
+    // What such a host last said of itself is the past.
+    let is_gone = matches!(host.reason, Reason::Lost { .. } | Reason::Left);
     let phase = host.node.instances.get(workload).map(|instance| &instance.phase);
     let is_there = matches!(phase, Some(Phase::Starting | Phase::Ready | Phase::Stopping));
-    !host.reason.forbids() && (is_there || host.node.resumes.contains(workload))
+    !is_gone && !host.reason.forbids() && (is_there || host.node.resumes.contains(workload))
 }

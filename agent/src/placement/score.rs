@@ -45,6 +45,7 @@ pub(super) fn inputs(
         rules_held: spec.affinity.iter().filter(|rule| holds(rule, node, promised)).count(),
         rules: spec.affinity.len(),
         age_ms: node.age_ms,
+        suspected: node.suspected,
         freshness: believed.freshness,
         phase: instance.map(|instance| instance.phase.clone()),
     }

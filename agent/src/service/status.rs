@@ -74,7 +74,7 @@ pub struct ClusterStatus {
 pub struct StateStatus {
     /// Its root, in hexadecimal.
     pub root: String,
-    /// How many keys there are.
+    /// How many keys hold something. What was emptied is forgotten at different times on different hosts, and does not count.
     pub keys: u64,
     /// How many commits have been applied, of all writers together.
     pub commits: u64,
@@ -132,6 +132,9 @@ pub struct Node {
     pub location: Option<Location>,
     /// What it can do, as its operator declares: `gpu`, `ssd`.
     pub capabilities: Vec<String>,
+    /// What its operator says about it, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// What it has; `None` before it said so.
     pub resources: Option<Resources>,
     /// How busy it is, 0 to 1; `None` before it said so.

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::model::Pane;
 use super::view::{Line, picture};
 use super::*;
@@ -14,6 +16,7 @@ fn seen(calls: u64, commits: u64, peer: NodeState, members: u8) -> Seen {
         region: "eu".to_owned(),
         location: None,
         capabilities: Vec::new(),
+        labels: BTreeMap::new(),
         resources: Some(resources),
         load: Some(0.25),
         status,

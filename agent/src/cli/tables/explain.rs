@@ -1,7 +1,7 @@
 //! `explain`: a decision about one workload, for people.
 //!
 //! Three tables and what holds things up: who may run it and with which score, what the scores were made from and how old that is, who may
-//! not and why. At most a hundred columns wide as long as names are short.
+//! not and why. The tables are at most a hundred columns wide as long as names are short.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub(crate) fn explain(json: &Value) -> String {
     if let Some(stage) = rollouts::stage(&json["rollout"], tail) {
         text += &format!("{}\n", printable(&stage));
     }
+    text += &rules(json);
+    text += &regions(json);
     let candidates = ranked(json);
     if !candidates.is_empty() {
         text += &format!("\n{}\n\n{}\n", scores(&candidates), inputs(&candidates));
@@ -58,6 +60,50 @@ fn weights(json: &Value) -> String {
     )
 }
 
+/// What the spec asks for beyond a number, on a line; nothing where it asks for nothing.
+fn rules(json: &Value) -> String {
+    let asks = &json["asks"];
+    let all = |name: &str| {
+        let texts = asks[name].as_array().into_iter().flatten().filter_map(Value::as_str);
+        texts.map(|text| format!("{name} {text}")).collect::<Vec<_>>()
+    };
+    let one = |name: &str| asks[name].as_str().map(|text| format!("{name} {text}"));
+    let counts = asks["per_region"].as_object().into_iter().flatten();
+    let counts = counts.map(|(region, count)| format!("{count} in region {region}"));
+    let latency = asks.pointer("/latency/max_ms").and_then(Value::as_u64);
+    let said: Vec<String> = one("region")
+        .into_iter()
+        .chain(all("require"))
+        .chain(all("must"))
+        .chain(all("affinity"))
+        .chain(counts)
+        .chain(asks["spread"].as_str().filter(|spread| *spread != "any").map(|spread| format!("spread over {spread}")))
+        .chain(latency.map(|ms| format!("at most {ms} ms from callers")))
+        .chain(one("partition"))
+        .collect();
+    if said.is_empty() { String::new() } else { format!("asks for: {}\n", printable(&said.join("; "))) }
+}
+
+/// Which host each region's count gave, where the spec counts by region or spreads over them.
+fn regions(json: &Value) -> String {
+    let counts = json.pointer("/asks/per_region").and_then(Value::as_object);
+    if counts.is_none() && json.pointer("/asks/spread").is_none_or(|spread| spread != "regions") {
+        return String::new();
+    }
+    let mut chosen: BTreeMap<String, Vec<String>> =
+        counts.into_iter().flatten().map(|(region, _)| (printable(region), Vec::new())).collect();
+    for candidate in list(json, "candidates").iter().filter(|candidate| candidate["chosen"] == true) {
+        chosen.entry(cell(candidate, "/region")).or_default().push(cell(candidate, "/name"));
+    }
+    let line = |(region, hosts): (String, Vec<String>)| {
+        let wanted =
+            counts.and_then(|counts| counts.get(&region)).map_or_else(String::new, |count| format!(" of {count}"));
+        let who = if hosts.is_empty() { String::new() } else { format!(": {}", hosts.join(", ")) };
+        format!("region {region} gives {}{wanted}{who}\n", hosts.len())
+    };
+    chosen.into_iter().map(line).collect()
+}
+
 /// The candidates, the best first.
 fn ranked(json: &Value) -> Vec<&Value> {
     let score = |candidate: &Value| candidate["score"].as_f64().unwrap_or(0.0);
@@ -77,10 +123,17 @@ fn scores(candidates: &[&Value]) -> String {
             decimal(candidate, "/terms/latency", 2),
             decimal(candidate, "/terms/load", 2),
             decimal(candidate, "/terms/affinity", 2),
-            state(cell(candidate, "/inputs/phase"), candidate.pointer("/inputs/reason")),
+            there(candidate),
         ]);
     }
     rows.to_string()
+}
+
+/// How far the workload has got on a host that may run it.
+fn there(candidate: &Value) -> String {
+    let state = state(cell(candidate, "/inputs/phase"), candidate.pointer("/inputs/reason"));
+    let is_suspect = candidate.pointer("/inputs/suspected") == Some(&Value::Bool(true));
+    if is_suspect { format!("{state}; host is suspect") } else { state }
 }
 
 /// How far the workload has got on a host, and if it failed, why.
@@ -146,7 +199,13 @@ fn refusals(rejected: &[Value]) -> String {
     let mut rows = table(&["does not qualify", "because it", "state there"]);
     for host in rejected {
         let there = state(cell(host, "/phase"), host.get("failure"));
-        let there = if host["keeps"] == true { format!("{there}, kept for want of others") } else { there };
+        let is_gone = host.pointer("/reason/code").is_some_and(|code| code == "lost" || code == "left");
+        let there = match host["keeps"].as_bool() {
+            Some(true) => format!("{there}, kept for want of others"),
+            // Whoever has gone says nothing any more.
+            Some(false) | None if is_gone && host["phase"].is_string() => format!("{there} when last heard"),
+            Some(false) | None => there,
+        };
         rows.add_row([cell(host, "/name"), reason(host), there]);
     }
     rows.to_string()
@@ -213,19 +272,23 @@ mod tests {
         let terms = json!({"resource": 0.5, "latency": 1.0, "load": 0.25, "affinity": 1.0});
         let inputs = |age_ms: u64, phase: Option<&str>| {
             json!({"memory_free": 1_300_000_000_u64, "cpu_used_share": 0.12, "load": 0.031, "round_trip_ms": 12.34,
-                "round_trip_limit_ms": 100.0, "rules_held": 1, "rules": 2, "age_ms": age_ms, "freshness": 1.0, "doubted": age_ms > 0,
+                "round_trip_limit_ms": 100.0, "rules_held": 1, "rules": 2, "age_ms": age_ms, "freshness": 1.0, "doubted": age_ms > 0, "suspected": age_ms == 0,
                 "callers": 3, "callers_unmeasured": 0, "promised": 0, "phase": phase})
         };
         json!({
             "workload": "combat", "wanted": 4, "everywhere": false,
+            "asks": {"must": ["!workload=chat"], "affinity": ["label:tier=edge"], "per_region": {"eu": 1, "us": 3},
+                "spread": "any", "partition": "stop-after 30s"},
             "weights": {"resource": 0.3, "latency": 0.4, "load": 0.2, "affinity": 0.1},
             "candidates": [
                 {"node": "12D3A", "name": "worse", "score": 0.5, "terms": terms, "inputs": inputs(62_000, None), "chosen": false},
-                {"node": "12D3B", "name": "better", "score": 0.7, "terms": terms, "inputs": inputs(0, Some("ready")), "chosen": true},
+                {"node": "12D3B", "name": "better", "region": "eu", "score": 0.7, "terms": terms, "inputs": inputs(0, Some("ready")), "chosen": true},
             ],
             "rejected": [
                 {"node": "12D3C", "name": "far", "reason": {"code": "region"}, "message": "is in us, not eu", "phase": null},
                 {"node": "12D3D", "name": "old", "message": "is draining", "phase": "ready", "keeps": true},
+                {"node": "12D3E", "name": "gone", "reason": {"code": "lost"}, "message": "is lost: not heard for 42s",
+                 "phase": "ready", "keeps": false},
             ],
             "moves": [{"from": "12D3B", "to": "12D3A", "gain": 0.15}],
             "here": {"node": "12D3A", "name": "worse",
@@ -248,6 +311,10 @@ mod tests {
             "doubted",
             "is in us, not eu",
             "ready, kept for want of others",
+            "ready when last heard",
+            "ready; host is suspect",
+            "asks for: must !workload=chat; affinity label:tier=edge; 1 in region eu; 3 in region us; partition stop-after 30s",
+            "region eu gives 1 of 1: better\nregion us gives 0 of 3\n",
             "move: better to worse, for a score better by 0.150",
             "worse waits: dwelling: has been better than better for 12s of 30s",
             "last start on worse took 41.0 ms (compiling 39.2 ms)",
@@ -255,7 +322,8 @@ mod tests {
             assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
         }
         assert!(text.find("better") < text.find("worse"), "best first:\n{text}");
-        let widest = text.lines().map(|line| line.trim_end().chars().count()).max().unwrap_or(0);
+        let tables = text.lines().filter(|line| !line.starts_with("asks for"));
+        let widest = tables.map(|line| line.trim_end().chars().count()).max().unwrap_or(0);
         assert!(widest <= 100, "{widest} columns:\n{text}");
     }
 }

@@ -50,11 +50,21 @@ fn documents_of_other_versions_still_show() {
 #[test]
 fn nodes_are_listed_bare_or_under_a_name() {
     let node = json!({"id": "12D3KooWAAAAAAAA", "name": "edge-1", "region": "eu", "status": "alive", "load": 0.256,
-        "capabilities": ["gpu"], "version": "0.1.0", "roles": ["authority", "deployer", "member"], "resources": {"cpus": 2.0, "memory_free_bytes": 1_610_612_736_u64, "disk_free_bytes": 2048}});
+        "capabilities": ["gpu"], "labels": {"tier": "edge"}, "version": "0.1.0", "roles": ["authority", "deployer", "member"], "resources": {"cpus": 2.0, "memory_free_bytes": 1_610_612_736_u64, "disk_free_bytes": 2048}});
     for json in [json!([node]), json!({"nodes": [node]})] {
         check(
             &nodes(&json),
-            &["edge-1", "AAAAAAAA", "alive", "26 %", "1.5 GiB", "2.0 KiB", "gpu", "authority, deployer", "0.1.0"],
+            &[
+                "edge-1",
+                "AAAAAAAA",
+                "alive",
+                "26 %",
+                "1.5 GiB",
+                "2.0 KiB",
+                "gpu, tier=edge",
+                "authority, deployer",
+                "0.1.0",
+            ],
         );
     }
     let revoked = json!([{"node": "12D3KooWCCCCCCCC", "since": "2026-11-30T06:00:00Z"}]);

@@ -1,5 +1,7 @@
 //! The members of the cluster that the fake service belongs to.
 
+use std::collections::BTreeMap;
+
 use selvedge_sync::id::NodeId;
 
 use super::{HOSTILE, NODE, OTHER};
@@ -12,6 +14,7 @@ pub(super) fn nodes() -> Vec<Node> {
         region: "eu".into(),
         location: Some(Location { lat: 52.5, lon: 13.4 }),
         capabilities: vec!["ssd".into()],
+        labels: BTreeMap::from([("tier".to_owned(), "edge".to_owned())]),
         resources: Some(Resources {
             cpus: 2.0,
             memory_bytes: 4 << 30,
