@@ -228,7 +228,10 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
 
     deploy(two, &old, &[]);
     let (root, before, kept) = (one.root(), workload(one), components(one));
-    let next = dry(&new, &["--replicas", "1", "--require", "gpu"]);
+    let line = ["deploy", &new, "--name", "w", "--dry-run", "--json", "--replicas", "1", "--require", "gpu"];
+    let nowhere = one.cli(&line);
+    assert!(nowhere.code == 1 && nowhere.stderr.contains("no node qualifies"), "{nowhere:?}");
+    let next: Value = serde_json::from_str(&nowhere.stdout).expect("what would happen is told all the same");
     assert_eq!(next["way"], "canary");
     assert_eq!(next["plan"]["rejected"].as_array().map(Vec::len), Some(3), "with each reason: {next}");
     let stops = next["changes"].as_array().map(|all| all.iter().filter(|change| change["change"] == "stop").count());
