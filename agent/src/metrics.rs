@@ -320,7 +320,11 @@ impl Metrics {
         self.host.register(registry);
         self.timings.register(registry);
         self.placement.register(registry);
-        registry.register("converged", "1 if every member's state, as last heard, is ours, those that are silent included", self.converged.clone());
+        registry.register(
+            "converged",
+            "1 if every member's state, as last heard, is ours, those that are silent included",
+            self.converged.clone(),
+        );
         let help = "When this agent's certificate expires, in seconds since 1970; 0 where there is none";
         registry.register_with_unit(
             "certificate_expiry_timestamp",
