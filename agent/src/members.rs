@@ -246,6 +246,12 @@ impl Members {
         self.known.iter().map(move |(node, known)| (*node, self.status(node, known), known.record.as_ref()))
     }
 
+    /// How a member fares; `None` of one that is not known.
+    #[must_use]
+    pub fn status_of(&self, node: &NodeId) -> Option<Status> {
+        self.known.get(node).map(|known| self.status(node, known))
+    }
+
     /// One member.
     #[must_use]
     pub fn get(&self, node: &NodeId, now: Time) -> Option<Member> {

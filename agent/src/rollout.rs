@@ -32,6 +32,9 @@ const WAITS_WITH_FEW_CALLS: u64 = 6;
 /// second, and what is worse on the last host counts too.
 pub const SOAK_MS: u64 = 2_000;
 
+/// Times that a host is lost while it is the canary before that counts as the version's doing: one may lose its power by itself.
+const LOST_MIN: u32 = 2;
+
 /// How long a verdict may be due before the next in line records it too, in milliseconds: a commit takes less than a second, and a host
 /// that died is known to have died by then. Whoever is named may be alive and unable to write.
 const RECORD_MS: u64 = 10_000;
@@ -86,13 +89,24 @@ pub struct Report {
     pub chosen: bool,
     /// Whether it takes part in the rollout; an agent of an older release does not, and records nothing.
     pub tells: bool,
-    /// For how long it has been asked to run the new version and has not served it, in milliseconds, as the reader has seen; a host that
-    /// hangs does not say so.
+    /// For how long it has been asked to run the new version and has not served it for [`SOAK_MS`], in milliseconds, as the reader has
+    /// seen; a host that hangs does not say so.
     pub asked_ms: u64,
+    /// How many times it was lost while it was the canary; a host that is not there is only ever reported of for this.
+    pub lost: u32,
     /// How calls of the old version went there since the deployment.
     pub lately: Figures,
     /// Each version that is or was on it, and how its calls went since it was loaded. A host that replaces one has both.
     pub versions: BTreeMap<Revision, (Runs, Figures)>,
+}
+
+impl Report {
+    /// What is reported of a host that is not there.
+    #[must_use]
+    pub fn of_absent(node: NodeId) -> Self {
+        let (lately, versions) = Default::default();
+        Self { node, chosen: false, tells: false, asked_ms: 0, lost: 0, lately, versions }
+    }
 }
 
 /// What is recorded of a rollout in the shared state, beside the spec that began it. A later one counts before an earlier.
@@ -201,6 +215,7 @@ pub fn step<W: Ord, R: Ord>(
         let (wavers, lasts) = rank(&report.node);
         (
             is_late(rollout, report),
+            report.lost,
             !report.tells,
             progress(rollout, report),
             nobody_has.then_some(wavers),
@@ -210,7 +225,7 @@ pub fn step<W: Ord, R: Ord>(
     });
     let mut step = if is_switch {
         switch(rollout, &hosts, &reports, recorded)
-    } else if let Some(worse) = worse(rollout, &hosts, &reports) {
+    } else if let Some(worse) = worse(rollout, &hosts, &reports, recorded.is_some()) {
         let reason = worse.to_string();
         let verdict = Verdict::RolledBack { reason: reason.clone() };
         return Step { run: all(rollout.from.revision), ..Step::at(Stage::RolledBack { reason }) }.due(&hosts, verdict);
@@ -227,9 +242,14 @@ pub fn step<W: Ord, R: Ord>(
     step
 }
 
-/// Whether the new version is worse, by what it does or by where it does not come up.
-fn worse(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report]) -> Option<Worse> {
+/// Whether the new version is worse, by what it does, by where it does not come up, or by what becomes of hosts that try it. Of one that is
+/// promoted no such trial is left.
+fn worse(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report], is_promoted: bool) -> Option<Worse> {
     let canary = hosts.first().map(|canary| canary.node);
+    let times = everybody.iter().fold(0_u32, |times, report| times.saturating_add(report.lost));
+    if times >= LOST_MIN && !is_promoted {
+        return Some(Worse::Lost { times });
+    }
     gate::worse(rollout, everybody, canary).or_else(|| follow::not_ready(rollout, hosts))
 }
 

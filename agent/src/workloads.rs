@@ -3,6 +3,7 @@
 //! Owns the loop that turns specs in the shared state into instances on this host: it looks, asks `placement` and `reconcile`
 //! what to do, and does it. The invariants: it acts on this node alone; what it runs is what its record says it runs.
 
+mod attempts;
 mod chronicle;
 mod course;
 mod deployed;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+pub use self::attempts::Attempt;
 pub use self::chronicle::Chronicle;
 use self::chronicle::Leaving;
 pub use self::course::LastStart;
@@ -52,7 +54,7 @@ use crate::events::Events;
 use crate::members::gossip::SharedMembers;
 use crate::placement::{Explanation, Instance, Mesh, Policy, Reason, Stage};
 use crate::reconcile::{Inputs, Reconciler, Step, Timing, Waiting};
-use crate::spec::{Digest, Spec, WorkloadName};
+use crate::spec::{DeploymentId, Digest, Spec, WorkloadName};
 use crate::view::StateView;
 use crate::wasm::{LoadOptions, LoadStep, WasmHost};
 
@@ -101,10 +103,12 @@ struct Parts {
     trials: Mutex<Trials>,
     /// How far rollouts have got.
     reached: Mutex<BTreeMap<WorkloadName, Reached>>,
-    /// Workloads of which a verdict is being recorded.
+    /// Workloads of which a verdict or an attempt is being recorded.
     recording: Mutex<BTreeSet<WorkloadName>>,
     /// What falls short of the last plan.
     shortfalls: Mutex<Shortfalls>,
+    /// Which deployment of each this agent has tried first since it started.
+    attempted: Mutex<BTreeMap<WorkloadName, DeploymentId>>,
     /// How the last start of each workload here went.
     starts: Mutex<BTreeMap<WorkloadName, LastStart>>,
 }
@@ -130,7 +134,7 @@ impl Workloads {
         (policy, notary, events): (Policy, Arc<dyn Notary>, Events),
     ) -> Self {
         let (registry, slots, has_looked, passed_over, waiting, holding, starts) = Default::default();
-        let (trials, reached, recording, shortfalls) = Default::default();
+        let (trials, reached, recording, shortfalls, attempted) = Default::default();
         Self {
             parts: Arc::new(Parts {
                 me: chronicle.me,
@@ -154,6 +158,7 @@ impl Workloads {
                 reached,
                 recording,
                 shortfalls,
+                attempted,
                 starts,
             }),
         }

@@ -5,10 +5,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use selvedge_tests::{Agent, Launch, Output, eventually, http};
+use selvedge_tests::netns::Wires;
+use selvedge_tests::{Agent, Field, Launch, Output, eventually, http};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long after its start an agent has certainly kept on disk where the others are.
+const REMEMBERED_AFTER_S: u64 = 4;
 
 /// Between two calls of one caller.
 const PACE: Duration = Duration::from_millis(5);
@@ -165,6 +169,105 @@ fn a_canary_whose_host_dies_is_followed_by_another() {
     for agent in &alive {
         eventually("the others go on without it", PATIENCE, || (rollout(agent)["stage"] == "done").then_some(()));
         eventually("they serve it", PATIENCE, || (agent.cli(&["call", "w", "run"]).stdout.trim() == "2").then_some(()));
+    }
+}
+
+#[test]
+fn a_version_whose_canary_is_lost_twice_is_taken_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut agents = Vec::from(three(folder.path()));
+    for agent in &agents {
+        eventually("it has kept where the others are", PATIENCE, || {
+            let status = agent.json(&["status"]);
+            (status["node"]["uptime_s"].as_u64() >= Some(REMEMBERED_AFTER_S)).then_some(())
+        });
+    }
+    deploy(&agents[0], &answering(folder.path(), 1), &[]);
+    let stored = try_deploy(&agents[0], &answering(folder.path(), 2), &["--canary", "10m", "--no-wait"]);
+    assert_eq!(stored.code, 0, "{stored:?}");
+    let mut before = Value::Null;
+    for _ in 0..2 {
+        let canary = eventually("another tries it", PATIENCE, || {
+            let told = agents.iter().map(rollout).find(|told| told["stage"] == "canary" && told["canary"] != before)?;
+            let tries = told["remaining_ms"].as_u64() < Some(600_000);
+            tries.then(|| told["canary"].clone())
+        });
+        let place = agents.iter().position(|agent| canary == agent.node()).expect("it is one of them");
+        let launch = agents.remove(place).kill();
+        agents.insert(place, launch.start());
+        before = canary;
+    }
+    for agent in &agents {
+        let told = eventually("it is taken back", PATIENCE, || {
+            let told = rollout(agent);
+            (told["stage"] == "rolled_back").then_some(told)
+        });
+        assert_eq!(told["reason"], "2 times a host was lost while it tried the new version", "{told}");
+        eventually("the version before answers", PATIENCE, || {
+            (agent.cli(&["call", "w", "run"]).stdout.trim() == "1").then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_rollout_whose_mesh_is_cut_goes_on_with_most_and_reaches_the_rest() {
+    let Some(field) = Field::try_whole(5) else { return };
+    let agent = |host| field.agent(host);
+    let stage = |host: usize| {
+        let workload = field.door(host).get("/v1/workloads/w").unwrap_or_default();
+        workload["status"]["rollout"]["stage"].clone()
+    };
+    deploy(agent(0), &answering(field.folder(), 1), &[]);
+    let stored = try_deploy(agent(0), &answering(field.folder(), 2), &["--canary", "4s", "--no-wait"]);
+    assert_eq!(stored.code, 0, "{stored:?}");
+    eventually("it has begun everywhere", PATIENCE, || {
+        field.running().into_iter().all(|host| stage(host) == "canary").then_some(())
+    });
+    let (few, most) = ([0, 1], [2, 3, 4]);
+    field.hosts.wire(&Wires::groups(&[&few, &most]));
+    for host in most {
+        eventually("most go on", PATIENCE, || (stage(host) == "done").then_some(()));
+    }
+    assert_ne!(stage(few[0]), "done", "who sees few decides nothing for all");
+    field.hosts.wire(&Wires::default());
+    for host in field.running() {
+        eventually("all agree", PATIENCE, || (stage(host) == "done").then_some(()));
+        eventually("all serve it", PATIENCE, || {
+            (agent(host).cli(&["call", "w", "run"]).stdout.trim() == "2").then_some(())
+        });
+    }
+    field.unharmed();
+}
+
+#[test]
+fn callers_of_other_hosts_lose_nothing_by_a_new_version_and_judge_it_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = three(folder.path());
+    let one = |wasm: &str, canary: &str| {
+        agents[0].cli(&["deploy", wasm, "--name", "w", "--replicas", "1", "--timeout", "120s", "--canary", canary])
+    };
+    let first = one(&answering(folder.path(), 1), "2s");
+    assert_eq!(first.code, 0, "{first:?}");
+    for agent in &agents {
+        eventually("it is called from everywhere", PATIENCE, || {
+            (agent.cli(&["call", "w", "run"]).stdout.trim() == "1").then_some(())
+        });
+    }
+    let (second, calls) = under_load(&agents, |_| one(&answering(folder.path(), 2), "2s"));
+    assert_eq!(
+        (second.code, calls.failed.load(Ordering::Relaxed)),
+        (0, 0),
+        "{second:?} {calls:?}\n{}",
+        agents[0].log()
+    );
+    assert_eq!(agents.each_ref().map(answer), [2, 2, 2]);
+    let bad = guest(folder.path(), "bad", "unreachable");
+    let (refused, _) = under_load(&agents, |_| one(&bad, "60s"));
+    assert!(refused.code == 1 && refused.stderr.contains("calls of the new version failed"), "{refused:?}");
+    for agent in &agents {
+        eventually("the version before answers", PATIENCE, || {
+            (agent.cli(&["call", "w", "run"]).stdout.trim() == "2").then_some(())
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! The signature under what is deployed: by this node's key in a cluster, none outside of one.
 
 use ed25519_dalek::SigningKey;
+use selvedge_sync::id::NodeId;
 use selvedge_sync::scalar::Scalar;
 
 use super::standing::{Development, Standing, now_s};
@@ -44,6 +45,10 @@ impl Notary for Member {
         }
     }
 
+    fn revoked_ms(&self, node: &NodeId) -> Option<u64> {
+        self.standing.revoked_at(*node).map(|at_s| at_s.saturating_mul(1_000))
+    }
+
     fn edition(&self) -> u64 {
         self.standing.edition()
     }
@@ -66,6 +71,10 @@ impl Notary for Development {
                 took_work: false,
             },
         }
+    }
+
+    fn revoked_ms(&self, _: &NodeId) -> Option<u64> {
+        None
     }
 
     fn edition(&self) -> u64 {

@@ -32,9 +32,13 @@ pub(super) fn serves(rollout: &Rollout, report: &Report) -> Option<u64> {
     }
 }
 
-/// Whether a host should have become ready by now, and has not.
+/// Whether a host should have served the new version for a while by now, and has not, or does not say so.
 pub(super) fn is_late(rollout: &Rollout, report: &Report) -> bool {
-    serves(rollout, report).is_none() && report.asked_ms >= ready_ms_max(&rollout.gates)
+    report.asked_ms >= ready_ms_max(&rollout.gates) && !has_served(rollout, report)
+}
+
+fn has_served(rollout: &Rollout, report: &Report) -> bool {
+    serves(rollout, report).is_some_and(|for_ms| for_ms >= SOAK_MS)
 }
 
 /// The step in which all that serve the new version keep it, and as many more begin.
@@ -58,21 +62,26 @@ pub(super) fn follow(rollout: &Rollout, hosts: &[&Report]) -> Step {
 
 /// Who has been asked and cannot, or not in time.
 fn behind(rollout: &Rollout, hosts: &[&Report]) -> Vec<NodeId> {
-    let fails = |report: &Report| matches!(report.versions.get(&rollout.to.revision), Some((Runs::Failed { .. }, _)));
-    hosts.iter().filter(|report| fails(report) || is_late(rollout, report)).map(|report| report.node).collect()
+    hosts.iter().filter(|report| is_behind(rollout, report)).map(|report| report.node).collect()
+}
+
+fn is_behind(rollout: &Rollout, report: &Report) -> bool {
+    let fails = matches!(report.versions.get(&rollout.to.revision), Some((Runs::Failed { .. }, _)));
+    fails || is_late(rollout, report)
 }
 
 /// Whether a version that is late somewhere is late by its own doing: everywhere, or on more hosts than serve it.
 pub(super) fn not_ready(rollout: &Rollout, hosts: &[&Report]) -> Option<Worse> {
-    let (late, of) = (hosts.iter().filter(|report| is_late(rollout, report)).count(), hosts.len());
-    let (behind, serve) =
-        (behind(rollout, hosts).len(), hosts.iter().filter(|report| serves(rollout, report).is_some()).count());
-    let is_its_own = late > 0 && behind > serve && (behind >= LATE_MIN || behind == of);
+    let of = hosts.len();
+    let others: Vec<&&Report> = hosts.iter().filter(|report| serves(rollout, report).is_none()).collect();
+    let behind = others.iter().filter(|report| is_behind(rollout, report)).count();
+    let is_some_late = others.iter().any(|report| is_late(rollout, report));
+    let is_its_own = is_some_late && behind > of - others.len() && (behind >= LATE_MIN || behind == of);
     is_its_own.then(|| Worse::NotReady { hosts: behind, of, within_s: ready_ms_max(&rollout.gates) / 1_000 })
 }
 
 /// Whether all have served the new version for a while, but for those that are passed.
 pub(super) fn completed(rollout: &Rollout, hosts: &[&Report], passed: &[NodeId]) -> bool {
     let mut others = hosts.iter().filter(|report| !passed.contains(&report.node)).peekable();
-    others.peek().is_some() && others.all(|report| serves(rollout, report).is_some_and(|for_ms| for_ms >= SOAK_MS))
+    others.peek().is_some() && others.all(|report| has_served(rollout, report))
 }

@@ -53,6 +53,12 @@ pub enum Worse {
         /// How long they had, in seconds.
         within_s: u64,
     },
+    /// It takes its hosts down.
+    #[error("{times} times a host was lost while it tried the new version")]
+    Lost {
+        /// How many times.
+        times: u32,
+    },
     /// It fails more often.
     #[error("{traps} of {calls} calls of the new version failed, {old_traps} of {old_calls} of the old one")]
     Traps {

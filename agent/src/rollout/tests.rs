@@ -31,6 +31,7 @@ pub(super) fn report(number: u8, versions: &[(Revision, (Runs, Figures))]) -> Re
         chosen: true,
         tells: true,
         asked_ms: 0,
+        lost: 0,
         lately: Figures::default(),
         versions: versions.iter().cloned().collect(),
     }
@@ -130,6 +131,31 @@ fn a_canary_that_is_lost_is_followed_by_another() {
     let begun = with_canary(ready(3_000, 10, 0, 4.0));
     let left = stepped(&begun[1..], None);
     assert_eq!((new_on(&left), left.record), (vec![3], None));
+}
+
+#[test]
+fn a_version_whose_canary_is_lost_is_tried_by_another_and_after_two_no_more() {
+    let lost = |lost: &[(u8, u32)], recorded| {
+        let mut reports = with_canary(ready(3_000, 10, 0, 4.0));
+        reports[0].versions.insert(new(), (Runs::Ready { for_ms: 9 }, Figures::default()));
+        for (host, lost) in lost {
+            reports.iter_mut().filter(|report| report.node == id(*host)).for_each(|report| report.lost = *lost);
+        }
+        // One of whom nothing else is known.
+        let gone = lost.iter().filter(|(host, _)| *host > 3);
+        reports.extend(gone.map(|(host, lost)| Report { lost: *lost, ..Report::of_absent(id(*host)) }));
+        match stepped(&reports, recorded).stage {
+            Stage::Canary { node, .. } => node.0[0].to_string(),
+            Stage::RolledBack { reason } => reason,
+            other => format!("{other:?}"),
+        }
+    };
+    let back = "2 times a host was lost while it tried the new version";
+    assert_eq!(lost(&[], None), "1");
+    assert_eq!(lost(&[(1, 1)], None), "3", "it is back, serves, and is not tried again while others can");
+    assert_eq!(lost(&[(4, 1)], None), "1");
+    assert_eq!((lost(&[(1, 2)], None), lost(&[(1, 1), (4, 1)], None)), (back.to_owned(), back.to_owned()));
+    assert!(lost(&[(1, 1), (4, 1)], Some(&Verdict::Promoted)).starts_with("Following"), "no longer a trial");
 }
 
 #[test]
@@ -301,6 +327,7 @@ fn any_report() -> impl Strategy<Value = Report> {
                 chosen,
                 tells: true,
                 asked_ms: if late { LATE_MS } else { 0 },
+                lost: 0,
                 lately: Figures::default(),
                 versions: versions.collect(),
             }

@@ -6,6 +6,7 @@
 use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
+use super::attempts::Attempt;
 use crate::rollout::{Rollout, Verdict, Version};
 use crate::spec::{DeploymentId, Origin, Revision, Spec};
 
@@ -25,6 +26,8 @@ pub struct Deployed {
     pub previous: Option<Box<Previous>>,
     /// What became of it.
     pub recorded: Option<Recorded>,
+    /// Which hosts have tried it first.
+    pub attempts: Vec<Attempt>,
 }
 
 /// The version before a deployment's.
@@ -158,16 +161,19 @@ impl Recorded {
         (field(workload, name), serde_json::to_string(&note).expect("a note serialises"))
     }
 
-    /// What counts of all that is recorded for a workload about one deployment. `stored` reads a field of the map of verdicts. A switch
-    /// of schemas is never taken back by itself.
+    /// What counts of all that is recorded for a workload about one deployment. `stored` reads a field of the map of verdicts, `revoked_ms`
+    /// tells when a member was put out: what it records from then on is nothing, and what it had recorded before stays, for that has
+    /// been acted on. A switch of schemas is never taken back by itself.
     pub(super) fn read(
         workload: &str,
         (of, is_switch): (DeploymentId, bool),
         stored: impl Fn(&str) -> Option<String>,
+        revoked_ms: impl Fn(&NodeId) -> Option<u64>,
     ) -> Option<Self> {
         let note = |name: &str| {
             let note: Note = serde_json::from_str(&stored(&field(workload, name))?).ok()?;
-            (note.of == of).then_some(note)
+            let was_member = revoked_ms(&note.by).is_none_or(|revoked_ms| note.at_ms < revoked_ms);
+            (note.of == of && was_member).then_some(note)
         };
         let completed_ms = note(VERDICTS[1]).map(|note| note.at_ms);
         let comes_late = |at_ms: u64| completed_ms.is_some_and(|done_ms| at_ms.saturating_sub(done_ms) > LATE_MS_MAX);
@@ -210,6 +216,7 @@ pub(super) mod tests {
             origin: Origin::default(),
             previous: Some(Box::new(previous)),
             recorded: None,
+            attempts: Vec::new(),
         };
         change(&mut deployed);
         deployed
@@ -269,7 +276,8 @@ pub(super) mod tests {
         let (of, other) = (DeploymentId::of("now"), DeploymentId::of("before"));
         let mut stored = BTreeMap::new();
         let read = |stored: &BTreeMap<String, String>| {
-            Recorded::read("combat", (of, false), |field| stored.get(field).cloned()).map(|recorded| recorded.verdict)
+            Recorded::read("combat", (of, false), |field| stored.get(field).cloned(), |_| None)
+                .map(|recorded| recorded.verdict)
         };
         let back = Verdict::RolledBack { reason: "x".repeat(10_000) };
         stored.extend([recorded(back.clone()).field("combat", other), recorded(back.clone()).field("chat", of)]);
@@ -287,5 +295,21 @@ pub(super) mod tests {
         assert_eq!(read(&stored), Some(Verdict::Completed), "who was cut off takes nothing back later");
         stored.values_mut().for_each(|text| *text = "{".to_owned());
         assert_eq!(read(&stored), None);
+    }
+
+    #[test]
+    fn what_a_member_records_once_it_is_revoked_is_nothing() {
+        let of = DeploymentId::of("now");
+        let back = recorded(Verdict::RolledBack { reason: "it trapped".to_owned() });
+        let stored: BTreeMap<String, String> =
+            [recorded(Verdict::Promoted), back.clone()].map(|recorded| recorded.field("combat", of)).into();
+        let read = |who, at_ms| {
+            let revoked_ms = |node: &NodeId| (*node == who).then_some(at_ms);
+            let stored = |field: &str| stored.get(field).cloned();
+            Recorded::read("combat", (of, false), stored, revoked_ms).map(|recorded| recorded.verdict)
+        };
+        assert_eq!((read(back.by, back.at_ms), read(back.by, 0)), (None, None));
+        assert_eq!(read(back.by, back.at_ms + 1).as_ref(), Some(&back.verdict), "what was acted on stays");
+        assert_eq!(read(NodeId([2; 32]), 0).as_ref(), Some(&back.verdict));
     }
 }

@@ -80,7 +80,8 @@ impl Workloads {
         let now = deployed.get(workload);
         let Next { origin, before, .. } = self.next(workload, &deployed, spec)?;
         let previous = before.map(Box::new);
-        let next = Deployed { id: DeploymentId::of(""), spec: spec.clone(), origin, previous, recorded: None };
+        let id = DeploymentId::of("");
+        let next = Deployed { id, spec: spec.clone(), origin, previous, recorded: None, attempts: Vec::new() };
         let mesh = self.mesh();
         let mut specs = (*self.specs()).clone();
         let before = crate::placement::plan(&specs, &mesh, &self.parts.policy);

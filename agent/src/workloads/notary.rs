@@ -1,5 +1,6 @@
 //! Who may deploy, and in what form a spec is told to others.
 
+use selvedge_sync::id::NodeId;
 use selvedge_sync::scalar::Scalar;
 
 /// Why this agent cannot deploy. Nothing was changed.
@@ -42,6 +43,9 @@ pub trait Notary: Send + Sync + 'static {
 
     /// Judges what is stored for a workload.
     fn judge(&self, workload: &str, stored: &Scalar) -> Verdict;
+
+    /// When a member was put out of the cluster, in milliseconds since the Unix epoch; `None` of one that was not.
+    fn revoked_ms(&self, node: &NodeId) -> Option<u64>;
 
     /// Changes whenever another judgement may be due.
     fn edition(&self) -> u64;

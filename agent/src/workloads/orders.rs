@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use selvedge_sync::change::Change;
+use selvedge_sync::crdt::Value;
 use selvedge_sync::draft::ReadState;
 use selvedge_sync::key::Key;
 use selvedge_sync::replica::Committed;
@@ -148,7 +149,8 @@ impl Workloads {
         self.parts.notary.may_deploy()?;
         let mut changes = vec![(specs, Change::RemoveFields(vec![workload.to_owned()]))];
         changes.extend(self.removal(previous, vec![workload.to_owned()]));
-        changes.extend(self.removal(verdicts, verdict_fields(workload)));
+        let noted = self.noted(&verdicts, workload);
+        changes.extend(self.removal(verdicts, noted));
         Ok(self.parts.driver.commit(changes, None, true).await?)
     }
 
@@ -190,7 +192,8 @@ impl Workloads {
             Some(before) => changes.push((previous, Change::Put(vec![(name, before)]))),
             None => changes.extend(self.removal(previous, vec![name])),
         }
-        changes.extend(self.removal(verdicts, verdict_fields(workload.as_str())));
+        let noted = self.noted(&verdicts, workload.as_str());
+        changes.extend(self.removal(verdicts, noted));
         let commit = self.parts.driver.commit(changes, None, true).await?;
         Ok(Ordered { commit, id: DeploymentId::of(&text), revision: spec.revision() })
     }
@@ -224,6 +227,14 @@ impl Workloads {
         self.parts.view.field(key, workload.as_str())
     }
 
+    /// The fields that say what became of a workload's rollouts.
+    fn noted(&self, verdicts: &Key, workload: &str) -> Vec<String> {
+        let prefix = deployed::field(workload, "");
+        let all = self.parts.view.read(|replica| replica.readable().value(verdicts));
+        let Some(Value::Map(fields)) = all else { return Vec::new() };
+        fields.into_keys().filter(|field| field.starts_with(&prefix)).collect()
+    }
+
     /// The change that removes fields, of those that are there.
     fn removal(&self, key: Key, mut fields: Vec<String>) -> Option<(Key, Change)> {
         fields.retain(|field| self.parts.view.field(&key, field).is_some());
@@ -234,8 +245,4 @@ impl Workloads {
 /// Whether `spec` only places anew what runs everywhere already.
 fn runs_already(now: &Deployed, course: Course<'_>, spec: &Spec) -> bool {
     course == Course::Settled && now.spec.revision() == spec.revision()
-}
-
-fn verdict_fields(workload: &str) -> Vec<String> {
-    deployed::VERDICTS.iter().map(|verdict| deployed::field(workload, verdict)).collect()
 }

@@ -11,6 +11,7 @@ use selvedge_sync::key::{Key, Kind};
 use selvedge_sync::scalar::Scalar;
 
 use super::Workloads;
+use super::attempts::Attempt;
 use super::deployed::{Deployed, Previous, Recorded};
 use super::notary::{Notary, Verdict};
 use crate::spec::{DeploymentId, Origin, Spec, WorkloadName};
@@ -112,20 +113,22 @@ impl Registry {
         }
         let refused = self.read.iter().filter_map(|(name, read)| Some((name.clone(), read.refused.clone()?)));
         self.refused = Arc::new(refused.collect());
-        self.take_verdicts(&stored.verdicts);
+        self.take_verdicts(&stored.verdicts, notary);
         self.of = is_whole.then_some(of);
     }
 
     /// What is carried out, with what was recorded of it.
-    fn take_verdicts(&mut self, verdicts: &BTreeMap<String, Scalar>) {
+    fn take_verdicts(&mut self, verdicts: &BTreeMap<String, Scalar>, notary: &dyn Notary) {
         let stored = |field: &str| match verdicts.get(field) {
             Some(Scalar::Text(text)) => Some(text.clone()),
             Some(_) | None => None,
         };
         let deployed = |(name, deployed): &(WorkloadName, Deployed)| {
             let is_switch = deployed.previous.as_deref().is_some_and(|previous| deployed.switches(previous));
-            let recorded = Recorded::read(name.as_str(), (deployed.id, is_switch), stored);
-            (name.clone(), Deployed { recorded, ..deployed.clone() })
+            let recorded =
+                Recorded::read(name.as_str(), (deployed.id, is_switch), stored, |node| notary.revoked_ms(node));
+            let attempts = Attempt::read(name.as_str(), deployed.id, verdicts);
+            (name.clone(), Deployed { recorded, attempts, ..deployed.clone() })
         };
         let deployed = self.read.values().filter_map(|read| read.deployed.as_ref()).map(deployed);
         self.deployed = Arc::new(deployed.collect());
@@ -209,7 +212,8 @@ fn read(
                     let origin = Origin::read(&text);
                     let previous = origin.follows.and_then(|id| read_previous(name, id, previous, notary));
                     let id = DeploymentId::of(&text);
-                    let deployed = Deployed { id, spec, origin, previous: previous.map(Box::new), recorded: None };
+                    let previous = previous.map(Box::new);
+                    let deployed = Deployed { id, spec, origin, previous, recorded: None, attempts: Vec::new() };
                     (judged(Some((workload, deployed)), None), true)
                 }
                 Err(why) => (judged(None, Some(why)), true),
@@ -239,6 +243,8 @@ fn read_previous(name: &str, id: DeploymentId, stored: Option<&Scalar>, notary: 
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use selvedge_sync::id::NodeId;
+
     use super::super::notary::NotPermitted;
     use super::*;
     use crate::rollout;
@@ -263,6 +269,10 @@ mod tests {
                 Scalar::Bool(_) => Verdict::NotYet { why: "it is early".to_owned() },
                 _ => Verdict::Refused { why: "it is forged".to_owned(), took_work: true },
             }
+        }
+
+        fn revoked_ms(&self, _: &NodeId) -> Option<u64> {
+            None
         }
 
         fn edition(&self) -> u64 {
@@ -348,7 +358,7 @@ mod tests {
             assert_eq!(previous(Some(forged.clone()), BTreeMap::new()).0, None, "{forged:?}");
         }
         let verdict = rollout::Verdict::Promoted;
-        let recorded = Recorded { verdict: verdict.clone(), by: selvedge_sync::id::NodeId([1; 32]), at_ms: 5 };
+        let recorded = Recorded { verdict: verdict.clone(), by: NodeId([1; 32]), at_ms: 5 };
         let of = |id| {
             let (field, text) = recorded.field("z", id);
             BTreeMap::from([(field, Scalar::Text(text))])

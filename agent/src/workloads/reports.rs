@@ -33,6 +33,7 @@ impl Workloads {
                     chosen: is_chosen,
                     tells,
                     asked_ms: 0,
+                    lost: 0,
                     lately,
                     versions,
                 })

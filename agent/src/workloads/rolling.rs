@@ -54,7 +54,11 @@ impl Workloads {
                 Course::Back(_) => Stage::RolledBack { reason: reason(deployed) },
                 Course::Rolling(previous) => {
                     let (step, rollout, due_ms) = self.step(workload, deployed, previous, (plan, mesh), now);
-                    let own = step.run.get(&self.parts.me).copied().unwrap_or(Some(rollout.from.revision));
+                    let mut own = step.run.get(&self.parts.me).copied().unwrap_or(Some(rollout.from.revision));
+                    let tries = own == Some(rollout.to.revision) && matches!(step.stage, Stage::Canary { .. });
+                    if tries && !self.may_try(workload, deployed) {
+                        own = Some(rollout.from.revision);
+                    }
                     match own {
                         Some(revision) if revision == rollout.to.revision => {}
                         Some(_) => {
@@ -146,9 +150,10 @@ impl Workloads {
         let is_chosen = chosen.contains(&self.parts.me);
         if is_chosen || !own.is_empty() {
             let (node, lately) = (self.parts.me, self.trials().lately(workload));
-            reports.push(Report { node, chosen: is_chosen, tells: true, asked_ms: 0, lately, versions: own });
+            reports.push(Report { node, chosen: is_chosen, tells: true, asked_ms: 0, lost: 0, lately, versions: own });
         }
         self.trials().remind(workload, &mut reports, now.mono_ms);
+        self.add_lost((workload, deployed), &mut reports);
         let recorded = deployed.recorded.as_ref().map(|recorded| &recorded.verdict);
         let rank = |node: &NodeId| {
             let rate = mesh.node(node).and_then(|facts| facts.calls_per_s.get(workload)).copied().unwrap_or(0.0);

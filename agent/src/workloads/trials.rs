@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use selvedge_sync::id::NodeId;
 
 use crate::placement::{Instance, Phase};
-use crate::rollout::{Figures, Report, Rollout, Runs, Step, Told, Verdict};
+use crate::rollout::{Figures, Report, Rollout, Runs, SOAK_MS, Step, Told, Verdict};
 use crate::spec::{DeploymentId, Revision, WorkloadName};
 
 /// How long a start may fail for reasons that may pass, in milliseconds, before the version counts as one that does not start: a
@@ -124,8 +124,9 @@ impl Trials {
     ) -> u64 {
         let Some(trial) = self.0.get_mut(workload) else { return 0 };
         let new = rollout.to.revision;
-        let serves = |report: &Report| matches!(report.versions.get(&new), Some((Runs::Ready { .. }, _)));
-        let asked = reports.iter().filter(|report| step.run.get(&report.node) == Some(&Some(new)) && !serves(report));
+        let has_served = |report: &Report| matches!(report.versions.get(&new), Some((Runs::Ready { for_ms }, _)) if *for_ms >= SOAK_MS);
+        let asked =
+            reports.iter().filter(|report| step.run.get(&report.node) == Some(&Some(new)) && !has_served(report));
         let since_ms = |node: &NodeId| trial.asked_since_ms.get(node).copied().unwrap_or(now_ms);
         trial.asked_since_ms = asked.map(|report| (report.node, since_ms(&report.node))).collect();
         let due = step.record.as_ref().map(|(_, verdict)| std::mem::discriminant(verdict));
@@ -313,5 +314,21 @@ mod tests {
         );
         let sight = Sight { instance: Some(&lasting), ..Sight::default() };
         assert!(is_failed(&look(&mut trials, "b", sight, 0)));
+    }
+
+    #[test]
+    fn more_rollouts_than_a_record_holds_are_counted() {
+        let mut trials = Trials::default();
+        let was = Instance::made_from(&spec(b"old"), Phase::Ready);
+        for number in 0..TOLD_MAX + 3 {
+            let workload = format!("w{number:03}").parse().expect("a name");
+            let sight = Sight { instance: Some(&was), serving: was.revision, ..Sight::default() };
+            trials.observe((&workload, DeploymentId::of("a"), &rollout()), sight, 0);
+        }
+        assert_eq!((trials.told(0).len(), trials.untold()), (TOLD_MAX, 3));
+        let first = |workload: &WorkloadName| workload.as_str() >= "w010";
+        trials.retain(first, 0);
+        trials.retain(first, TOLD_AFTER_MS);
+        assert_eq!((trials.told(0).len(), trials.untold()), (TOLD_MAX + 3 - 10, 0));
     }
 }
