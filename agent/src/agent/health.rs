@@ -142,7 +142,7 @@ impl Health {
             format!("this agent is draining{since}; still here: {left}; `selvedge drain --off` ends that")
         };
         let drained = self.draining.show(&self.workloads);
-        drained.draining.then(|| note(drained)).into_iter().collect()
+        drained.draining.then(|| note(drained)).into_iter().chain(self.workloads.crowded()).collect()
     }
 
     /// Keys that two live hosts have: everything that one of them says counts as the other's.

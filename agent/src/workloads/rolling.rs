@@ -11,6 +11,7 @@ use selvedge_sync::id::NodeId;
 use selvedge_sync::time::Time;
 
 use super::deployed::{Course, Deployed, Previous};
+use super::trials::TOLD_MAX;
 use super::{Deployments, Workloads};
 use crate::placement::{Mesh, Plan};
 use crate::reconcile::Waiting;
@@ -120,6 +121,18 @@ impl Workloads {
             Course::Back(_) => Some(Stage::RolledBack { reason: reason(deployed) }),
             Course::Rolling(_) => self.reached(workload, deployed),
         }
+    }
+
+    /// What to say of more rollouts than a host can tell the others of.
+    #[must_use]
+    pub fn crowded(&self) -> Option<String> {
+        let untold = self.trials().untold();
+        let sentence = || {
+            format!(
+                "the others hear nothing of {untold} rollouts here, since a host tells of {TOLD_MAX} at once: until some are over they wait a minute for this host, and judge without its figures; deploy fewer at a time"
+            )
+        };
+        (untold > 0).then(sentence)
     }
 
     /// What the others are told of rollouts.

@@ -19,8 +19,8 @@ const FAILING_MS_MAX: u64 = 30_000;
 /// what is told. Gossip takes a second or two.
 const TOLD_AFTER_MS: u64 = 10_000;
 
-/// Rollouts that one record tells of. Records are bounded, and more than these wait for each other.
-const TOLD_MAX: usize = 64;
+/// Rollouts that one record tells of. Records are bounded; of more the others hear nothing until some are over, and health says so.
+pub(super) const TOLD_MAX: usize = 64;
 
 /// The rollouts that are on.
 #[derive(Debug, Default)]
@@ -142,13 +142,17 @@ impl Trials {
         trial.is_some_and(|trial| !std::mem::replace(&mut trial.is_fetched, true))
     }
 
+    /// How many rollouts are not told of yet, because there are too many.
+    pub(super) fn untold(&self) -> usize {
+        self.0.values().filter(|trial| trial.is_told()).count().saturating_sub(TOLD_MAX)
+    }
+
     /// What the others are told.
     pub(super) fn told(&self, now_ms: u64) -> BTreeMap<WorkloadName, Told> {
         let told = |(workload, trial): (&WorkloadName, &Trial)| {
-            let versions = trial.versions(now_ms);
-            (!versions.is_empty()).then(|| (workload.clone(), Told::new(trial.of, &versions, trial.lately)))
+            (workload.clone(), Told::new(trial.of, &trial.versions(now_ms), trial.lately))
         };
-        self.0.iter().filter_map(told).take(TOLD_MAX).collect()
+        self.0.iter().filter(|(_, trial)| trial.is_told()).map(told).take(TOLD_MAX).collect()
     }
 }
 
@@ -163,6 +167,11 @@ impl Trial {
             due_since_ms: None,
             over_since_ms: None,
         }
+    }
+
+    /// Whether there is something to tell of it.
+    fn is_told(&self) -> bool {
+        self.versions.values().any(|seen| seen.was_here)
     }
 
     /// The versions that are or were here.
@@ -273,6 +282,7 @@ mod tests {
                     chosen: true,
                     tells: true,
                     asked_ms: 0,
+                    lost: 0,
                     lately: Figures::default(),
                     versions,
                 }
