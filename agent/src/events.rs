@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use self::interests::Interests;
 use self::journal::Journal;
-pub use self::mesh::Mesh;
+pub use self::mesh::{LOST, Mesh};
 use self::ring::Ring;
 use crate::service::{CommitEvent, Event, EventId, Kinds, Notice, Notices, PastEvent};
 

@@ -14,6 +14,7 @@
 
 mod address;
 mod admission;
+mod asking;
 mod backlog;
 mod behaviour;
 mod bucket;
@@ -31,11 +32,13 @@ mod identity;
 mod inbox;
 mod join;
 mod lane;
+mod line;
 mod link;
 mod lives;
 mod meter;
 mod peers;
 mod post;
+mod reply;
 mod shared;
 mod start;
 mod strangers;
@@ -43,7 +46,6 @@ mod strangers;
 pub(crate) mod tests;
 mod transport;
 
-use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,10 +63,11 @@ pub use inbox::NetEvents;
 pub use join::{JoinFailed, join};
 pub use lane::Lane;
 pub use link::{LinkChange, LinkEvent, LinkState, LinkView, PeerLink};
+pub use reply::Reply;
 
-use backlog::Permit;
 use inbox::Inboxes;
 use post::Class;
+use reply::{Body, Way};
 use shared::Shared;
 
 use crate::timing::LaneTimings;
@@ -153,57 +156,6 @@ pub enum NetEvent {
         /// Takes the answer. Until it is used or dropped, the frame counts against its sender's backlog.
         reply: Reply,
     },
-}
-
-/// The way back to whoever asked. Dropped unused, it ends the question as [`RequestError::Unanswered`].
-#[derive(Debug)]
-pub struct Reply {
-    answer: Option<oneshot::Sender<Body>>,
-    /// Held for its drop: it gives the sender's room back.
-    _permit: Permit,
-}
-
-/// The body of an answer on its way.
-#[derive(Debug)]
-struct Body {
-    bytes: Vec<u8>,
-    /// Held for its drop, until the bytes are given to the connection or it is gone.
-    held: Option<Box<dyn Any + Send>>,
-}
-
-impl Reply {
-    const fn wanted(permit: Permit, answer: oneshot::Sender<Body>) -> Self {
-        Self { answer: Some(answer), _permit: permit }
-    }
-
-    const fn unwanted(permit: Permit) -> Self {
-        Self { answer: None, _permit: permit }
-    }
-
-    /// Answers. For a hint, and for an asker that has given up or is gone, this does nothing. An answer above
-    /// [`Lane::frame_bytes_max`] reaches the asker as [`RequestError::AnswerTooLarge`].
-    pub fn send(self, bytes: Vec<u8>) {
-        self.give(Body { bytes, held: None });
-    }
-
-    /// The same; `held` is dropped once the answer has been given to the asker's connection, or cannot be any more. So what waits for
-    /// an asker that does not read can be counted.
-    pub fn send_holding(self, bytes: Vec<u8>, held: impl Send + 'static) {
-        self.give(Body { bytes, held: Some(Box::new(held)) });
-    }
-
-    fn give(mut self, body: Body) {
-        if let Some(answer) = self.answer.take() {
-            // The receiver is gone only if the network stopped.
-            drop(answer.send(body));
-        }
-    }
-
-    /// Whether anybody waits for an answer: no for what came by [`Net::send`].
-    #[must_use]
-    pub const fn is_wanted(&self) -> bool {
-        self.answer.is_some()
-    }
 }
 
 /// Why a question got no answer.
@@ -345,13 +297,8 @@ impl Net {
         if bytes.len() > max {
             return Err(RequestError::TooLarge { bytes: bytes.len(), max });
         }
-        let (answer, answered) = oneshot::channel();
-        let exchange = async {
-            let ask = Ask { to, lane, body: bytes, answer };
-            self.asks.send(ask).await.map_err(|_| RequestError::Stopped)?;
-            answered.await.unwrap_or(Err(RequestError::Stopped))
-        };
         let asked = Instant::now();
+        let exchange = self.exchange(to, lane, bytes);
         let answer = tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(RequestError::TimedOut));
         if answer.is_ok() {
             self.shared.tally.answered.record(lane.name(), asked.elapsed());
@@ -417,6 +364,14 @@ impl Net {
         }
     }
 
+    /// Closes all connections to a member that does not answer: what waits for it is dropped, and it is dialed as one that has gone.
+    pub fn hang_up(&self, node: NodeId) {
+        if lock(&self.shared.peers).is_connected(node) {
+            lock(&self.shared.silent).insert(node);
+            self.shared.work.notify_one();
+        }
+    }
+
     /// The same for a node that will never be a member again: nor is it dialed any more.
     pub fn forbid(&self, node: NodeId) {
         if lock(&self.shared.forbidden).insert(node) {
@@ -436,6 +391,12 @@ impl Net {
     pub fn peers(&self) -> Vec<PeerLink> {
         let conduct = lock(&self.shared.conduct);
         lock(&self.shared.peers).links(&conduct, Instant::now())
+    }
+
+    /// The round trip to a member, as [`PeerLink::rtt`] has it: `None` if it is not connected, nothing within before one was measured.
+    #[must_use]
+    pub fn round_trip(&self, node: NodeId) -> Option<Option<Duration>> {
+        lock(&self.shared.peers).round_trip(node)
     }
 
     /// Everybody whom this agent is connected to, wants to be, or refuses.

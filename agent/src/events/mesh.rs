@@ -24,6 +24,9 @@ struct Seen {
     instances: BTreeMap<WorkloadName, Instance>,
 }
 
+/// The word for a member that failure detection has given up.
+pub const LOST: &str = "lost";
+
 impl Mesh {
     /// What has happened since the last look.
     #[must_use]
@@ -77,7 +80,7 @@ fn word(before: Option<Status>, now: Status, was_here: bool) -> Option<&'static 
         (Status::Suspect, Status::Alive) => Some("refuted"),
         (_, Status::Alive) => Some("returned"),
         (_, Status::Suspect) => Some("suspect"),
-        (_, Status::Lost) => was_here.then_some("lost"),
+        (_, Status::Lost) => was_here.then_some(LOST),
         (_, Status::Left) => Some("left"),
     }
 }

@@ -23,7 +23,7 @@ use super::detector::{self, Detector, TICK_MS};
 use super::{Announcer, Members, NodeRecord, Register, Remembered, Sealed};
 use crate::cluster::Certificate;
 use crate::driver::DriverHandle;
-use crate::events::{Events, Mesh};
+use crate::events::{Events, LOST, Mesh};
 use crate::net::Net;
 use crate::service::{Event, MemberEvent};
 use crate::store::Store;
@@ -335,6 +335,10 @@ impl Gossip {
             for event in &happened {
                 if let Event::Member(MemberEvent { node, name, status }) = event {
                     tracing::info!(%node, name, status, "member");
+                    if *status == LOST {
+                        // What waits for it would be old when it comes back, and hears what it has missed.
+                        self.net.hang_up(*node);
+                    }
                 }
             }
             if !happened.is_empty() {

@@ -1,6 +1,6 @@
-//! Hints between two peers: long-lived streams, one for each class and direction, instead of one for each hint.
+//! Long-lived streams between two peers: one for the hints of each class and direction, and one for the calls of each side.
 //!
-//! Owns the protocol and how it reaches each connection; what waits is the [`Post`]'s, what arrives the [`Desk`]'s. The
+//! Owns how they reach each connection; what waits is the [`Post`]'s, what arrives the [`Desk`]'s, what calls say the [`line`](super::line)'s. The
 //! handles write to an open stream directly and each incoming stream hands frames to the consumer directly, so that the swarm's
 //! own task sees neither. The invariants: of several links to a peer one writes; a stream that breaks loses what was in it (counted)
 //! and is opened again, ever more slowly while that fails; a class never waits for a less urgent one.
@@ -27,11 +27,12 @@ use selvedge_sync::id::NodeId;
 
 use super::conduct::Offence;
 use super::desk::Desk;
+use super::line::Lines;
 use super::post::Post;
 use super::shared::Shared;
 use handler::Handler;
 
-/// What is negotiated for each stream.
+/// What is negotiated for each stream of hints.
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/selvedge/hints/1");
 
 /// What a connection needs to know of its peer, as soon as the peer is in the table.
@@ -40,12 +41,13 @@ pub(super) struct Attach {
     pub(super) node: NodeId,
     pub(super) post: Arc<Post>,
     pub(super) desk: Arc<Desk>,
+    pub(super) lines: Arc<Lines>,
     pub(super) shared: Arc<Shared>,
 }
 
 impl Attach {
     /// The peer broke the protocol.
-    fn accuse(&self, offence: Offence) {
+    pub(super) fn accuse(&self, offence: Offence) {
         self.shared.penalise(self.node, offence);
     }
 }

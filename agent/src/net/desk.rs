@@ -9,14 +9,13 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use selvedge_sync::id::NodeId;
-use tokio::sync::oneshot;
 
 use super::backlog::Backlog;
 use super::bucket::{Bucket, Rate};
 use super::counters::{NetReason, PeerTally};
 use super::inbox::Inboxes;
 use super::lane::Lane;
-use super::{Body, NetEvent, Reply, lock};
+use super::{NetEvent, Reply, Way, lock};
 
 /// Hints on the members' lane: each second a member sends its record, probes and answers to probes, and after a link comes up
 /// some pages of the table. This is ten times as much.
@@ -111,9 +110,9 @@ impl Desk {
     }
 
     /// Hands in a question; false if the peer has too many open ones, or is not connected any more.
-    pub(super) fn ask(&self, lane: Lane, body: Vec<u8>, answer: oneshot::Sender<Body>) -> bool {
+    pub(super) fn ask(&self, lane: Lane, body: Vec<u8>, way: Way) -> bool {
         let Some(permit) = self.share.asks.take(body.len()) else { return false };
-        let event = NetEvent::Message { from: self.node, lane, bytes: body, reply: Reply::wanted(permit, answer) };
+        let event = NetEvent::Message { from: self.node, lane, bytes: body, reply: Reply::wanted(permit, way) };
         self.inboxes.of(lane).push(self.node, event)
     }
 
@@ -123,6 +122,16 @@ impl Desk {
 
     pub(super) fn is_slowed(&self) -> bool {
         self.share.hints[Lane::Sync.index()].is_slowed()
+    }
+
+    /// A question came from the peer's line.
+    pub(super) fn read(&self, lane: Lane, bytes: usize) {
+        self.tally.read(lane, bytes);
+    }
+
+    /// An answer went to it.
+    pub(super) fn wrote(&self, lane: Lane, bytes: usize) {
+        self.tally.wrote(lane, bytes);
     }
 
     pub(super) fn count(&self, reason: NetReason) {

@@ -105,6 +105,7 @@ impl Driver {
                 () = shared.work.notified() => {
                     self.learn();
                     self.expel();
+                    self.hang_up();
                 }
                 Some(answering) = self.answers.next() => self.answer(answering),
                 () = sleep_until(next_dial) => self.dial_due(),

@@ -13,6 +13,7 @@ use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
 use libp2p::request_response::Codec;
 
+use super::RequestError;
 use super::conduct::Offence;
 use super::counters::{NetReason, Tally};
 use super::lane::Lane;
@@ -54,10 +55,43 @@ pub(super) struct Answer {
     pub(super) _held: Option<Box<dyn Any + Send>>,
 }
 
+impl Status {
+    /// Its tag on the wire.
+    pub(super) const fn tag(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Busy => 1,
+            Self::Unanswered => 2,
+            Self::TooLarge => 3,
+        }
+    }
+
+    /// What a tag stands for.
+    pub(super) const fn of(tag: u8) -> Option<Self> {
+        match tag {
+            0 => Some(Self::Done),
+            1 => Some(Self::Busy),
+            2 => Some(Self::Unanswered),
+            3 => Some(Self::TooLarge),
+            _ => None,
+        }
+    }
+}
+
 impl Answer {
     /// An answer without a body.
     pub(super) const fn empty(status: Status) -> Self {
         Self { status, body: Vec::new(), _held: None }
+    }
+
+    /// What the asker is told.
+    pub(super) fn into_body(self) -> Result<Vec<u8>, RequestError> {
+        match self.status {
+            Status::Done => Ok(self.body),
+            Status::Busy => Err(RequestError::Busy),
+            Status::Unanswered => Err(RequestError::Unanswered),
+            Status::TooLarge => Err(RequestError::AnswerTooLarge),
+        }
     }
 }
 
@@ -130,15 +164,9 @@ impl Codec for FrameCodec {
         T: AsyncRead + Unpin + Send,
     {
         let (tag, body) = self.read(io).await?;
-        let status = match tag {
-            0 => Status::Done,
-            1 => Status::Busy,
-            2 => Status::Unanswered,
-            3 => Status::TooLarge,
-            _ => {
-                self.tally.count(NetReason::IncomingMalformed);
-                return Err(invalid("an answer with an unknown tag"));
-            }
+        let Some(status) = Status::of(tag) else {
+            self.tally.count(NetReason::IncomingMalformed);
+            return Err(invalid("an answer with an unknown tag"));
         };
         Ok(Answer { status, body, _held: None })
     }
@@ -157,13 +185,7 @@ impl Codec for FrameCodec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        let tag = match answer.status {
-            Status::Done => 0,
-            Status::Busy => 1,
-            Status::Unanswered => 2,
-            Status::TooLarge => 3,
-        };
-        self.write(io, tag, &answer.body).await
+        self.write(io, answer.status.tag(), &answer.body).await
     }
 }
 

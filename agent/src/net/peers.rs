@@ -1,6 +1,6 @@
 //! Who is connected right now, how well, and over which of several links.
 //!
-//! Owns the links, the smoothed round-trip times and the count of open requests; what waits to be sent is each peer's
+//! Owns the links, the last round-trip times and the count of open requests; what waits to be sent is each peer's
 //! [`Post`], what comes in goes to its [`Desk`]. Touches no socket. Shared between the handle and the swarm's task behind a lock that is
 //! held for moments and never across an await. The invariants: a peer is in the table exactly while it has a link; of its
 //! links one carries our hints; whoever comes back has no more room here than whoever stayed.
@@ -14,13 +14,16 @@ use libp2p::swarm::ConnectionId;
 use selvedge_sync::id::NodeId;
 
 use super::address;
+use super::channel::Attach;
 use super::conduct::Conduct;
 use super::counters::{PeerTally, Tally};
 use super::desk::{Desk, Share};
 use super::inbox::Inboxes;
 use super::lane::Lane;
+use super::line::{Line, Lines};
 use super::link::PeerLink;
 use super::post::Post;
+use super::shared::Shared;
 
 /// Links to one peer that are kept: two hosts that dial each other at once get one each way.
 const LINKS_MAX: usize = 2;
@@ -28,6 +31,10 @@ const LINKS_MAX: usize = 2;
 /// Links established within this time of each other come from simultaneous dials, and both are good. Nobody dials a
 /// peer that it is connected to, so a link that arrives later means that the other side has lost the elder ones.
 const SIMULTANEOUS_DIAL_WINDOW: Duration = Duration::from_secs(2);
+
+/// Round trips of which the median counts: a pause that both of two links meet leaves three that are true, and what has really
+/// changed is believed after three pings of one link, half a minute.
+const ROUND_TRIPS: usize = 5;
 
 /// One connection.
 #[derive(Debug)]
@@ -46,13 +53,37 @@ struct Peer {
     since: Instant,
     /// The newest last.
     links: Vec<Link>,
-    rtt: Option<Duration>,
+    rtt: RoundTrips,
     requests_in_flight: [usize; Lane::ALL.len()],
     post: Arc<Post>,
     desk: Arc<Desk>,
+    lines: Arc<Lines>,
     tally: Arc<PeerTally>,
     /// The link that carries our hints.
     writer: ConnectionId,
+}
+
+/// The last round trips to a peer.
+#[derive(Debug, Default)]
+struct RoundTrips {
+    last: [Duration; ROUND_TRIPS],
+    /// How many were measured.
+    count: usize,
+}
+
+impl RoundTrips {
+    fn add(&mut self, sample: Duration) {
+        self.last[self.count % ROUND_TRIPS] = sample;
+        self.count += 1;
+    }
+
+    /// The median of the last ones, of two in the middle the lower: one that spans a pause of either host says nothing of the way.
+    fn typical(&self) -> Option<Duration> {
+        let mut last = self.last;
+        let known = &mut last[..self.count.min(ROUND_TRIPS)];
+        known.sort_unstable();
+        known.get(known.len().checked_sub(1)? / 2).copied()
+    }
 }
 
 /// What a new link means.
@@ -99,7 +130,7 @@ impl PeerTable {
             let (bytes_in, bytes_out) = peer.tally.bytes();
             Some(PeerLink {
                 node: *node,
-                rtt: peer.rtt,
+                rtt: peer.rtt.typical(),
                 transport: newest.transport(),
                 remote: newest.remote.to_string(),
                 connected_for: now.saturating_duration_since(peer.since),
@@ -127,10 +158,11 @@ impl PeerTable {
                 life,
                 since: now,
                 links: Vec::new(),
-                rtt: None,
+                rtt: RoundTrips::default(),
                 requests_in_flight: [0; Lane::ALL.len()],
                 post: Arc::new(Post::new(Arc::clone(&tally))),
                 desk: Arc::new(Desk::new(node, inboxes.clone(), share, Arc::clone(&tally))),
+                lines: Arc::default(),
                 tally,
                 writer: id,
             }
@@ -172,8 +204,13 @@ impl PeerTable {
 
     pub(super) fn measured(&mut self, node: NodeId, sample: Duration) {
         if let Some(peer) = self.peers.get_mut(&node) {
-            peer.rtt = Some(peer.rtt.map_or(sample, |smoothed| (smoothed * 7 + sample) / 8));
+            peer.rtt.add(sample);
         }
+    }
+
+    /// The round trip to a peer, if it is connected; none before the first is measured.
+    pub(super) fn round_trip(&self, node: NodeId) -> Option<Option<Duration>> {
+        self.peers.get(&node).map(|peer| peer.rtt.typical())
     }
 
     /// Where hints to a peer are queued.
@@ -184,6 +221,23 @@ impl PeerTable {
     /// Where what comes from a peer is handed in.
     pub(super) fn desk(&self, node: NodeId) -> Option<&Arc<Desk>> {
         self.peers.get(&node).map(|peer| &peer.desk)
+    }
+
+    /// What a connection to a peer needs.
+    pub(super) fn attach(&self, node: NodeId, shared: &Arc<Shared>) -> Option<Attach> {
+        let Peer { post, desk, lines, .. } = self.peers.get(&node)?;
+        let (post, desk, lines) = (Arc::clone(post), Arc::clone(desk), Arc::clone(lines));
+        Some(Attach { node, post, desk, lines, shared: Arc::clone(shared) })
+    }
+
+    /// The line to a peer, for a question. `None`: there is none (yet).
+    pub(super) fn line(&self, node: NodeId) -> Option<Arc<Line>> {
+        let peer = self.peers.get(&node)?;
+        let line = peer.lines.current();
+        if line.is_none() {
+            peer.post.wake_writer();
+        }
+        line
     }
 
     /// What passes between a peer and us.
@@ -305,11 +359,21 @@ mod tests {
     }
 
     #[test]
-    fn round_trips_are_smoothed() {
+    fn a_pause_of_either_host_does_not_count_as_distance() {
         let mut table = table();
         table.link_up(NODE, link(1, Instant::now()));
-        table.measured(NODE, Duration::from_millis(8));
-        table.measured(NODE, Duration::from_millis(16));
-        assert_eq!(table.links(&Conduct::default(), Instant::now())[0].rtt, Some(Duration::from_millis(9)));
+        let mut after = |ms: u64| {
+            table.measured(NODE, Duration::from_millis(ms));
+            let told = table.links(&Conduct::default(), Instant::now())[0].rtt;
+            assert_eq!(table.round_trip(NODE), Some(told));
+            told.map(|rtt| rtt.as_millis())
+        };
+        assert_eq!([8, 9, 7].map(&mut after), [Some(8), Some(8), Some(8)]);
+        // Both links of the peer have met the pause.
+        assert_eq!([4_000, 3_500, 8, 9, 8].map(&mut after), [8, 9, 9, 9, 9].map(Some));
+        assert_eq!([8, 8].map(&mut after), [Some(8); 2]);
+        // A way that has become longer is believed with the third.
+        assert_eq!([60, 61, 62].map(&mut after), [8, 8, 60].map(Some));
+        assert_eq!(table.round_trip(NodeId([2; 32])), None);
     }
 }

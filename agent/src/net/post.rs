@@ -175,6 +175,14 @@ impl Post {
         tasks.into_iter().for_each(Waker::wake);
     }
 
+    /// Has the task of the link that writes look at what there is to do.
+    pub(super) fn wake_writer(&self) {
+        let writer = lock(&self.state).writing_task();
+        if let Some((_, task)) = writer {
+            task.wake();
+        }
+    }
+
     /// Whether the link `id` is the one to write; `task` is woken when that changes, and while it is, by every hint.
     pub(super) fn is_writer(&self, id: ConnectionId, task: &Waker) -> bool {
         let mut state = lock(&self.state);
@@ -184,6 +192,11 @@ impl Post {
             None => state.tasks.push((id, task.clone())),
         }
         state.writer == Some(id)
+    }
+
+    /// Whether the link `id` is the one to write.
+    pub(super) fn writes(&self, id: ConnectionId) -> bool {
+        lock(&self.state).writer == Some(id)
     }
 
     /// Forgets a link that is gone.

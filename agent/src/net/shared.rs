@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) learned: Mutex<BTreeMap<NodeId, Vec<String>>>,
     /// Who is to be disconnected.
     pub(super) expelled: Mutex<BTreeSet<NodeId>>,
+    /// Members that do not answer, to be disconnected.
+    pub(super) silent: Mutex<BTreeSet<NodeId>>,
     /// Who is never dialed again.
     pub(super) forbidden: Mutex<BTreeSet<NodeId>>,
     /// There are learned addresses to be taken, or somebody is to be disconnected.

@@ -83,6 +83,7 @@ pub(super) async fn start(config: NetConfig, inboxes: Inboxes) -> Result<Net, Ne
         bound: Mutex::default(),
         learned: Mutex::default(),
         expelled: Mutex::default(),
+        silent: Mutex::default(),
         forbidden: Mutex::default(),
         work: Notify::new(),
         stop: CancellationToken::new(),

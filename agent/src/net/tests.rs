@@ -5,6 +5,7 @@ mod bounds;
 mod conduct;
 mod door;
 mod hostile;
+mod lines;
 mod links;
 mod rogue;
 mod urgency;

@@ -7,22 +7,37 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use futures::future::Either;
 use libp2p::Stream;
 use libp2p::StreamProtocol;
-use libp2p::core::upgrade::ReadyUpgrade;
+use libp2p::core::upgrade::{ReadyUpgrade, SelectUpgrade};
 use libp2p::swarm::handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound};
-use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, ConnectionId, SubstreamProtocol};
+use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, ConnectionId, StreamUpgradeError, SubstreamProtocol};
 use tokio::task::JoinSet;
 
 use super::super::conduct::Offence;
 use super::super::counters::NetReason;
+use super::super::line;
 use super::super::post::Class;
 use super::reader::Reader;
 use super::writer::{Want, Writer};
 use super::{Attach, PROTOCOL};
 
-/// Incoming streams: one for each class, and as many again whose end has not been noticed yet.
-const READERS_MAX: usize = 2 * Class::ALL.len();
+/// Incoming streams: one for each class and one for calls, and as many again whose end has not been noticed yet.
+const READERS_MAX: usize = 2 * (Class::ALL.len() + 1);
+
+/// How often a line for calls is opened on one connection. Where it breaks again and again, calls go without.
+const LINES_MAX: u32 = 16;
+
+/// What an outgoing stream is for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::net) enum Opening {
+    Hints(Class),
+    Line,
+}
+
+/// What an incoming one is for: hints, or calls.
+type Incoming = Either<Stream, Stream>;
 
 #[derive(Debug)]
 pub(in crate::net) struct Handler {
@@ -31,16 +46,21 @@ pub(in crate::net) struct Handler {
     writers: [Writer; Class::ALL.len()],
     readers: JoinSet<()>,
     /// Incoming streams that came before the peer was known; as few.
-    early: Vec<Stream>,
+    early: Vec<Incoming>,
+    /// The task of the line for our calls.
+    line: JoinSet<()>,
+    is_line_opening: bool,
+    lines_opened: u32,
 }
 
 impl Handler {
     pub(super) fn new(id: ConnectionId) -> Self {
         let writers = Class::ALL.map(|class| Writer::new(id, class));
-        Self { id, peer: None, writers, readers: JoinSet::new(), early: Vec::new() }
+        let (readers, line) = (JoinSet::new(), JoinSet::new());
+        Self { id, peer: None, writers, readers, early: Vec::new(), line, is_line_opening: false, lines_opened: 0 }
     }
 
-    fn take_stream(&mut self, stream: Stream) {
+    fn take_stream(&mut self, stream: Incoming) {
         // Those that have ended make room.
         while self.readers.try_join_next().is_some() {}
         match &self.peer {
@@ -51,9 +71,24 @@ impl Handler {
                     peer.accuse(Offence::Flood);
                 }
             }
-            Some(peer) => drop(self.readers.spawn(Reader::new(stream).run(peer.clone()))),
+            Some(peer) => drop(match stream {
+                Either::Left(hints) => self.readers.spawn(Reader::new(hints).run(peer.clone())),
+                Either::Right(calls) => self.readers.spawn(line::serve(calls, peer.clone())),
+            }),
             None => self.early.push(stream),
         }
+    }
+
+    /// Whether a line for our calls is to be opened.
+    fn wants_line(&mut self, peer: &Attach) -> bool {
+        while self.line.try_join_next().is_some() {}
+        let is_wanted = peer.lines.is_wanted() && self.line.is_empty() && !self.is_line_opening;
+        if !is_wanted || self.lines_opened >= LINES_MAX || !peer.post.writes(self.id) {
+            return false;
+        }
+        self.is_line_opening = true;
+        self.lines_opened += 1;
+        true
     }
 
     /// The class for which a stream is to be opened, if there is one.
@@ -77,25 +112,28 @@ impl Handler {
 impl ConnectionHandler for Handler {
     type FromBehaviour = Attach;
     type ToBehaviour = Infallible;
-    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundProtocol = SelectUpgrade<ReadyUpgrade<StreamProtocol>, ReadyUpgrade<StreamProtocol>>;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = Class;
+    type OutboundOpenInfo = Opening;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
+        let both = SelectUpgrade::new(ReadyUpgrade::new(PROTOCOL), ReadyUpgrade::new(line::PROTOCOL));
+        SubstreamProtocol::new(both, ())
     }
 
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Class, Self::ToBehaviour>> {
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Opening, Self::ToBehaviour>> {
         let Some(peer) = self.peer.clone() else { return Poll::Pending };
-        if let Some(class) = self.poll_writers(cx, &peer) {
-            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), class);
-            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
-        }
-        Poll::Pending
+        let wanted = match self.poll_writers(cx, &peer) {
+            Some(class) => (PROTOCOL, Opening::Hints(class)),
+            None if self.wants_line(&peer) => (line::PROTOCOL, Opening::Line),
+            None => return Poll::Pending,
+        };
+        let protocol = SubstreamProtocol::new(ReadyUpgrade::new(wanted.0), wanted.1);
+        Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
     }
 
     fn on_behaviour_event(&mut self, peer: Attach) {
@@ -107,7 +145,7 @@ impl ConnectionHandler for Handler {
 
     fn on_connection_event(
         &mut self,
-        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Class>,
+        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Opening>,
     ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
@@ -115,13 +153,28 @@ impl ConnectionHandler for Handler {
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 // Asked for only once the peer is known.
-                if let Some(peer) = &self.peer {
-                    self.writers[info.index()].opened(protocol, &peer.post);
+                let Some(peer) = self.peer.clone() else { return };
+                match info {
+                    Opening::Hints(class) => self.writers[class.index()].opened(protocol, &peer.post),
+                    Opening::Line => {
+                        self.is_line_opening = false;
+                        let id = self.id;
+                        self.line.spawn(async move { peer.lines.carry(id, protocol, &peer).await });
+                    }
                 }
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
-                tracing::debug!(class = ?info, %error, "a stream of hints could not be opened");
-                self.writers[info.index()].failed();
+                tracing::debug!(stream = ?info, %error, "a stream could not be opened");
+                match info {
+                    Opening::Hints(class) => self.writers[class.index()].failed(),
+                    Opening::Line => {
+                        self.is_line_opening = false;
+                        if matches!(error, StreamUpgradeError::NegotiationFailed) {
+                            // An older member, which knows none.
+                            self.lines_opened = LINES_MAX;
+                        }
+                    }
+                }
             }
             // The library's enum may grow, and the rest of it is of no use here.
             _ => {}

@@ -14,7 +14,7 @@ use super::super::counters::NetReason;
 use super::super::frame::{Answer, Question, Status};
 use super::super::identity::{node_of, peer_of};
 use super::super::lane::Lane;
-use super::super::{Ask, Body, RequestError, lock};
+use super::super::{Ask, Body, RequestError, Way, lock};
 use super::{Answering, Driver, Waiter};
 
 impl Driver {
@@ -51,7 +51,7 @@ impl Driver {
     pub(super) fn finish(&mut self, lane: Lane, id: OutboundRequestId, end: Result<Answer, OutboundFailure>) {
         let Some(Waiter { ticket, answer }) = self.waiters.remove(&(lane, id)) else { return };
         lock(&self.shared.peers).finish(ticket);
-        let outcome = end.map_or_else(|failure| Err(request_error(&failure)), body_of);
+        let outcome = end.map_or_else(|failure| Err(request_error(&failure)), Answer::into_body);
         if let (Ok(body), Some(tally)) = (&outcome, lock(&self.shared.peers).tally(ticket.node)) {
             tally.received(body.len());
         }
@@ -87,7 +87,7 @@ impl Driver {
         };
         tally.received(body.len());
         let (answer, answered) = oneshot::channel();
-        if !desk.ask(lane, body, answer) {
+        if !desk.ask(lane, body, Way::Once(answer)) {
             tally.count(NetReason::IncomingRequestBusy);
             self.respond(lane, channel, Answer::empty(Status::Busy));
             return;
@@ -120,15 +120,6 @@ impl Driver {
         if self.swarm.behaviour_mut().lane(lane).send_response(channel, answer).is_err() {
             tracing::debug!(%lane, "the asker did not wait for its answer");
         }
-    }
-}
-
-fn body_of(answer: Answer) -> Result<Vec<u8>, RequestError> {
-    match answer.status {
-        Status::Done => Ok(answer.body),
-        Status::Busy => Err(RequestError::Busy),
-        Status::Unanswered => Err(RequestError::Unanswered),
-        Status::TooLarge => Err(RequestError::AnswerTooLarge),
     }
 }
 

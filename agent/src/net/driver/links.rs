@@ -3,7 +3,6 @@
 //! Owns the reactions to connections; the back-off is the [`Dialer`](super::Dialer)'s and the table the
 //! [`PeerTable`](super::super::peers::PeerTable)'s. The invariant: the consumer hears of each node by turns `Up` and `Down`.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use libp2p::core::ConnectedPoint;
@@ -12,7 +11,6 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionError, ConnectionId, DialError, ListenError};
 use libp2p::{Multiaddr, PeerId, ping};
 
-use super::super::channel::Attach;
 use super::super::counters::NetReason;
 use super::super::dialer::Dial;
 use super::super::identity::{node_of, peer_of};
@@ -132,9 +130,7 @@ impl Driver {
         let (arrival, attach) = {
             let mut peers = lock(&self.shared.peers);
             let arrival = peers.link_up(node, link);
-            let (post, desk) = (peers.post(node).map(Arc::clone), peers.desk(node).map(Arc::clone));
-            let shared = Arc::clone(&self.shared);
-            (arrival, post.zip(desk).map(|(post, desk)| Attach { node, post, desk, shared }))
+            (arrival, peers.attach(node, &self.shared))
         };
         if arrival.first {
             // Before its connection can hand in anything.
@@ -197,6 +193,15 @@ impl Driver {
         for (node, addresses) in learned {
             let connected = lock(&self.shared.peers).is_connected(node);
             lock(&self.shared.dialer).learn(node, &addresses, connected, &self.shared.tally, now);
+        }
+    }
+
+    /// Closes the connections of members that do not answer.
+    pub(super) fn hang_up(&mut self) {
+        for node in std::mem::take(&mut *lock(&self.shared.silent)) {
+            if peer_of(node).is_some_and(|peer| self.swarm.disconnect_peer_id(peer).is_ok()) {
+                tracing::info!(%node, "disconnected: it does not answer");
+            }
         }
     }
 

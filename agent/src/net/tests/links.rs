@@ -166,3 +166,18 @@ async fn a_network_without_handles_lets_go_of_its_port() {
     .await;
     drop(events);
 }
+
+/// A member that does not answer: its links are closed, what waits for it goes, and it is found again.
+#[tokio::test]
+async fn who_is_hung_up_on_is_dialed_again() {
+    let ((a, mut a_events), (b, mut b_events)) = pair(QUIC).await;
+    let changes = a.changes();
+    a.hang_up(b.node());
+    assert!(matches!(next(&mut a_events).await, NetEvent::Down { node } if node == b.node()));
+    assert!(matches!(next(&mut b_events).await, NetEvent::Down { node } if node == a.node()));
+    assert!(matches!(next(&mut a_events).await, NetEvent::Up { node } if node == b.node()));
+    assert!(matches!(next(&mut b_events).await, NetEvent::Up { node } if node == a.node()));
+    assert!(changes.len() >= 2, "it is told");
+    a.hang_up(node_of_seed([9; 32]));
+    assert_eq!(a.peers().len(), 1);
+}
