@@ -5,6 +5,7 @@
 //! the first member is known to have done nothing.
 
 mod answer;
+mod asking;
 mod encoded;
 mod forward;
 mod origins;
@@ -47,6 +48,8 @@ impl std::fmt::Debug for Calls {
 
 struct Parts {
     me: NodeId,
+    /// The same in text, by which routers know this host as a caller.
+    me_text: String,
     wasm: WasmHost,
     assets: Assets,
     driver: DriverHandle,
@@ -78,9 +81,25 @@ impl Calls {
         let (me, seeds) = (net.node(), answer::Seeds::new()?);
         let (traffic, routes) = (Traffic::new(metrics), routes::Routes::new(seeds.next()));
         let (origins, forwarded) = Default::default();
-        let parts =
-            Parts { me, wasm, assets, driver, view, members, net, traffic, origins, rates, forwarded, seeds, routes };
-        Ok(Self { parts: Arc::new(parts) })
+        let me_text = me.to_string();
+        Ok(Self {
+            parts: Arc::new(Parts {
+                me,
+                me_text,
+                wasm,
+                assets,
+                driver,
+                view,
+                members,
+                net,
+                traffic,
+                origins,
+                rates,
+                forwarded,
+                seeds,
+                routes,
+            }),
+        })
     }
 
     /// Calls a function of a workload, here or where it runs. `spec_deadline` is asked for the deadline in the workload's spec only

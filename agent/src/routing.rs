@@ -45,8 +45,11 @@ pub struct Target {
     pub suspect: bool,
     /// Whether it has said that it is about to stop.
     pub draining: bool,
-    /// Whether it has said that it is overloaded.
+    /// Whether it has said that it is asked for more calls of this workload than it can make.
     pub overloaded: bool,
+    /// Whether its host has hardly any processor time left, as measured. That is for the ordinary choice to weigh: a strategy that somebody has
+    /// set, and a session, go by what they say.
+    pub saturated: bool,
     /// Round trip in milliseconds, where one was measured; what it is taken for before its first answer.
     pub rtt_ms: Option<f64>,
     /// Distance on Earth from the caller in kilometres, where both say where they are.
@@ -66,6 +69,7 @@ impl Target {
             suspect: false,
             draining: false,
             overloaded: false,
+            saturated: false,
             rtt_ms: None,
             distance_km: None,
             weight: 1,
@@ -149,8 +153,12 @@ impl Router {
         // costs its caller all its patience.
         let is_busy = |node: &NodeId| self.peers.get(node).is_some_and(|peer| now_ms < peer.busy_until_ms);
         let stays = |target: &Target| !target.draining && !target.suspect;
-        let is_sound = |target: &Target| stays(target) && !target.overloaded && !is_busy(&target.node);
-        if able.iter().any(is_sound) {
+        let is_full = |target: &Target| target.overloaded || is_busy(&target.node);
+        let is_spent = |target: &Target| target.saturated && self.routing == Routing::LocalFirst;
+        let is_sound = |target: &Target| stays(target) && !is_full(target) && !is_spent(target);
+        // A ring stays whole while one on it is full: what is its own goes to the next on it and comes back, and nothing else moves.
+        let is_on_ring = self.routing == Routing::Session && call.session.is_some();
+        if !is_on_ring && able.iter().any(is_sound) {
             able.retain(is_sound);
         } else if able.iter().any(stays) {
             able.retain(stays);
@@ -159,7 +167,8 @@ impl Router {
         }
         let peers = &self.peers;
         let measured = |target: &Target| peers.get(&target.node).map(|peer| &peer.measured);
-        self.memory.pick(self.routing, &able, &measured, call, now_ms)
+        let full: Vec<bool> = able.iter().map(is_full).collect();
+        self.memory.pick(self.routing, (&able, &full), &measured, call, now_ms)
     }
 
     /// A call goes to `node`.

@@ -10,15 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::answer::RETRY_AFTER_S;
+use super::asking::Terms;
 use super::{Calls, not_running};
 use crate::encoding::Encoding;
 use crate::net::{Lane, Offence, Reply, RequestError};
 use crate::service::{CallAnswer, CallOptions, Committed, EncodedCall, Fault, ServiceError};
 use crate::spec::WorkloadName;
-
-/// What the network and the other side's queue may add to a call's own deadline. A member that has just frozen costs its
-/// callers this much until its silence is noticed.
-const NETWORK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Members asked before giving up: the best, and one more where the best did nothing.
 const ATTEMPTS_MAX: usize = 2;
@@ -113,17 +110,17 @@ impl Calls {
             let node = asked.node();
             tried.push(node);
             let answer = if node == self.parts.me {
-                self.call_here(workload, function, arguments.clone(), CallOptions { deadline: left(), ..options }).await
+                let options = CallOptions { deadline: left(), ..options };
+                let answer = self.call_here(workload, function, arguments.clone(), options).await;
+                asked.answered(&answer, is_hurried);
+                answer
             } else {
                 // A part of a millisecond that is left is told as a whole one: nought would be no time at all.
                 question.deadline_ms = left().map(|left| crate::view::millis(left).max(1));
-                let patience = left().unwrap_or(own_deadline) + NETWORK_PATIENCE;
-                match self.parts.net.request(node, Lane::Call, codec::encode(&question), patience).await {
-                    Ok(answer) => read_answer(node, &answer),
-                    Err(error) => Err(lost(&self.named(node), error, options.request.is_some())),
-                }
+                let deadline = left().unwrap_or(own_deadline);
+                let terms = Terms { deadline, is_hurried, is_repeatable: options.request.is_some() };
+                self.ask(asked, codec::encode(&question), terms).await
             };
-            asked.answered(&answer, is_hurried);
             match answer {
                 Err(error) if did_nothing(&error) => {
                     // It has just stopped there, or its host has gone, and the news is on its way: that is no overload to be careful with.
@@ -141,7 +138,7 @@ impl Calls {
     }
 
     /// A member's name and id.
-    fn named(&self, node: NodeId) -> String {
+    pub(super) fn named(&self, node: NodeId) -> String {
         let now = self.parts.view.now();
         let record = self.parts.members.with(|members| members.get(&node, now)).and_then(|member| member.record);
         record.map_or_else(|| node.to_string(), |record| format!("{} ({node})", record.name))
@@ -202,7 +199,7 @@ impl Calls {
     }
 }
 
-fn read_answer(node: NodeId, bytes: &[u8]) -> Result<CallAnswer, ServiceError> {
+pub(super) fn read_answer(node: NodeId, bytes: &[u8]) -> Result<CallAnswer, ServiceError> {
     let malformed = |error: String| {
         ServiceError::new(
             Fault::Internal,
@@ -231,7 +228,7 @@ fn did_nothing(error: &ServiceError) -> bool {
     error.changed_text().is_none() && matches!(error.fault(), Fault::Busy { .. } | Fault::Unavailable)
 }
 
-fn lost(node: &str, error: RequestError, is_repeatable: bool) -> ServiceError {
+pub(super) fn lost(node: &str, error: RequestError, is_repeatable: bool) -> ServiceError {
     let message = format!("the call was forwarded to {node}: {error}");
     let hint = if is_repeatable {
         "repeat it with the same Idempotency-Key: what has reached the member that answers is not written twice; a member that was \

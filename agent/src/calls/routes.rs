@@ -20,8 +20,8 @@ use crate::spec::{Routing, Spec, WorkloadName};
 
 /// Workloads whose routers are kept; names that nobody deployed are not routed at all.
 const WORKLOADS_MAX: usize = 1_024;
-/// Measured load from which a member is asked only when no other is left: it is as good as saturated.
-const OVERLOADED_LOAD: f64 = 0.95;
+/// Measured load from which a host has hardly any processor time left.
+const SATURATED_LOAD: f64 = 0.95;
 
 /// The routers.
 pub(super) struct Routes {
@@ -32,9 +32,9 @@ pub(super) struct Routes {
 }
 
 /// A call to a member that is under way. Dropped without an answer, as when its caller hangs up, it counts as abandoned.
-pub(super) struct Asked<'a> {
-    calls: &'a Calls,
-    workload: &'a WorkloadName,
+pub(super) struct Asked {
+    calls: Calls,
+    workload: WorkloadName,
     node: NodeId,
     began: Instant,
     is_answered: bool,
@@ -79,17 +79,16 @@ impl Routes {
 
 impl Calls {
     /// Whom to ask next; `tried` were asked in vain. A further attempt has to be within the budget of retries, unless it is `for_free`.
-    pub(super) fn next<'a>(
-        &'a self,
-        workload: &'a WorkloadName,
+    pub(super) fn next(
+        &self,
+        workload: &WorkloadName,
         targets: &[Target],
         options: CallOptions,
         (tried, for_free): (&[NodeId], bool),
-    ) -> Option<Asked<'a>> {
+    ) -> Option<Asked> {
         let now_ms = self.parts.view.now().mono_ms;
         let session = options.session.map(|session| format!("{session:016x}"));
-        let caller = self.parts.me.to_string();
-        let call = Call { caller: Some(&caller), session: session.as_deref() };
+        let call = Call { caller: Some(&self.parts.me_text), session: session.as_deref() };
         let node = self.parts.routes.with(workload, |router| {
             if tried.is_empty() {
                 router.budget.deposit(now_ms);
@@ -101,12 +100,11 @@ impl Calls {
             Some(node)
         });
         let node = node.flatten()?;
-        Some(Asked { calls: self, workload, node, began: Instant::now(), is_answered: false })
+        Some(Asked { calls: self.clone(), workload: workload.clone(), node, began: Instant::now(), is_answered: false })
     }
 
     /// Members that say they have the workload and are connected, this one included.
     pub(super) fn targets(&self, workload: &WorkloadName) -> Vec<Target> {
-        let links = self.parts.net.peers();
         let me = self.parts.me;
         self.parts.members.with(|members| {
             let own = members.each().find_map(|(node, _, record)| record.filter(|_| node == me));
@@ -127,11 +125,11 @@ impl Calls {
                 let (rtt_ms, overloaded) = if is_here {
                     (Some(0.0), self.parts.wasm.is_overloaded(workload.as_str())?)
                 } else {
-                    let link = links.iter().find(|link| link.node == node)?;
-                    let overloaded = record.load >= OVERLOADED_LOAD || record.overloaded.contains(workload);
-                    (link.rtt.map(|rtt| rtt.as_secs_f64() * 1e3), overloaded)
+                    let rtt = self.parts.net.round_trip(node)?;
+                    (rtt.map(|rtt| rtt.as_secs_f64() * 1e3), record.overloaded.contains(workload))
                 };
-                let target = Target { is_here, suspect, draining, overloaded, rtt_ms, ..Target::new(node) };
+                let saturated = record.load >= SATURATED_LOAD;
+                let target = Target { is_here, suspect, draining, overloaded, saturated, rtt_ms, ..Target::new(node) };
                 Some(target_of(own, record, target))
             };
             members.each().filter_map(target).collect()
@@ -139,7 +137,7 @@ impl Calls {
     }
 }
 
-impl Asked<'_> {
+impl Asked {
     /// Who was asked.
     pub(super) const fn node(&self) -> NodeId {
         self.node
@@ -153,11 +151,11 @@ impl Asked<'_> {
 
     fn end(&self, ended: Ended) {
         let (now_ms, took_ms) = (self.calls.parts.view.now().mono_ms, self.began.elapsed().as_secs_f64() * 1e3);
-        self.calls.parts.routes.with(self.workload, |router| router.end(self.node, ended, took_ms, now_ms));
+        self.calls.parts.routes.with(&self.workload, |router| router.end(self.node, ended, took_ms, now_ms));
     }
 }
 
-impl Drop for Asked<'_> {
+impl Drop for Asked {
     fn drop(&mut self) {
         if !self.is_answered {
             self.end(Ended::Abandoned);

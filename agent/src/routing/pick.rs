@@ -40,7 +40,7 @@ impl Memory {
     pub(super) fn pick(
         &mut self,
         routing: Routing,
-        targets: &[Target],
+        (targets, full): (&[Target], &[bool]),
         figures: Figures<'_>,
         call: Call<'_>,
         now_ms: u64,
@@ -60,15 +60,15 @@ impl Memory {
                 least(targets, |target| (mean_ms(target), f64::from(outstanding(target))))
             }
             Routing::CallerHash => {
-                let caller = call.caller.or(call.session).unwrap_or_default();
+                let caller = call.session.or(call.caller).unwrap_or_default();
                 targets.iter().max_by_key(|target| hash(&[caller.as_bytes(), &target.node.0]))
             }
-            Routing::Session => match call.session.or(call.caller) {
+            Routing::Session => match call.session {
                 None => return self.local_first(targets, figures, now_ms),
                 Some(key) => {
                     self.ring.renew(targets);
                     let busy: Vec<u32> = targets.iter().map(outstanding).collect();
-                    self.ring.pick(key, &busy).and_then(|index| targets.get(index))
+                    self.ring.pick(key, &busy, full).and_then(|index| targets.get(index))
                 }
             },
             Routing::Nearest => {

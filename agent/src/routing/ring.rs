@@ -49,8 +49,8 @@ impl Ring {
         self.points.sort_unstable();
     }
 
-    /// The index of the instance for `key`, given how many calls are under way at each.
-    pub(super) fn pick(&self, key: &str, outstanding: &[u32]) -> Option<usize> {
+    /// The index of the instance for `key`, given how many calls are under way at each, and which take no more.
+    pub(super) fn pick(&self, key: &str, outstanding: &[u32], full: &[bool]) -> Option<usize> {
         let weight = |index: usize| f64::from(self.made_for[index].1.max(1));
         let weights: f64 = (0..self.made_for.len()).map(weight).sum();
         let calls: u32 = outstanding.iter().sum();
@@ -58,8 +58,9 @@ impl Ring {
         let at = self.points.partition_point(|(point, _)| *point < hash(&[key.as_bytes()]));
         let (before, after) = self.points.split_at(at);
         let mut owners = after.iter().chain(before).map(|(_, index)| usize::from(*index));
-        let has_room = |index: &usize| f64::from(outstanding[*index]) + 1.0 <= room(*index);
-        owners.clone().find(has_room).or_else(|| owners.next())
+        let takes = |index: &usize| !full[*index];
+        let has_room = |index: &usize| takes(index) && f64::from(outstanding[*index]) + 1.0 <= room(*index);
+        owners.clone().find(has_room).or_else(|| owners.clone().find(takes)).or_else(|| owners.next())
     }
 }
 

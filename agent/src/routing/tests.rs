@@ -130,6 +130,70 @@ fn a_session_keeps_its_instance_and_a_lost_one_moves_only_its_own() {
     assert!((400..=600).contains(&owned), "half of the weight: {owned} of 1000");
 }
 
+/// Hosts at full load, this one among them or not: what an operator has set goes over all of them, wherever the call comes in.
+#[test]
+fn a_strategy_that_was_set_is_followed_under_load_and_where_an_instance_is_here() {
+    let mut all = targets(3);
+    all[0].is_here = true;
+    (all[1].saturated, all[2].saturated) = (true, true);
+    assert_eq!(picks(&mut Router::new(Routing::LocalFirst, 1), &all, 3), [1, 1, 1]);
+    all[0].saturated = true;
+    all[2].saturated = false;
+    assert_eq!(
+        picks(&mut Router::new(Routing::LocalFirst, 1), &all, 3),
+        [3, 3, 3],
+        "the ordinary choice spares who is spent"
+    );
+    for routing in [Routing::RoundRobin, Routing::WeightedRoundRobin] {
+        let mut turns = picks(&mut Router::new(routing, 1), &all, 6);
+        turns.sort_unstable();
+        assert_eq!(turns, [1, 1, 2, 2, 3, 3], "{routing}");
+    }
+    for routing in [Routing::Session, Routing::CallerHash] {
+        let mut router = Router::new(routing, 1);
+        let keys: Vec<String> = (0..300).map(|number| format!("player-{number}")).collect();
+        let mut owners = |all: &[Target]| -> Vec<u8> {
+            let caller = |key| Call { caller: Some("this host"), session: Some(key) };
+            keys.iter().map(|key| router.pick(all, caller(key), &[], 0).unwrap().0[0]).collect()
+        };
+        let loaded = owners(&all);
+        assert!(
+            (1..=3).all(|number| loaded.iter().filter(|owner| **owner == number).count() > 50),
+            "{routing}: {loaded:?}"
+        );
+        all.iter_mut().for_each(|target| target.saturated = !target.saturated);
+        assert_eq!(owners(&all), loaded, "{routing}: no session moves with the load");
+    }
+}
+
+/// An instance that says that it has too much to do gives its sessions away, each to one other, and has them back.
+#[test]
+fn only_the_sessions_of_a_full_instance_move_and_they_come_back() {
+    let (mut all, mut router) = (targets(4), Router::new(Routing::Session, 1));
+    let keys: Vec<String> = (0..400).map(|number| format!("player-{number}")).collect();
+    let mut owners = |all: &[Target]| -> Vec<NodeId> {
+        keys.iter().map(|key| router.pick(all, session(key), &[], 0).unwrap()).collect()
+    };
+    let before = owners(&all);
+    all[1].overloaded = true;
+    let meanwhile = owners(&all);
+    assert!(!meanwhile.contains(&id(2)) && meanwhile == owners(&all));
+    assert!(before.iter().zip(&meanwhile).all(|(before, now)| before == now || *before == id(2)));
+    all[1].overloaded = false;
+    assert_eq!(owners(&all), before);
+    all.iter_mut().for_each(|target| target.overloaded = true);
+    assert_eq!(owners(&all), before, "where all are full, each session stays");
+}
+
+#[test]
+fn a_call_without_a_session_is_answered_here() {
+    let mut all = targets(3);
+    all[2].is_here = true;
+    let mut router = Router::new(Routing::Session, 1);
+    let without = Call { caller: Some("this host"), session: None };
+    assert!((0..20).all(|_| router.pick(&all, without, &[], 0) == Some(id(3))));
+}
+
 #[test]
 fn a_popular_session_spills_over_before_it_drowns_its_instance() {
     let (all, mut router) = (targets(4), Router::new(Routing::Session, 1));
