@@ -10,7 +10,7 @@ use selvedge_sync::replica::PeerView;
 use serde_json::{Value, json};
 
 use super::figures;
-use crate::members::{Member, Status as MemberStatus};
+use crate::members::{Member, NodeRecord, Status as MemberStatus};
 use crate::metrics::PeerFigures;
 use crate::net::{LinkState, LinkView, Net, PeerLink};
 use crate::service::{ConvergencePeer, Link, Location, Node, NodeDetail, NodeState, Peer, Resources, Traffic};
@@ -172,8 +172,11 @@ pub(super) fn awaited(
 
 /// How a member fares, in the words of the list of members.
 fn state_of(member: &Member) -> NodeState {
+    let says = |what: fn(&NodeRecord) -> bool| member.record.as_ref().is_some_and(what);
     match member.status {
-        MemberStatus::Alive if member.record.as_ref().is_some_and(|record| record.draining) => NodeState::Draining,
+        // It has told the others, and need not be doubted first.
+        MemberStatus::Alive | MemberStatus::Suspect if says(|record| record.parting) => NodeState::Stopping,
+        MemberStatus::Alive if says(|record| record.draining) => NodeState::Draining,
         MemberStatus::Alive => NodeState::Alive,
         MemberStatus::Suspect => NodeState::Suspect,
         MemberStatus::Lost => NodeState::Lost,

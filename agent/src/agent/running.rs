@@ -26,6 +26,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long others have to hear that what runs here stops, before it does: a hint is there within milliseconds.
 const PARTING: Duration = Duration::from_millis(300);
 
+/// How long the word of it takes to be on its way: one turn of the gossip.
+const WORD: Duration = Duration::from_millis(50);
+
 /// For how long no member may have forwarded a call, so that all have heard it.
 const PARTING_QUIET: Duration = Duration::from_millis(100);
 
@@ -131,10 +134,16 @@ impl Running {
         result
     }
 
-    /// Lets callers elsewhere know, while everything still answers. Where there are none, nobody waits.
+    /// Lets the others know, while everything still answers. Where nothing runs that they call, the word only has to be on its way; where there
+    /// is nobody, nobody waits.
     async fn part(&self) {
-        if !self.workloads.advertised().is_empty() && !self.net.peers().is_empty() {
-            self.departure.part();
+        if self.net.peers().is_empty() {
+            return;
+        }
+        self.departure.part();
+        if self.workloads.advertised().is_empty() {
+            tokio::time::sleep(WORD).await;
+        } else {
             let (deadline, mut before) = (Instant::now() + PARTING_MAX, self.calls.forwarded());
             tokio::time::sleep(PARTING).await;
             while Instant::now() < deadline {

@@ -215,6 +215,8 @@ pub enum NodeState {
     Lost,
     /// It lives, takes nothing new and hands over what it runs.
     Draining,
+    /// It has said that its agent is about to stop, and may be back in a moment.
+    Stopping,
     /// It has left in good order.
     Left,
 }
@@ -228,6 +230,7 @@ impl NodeState {
             Self::Suspect => "suspect",
             Self::Lost => "lost",
             Self::Draining => "draining",
+            Self::Stopping => "stopping",
             Self::Left => "left",
         }
     }

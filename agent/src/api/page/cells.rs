@@ -121,7 +121,7 @@ fn is_apart(peer: &Peer) -> bool {
 const fn tone_of(status: NodeState) -> Tone {
     match status {
         NodeState::Alive => Tone::Good,
-        NodeState::Suspect | NodeState::Draining => Tone::Warn,
+        NodeState::Suspect | NodeState::Draining | NodeState::Stopping => Tone::Warn,
         NodeState::Lost | NodeState::Left => Tone::Bad,
     }
 }

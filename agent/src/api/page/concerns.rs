@@ -29,6 +29,7 @@ fn concerns(status: &Status, nodes: &[Node]) -> Vec<String> {
         (NodeState::Lost, "is lost", "are lost"),
         (NodeState::Suspect, "does not answer", "do not answer"),
         (NodeState::Draining, "is being drained", "are being drained"),
+        (NodeState::Stopping, "is stopping", "are stopping"),
     ];
     let fate = |(state, one, many): (NodeState, &str, &str)| {
         let names: Vec<&str> = nodes.iter().filter(|node| node.status == state).map(name).collect();

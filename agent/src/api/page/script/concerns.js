@@ -19,6 +19,7 @@ const concerns = ({ status, nodes, names }) => {
   const links = status.peers.filter((peer) => alive.has(peer.node) && ["resting", "refused"].includes(peer.link.state));
   return [
     fate(of("lost"), "is lost", "are lost"), fate(of("suspect"), "does not answer", "do not answer"), fate(of("draining"), "is being drained", "are being drained"),
+    fate(of("stopping"), "is stopping", "are stopping"),
     ...links.map((peer) => `no link to ${peer.name}: ${peer.link.reason ?? peer.link.state}`),
     ...status.workloads.map((workload) => workloadTrouble(workload, names)),
   ].filter(Boolean);

@@ -5,7 +5,7 @@
 const APART_MS = 5000;
 const apart = (peer) => !peer || (!peer.root_equal && (peer.last_sync_ms == null || peer.last_sync_ms > APART_MS)) ? "warn" : "good";
 const stateWord = (peer) => peer?.root_equal ? "equal" : peer?.last_sync_ms == null ? "unheard" : apart(peer) === "warn" ? "differs" : "in step";
-const nodeState = (status) => ({ alive: "good", suspect: "warn", draining: "warn", unknown: "warn" })[status] ?? "bad";
+const nodeState = (status) => ({ alive: "good", suspect: "warn", draining: "warn", stopping: "warn", unknown: "warn" })[status] ?? "bad";
 const linkState = (link) => ({ connected: "good", refused: "bad" })[link] ?? "warn";
 const phaseState = (phase) => ({ ready: "good", failed: "bad" })[phase] ?? "warn";
 
