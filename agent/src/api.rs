@@ -84,10 +84,10 @@ impl Api {
         &self.endpoints
     }
 
-    /// The same, that waits only so long for who does not read or says nothing.
+    /// The same, that waits only so long for the other sides of connections.
     #[cfg(test)]
-    fn with_patience(self, patience: std::time::Duration) -> Self {
-        Self { waits: Waits { read: patience, head: patience, head_crowded: patience }, ..self }
+    fn with_waits(self, waits: Waits) -> Self {
+        Self { waits, ..self }
     }
 
     /// What is counted about the call stream.

@@ -17,13 +17,13 @@ mod sockets;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use self::client::{Answer, Ask};
 use self::fake::Fake;
-use super::{Api, Credentials, Endpoint, StreamStats, Token, limits};
+use super::limits::Waits;
+use super::{Api, Credentials, Endpoint, StreamStats, Token};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const TOKEN_FILE: &str = "/var/lib/selvedge/api-token";
@@ -44,14 +44,14 @@ fn credentials() -> Credentials {
 }
 
 async fn serve() -> Served {
-    serve_with(limits::READ_PATIENCE).await
+    serve_with(Waits::default()).await
 }
 
-/// The same, that waits only so long for who does not read or says nothing.
-async fn serve_with(patience: Duration) -> Served {
+/// The same, that waits only so long for the other sides of connections.
+async fn serve_with(waits: Waits) -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let endpoints = ["http://127.0.0.1:0".parse().expect("tcp"), Endpoint::Unix(folder.path().join("api.sock"))];
-    let api = Api::bind(&endpoints, credentials()).await.expect("bound").with_patience(patience);
+    let api = Api::bind(&endpoints, credentials()).await.expect("bound").with_waits(waits);
     let [tcp, unix] = api.endpoints() else { panic!("two endpoints") };
     let (tcp, unix) = (tcp.clone(), unix.clone());
     let service = Arc::new(Fake::default());

@@ -5,7 +5,7 @@ use hyper::Method;
 
 use super::client::{Ask, ask, get, post, put};
 use super::{Served, serve};
-use crate::api::limits::{ASSETS_IN_ANSWERS_MIB_MAX, WAITERS_MAX};
+use crate::api::limits::{ASSETS_IN_ANSWERS_MIB_MAX, WAITERS_MAX, Waits};
 use crate::assets::ASSET_BYTES_MAX;
 use crate::service::Service as _;
 
@@ -245,7 +245,7 @@ async fn assets_that_nobody_reads_are_bounded_and_give_way_once_their_readers_go
 #[tokio::test]
 async fn readers_that_stay_and_do_not_read_give_way_when_patience_ends() {
     // Longer than it takes to fill the room, which nobody else then has.
-    let api = super::serve_with(std::time::Duration::from_secs(2)).await;
+    let api = super::serve_with(Waits { read: std::time::Duration::from_secs(2), ..Waits::default() }).await;
     let (path, readers) = unread(&api).await;
     let given = async { while api.ask(get(&path)).await.status != 200 {} };
     tokio::time::timeout(std::time::Duration::from_secs(30), given).await.expect("given in time");

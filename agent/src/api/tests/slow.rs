@@ -10,16 +10,26 @@ use tokio::task::JoinSet;
 
 use super::client::{get, post, send};
 use super::{Endpoint, TOKEN, serve, serve_with};
+use crate::api::limits::Waits;
 use crate::service::Service as _;
 
 /// How long anything may take until a test has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Slow clients of each kind, on each of two sockets: a thousand together, and more bodies than a host has cores, workers or queues for.
-const HEADS: usize = 80;
-const BODIES: usize = 300;
-const DEAF: usize = 60;
-const IDLE: usize = 60;
+/// Slow clients of each kind, a thousand together on one socket: some who come while there is room, more bodies than a host has cores, workers
+/// or queues for, and the rest while more than half of all places are taken.
+const EARLY: usize = 20;
+const BODIES: usize = 600;
+const HEADS: usize = 140;
+const IDLE: usize = 210;
+const DEAF: usize = 30;
+
+/// Bytes of what those do not read, more than the system takes for them; all of it together has room in answers.
+const UNREAD_BYTES: usize = 8 * 1024 * 1024;
+
+/// The bounds that they meet, as far apart from each other as those that hold outside of tests.
+const WAITS: Waits =
+    Waits { read: Duration::from_secs(4), head: Duration::from_secs(120), head_crowded: Duration::from_secs(2) };
 
 /// Open files that so many clients and their servers take, and what else a test has open.
 const FILES: u64 = 4_096;
@@ -66,26 +76,27 @@ async fn a_thousand_slow_clients_are_answered_or_let_go_of_and_others_are_served
         println!("skipped: this process may have only {} open files (ulimit -n)", files_max());
         return;
     }
-    let api = serve_with(Duration::from_secs(2)).await;
-    let asset = api.service.put_asset(vec![7; 1024 * 1024].into()).await.expect("is kept").digest;
-    let (mut heads, mut bodies, mut deaf) = (JoinSet::new(), JoinSet::new(), Vec::new());
-    for endpoint in [&api.tcp, &api.unix] {
-        let head = |line: &str| format!("{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
-        for _ in 0..HEADS {
-            heads.spawn(drip(connect(endpoint).await, head("GET /v1/status") + "X: "));
-        }
-        for _ in 0..BODIES {
-            let begin = head("POST /v1/workloads/combat/call/resolve") + "Content-Length: 60000\r\n\r\n[";
-            bodies.spawn(drip(connect(endpoint).await, begin));
-        }
-        for _ in 0..DEAF {
-            let mut stream = connect(endpoint).await;
-            stream.write_all((head(&format!("GET /v1/assets/{asset}")) + "\r\n").as_bytes()).await.expect("asked");
-            deaf.push(stream);
-        }
-        for _ in 0..IDLE {
-            heads.spawn(drip_nothing(connect(endpoint).await, head("GET /healthz") + "\r\n"));
-        }
+    let api = serve_with(WAITS).await;
+    let asset = api.service.put_asset(vec![7; UNREAD_BYTES].into()).await.expect("is kept").digest;
+    let head = |line: &str| format!("{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
+    let (mut early, mut heads, mut bodies, mut deaf) = (JoinSet::new(), JoinSet::new(), JoinSet::new(), Vec::new());
+    for _ in 0..EARLY {
+        early.spawn(drip(connect(&api.tcp).await, head("GET /v1/status") + "X: "));
+    }
+    for _ in 0..BODIES {
+        let begin = head("POST /v1/workloads/combat/call/resolve") + "Content-Length: 60000\r\n\r\n[";
+        bodies.spawn(drip(connect(&api.tcp).await, begin));
+    }
+    for _ in 0..HEADS {
+        heads.spawn(drip(connect(&api.tcp).await, head("GET /v1/status") + "X: "));
+    }
+    for _ in 0..IDLE {
+        heads.spawn(drip_nothing(connect(&api.tcp).await, head("GET /healthz") + "\r\n"));
+    }
+    for _ in 0..DEAF {
+        let mut stream = connect(&api.tcp).await;
+        stream.write_all((head(&format!("GET /v1/assets/{asset}")) + "\r\n").as_bytes()).await.expect("asked");
+        deaf.push(stream);
     }
     for _ in 0..10 {
         for endpoint in [&api.tcp, &api.unix] {
@@ -95,14 +106,16 @@ async fn a_thousand_slow_clients_are_answered_or_let_go_of_and_others_are_served
             assert_eq!(call.status, 200, "{}", call.text);
         }
     }
+    // They were not answered because the others had gone.
+    assert!(bodies.try_join_next().is_none() && early.try_join_next().is_none(), "calls waited for those who are slow");
     let ended = async {
         while heads.join_next().await.transpose().expect("no panic").is_some() {}
         while let Some(told) = bodies.join_next().await.transpose().expect("no panic") {
             assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("slow_body"), "{told}");
         }
-        // Of those that do not read, some are idle to us: the system took all of their answer.
+        // To those that do not read the system may give all of their answer: then they are idle to us.
         let let_go_of = || api.streams.figures().late + api.streams.figures().unread;
-        while let_go_of() < 2 * (HEADS + IDLE + DEAF) as u64 {
+        while let_go_of() < (HEADS + IDLE + DEAF) as u64 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(api.streams.figures().unread > 0, "{:?}", api.streams.figures());
@@ -110,6 +123,7 @@ async fn a_thousand_slow_clients_are_answered_or_let_go_of_and_others_are_served
     tokio::time::timeout(PATIENCE, ended)
         .await
         .unwrap_or_else(|_| panic!("not all were answered or let go of: {:?}", api.streams.figures()));
+    assert!(early.try_join_next().is_none(), "who came while there was room may take longer than who came to a crowd");
 }
 
 /// Asks once, and says nothing from then on.
