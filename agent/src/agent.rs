@@ -26,6 +26,7 @@ mod notary;
 mod office;
 mod others;
 mod papers;
+mod pulse;
 mod readiness;
 mod reserved;
 mod running;
@@ -101,6 +102,9 @@ pub enum AgentError {
     /// The file that says where the agent is to be found.
     #[error(transparent)]
     RuntimeInfo(#[from] crate::runtime_info::RuntimeInfoError),
+    /// The operating system grants no thread.
+    #[error("the operating system grants no thread: {0}")]
+    Thread(#[source] std::io::Error),
     /// The system gives no randomness.
     #[error("the system gives no randomness: {0}")]
     Randomness(#[from] getrandom::Error),
@@ -192,6 +196,7 @@ async fn run_whole(
         calls: service.calls.clone(),
     };
     let service = Arc::clone(service);
+    let _pulse = pulse::begin(service.view.clone(), service.driver.clone())?;
     let loops = running::spawn(parts, inlets);
     tracing::info!(node = info.node, api = ?info.api, listen = ?info.listen, "running");
     info.write(&data_dir)?;
@@ -203,3 +208,6 @@ async fn run_whole(
     tracing::info!("stopped");
     ended
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ use self::holding::Holding;
 pub use self::notary::{NotPermitted, Notary, Verdict};
 pub use self::orders::{Ordered, RegistryError};
 use self::registry::Registry;
-pub use self::registry::{Deployments, PREVIOUS, Refusals, SPECS, Specs, VERDICTS};
+pub use self::registry::{Deployments, Known, PREVIOUS, Refusals, SPECS, Specs, VERDICTS};
 use self::rolling::Reached;
 pub use self::shortfall::Short;
 use self::shortfall::Shortfalls;
@@ -91,6 +91,8 @@ struct Parts {
     notary: Arc<dyn Notary>,
     events: Events,
     registry: Mutex<Registry>,
+    /// What the last look at the registry has found.
+    known: Mutex<Known>,
     slots: Mutex<Slots>,
     /// Whether the plan has been looked at since the start.
     has_looked: AtomicBool,
@@ -134,7 +136,7 @@ impl Workloads {
         (policy, notary, events): (Policy, Arc<dyn Notary>, Events),
     ) -> Self {
         let (registry, slots, has_looked, passed_over, waiting, holding, starts) = Default::default();
-        let (trials, reached, recording, shortfalls, attempted) = Default::default();
+        let (trials, reached, recording, shortfalls, attempted, known) = Default::default();
         Self {
             parts: Arc::new(Parts {
                 me: chronicle.me,
@@ -149,6 +151,7 @@ impl Workloads {
                 notary,
                 events,
                 registry,
+                known,
                 slots,
                 has_looked,
                 passed_over,

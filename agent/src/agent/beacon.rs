@@ -32,9 +32,9 @@ impl Beacon {
     /// How things are; which of its records this becomes, and in which round of its life, is for the gossip to say.
     pub(super) fn record(&self) -> NodeRecord {
         let measured = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample();
-        let me = self.view.read(|replica| replica.me());
+        let me = self.view.summary().me;
         // What is not deployed any more is forgotten here, whether or not anybody reads the metrics.
-        let specs = self.workloads.specs();
+        let specs = self.workloads.known().specs;
         self.calls.deployed(&specs);
         let node = &self.config.node;
         let rtt_ms: BTreeMap<_, _> =

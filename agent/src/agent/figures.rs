@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use selvedge_sync::id::NodeId;
-use selvedge_sync::replica::{Counters, Replica};
+use selvedge_sync::replica::Counters;
 
 use crate::api::StreamFigures;
 use crate::calls::Calls;
@@ -14,8 +14,9 @@ use crate::net::{Lane, NetReason, Offence};
 use crate::placement;
 use crate::resources::Own;
 use crate::rollout::Stage;
-use crate::service::{Instance, LastStart, Phase, Rollout, Service, StageTime, Workload, WorkloadStatus};
+use crate::service::{Instance, LastStart, Phase, Rollout, StageTime, Workload, WorkloadStatus};
 use crate::spec::{Spec, WorkloadName};
+use crate::view::Summary;
 use crate::wasm::{HostStats, WorkloadStats};
 use crate::workloads::{self, Deployed, Workloads};
 
@@ -24,7 +25,12 @@ use super::service::AgentService;
 
 /// How every workload fares.
 pub(super) fn statuses(workloads: &Workloads, calls: &Calls, members: &[Member]) -> Vec<WorkloadStatus> {
-    workloads.deployed().iter().map(|(name, deployed)| status(name, deployed, workloads, calls, members)).collect()
+    workloads
+        .known()
+        .deployed
+        .iter()
+        .map(|(name, deployed)| status(name, deployed, workloads, calls, members))
+        .collect()
 }
 
 /// Every workload with its spec.
@@ -185,13 +191,11 @@ fn streams(metrics: &Metrics, figures: &StreamFigures) {
 /// All metrics, brought up to date.
 pub(super) fn render(service: &AgentService) -> String {
     let metrics = &service.metrics;
-    service.view.read(|replica| {
-        let (state, counters) = (replica.state(), replica.counters());
-        metrics.state(state.filled() as u64, state.bytes(), state.garbage() as u64);
-        metrics.replica(counters);
-        not_taken(metrics, counters);
-        spread(metrics, replica);
-    });
+    let (state, now) = (service.view.summary(), service.view.now());
+    metrics.state(state.keys, state.bytes, state.garbage);
+    metrics.replica(&state.counters);
+    not_taken(metrics, &state.counters);
+    spread(metrics, &state);
     let driver = service.driver.stats();
     metrics.dropped("message_undecodable", driver.undecodable);
     let events = service.events.stats();
@@ -223,7 +227,8 @@ pub(super) fn render(service: &AgentService) -> String {
     for offence in Offence::ALL {
         metrics.offended(offence.name(), net.offences(offence));
     }
-    let (peers, states) = others::figures(&service.view, &service.net.links());
+    let known = state.peers(now);
+    let (peers, states) = others::figures(&known, &service.net.links());
     metrics.peers(&peers);
     metrics.link_states(&states);
     let revoked = service.membership.as_ref().map_or(0, |membership| membership.standing.revoked().len());
@@ -233,8 +238,8 @@ pub(super) fn render(service: &AgentService) -> String {
     if let Some(membership) = &service.membership {
         metrics.certificate_expires(membership.standing.own().not_after);
     }
-    metrics.converged(service.convergence().converged);
-    metrics.healthy(service.health.report().ok);
+    metrics.converged(service.convergence_of(state.root, &known).converged);
+    metrics.healthy(service.health.report(&state).ok);
     metrics.encode()
 }
 
@@ -311,8 +316,8 @@ fn not_taken(metrics: &Metrics, counters: &Counters) {
 }
 
 /// How news travels: straight to everybody in a small mesh, along a tree in a large one.
-fn spread(metrics: &Metrics, replica: &Replica) {
-    let counters = replica.spread_counters();
+fn spread(metrics: &Metrics, state: &Summary) {
+    let counters = &state.spread;
     for (what, total) in [
         ("pushed", counters.pushed),
         ("announced", counters.announced),
@@ -332,9 +337,9 @@ fn spread(metrics: &Metrics, replica: &Replica) {
     ] {
         metrics.dropped(reason, total);
     }
-    let (pushed, all) = replica.neighbours();
-    metrics.neighbours("pushed", pushed.len() as u64);
-    metrics.neighbours("announced", all.len().saturating_sub(pushed.len()) as u64);
+    let (pushed, all) = state.neighbours;
+    metrics.neighbours("pushed", pushed);
+    metrics.neighbours("announced", all.saturating_sub(pushed));
 }
 
 #[cfg(test)]

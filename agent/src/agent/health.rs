@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use selvedge_sync::id::{NodeId, Stream};
+use selvedge_sync::id::{Dot, NodeId};
 
 use super::draining::Draining;
 use super::standing::{Standing, now_s};
@@ -16,7 +16,7 @@ use crate::net::Net;
 use crate::service;
 use crate::spec::WorkloadName;
 use crate::store::Store;
-use crate::view::{StateView, millis};
+use crate::view::{Past, StateView, Summary, millis};
 use crate::wasm::WasmHost;
 use crate::workloads::{Short, Workloads};
 
@@ -93,18 +93,35 @@ fn two_live_hosts(whose: NodeId, heard_by: &[NodeId], me: NodeId, called: impl F
     )
 }
 
+/// What this node's own past still owes: a past that differs from what others know of it is mended, but not in silence.
+fn past(past: &Past) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if past.is_fenced {
+        reasons
+            .push("local writes wait: this node has lost track of its own past and asks the members for it".to_owned());
+    }
+    reasons.extend(past.twice_named.iter().map(|Dot { replica, seq }| {
+        let node = replica.node;
+        format!(
+            "{node} gave the number {seq} to two commits, and what it writes is not taken any more: it lies, or a copy of its data directory runs elsewhere; stop the copy or `selvedge revoke {node}`"
+        )
+    }));
+    if past.orphans > 0 {
+        reasons.push(format!("{} commits of an earlier life of this node wait to be made again", past.orphans));
+    }
+    reasons
+}
+
 impl Health {
-    /// Everything that is wrong, in sentences.
-    pub(super) fn report(&self) -> service::Health {
+    /// Everything that is wrong, in sentences, `state` being what the replica looks like. Waits for nobody.
+    pub(super) fn report(&self, state: &Summary) -> service::Health {
         let mut reasons = self.ailments();
-        let diverged = self.view.read(|replica| {
-            let apart = replica.peers(self.view.now()).iter().any(|peer| peer.connected && !peer.root_equal);
-            if apart { replica.counters().diverged } else { 0 }
-        });
-        if diverged > 0 {
+        let is_apart = state.peers(self.view.now()).iter().any(|peer| peer.connected && !peer.root_equal);
+        let diverged = state.counters.diverged;
+        if is_apart && diverged > 0 {
             reasons.push(format!("{diverged} times a member with the same commits had another root: a bug or damage"));
         }
-        reasons.extend(self.past());
+        reasons.extend(past(&state.past));
         reasons.extend(self.twins());
         reasons.extend(self.deployments());
         reasons.extend(self.short());
@@ -163,7 +180,7 @@ impl Health {
 
     /// Specs that are stored and not carried out. Any member can store more of them than anybody wants to read.
     fn deployments(&self) -> Vec<String> {
-        let refused = self.workloads.refused();
+        let refused = self.workloads.known().refused;
         let sentence = |(name, why): (&String, &String)| {
             let name = name.escape_debug();
             format!(
@@ -200,36 +217,6 @@ impl Health {
             format!(
                 "this host sees {seen} of {members} members, itself included: the others are down, or it is cut off from them; `selvedge peers` shows the links"
             )
-        })
-    }
-
-    /// What this node's own past still owes: a past that differs from what others know of it is mended, but not in silence.
-    fn past(&self) -> Vec<String> {
-        self.view.read(|replica| {
-            let mut reasons = Vec::new();
-            if replica.is_fenced() {
-                reasons.push(
-                    "local writes wait: this node has lost track of its own past and asks the members for it"
-                        .to_owned(),
-                );
-            }
-            // An old stream is frozen for good; what its writer is now is what matters.
-            let present = |stream: &Stream| {
-                replica.seen().of_node(stream.scope, stream.replica.node).next_back().is_none_or(|(now, _)| now == *stream)
-            };
-            for proof in replica.proofs().filter(|proof| present(&proof.stream)) {
-                let node = proof.stream.replica.node;
-                reasons.push(format!(
-                    "{node} gave the number {} to two commits, and what it writes is not taken any more: it lies, or a copy of its data directory runs elsewhere; stop the copy or `selvedge revoke {node}`",
-                    proof.dot().seq
-                ));
-            }
-            let orphans = replica.orphans();
-            let waiting: usize = orphans.certain.iter().chain(&orphans.doubtful).map(|batch| batch.commits.len()).sum();
-            if waiting > 0 {
-                reasons.push(format!("{waiting} commits of an earlier life of this node wait to be made again"));
-            }
-            reasons
         })
     }
 

@@ -92,11 +92,8 @@ impl Counted {
 
 fn count(view: &StateView, calls: &Calls) -> Counted {
     let (calls, errors) = calls.traffic().totals();
-    view.read(|replica| {
-        let state = replica.state();
-        let (bytes, garbage) = (state.bytes(), state.garbage() as u64);
-        Counted { calls, errors, commits: replica.seen().commits(), bytes, garbage }
-    })
+    let state = view.summary();
+    Counted { calls, errors, commits: state.commits, bytes: state.bytes, garbage: state.garbage }
 }
 
 #[cfg(test)]

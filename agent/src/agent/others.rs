@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use selvedge_sync::id::NodeId;
 use selvedge_sync::replica::PeerView;
+use selvedge_sync::time::Time;
 use serde_json::{Value, json};
 
 use super::figures;
@@ -15,17 +16,15 @@ use crate::metrics::PeerFigures;
 use crate::net::{LinkState, LinkView, Net, PeerLink};
 use crate::service::{ConvergencePeer, Link, Location, Node, NodeDetail, NodeState, Peer, Resources, Traffic};
 use crate::spec::WorkloadName;
-use crate::view::{StateView, millis};
+use crate::view::{Summary, millis};
 use crate::workloads::Workloads;
 
 /// The end of the year 9999, in milliseconds since the Unix epoch: RFC 3339 has no years beyond it.
 const DATED_MS_MAX: u64 = 253_402_300_799_000;
 
 /// Everybody else that is known by id, in order of it; and addresses behind which nobody was found yet.
-pub(super) fn peers(view: &StateView, net: &Net, members: &[Member]) -> (Vec<Peer>, Vec<Link>) {
-    let now = view.now();
-    let (me, known) = view.read(|replica| (replica.me().node, replica.peers(now)));
-    join(me, &known, members, net.links())
+pub(super) fn peers(state: &Summary, now: Time, net: &Net, members: &[Member]) -> (Vec<Peer>, Vec<Link>) {
+    join(state.me.node, &state.peers(now), members, net.links())
 }
 
 fn join(me: NodeId, known: &[PeerView], members: &[Member], links: Vec<LinkView>) -> (Vec<Peer>, Vec<Link>) {
@@ -97,15 +96,9 @@ fn traffic(link: &PeerLink) -> Traffic {
 }
 
 /// What the metrics tell of the connected, and how many links are in each state.
-pub(super) fn figures(view: &StateView, links: &[LinkView]) -> (Vec<PeerFigures>, BTreeMap<&'static str, u64>) {
-    let now = view.now();
-    let lags: BTreeMap<NodeId, u64> = view.read(|replica| {
-        replica
-            .peers(now)
-            .into_iter()
-            .filter_map(|peer| Some((peer.node, peer.root.map(|_| peer.lag_commits)?)))
-            .collect()
-    });
+pub(super) fn figures(known: &[PeerView], links: &[LinkView]) -> (Vec<PeerFigures>, BTreeMap<&'static str, u64>) {
+    let lag = |peer: &PeerView| Some((peer.node, peer.root.map(|_| peer.lag_commits)?));
+    let lags: BTreeMap<NodeId, u64> = known.iter().filter_map(lag).collect();
     let mut states = BTreeMap::new();
     links.iter().for_each(|link| *states.entry(link.state.name()).or_default() += 1);
     let peer = |link: &PeerLink| PeerFigures {

@@ -1,7 +1,7 @@
 //! What the API may ask, answered from the parts of the agent.
 //!
-//! Gathers and translates; decides nothing. Reads of state take the view's lock for moments; nothing here waits for the driver
-//! but the requests that change something.
+//! Gathers and translates; decides nothing. Reads of values and of convergence take the view's lock, and wait for the driver's pass; the
+//! requests that change something wait for the driver itself. The invariant: status, health and metrics wait for neither.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use selvedge_sync::change::Change;
+use selvedge_sync::crdt::ContentHash;
 use selvedge_sync::id::{Dot, NodeId, ReplicaId};
 use selvedge_sync::key::Key;
+use selvedge_sync::replica::PeerView;
 use serde_json::Value;
 
 use super::assets;
@@ -92,36 +94,32 @@ impl Service for AgentService {
     fn status(&self) -> Status {
         let members = self.all_members();
         let present = members.iter().filter(|member| member.status != MemberStatus::Left).count();
-        let (peers, unreached) = others::peers(&self.view, &self.net, &members);
+        let state = self.view.summary();
+        let (peers, unreached) = others::peers(&state, self.view.now(), &self.net, &members);
         let alive = members.iter().filter(|member| member.status == MemberStatus::Alive).count();
-        let (me, epoch, state) = self.view.read(|replica| {
-            let state = replica.state();
-            let status = StateStatus {
-                root: replica.root().to_string(),
-                keys: state.filled() as u64,
-                commits: replica.seen().commits(),
-                bytes: state.bytes(),
-                garbage: state.garbage() as u64,
-            };
-            (replica.me(), replica.epoch(), status)
-        });
         Status {
             node: NodeStatus {
-                id: me.node,
+                id: state.me.node,
                 name: self.config.node.name.clone(),
                 region: self.config.node.region.clone(),
-                incarnation: me.incarnation.0,
+                incarnation: state.me.incarnation.0,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.elapsed().as_secs(),
                 draining: self.departure.draining.order().is_some(),
                 draining_since: self.departure.draining.order().and_then(|order| order.since()),
             },
-            cluster: papers::status(self.membership.as_ref(), (present, alive), epoch),
-            state,
+            cluster: papers::status(self.membership.as_ref(), (present, alive), state.epoch),
+            state: StateStatus {
+                root: state.root.to_string(),
+                keys: state.keys,
+                commits: state.commits,
+                bytes: state.bytes,
+                garbage: state.garbage,
+            },
             peers,
             unreached,
             workloads: figures::statuses(&self.workloads, &self.calls, &members),
-            health: self.health.report(),
+            health: self.health.report(&state),
         }
     }
 
@@ -157,7 +155,7 @@ impl Service for AgentService {
     }
 
     fn health(&self) -> HealthReport {
-        self.health.report()
+        self.health.report(&self.view.summary())
     }
 
     fn ready(&self) -> HealthReport {
@@ -166,24 +164,10 @@ impl Service for AgentService {
     }
 
     fn convergence(&self) -> Convergence {
+        // Of this moment, for it answers for commits that have been acknowledged.
         let now = self.view.now();
         let (root, known) = self.view.read(|replica| (replica.root(), replica.peers(now)));
-        // Every member counts, a silent one too: what it holds is not known to be the same. It stops counting when it retires.
-        let others = self.members.with(|members| members.others());
-        let met_somebody = !(known.is_empty() && others.is_empty());
-        let looks_for_nobody = self.net.unreached_bootstrap().is_empty();
-        let members = self.all_members();
-        let left = members.iter().filter(|member| member.status == MemberStatus::Left).map(|member| member.node);
-        let nodes: BTreeSet<NodeId> =
-            others.iter().copied().chain(known.iter().map(|peer| peer.node)).chain(left).collect();
-        let peer = |node: NodeId| {
-            let view = known.iter().find(|peer| peer.node == node);
-            let member = members.iter().find(|member| member.node == node);
-            others::awaited(node, view, member, self.config.state.retire_after)
-        };
-        let peers: Vec<_> = nodes.into_iter().map(peer).collect();
-        let all_agree = peers.iter().filter(|peer| peer.awaited).all(|peer| peer.root_equal);
-        Convergence { converged: all_agree && (met_somebody || looks_for_nobody), root: root.to_string(), peers }
+        self.convergence_of(root, &known)
     }
 
     fn cluster(&self) -> Option<Cluster> {
@@ -388,6 +372,26 @@ impl Service for AgentService {
 }
 
 impl AgentService {
+    /// Whether all agree, when our root is this and the peers were last heard to be so.
+    pub(super) fn convergence_of(&self, root: ContentHash, known: &[PeerView]) -> Convergence {
+        // Every member counts, a silent one too: what it holds is not known to be the same. It stops counting when it retires.
+        let others = self.members.with(|members| members.others());
+        let met_somebody = !(known.is_empty() && others.is_empty());
+        let looks_for_nobody = self.net.unreached_bootstrap().is_empty();
+        let members = self.all_members();
+        let left = members.iter().filter(|member| member.status == MemberStatus::Left).map(|member| member.node);
+        let nodes: BTreeSet<NodeId> =
+            others.iter().copied().chain(known.iter().map(|peer| peer.node)).chain(left).collect();
+        let peer = |node: NodeId| {
+            let view = known.iter().find(|peer| peer.node == node);
+            let member = members.iter().find(|member| member.node == node);
+            others::awaited(node, view, member, self.config.state.retire_after)
+        };
+        let peers: Vec<_> = nodes.into_iter().map(peer).collect();
+        let all_agree = peers.iter().filter(|peer| peer.awaited).all(|peer| peer.root_equal);
+        Convergence { converged: all_agree && (met_somebody || looks_for_nobody), root: root.to_string(), peers }
+    }
+
     fn commit_error(&self, error: DriverError) -> CommitError {
         use selvedge_sync::replica::CommitError as Refused;
         match error {

@@ -119,7 +119,7 @@ impl Vetting {
                 _ = look.tick() => {}
                 () = stop.cancelled() => return,
             }
-            self.view.read(|replica| take_over(&self.standing, replica, &mut read));
+            self.view.read_aside(|replica| take_over(&self.standing, replica, &mut read));
             self.keep_authorities(&mut kept);
             self.tell_authorities().await;
             self.fall(&mut is_out);
@@ -162,7 +162,7 @@ impl Vetting {
             // Everybody knows the first.
             return;
         }
-        let untold = self.view.read(|replica| untold(&trust, replica));
+        let untold = self.view.read_aside(|replica| untold(&trust, replica));
         if untold.is_empty() {
             return;
         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use selvedge_sync::crdt::{ContentHash, Value};
 use selvedge_sync::key::{Key, Kind};
+use selvedge_sync::replica::Replica;
 use selvedge_sync::scalar::Scalar;
 
 use super::Workloads;
@@ -44,9 +45,18 @@ pub(super) struct Registry {
     read: BTreeMap<String, Read>,
     /// The last name that was judged in a look that left some; the next look goes on after it.
     reached: String,
-    deployed: Deployments,
-    specs: Specs,
-    refused: Refusals,
+    known: Known,
+}
+
+/// What was made of it, as others are told. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Every deployment that is to be carried out.
+    pub deployed: Deployments,
+    /// Every spec that is: of a deployment that was taken back, the one before.
+    pub specs: Specs,
+    /// What is stored and not carried out, and why.
+    pub refused: Refusals,
 }
 
 /// Which state of the stored maps, and of what is known of signers.
@@ -78,6 +88,19 @@ impl Read {
 }
 
 impl Registry {
+    /// What is stored, if that is not what was read last.
+    fn news(&self, replica: &Replica, edition: u64) -> Option<(Stored, Edition)> {
+        let of = (specs_hash(replica), edition);
+        let fields = |key: &Key| match replica.readable().value(key) {
+            Some(Value::Map(fields)) => fields,
+            Some(Value::Counter(_) | Value::Set(_)) | None => BTreeMap::new(),
+        };
+        (self.of != Some(of)).then(|| {
+            let [specs, previous, verdicts] = keys().map(|key| fields(&key));
+            (Stored { specs, previous, verdicts }, of)
+        })
+    }
+
     /// Reads what is stored, as far as it is news. What was carried out is judged first, and goes on until its successor, or its end,
     /// has been judged: nobody stops a workload by storing many others.
     fn update(&mut self, stored: &Stored, of: Edition, notary: &dyn Notary) {
@@ -112,7 +135,7 @@ impl Registry {
             tracing::warn!(workload, why, more = refusals.len() - 1, "a deployment is not carried out");
         }
         let refused = self.read.iter().filter_map(|(name, read)| Some((name.clone(), read.refused.clone()?)));
-        self.refused = Arc::new(refused.collect());
+        self.known.refused = Arc::new(refused.collect());
         self.take_verdicts(&stored.verdicts, notary);
         self.of = is_whole.then_some(of);
     }
@@ -131,9 +154,9 @@ impl Registry {
             (name.clone(), Deployed { recorded, attempts, ..deployed.clone() })
         };
         let deployed = self.read.values().filter_map(|read| read.deployed.as_ref()).map(deployed);
-        self.deployed = Arc::new(deployed.collect());
+        self.known.deployed = Arc::new(deployed.collect());
         let planned = |(name, deployed): (&WorkloadName, &Deployed)| (name.clone(), deployed.planned().clone());
-        self.specs = Arc::new(self.deployed.iter().map(planned).collect());
+        self.known.specs = Arc::new(self.known.deployed.iter().map(planned).collect());
     }
 }
 
@@ -141,43 +164,50 @@ impl Workloads {
     /// Every spec that is to be carried out: of a deployment that was taken back, the one before.
     #[must_use]
     pub fn specs(&self) -> Specs {
-        Arc::clone(&self.look().specs)
+        Arc::clone(&self.look().known.specs)
     }
 
     /// Every deployment that is to be carried out.
     #[must_use]
     pub fn deployed(&self) -> Deployments {
-        Arc::clone(&self.look().deployed)
+        Arc::clone(&self.look().known.deployed)
     }
 
     /// What is stored and not carried out, and why: nobody signed it who may, or a newer release wrote what this one cannot read.
     #[must_use]
     pub fn refused(&self) -> Refusals {
-        Arc::clone(&self.look().refused)
+        Arc::clone(&self.look().known.refused)
     }
 
     fn look(&self) -> MutexGuard<'_, Registry> {
         let mut registry = self.parts.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = (self.specs_hash(), self.parts.notary.edition());
-        if registry.of != Some(of) {
-            let stored = self.parts.view.read(|replica| {
-                let fields = |key: &Key| match replica.readable().value(key) {
-                    Some(Value::Map(fields)) => fields,
-                    Some(Value::Counter(_) | Value::Set(_)) | None => BTreeMap::new(),
-                };
-                let [specs, previous, verdicts] = keys().map(|key| fields(&key));
-                Stored { specs, previous, verdicts }
-            });
-            registry.update(&stored, of, self.parts.notary.as_ref());
-        }
+        let edition = self.parts.notary.edition();
+        let news = self.parts.view.read_aside(|replica| registry.news(replica, edition));
+        self.take(&mut registry, news);
         registry
+    }
+
+    /// What a look finds, or what the last one has found where one would have to wait: for the driver, or for somebody who looks. For whoever
+    /// tells how things are.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        if let Ok(mut registry) = self.parts.registry.try_lock() {
+            let edition = self.parts.notary.edition();
+            let news = self.parts.view.try_read(|replica| registry.news(replica, edition)).flatten();
+            self.take(&mut registry, news);
+        }
+        self.parts.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn take(&self, registry: &mut Registry, news: Option<(Stored, Edition)>) {
+        let Some((stored, of)) = news else { return };
+        registry.update(&stored, of, self.parts.notary.as_ref());
+        *self.parts.known.lock().unwrap_or_else(PoisonError::into_inner) = registry.known.clone();
     }
 
     /// Changes whenever a spec does, or what is recorded of one; costs next to nothing.
     pub(super) fn specs_hash(&self) -> [Option<ContentHash>; 3] {
-        self.parts
-            .view
-            .read(|replica| keys().map(|key| replica.readable().object(&key).map(|object| object.content().hash())))
+        self.parts.view.read_aside(specs_hash)
     }
 
     /// One workload's spec.
@@ -185,6 +215,10 @@ impl Workloads {
     pub fn spec(&self, workload: &WorkloadName) -> Option<Spec> {
         self.specs().get(workload).cloned()
     }
+}
+
+fn specs_hash(replica: &Replica) -> [Option<ContentHash>; 3] {
+    keys().map(|key| replica.readable().object(&key).map(|object| object.content().hash()))
 }
 
 /// The maps of specs, of what ran before, and of verdicts.
@@ -301,16 +335,20 @@ mod tests {
         let mut all = stored(REFUSALS_MAX + 10, &Scalar::Null);
         all.insert("z".to_owned(), sound());
         registry.update(&of(&all), (NONE, 0), &notary);
-        assert_eq!((asked(), registry.specs.len(), registry.of), (REFUSALS_MAX, 0, None), "the rest comes next");
+        assert_eq!((asked(), registry.known.specs.len(), registry.of), (REFUSALS_MAX, 0, None), "the rest comes next");
         registry.update(&of(&all), (NONE, 0), &notary);
-        assert_eq!((asked(), registry.specs.len()), (11, 1));
-        assert_eq!((registry.refused.len(), registry.of), (REFUSALS_MAX + 10, Some((NONE, 0))));
+        assert_eq!((asked(), registry.known.specs.len()), (11, 1));
+        assert_eq!((registry.known.refused.len(), registry.of), (REFUSALS_MAX + 10, Some((NONE, 0))));
         registry.update(&of(&all), (NONE, 1), &notary);
-        assert_eq!((asked(), registry.specs.len()), (REFUSALS_MAX + 1, 1), "what runs is judged first, and goes on");
+        assert_eq!(
+            (asked(), registry.known.specs.len()),
+            (REFUSALS_MAX + 1, 1),
+            "what runs is judged first, and goes on"
+        );
         all.insert("z".to_owned(), Scalar::from("no spec"));
         registry.update(&of(&all), (NONE, 1), &notary);
-        assert_eq!(registry.specs.len(), 0);
-        assert!(registry.refused["z"].contains("cannot read it"), "{}", registry.refused["z"]);
+        assert_eq!(registry.known.specs.len(), 0);
+        assert!(registry.known.refused["z"].contains("cannot read it"), "{}", registry.known.refused["z"]);
     }
 
     #[test]
@@ -322,7 +360,7 @@ mod tests {
             all.insert("z".to_owned(), sound());
             registry.update(&of(&all), (NONE, 0), &notary);
         }
-        assert_eq!(registry.specs.len(), 1);
+        assert_eq!(registry.known.specs.len(), 1);
     }
 
     #[test]
@@ -331,9 +369,9 @@ mod tests {
         let field = |value| BTreeMap::from([("z".to_owned(), value)]);
         registry.update(&of(&field(sound())), (NONE, 0), &notary);
         registry.update(&of(&field(Scalar::Bool(true))), (NONE, 1), &notary);
-        assert_eq!((registry.specs.len(), registry.refused["z"].as_str()), (1, "it is early"));
+        assert_eq!((registry.known.specs.len(), registry.known.refused["z"].as_str()), (1, "it is early"));
         registry.update(&of(&field(Scalar::Null)), (NONE, 2), &notary);
-        assert_eq!((registry.specs.len(), registry.refused["z"].as_str()), (0, "it is forged"));
+        assert_eq!((registry.known.specs.len(), registry.known.refused["z"].as_str()), (0, "it is forged"));
     }
 
     #[test]
@@ -348,7 +386,7 @@ mod tests {
         let mut previous = |stored: Option<Scalar>, verdicts: BTreeMap<String, Scalar>| {
             let previous = stored.map(|stored| ("z".to_owned(), stored)).into_iter().collect();
             registry.update(&Stored { specs: specs.clone(), previous, verdicts }, (NONE, 0), &notary);
-            let deployed = registry.deployed.values().next().expect("it is carried out").clone();
+            let deployed = registry.known.deployed.values().next().expect("it is carried out").clone();
             (deployed.previous.map(|previous| previous.id), deployed.recorded.map(|recorded| recorded.verdict))
         };
         assert_eq!(previous(None, BTreeMap::new()), (None, None));

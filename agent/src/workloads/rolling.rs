@@ -138,7 +138,7 @@ impl Workloads {
     /// What the others are told of rollouts.
     #[must_use]
     pub fn told(&self) -> BTreeMap<WorkloadName, Told> {
-        let (deployed, now_ms) = (self.deployed(), self.parts.view.now().mono_ms);
+        let (deployed, now_ms) = (self.known().deployed, self.parts.view.now().mono_ms);
         for (workload, deployed) in &*deployed {
             if let Course::Rolling(previous) = self.course(workload, deployed) {
                 self.observe((workload, deployed.id, &deployed.rollout(previous)), now_ms);
