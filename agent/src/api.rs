@@ -102,9 +102,9 @@ impl Api {
         let _closing_on_drop = closing.clone().drop_guard();
         let tasks = TaskTracker::new();
         let stats = Arc::clone(&self.streams);
-        let app = Arc::new(App::new(service, self.streams, tasks.clone(), closing.clone()));
-        let over_tcp = router(Arc::clone(&app), Guard::for_tcp(self.credentials));
-        let over_unix = router(app, Guard::for_unix());
+        let app = App::new(service, self.streams, tasks.clone(), closing.clone());
+        let over_unix = router(Arc::new(app.beside()), Guard::for_unix());
+        let over_tcp = router(Arc::new(app), Guard::for_tcp(self.credentials));
         let shutdown = async {
             shutdown.await;
             closing.cancel();

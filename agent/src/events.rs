@@ -26,6 +26,9 @@ use crate::service::{CommitEvent, Event, EventId, Kinds, Notice, Notices, PastEv
 /// Listeners at once. Each costs a task and a connection, and looks at every event that is recorded.
 const LISTENERS_MAX: usize = 64;
 
+/// Those among them who came by a way that takes no right: the other half of the places is kept for who has one.
+const LISTENERS_OPEN_MAX: usize = LISTENERS_MAX / 2;
+
 /// How long a prefix stays watched after its last listener has gone: whoever comes back within it has missed nothing.
 const LINGER: Duration = Duration::from_secs(60);
 
@@ -58,6 +61,8 @@ struct Shared {
     /// Where the next event goes; changes whenever one was recorded.
     head: watch::Sender<u64>,
     listeners: AtomicUsize,
+    /// Those of them who came by a way that takes no right.
+    open: AtomicUsize,
     counts: Counts,
 }
 
@@ -94,15 +99,24 @@ pub struct EventStats {
     pub values_left_out: u64,
 }
 
-/// There are `LISTENERS_MAX` listeners already.
+/// There is no place for another listener. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{LISTENERS_MAX} listeners hear events already")]
-pub struct TooManyListeners;
+pub enum TooManyListeners {
+    /// There are as many as there may be.
+    #[error("{LISTENERS_MAX} listeners hear events already")]
+    All,
+    /// There are as many as there may be by a way that takes no right.
+    #[error(
+        "{LISTENERS_OPEN_MAX} listeners hear events over TCP already; the other places are kept for the unix socket"
+    )]
+    Open,
+}
 
 /// Somebody who wants to hear of events. While it lives, the prefix of the commits that it wants stays watched.
 #[derive(Debug)]
 pub struct Interest {
     events: Events,
+    by_right: bool,
     watched: Option<Watched>,
 }
 
@@ -120,24 +134,46 @@ impl Events {
     #[must_use]
     pub fn new(life: u64, patience: Patience) -> Self {
         let bus = Mutex::default();
-        let (listeners, counts) = (AtomicUsize::new(0), Counts::default());
-        let shared = Shared { life, patience, bus, head: watch::channel(ring::FIRST).0, listeners, counts };
+        let (listeners, open, counts) = Default::default();
+        let shared = Shared { life, patience, bus, head: watch::channel(ring::FIRST).0, listeners, open, counts };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Announces a listener that wants commits under `prefix`, or none at all. Before it hears anything, the replica has to
-    /// watch what [`Interest::watched`] names, if there is something, and the bus has to be told by [`Events::began`].
+    /// Announces a listener that wants commits under `prefix`, or none at all, and came `by_right`, or by a way that takes none. Before it
+    /// hears anything, the replica has to watch what [`Interest::watched`] names, if there is something, and the bus has to be told by
+    /// [`Events::began`].
     ///
     /// # Errors
     /// There are too many.
-    pub fn interest(&self, prefix: Option<KeyPrefix>) -> Result<Interest, TooManyListeners> {
-        let room = |count| (count < LISTENERS_MAX).then_some(count + 1);
-        if self.shared.listeners.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).is_err() {
+    pub fn interest(&self, prefix: Option<KeyPrefix>, by_right: bool) -> Result<Interest, TooManyListeners> {
+        if let Err(error) = self.seat(by_right) {
             self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(TooManyListeners);
+            return Err(error);
         }
         let watched = prefix.map(|prefix| Watched { watch: self.bus().interests.join(&prefix), prefix });
-        Ok(Interest { events: self.clone(), watched })
+        Ok(Interest { events: self.clone(), by_right, watched })
+    }
+
+    /// Takes a place.
+    fn seat(&self, by_right: bool) -> Result<(), TooManyListeners> {
+        let taken = |of: &AtomicUsize, most| {
+            let room = |count| (count < most).then_some(count + 1);
+            of.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).is_ok()
+        };
+        if !by_right && !taken(&self.shared.open, LISTENERS_OPEN_MAX) {
+            return Err(TooManyListeners::Open);
+        }
+        if !taken(&self.shared.listeners, LISTENERS_MAX) {
+            self.leave_open(by_right);
+            return Err(TooManyListeners::All);
+        }
+        Ok(())
+    }
+
+    fn leave_open(&self, by_right: bool) {
+        if !by_right {
+            self.shared.open.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     /// The replica watches from here on: what it tells is recorded after everything that has been recorded so far.
@@ -273,6 +309,7 @@ impl Drop for Interest {
             self.events.bus().interests.leave(prefix, Instant::now());
         }
         self.events.shared.listeners.fetch_sub(1, Ordering::SeqCst);
+        self.events.leave_open(self.by_right);
     }
 }
 

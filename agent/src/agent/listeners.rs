@@ -17,7 +17,7 @@ pub(super) async fn listen(
 ) -> Result<Notices, ServiceError> {
     let kinds = wanted.kinds();
     let prefix = kinds.has_commits().then(|| wanted.prefix.unwrap_or_else(KeyPrefix::everything));
-    let interest = events.interest(prefix).map_err(|error| busy(error.to_string()))?;
+    let interest = events.interest(prefix, wanted.by_right).map_err(|error| busy(error.to_string()))?;
     driver.watch(&interest).await.map_err(|error| match error {
         ListenError::Refused(_) | ListenError::Busy => busy(error.to_string()),
         ListenError::NoAnswer => ServiceError::new(Fault::TimedOut, "no_answer", error.to_string()).hint("try again"),

@@ -64,15 +64,15 @@ pub(super) const BODIES_KIB_MAX: usize = 4 * ARTIFACT_BYTES_MAX / 1024;
 /// Bytes of a body that is too small to count among them.
 pub(super) const SMALL_BODY_BYTES: u64 = 16 * 1024;
 
-/// Requests among them that wait for convergence, so that waiting cannot crowd out working.
+/// Requests among them that wait for other members, over TCP and over unix sockets each, so that waiting cannot crowd out working.
 pub(super) const WAITERS_MAX: usize = 64;
 
 /// Artefacts received at once: each holds its whole body in memory.
 pub(super) const UPLOADS_MAX: usize = 2;
 
-/// Mebibytes of assets that answers hold which are being read from disk or are not sent yet, each as if it held its asset alone: eight of
-/// the largest. Who reads slowly needs no token, and could else hold as many as there are connections.
-pub(super) const ASSETS_IN_ANSWERS_MIB_MAX: usize = 512;
+/// Mebibytes of assets that answers hold which are being read from disk or are not sent yet, over TCP and over unix sockets each, each as if
+/// it held its asset alone: four of the largest. Who reads slowly needs no token, and could else hold as many as there are connections.
+pub(super) const ASSETS_IN_ANSWERS_MIB_MAX: usize = 256;
 
 /// How long the other side of a connection may take nothing of what is written to it before the connection is closed. Who reads is on
 /// this host; a program that is paused may go on within it.

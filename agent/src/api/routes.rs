@@ -34,14 +34,14 @@ use super::problem::{Problem, no_route, wrong_method};
 use super::stream::StreamStats;
 use crate::service::Service;
 
-/// What every route may use.
+/// What every route may use, over one kind of socket.
 pub(super) struct App<S> {
     service: Arc<S>,
-    uploads: Semaphore,
+    uploads: Arc<Semaphore>,
     /// One permit for each mebibyte of the assets that are being sent.
     assets_in_answers: Arc<Semaphore>,
     waiters: Semaphore,
-    names: Mutex<Names>,
+    names: Arc<Mutex<Names>>,
     streams: Arc<Semaphore>,
     stream_stats: Arc<StreamStats>,
     /// What has to have ended before the API has.
@@ -56,19 +56,33 @@ impl<S: Service> App<S> {
         tasks: TaskTracker,
         closing: CancellationToken,
     ) -> Self {
-        let (uploads, waiters) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(WAITERS_MAX));
-        let assets_in_answers = Arc::new(Semaphore::new(ASSETS_IN_ANSWERS_MIB_MAX));
-        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        let (uploads, streams) = (Arc::new(Semaphore::new(UPLOADS_MAX)), Arc::new(Semaphore::new(STREAMS_MAX)));
         Self {
             service,
             uploads,
-            assets_in_answers,
-            waiters,
-            names: Mutex::default(),
+            assets_in_answers: Arc::new(Semaphore::new(ASSETS_IN_ANSWERS_MIB_MAX)),
+            waiters: Semaphore::new(WAITERS_MAX),
+            names: Arc::default(),
             streams,
             stream_stats,
             tasks,
             closing,
+        }
+    }
+
+    /// The same over the other kind of socket. What anybody may do who can connect has places of its own there; uploads and streams take a
+    /// right wherever they come in, and share theirs.
+    pub(super) fn beside(&self) -> Self {
+        Self {
+            service: Arc::clone(&self.service),
+            uploads: Arc::clone(&self.uploads),
+            assets_in_answers: Arc::new(Semaphore::new(ASSETS_IN_ANSWERS_MIB_MAX)),
+            waiters: Semaphore::new(WAITERS_MAX),
+            names: Arc::clone(&self.names),
+            streams: Arc::clone(&self.streams),
+            stream_stats: Arc::clone(&self.stream_stats),
+            tasks: self.tasks.clone(),
+            closing: self.closing.clone(),
         }
     }
 

@@ -33,7 +33,7 @@ fn member() -> Event {
 
 /// Listens to what changes under `text`; the replica watches at once.
 fn listen(events: &Events, text: &str, after: Option<&str>) -> Notices {
-    let interest = events.interest(Some(prefix(text))).expect("there is room");
+    let interest = events.interest(Some(prefix(text)), true).expect("there is room");
     events.began(interest.watched().expect("a watch").watch);
     interest.listen(after, Kinds::commits())
 }
@@ -73,7 +73,7 @@ async fn until_nobody_listens(events: &Events) {
 async fn a_listener_hears_its_part_of_what_happens() {
     let events = bus();
     let mut kills = listen(&events, "gcounter/ki", None);
-    let everything = events.interest(Some(KeyPrefix::everything())).expect("there is room");
+    let everything = events.interest(Some(KeyPrefix::everything()), true).expect("there is room");
     events.began(everything.watched().expect("a watch").watch);
     let mut everything = everything.listen(None, Kinds::all());
     events.record([commit(&["gcounter/kills", "gset/seen"]), commit(&["gset/seen"]), member()]);
@@ -86,7 +86,7 @@ async fn a_listener_hears_its_part_of_what_happens() {
 #[tokio::test]
 async fn who_wants_no_commits_hears_none_and_has_nothing_watched() {
     let events = bus();
-    let interest = events.interest(None).expect("there is room");
+    let interest = events.interest(None, true).expect("there is room");
     assert_eq!(interest.watched(), None);
     let mut members = interest.listen(None, "member".parse().expect("kinds"));
     events.record([commit(&["gset/a"]), member(), commit(&["gset/b"])]);
@@ -94,7 +94,7 @@ async fn who_wants_no_commits_hears_none_and_has_nothing_watched() {
     drop(members);
     until_nobody_listens(&events).await;
     events.record([member()]);
-    let interest = events.interest(None).expect("there is room");
+    let interest = events.interest(None, true).expect("there is room");
     let mut again = interest.listen(Some("3-2"), "member".parse().expect("kinds"));
     check(&mut again, &[("3-2", ""), ("3-4", "member")]).await;
 }
@@ -190,11 +190,29 @@ async fn silence_says_how_far_one_has_heard() {
 async fn listeners_are_bounded_and_make_room_when_they_go() {
     let events = bus();
     let mut listeners: Vec<_> = (0..LISTENERS_MAX).map(|_| listen(&events, "gset/", None)).collect();
-    assert_eq!(events.interest(None).err(), Some(TooManyListeners));
+    assert_eq!(events.interest(None, true).err(), Some(TooManyListeners::All));
     assert_eq!((events.stats().listeners, events.stats().refused), (64, 1));
     listeners.clear();
     until_nobody_listens(&events).await;
-    assert!(events.interest(None).is_ok());
+    assert!(events.interest(None, true).is_ok());
+}
+
+#[test]
+fn half_of_the_places_are_kept_for_who_has_a_right() {
+    let events = bus();
+    let interest = |by_right| events.interest(None, by_right);
+    let mut open: Vec<_> = (0..LISTENERS_OPEN_MAX).map(|_| interest(false).expect("there is room")).collect();
+    assert_eq!(interest(false).err(), Some(TooManyListeners::Open));
+    drop(open.pop());
+    let mut kept: Vec<_> =
+        (LISTENERS_OPEN_MAX - 1..LISTENERS_MAX).map(|_| interest(true).expect("it was kept")).collect();
+    assert_eq!([interest(true).err(), interest(false).err()], [Some(TooManyListeners::All); 2]);
+    drop(kept.pop());
+    open.push(interest(false).expect("who was refused holds no place"));
+    assert_eq!(interest(false).err(), Some(TooManyListeners::Open));
+    assert_eq!((events.stats().listeners, events.stats().refused), (64, 4));
+    drop((open, kept));
+    assert_eq!(events.stats().listeners, 0);
 }
 
 #[test]

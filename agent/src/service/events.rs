@@ -26,6 +26,8 @@ pub struct EventsWanted {
     pub prefix: Option<KeyPrefix>,
     /// The id of the last event that was heard, as the caller gives it.
     pub after: Option<String>,
+    /// Whether the listener came by a way that takes a right, as a unix socket does: places are kept for those.
+    pub by_right: bool,
 }
 
 impl EventsWanted {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse, Response};
@@ -15,12 +15,13 @@ use selvedge_sync::replica::KeyPrefix;
 use super::{Answer, App};
 use crate::api::problem::bad_key;
 use crate::api::query::{self, Pairs};
-use crate::service::{EventsWanted, Fault, Kinds, Notice, ParseKindsError, PastEvent, Service, ServiceError};
+use crate::service::{Caller, EventsWanted, Fault, Kinds, Notice, ParseKindsError, PastEvent, Service, ServiceError};
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(in crate::api) async fn listen<S: Service>(
     State(app): State<Arc<App<S>>>,
+    caller: Option<Extension<Caller>>,
     headers: HeaderMap,
     pairs: Pairs,
 ) -> Answer<Response> {
@@ -35,7 +36,9 @@ pub(in crate::api) async fn listen<S: Service>(
     // What is no text is no id of ours either, and is answered like any other: with a reset.
     let after = headers.get(LAST_EVENT_ID).map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
     let after = after.filter(|id| !id.is_empty());
-    let notices = app.service().events(EventsWanted { kinds, prefix, after }).await?;
+    // Who the caller is, is known of those who had to have the right to connect.
+    let wanted = EventsWanted { kinds, prefix, after, by_right: caller.is_some() };
+    let notices = app.service().events(wanted).await?;
     // Streams end with the agent; they would hold up its end otherwise.
     let notices = notices.take_until(app.closing());
     let events = notices.map(|notice| Ok::<_, Infallible>(sse(&notice)));

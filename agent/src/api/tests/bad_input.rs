@@ -227,6 +227,8 @@ async fn those_who_wait_do_not_crowd_out_those_who_work() {
     let refused = tokio::time::timeout(std::time::Duration::from_secs(20), refused).await.expect("refused in time");
     assert_eq!((&refused.json()["error"]["code"], refused.header("retry-after")), (&"busy".into(), Some("1")));
     assert_eq!(api.ask(get("/v1/status")).await.status, 200);
+    let over_unix = super::client::send(&api.unix, get("/v1/convergence?wait=1ms")).await;
+    assert_eq!(over_unix.status, 504, "who needs no right to connect takes no place from who does: {}", over_unix.text);
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
@@ -237,6 +239,7 @@ async fn assets_that_nobody_reads_are_bounded_and_give_way_once_their_readers_go
     let refused = api.ask(get(&path)).await;
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &"busy".into()));
     assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(super::client::send(&api.unix, get(&path)).await.status, 200, "over the other socket there is room");
     drop(readers.pop());
     let given = async { while api.ask(get(&path)).await.status != 200 {} };
     tokio::time::timeout(std::time::Duration::from_secs(20), given).await.expect("given in time");

@@ -94,12 +94,17 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Asks over TCP.
     pub(super) async fn open(endpoint: &Endpoint, ask: Ask) -> Self {
-        let Endpoint::Tcp(address) = endpoint else { panic!("streams are read over TCP") };
-        let ask = ask.or_header("host", &address.to_string());
-        let stream = TcpStream::connect(address).await.expect("connected");
-        let (parts, body, connection) = begin(stream, ask).await;
+        let (parts, body, connection) = match endpoint {
+            Endpoint::Tcp(address) => {
+                let ask = ask.or_header("host", &address.to_string());
+                begin(TcpStream::connect(address).await.expect("connected"), ask).await
+            }
+            Endpoint::Unix(path) => {
+                let ask = ask.or_header("host", "selvedge");
+                begin(UnixStream::connect(path).await.expect("connected"), ask).await
+            }
+        };
         let _connection = AbortOnDropHandle::new(connection);
         Self { status: parts.status.as_u16(), headers: parts.headers, body, read: String::new(), _connection }
     }

@@ -117,6 +117,12 @@ async fn listeners_beyond_the_bound_are_refused_and_hold_up_nobody() {
     };
     assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
     assert_eq!(api.ask(get("/v1/status")).await.status, 200);
+    for _ in 0..listeners.len() {
+        let by_right = Stream::open(&api.unix, get("/v1/events")).await;
+        assert_eq!(by_right.status, 200, "as many places are kept for the unix socket");
+        listeners.push(by_right);
+    }
+    assert_eq!(Stream::open(&api.unix, get("/v1/events")).await.status, 429);
     drop(listeners);
     let again = async { while api.listen(get("/v1/events")).await.status != 200 {} };
     tokio::time::timeout(Duration::from_secs(20), again).await.expect("whoever goes makes room");

@@ -323,7 +323,7 @@ impl Service for Fake {
     async fn events(&self, wanted: EventsWanted) -> Result<Notices, ServiceError> {
         let kinds = wanted.kinds();
         let prefix = kinds.has_commits().then(|| wanted.prefix.unwrap_or_else(KeyPrefix::everything));
-        let interest = self.events.interest(prefix);
+        let interest = self.events.interest(prefix, wanted.by_right);
         let busy =
             |error: TooManyListeners| ServiceError::new(Fault::Busy { retry_after_s: 1 }, "busy", error.to_string());
         let interest = interest.map_err(busy)?;
