@@ -21,6 +21,7 @@ use serde::Deserialize;
 pub use self::error::{ConfigError, Origin};
 use self::file::File;
 use self::host::Host;
+pub(crate) use self::host::SERVICE_DATA_DIR;
 pub use self::overrides::Overrides;
 use self::resolve::Resolver;
 pub use self::value::{ApiListen, Location};
@@ -315,6 +316,19 @@ impl Config {
     /// used; or the agent would listen beyond this host without a key.
     pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
         Resolver { overrides, host: Host::this() }.resolve(read(file)?)
+    }
+
+    /// As [`Config::load`] for whoever looks at an installation that may be another account's: where the cluster's files may not be read,
+    /// this counts as a member. `is_service`: of the one that a package has installed, whatever account asks.
+    ///
+    /// # Errors
+    /// As those of [`Config::load`], but for the right to read the cluster's files.
+    pub fn survey(file: Option<&Path>, overrides: Overrides, is_service: bool) -> Result<Self, ConfigError> {
+        let mut host = Host::this();
+        if is_service {
+            host.data_dir = PathBuf::from(SERVICE_DATA_DIR);
+        }
+        Resolver { overrides, host }.survey(read(file)?)
     }
 }
 

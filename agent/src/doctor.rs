@@ -1,7 +1,7 @@
 //! `selvedge doctor`: looks for what is wrong with this installation, and says how to mend it.
 //!
-//! Owns which checks there are and their order; each is in the file of what it looks at. The invariants: nothing is changed and no
-//! lock is taken; every finding names a command or an action; a check that could not look says so instead of passing.
+//! Owns which checks there are and their order; each is in the file of what it looks at. The invariants: nothing is changed, and the
+//! one lock that is asked for is given back at once; every finding names a command or an action; a check that could not look says so instead of passing.
 
 mod clock;
 mod data;
@@ -34,7 +34,8 @@ pub(crate) async fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
     report.add("clock", clock::host(&place));
     report.add("service", service::unit().await);
     report.add("open files", service::open_files(&place));
-    report.add("ports", network::ports(&place).await);
+    report.add("ports", network::ports(&place, agent.is_ok()).await);
+    report.add("ways in", network::ways_in());
     report.add("bootstrap", network::bootstrap(&place).await);
     report.add("agent", mesh::agent(&place, agent.as_ref().err()));
     if let Ok(agent) = agent {

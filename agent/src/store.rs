@@ -40,6 +40,7 @@ use selvedge_sync::replica::{self, Ahead, Fresh, Orphans, Recovery};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+pub use self::disk::Holder;
 use self::disk::{Disk, FileDisk};
 pub use self::error::{QueueFull, StoreError};
 use self::hand::Haste;
@@ -214,6 +215,14 @@ impl Store {
         store.close()?;
         let orphaned = !(orphans.certain.is_empty() && orphans.doubtful.is_empty());
         Ok(damaged || own_damaged || orphaned || !(objects.is_empty() && log.is_empty()))
+    }
+
+    /// Who holds the data directory `dir`, if somebody does; changes nothing.
+    ///
+    /// # Errors
+    /// The directory is there and may not be looked into.
+    pub fn holder(dir: &Path) -> std::io::Result<Option<Holder>> {
+        disk::holder(dir)
     }
 
     /// Opens the data directory `dir`, creates it (mode 0700) when it is not there, takes its lock, and reads what it holds.

@@ -1,5 +1,6 @@
 //! `selvedge doctor` on installations that run, and on such as cannot.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -111,4 +112,44 @@ fn a_low_limit_of_open_files_is_found() {
         finding["what"].to_string().contains("512") && finding["mend"].to_string().contains("LimitNOFILE"),
         "{finding}"
     );
+}
+
+#[test]
+fn another_account_is_told_what_it_may_not_see_and_accuses_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let may = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("may be changed");
+    };
+    may(folder.path(), 0o755);
+    // Where the account may start it, which the folder of builds need not be.
+    let (program, config) = (folder.path().join("selvedge"), folder.path().join("selvedge.toml"));
+    std::fs::copy(binary(), &program).expect("is copied");
+    std::fs::write(&config, "[net]\nlisten = [\"0.0.0.0:0\"]\n[api]\nlisten = [\"127.0.0.1:0\"]\n").expect("written");
+    let agent = Launch::new(folder.path(), "first").with(&["--config", &config.to_string_lossy()]).founding("games").start();
+    may(agent.data_dir(), 0o700);
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let mut doctor = Command::new("setpriv");
+    doctor.args(nobody).arg(&program).args(["doctor", "--json", "--api", &agent.api()]);
+    doctor.arg("--config").arg(&config).arg("--data-dir").arg(agent.data_dir()).stdin(Stdio::null());
+    let output = match doctor.output() {
+        Ok(output) if !String::from_utf8_lossy(&output.stderr).contains("setpriv:") => output,
+        Ok(output) => return println!("skipped: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => return println!("skipped: setpriv: {error}"),
+    };
+    let told: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let check = |name: &str| {
+        let checks = told["checks"].as_array().expect("checks");
+        checks.iter().find(|check| check["check"] == name).unwrap_or_else(|| panic!("no {name} in {told:#}"))
+    };
+    for closed in ["data directory", "key", "token", "certificate", "compiled code", "open files", "ports"] {
+        let check = check(closed);
+        assert_eq!(check["findings"], json!([]), "{told:#}");
+        let why = check["skipped"].as_str().unwrap_or_else(|| panic!("{closed} was looked at: {told:#}"));
+        assert!(why.contains("run this as the agent's user, or as root"), "{closed}: {why}");
+    }
+    // What needs none of that is looked at all the same.
+    for open in ["configuration", "agent", "health", "releases"] {
+        assert_eq!((&check(open)["findings"], &check(open)["skipped"]), (&json!([]), &Value::Null), "{told:#}");
+    }
 }

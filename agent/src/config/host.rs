@@ -11,6 +11,9 @@ use super::value::Token;
 /// The runtime directory that the service's unit makes.
 const RUN_DIR: &str = "/run/selvedge";
 
+/// Where the service keeps its state.
+pub(crate) const SERVICE_DATA_DIR: &str = "/var/lib/selvedge";
+
 /// The name of the API's token among the credentials that the service's unit asks for.
 const API_TOKEN: &str = "api-token";
 
@@ -57,7 +60,7 @@ pub(super) fn data_dir(
 ) -> PathBuf {
     match (of_service, root, xdg, home) {
         (Some(of_service), ..) => of_service,
-        (None, true, _, _) | (None, false, None, None) => PathBuf::from("/var/lib/selvedge"),
+        (None, true, _, _) | (None, false, None, None) => PathBuf::from(SERVICE_DATA_DIR),
         (None, false, Some(xdg), _) => xdg.join("selvedge"),
         (None, false, None, Some(home)) => home.join(".local/share/selvedge"),
     }

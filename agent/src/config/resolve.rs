@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -24,7 +25,7 @@ use super::{
     NetConfig, NodeConfig, Overrides, PlacementConfig, REGION_DEFAULT, RETIRE_MS_DEFAULT, StateConfig,
     THRESHOLD_DEFAULT, WORKERS_MAX, WasmConfig, file,
 };
-use crate::cluster::Folder;
+use crate::cluster::{Folder, FolderError};
 use crate::spec::{DEADLINE_MS_DEFAULT, MEMORY_DEFAULT};
 
 /// The name of the API token's file in the data directory.
@@ -39,9 +40,37 @@ pub(super) struct Resolver {
 impl Resolver {
     pub(super) fn resolve(mut self, file: file::File) -> Result<Config, ConfigError> {
         let (data_dir, origin) = self.data_dir(file.node.data_dir.clone())?;
-        let (cluster, contacts) = cluster(&file.cluster, &data_dir, origin)?;
+        let (cluster, contacts) = cluster(&file.cluster, &data_dir).map_err(|error| unusable(origin, &error))?;
+        let is_member = cluster.papers.is_some();
+        self.whole(file, data_dir, (cluster, contacts), is_member)
+    }
+
+    /// The same for somebody who may not be allowed to read the cluster's papers: then this counts as a member's.
+    pub(super) fn survey(mut self, file: file::File) -> Result<Config, ConfigError> {
+        let (data_dir, origin) = self.data_dir(file.node.data_dir.clone())?;
+        match cluster(&file.cluster, &data_dir) {
+            Ok((cluster, contacts)) => {
+                let is_member = cluster.papers.is_some();
+                self.whole(file, data_dir, (cluster, contacts), is_member)
+            }
+            Err(FolderError::File { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+                let unseen = nobodys(&file.cluster);
+                self.whole(file, data_dir, (unseen, Vec::new()), true)
+            }
+            Err(error) => Err(unusable(origin, &error)),
+        }
+    }
+
+    /// Everything, once it is known where the data lies and of which cluster it is.
+    fn whole(
+        mut self,
+        file: file::File,
+        data_dir: PathBuf,
+        (cluster, contacts): (ClusterConfig, Vec<String>),
+        is_member: bool,
+    ) -> Result<Config, ConfigError> {
         let node = self.node(file.node, data_dir, &cluster)?;
-        let net = self.net(file.net, cluster.papers.is_some(), contacts)?;
+        let net = self.net(file.net, is_member, contacts)?;
         let api = self.api(file.api, &node.data_dir)?;
         let wasm = self.wasm(&file.wasm);
         let assets = AssetsConfig {
@@ -67,7 +96,7 @@ impl Resolver {
     /// Only this node, and whether it is a member of a cluster.
     pub(super) fn resolve_node(mut self, file: file::File) -> Result<(NodeConfig, bool), ConfigError> {
         let (data_dir, origin) = self.data_dir(file.node.data_dir.clone())?;
-        let (cluster, _) = cluster(&file.cluster, &data_dir, origin)?;
+        let (cluster, _) = cluster(&file.cluster, &data_dir).map_err(|error| unusable(origin, &error))?;
         Ok((self.node(file.node, data_dir, &cluster)?, cluster.papers.is_some()))
     }
 
@@ -184,14 +213,24 @@ impl Resolver {
 }
 
 /// The cluster, as the data directory says, and where its members are to be found.
-fn cluster(file: &file::Cluster, data_dir: &Path, origin: Origin) -> Result<(ClusterConfig, Vec<String>), ConfigError> {
+fn cluster(file: &file::Cluster, data_dir: &Path) -> Result<(ClusterConfig, Vec<String>), FolderError> {
     let folder = Folder::in_data_dir(data_dir);
-    let read = folder.load().and_then(|papers| Ok((papers, folder.contacts()?)));
-    // Papers that are there and unusable are an error: to go on without would silently leave the cluster.
-    let (papers, contacts) = read.map_err(|error| ConfigError::value("node.data_dir", origin, error))?;
-    let name = papers.as_ref().map_or(CLUSTER_DEFAULT, |(trust, _)| trust.name()).to_owned();
+    let (papers, contacts) = (folder.load()?, folder.contacts()?);
+    let nobodys = nobodys(file);
+    let name = papers.as_ref().map(|(trust, _)| trust.name().to_owned());
+    Ok((ClusterConfig { name: name.unwrap_or(nobodys.name), papers, ..nobodys }, contacts))
+}
+
+/// What the file says of a cluster, where there is none.
+fn nobodys(file: &file::Cluster) -> ClusterConfig {
     let lifetime = file.certificate_lifetime.as_ref().map_or(LIFETIME_MS_DEFAULT, |lifetime| lifetime.0);
-    Ok((ClusterConfig { name, papers, certificate_lifetime: Duration::from_millis(lifetime) }, contacts))
+    let certificate_lifetime = Duration::from_millis(lifetime);
+    ClusterConfig { name: CLUSTER_DEFAULT.to_owned(), papers: None, certificate_lifetime }
+}
+
+/// Papers that are there and unusable are an error: to go on without would silently leave the cluster.
+fn unusable(origin: Origin, error: &FolderError) -> ConfigError {
+    ConfigError::value("node.data_dir", origin, error)
 }
 
 /// What a certificate says of this node, or else what it is called here. Both may not differ: others believe the certificate.

@@ -19,6 +19,13 @@ const FREE_WARN_BYTES: u64 = 512 << 20;
 const FREE_WARN_INODES: u64 = 1_000;
 /// Mode bits of others than the owner who can write.
 const OTHERS_WRITE: u32 = 0o022;
+/// Where the service's token is, if an operator has chosen one (`LoadCredential=` in the unit): once it runs, and before.
+const CREDENTIALS: [&str; 4] = [
+    "/run/credentials/selvedge.service/api-token",
+    "/etc/credstore/selvedge.api-token",
+    "/run/credstore/selvedge.api-token",
+    "/etc/credstore.encrypted/selvedge.api-token",
+];
 /// Files and folders of the data directory whose owner is looked at.
 const OWNED: [&str; 8] = ["node.key", "api-token", "cluster", "code", "log", "artifacts", "assets", "agent.json"];
 
@@ -99,7 +106,10 @@ pub(super) fn token(place: &Place) -> Outcome {
     match fs::symlink_metadata(&path) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err("there is none yet; the first start makes it".to_owned());
+            return Err(match CREDENTIALS.iter().find(|given| fs::symlink_metadata(given).is_ok()) {
+                Some(given) => format!("the service is given one as a credential ({given}), which the agent alone reads"),
+                None => "there is none here; the agent makes it when it starts, unless the service is given one".to_owned(),
+            });
         }
         Err(error) => return Err(place.unseen(&error)),
     }
@@ -137,6 +147,7 @@ pub(super) fn disk(place: &Place) -> Outcome {
 /// Whether compiled code is of another release or CPU, and so only takes room.
 pub(super) fn code(place: &Place) -> Outcome {
     let folder = agent::code_folder(&place.data_dir);
+    place.looked()?;
     if !folder.exists() {
         return Err("there is none yet".to_owned());
     }

@@ -13,6 +13,7 @@ pub(super) fn agent(place: &Place, error: Option<&CliError>) -> Outcome {
     let Some(error) = error else { return Ok(Vec::new()) };
     // What the error advises is said below, for this case.
     let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+    place.looked().map_err(|why| format!("{message}; {why}"))?;
     Ok(vec![match &place.running {
         Some(running) => Finding::error(
             format!("the agent runs as process {} and does not answer: {message}", running.pid),
@@ -47,10 +48,16 @@ pub(super) fn links(agent: &Agent) -> Outcome {
             }
             let why = peer.pointer("/link/reason").and_then(Value::as_str).unwrap_or("it does not say why");
             let what = format!("{} is there and not connected to this host ({state}): {why}", name(peer));
-            Some(Finding::warning(
-                what,
-                "open TCP and UDP port 7412 between both; selvedge peers shows when it is tried again",
-            ))
+            let addresses = peer.pointer("/link/addresses").and_then(Value::as_array).into_iter().flatten();
+            let addresses: Vec<&str> = addresses.filter_map(Value::as_str).collect();
+            let place = match addresses.as_slice() {
+                [] => "it tells no address".to_owned(),
+                addresses => format!("it is to be found at {}", addresses.join(", ")),
+            };
+            let mend = format!(
+                "open the ports of both to each other, TCP and UDP ({place}); selvedge peers shows when it is tried again"
+            );
+            Some(Finding::warning(what, mend))
         })
         .collect())
 }
@@ -91,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_the_agent_says_becomes_findings() {
-        let peer = |name: &str, status: &str, state: &str| json!({"name": name, "status": status, "link": {"state": state, "reason": "refused"}});
+        let peer = |name: &str, status: &str, state: &str| json!({"name": name, "status": status, "link": {"state": state, "reason": "refused", "addresses": ["192.0.2.7:7512"]}});
         let status = json!({
             "node": {"version": "0.0.9"},
             "health": {"ok": false, "reasons": ["the disk hangs"], "notes": ["it is emptied"]},
@@ -109,6 +116,8 @@ mod tests {
             ["b is there and not connected to this host (resting): refused"],
             "the lost are health's"
         );
+        let mend = links(&agent).expect("looked at").remove(0).mend;
+        assert!(mend.contains("192.0.2.7:7512"), "where that member is, and not where most are: {mend}");
         let releases = whats(releases(&agent));
         assert_eq!(releases[0], "members run 2 releases: 0.0.9 on a; 0.1.0 on b");
         assert!(releases[1].contains("the agent that runs is 0.0.9"), "{releases:?}");

@@ -14,7 +14,7 @@ use crate::config::ApiListen;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Without an agent: whether its ports are free. With one: whether something answers at them.
-pub(super) async fn ports(place: &Place) -> Outcome {
+pub(super) async fn ports(place: &Place, answers: bool) -> Outcome {
     if let Some(running) = &place.running {
         let tcp = running.listen.iter().filter_map(|address| tcp_of(address));
         let tried = join_all(tcp.map(async |(host, port)| {
@@ -33,6 +33,10 @@ pub(super) async fn ports(place: &Place) -> Outcome {
             })
             .collect());
     }
+    place.looked()?;
+    if answers {
+        return Err(format!("an agent answers at {}, and none runs in {}", place.api, place.data_dir.display()));
+    }
     let config = place.config.as_ref().map_err(|_| "the configuration cannot be used".to_owned())?;
     let api = config.api.listen.iter().filter_map(|listen| match listen {
         ApiListen::Tcp(address) => Some((*address, false)),
@@ -40,6 +44,12 @@ pub(super) async fn ports(place: &Place) -> Outcome {
     });
     let wanted = config.net.listen.iter().map(|address| (*address, true)).chain(api);
     Ok(wanted.filter(|(address, _)| address.port() != 0).filter_map(|(address, udp)| free(address, udp)).collect())
+}
+
+/// Whether others reach this host, which nobody on it can see.
+pub(super) fn ways_in() -> Outcome {
+    let elsewhere = "`selvedge peers` on another member tells whether it reaches this one, by which transport, and why not";
+    Err(format!("whether other hosts get through to these ports, and UDP at all, does not show from here; {elsewhere}"))
 }
 
 /// Whether a port can be had, which is tried and given up at once.

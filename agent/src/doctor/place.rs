@@ -1,5 +1,8 @@
 //! Where the installation is: its configuration, its data directory, and the agent that runs there, if one does.
 
+use std::io::ErrorKind::PermissionDenied;
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,8 +10,9 @@ use serde_json::Value;
 
 use super::finding::{Finding, Outcome};
 use crate::cli::{ApiAddr, Ask, CliError, DoctorArgs, client_for, default_api};
-use crate::config::{self, Config, Overrides};
+use crate::config::{self, API_PORT_DEFAULT, Config, Overrides};
 use crate::runtime_info::RuntimeInfo;
+use crate::store::Store;
 
 /// The configuration file that packages install.
 const CONFIG_FILE: &str = "/etc/selvedge/selvedge.toml";
@@ -19,6 +23,8 @@ pub(super) struct Place {
     /// The configuration, or what is wrong with it.
     pub(super) config: Result<Config, String>,
     pub(super) data_dir: PathBuf,
+    /// Why nobody can tell whether an agent runs there: this user may not look.
+    pub(super) closed: Option<std::io::Error>,
     /// The agent that runs there.
     pub(super) running: Option<RuntimeInfo>,
     /// An agent ran there and did not end in good order.
@@ -40,18 +46,31 @@ impl Place {
         let installed = Path::new(CONFIG_FILE);
         let config_file = args.config.clone().or_else(|| installed.exists().then(|| installed.to_owned()));
         let overrides = Overrides { data_dir: args.data_dir.clone(), ..Overrides::default() };
-        let config = Config::load(config_file.as_deref(), overrides).map_err(|error| error.to_string());
+        // Where the service has its data does not depend on who asks.
+        let is_service = args.data_dir.is_none() && config_file.as_deref() == Some(installed);
+        let config = Config::survey(config_file.as_deref(), overrides, is_service).map_err(|error| error.to_string());
         let data_dir = match &config {
             Ok(config) => config.node.data_dir.clone(),
+            Err(_) if is_service => config::SERVICE_DATA_DIR.into(),
             Err(_) => args.data_dir.clone().unwrap_or_else(config::default_data_dir),
         };
         let info = RuntimeInfo::read(&data_dir).ok().flatten();
-        let lives = |info: &RuntimeInfo| Path::new(&format!("/proc/{}", info.pid)).exists();
-        let was_killed = info.as_ref().is_some_and(|info| !lives(info));
-        let running = info.filter(lives);
+        let (running, was_killed, closed) = match Store::holder(&data_dir) {
+            Ok(Some(_)) => (info, false, None),
+            Ok(None) => (None, info.is_some(), None),
+            Err(error) => (None, false, Some(error)),
+        };
         let told = running.as_ref().and_then(|info| info.api.iter().find_map(|api| api.parse().ok()));
-        let api = args.api.clone().or(told).unwrap_or_else(default_api);
-        Self { config_file, config, data_dir, running, was_killed, api }
+        let api = args.api.clone().or(told).unwrap_or_else(usual_api);
+        Self { config_file, config, data_dir, closed, running, was_killed, api }
+    }
+
+    /// Whether it could be told if an agent runs here.
+    ///
+    /// # Errors
+    /// This user may not look.
+    pub(super) fn looked(&self) -> Result<(), String> {
+        self.closed.as_ref().map_or(Ok(()), |error| Err(self.unseen(error)))
     }
 
     /// Asks the agent for what the checks look at.
@@ -66,6 +85,16 @@ impl Place {
     /// Why a file or folder of the data directory could not be looked at.
     pub(super) fn unseen(&self, error: &std::io::Error) -> String {
         format!("{} cannot be read ({error}); run this as the agent's user, or as root", self.data_dir.display())
+    }
+}
+
+/// Where the API usually is: over TCP, where everybody on this host may read, if this user may not open the socket.
+fn usual_api() -> ApiAddr {
+    match default_api() {
+        ApiAddr::Unix(path) if UnixStream::connect(&path).is_err_and(|error| error.kind() == PermissionDenied) => {
+            ApiAddr::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port: API_PORT_DEFAULT }
+        }
+        usual => usual,
     }
 }
 

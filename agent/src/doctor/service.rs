@@ -72,6 +72,7 @@ fn judge(told: &BTreeMap<&str, &str>) -> Outcome {
 
 /// Whether the agent that runs may open as many files as it needs.
 pub(super) fn open_files(place: &Place) -> Outcome {
+    place.looked()?;
     let Some(running) = &place.running else {
         return Err("no agent runs; its limits are those of whoever starts it".to_owned());
     };

@@ -9,6 +9,8 @@ use super::finding::{Finding, Outcome, Severity};
 use super::*;
 use crate::agent::found;
 use crate::cli::ApiAddr;
+use crate::runtime_info::RuntimeInfo;
+use crate::store::Store;
 
 /// A member's data directory as `selvedge init` leaves it, and a configuration of its own.
 fn installed(lifetime_s: u64) -> (tempfile::TempDir, DoctorArgs) {
@@ -70,6 +72,25 @@ fn a_directory_that_is_not_there_or_open_is_found() {
     assert!(finding.severity == Severity::Warning && finding.mend.starts_with("chmod go-w "), "{finding:?}");
     args.data_dir = Some(folder.path().join("none"));
     assert!(only(data::directory(&Place::of(&args))).mend.contains("selvedge init"));
+}
+
+#[test]
+fn a_process_that_has_the_number_of_a_killed_agent_is_not_taken_for_it() {
+    let (_folder, args) = installed(86_400);
+    let info = RuntimeInfo {
+        // A number that is some other program's by now: this test's.
+        pid: std::process::id(),
+        node: String::new(),
+        api: vec!["http://127.0.0.1:1".to_owned()],
+        listen: Vec::new(),
+        started: String::new(),
+    };
+    info.write(data_dir(&args)).expect("is written");
+    let place = Place::of(&args);
+    assert!(place.was_killed && place.running.is_none());
+    let (_store, _events, _) = Store::open(data_dir(&args)).expect("opens");
+    let place = Place::of(&args);
+    assert!(!place.was_killed && place.running == Some(info), "whoever holds the store runs");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -23,6 +23,18 @@ const LOG_FOLDER: &str = "log";
 
 /// The name of the file whose lock marks the data directory as taken.
 const LOCK_FILE: &str = "lock";
+
+/// How often a data directory is tried to be taken, and the pause in between: who only asks whether somebody holds it
+/// ([`holder`]) gives it back within microseconds.
+const TAKES: usize = 5;
+const TAKE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Whoever holds a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process, where it could be noted.
+    pub pid: Option<u32>,
+}
 
 /// Something that can hold a database and log segments.
 pub(super) trait Disk: Send + Sync + 'static {
@@ -89,12 +101,17 @@ impl FileDisk {
             .mode(0o600)
             .open(dir.join(LOCK_FILE))
             .map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Locked { path: dir.to_owned(), holder: holder_of(&mut lock) });
+        let mut takes = 1;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if takes < TAKES => std::thread::sleep(TAKE_PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(StoreError::Locked { path: dir.to_owned(), holder: holder_of(&mut lock) });
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            takes += 1;
         }
         // Only for the message that another agent would show; the lock does not depend on it, so a full disk is no reason to stop.
         if let Err(error) = note_holder(&mut lock) {
@@ -200,6 +217,24 @@ fn note_holder(lock: &mut File) -> io::Result<()> {
     lock.write_all(std::process::id().to_string().as_bytes())
 }
 
+/// Who holds the data directory `dir`, if somebody does. Asked by its lock, which is given back at once: a process id that was noted there
+/// may long be another program's.
+///
+/// # Errors
+/// The directory is there and may not be looked into.
+pub(super) fn holder(dir: &Path) -> io::Result<Option<Holder>> {
+    let mut lock = match File::open(dir.join(LOCK_FILE)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(Holder { pid: holder_of(&mut lock) })),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// The process that holds the lock, as far as it has told.
 fn holder_of(lock: &mut File) -> Option<u32> {
     /// Longest decimal process id, in bytes.
@@ -212,6 +247,18 @@ fn holder_of(lock: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_holds_a_directory_is_told_by_its_lock_and_not_by_what_is_written_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(holder(&folder.path().join("none")).expect("looks"), None);
+        let disk = FileDisk::take(folder.path()).expect("takes");
+        assert_eq!(holder(folder.path()).expect("looks"), Some(Holder { pid: Some(std::process::id()) }));
+        drop(disk);
+        // Our own process lives, and is noted there: it holds nothing any more.
+        assert_eq!(holder(folder.path()).expect("looks"), None);
+        drop(FileDisk::take(folder.path()).expect("whoever has asked has given it back"));
+    }
 
     #[test]
     fn what_was_made_and_not_synced_is_synced_by_the_next_attempt() {
