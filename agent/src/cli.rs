@@ -4,6 +4,7 @@
 //! fails says so on stderr and in its exit code, and one that succeeds says nothing on stderr.
 
 mod address;
+mod admission;
 mod args;
 mod call;
 mod client;
@@ -56,6 +57,9 @@ pub(crate) use self::token::{TOKEN_FILE_NAME, read_token};
 /// Threads that an agent has at least: a disk that hangs may hold up one of them (`store/hand`).
 const THREADS_MIN: usize = 2;
 
+/// How long an agent that has stopped waits for threads that are still at something: one whose disk hangs would never end.
+pub(crate) const STRAGGLERS_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Parses the command line, does what it says, and returns the exit code. Wrong usage, `--help` and `--version` end the
 /// process here, as clap does.
 #[must_use]
@@ -91,7 +95,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn dispatch(command: Command) -> Result<u8, CliError> {
     match command {
-        Command::Run(args) => many_threads()?.block_on(run::run(*args)).map(|()| EXIT_DONE),
+        Command::Run(args) => {
+            let runtime = many_threads()?;
+            let ended = runtime.block_on(run::run(*args));
+            runtime.shutdown_timeout(STRAGGLERS_PATIENCE);
+            ended.map(|()| EXIT_DONE)
+        }
         Command::Demo(args) => many_threads()?.block_on(crate::demo::demo(&args)),
         Command::Bench(args) => many_threads()?.block_on(crate::bench::bench(&args)),
         Command::Doctor(args) => many_threads()?.block_on(crate::doctor::doctor(&args)),

@@ -55,7 +55,7 @@ use selvedge_sync::id::NodeId;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use address::{AddressError, ListenAddr};
-pub use admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Refused, Registrar};
+pub use admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Later, Refused, Registrar};
 pub use conduct::Offence;
 pub use counters::{LaneCounters, NetCounters, NetReason};
 pub use identity::node_of_seed;

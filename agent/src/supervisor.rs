@@ -72,6 +72,11 @@ impl Supervisor {
         self.tell(&format!("STATUS={status}"));
     }
 
+    /// It is not that far yet, does `what`, and is not to be given up before `patience` has passed.
+    pub fn starting(&self, what: &str, patience: Duration) {
+        self.tell(&format!("EXTEND_TIMEOUT_USEC={}\nSTATUS={what}", patience.as_micros()));
+    }
+
     /// It reads its configuration again, with `read`. Before it serves, nobody is told.
     pub fn reload(&self, read: impl FnOnce()) {
         let serves = self.0.serves.load(Ordering::Relaxed);

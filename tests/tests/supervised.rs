@@ -1,5 +1,6 @@
 //! A supervisor that speaks systemd's notification protocol is told when the agent serves, that it lives, and when it goes.
 
+use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -129,7 +130,36 @@ fn a_host_that_was_given_secrets_joins_by_itself_and_takes_the_token_that_was_ch
     // A token works once. A member does not look at it again, and nobody else gets in with it.
     let (kiosk, _) = kiosk.stop();
     let late = given(at("late")).run_to_end();
-    assert!(late.code == 1 && late.stderr.contains("used by another node"), "{late:?}");
+    assert!(late.code == 2 && late.stderr.contains("used by another node"), "at once, and for good: {late:?}");
     let kiosk = kiosk.start();
     eventually("it is there again", PATIENCE, || (kiosk.alive() == 2).then_some(()));
+}
+
+#[test]
+fn a_host_that_comes_up_before_the_one_that_lets_it_in_waits_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").to_string();
+    let first = Launch::new(folder.path(), "first").with(&["--listen", &port]).founding("games").start();
+    let token = first.json(&["invite"])["token"].as_str().expect("a token").to_owned();
+    let first = first.kill();
+    std::fs::write(folder.path().join("join-token"), token).expect("is written");
+    let notify = folder.path().join("notify");
+    let socket = Socket::new(&notify);
+    let environment = format!(
+        "export CREDENTIALS_DIRECTORY={} NOTIFY_SOCKET={}; exec \"$@\"",
+        folder.path().display(),
+        notify.display()
+    );
+    let kiosk = Launch::new(folder.path(), "kiosk").with(&["--listen", "127.0.0.1:0"]);
+    let kiosk = kiosk.through(&["sh", "-c", &environment, "sh"]);
+    let starting = std::thread::spawn(move || kiosk.start());
+    // It says what it waits for, and each time asks for longer than the next attempt takes.
+    for _ in 0..2 {
+        let told = socket.hears("STATUS=no member yet");
+        assert!(told.contains("EXTEND_TIMEOUT_USEC=") && told.contains("nobody was reached"), "{told}");
+    }
+    let first = first.start();
+    socket.hears("READY=1");
+    let kiosk = starting.join().expect("it starts");
+    eventually("it is a member", PATIENCE, || (first.alive() == 2 && kiosk.alive() == 2).then_some(()));
 }

@@ -16,8 +16,7 @@ use crate::cluster::{
     ROLE_DEPLOYER, ROLE_MEMBER, Span, Token,
 };
 use crate::net::{self, JoinFailed};
-use crate::runtime_info::RuntimeInfo;
-use crate::store::{Store, StoreError};
+use crate::store::{Holder, Store, StoreError};
 
 /// How long an authority may sign, in seconds: ten years, with a successor endorsed long before.
 pub(super) const AUTHORITY_LIFETIME_S: u64 = 10 * 365 * 86_400;
@@ -59,12 +58,12 @@ pub enum FoundingError {
         cluster: AuthorityId,
     },
     /// An agent runs in it.
-    #[error("an agent runs in {} (process {pid}); stop it first", path.display())]
+    #[error("an agent runs in {}{}; stop it first", path.display(), pid.map_or_else(String::new, |pid| format!(" (process {pid})")))]
     Running {
         /// Which.
         path: PathBuf,
-        /// Its process.
-        pid: u32,
+        /// Its process, where it could be noted.
+        pid: Option<u32>,
     },
     /// It holds the state of an agent that belonged to no cluster, all of which it would bring along.
     #[error(
@@ -103,11 +102,19 @@ pub enum FoundingError {
 }
 
 impl FoundingError {
-    /// Whether somebody answered and does not want us, so that the same token leads nowhere a second time either.
+    /// Whether somebody answered and does not want us, or the token names no address at all, so that the same token leads nowhere a
+    /// second time either. A certificate whose time has not come or is over is no refusal: a host may have to be told first what time it is.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         let Self::NotJoined(tried) = self else { return false };
-        tried.iter().any(|(_, error)| matches!(error, JoinFailed::NotInvited | JoinFailed::Ended(_)))
+        let refuses = |error: &JoinFailed<JoinError>| match error {
+            JoinFailed::NotInvited => true,
+            JoinFailed::Ended(JoinError::FalseMember(refusal)) => !refusal.is_of_time(),
+            JoinFailed::Ended(_) => true,
+            JoinFailed::Address(_) | JoinFailed::Unreached(_) | JoinFailed::Later | JoinFailed::Meeting(_) => false,
+        };
+        tried.iter().any(|(_, error)| refuses(error))
+            || tried.iter().all(|(_, error)| matches!(error, JoinFailed::Address(_)))
     }
 }
 
@@ -204,8 +211,7 @@ fn prepare(
     let refused = |source| FoundingError::DataDir { path: path.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(refused)?;
     ground::check(data_dir)?;
-    let running = RuntimeInfo::read(data_dir).ok().flatten().map(|info| info.pid);
-    if let Some(pid) = running.filter(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+    if let Some(Holder { pid }) = Store::holder(data_dir).map_err(refused)? {
         return Err(FoundingError::Running { path, pid });
     }
     let folder = Folder::in_data_dir(data_dir);

@@ -18,7 +18,7 @@ use crate::cluster::{
     Authority, AuthorityId, BACKDATED_S, Books, Cancelled, Claims, Denied, Desk, EndorsementError, Folder, FolderError,
     Invitation, Listed, Papers, Refusal, Revocation, Span, Terms, Token, UnixSeconds,
 };
-use crate::net::Registrar;
+use crate::net::{Later, Registrar};
 use crate::service::InviteWanted;
 use crate::store::Store;
 
@@ -274,23 +274,24 @@ impl Office {
         }
     }
 
-    async fn answer(&self, node: NodeId, question: &[u8]) -> Option<Vec<u8>> {
+    async fn answer(&self, node: NodeId, question: &[u8]) -> Result<Option<Vec<u8>>, Later> {
         let standing = &self.0.standing;
         let who = (node, standing.revoked().contains(&node));
         let (trust, own) = (standing.trust(), standing.certificate());
         let mut books = self.0.books.lock().await;
         let mut next = self.up_to_date(&books, now_s());
-        let answer = self.desk().answer(question, who, (&trust, &own), &mut next, now_s())?;
+        let answer = self.desk().answer(question, who, (&trust, &own), &mut next, now_s());
+        let Some(answer) = answer else { return Ok(None) };
         if books.invitations != next.invitations {
             // Told before it is durable, a token could be used again after a crash.
             if let Err(error) = self.keep(&books, &next).await {
-                tracing::error!(%node, %error, "a joiner is sent away: its token cannot be stored as used");
-                return None;
+                tracing::error!(%node, %error, "a joiner is to come later: its token cannot be stored as used");
+                return Err(Later);
             }
             *books = next;
             tracing::info!(%node, "certified a new member");
         }
-        Some(codec::encode(&answer))
+        Ok(Some(codec::encode(&answer)))
     }
 
     /// Stores what has changed between `before` and `next`. The roster goes first: a crash between both leaves a name taken and its
@@ -308,7 +309,7 @@ impl Office {
 }
 
 impl Registrar for Office {
-    fn answer(&self, node: NodeId, question: Vec<u8>) -> BoxFuture<'static, Option<Vec<u8>>> {
+    fn answer(&self, node: NodeId, question: Vec<u8>) -> BoxFuture<'static, Result<Option<Vec<u8>>, Later>> {
         let office = self.clone();
         Box::pin(async move { Self::answer(&office, node, &question).await })
     }

@@ -1,7 +1,7 @@
 //! `run` and `check-config`: the agent in the foreground, and its configuration.
 //!
-//! Owns what ends the agent: SIGTERM, SIGINT, or the end of stdin; and what has it read its configuration again: SIGHUP. Builds nothing of the agent itself. The invariant: each of
-//! the three asks for the same orderly shutdown, and a second signal does not wait for it.
+//! Owns what ends the agent: SIGTERM, SIGINT, or the end of stdin; and what has it read its configuration again: SIGHUP. Builds nothing of
+//! the agent itself. The invariant: each of the three asks for the same orderly shutdown, and a second signal does not wait for it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,18 +9,15 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::admission::join_first;
 use super::args::{CheckConfigArgs, RunArgs};
 use super::error::{CliError, HINT};
-use super::output::{note, print_either};
-use crate::cluster::Token;
-use crate::config::{Config, NodeConfig, Overrides};
+use super::output::print_either;
+use crate::config::{Config, Overrides};
 use crate::supervisor::Supervisor;
 
 /// The program that runs, also when its file was replaced meanwhile: an agent's compiler is of its own version.
 const THIS_PROGRAM: &str = "/proc/self/exe";
-
-/// The credential with which a host that belongs to no cluster joins one at its first start.
-const JOIN_TOKEN: &str = "join-token";
 
 /// Runs the agent until it is told to stop.
 ///
@@ -29,40 +26,25 @@ const JOIN_TOKEN: &str = "join-token";
 pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
     let exit_with_stdin = args.exit_with_stdin;
     let (file, overrides) = overrides(args);
-    if let Some(token) = crate::config::credential(JOIN_TOKEN) {
-        join_first(&token, file.as_deref(), overrides.clone()).await?;
+    let shutdown = CancellationToken::new();
+    stop_on_signals(&shutdown)?;
+    if exit_with_stdin {
+        stop_with_stdin(&shutdown)?;
+    }
+    let supervisor = Supervisor::of_environment();
+    join_first(file.as_deref(), overrides.clone(), &shutdown, &supervisor).await?;
+    if shutdown.is_cancelled() {
+        return Ok(());
     }
     let mut config =
         Config::load(file.as_deref(), overrides.clone()).map_err(|error| CliError::Usage(explain(&error)))?;
     config.wasm.compiler = Some(PathBuf::from(THIS_PROGRAM));
-    let shutdown = CancellationToken::new();
-    stop_on_signals(&shutdown)?;
-    let supervisor = Supervisor::of_environment();
     reload_on_signal(supervisor.clone(), file, overrides, config.clone())?;
-    if exit_with_stdin {
-        stop_with_stdin(&shutdown)?;
-    }
     let ended = crate::agent::run_supervised(config, shutdown, supervisor).await;
     ended.map_err(|error| {
         let hint = format!("{HINT}`selvedge doctor` looks for what is wrong with this installation");
         CliError::Failed(explain(&error) + &hint)
     })
-}
-
-/// Trades the token in a credential for membership, where this is no member yet: a host that was given one needs nobody at a terminal. A
-/// member's token has done its work, and is not looked at again.
-async fn join_first(token: &Path, file: Option<&Path>, overrides: Overrides) -> Result<(), CliError> {
-    let (node, is_member) = NodeConfig::load(file, overrides).map_err(|error| CliError::Usage(explain(&error)))?;
-    if is_member {
-        return Ok(());
-    }
-    let wrong = |problem: String| CliError::Usage(format!("the credential {JOIN_TOKEN}: {problem}"));
-    let text = std::fs::read_to_string(token).map_err(|error| wrong(error.to_string()))?;
-    let token: Token = text.trim().parse().map_err(|error| wrong(format!("{error}")))?;
-    let joined = crate::agent::join(&token, &node.data_dir, (node.name, node.region), false).await;
-    let member = joined.map_err(|error| CliError::Failed(explain(&error)))?;
-    note(&format!("joined cluster {} ({}) as {}", member.cluster_name, member.cluster, member.name));
-    Ok(())
 }
 
 /// Says whether a configuration file is valid.
@@ -110,7 +92,7 @@ fn overrides(args: RunArgs) -> (Option<PathBuf>, Overrides) {
 }
 
 /// An error with its causes, unless it already tells them.
-fn explain(error: &dyn std::error::Error) -> String {
+pub(super) fn explain(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |cause| cause.source()).fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }

@@ -95,6 +95,14 @@ pub enum Refusal {
     Revoked,
 }
 
+impl Refusal {
+    /// Whether it is for the time alone, so that a clock that is set right may change it.
+    #[must_use]
+    pub const fn is_of_time(&self) -> bool {
+        matches!(self, Self::AuthorityOutOfTime(_) | Self::NotYet { .. } | Self::Expired { .. })
+    }
+}
+
 /// An endorsement adds nobody. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndorsementError {

@@ -57,5 +57,12 @@ pub trait Admission: Send + Sync + 'static {
 pub trait Registrar: Send + Sync + 'static {
     /// Answers the question that the holder of `node`'s key asks, or says nothing. The first question of a meeting has to show
     /// an invitation; a stranger without one learns nothing from us.
-    fn answer(&self, node: NodeId, question: Vec<u8>) -> BoxFuture<'static, Option<Vec<u8>>>;
+    ///
+    /// # Errors
+    /// It cannot answer at present; nothing was changed, and the same question may be asked again.
+    fn answer(&self, node: NodeId, question: Vec<u8>) -> BoxFuture<'static, Result<Option<Vec<u8>>, Later>>;
 }
+
+/// Whoever asks is to come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Later;

@@ -26,7 +26,7 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerExt, Substrea
 use selvedge_sync::id::NodeId;
 use tokio::sync::broadcast;
 
-use super::admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Refused, Registrar};
+use super::admission::{Admission, CREDENTIALS_BYTES_MAX, JOIN_BYTES_MAX, Later, Refused, Registrar};
 use super::conduct::Conduct;
 use super::counters::{NetReason, Tally};
 use super::identity::node_of;
@@ -65,6 +65,8 @@ const WELCOME: u8 = 1;
 const ANSWER: u8 = 2;
 /// Refused, with a proof that it is for ever.
 const PUT_OUT: u8 = 3;
+/// Not looked at; the same may be asked again. A joiner of an earlier release takes it for a meeting that failed.
+const LATER: u8 = 4;
 
 /// Which side of a connection somebody is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,8 @@ pub(super) enum GateError {
     NotInvited,
     #[error("too many wrong invitations came of late; this one was not looked at")]
     NotHeard,
+    #[error("invitations cannot be looked at there at present")]
+    Later,
     #[error("it is refused for another {0} s, for its conduct: {1}")]
     Misbehaved(u64, &'static str),
     #[error("another process with the same key is connected")]
@@ -304,13 +308,20 @@ impl Gate {
     ) -> Result<(), GateError> {
         if !lock(&self.strangers).may_guess(from, Instant::now()) {
             *outcome = Some(GateError::NotHeard);
-            part(stream, REFUSED, b"").await;
+            part(stream, LATER, b"").await;
             return Ok(());
         }
         let mut question = first;
         for asked in 1..=QUESTIONS_MAX {
             let answer = match &self.registrar {
-                Some(registrar) => registrar.answer(joiner, question).await,
+                Some(registrar) => match registrar.answer(joiner, question).await {
+                    Ok(answer) => answer,
+                    Err(Later) => {
+                        *outcome = Some(GateError::Later);
+                        part(stream, LATER, b"").await;
+                        return Ok(());
+                    }
+                },
                 None => None,
             };
             let Some(answer) = answer else {
@@ -353,6 +364,7 @@ pub(super) async fn join<E>(
                 answer = match hear(&mut stream, JOIN_BYTES_MAX).await? {
                     (ANSWER, bytes) => Some(bytes),
                     (REFUSED, _) => return Err(GateError::NotInvited),
+                    (LATER, _) => return Err(GateError::Later),
                     _ => return Err(GateError::Foreign),
                 };
             }

@@ -28,6 +28,9 @@ pub enum JoinFailed<E> {
     /// Somebody answers, and does not know of an invitation.
     #[error("the member there knows of no such invitation: it was used, has expired, or another member made it")]
     NotInvited,
+    /// Somebody answers, and did not look at the invitation.
+    #[error("the member there cannot look at invitations at present: it had too many wrong ones of late, or its disk refuses")]
+    Later,
     /// Somebody answers, and something went wrong on the way.
     #[error("the meeting failed: {0}")]
     Meeting(io::Error),
@@ -73,6 +76,7 @@ pub async fn join<E>(
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(JoinFailed::Ended(error)),
             Err(GateError::NotInvited) => Err(JoinFailed::NotInvited),
+            Err(GateError::Later) => Err(JoinFailed::Later),
             Err(error) => Err(JoinFailed::Meeting(io::Error::other(error))),
         };
     }

@@ -160,12 +160,18 @@ async fn garbage_and_silence_on_the_socket_are_cut_off_in_time() {
     assert!(net.peers().is_empty());
 }
 
-/// Knows one invitation, and doubles what it is asked.
+/// Knows one invitation, and doubles what it is asked; another cannot be looked at.
 struct Doubler;
 
 impl Registrar for Doubler {
-    fn answer(&self, _: NodeId, question: Vec<u8>) -> futures::future::BoxFuture<'static, Option<Vec<u8>>> {
-        Box::pin(async move { (question[0] == 7).then(|| question.repeat(2)) })
+    fn answer(&self, _: NodeId, question: Vec<u8>) -> futures::future::BoxFuture<'static, Result<Option<Vec<u8>>, Later>> {
+        Box::pin(async move {
+            match question[0] {
+                7 => Ok(Some(question.repeat(2))),
+                9 => Err(Later),
+                _ => Ok(None),
+            }
+        })
     }
 }
 
@@ -185,9 +191,11 @@ async fn whoever_is_invited_is_answered(listen: &str) {
 
     let nothing = join([3; 32], &address, |_, _| Ok::<_, std::convert::Infallible>(Some(vec![8])));
     assert!(matches!(within("it is sent away", nothing).await, Err(JoinFailed::NotInvited)));
+    let later = join([5; 32], &address, |_, _| Ok::<_, std::convert::Infallible>(Some(vec![9])));
+    assert!(matches!(within("it is to come again", later).await, Err(JoinFailed::Later)));
     let endless = join([4; 32], &address, |_, _| Ok::<_, std::convert::Infallible>(Some(vec![7])));
     assert!(matches!(within("it is cut off", endless).await, Err(JoinFailed::Meeting(_))));
-    until("they are counted", || net.counters().of(NetReason::AdmissionRefusedIncoming) == 1).await;
+    until("they are counted", || net.counters().of(NetReason::AdmissionRefusedIncoming) == 2).await;
     assert!(net.peers().is_empty() && events.try_recv().is_none(), "a joiner is no member");
 }
 
