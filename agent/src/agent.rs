@@ -108,6 +108,12 @@ pub enum AgentError {
     /// The system gives no randomness.
     #[error("the system gives no randomness: {0}")]
     Randomness(#[from] getrandom::Error),
+    /// The disk did not take in time what the agent had acknowledged; what is not durable elsewhere is lost.
+    #[error("stopped although not everything that was acknowledged is on the disk, after {} s of waiting for it", .0.as_secs())]
+    Undrained(std::time::Duration),
+    /// The store did not close in time: its disk hangs.
+    #[error("stopped although the store has not closed within {} s: its disk hangs", .0.as_secs())]
+    Unclosed(std::time::Duration),
     /// A part of the agent ended although nobody asked it to.
     #[error("{0} ended unexpectedly; the agent stops, and what it acknowledged as durable is on disk")]
     Ended(&'static str),

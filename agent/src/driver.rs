@@ -61,8 +61,8 @@ const IDLE_TICK: Duration = Duration::from_millis(500);
 /// How long after something happened the short tick goes on: longer than anything that ticks lead to by themselves.
 const BUSY_FOR: Duration = Duration::from_secs(2);
 
-/// How long a stopping agent waits until what it has acknowledged is durable and pushed.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take at the end until what was acknowledged is durable, before that is worth a word.
+const SLOW_DRAIN: Duration = Duration::from_secs(5);
 
 /// The loop and what it takes from.
 pub struct Driver {
@@ -140,7 +140,8 @@ impl Driver {
         (Self { helm, inlets, view, store, stats, ticked: Instant::now(), supervisor }, handle)
     }
 
-    /// Runs until `stop`, then until what was acknowledged is durable, or patience ends.
+    /// Runs until `stop`, then until what was acknowledged is durable, however long the disk takes: how long to wait for that is for
+    /// whoever stops it.
     pub async fn run(mut self, stop: CancellationToken) {
         let store = self.store.clone();
         let _hand = AbortOnDropHandle::new(tokio::spawn(async move { store.lend_a_hand().await }));
@@ -168,9 +169,8 @@ impl Driver {
             }
             self.supervisor.turned();
         }
-        let drained = tokio::time::timeout(DRAIN_PATIENCE, self.drain()).await;
-        if drained.is_err() {
-            tracing::warn!(patience_s = DRAIN_PATIENCE.as_secs(), "stopping although not everything is durable");
+        if self.drain().await.is_err() {
+            tracing::error!("a pass panicked; what was acknowledged last may not be durable");
         }
     }
 
@@ -186,12 +186,19 @@ impl Driver {
         self.pass(First::Asked(Request::Tick))?;
         // What is in the queue was taken with it, a queue that is full apart; callers find the driver gone from now on.
         self.helm.lock().map_err(|_| Panicked)?.become_ended()?;
+        let (begun, mut is_told) = (Instant::now(), false);
         while self.owes_something()? {
             self.store.flush();
-            match self.inlets.store.next().await {
-                Some(event) => self.pass(First::Stored(event))?,
-                None => break,
+            match tokio::time::timeout(IDLE_TICK, self.inlets.store.next()).await {
+                Ok(Some(event)) => self.pass(First::Stored(event))?,
+                Ok(None) => break,
+                Err(_) if !is_told && begun.elapsed() >= SLOW_DRAIN => {
+                    is_told = true;
+                    tracing::warn!("the disk has not taken everything that was acknowledged; the stop waits for it");
+                }
+                Err(_) => {}
             }
+            self.supervisor.turned();
         }
         Ok(())
     }

@@ -82,6 +82,33 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn a_stop_waits_for_a_disk_that_has_no_room_until_it_has() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = match SmallDisk::try_new(folder.path()) {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: no file system can be mounted here ({reason})"),
+    };
+    let agent = Launch::new(&disk.0, "host").joining(&[]).start();
+    let filling = format!("full={}", "x".repeat(60_000));
+    // Acknowledged when it is applied, and durable when the disk has taken it, which it does not any more.
+    let mut taken = 0;
+    eventually("the disk is full", PATIENCE * 3, || {
+        let put = agent.cli(&["put", &format!("lwwmap/filling-{taken}"), "put", &filling]);
+        taken += u32::from(put.code == 0);
+        (put.code != 0).then_some(())
+    });
+    agent.signal("TERM");
+    eventually("it waits for the disk", PATIENCE, || agent.log().contains("the stop waits for it").then_some(()));
+    disk.make_room();
+    let (launch, code) = agent.ended();
+    assert_eq!(code, Some(0));
+    let agent = launch.start();
+    for write in 0..taken {
+        assert!(agent.value(&format!("lwwmap/filling-{write}")).is_some(), "write {write} was acknowledged");
+    }
+}
+
+#[test]
 fn an_asset_for_which_the_disk_has_no_room_is_given_and_not_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = match SmallDisk::try_new(folder.path()) {

@@ -18,10 +18,20 @@ use crate::calls::Calls;
 use crate::net::Net;
 use crate::store::Store;
 use crate::supervisor::Supervisor;
+use crate::view::StateView;
 use crate::workloads::Workloads;
 
-/// How long one part may take to end. All together stay below systemd's 90 seconds.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an agent may take from being told to stop until what it acknowledged is durable. Whatever the parts around the driver
+/// leave of it is the driver's.
+const STOP_PATIENCE: Duration = Duration::from_secs(75);
+
+/// How long each part around the driver may take to end, and all of them together: the most of the time is the disk's.
+const PART_PATIENCE: Duration = Duration::from_secs(10);
+const PARTS_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the network and the store may take to close after that. With [`STOP_PATIENCE`] it stays below the 90 seconds of the unit
+/// (`TimeoutStopSec=`).
+const CLOSE_PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long others have to hear that what runs here stops, before it does: a hint is there within milliseconds.
 const PARTING: Duration = Duration::from_millis(300);
@@ -35,12 +45,16 @@ const PARTING_QUIET: Duration = Duration::from_millis(100);
 /// How long members may go on to forward calls, who may have nobody else to send them to.
 const PARTING_MAX: Duration = Duration::from_secs(2);
 
+/// The part that all others end before.
+const DRIVER: &str = "the driver";
+
 /// The loops of an agent, in the order in which they are to end.
 pub(super) struct Running {
     parts: Vec<Part>,
     departure: Departure,
     calls: Calls,
     workloads: Workloads,
+    view: StateView,
     net: Net,
     store: Store,
 }
@@ -83,6 +97,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
     } = parts;
     let emptied = workloads.clone();
     let (view, calls) = (service.view.clone(), service.calls.clone());
+    let acknowledged = view.clone();
     let (ours, forwarded, departure) = (workloads.clone(), service.calls.clone(), service.departure.clone());
     let mut running = vec![
         Part::spawn("the API", |stop| async move { api.serve(service, stop.cancelled_owned()).await }),
@@ -99,9 +114,9 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         Part::spawn("the lookout", |stop| lookout.run(stop)),
         Part::spawn("the warning", |stop| warning.run(stop)),
         Part::spawn("the switchboard", |stop| switchboard.run(inlets.net, stop)),
-        Part::spawn("the driver", |stop| driver.run(stop)),
+        Part::spawn(DRIVER, |stop| driver.run(stop)),
     ]);
-    Running { parts: running, departure, calls: forwarded, workloads: ours, net, store }
+    Running { parts: running, departure, calls: forwarded, workloads: ours, view: acknowledged, net, store }
 }
 
 impl Running {
@@ -112,6 +127,7 @@ impl Running {
             (_, place, _) = first => Some(place),
             () = stop.cancelled() => None,
         };
+        let begun = Instant::now();
         let result = match ended {
             Some(place) => Err(AgentError::Ended(self.parts.remove(place).name)),
             None => Ok(()),
@@ -121,17 +137,14 @@ impl Running {
         if result.is_ok() {
             self.part().await;
         }
-        for part in self.parts {
-            part.stop.cancel();
-            if tokio::time::timeout(STOP_PATIENCE, part.task).await.is_err() {
-                tracing::warn!(part = part.name, "did not end in time");
-            }
+        end(self.parts, begun).await;
+        let is_left = self.view.read(|replica| replica.durable() != replica.seen());
+        let closed = tokio::time::timeout(CLOSE_PATIENCE, close(self.net, self.store)).await;
+        result?;
+        if is_left {
+            return Err(AgentError::Undrained(begun.elapsed()));
         }
-        self.net.shutdown().await;
-        let store = self.store;
-        let closed = tokio::task::spawn_blocking(move || store.close()).await;
-        closed.map_err(|_| AgentError::Ended("the store"))??;
-        result
+        closed.unwrap_or(Err(AgentError::Unclosed(CLOSE_PATIENCE)))
     }
 
     /// Lets the others know, while everything still answers. Where nothing runs that they call, the word only has to be on its way; where there
@@ -155,5 +168,60 @@ impl Running {
                 tokio::time::sleep(PARTING_QUIET).await;
             }
         }
+    }
+}
+
+/// Ends the parts one by one: those around the driver first, which then has all the time that is left since `begun`.
+async fn end(parts: Vec<Part>, begun: Instant) {
+    for part in parts {
+        part.stop.cancel();
+        let patience = patience(part.name == DRIVER, begun.elapsed());
+        if tokio::time::timeout(patience, part.task).await.is_err() {
+            tracing::warn!(part = part.name, "did not end in time");
+        }
+    }
+}
+
+/// How long a part may take to end, `after` the stop began.
+fn patience(is_driver: bool, after: Duration) -> Duration {
+    if is_driver {
+        STOP_PATIENCE.saturating_sub(after)
+    } else {
+        PARTS_PATIENCE.saturating_sub(after).min(PART_PATIENCE)
+    }
+}
+
+/// Closes what the parts have worked on.
+async fn close(net: Net, store: Store) -> Result<(), AgentError> {
+    net.shutdown().await;
+    let closed = tokio::task::spawn_blocking(move || store.close()).await;
+    Ok(closed.map_err(|_| AgentError::Ended("the store"))??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_driver_has_the_time_that_the_others_leave() {
+        // Each of ten parts takes as long as it is given, or ends at once.
+        let check = |parts: [bool; 10], left_s: u64| {
+            let mut after = Duration::ZERO;
+            parts.into_iter().filter(|hangs| *hangs).for_each(|_| after += patience(false, after));
+            assert_eq!(patience(true, after).as_secs(), left_s, "{parts:?}");
+        };
+        let mut parts = [false; 10];
+        check(parts, 75);
+        parts[3] = true;
+        check(parts, 65);
+        check([true; 10], 45);
+    }
+
+    #[test]
+    fn all_of_it_stays_below_what_the_unit_allows() {
+        let unit = include_str!("../../../deploy/selvedge.service");
+        let allowed = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).expect("the unit says");
+        let allowed = Duration::from_secs(allowed.parse().expect("a number"));
+        assert!(STOP_PATIENCE + CLOSE_PATIENCE + crate::cli::STRAGGLERS_PATIENCE < allowed);
     }
 }
