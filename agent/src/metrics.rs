@@ -88,6 +88,7 @@ pub struct Metrics {
     converged: Whole,
     healthy: Whole,
     certificate_expiry: Fraction,
+    certificate_renewal: Fraction,
     uptime: Fraction,
 }
 
@@ -137,6 +138,7 @@ impl Metrics {
             converged: Whole::default(),
             healthy: Whole::default(),
             certificate_expiry: Fraction::default(),
+            certificate_renewal: Fraction::default(),
             uptime: Fraction::default(),
         };
         metrics.registered(version)
@@ -176,9 +178,10 @@ impl Metrics {
         self.replica.size(keys, bytes, garbage);
     }
 
-    /// Tells when this agent's certificate expires, in seconds since 1970.
-    pub fn certificate_expires(&self, at: u64) {
-        self.certificate_expiry.set(at as f64);
+    /// Tells from when on this agent's certificate is to be renewed, and when it expires, in seconds since 1970.
+    pub fn certificate(&self, renewal: u64, expiry: u64) {
+        self.certificate_renewal.set(renewal as f64);
+        self.certificate_expiry.set(expiry as f64);
     }
 
     /// Tells what the store has done and how it fares.
@@ -332,6 +335,13 @@ impl Metrics {
             Unit::Seconds,
             self.certificate_expiry.clone(),
         );
+        let help = "From when on this agent asks for a new certificate, in seconds since 1970; 0 where there is none";
+        registry.register_with_unit(
+            "certificate_renewal_timestamp",
+            help,
+            Unit::Seconds,
+            self.certificate_renewal.clone(),
+        );
         registry.register("healthy", "1 if the agent has nothing to complain of", self.healthy.clone());
         self
     }
@@ -378,7 +388,7 @@ mod tests {
         metrics.offended("flood", 6);
         metrics.assets(&AssetStats { hits_memory: 11, misses: 2, copy_bytes: 512, ..AssetStats::default() });
         metrics.converged(true);
-        metrics.certificate_expires(1_800_000_000);
+        metrics.certificate(1_700_000_000, 1_800_000_000);
         for line in [
             r#"selvedge_build_info{version="0.1.0"} 1"#,
             r#"selvedge_calls_total{workload="combat",outcome="ok"} 1"#,
@@ -417,6 +427,7 @@ mod tests {
             r#"selvedge_asset_preloads_total{outcome="queued"} 0"#,
             "selvedge_converged 1",
             "selvedge_certificate_expiry_timestamp_seconds 1800000000.0",
+            "selvedge_certificate_renewal_timestamp_seconds 1700000000.0",
             "selvedge_healthy 0",
             "# EOF",
         ] {

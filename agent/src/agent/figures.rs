@@ -22,6 +22,7 @@ use crate::workloads::{self, Deployed, Workloads};
 
 use super::others;
 use super::service::AgentService;
+use super::vetting::renewal_due;
 
 /// How every workload fares.
 pub(super) fn statuses(workloads: &Workloads, calls: &Calls, members: &[Member]) -> Vec<WorkloadStatus> {
@@ -236,7 +237,8 @@ pub(super) fn render(service: &AgentService) -> String {
     placed(metrics, &service.workloads, &statuses(&service.workloads, &service.calls, &service.all_members()));
     guests(metrics, &service.wasm.stats());
     if let Some(membership) = &service.membership {
-        metrics.certificate_expires(membership.standing.own().not_after);
+        let own = membership.standing.own();
+        metrics.certificate(renewal_due(&own), own.not_after);
     }
     metrics.converged(service.convergence_of(state.root, &known).converged);
     metrics.healthy(service.health.report(&state).ok);

@@ -92,7 +92,7 @@ pub(super) fn lifetime(claims: &Claims) -> u64 {
 }
 
 /// When a certificate is to be renewed: in the last third of its time.
-fn renewal_due(claims: &Claims) -> UnixSeconds {
+pub(super) fn renewal_due(claims: &Claims) -> UnixSeconds {
     claims.not_after.saturating_sub(lifetime(claims) / 3)
 }
 
