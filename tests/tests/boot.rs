@@ -16,7 +16,7 @@ use selvedge_tests::machine::Machine;
 /// How long anything may take that is bound to happen. A service of ours starts within a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the release before is called: the same binary, installed before.
+/// What the release before is called; of the same binary.
 const BEFORE: &str = "0.0.1";
 
 /// A token that an operator chose, in place of the one that the agent would make.
@@ -40,11 +40,15 @@ fn a_host_is_installed_used_upgraded_broken_and_taken_out_of_service() {
     let folder = tempfile::tempdir().expect("a folder");
     host.brings(&package(folder.path(), Some(BEFORE)), "before.deb");
     host.brings(&package(folder.path(), None), "now.deb");
+    host.brings(&Path::new(env!("CARGO_MANIFEST_DIR")).join("kept/format-2.tar.gz"), "format-2.tar.gz");
     host.is_installed();
     host.becomes_a_member();
     host.lets_in_whom_it_should();
     host.runs_a_workload();
+    host.tells_its_users_apart();
+    host.is_reloaded_with_what_is_sound();
     host.is_upgraded();
+    host.is_reinstalled();
     host.logs_with_fields();
     host.boots_again();
     host.survives_a_kill();
@@ -62,8 +66,8 @@ fn package(folder: &Path, version: Option<&str>) -> PathBuf {
     if let Some(version) = version {
         pack.args(["--version", version]);
     }
-    // A package that is unpacked once or twice is not worth the time that compressing it takes.
-    pack.env("DPKG_DEB_COMPRESSOR_TYPE", "none");
+    // A package that is unpacked once or twice is not worth the time that compressing it takes; what may be how large is for another step.
+    pack.arg("--any-size").env("DPKG_DEB_COMPRESSOR_TYPE", "none");
     let output = pack.output().expect("the script runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
@@ -120,6 +124,8 @@ impl Host {
         self.sh("selvedge check-config /etc/selvedge/selvedge.toml");
         self.sh("test -s /usr/share/man/man1/selvedge-run.1.gz && test -s /usr/share/man/man5/selvedge.toml.5.gz");
         self.sh("bash -n /usr/share/bash-completion/completions/selvedge");
+        // In tenths: 1.5 of 10.
+        self.sh("systemd-analyze security --no-pager --threshold=15 selvedge.service");
     }
 
     /// As an operator does it, as root: what is written belongs to the service all the same.
@@ -149,6 +155,20 @@ impl Host {
         let wrong = self.machine.run(&["sh", "-c", &format!("SELVEDGE_TOKEN={} {over_tcp}", TOKEN.replace('5', "6"))]);
         assert_eq!(wrong.code, 1, "{wrong:?}");
         self.note("the group and the token let in whom they should");
+        // As root and as somebody who may see nothing of it: neither finds anything wrong with what is right.
+        for who in ["root", "alice", "mallory"] {
+            let told = self.sh(&format!("runuser -u {who} -- selvedge doctor --json || true"));
+            let told: serde_json::Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
+            let wrong = |check: &&serde_json::Value| {
+                let findings = check["findings"].as_array().into_iter().flatten();
+                // A container follows no time service, and its disk is the test's.
+                !["clock", "disk"].contains(&check["check"].as_str().unwrap_or_default())
+                    && findings.clone().any(|finding| finding["severity"] != "note")
+            };
+            let wrong: Vec<_> = told["checks"].as_array().expect("checks").iter().filter(wrong).collect();
+            assert!(wrong.is_empty(), "{who}: {wrong:#?}");
+        }
+        self.note("the doctor finds nothing, whoever asks");
     }
 
     fn runs_a_workload(&self) {
@@ -157,7 +177,52 @@ impl Host {
         self.note("runs a workload from the package");
     }
 
-    fn is_upgraded(&mut self) {
+    /// Each has a share of its own of what callers may do.
+    fn tells_its_users_apart(&self) {
+        self.sh("useradd --groups selvedge bob");
+        let config = "/etc/selvedge/selvedge.toml";
+        let limit = "s/^\\[api\\]$/[api]\\ncall_rate = { per_s = 1, burst = 1 }/";
+        self.sh(&format!("cp {config} /root/before.toml && sed -i '{limit}' {config} && grep -q ^call_rate {config}"));
+        self.sh("systemctl restart selvedge");
+        self.eventually("the workload is back", "selvedge call prediction predict '[]'");
+        let call = "selvedge call prediction predict '[]' --json";
+        let told = self.sh(&format!("for n in 1 2 3 4 5 6; do runuser -u alice -- {call} 2>&1; done || true"));
+        assert!(told.contains("rate_limited"), "{told}");
+        self.sh(&format!("runuser -u alice -- {call} >/dev/null 2>&1; runuser -u bob -- {call}"));
+        self.sh(&format!("cp /root/before.toml {config} && systemctl restart selvedge"));
+        self.eventually("the workload is back", "selvedge call prediction predict '[]'");
+        self.note("what one user may do takes nothing from another");
+    }
+
+    fn is_reloaded_with_what_is_sound(&self) {
+        let (config, before) = ("/etc/selvedge/selvedge.toml", self.property("MainPID"));
+        self.sh("systemctl reload selvedge");
+        self.sh(&format!("cp {config} /root/before.toml && echo 'nonsense = 1' >> {config}"));
+        let refused = self.machine.run(&["systemctl", "reload", "selvedge"]);
+        assert_ne!(refused.code, 0, "a configuration that is none was taken: {refused:?}");
+        assert!(self.journal().contains("nonsense"), "{}", self.journal());
+        self.sh(&format!("cp /root/before.toml {config} && systemctl reload selvedge"));
+        assert_eq!(self.property("MainPID"), before, "it ran all the while");
+        self.serves("reloaded, and not with a broken configuration");
+    }
+
+    /// From a release whose data is of the second format, and whose account was one that systemd had made up.
+    fn is_upgraded(&self) {
+        self.sh("systemctl stop selvedge && mv /var/lib/selvedge /root/life && mkdir /var/lib/selvedge");
+        self.sh("tar -xzf /root/format-2.tar.gz -C /var/lib/selvedge && chown -R 61234:61234 /var/lib/selvedge");
+        self.sh("apt-get install --yes /root/now.deb");
+        self.eventually("the service is up", "systemctl is-active --quiet selvedge");
+        assert!(self.journal().contains("newer format"), "{}", self.journal());
+        assert_eq!(self.sh("find /var/lib/selvedge ! -user selvedge"), "");
+        let value = |key: &str| self.sh(&format!("selvedge get {key} | tr -d '[:space:]'"));
+        let there = ["gset/a", "gset/b", "gcounter/kills-1", "gcounter/kills-2"].map(value);
+        assert_eq!(there, ["[1]", "[2]", "6", "4"], "what the earlier release had written");
+        self.sh("systemctl stop selvedge && rm -r /var/lib/selvedge && mv /root/life /var/lib/selvedge");
+        self.sh("apt-get install --yes --allow-downgrades /root/before.deb");
+        self.note("upgraded from an earlier format, with what was written then, and with owners put right");
+    }
+
+    fn is_reinstalled(&mut self) {
         self.writes(4);
         // An operator's change to the configuration outlives it.
         self.sh("echo '# ours' >> /etc/selvedge/selvedge.toml");
@@ -167,7 +232,7 @@ impl Host {
         assert_ne!(self.sh("dpkg-query --show --showformat '${Version}' selvedge"), BEFORE);
         self.sh("grep -q ours /etc/selvedge/selvedge.toml");
         self.eventually("the workload is back", "selvedge call prediction predict '[]'");
-        self.serves("upgraded, with what was written before");
+        self.serves("reinstalled under a newer version, with what was written before");
     }
 
     fn logs_with_fields(&self) {
@@ -210,14 +275,25 @@ impl Host {
 
     /// Somebody writes all the while, and counts what was acknowledged.
     fn stops_without_losing_a_write(&mut self) {
-        self.sh("rm -f /tmp/acked; (while selvedge put gcounter/busy increment 1 --durable >/dev/null 2>&1; do echo >> /tmp/acked; done) >/dev/null 2>&1 &");
-        self.eventually("a few are acknowledged", "test -e /tmp/acked && test $(wc -l < /tmp/acked) -ge 5");
+        // What nobody had to wait for the disk for is to be there as well.
+        let writers = [("waited", "--durable"), ("plain", "")];
+        for (name, how) in writers {
+            self.sh(&format!("rm -f /tmp/{name}; (while selvedge put gcounter/{name} increment 1 {how} >/dev/null 2>&1; do echo >> /tmp/{name}; done) >/dev/null 2>&1 &"));
+        }
+        for (name, _) in writers {
+            self.eventually(
+                "a few are acknowledged",
+                &format!("test -e /tmp/{name} && test $(wc -l < /tmp/{name}) -ge 5"),
+            );
+        }
         self.sh("systemctl stop selvedge");
         assert_eq!((self.property("Result"), self.property("ExecMainStatus")), ("success".to_owned(), "0".to_owned()));
-        let acked: u64 = self.sh("wc -l < /tmp/acked").parse().expect("a number");
+        let acked = writers.map(|(name, _)| self.sh(&format!("wc -l < /tmp/{name}")).parse::<u64>().expect("a number"));
         self.sh("systemctl start selvedge");
-        let busy: u64 = self.sh("selvedge get gcounter/busy").parse().expect("a number");
-        assert!(busy == acked || busy == acked + 1, "{acked} were acknowledged, and {busy} are there");
+        for ((name, _), acked) in writers.into_iter().zip(acked) {
+            let there: u64 = self.sh(&format!("selvedge get gcounter/{name}")).parse().expect("a number");
+            assert!(there == acked || there == acked + 1, "{name}: {acked} were acknowledged, and {there} are there");
+        }
         self.serves("stopped in time, with every acknowledged write");
     }
 
@@ -234,8 +310,11 @@ impl Host {
     }
 
     fn is_purged(&self) {
+        // As on a host that has a disk of its own for it.
+        self.sh("mount --bind /var/lib/selvedge /var/lib/selvedge");
         self.sh("apt-get purge --yes selvedge");
-        self.sh("test ! -e /var/lib/selvedge && test ! -e /etc/selvedge && test ! -e /run/selvedge");
+        assert_eq!(self.sh("ls -A /var/lib/selvedge && umount /var/lib/selvedge && rmdir /var/lib/selvedge"), "");
+        self.sh("test ! -e /etc/selvedge && test ! -e /run/selvedge");
         self.sh("! getent passwd selvedge && ! getent group selvedge");
         assert_eq!(self.sh("systemctl list-unit-files 'selvedge*' --no-legend || true"), "");
         self.note("purged");

@@ -125,7 +125,8 @@ fn another_account_is_told_what_it_may_not_see_and_accuses_nobody() {
     let (program, config) = (folder.path().join("selvedge"), folder.path().join("selvedge.toml"));
     std::fs::copy(binary(), &program).expect("is copied");
     std::fs::write(&config, "[net]\nlisten = [\"0.0.0.0:0\"]\n[api]\nlisten = [\"127.0.0.1:0\"]\n").expect("written");
-    let agent = Launch::new(folder.path(), "first").with(&["--config", &config.to_string_lossy()]).founding("games").start();
+    let agent =
+        Launch::new(folder.path(), "first").with(&["--config", &config.to_string_lossy()]).founding("games").start();
     may(agent.data_dir(), 0o700);
     let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
     let mut doctor = Command::new("setpriv");

@@ -138,7 +138,8 @@ fn a_host_that_was_given_secrets_joins_by_itself_and_takes_the_token_that_was_ch
 #[test]
 fn a_host_that_comes_up_before_the_one_that_lets_it_in_waits_for_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").to_string();
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").to_string();
     let first = Launch::new(folder.path(), "first").with(&["--listen", &port]).founding("games").start();
     let token = first.json(&["invite"])["token"].as_str().expect("a token").to_owned();
     let first = first.kill();

@@ -188,6 +188,26 @@ fn the_readme_names_commands_that_exist() {
 }
 
 #[test]
+fn the_package_is_as_large_as_its_page_says() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect("is there");
+    let (script, page) = (read("deploy/package"), read("docs/package.md"));
+    let bound = |name: &str| {
+        let line = script.lines().find_map(|line| line.strip_prefix(name)).expect("the script has bounds");
+        line.trim_start_matches('=').to_owned()
+    };
+    let (binary, package) = (bound("BINARY_MIB_MAX"), bound("PACKAGE_MIB_MAX"));
+    for said in [
+        format!("the binary, at most {binary} MiB"),
+        format!("when the binary is larger than {binary} MiB or the package than {package} MiB"),
+    ] {
+        assert!(page.contains(&said), "docs/package.md does not say `{said}`");
+    }
+    // A size that is only hoped for is a bound that nobody holds.
+    let exempt = read(".ci/run").contains("--any-size");
+    assert!(!exempt, ".ci/run packs a binary of any size");
+}
+
+#[test]
 fn the_map_names_every_module() {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("there is a map");
     for (folder, package) in [("sync/src", "sync"), ("agent/src", "agent")] {

@@ -57,8 +57,7 @@ pub(super) async fn join_first(
     loop {
         supervisor.starting("joining a cluster", SUPERVISORS_PATIENCE);
         let named = (node.name.clone(), node.region.clone());
-        let attempt =
-            tokio::time::timeout(ATTEMPT_PATIENCE, crate::agent::join(&token, &node.data_dir, named, false));
+        let attempt = tokio::time::timeout(ATTEMPT_PATIENCE, crate::agent::join(&token, &node.data_dir, named, false));
         let outcome = tokio::select! {
             outcome = attempt => outcome,
             () = shutdown.cancelled() => return Ok(()),

@@ -107,8 +107,12 @@ pub(super) fn token(place: &Place) -> Outcome {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(match CREDENTIALS.iter().find(|given| fs::symlink_metadata(given).is_ok()) {
-                Some(given) => format!("the service is given one as a credential ({given}), which the agent alone reads"),
-                None => "there is none here; the agent makes it when it starts, unless the service is given one".to_owned(),
+                Some(given) => {
+                    format!("the service is given one as a credential ({given}), which the agent alone reads")
+                }
+                None => {
+                    "there is none here; the agent makes it when it starts, unless the service is given one".to_owned()
+                }
             });
         }
         Err(error) => return Err(place.unseen(&error)),

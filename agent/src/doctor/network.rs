@@ -48,7 +48,8 @@ pub(super) async fn ports(place: &Place, answers: bool) -> Outcome {
 
 /// Whether others reach this host, which nobody on it can see.
 pub(super) fn ways_in() -> Outcome {
-    let elsewhere = "`selvedge peers` on another member tells whether it reaches this one, by which transport, and why not";
+    let elsewhere =
+        "`selvedge peers` on another member tells whether it reaches this one, by which transport, and why not";
     Err(format!("whether other hosts get through to these ports, and UDP at all, does not show from here; {elsewhere}"))
 }
 

@@ -29,7 +29,9 @@ pub enum JoinFailed<E> {
     #[error("the member there knows of no such invitation: it was used, has expired, or another member made it")]
     NotInvited,
     /// Somebody answers, and did not look at the invitation.
-    #[error("the member there cannot look at invitations at present: it had too many wrong ones of late, or its disk refuses")]
+    #[error(
+        "the member there cannot look at invitations at present: it had too many wrong ones of late, or its disk refuses"
+    )]
     Later,
     /// Somebody answers, and something went wrong on the way.
     #[error("the meeting failed: {0}")]

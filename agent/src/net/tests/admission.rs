@@ -164,7 +164,11 @@ async fn garbage_and_silence_on_the_socket_are_cut_off_in_time() {
 struct Doubler;
 
 impl Registrar for Doubler {
-    fn answer(&self, _: NodeId, question: Vec<u8>) -> futures::future::BoxFuture<'static, Result<Option<Vec<u8>>, Later>> {
+    fn answer(
+        &self,
+        _: NodeId,
+        question: Vec<u8>,
+    ) -> futures::future::BoxFuture<'static, Result<Option<Vec<u8>>, Later>> {
         Box::pin(async move {
             match question[0] {
                 7 => Ok(Some(question.repeat(2))),

@@ -121,6 +121,12 @@ fn a_power_cut_during_the_migration_loses_nothing() {
 
 /// Format 2 as it was written: the log in segments of longer frames, and no tally. Returns its frames, but for the mark at the end.
 pub(super) fn write_format_2(disk: &SimDisk) -> Vec<Vec<Batch>> {
+    let (_database, frames) = write_format_2_on(disk);
+    disk.settle();
+    frames
+}
+
+fn write_format_2_on(disk: &dyn Disk) -> (redb::Database, Vec<Vec<Batch>>) {
     let database = writer::open_database(disk, &Counters::default()).expect("opens");
     let transaction = writer::begin(&database).expect("begins");
     {
@@ -151,8 +157,29 @@ pub(super) fn write_format_2(disk: &SimDisk) -> Vec<Vec<Batch>> {
         let (name, bytes) = log::segment_two(3, number, first_frame, frames);
         disk.create(&name).expect("creates").write(0, &bytes).expect("writes");
     }
-    disk.settle();
-    first.into_iter().chain(second).filter(|frame| !frame.is_empty()).collect()
+    (database, first.into_iter().chain(second).filter(|frame| !frame.is_empty()).collect())
+}
+
+/// The directory that `tests/tests/boot.rs` puts under an upgraded package. It is what is written here on a disk, and is written again where
+/// `SELVEDGE_KEEP` is set.
+#[test]
+fn the_kept_directory_of_format_2_opens_and_loses_nothing() {
+    let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kept/format-2.tar.gz");
+    let tar = |how: &str, folder: &std::path::Path, what: &[&str]| {
+        let status = std::process::Command::new("tar").arg(how).arg(&kept).arg("-C").arg(folder).args(what).status();
+        assert!(status.expect("there is a tar").success());
+    };
+    if std::env::var_os("SELVEDGE_KEEP").is_some() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = super::super::disk::FileDisk::take(folder.path()).expect("takes");
+        drop(write_format_2_on(&disk));
+        tar("-czf", folder.path(), &["state.redb", "log"]);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    tar("-xzf", folder.path(), &[]);
+    let (store, _events, recovered) = Store::open(folder.path()).expect("opens");
+    check_whole(&recovered);
+    store.close().expect("closes");
 }
 
 #[test]
