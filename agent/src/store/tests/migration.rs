@@ -164,14 +164,14 @@ fn write_format_2_on(disk: &dyn Disk) -> (redb::Database, Vec<Vec<Batch>>) {
 /// `SELVEDGE_KEEP` is set.
 #[test]
 fn the_kept_directory_of_format_2_opens_and_loses_nothing() {
-    let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kept/format-2.tar.gz");
-    let tar = |how: &str, folder: &std::path::Path, what: &[&str]| {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kept/format-2.tar.gz");
+    let tar = |how: &str, folder: &Path, what: &[&str]| {
         let status = std::process::Command::new("tar").arg(how).arg(&kept).arg("-C").arg(folder).args(what).status();
         assert!(status.expect("there is a tar").success());
     };
     if std::env::var_os("SELVEDGE_KEEP").is_some() {
         let folder = tempfile::tempdir().expect("a folder");
-        let disk = super::super::disk::FileDisk::take(folder.path()).expect("takes");
+        let disk = FileDisk::take(folder.path()).expect("takes");
         drop(write_format_2_on(&disk));
         tar("-czf", folder.path(), &["state.redb", "log"]);
     }
