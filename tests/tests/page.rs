@@ -223,6 +223,50 @@ fn trouble_is_named_and_silence_is_said() {
     drop(second);
 }
 
+/// A component whose function `run` does this and answers a number.
+fn version(folder: &Path, name: &str, body: &str) -> String {
+    let module = format!(r#"(core module $m (func (export "run") (result i32) {body}))"#);
+    let lifted =
+        r#"(core instance $i (instantiate $m)) (func (export "run") (result u32) (canon lift (core func $i "run")))"#;
+    let file = folder.join(format!("{name}.wasm"));
+    std::fs::write(&file, wat::parse_str(format!("(component {module} {lifted})")).expect("a component"))
+        .expect("written");
+    file.to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_version_that_was_rolled_back_is_named_until_another_is_deployed() {
+    let Some(browser) = Browser::start() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let agent = Launch::new(folder.path(), "one").start();
+    let deploy = |name: &str, body: &str, options: &[&str]| {
+        let wasm = version(folder.path(), name, body);
+        let done = agent.cli(&[&["deploy", &wasm, "--name", "w", "--timeout", "60s"], options].concat());
+        assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    };
+    deploy("good", "i32.const 1", &[]);
+    let window = browser.open(Look::default());
+    shown(&window, &agent);
+    window.until("nothing is wrong", "document.querySelector('#health').innerText.includes('All is well.')");
+    deploy("bad", "unreachable", &["--canary", "60s", "--no-wait"]);
+    eventually("it is taken back", PATIENCE, || {
+        agent.cli(&["call", "w", "run"]);
+        (status(&agent)["workloads"][0]["rollout"]["stage"] == "rolled_back").then_some(())
+    });
+    let named = "document.querySelector('#health').innerText.includes('the new version of w was rolled back: ')";
+    window.until("it is named above all else", named);
+    let place = |window: &Window<'_>| cells(window, "workloads")[0][2].clone();
+    assert!(place(&window).contains("rollout rolled back: "), "{}", place(&window));
+    let plain = browser.open(Look { scripts: false, ..Look::default() });
+    eventually("the same is said without scripts", PATIENCE, || {
+        plain.go(&agent.api());
+        ((plain.text("#health"), place(&plain)) == (window.text("#health"), place(&window))).then_some(())
+    });
+    deploy("better", "i32.const 2", &["--canary", "0s"]);
+    window.until("all is well again", "document.querySelector('#health').innerText.includes('All is well.')");
+    assert!(!place(&window).contains("rollout"), "{}", place(&window));
+}
+
 #[test]
 fn it_fits_a_phone_and_a_wall_and_follows_the_readers_wishes() {
     let Some(browser) = Browser::start() else { return };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use selvedge_sync::id::NodeId;
 
 use super::markup::{Cell, Tone, escape, mark, row};
-use crate::service::{Instance, Node, NodeState, Peer, Phase, Status, WorkloadStatus};
+use crate::service::{Instance, Node, NodeState, Peer, Phase, Rollout, Status, WorkloadStatus};
 
 /// What stands where there is nothing to say.
 const NONE: &str = "–";
@@ -172,7 +172,7 @@ fn workload(workload: &WorkloadStatus, names: &BTreeMap<NodeId, &str>) -> String
     row(&[
         Cell::text(&workload.name),
         Cell::marked(tone, format!("{ready} of {}", workload.replicas)),
-        Cell::wrapped(places(&workload.instances, names)),
+        Cell::wrapped(places(workload, names)),
         Cell::number(whole(workload.calls)),
         // A rate takes two looks, and the picture JavaScript.
         Cell::number(NONE),
@@ -185,12 +185,24 @@ fn workload(workload: &WorkloadStatus, names: &BTreeMap<NodeId, &str>) -> String
     ])
 }
 
-/// Where instances are. Those that have something to say but that they are ready come first.
-fn places(instances: &[Instance], names: &BTreeMap<NodeId, &str>) -> String {
-    if instances.is_empty() {
+/// How far a rollout has got that is not over.
+fn rollout_place(rollout: &Rollout) -> Option<String> {
+    let tone = match rollout.stage.as_str() {
+        "done" => return None,
+        "nowhere" => Tone::Bad,
+        _ => Tone::Warn,
+    };
+    let reason = rollout.reason.as_ref().map(|reason| escape(&format!(": {reason}"))).unwrap_or_default();
+    Some(format!("<li>{}{reason}</li>", mark(tone, &format!("rollout {}", rollout.stage.replace('_', " ")))))
+}
+
+/// Where instances are. Those that have something to say but that they are ready come first, and before them a rollout.
+fn places(workload: &WorkloadStatus, names: &BTreeMap<NodeId, &str>) -> String {
+    let rollout = workload.rollout.as_ref().and_then(rollout_place);
+    if workload.instances.is_empty() && rollout.is_none() {
         return NONE.to_owned();
     }
-    let mut sorted: Vec<&Instance> = instances.iter().collect();
+    let mut sorted: Vec<&Instance> = workload.instances.iter().collect();
     sorted.sort_by_key(|instance| match instance.phase {
         Phase::Failed => 0,
         Phase::Pending => 1,
@@ -221,7 +233,8 @@ fn places(instances: &[Instance], names: &BTreeMap<NodeId, &str>) -> String {
         0 => String::new(),
         more => format!("<li>and {more} more</li>"),
     };
-    format!("<ul class=\"places\">{}{more}</ul>", sorted.iter().take(PLACES_MAX).map(place).collect::<String>())
+    let places = rollout.into_iter().chain(sorted.iter().take(PLACES_MAX).map(place));
+    format!("<ul class=\"places\">{}{more}</ul>", places.collect::<String>())
 }
 
 /// Digits in groups of three.

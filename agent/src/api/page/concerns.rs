@@ -50,8 +50,8 @@ fn concerns(status: &Status, nodes: &[Node]) -> Vec<String> {
         format!("no link to {}: {reason}", peer.name)
     };
     let of = |id: NodeId| nodes.iter().find(|node| node.id == id).map_or("a member", name);
-    let workloads = status.workloads.iter().filter_map(|workload| trouble(workload, &of));
-    fates.into_iter().filter_map(fate).chain(links.map(link)).chain(workloads).collect()
+    let workloads = status.workloads.iter().flat_map(|workload| [trouble(workload, &of), rollout_trouble(workload)]);
+    fates.into_iter().filter_map(fate).chain(links.map(link)).chain(workloads.flatten()).collect()
 }
 
 fn name(node: &Node) -> &str {
@@ -66,4 +66,17 @@ fn trouble<'a>(workload: &WorkloadStatus, name: &impl Fn(NodeId) -> &'a str) -> 
     }
     let ready = instances.iter().filter(|instance| instance.phase == Phase::Ready).count();
     (ready < workload.replicas as usize).then(|| format!("{what} is ready on {ready} of {}", workload.replicas))
+}
+
+/// What became of a version, until another is deployed.
+fn rollout_trouble(WorkloadStatus { name, rollout, .. }: &WorkloadStatus) -> Option<String> {
+    let rollout = rollout.as_ref()?;
+    match rollout.stage.as_str() {
+        "rolled_back" => {
+            let reason = rollout.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            Some(format!("the new version of {name} was rolled back{reason}"))
+        }
+        "nowhere" => Some(format!("no host may run {name} at present")),
+        _ => None,
+    }
 }

@@ -6,7 +6,7 @@ use super::client::{get, post};
 use super::fake::HOSTILE;
 use super::serve;
 use crate::api::page::render;
-use crate::service::{Node, Peer, Service as _};
+use crate::service::{Health, Node, Peer, Rollout, Service as _};
 
 /// Bytes of everything that a first look loads, of a mesh of 32 and a few workloads.
 const FIRST_PAINT_BYTES_MAX: usize = 100 * 1024;
@@ -43,6 +43,44 @@ async fn names_of_other_hosts_stay_text() {
     let page = api.ask(get("/")).await.text;
     assert!(!page.contains(HOSTILE));
     assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;"));
+}
+
+#[tokio::test]
+async fn what_was_rolled_back_is_a_concern_until_another_version_is_deployed() {
+    let api = serve().await;
+    let (mut status, mut nodes) = (api.service.status(), api.service.nodes());
+    status.health = Health { ok: true, ..Health::default() };
+    status.peers.clear();
+    nodes.truncate(1);
+    status.workloads.truncate(1);
+    let workload = &mut status.workloads[0];
+    (workload.replicas, workload.instances) = (0, Vec::new());
+    let at = |stage: &str, reason: Option<&str>| {
+        Some(Rollout { stage: stage.to_owned(), reason: reason.map(str::to_owned), ..Rollout::default() })
+    };
+    let mut shown = |rollout| {
+        status.workloads[0].rollout = rollout;
+        render(&status, &nodes, "nonce")
+    };
+    let all_is_well = "<li data-state=\"good\">All is well.</li>";
+    for rollout in [None, at("done", None)] {
+        let page = shown(rollout);
+        assert!(page.contains(all_is_well) && !page.contains("<ul class=\"places\">"), "{page}");
+    }
+    let page = shown(at("canary", None));
+    assert!(page.contains(all_is_well) && page.contains("<span class=\"mark\" data-state=\"warn\">rollout canary"));
+    for (stage, concern, place) in [
+        (
+            "rolled_back",
+            "the new version of combat was rolled back: it traps &lt;often&gt;",
+            "warn\">rollout rolled back</span>: it traps",
+        ),
+        ("nowhere", "no host may run combat at present", "bad\">rollout nowhere</span>"),
+    ] {
+        let page = shown(at(stage, Some("it traps <often>")));
+        assert!(page.contains("<li data-state=\"good\">This host is well.</li>"), "{stage}");
+        assert!(page.contains(&format!("<li data-state=\"warn\">{concern}")) && page.contains(place), "{page}");
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,11 @@ const workloadTrouble = ({ name, instances, replicas }, names) => {
   return ready < replicas ? `${name} is ready on ${ready} of ${replicas}` : null;
 };
 
+// What became of a version, until another is deployed.
+const rolloutTrouble = ({ name, rollout }) =>
+  rollout?.stage === "rolled_back" ? `the new version of ${name} was rolled back${rollout.reason ? `: ${rollout.reason}` : ""}`
+    : rollout?.stage === "nowhere" ? `no host may run ${name} at present` : null;
+
 const concerns = ({ status, nodes, names }) => {
   const of = (state) => nodes.filter((node) => node.status === state).map((node) => node.name || "a member");
   const alive = new Set(nodes.filter((node) => node.status === "alive").map((node) => node.id));
@@ -21,7 +26,7 @@ const concerns = ({ status, nodes, names }) => {
     fate(of("lost"), "is lost", "are lost"), fate(of("suspect"), "does not answer", "do not answer"), fate(of("draining"), "is being drained", "are being drained"),
     fate(of("stopping"), "is stopping", "are stopping"),
     ...links.map((peer) => `no link to ${peer.name}: ${peer.link.reason ?? peer.link.state}`),
-    ...status.workloads.map((workload) => workloadTrouble(workload, names)),
+    ...status.workloads.flatMap((workload) => [workloadTrouble(workload, names), rolloutTrouble(workload)]),
   ].filter(Boolean);
 };
 

@@ -69,7 +69,7 @@ const memberRows = ({ status, nodes }) => {
 
 // Where instances are; a host that has nothing to say but that it is ready is only named.
 const PLACES_MAX = 12;
-const rolloutState = (stage) => ({ done: "good", rolled_back: "bad", nowhere: "bad" })[stage] ?? "warn";
+const rolloutState = (stage) => ({ done: "good", nowhere: "bad" })[stage] ?? "warn";
 const rolloutPlace = (rollout) => rollout && rollout.stage !== "done" &&
   h("li", null, mark(rolloutState(rollout.stage), `rollout ${rollout.stage.replace("_", " ")}`), rollout.reason && `: ${rollout.reason}`);
 const places = (workload, names) => {
@@ -77,7 +77,8 @@ const places = (workload, names) => {
   const sorted = [...workload.instances].sort((a, b) => order[a.phase] - order[b.phase]);
   const place = ({ node, phase, reason }) => h("li", null, mark(phaseState(phase), nodeLink(node, names.get(node))),
     phase === "ready" ? h("span", { class: "hidden" }, " ready") : ` ${phase}`, reason && `: ${reason}`);
-  return sorted.length ? h("ul", { class: "places" }, rolloutPlace(workload.rollout), sorted.slice(0, PLACES_MAX).map(place),
+  const rollout = rolloutPlace(workload.rollout);
+  return sorted.length || rollout ? h("ul", { class: "places" }, rollout, sorted.slice(0, PLACES_MAX).map(place),
     sorted.length > PLACES_MAX && h("li", null, h("a", { href: `#workload/${encodeURIComponent(workload.name)}` }, `and ${sorted.length - PLACES_MAX} more`))) : NONE;
 };
 const readyState = (workload, ready) =>
