@@ -31,6 +31,7 @@ use crate::placement::Origins;
 use crate::rates::Rates;
 use crate::service::{CallAnswer, CallOptions, Committed, Entry, Fault, ServiceError};
 use crate::spec::{Spec, WorkloadName};
+use crate::traces::{Step, Traces};
 use crate::view::StateView;
 use crate::wasm::{CallContext, CallOutcome, Recorded, Recording, WasmHost};
 
@@ -59,6 +60,7 @@ struct Parts {
     traffic: Traffic,
     origins: origins::Said,
     rates: Arc<Rates>,
+    traces: Traces,
     forwarded: forward::Forwarded,
     seeds: answer::Seeds,
     routes: routes::Routes,
@@ -76,7 +78,7 @@ impl Calls {
         view: StateView,
         members: SharedMembers,
         net: Net,
-        (metrics, rates): (Arc<Metrics>, Arc<Rates>),
+        (metrics, rates, traces): (Arc<Metrics>, Arc<Rates>, Traces),
     ) -> Result<Self, getrandom::Error> {
         let (me, seeds) = (net.node(), answer::Seeds::new()?);
         let (traffic, routes) = (Traffic::new(metrics), routes::Routes::new(seeds.next()));
@@ -95,6 +97,7 @@ impl Calls {
                 traffic,
                 origins,
                 rates,
+                traces,
                 forwarded,
                 seeds,
                 routes,
@@ -116,6 +119,8 @@ impl Calls {
         spec_deadline: impl FnOnce() -> Result<Duration, ServiceError> + Send,
     ) -> Result<CallAnswer, ServiceError> {
         let began = Instant::now();
+        let span = self.parts.traces.entry(options.trace, (workload.as_str(), function), began);
+        let options = CallOptions { trace: span.context(), ..options };
         // One that has too much to do here is made elsewhere, if anybody has less.
         let has_room = self.parts.wasm.is_overloaded(workload.as_str()) == Some(false);
         let answer = if has_room && self.parts.routes.prefers_here(workload) {
@@ -126,6 +131,7 @@ impl Calls {
         };
         let outcome = answer.as_ref().map_or_else(answer::outcome, answer::success);
         self.parts.traffic.record(workload, began.elapsed(), outcome);
+        span.end(answer.as_ref().err().map(ServiceError::code));
         answer
     }
 
@@ -138,11 +144,13 @@ impl Calls {
         options: CallOptions,
     ) -> Result<CallAnswer, ServiceError> {
         let (parts, context) = (&self.parts, self.context(&options));
+        let run = parts.traces.child(options.trace, Step::Run, (workload.as_str(), function), Instant::now());
         let Recorded { outcome, mut recording } = if options.record {
             parts.wasm.record(workload.as_str(), function, arguments, context).await
         } else {
             parts.wasm.call(workload.as_str(), function, arguments, context).await.into()
         };
+        run.end(outcome.as_ref().err().map(answer::code));
         if let Some(recording) = &mut recording {
             recording.node = Some(parts.me.to_string());
         }

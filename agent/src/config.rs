@@ -27,6 +27,7 @@ use self::resolve::Resolver;
 pub use self::value::{ApiListen, Location};
 use crate::cluster::{Certificate, Trust};
 use crate::rates::Rate;
+use crate::traces::Collector;
 
 /// Where agents talk to each other, unless something else is said.
 pub const NET_PORT_DEFAULT: u16 = 7412;
@@ -240,6 +241,8 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// The least important that is written.
     pub level: LogLevel,
+    /// Where traces are sent; nowhere if nothing is said.
+    pub otlp: Option<Collector>,
 }
 
 /// How log lines look.

@@ -38,6 +38,7 @@ pub mod store;
 pub mod supervisor;
 pub mod timing;
 pub(crate) mod top;
+pub mod traces;
 pub mod view;
 pub mod wasm;
 pub mod workloads;

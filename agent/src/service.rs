@@ -49,7 +49,7 @@ pub use self::state::{
     CommitError, CommitOptions, Committed, Convergence, ConvergencePeer, KeyEntry, KeyPage, Progress, StateEntry,
 };
 pub use self::status::{
-    ClockReading, ClusterStatus, Health, Location, Node, NodeDetail, NodeState, NodeStatus, Peer, Resources,
+    ClockReading, ClusterStatus, Health, Location, Node, NodeDetail, NodeState, NodeStatus, Peer, Resources, Resync,
     StateStatus, Status,
 };
 pub use self::workload::{

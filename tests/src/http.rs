@@ -26,10 +26,19 @@ pub struct Answer {
 /// There is no answer in time.
 #[must_use]
 pub fn ask(agent: &Agent, method: &str, path: &str, body: &[u8]) -> Answer {
+    ask_with(agent, (method, path), "", body)
+}
+
+/// The same with more lines of a head, each with its end.
+///
+/// # Panics
+/// There is no answer in time.
+#[must_use]
+pub fn ask_with(agent: &Agent, (method, path): (&str, &str), lines: &str, body: &[u8]) -> Answer {
     let api = agent.api();
     let address = api.strip_prefix("http://").expect("an address over TCP");
     let token = std::fs::read_to_string(agent.data_dir().join("api-token")).expect("a token");
-    exchange(address, method, path, &format!("Authorization: Bearer {}\r\n", token.trim()), body)
+    exchange(address, method, path, &format!("Authorization: Bearer {}\r\n{lines}", token.trim()), body)
 }
 
 /// Asks whoever listens at an address, with more lines of a head, each with its end.

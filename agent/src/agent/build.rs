@@ -40,6 +40,7 @@ use crate::resources::Sampler;
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::timing::Timings;
+use crate::traces::{About, Exporter, Traces};
 use crate::view::{StateView, millis, share};
 use crate::wasm::WasmHost;
 use crate::workloads::{Chronicle, Workloads};
@@ -63,6 +64,8 @@ pub(super) struct Parts {
     /// For members only.
     pub(super) vetting: Option<Vetting>,
     pub(super) preloader: Preloader,
+    /// Where traces are sent somewhere.
+    pub(super) exporter: Option<Exporter>,
     pub(super) history: History,
     pub(super) net: Net,
     pub(super) store: Store,
@@ -89,6 +92,7 @@ struct Common {
     assets: Assets,
     calls: Calls,
     rates: Arc<Rates>,
+    traces: Traces,
     workloads: Workloads,
     health: Health,
     metrics: Arc<Metrics>,
@@ -145,10 +149,21 @@ pub(super) async fn build(
     let (assets, preloader) =
         Assets::open(&config.node.data_dir, settings::asset_limits(config.assets), fetch_assets(fetcher.clone()))?;
     let blobs = (fetcher, assets);
-    let common = Common::new(config, view, (handle, events), (store, net, members), (membership, identity), blobs)?;
+    let (traces, exporter) = traces(&config, &net);
+    let about = (config, traces);
+    let common = Common::new(about, view, (handle, events), (store, net, members), (membership, identity), blobs)?;
     common.workloads.resume(resumes);
     let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
-    Ok((common.parts(api, driver, heard_sender, preloader)?, Inlets { net: net_events, heard }))
+    Ok((common.parts(api, driver, heard_sender, preloader, exporter)?, Inlets { net: net_events, heard }))
+}
+
+/// Where traces go, if they go anywhere.
+fn traces(config: &Config, net: &Net) -> (Traces, Option<Exporter>) {
+    let Some(collector) = config.log.otlp.clone() else { return (Traces::default(), None) };
+    let (node, version) = (net.node().to_string(), env!("CARGO_PKG_VERSION"));
+    let about = About { node: &node, name: &config.node.name, region: &config.node.region, version };
+    let (traces, exporter) = Traces::to(collector, &about);
+    (traces, Some(exporter))
 }
 
 /// What others are given. One that is found to be damaged is fetched again at once: it may be deployed here, and needed after a restart.
@@ -174,7 +189,7 @@ fn fetch_assets(fetcher: Fetcher) -> Fetch {
 
 impl Common {
     fn new(
-        config: Config,
+        (config, traces): (Config, Traces),
         view: StateView,
         (driver, events): (DriverHandle, Events),
         (store, net, members): (Store, Net, SharedMembers),
@@ -195,7 +210,7 @@ impl Common {
             view.clone(),
             members.clone(),
             net.clone(),
-            (Arc::clone(&metrics), Arc::clone(&rates)),
+            (Arc::clone(&metrics), Arc::clone(&rates), traces.clone()),
         )?;
         let policy = settings::policy(&config.placement);
         let workloads = Workloads::new(
@@ -232,6 +247,7 @@ impl Common {
             assets,
             calls,
             rates,
+            traces,
             workloads,
             health,
             metrics,
@@ -264,6 +280,7 @@ impl Common {
         driver: Driver,
         heard: mpsc::Sender<Heard>,
         preloader: Preloader,
+        exporter: Option<Exporter>,
     ) -> Result<Parts, AgentError> {
         let this = self.clone();
         let beacon = Beacon {
@@ -291,8 +308,7 @@ impl Common {
         let lookout = Lookout { changes, members, view: this.view, events: this.events, metrics: this.metrics };
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
-        let draining = self.departure.draining.clone();
-        let history = History::default();
+        let (draining, history) = (self.departure.draining.clone(), History::default());
         let service = Arc::new(AgentService {
             started: Instant::now(),
             config: self.config,
@@ -309,6 +325,7 @@ impl Common {
             workloads: self.workloads,
             calls: self.calls,
             rates: self.rates,
+            traces: self.traces,
             health: self.health,
             metrics: self.metrics,
             streams: api.streams(),
@@ -330,6 +347,7 @@ impl Common {
             warning,
             vetting,
             preloader,
+            exporter,
             history,
             net,
             store,

@@ -210,6 +210,9 @@ pub(super) fn render(service: &AgentService) -> String {
     metrics.store(&service.store.stats());
     metrics.process(&Own::now());
     metrics.dropped("call_rate_limited", service.rates.limited());
+    let lost = service.traces.lost();
+    metrics.dropped("span_unqueued", lost.unqueued);
+    metrics.dropped("span_unsent", lost.unsent);
     let net = service.net.counters();
     for lane in Lane::ALL {
         metrics.net_bytes(lane.name(), Direction::In, net.lane(lane).bytes_in);

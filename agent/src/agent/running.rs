@@ -91,6 +91,7 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         warning,
         vetting,
         preloader,
+        exporter,
         history,
         net,
         store,
@@ -116,6 +117,9 @@ pub(super) fn spawn(parts: Parts, inlets: Inlets) -> Running {
         Part::spawn("the switchboard", |stop| switchboard.run(inlets.net, stop)),
         Part::spawn(DRIVER, |stop| driver.run(stop)),
     ]);
+    if let Some(exporter) = exporter {
+        running.push(Part::spawn("the exporter", |stop| exporter.run(stop)));
+    }
     Running { parts: running, departure, calls: forwarded, workloads: ours, view: acknowledged, net, store }
 }
 

@@ -13,6 +13,7 @@ use selvedge_sync::crdt::ContentHash;
 use selvedge_sync::id::{Dot, NodeId, ReplicaId};
 use selvedge_sync::key::Key;
 use selvedge_sync::replica::PeerView;
+use selvedge_sync::replica::RepairProgress;
 use serde_json::Value;
 
 use super::assets;
@@ -43,11 +44,12 @@ use crate::service::{
     ArtifactInfo, AssetInfo, AssetPage, CallAnswer, CallOptions, ClockReading, Cluster, CommitError, CommitOptions,
     Committed, Convergence, Deployed, Drained, EncodedCall, Entry, EventsWanted, Health as HealthReport,
     History as HistoryDocument, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving, Node, NodeDetail,
-    NodeStatus, Notices, PastEvent, Progress, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus, Status,
-    Workload,
+    NodeStatus, Notices, PastEvent, Progress, Resync, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus,
+    Status, Workload,
 };
 use crate::spec::Digest;
 use crate::store::Store;
+use crate::traces::Traces;
 use crate::view::StateView;
 use crate::wasm::WasmHost;
 use crate::workloads::Workloads;
@@ -75,6 +77,7 @@ pub(super) struct AgentService {
     pub(super) workloads: Workloads,
     pub(super) calls: Calls,
     pub(super) rates: Arc<Rates>,
+    pub(super) traces: Traces,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) streams: Arc<StreamStats>,
@@ -97,6 +100,12 @@ impl Service for AgentService {
         let state = self.view.summary();
         let (peers, unreached) = others::peers(&state, self.view.now(), &self.net, &members);
         let alive = members.iter().filter(|member| member.status == MemberStatus::Alive).count();
+        let resync = state.resync.map(|repair| Resync {
+            from: repair.from,
+            name: others::name(members.iter().find(|member| member.node == repair.from)),
+            done_permille: repair.done_permille,
+            objects: repair.objects,
+        });
         Status {
             node: NodeStatus {
                 id: state.me.node,
@@ -115,6 +124,7 @@ impl Service for AgentService {
                 commits: state.commits,
                 bytes: state.bytes,
                 garbage: state.garbage,
+                resync,
             },
             peers,
             unreached,

@@ -61,9 +61,13 @@ pub(super) fn commit_failed(error: DriverError) -> ServiceError {
     }
 }
 
-/// Why a call gave no result. Whatever the reason, it changed nothing.
-pub(super) fn call_failed(error: CallError) -> ServiceError {
-    let (fault, code) = match &error {
+/// Why a call gave no result, in one word.
+pub(super) fn code(error: &CallError) -> &'static str {
+    kind(error).1
+}
+
+fn kind(error: &CallError) -> (Fault, &'static str) {
+    match error {
         CallError::NotLoaded { .. } => (Fault::Unavailable, super::NOT_RUNNING),
         CallError::UnknownFunction { .. } => (Fault::NotFound, "unknown_function"),
         CallError::AmbiguousFunction { .. } => (Fault::Caller, "ambiguous_function"),
@@ -84,7 +88,12 @@ pub(super) fn call_failed(error: CallError) -> ServiceError {
             (Fault::Busy { retry_after_s: seconds.max(RETRY_AFTER_S) }, "overloaded")
         }
         CallError::Host(_) => (Fault::Unavailable, "host_unable"),
-    };
+    }
+}
+
+/// Why a call gave no result. Whatever the reason, it changed nothing.
+pub(super) fn call_failed(error: CallError) -> ServiceError {
+    let (fault, code) = kind(&error);
     let failed = ServiceError::new(fault, code, error.to_string());
     let failed = match error.blame() {
         Blame::Workload => failed.hint("the workload's fault, not the request's"),

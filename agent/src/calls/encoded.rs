@@ -9,6 +9,7 @@ use super::{Calls, answer};
 use crate::driver::{Begun, DriverError};
 use crate::service::{CallAnswer, EncodedCall, ServiceError};
 use crate::spec::WorkloadName;
+use crate::traces::{Context, Span, Step, Traces};
 use crate::wasm::{CallError, CallOutcome};
 
 /// How long calls may follow each other before the first is answered, and before others have the thread.
@@ -18,6 +19,7 @@ const TURN: Duration = Duration::from_micros(500);
 struct Ran {
     began: Instant,
     workload: WorkloadName,
+    span: Span,
     outcome: Result<CallOutcome<Vec<u8>>, CallError>,
     commit: Option<Result<Begun, DriverError>>,
 }
@@ -62,7 +64,7 @@ impl Calls {
     fn run_encoded(&self, call: &EncodedCall<'_>) -> Option<Ran> {
         let workload = call.name.parse::<WorkloadName>().ok()?;
         // Where a workload's router has a say, it is asked.
-        if self.parts.routes.prefers_here(&workload) { self.begin_encoded(call, workload) } else { None }
+        if self.parts.routes.prefers_here(&workload) { self.begin_encoded(call, workload, Traces::entry) } else { None }
     }
 
     /// Makes a call that another member has forwarded, whatever the workload's router would say here. `None` as for those of a turn.
@@ -71,14 +73,21 @@ impl Calls {
         call: &EncodedCall<'_>,
         workload: WorkloadName,
     ) -> Option<Result<CallAnswer<Vec<u8>>, ServiceError>> {
-        let ran = self.begin_encoded(call, workload)?;
+        let within = |_: &Traces, trace, _: (&str, &str), _| Span::passing(trace);
+        let ran = self.begin_encoded(call, workload, within)?;
         if ran.commit.is_some() {
             self.parts.driver.end_pass();
         }
         Some(self.answer_encoded(ran.outcome, ran.commit).await)
     }
 
-    fn begin_encoded(&self, call: &EncodedCall<'_>, workload: WorkloadName) -> Option<Ran> {
+    /// `span` is what becomes of the call's trace once it is known that it can be made so.
+    fn begin_encoded(
+        &self,
+        call: &EncodedCall<'_>,
+        workload: WorkloadName,
+        span: impl FnOnce(&Traces, Option<Context>, (&str, &str), Instant) -> Span,
+    ) -> Option<Ran> {
         let EncodedCall { name: _, function, arguments, answer, options, asked } = call;
         if options.record || options.request.is_some() {
             return None;
@@ -87,16 +96,20 @@ impl Calls {
         let context = self.context(options);
         let mut outcome =
             self.parts.wasm.call_encoded((workload.as_str(), function), *arguments, *answer, (context, *asked))?;
+        let (traces, what) = (&self.parts.traces, (workload.as_str(), *function));
+        let span = span(traces, options.trace, what, began);
+        traces.child(span.context(), Step::Run, what, began).end(outcome.as_ref().err().map(answer::code));
         let changes = outcome.as_mut().map(|outcome| std::mem::take(&mut outcome.changes)).unwrap_or_default();
         let commit = (!changes.is_empty()).then(|| self.parts.driver.begin_commit(changes, None));
-        Some(Ran { began, workload, outcome, commit })
+        Some(Ran { began, workload, span, outcome, commit })
     }
 
     async fn conclude_encoded(&self, ran: Ran) -> Result<CallAnswer<Vec<u8>>, ServiceError> {
-        let Ran { began, workload, outcome, commit } = ran;
+        let Ran { began, workload, span, outcome, commit } = ran;
         let answer = self.answer_encoded(outcome, commit).await;
         let outcome = answer.as_ref().map_or_else(answer::outcome, answer::success);
         self.parts.traffic.record(&workload, began.elapsed(), outcome);
+        span.end(answer.as_ref().err().map(ServiceError::code));
         answer
     }
 

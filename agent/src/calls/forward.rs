@@ -16,6 +16,7 @@ use crate::encoding::Encoding;
 use crate::net::{Lane, Offence, Reply, RequestError};
 use crate::service::{CallAnswer, CallOptions, Committed, EncodedCall, Fault, ServiceError};
 use crate::spec::WorkloadName;
+use crate::traces::{Context, Step};
 
 /// Members asked before giving up: the best, and one more where the best did nothing.
 const ATTEMPTS_MAX: usize = 2;
@@ -58,6 +59,9 @@ struct Question {
     request: Option<RequestId>,
     #[serde(default)]
     record: bool,
+    /// The span of the exchange, at the member that asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<Context>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +72,13 @@ struct Answer {
     overrun: Option<String>,
     #[serde(default)]
     recording: Option<String>,
+}
+
+impl Question {
+    fn options(&self) -> CallOptions {
+        let deadline = self.deadline_ms.map(Duration::from_millis);
+        CallOptions { deadline, request: self.request, session: None, record: self.record, trace: self.trace }
+    }
 }
 
 impl Calls {
@@ -90,6 +101,7 @@ impl Calls {
             deadline_ms: None,
             request: options.request,
             record: options.record,
+            trace: None,
         };
         let mut last = not_running(workload);
         let targets = self.targets(workload);
@@ -119,7 +131,12 @@ impl Calls {
                 question.deadline_ms = left().map(|left| crate::view::millis(left).max(1));
                 let deadline = left().unwrap_or(own_deadline);
                 let terms = Terms { deadline, is_hurried, is_repeatable: options.request.is_some() };
-                self.ask(asked, codec::encode(&question), terms).await
+                let what = (workload.as_str(), function);
+                let span = self.parts.traces.child(options.trace, Step::Forward, what, Instant::now()).with(node);
+                question.trace = span.context();
+                let answer = self.ask(asked, codec::encode(&question), terms).await;
+                span.end(answer.as_ref().err().map(ServiceError::code));
+                answer
             };
             match answer {
                 Err(error) if did_nothing(&error) => {
@@ -149,7 +166,7 @@ impl Calls {
         let _under_way = self.parts.forwarded.begin();
         let answer = match codec::decode::<Question>(&bytes, Lane::Call.frame_bytes_max()) {
             Ok(question) => match self.parts.rates.admit_member(&from, question.workload.as_str()) {
-                Ok(()) => self.answer(question).await,
+                Ok(()) => self.answer_traced(from, question).await,
                 Err(error) => Err(error),
             },
             Err(error) => {
@@ -161,17 +178,25 @@ impl Calls {
         reply.send(codec::encode(&answer));
     }
 
+    async fn answer_traced(&self, from: NodeId, mut question: Question) -> Result<Answer, ServiceError> {
+        let what = (question.workload.as_str(), question.function.as_str());
+        let span = self.parts.traces.child(question.trace, Step::Serve, what, Instant::now()).with(from);
+        question.trace = span.context();
+        let answer = self.answer(question).await;
+        span.end(answer.as_ref().err().map(ServiceError::code));
+        answer
+    }
+
     async fn answer(&self, question: Question) -> Result<Answer, ServiceError> {
         if let Some(answer) = self.answer_as_it_is(&question).await {
             return answer;
         }
         let arguments = serde_json::from_str(&question.arguments)
             .map_err(|error| ServiceError::new(Fault::Caller, "malformed_json", error.to_string()))?;
-        let deadline = question.deadline_ms.map(Duration::from_millis);
         if !self.parts.wasm.is_loaded(question.workload.as_str()) {
             return Err(not_running(&question.workload));
         }
-        let options = CallOptions { deadline, request: question.request, session: None, record: question.record };
+        let options = question.options();
         let answer = self.call_here(&question.workload, &question.function, arguments, options).await?;
         let CallAnswer { result, commit, overrun, recording, node: _ } = answer;
         Ok(Answer { result: result.to_string(), commit, overrun, recording })
@@ -181,8 +206,7 @@ impl Calls {
 impl Calls {
     /// The same without a look at the arguments, where that is possible. `None`: nothing was done.
     async fn answer_as_it_is(&self, question: &Question) -> Option<Result<Answer, ServiceError>> {
-        let deadline = question.deadline_ms.map(Duration::from_millis);
-        let options = CallOptions { deadline, request: question.request, session: None, record: question.record };
+        let options = question.options();
         let call = EncodedCall {
             name: question.workload.as_str(),
             function: &question.function,
@@ -258,6 +282,8 @@ pub(super) fn lost(node: &str, error: RequestError, is_repeatable: bool) -> Serv
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -277,6 +303,23 @@ mod tests {
         assert!(did_nothing(&never_left) && never_left.hint_text().is_none(), "{never_left}");
     }
     #[test]
+    fn members_of_two_releases_understand_each_other() {
+        // What the first release asked with, and what a later one may.
+        let first =
+            json!({"workload": "combat", "function": "resolve", "arguments": "[]", "deadline_ms": 5, "request": null});
+        let mut later = first.clone();
+        later["record"] = json!(true);
+        later["trace"] = json!("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more");
+        later["of_a_later_release"] = json!({"what": ["this one", "does not know"]});
+        let read = |document: &Value| codec::decode::<Question>(&codec::encode(document), Lane::Call.frame_bytes_max());
+        let (first, later) = (read(&first).expect("it is read"), read(&later).expect("it is read"));
+        assert_eq!((first.options().record, first.options().trace), (false, None));
+        assert!(later.options().record && later.options().trace.is_some());
+        let answer = json!({"Ok": {"result": "[3]", "commit": null, "of_a_later_release": 1}});
+        assert!(read_answer(NodeId([1; 32]), &codec::encode(&answer)).is_ok());
+    }
+
+    #[test]
     fn questions_and_answers_that_are_none_are_errors() {
         let question = Question {
             workload: "combat".parse().expect("a name"),
@@ -285,6 +328,7 @@ mod tests {
             deadline_ms: Some(5),
             request: None,
             record: true,
+            trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok(),
         };
         let max = Lane::Call.frame_bytes_max();
         let read = |bytes: &[u8]| codec::decode::<Question>(bytes, max).is_ok();

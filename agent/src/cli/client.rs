@@ -38,6 +38,12 @@ impl Client {
         Self { addr, patience, token, open: None }
     }
 
+    /// Another one of the same agent, over a connection of its own.
+    #[must_use]
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.addr.clone(), self.patience, self.token.clone())
+    }
+
     /// Time for one answer.
     #[must_use]
     pub(crate) fn patience(&self) -> Duration {

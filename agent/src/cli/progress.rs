@@ -9,6 +9,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Pause between two pictures.
 const EVERY: Duration = Duration::from_millis(120);
 
+/// What is done is told in thousandths.
+const WHOLE: u64 = 1_000;
+
 /// A line that says what is waited for and for how long. Gone when dropped.
 pub(crate) struct Progress(ProgressBar);
 
@@ -21,6 +24,23 @@ impl Progress {
         bar.set_message(what.into());
         bar.enable_steady_tick(EVERY);
         Self(bar)
+    }
+
+    /// Whether anybody sees it.
+    #[must_use]
+    pub(crate) fn is_seen(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
+    /// Shows how much of it is done, of a thousand, and says what it is.
+    pub(crate) fn done(&self, permille: u64, what: impl Into<String>) {
+        if self.0.length() != Some(WHOLE) {
+            let bar = "{spinner} {msg} [{bar:30}] {percent} % ({elapsed})";
+            self.0.set_style(ProgressStyle::with_template(bar).expect("the template is sound").progress_chars("=> "));
+            self.0.set_length(WHOLE);
+        }
+        self.0.set_position(permille.min(WHOLE));
+        self.0.set_message(what.into());
     }
 
     /// Says something else from now on.

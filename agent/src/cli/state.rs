@@ -3,6 +3,7 @@
 //! Owns how words become an operation of the API; the agent decides whether it applies. The invariant: what reaches the
 //! agent is an operation that the key's type has, so that a typing mistake costs no round trip.
 
+use std::future::Future;
 use std::time::Duration;
 
 use selvedge_sync::key::{Key, Kind};
@@ -14,10 +15,12 @@ use super::connection::{Ask, segment};
 use super::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_TIMED_OUT};
 use super::output::{cell, pretty, print_either, print_shown, printable, short, table};
 use super::progress::Progress;
-use super::tables::tail;
+use super::tables::{resync, tail};
 
 /// The status of an agent that did not converge in the time it was given.
 const GATEWAY_TIMEOUT: u16 = 504;
+/// How often is looked how far an agent has come.
+const LOOK: Duration = Duration::from_millis(250);
 /// Characters of a root in a table.
 const ROOT_CHARS: usize = 16;
 
@@ -55,9 +58,12 @@ pub(crate) async fn converged(args: &ConvergedArgs, client: &mut Client) -> Resu
     };
     let ask = Ask::get(path);
     let progress = args.wait.map(|_| Progress::of("waiting until every member holds the same state"));
-    let answer = client.answer(&ask, wait + client.patience()).await;
-    drop(progress);
-    let answer = answer?;
+    let looker = client.another();
+    let answer = client.answer(&ask, wait + client.patience());
+    let answer = match progress {
+        Some(progress) if progress.is_seen() => catching_up(looker, &progress, answer).await?,
+        Some(_) | None => answer.await?,
+    };
     let json = client.decode(&ask, &answer)?;
     let Some(converged) = json.get("converged").and_then(Value::as_bool) else {
         return Err(CliError::Refused(Box::new(super::error::Problem::from_answer(answer.status, &answer.body))));
@@ -68,6 +74,42 @@ pub(crate) async fn converged(args: &ConvergedArgs, client: &mut Client) -> Resu
         (false, GATEWAY_TIMEOUT) => EXIT_TIMED_OUT,
         (false, _) => EXIT_FAILED,
     })
+}
+
+/// Shows how far the agent has come while `answer` is awaited: of a resync what is settled, else of the commits that were missing those that
+/// are not any more.
+async fn catching_up<T>(mut looker: Client, progress: &Progress, answer: impl Future<Output = T>) -> T {
+    let look = async {
+        let mut most = 0;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            // An agent that is too busy to say is looked at again.
+            let Ok(status) = looker.json(Ask::get("/v1/status")).await else { continue };
+            if let Some((permille, what)) = caught_up(&status, &mut most) {
+                progress.done(permille, what);
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        () = look => unreachable!("it looks until the answer is there"),
+    }
+}
+
+/// How far it has come, of a thousand, and in words; `most` is the most commits that were missing so far. `None` where nothing is known to be missing.
+fn caught_up(status: &Value, most: &mut u64) -> Option<(u64, String)> {
+    if let Some(words) = resync(status) {
+        let done = status.pointer("/state/resync/done_permille").and_then(Value::as_u64).unwrap_or(0);
+        return Some((done, format!("resync: {words}")));
+    }
+    let peers = status["peers"].as_array().into_iter().flatten();
+    let missing = peers.filter_map(|peer| peer["lag_commits"].as_u64()).max().filter(|missing| *missing > 0)?;
+    *most = missing.max(*most);
+    Some((
+        (*most - missing) * 1_000 / *most,
+        format!("{missing} of {most} commits to go between this agent and the others"),
+    ))
 }
 
 fn show_convergence(json: &Value) -> String {
@@ -161,6 +203,22 @@ mod tests {
     use super::*;
     use crate::cli::args::ClientArgs;
     use crate::cli::fake::{Say, serve};
+
+    #[test]
+    fn what_was_missing_and_is_not_any_more_is_told() {
+        let mut most = 0;
+        let behind = |lag: u64| json!({"peers": [{"lag_commits": 3}, {"lag_commits": lag}, {"lag_commits": null}]});
+        assert_eq!(
+            caught_up(&behind(200), &mut most),
+            Some((0, "200 of 200 commits to go between this agent and the others".into()))
+        );
+        assert_eq!(caught_up(&behind(50), &mut most).map(|(permille, _)| permille), Some(750));
+        assert_eq!(caught_up(&json!({"peers": [{"lag_commits": 0}]}), &mut most), None);
+        let resync =
+            json!({"state": {"resync": {"from": "12D3", "name": "kiosk", "done_permille": 425, "objects": 7}}});
+        let words = "resync: 42.5 % of the state is as kiosk has it, 7 objects taken";
+        assert_eq!(caught_up(&resync, &mut most), Some((425, words.into())));
+    }
 
     fn words(text: &str) -> Vec<String> {
         text.split(' ').map(str::to_owned).collect()

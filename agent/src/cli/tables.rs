@@ -56,6 +56,7 @@ pub(crate) fn status(json: &Value) -> String {
         at("/state/commits"),
         bytes(json, "/state/bytes"),
     );
+    text += &resync(json).map_or_else(String::new, |resync| format!("resync     {resync}\n"));
     if json["peers"].as_array().is_some_and(|peers| !peers.is_empty()) {
         text += &format!("\n{}\n", peers(json));
     }
@@ -63,6 +64,19 @@ pub(crate) fn status(json: &Value) -> String {
         text += &format!("\n{}\n", workloads(json));
     }
     text
+}
+
+/// How far a resync has come, in words; `None` where none is under way.
+#[must_use]
+pub(crate) fn resync(json: &Value) -> Option<String> {
+    let resync = json.pointer("/state/resync").filter(|resync| resync.is_object())?;
+    let done =
+        resync["done_permille"].as_f64().map_or_else(|| UNKNOWN.to_owned(), |done| format!("{:.1}", done / 10.0));
+    let from = match cell(resync, "/name") {
+        name if name.is_empty() => tail(&cell(resync, "/from")),
+        name => name,
+    };
+    Some(format!("{done} % of the state is as {from} has it, {} objects taken", cell(resync, "/objects")))
 }
 
 /// The members, one per row, and those that were put out.

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::rates::Rate;
 use crate::spec::{DEADLINE_MS_MAX, MEMORY_MAX, MEMORY_MIN};
+use crate::traces::Collector;
 
 /// Longest default deadline of a call, in milliseconds.
 const DEADLINE_MAX: u64 = DEADLINE_MS_MAX as u64;
@@ -103,6 +104,7 @@ pub(super) struct Placement {
 pub(super) struct Log {
     pub(super) format: Option<LogFormat>,
     pub(super) level: Option<LogLevel>,
+    pub(super) otlp: Option<Collector>,
 }
 
 /// A gain in score, 0 to 1.

@@ -80,6 +80,7 @@ impl Resolver {
         let log = LogConfig {
             format: word("log.format", self.overrides.log_format.take(), file.log.format, self.host.log_format)?,
             level: word("log.level", self.overrides.log_level.take(), file.log.level, LogLevel::default())?,
+            otlp: file.log.otlp,
         };
         let state = StateConfig {
             max_drift: Duration::from_millis(file.state.max_drift.map_or(MAX_DRIFT_MS, |drift| drift.0)),

@@ -59,7 +59,7 @@ fn an_empty_file_runs() {
         config.wasm,
         WasmConfig { workers: 4, memory: 64 << 20, deadline: Duration::from_millis(50), compiler: None }
     );
-    assert_eq!(config.log, LogConfig { format: LogFormat::Text, level: LogLevel::Info });
+    assert_eq!(config.log, LogConfig { format: LogFormat::Text, level: LogLevel::Info, otlp: None });
     assert_eq!(config, load_with("[node]\n[net]\n[log]", Overrides::default()).expect("loads"));
 }
 
@@ -123,7 +123,7 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     let tcp = ApiListen::Tcp("127.0.0.1:0".parse().expect("an address"));
     assert_eq!(config.api.listen, [ApiListen::Unix("/run/a.sock".into()), tcp], "and not the file's socket");
     assert_eq!(config.api.token_file, Path::new("/flag/api-token"));
-    assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: LogLevel::Warn });
+    assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: LogLevel::Warn, otlp: None });
 }
 
 #[test]
@@ -151,6 +151,8 @@ fn wrong_files_are_refused_with_key_and_line() {
     refused("[placement]\nthreshold = nan", &["line 2", "0 to 1"]);
     refused("[log]\nlevel = 'loud'", &["line 2", "unknown variant `loud`", "`debug`"]);
     refused("[log", &["line 1"]);
+    refused("[log]\notlp = 'https://collector'", &["line 2", "http://"]);
+    refused("[log]\notlp = 'collector:4318'", &["line 2", "`collector:4318`", "http://HOST:4318"]);
 }
 
 #[test]

@@ -82,6 +82,22 @@ pub struct StateStatus {
     pub bytes: u64,
     /// How many dots and empty objects are kept until every member has seen what made them so.
     pub garbage: u64,
+    /// How the repair from another member's state goes on that this host is in the middle of: after a long absence, or when it is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resync: Option<Resync>,
+}
+
+/// A repair from state that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resync {
+    /// Who gives.
+    pub from: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// How much of the state is known to be as the giver has it, of a thousand.
+    pub done_permille: u16,
+    /// How many objects have been taken so far.
+    pub objects: u64,
 }
 
 /// Another member, as this host sees it.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Committed, Rollout};
 use crate::encoding::Encoding;
+use crate::traces::Context;
 
 /// A component that was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +198,8 @@ pub struct CallOptions {
     pub session: Option<u64>,
     /// Whether to record the call, so that it can be replayed.
     pub record: bool,
+    /// The trace that it is part of.
+    pub trace: Option<Context>,
 }
 
 /// Who makes a call on this host, as far as rate limits tell callers apart.

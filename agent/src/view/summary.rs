@@ -6,7 +6,7 @@
 use selvedge_sync::broadcast;
 use selvedge_sync::crdt::ContentHash;
 use selvedge_sync::id::{Dot, ReplicaId, Stream};
-use selvedge_sync::replica::{Counters, PeerView, Replica};
+use selvedge_sync::replica::{Counters, PeerView, RepairProgress, Replica};
 use selvedge_sync::time::Time;
 
 /// The replica as it was at one moment.
@@ -34,6 +34,8 @@ pub struct Summary {
     pub neighbours: (u64, u64),
     /// What its own past still owes.
     pub past: Past,
+    /// How far a repair from another member's state has come, while one is under way.
+    pub resync: Option<RepairProgress>,
     peers: Vec<PeerView>,
     /// The moment, on the monotonic clock.
     at_ms: u64,
@@ -67,6 +69,7 @@ impl Summary {
             spread: replica.spread_counters(),
             neighbours: (pushed.len() as u64, all.len() as u64),
             past: Past::of(replica),
+            resync: replica.repair_progress(),
             peers: replica.peers(now),
             at_ms: now.mono_ms,
         }

@@ -27,9 +27,12 @@ use crate::service::{
     ArtifactInfo, CallAnswer, CallOptions, Caller, Committed, Deployed, EncodedCall, Entry, Fault, Service,
     ServiceError, Workload,
 };
+use crate::traces::Context;
 
 const DEADLINE: HeaderName = HeaderName::from_static("selvedge-deadline-ms");
 const SESSION: HeaderName = HeaderName::from_static("selvedge-session");
+/// <https://www.w3.org/TR/trace-context/>
+const TRACE: HeaderName = HeaderName::from_static("traceparent");
 const NODE: HeaderName = HeaderName::from_static("selvedge-node");
 const COMMIT: HeaderName = HeaderName::from_static("selvedge-commit");
 /// Why the answer is the workload's default.
@@ -161,7 +164,13 @@ pub(in crate::api) async fn call<S: Service>(
         let [record] = query::take(pairs, ["record"])?;
         let record = query::flag("record", record.as_deref())?;
         let bytes = body::encoded_arguments(&headers, body).await?;
-        let options = CallOptions { deadline: deadline(&headers)?, request: None, session: session(&headers), record };
+        let options = CallOptions {
+            deadline: deadline(&headers)?,
+            request: None,
+            session: session(&headers),
+            record,
+            trace: trace(&headers),
+        };
         if !record && !headers.contains_key(IDEMPOTENCY_KEY) {
             let arguments = (Media::of_body(&headers).encoding(), &bytes[..]);
             let (answer, asked) = (media.encoding(), Instant::now());
@@ -226,6 +235,11 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
 
 fn session(headers: &HeaderMap) -> Option<u64> {
     headers.get(SESSION).map(|text| session_of(text.as_bytes()))
+}
+
+/// One that cannot be read is none, as its standard has it.
+fn trace(headers: &HeaderMap) -> Option<Context> {
+    headers.get(TRACE)?.to_str().ok()?.parse().ok()
 }
 
 /// What a caller says belongs together, as the number that routing looks at.

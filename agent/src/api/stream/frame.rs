@@ -17,12 +17,14 @@ use crate::api::problem::Told;
 use crate::api::routes::{call_id, session_of};
 use crate::encoding::cbor::{Entries, Malformed, Reader, encode};
 use crate::service::{CallAnswer, CallOptions, Fault, ServiceError, shorten};
+use crate::traces::Context;
 
 /// What a frame is called by its sender: a whole number or a short text. Null where it could not be read.
 pub(super) type Id = Value;
 
 /// The fields of a frame, for errors.
-const FIELDS: &str = "id, workload, function, args, idempotency_key, deadline_ms, session, region and rtt_ms";
+const FIELDS: &str =
+    "id, workload, function, args, idempotency_key, deadline_ms, session, region, rtt_ms and traceparent";
 
 /// A frame that asks for a call.
 #[derive(Debug, PartialEq)]
@@ -69,6 +71,7 @@ struct Fields {
     idempotency_key: Option<Value>,
     deadline_ms: Option<Value>,
     session: Option<Value>,
+    traceparent: Option<Value>,
     origin: Origin,
 }
 
@@ -110,6 +113,7 @@ impl Plain {
                 "args" => arguments.replace(reader.skip().ok()?).is_none(),
                 "deadline_ms" => options.deadline.replace(deadline(reader.value().ok()?).ok()?).is_none(),
                 "session" => options.session.replace(session(&reader.value().ok()?).ok()?).is_none(),
+                "traceparent" => std::mem::replace(&mut options.trace, trace(&reader.value().ok()?).ok()?).is_none(),
                 "region" => origin.region.is_none() && origin.set_region(&reader.value().ok()?).is_ok(),
                 "rtt_ms" => origin.rtt_ms.is_none() && origin.set_rtt_ms(&reader.value().ok()?).is_ok(),
                 _ => false,
@@ -156,6 +160,7 @@ impl Fields {
             "idempotency_key" => &mut self.idempotency_key,
             "deadline_ms" => &mut self.deadline_ms,
             "session" => &mut self.session,
+            "traceparent" => &mut self.traceparent,
             "region" => return self.origin.set_region(&reader.value()?),
             "rtt_ms" => return self.origin.set_rtt_ms(&reader.value()?),
             other => {
@@ -178,7 +183,8 @@ impl Fields {
         let key = |key| idempotency_key(&key).map(|key| call_id(&workload, &function, key.as_bytes(), &arguments));
         let request = self.idempotency_key.map(key).transpose()?;
         let session = self.session.map(|text| session(&text)).transpose()?;
-        let options = CallOptions { deadline, request, session, record: false };
+        let trace = self.traceparent.map(|text| trace(&text)).transpose()?.flatten();
+        let options = CallOptions { deadline, request, session, record: false, trace };
         Ok(Call { id: self.id, workload, function, arguments, options, origin: self.origin })
     }
 }
@@ -271,6 +277,14 @@ fn session(value: &Value) -> Result<u64, ServiceError> {
     }
 }
 
+/// The place in a trace; one that cannot be read is none, as its standard has it.
+fn trace(value: &Value) -> Result<Option<Context>, ServiceError> {
+    match value.as_str() {
+        Some(text) => Ok(text.parse().ok()),
+        None => Err(ServiceError::new(Fault::WrongValue, "wrong_type", "`traceparent` must be text").at("traceparent")),
+    }
+}
+
 fn idempotency_key(value: &Value) -> Result<&str, ServiceError> {
     match value.as_str() {
         Some(key) if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => Ok(key),
@@ -291,16 +305,19 @@ mod tests {
     use crate::encoding::cbor::decode;
     use crate::service::Committed;
 
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
     #[test]
     fn a_frame_says_what_to_call() {
         let frame = json!({"id": 7, "workload": "combat", "function": "resolve", "args": [[]], "deadline_ms": 20});
         let call = Call::read(&encode(&frame)).expect("a sound frame");
         assert_eq!((call.id, call.workload.as_str(), call.function.as_str()), (json!(7), "combat", "resolve"));
         assert_eq!((call.arguments, call.options.deadline), (json!([[]]), Some(Duration::from_millis(20))));
-        let frame = json!({"id": 8, "workload": "combat", "function": "resolve", "args": [], "session": "anna", "region": "eu", "rtt_ms": 12});
+        let frame = json!({"id": 8, "workload": "combat", "function": "resolve", "args": [], "session": "anna", "region": "eu", "rtt_ms": 12, "traceparent": TRACE});
         let (call, plain) = (Call::read(&encode(&frame)).expect("sound"), Plain::read(&encode(&frame).into()));
         let plain = plain.expect("it is plain");
         assert_eq!(call.options.session, Some(session_of(b"anna")));
+        assert_eq!(call.options.trace, TRACE.parse().ok());
         assert_eq!(call.origin, Origin { region: Some("eu".to_owned()), rtt_ms: Some(12.0) });
         assert_eq!((plain.options, plain.origin), (call.options, call.origin));
         let bare = json!({"id": "a", "workload": "w", "function": "f"});

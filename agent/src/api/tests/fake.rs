@@ -128,7 +128,14 @@ impl Service for Fake {
                 alive: 2,
                 epoch: 0,
             },
-            state: StateStatus { root: "ab".repeat(32), keys: 1_234, commits: 98_765, bytes: 2_345_678, garbage: 12 },
+            state: StateStatus {
+                root: "ab".repeat(32),
+                keys: 1_234,
+                commits: 98_765,
+                bytes: 2_345_678,
+                garbage: 12,
+                resync: Some(told::resync()),
+            },
             peers: vec![
                 Peer {
                     node: OTHER,

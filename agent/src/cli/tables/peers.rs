@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{bytes, list, tail};
+use super::{bytes, list, resync, tail};
 use crate::cli::output::{UNKNOWN, cell, printable, table};
 use crate::cli::units::millis;
 
@@ -44,6 +44,9 @@ pub(crate) fn peers(json: &Value) -> String {
     }
     for link in json["unreached"].as_array().into_iter().flatten() {
         notes += &note(&cell(link, "/addresses"), link);
+    }
+    if let Some(resync) = resync(json) {
+        notes += &format!("\nresync: {resync}");
     }
     format!("{rows}{notes}")
 }

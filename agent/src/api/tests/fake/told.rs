@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::{HOSTILE, NODE, OTHER, REVISION};
 use crate::service::{
     Convergence, ConvergencePeer, History, Instance, InvitationEntry, LatencyBucket, LatencyUs, Node, NodeDetail,
-    Phase, Recent, Workload, WorkloadStatus,
+    Phase, Recent, Resync, Workload, WorkloadStatus,
 };
 
 pub(super) fn detail(node: Node) -> NodeDetail {
@@ -28,6 +28,10 @@ pub(super) fn convergence() -> Convergence {
         lag_commits: None,
     };
     Convergence { converged: false, root: "ab".repeat(32), peers: vec![peer] }
+}
+
+pub(super) fn resync() -> Resync {
+    Resync { from: OTHER, name: HOSTILE.into(), done_permille: 425, objects: 1_200 }
 }
 
 pub(super) fn history() -> History {
