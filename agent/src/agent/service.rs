@@ -13,7 +13,6 @@ use selvedge_sync::crdt::ContentHash;
 use selvedge_sync::id::{Dot, NodeId, ReplicaId};
 use selvedge_sync::key::Key;
 use selvedge_sync::replica::PeerView;
-use selvedge_sync::replica::RepairProgress;
 use serde_json::Value;
 
 use super::assets;
