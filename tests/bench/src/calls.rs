@@ -148,6 +148,16 @@ impl Ours {
         Ok(())
     }
 
+    /// Where its API listens.
+    pub(crate) const fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// What its API wants to be shown for a change.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     pub(crate) async fn http(&self) -> Result<Http> {
         Http::open(self.api, &self.token).await
     }
@@ -196,6 +206,7 @@ impl Http {
         Ok(status.is_success())
     }
 
+    /// Asks for something that must be given.
     pub(crate) async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
         let (status, body) = self.exchange(method, path, body).await?;
         ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));

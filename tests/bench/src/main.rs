@@ -31,6 +31,7 @@ mod loaded;
 mod memory;
 mod mesh;
 mod movement;
+mod observed;
 mod place;
 mod preload;
 mod recorded;
@@ -38,7 +39,9 @@ mod repair;
 mod report;
 mod restart;
 mod sample;
+mod slow;
 mod spam;
+mod start;
 mod stream;
 mod wire;
 
@@ -71,7 +74,7 @@ struct Args {
 
 type Run = fn(&Path) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, &str, Run); 28] = [
+const BENCHES: [(&str, &str, Run); 31] = [
     ("wire", "bytes on the wire per update of 64 bytes", |_| wire::run()),
     ("entropy", "anti-entropy between equal states, and with 1,000 commits missing", |_| entropy::run()),
     ("repair", "repair from state, against negentropy and riblt", |_| repair::run()),
@@ -95,6 +98,9 @@ const BENCHES: [(&str, &str, Run); 28] = [
     ("cheat", "how soon a speed cheat is seen and how often nobody is one, against plain thresholds", |_| cheat::run()),
     ("api", "a call over HTTP, against axum that echoes the same bytes", api::run),
     ("stream", "the call stream, against the HTTP route", stream::run),
+    ("slow", "a call among a thousand slow clients, against none", slow::run),
+    ("observed", "status and metrics under full load, against an idle agent", observed::run),
+    ("start", "an installed agent: until it serves, and what it takes while idle", start::run),
     ("chat", "chat moderation in WebAssembly, against an aho-corasick DFA", |_| chat::run()),
     ("forward", "a forwarded call, against a bare request-response of libp2p", forward::run),
     ("failover", "a host killed, until its workload answers elsewhere, against when it is called lost", failover::run),
