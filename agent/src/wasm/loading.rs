@@ -39,9 +39,12 @@ impl Host {
         let compiled = self.compile_telling(wasm, tell)?;
         tell(LoadStep::Warming);
         let program = compiled.program(&self.linker, workload, options, assets)?;
-        let load = self.services().get(workload).map(|service| Arc::clone(&service.load)).unwrap_or_default();
+        let before = self.services().get(workload).cloned();
+        let load = before.as_ref().map(|service| Arc::clone(&service.load)).unwrap_or_default();
+        let promised = before.as_ref().and_then(|service| service.promises(&program.digest));
+        drop(before);
         let (services, ticker) = (Arc::clone(&self.services), Arc::clone(&self.ticker));
-        let surroundings = Surroundings { base: self.base, services, ticker, load, warm_max };
+        let surroundings = Surroundings { base: self.base, services, ticker, load, warm_max, promised };
         let service = Arc::new(Service::start(program, &on_overrun, surroundings)?);
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = services.insert(workload.to_owned(), service);

@@ -1,9 +1,9 @@
 //! A component, compiled and checked: what it imports, what can be called, with which types.
 //!
-//! Owns the checks of a file that somebody wants to deploy, and the search for a function by name. Runs nothing. The
+//! Owns the checks of a file that somebody wants to deploy. Runs nothing. The
 //! invariant: a program imports only what is offered and has at least one function whose types have a form in JSON.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::Engine;
@@ -12,6 +12,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use super::assets::AssetView;
 use super::error::{CallError, LoadError};
+use super::exports::Exports;
 use super::imports::{OFFERED, wasi};
 use super::instance::CallState;
 use super::limits::Limits;
@@ -50,14 +51,10 @@ pub(super) fn look_at(wasm: &[u8]) -> Result<(), LoadError> {
 pub(super) struct Compiled {
     digest: Digest,
     component: Component,
-    functions: Arc<[Function]>,
-    names: Arc<Names>,
+    exports: Exports,
     check: Option<Arc<Function>>,
     imports: Vec<String>,
 }
-
-/// Which function each spelling means; those that could mean several are left out.
-type Names = HashMap<String, usize>;
 
 /// A compiled component with what an operator set for it.
 pub(super) struct Program {
@@ -69,8 +66,7 @@ pub(super) struct Program {
     pub(super) pre: InstancePre<CallState>,
     /// The workload's own check of its configuration, if it has one.
     pub(super) check: Option<Arc<Function>>,
-    functions: Arc<[Function]>,
-    names: Arc<Names>,
+    pub(super) exports: Exports,
 }
 
 /// A function that can be called.
@@ -78,7 +74,7 @@ pub(super) struct Program {
 pub(super) struct Function {
     /// The interface as in WIT, `selvedge:workload/combat@0.1.0`; empty for one that the component exports directly.
     interface: String,
-    name: String,
+    pub(super) name: String,
     /// Its place among the component's functions.
     pub(super) number: usize,
     pub(super) index: ComponentExportIndex,
@@ -93,8 +89,7 @@ impl Compiled {
         if functions.is_empty() {
             return Err(LoadError::NoFunction);
         }
-        let names = Arc::new(names(&functions));
-        Ok(Self { digest, component, functions: functions.into(), names, check: check.map(Arc::new), imports })
+        Ok(Self { digest, component, exports: Exports::new(functions), check: check.map(Arc::new), imports })
     }
 
     /// Ties the component to what is offered to it.
@@ -122,13 +117,15 @@ impl Compiled {
             assets,
             pre,
             check: self.check.clone(),
-            functions: Arc::clone(&self.functions),
-            names: Arc::clone(&self.names),
+            exports: self.exports.clone(),
         })
     }
 
     pub(super) fn info(&self) -> ComponentInfo {
-        ComponentInfo { exports: self.functions.iter().map(Function::info).collect(), imports: self.imports.clone() }
+        ComponentInfo {
+            exports: self.exports.functions().iter().map(Function::info).collect(),
+            imports: self.imports.clone(),
+        }
     }
 }
 
@@ -139,28 +136,12 @@ impl Program {
 
     /// The function that `wanted` names: `resolve`, `combat.resolve`, or with the interface's full name.
     pub(super) fn function(&self, wanted: &str) -> Result<&Function, CallError> {
-        if let Some(number) = self.names.get(wanted) {
-            return Ok(&self.functions[*number]);
-        }
-        let spelt = wanted.replace('_', "-");
-        let mut found = self.functions.iter().filter(|function| function.answers_to(&spelt));
-        let shown = |text: &str| text.chars().take(120).collect::<String>();
-        match (found.next(), found.next()) {
-            (Some(only), None) => Ok(only),
-            (None, _) => Err(CallError::UnknownFunction {
-                function: shown(wanted),
-                known: self.functions.iter().map(Function::short_path).collect(),
-            }),
-            (Some(first), Some(second)) => Err(CallError::AmbiguousFunction {
-                function: shown(wanted),
-                candidates: [first, second].into_iter().chain(found).map(Function::path).collect(),
-            }),
-        }
+        self.exports.find(wanted)
     }
 }
 
 impl Function {
-    fn answers_to(&self, wanted: &str) -> bool {
+    pub(super) fn answers_to(&self, wanted: &str) -> bool {
         wanted == self.name || wanted == self.short_path() || wanted == self.path()
     }
 
@@ -176,11 +157,11 @@ impl Function {
         interface.split_once('@').map_or(interface, |(name, _)| name)
     }
 
-    fn short_path(&self) -> String {
+    pub(super) fn short_path(&self) -> String {
         joined(self.short_interface(), &self.name)
     }
 
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         joined(&self.interface, &self.name)
     }
 
@@ -193,23 +174,6 @@ impl Function {
             result: self.signature.result.as_ref().map(super::shape::Shape::text),
         }
     }
-}
-
-/// Every way to write a function that means no other.
-fn names(functions: &[Function]) -> Names {
-    let mut meanings: HashMap<String, BTreeSet<usize>> = HashMap::new();
-    for function in functions {
-        for path in [function.name.clone(), function.short_path(), function.path()] {
-            for spelling in [path.replace('-', "_"), path] {
-                meanings.entry(spelling).or_default().insert(function.number);
-            }
-        }
-    }
-    let only = |(name, numbers): (String, BTreeSet<usize>)| match (numbers.first(), numbers.len()) {
-        (Some(number), 1) => Some((name, *number)),
-        (Some(_) | None, _) => None,
-    };
-    meanings.into_iter().filter_map(only).collect()
 }
 
 fn joined(interface: &str, name: &str) -> String {

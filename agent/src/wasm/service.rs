@@ -5,7 +5,6 @@
 //! failed is never used again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,10 @@ use wasmtime::component::Val;
 
 use super::IN_PLACE_DEADLINE_MAX;
 use super::error::{CallError, LoadError};
+use super::exports::Exports;
 use super::instance::{Base, Done, Terms, Warm};
 use super::outcome::Recorded;
+use super::pace::Pace;
 use super::program::{Function, Program};
 use super::recording::{Failure, Inputs, Recording};
 use super::room::{self, Services};
@@ -27,13 +28,7 @@ use super::ticker::Ticker;
 use super::typed::{Params, Results, TypedOutcome};
 use super::{CallContext, CallOutcome, Overrun, lift, lower, plain, vet};
 use crate::encoding::Encoding;
-
-/// A call whose guest took at most this long was quick: it may run on a thread that others wait for.
-const QUICK: Duration = Duration::from_micros(500);
-/// Quick calls in a row after which a new workload is believed to be quick.
-const TRIALS: u32 = 16;
-/// The same for one that was quick and then was not, at most; it doubles each time.
-const TRIALS_MAX: u32 = 4_096;
+use crate::spec::Digest;
 
 /// A workload that can be called.
 pub(super) struct Service {
@@ -42,6 +37,8 @@ pub(super) struct Service {
     pub(super) load: Arc<Load>,
     pub(super) pace: Pace,
     base: &'static Base,
+    /// What callers of another component of this name were promised, in whose place it came.
+    promised: Option<Exports>,
     /// All services, this one among them.
     services: Weak<Services>,
     ticker: Arc<Ticker>,
@@ -72,6 +69,7 @@ pub(super) struct Surroundings {
     pub(super) ticker: Arc<Ticker>,
     pub(super) load: Arc<Load>,
     pub(super) warm_max: usize,
+    pub(super) promised: Option<Exports>,
 }
 
 impl Service {
@@ -82,7 +80,7 @@ impl Service {
         on_overrun: &BTreeMap<String, Value>,
         surroundings: Surroundings,
     ) -> Result<Self, LoadError> {
-        let Surroundings { base, services, ticker, load, warm_max } = surroundings;
+        let Surroundings { base, services, ticker, load, warm_max, promised } = surroundings;
         let answers = on_overrun.iter().map(|(function, answer)| default_answer(&program, function, answer));
         let answers = answers.collect::<Result<_, _>>()?;
         if !ticker.is_alive(Instant::now(), program.limits.deadline) {
@@ -94,7 +92,7 @@ impl Service {
         drop(running);
         let (warm, recorder) = (Mutex::new(vec![first]), Mutex::new(Recorder::new()));
         let (warm_max, pace, services) = (warm_max.max(1), Pace::default(), Arc::downgrade(&services));
-        Ok(Self { program, load, pace, base, services, ticker, warm, warm_max, answers, recorder })
+        Ok(Self { program, load, pace, base, promised, services, ticker, warm, warm_max, answers, recorder })
     }
 
     /// Serves one call, on the thread that it is called on.
@@ -107,7 +105,10 @@ impl Service {
     ) -> Result<CallOutcome, CallError> {
         match self.attempt(function, args, context, asked) {
             Ok(done) => Ok(self.ended_well(done)),
-            Err(error) => self.ended_badly(function, error),
+            Err(error) => {
+                self.note_broken((function, args), &error);
+                self.ended_badly(function, error)
+            }
         }
     }
 
@@ -148,6 +149,7 @@ impl Service {
         match self.record(request) {
             Ok((done, recording)) => Recorded { outcome: Ok(self.ended_well(done)), recording: Some(recording) },
             Err((error, recording)) => {
+                self.note_broken((&request.function, &request.args), &error);
                 let outcome = self.ended_badly(&request.function, error);
                 // A default answer is none of the guest's.
                 let recording = recording.filter(|_| outcome.is_err());
@@ -325,6 +327,24 @@ impl Service {
         Ok(CallOutcome { result, changes, preloads, guest_time: Duration::ZERO, overrun: Some(overrun) })
     }
 
+    /// What callers were promised, for a component that takes this one's place: nothing that it does not hold if it is the same.
+    pub(super) fn promises(&self, next: &Digest) -> Option<Exports> {
+        (self.program.digest != *next).then(|| self.program.exports.clone())
+    }
+
+    /// Counts a call that is refused, and that the component before would have taken.
+    fn note_broken(&self, (function, args): (&str, &Value), error: &CallError) {
+        let is_unfit = matches!(
+            error,
+            CallError::UnknownFunction { .. } | CallError::AmbiguousFunction { .. } | CallError::Argument { .. }
+        );
+        let argument_bytes = self.program.limits.argument_bytes;
+        let takes = |promised: &Exports| promised.take(function, args, argument_bytes);
+        if is_unfit && self.promised.as_ref().is_some_and(takes) {
+            self.recorder().broke();
+        }
+    }
+
     pub(super) fn stats(&self) -> WorkloadStats {
         self.recorder().stats(&self.program.workload, self.load.now(), self.idle())
     }
@@ -383,47 +403,6 @@ impl Service {
 /// Without it a guest that loops would never end.
 const DEAD_TICKER: &str = "the clock that ends calls stands still";
 
-/// Whether a workload has shown that its calls are short.
-pub(super) struct Pace {
-    /// Quick calls that it has still to show.
-    left: AtomicU32,
-    /// How many it has to show after the next slow one.
-    trials: AtomicU32,
-    /// Whether the last call took long, and nothing shows that the guest did.
-    is_in_doubt: AtomicBool,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { left: AtomicU32::new(TRIALS), trials: AtomicU32::new(TRIALS), is_in_doubt: AtomicBool::new(false) }
-    }
-}
-
-impl Pace {
-    /// Whether its next call is expected to be short.
-    pub(super) fn is_quick(&self) -> bool {
-        self.left.load(Ordering::Relaxed) == 0
-    }
-
-    /// A call took this long, all of it the guest's as far as that shows. On a busy host a thread is left alone for milliseconds, and
-    /// that says nothing of a guest; two such calls in a row do. Calls that end at one time may overwrite each other's count; it is a
-    /// guess anyway.
-    fn ended(&self, guest_time: Duration, is_long: bool) {
-        let took_long = guest_time > QUICK;
-        let was_in_doubt = self.is_in_doubt.swap(took_long, Ordering::Relaxed);
-        if took_long && (is_long || was_in_doubt) {
-            let trials = self.trials.load(Ordering::Relaxed);
-            self.left.store(trials, Ordering::Relaxed);
-            self.trials.store((trials * 2).min(TRIALS_MAX), Ordering::Relaxed);
-        } else {
-            let left = self.left.load(Ordering::Relaxed);
-            if left > 0 {
-                self.left.store(left - 1, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
 /// Checks a default answer against its function's type.
 pub(super) fn default_answer(program: &Program, name: &str, answer: &Value) -> Result<(usize, Value), LoadError> {
     let refused = |message: String| LoadError::DefaultAnswer { function: name.to_owned(), message };
@@ -443,34 +422,4 @@ pub(super) fn default_answer(program: &Program, name: &str, answer: &Value) -> R
     let answer = lift::result(Some(shape), values.first(), output_bytes)
         .map_err(|lift::TooLarge| refused(format!("it has more than {output_bytes} bytes")))?;
     Ok((function.number, answer))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_workload_is_quick_once_it_has_shown_it_and_pays_for_being_slow() {
-        let pace = Pace::default();
-        let until_quick = || (0..).take_while(|_| !pace.is_quick()).inspect(|_| pace.ended(QUICK, false)).count();
-        assert_eq!(until_quick(), TRIALS as usize);
-        for expect in [16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 4_096] {
-            pace.ended(QUICK * 2, true);
-            assert_eq!(until_quick(), expect);
-        }
-    }
-
-    #[test]
-    fn a_thread_that_was_left_alone_is_not_held_against_a_workload_unless_it_is_again() {
-        let pace = Pace::default();
-        (0..TRIALS).for_each(|_| pace.ended(QUICK, false));
-        for _ in 0..100 {
-            pace.ended(QUICK * 10, false);
-            assert!(pace.is_quick());
-            pace.ended(QUICK, false);
-        }
-        pace.ended(QUICK * 10, false);
-        pace.ended(QUICK * 10, false);
-        assert!(!pace.is_quick());
-    }
 }

@@ -47,6 +47,8 @@ pub struct WorkloadStats {
     pub calls: u64,
     /// Calls that were refused because of what the caller sent, or ended because it gave them less time than the workload does.
     pub refused: u64,
+    /// Of those, calls that the component which it replaced would have taken.
+    pub broken: u64,
     /// Calls that failed in the workload, deadlines and memory included.
     pub failed: u64,
     /// Of those, calls that ran into their deadline.
@@ -97,6 +99,7 @@ pub struct Latency {
 pub(super) struct Recorder {
     calls: u64,
     refused: u64,
+    broken: u64,
     failed: u64,
     deadlines: u64,
     memory: u64,
@@ -122,6 +125,7 @@ impl Recorder {
         Self {
             calls: 0,
             refused: 0,
+            broken: 0,
             failed: 0,
             deadlines: 0,
             memory: 0,
@@ -172,6 +176,11 @@ impl Recorder {
         self.memory += u64::from(matches!(error, CallError::Memory { .. }));
     }
 
+    /// Counts one of those that are refused as a promise that was broken.
+    pub(super) const fn broke(&mut self) {
+        self.broken += 1;
+    }
+
     pub(super) const fn answered_by_default(&mut self) {
         self.answered_by_default += 1;
     }
@@ -181,6 +190,7 @@ impl Recorder {
             workload: workload.to_owned(),
             calls: self.calls,
             refused: self.refused,
+            broken: self.broken,
             failed: self.failed,
             deadlines: self.deadlines,
             memory: self.memory,

@@ -70,3 +70,23 @@ async fn what_is_not_there_is_said() {
     let gone = host.call("guest", "run", json!([]), context()).await;
     assert_eq!(gone, Err(CallError::NotLoaded { workload: "guest".into() }));
 }
+
+#[tokio::test]
+async fn calls_that_the_component_before_would_have_taken_are_counted_apart() {
+    let exporting = |name: &str| {
+        component(r#"(func (export "run"))"#, &format!(r#"(func (export "{name}") (canon lift (core func $i "run")))"#))
+    };
+    let host = loaded(exporting("run"), Limits::default()).await;
+    let refused = async |function: &str, args| {
+        host.call("guest", function, args, context()).await.expect_err("it is refused");
+        let stats = host.workload_stats("guest").expect("it is loaded");
+        (stats.refused, stats.broken, stats.failed)
+    };
+    assert_eq!(refused("walk", json!([])).await, (1, 0, 0), "nobody was promised that");
+    host.load("guest", exporting("walk"), Limits::default()).await.expect("it loads");
+    assert_eq!(refused("run", json!([])).await, (1, 1, 0));
+    assert_eq!(refused("run", json!([7])).await, (2, 1, 0), "the one before took no arguments");
+    assert_eq!(refused("crawl", json!([])).await, (3, 1, 0));
+    host.load("guest", exporting("walk"), Limits { log_lines: 1, ..Limits::default() }).await.expect("it loads");
+    assert_eq!(refused("run", json!([])).await, (1, 0, 0), "it took its own place");
+}
