@@ -293,9 +293,11 @@ fn switch(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report], recorded:
     if hosts.is_empty() {
         return Step::at(Stage::Nowhere);
     }
-    let has_old = |report: &&&Report| {
-        matches!(report.versions.get(&rollout.from.revision), Some((Runs::Ready { .. } | Runs::Unready, _)))
+    // Not only the version before: a switch that was not over when the next one began leaves a third.
+    let is_old = |(revision, (runs, _)): (&Revision, &(Runs, Figures))| {
+        *revision != rollout.to.revision && matches!(runs, Runs::Ready { .. } | Runs::Unready)
     };
+    let has_old = |report: &&&Report| report.versions.iter().any(is_old);
     let old = everybody.iter().filter(has_old).count();
     let run = hosts.iter().map(|report| (report.node, (old == 0).then_some(rollout.to.revision))).collect();
     let done = hosts.iter().filter(|report| serves(rollout, report).is_some()).count();

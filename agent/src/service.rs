@@ -175,11 +175,13 @@ pub trait Service: Send + Sync + 'static {
     /// Removes an asset from this host; a fault of [`Fault::NotFound`] when it is not here.
     fn remove_asset(&self, digest: Digest) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
-    /// Validates a spec and makes it the workload's. Answers once it is committed, not once it runs.
+    /// Validates a spec and makes it the workload's. Answers once it is committed, not once it runs. A fault of [`Fault::Conflict`] when
+    /// it would break what is there, unless it is `forced`.
     fn deploy(
         &self,
         name: &str,
         spec: serde_json::Value,
+        forced: bool,
     ) -> impl Future<Output = Result<Deployed, ServiceError>> + Send;
 
     /// What deploying a spec would come to; changes nothing, and is refused where deploying would be.
@@ -187,6 +189,7 @@ pub trait Service: Send + Sync + 'static {
         &self,
         name: &str,
         spec: serde_json::Value,
+        forced: bool,
     ) -> impl Future<Output = Result<serde_json::Value, ServiceError>> + Send;
 
     /// Puts the version before in the place of the present one, at once on all hosts; over another schema of the state only if

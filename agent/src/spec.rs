@@ -151,7 +151,8 @@ pub struct Spec {
     pub on_overrun: OnOverrun,
     /// What a new version must keep to before it replaces the one that runs; `rollout` in JSON.
     pub gates: Gates,
-    /// The version of what the workload keeps in the shared state. Versions of two schemas never serve at the same time.
+    /// The version of what the workload keeps in the shared state. Versions of two do not serve at the same time on hosts that see each
+    /// other, and an older one does not run where a newer one did unless it is forced; on two sides of a cut they may.
     pub state_schema: u32,
 }
 

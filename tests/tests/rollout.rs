@@ -19,9 +19,14 @@ const PACE: Duration = Duration::from_millis(5);
 
 /// A component whose function `run` does this and answers a number.
 fn guest(folder: &Path, name: &str, body: &str) -> String {
+    exporting(folder, name, "run", "u32", body)
+}
+
+/// A component with this function, which does this and answers a number of this type.
+fn exporting(folder: &Path, name: &str, function: &str, kind: &str, body: &str) -> String {
     let text = format!(
         r#"(component (core module $m (func (export "run") (result i32) {body})) (core instance $i (instantiate $m))
-           (func (export "run") (result u32) (canon lift (core func $i "run"))))"#
+           (func (export "{function}") (result {kind}) (canon lift (core func $i "run"))))"#
     );
     let path = folder.join(format!("{name}.wasm"));
     std::fs::write(&path, wat::parse_str(text).expect("a component")).expect("written");
@@ -274,7 +279,7 @@ fn callers_of_other_hosts_lose_nothing_by_a_new_version_and_judge_it_too() {
 #[test]
 fn one_replica_is_replaced_in_its_place_and_taken_back_there() {
     let folder = tempfile::tempdir().expect("a folder");
-    let agents = [Launch::new(folder.path(), "one").start()];
+    let agents = [Launch::new(folder.path(), "one").joining(&[]).start()];
     let agent = &agents[0];
     let one = |wasm: &str, options: &[&str]| {
         agent.cli(&[&["deploy", wasm, "--name", "w", "--timeout", "120s"], options].concat())
@@ -311,6 +316,98 @@ fn a_schema_of_the_state_is_not_left_by_accident() {
     let forced = one.cli(&["rollback", "w", "--force"]);
     assert_eq!(forced.code, 0, "{forced:?}\n{}", one.log());
     assert_eq!(agents.each_ref().map(answer), [1, 1, 1]);
+}
+
+#[test]
+fn a_schema_outlasts_its_workload_and_is_left_by_force_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = [Launch::new(folder.path(), "one").joining(&[]).start()];
+    let agent = &agents[0];
+    deploy(agent, &answering(folder.path(), 1), &["--state-schema", "2"]);
+    assert_eq!(agent.cli(&["undeploy", "w"]).code, 0);
+    let old = answering(folder.path(), 2);
+    for options in [&["--state-schema", "1"][..], &[], &["--dry-run"]] {
+        let older = try_deploy(agent, &old, options);
+        assert!(older.code == 1 && older.stderr.contains("schema 2") && older.stderr.contains("--force"), "{older:?}");
+    }
+    assert_eq!(agent.json(&["workloads"]), json!([]), "nothing was changed");
+    deploy(agent, &old, &["--state-schema", "1", "--force"]);
+    assert_eq!(answer(agent), 2);
+    // The one that was forced is what counts from now on.
+    deploy(agent, &answering(folder.path(), 3), &["--state-schema", "1", "--canary", "0s"]);
+    assert_eq!(answer(agent), 3);
+}
+
+#[test]
+fn of_two_schemas_that_were_deployed_apart_the_older_does_not_run_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let launch = |name: &str| Launch::new(folder.path(), name);
+    let one = launch("one").joining(&[]).start();
+    let two = launch("two").joining(&[&one]).start();
+    eventually("they know each other", PATIENCE, || (one.alive() == 2 && two.alive() == 2).then_some(()));
+    deploy(&one, &answering(folder.path(), 1), &[]);
+    eventually("both have it", PATIENCE, || (two.cli(&["call", "w", "run"]).stdout.trim() == "1").then_some(()));
+    // Each deploys while the other is away; the second does so later, and without knowing of the first. Who sees a minority records
+    // nothing, so neither of them waits for the end.
+    let alone = |agent: &Agent, number: u32, options: &[&str]| {
+        deploy(agent, &answering(folder.path(), number), &[options, &["--no-wait"]].concat());
+        eventually("it runs", PATIENCE, || {
+            (agent.cli(&["call", "w", "run"]).stdout.trim() == number.to_string()).then_some(())
+        });
+    };
+    drop(two.stop());
+    alone(&one, 2, &["--state-schema", "1"]);
+    drop(one.stop());
+    let two = launch("two").joining(&[]).start();
+    alone(&two, 3, &["--canary", "0s"]);
+    let one = launch("one").joining(&[&two]).start();
+    for agent in [&one, &two] {
+        let told = eventually("it is told", PATIENCE, || {
+            let told = rollout(agent);
+            (told["stage"] == "fenced").then_some(told)
+        });
+        assert!(told["reason"].as_str().is_some_and(|why| why.contains("schema 1")), "{told}");
+        let health = agent.json(&["status"])["health"].to_string();
+        assert!(health.contains("`w` is not carried out") && health.contains("schema 1"), "{health}");
+        let table = agent.cli(&["workloads"]).stdout;
+        assert!(table.contains("does not run") && table.contains("schema 1"), "{table}");
+        eventually("`explain` says so", PATIENCE, || {
+            agent.cli(&["explain", "w"]).stdout.contains("fenced").then_some(())
+        });
+        eventually("nobody answers with it", PATIENCE, || {
+            (agent.cli(&["call", "w", "run"]).stdout.trim() != "3").then_some(())
+        });
+    }
+    deploy(&one, &answering(folder.path(), 4), &["--state-schema", "1"]);
+    assert_eq!([answer(&one), answer(&two)], [4, 4]);
+}
+
+#[test]
+fn a_component_that_lacks_what_callers_use_is_refused_unless_it_is_forced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = [Launch::new(folder.path(), "one").joining(&[]).start()];
+    let agent = &agents[0];
+    deploy(agent, &answering(folder.path(), 1), &[]);
+    let other = exporting(folder.path(), "other", "walk", "u32", "i32.const 2");
+    for options in [&[][..], &["--dry-run"], &["--canary", "0s"]] {
+        let refused = try_deploy(agent, &other, options);
+        assert!(refused.code == 1 && refused.stderr.contains("`run` is gone"), "{refused:?}");
+        assert!(refused.stderr.contains("--force"), "{refused:?}");
+    }
+    let changed = exporting(folder.path(), "changed", "run", "s32", "i32.const 2");
+    let refused = try_deploy(agent, &changed, &[]);
+    assert!(refused.code == 1 && refused.stderr.contains("`run` was `-> u32` and is `-> s32`"), "{refused:?}");
+    assert_eq!(answer(agent), 1, "nothing was changed");
+    let foreseen = try_deploy(agent, &other, &["--dry-run", "--force"]);
+    assert!(foreseen.code == 0 && foreseen.stdout.contains("breaks callers: `run` is gone"), "{foreseen:?}");
+    // Calls that were to be expected to fail take nothing back.
+    let (done, calls) = under_load(&agents, |_| try_deploy(agent, &other, &["--force", "--canary", "2s"]));
+    assert_eq!(done.code, 0, "{done:?}\n{}", agent.log());
+    assert!(calls.failed.load(Ordering::Relaxed) > 0, "{calls:?}");
+    assert_eq!(agent.json(&["call", "w", "walk"]), 2);
+    assert_eq!(agent.cli(&["undeploy", "w"]).code, 0);
+    deploy(agent, &changed, &[]);
+    assert_eq!(answer(agent), 2, "what is new breaks nothing");
 }
 
 #[test]

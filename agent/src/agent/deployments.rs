@@ -19,8 +19,11 @@ use crate::rollout::FenceError;
 use crate::service::{ArtifactInfo, Deployed, Fault, ServiceError};
 use crate::spec::{Digest, Spec, WorkloadName};
 use crate::view::millis;
-use crate::wasm::{FunctionInfo, LoadError, LoadOptions, WasmHost};
+use crate::wasm::{Broken, FunctionInfo, LoadError, LoadOptions, WasmHost};
 use crate::workloads::{Ordered, ReachError, RegistryError, Workloads};
+
+/// Functions that are named one by one where callers would lose many.
+const BROKEN_TOLD_MAX: usize = 8;
 
 /// How often it is looked whether a workload has stopped everywhere.
 const STOPPED_LOOK: Duration = Duration::from_millis(20);
@@ -87,13 +90,18 @@ pub(super) async fn deploy(
     wasm: &WasmHost,
     workloads: &Workloads,
     defaults: &WasmConfig,
-    name: &str,
-    spec: Value,
+    (name, spec, forced): (&str, Value, bool),
 ) -> Result<Deployed, ServiceError> {
     let (name, spec) = read_spec(defaults, name, spec)?;
     let component = workloads.reach(spec.artifact).await.map_err(|error| out_of_reach(&error))?;
-    check(wasm, &name, &spec, component).await?;
-    workloads.deploy(&name, &spec).await.map(deployed).map_err(refused)
+    check(wasm, &name, &spec, Arc::clone(&component)).await?;
+    match broken(wasm, workloads, (&name, &spec), component).await {
+        Ok(broken) if broken.is_empty() => {}
+        Ok(broken) if forced => tracing::warn!(%name, broken = listed(&broken), "deployed by force"),
+        Ok(broken) => return Err(breaks(&broken)),
+        Err(why) => tracing::warn!(%name, why, "it is not known whether callers lose functions"),
+    }
+    workloads.deploy(&name, &spec, forced).await.map(deployed).map_err(refused)
 }
 
 /// What deploying a spec would come to. Where its artefact is not in reach, all but that is looked at, and the answer says so.
@@ -101,23 +109,32 @@ pub(super) async fn foresee(
     wasm: &WasmHost,
     workloads: &Workloads,
     defaults: &WasmConfig,
-    name: &str,
-    spec: Value,
+    (name, spec, forced): (&str, Value, bool),
 ) -> Result<Value, ServiceError> {
     let (name, spec) = read_spec(defaults, name, spec)?;
-    let unchecked = match workloads.peek(spec.artifact).await {
+    let (mut unchecked, mut breaks_all) = (None, Vec::new());
+    match workloads.peek(spec.artifact).await {
         Ok(component) => {
-            check(wasm, &name, &spec, component).await?;
-            None
+            check(wasm, &name, &spec, Arc::clone(&component)).await?;
+            match broken(wasm, workloads, (&name, &spec), component).await {
+                Ok(broken) if forced || broken.is_empty() => breaks_all = broken,
+                Ok(broken) => return Err(breaks(&broken)),
+                Err(why) => unchecked = Some(why),
+            }
         }
-        Err(error) => Some(format!("whether the component goes with its configuration and limits, for {error}")),
-    };
-    let foreseen = workloads.foresee(&name, &spec).map_err(refused)?;
+        Err(error) => {
+            let why =
+                "whether the component goes with its configuration and limits and has the functions of the one before";
+            unchecked = Some(format!("{why}, for {error}"));
+        }
+    }
+    let foreseen = workloads.foresee(&name, &spec, forced).map_err(refused)?;
     let mut shown = serde_json::to_value(foreseen).expect("a foresight serialises");
     shown["name"] = name.as_str().into();
     shown["dry_run"] = true.into();
     shown["plan"]["asks"] = asks(&spec);
     shown["unchecked"] = unchecked.into();
+    shown["breaks"] = breaks_all.iter().map(Broken::to_string).collect::<Vec<_>>().into();
     Ok(shown)
 }
 
@@ -170,6 +187,39 @@ async fn check(wasm: &WasmHost, name: &WorkloadName, spec: &Spec, component: Arc
         Err(error) => return Err(unfit(&error)),
     }
     Ok(())
+}
+
+/// What callers of the version before could not do any more; or why that is not known.
+async fn broken(
+    wasm: &WasmHost,
+    workloads: &Workloads,
+    (name, spec): (&WorkloadName, &Spec),
+    component: Arc<[u8]>,
+) -> Result<Vec<Broken>, String> {
+    let Some(before) = workloads.replaced(name, spec) else { return Ok(Vec::new()) };
+    let unknown = |why: String| format!("whether it has the functions of the version before, {before}: {why}");
+    let before = workloads.peek(before).await.map_err(|error| unknown(error.to_string()))?;
+    let host = wasm.clone();
+    let compared = tokio::task::spawn_blocking(move || {
+        let before = host.inspect(&before)?;
+        Ok::<_, LoadError>(before.broken_by(&host.inspect(&component)?))
+    });
+    let compared = compared.await.map_err(|error| unknown(error.to_string()))?;
+    compared.map_err(|error| unknown(error.to_string()))
+}
+
+fn breaks(broken: &[Broken]) -> ServiceError {
+    let message = format!("callers of the version before would lose what they call: {}", listed(broken));
+    ServiceError::new(Fault::Conflict, "breaks_callers", message).at("artifact").hint(
+        "deploy it under a name of its own and have callers change over, or with `--force` if nobody calls these any more",
+    )
+}
+
+/// What is broken, in one sentence.
+fn listed(broken: &[Broken]) -> String {
+    let shown: Vec<String> = broken.iter().take(BROKEN_TOLD_MAX).map(Broken::to_string).collect();
+    let rest = broken.len() - shown.len();
+    shown.join("; ") + &if rest > 0 { format!("; and {rest} more") } else { String::new() }
 }
 
 /// Puts the version before in the place of the present one.
@@ -277,8 +327,8 @@ fn refused(error: RegistryError) -> ServiceError {
         RegistryError::Fence(FenceError { stored, offered }) => {
             let message = format!("the state has been written by schema {stored}, and this version knows schema {offered}");
             ServiceError::new(Fault::Conflict, "older_schema", message).at("state_schema").hint(
-                "it would misread what the newer one has written, and what it wrote would reach every host. Deploy one with this `state_schema` or \
-                 a newer one; `selvedge rollback --force` goes back all the same",
+                "it would misread what the newer one has written, and what it wrote would reach every host, also where the workload was \
+                 undeployed since. Deploy one with this `state_schema` or a newer one; `--force` (with `deploy` or `rollback`) runs it all the same",
             )
         }
         RegistryError::NothingBefore(_) => ServiceError::new(Fault::Conflict, "nothing_before", error.to_string())

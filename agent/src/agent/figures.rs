@@ -93,6 +93,9 @@ pub(super) fn rollout(name: &WorkloadName, deployed: &Deployed, workloads: &Work
         ..Rollout::default()
     };
     let at = |stage: &str| Rollout { stage: stage.to_owned(), ..common.clone() };
+    if let Err(fence) = deployed.fence() {
+        return Rollout { reason: Some(fence.to_string()), ..at("fenced") };
+    }
     match workloads.stage(name, deployed) {
         None => at("pending"),
         Some(Stage::Canary { node, calls, remaining_ms }) => {

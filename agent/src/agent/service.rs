@@ -321,12 +321,12 @@ impl Service for AgentService {
         assets::remove(&self.assets, digest).await
     }
 
-    async fn deploy(&self, name: &str, spec: Value) -> Result<Deployed, ServiceError> {
-        deployments::deploy(&self.wasm, &self.workloads, &self.config.wasm, name, spec).await
+    async fn deploy(&self, name: &str, spec: Value, forced: bool) -> Result<Deployed, ServiceError> {
+        deployments::deploy(&self.wasm, &self.workloads, &self.config.wasm, (name, spec, forced)).await
     }
 
-    async fn foresee(&self, name: &str, spec: Value) -> Result<Value, ServiceError> {
-        deployments::foresee(&self.wasm, &self.workloads, &self.config.wasm, name, spec).await
+    async fn foresee(&self, name: &str, spec: Value, forced: bool) -> Result<Value, ServiceError> {
+        deployments::foresee(&self.wasm, &self.workloads, &self.config.wasm, (name, spec, forced)).await
     }
 
     async fn roll_back(&self, name: &str, forced: bool) -> Result<Deployed, ServiceError> {

@@ -46,11 +46,11 @@ pub(crate) async fn deploy(args: &DeployArgs, client: &mut Client) -> Result<(),
     let (config, answers) = (read_config(&args.config)?, read_answers(&args.on_overrun)?);
     if args.dry_run {
         let spec = spec(args, (config, answers), &dry::inspect(client, wasm).await?);
-        return dry::foresee(client, &args.name, &spec, args.client.json).await;
+        return dry::foresee(client, (&args.name, args.force), &spec, args.client.json).await;
     }
     let progress = Progress::of(format!("storing {} ({})", args.file.display(), size(wasm.len() as u64)));
     let stored = store(client, wasm).await?;
-    let committed = set(client, &args.name, &spec(args, (config, answers), &stored)).await?;
+    let committed = set(client, (&args.name, args.force), &spec(args, (config, answers), &stored)).await?;
     if args.no_wait {
         drop(progress);
         let json = json!({"name": args.name, "artifact": stored, "commit": committed["commit"]});
@@ -101,12 +101,13 @@ pub(crate) async fn store(client: &mut Client, wasm: Bytes) -> Result<Value, Cli
     Err(CliError::Failed("the agent stored the component but did not name its digest".to_owned()))
 }
 
-/// Makes `spec` the workload's.
+/// Makes `spec` the workload's; if `forced`, although it would break what is there.
 ///
 /// # Errors
 /// The agent refused it.
-pub(crate) async fn set(client: &mut Client, name: &str, spec: &Value) -> Result<Value, CliError> {
-    client.json(Ask::put(workload_path(name), AskBody::json(spec))).await
+pub(crate) async fn set(client: &mut Client, (name, forced): (&str, bool), spec: &Value) -> Result<Value, CliError> {
+    let force = if forced { "?force=true" } else { "" };
+    client.json(Ask::put(format!("{}{force}", workload_path(name)), AskBody::json(spec))).await
 }
 
 fn workload_path(name: &str) -> String {

@@ -81,7 +81,7 @@ impl Mesh {
         let first = &mut self.clients[0].1;
         let stored = store(first, wasm.into()).await?;
         // With the limits that a user gets who says nothing: what is shown is what they will see.
-        let made = set(first, name, &json!({"artifact": stored["digest"], "everywhere": true})).await?;
+        let made = set(first, (name, false), &json!({"artifact": stored["digest"], "everywhere": true})).await?;
         let awaited = Awaited { name, committed: &made, instances_min: count };
         let deadline = Instant::now() + RUN_PATIENCE;
         try_join_all(self.clients.iter_mut().map(async |(_, client)| {

@@ -73,6 +73,13 @@ pub enum Waiting {
     },
     /// It follows a version that is not at hand or that nobody signed who may: what runs goes on, and nothing starts.
     VersionBefore,
+    /// The state has been written by a newer schema than the deployment knows: it does not run.
+    Fenced {
+        /// The newest schema that the state has been written by.
+        stored: u32,
+        /// The schema that it knows.
+        offered: u32,
+    },
     /// It failed here and was placed elsewhere; the failure is remembered, so that it does not come straight back.
     Remembering {
         /// The failure, for people.
@@ -116,6 +123,10 @@ impl fmt::Display for Waiting {
             Self::VersionBefore => {
                 f.write_str("held: the version that it follows is not at hand or not signed; deploy again to start it without a trial")
             }
+            Self::Fenced { stored, offered } => write!(
+                f,
+                "fenced: the state has been written by schema {stored} and this version knows schema {offered}; deploy one with `state_schema` {stored} or above, or this one with --force"
+            ),
             Self::Remembering { reason, remaining_ms } => {
                 write!(f, "failed here ({reason}); forgotten in {}", seconds(*remaining_ms))
             }

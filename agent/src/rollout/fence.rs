@@ -6,7 +6,7 @@
 /// Why a version may not run on the state that is there. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the state has been written by schema {stored}, this version knows schema {offered}: deploy one with `state_schema` {stored} or above"
+    "the state has been written by schema {stored}, this version knows schema {offered}: deploy one with `state_schema` {stored} or above, or force it"
 )]
 pub struct FenceError {
     /// The newest schema that has served.

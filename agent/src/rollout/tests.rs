@@ -220,6 +220,11 @@ fn versions_of_two_schemas_never_serve_together() {
     let elsewhere = Report { chosen: false, ..had(3) };
     assert!(stepped(&[gone(1), elsewhere]).run.values().all(Option::is_none), "wherever it is");
     assert_eq!(new_on(&stepped(&[gone(1), gone(2)])), [1, 2]);
+    let third = |runs| report(2, &[(Spec::new(Digest([3; 32])).revision(), (runs, Figures::default()))]);
+    let waits = stepped(&[gone(1), third(Runs::Unready)]);
+    assert_eq!(waits.stage, Stage::Switching { old: 1 }, "a switch that was not over has left a third version");
+    assert!(waits.run.values().all(Option::is_none), "{waits:?}");
+    assert_eq!(new_on(&stepped(&[gone(1), third(Runs::Gone)])), [1, 2]);
     let all = report(1, &[(new(), ready(SOAK_MS, 0, 0, 0.0))]);
     assert_eq!(stepped(std::slice::from_ref(&all)).record, Some((id(1), Verdict::Completed)));
     let back = Verdict::RolledBack { reason: "it is forged".to_owned() };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Rollout {
     /// The deployment's name.
     pub deployment: String,
-    /// `pending`, `canary`, `following`, `switching`, `nowhere`, `done` or `rolled_back`.
+    /// `pending`, `canary`, `following`, `switching`, `nowhere`, `fenced`, `done` or `rolled_back`.
     pub stage: String,
     /// The host that tries it first.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -42,6 +42,9 @@ pub struct Origin {
     /// The deployment that was taken back by hand with this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverts: Option<DeploymentId>,
+    /// Whether its deployer has it run although it is older than the state, or lacks functions of the version before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
 }
 
 impl DeploymentId {

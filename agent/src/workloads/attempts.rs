@@ -114,7 +114,7 @@ impl Workloads {
 
     fn has_begun(&self, workload: &WorkloadName, revision: Revision) -> bool {
         let slots = self.slots();
-        let (instance, serving) = slots.seen(workload);
+        let (instance, [serving, _]) = slots.seen(workload);
         serving == Some(revision) || instance.is_some_and(|instance| instance.revision == Some(revision))
     }
 
@@ -131,7 +131,7 @@ impl Workloads {
                 "this agent ended while it tried a version"
             };
             tracing::info!(%workload, deployment = %attempt.of, lost = attempt.lost, "{word}");
-            let [_, _, verdicts] = keys();
+            let [_, _, verdicts, _] = keys();
             let change = Change::Put(vec![attempt.field(workload.as_str())]);
             if let Err(error) = workloads.parts.driver.commit(vec![(verdicts, change)], None, true).await {
                 tracing::error!(%workload, %error, "that a version is tried here could not be recorded; it waits");

@@ -7,7 +7,7 @@ use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::attempts::Attempt;
-use crate::rollout::{Rollout, Verdict, Version};
+use crate::rollout::{self, FenceError, Rollout, Verdict, Version};
 use crate::spec::{DeploymentId, Origin, Revision, Spec};
 
 /// Longest reason that is recorded, in bytes.
@@ -28,6 +28,8 @@ pub struct Deployed {
     pub recorded: Option<Recorded>,
     /// Which hosts have tried it first.
     pub attempts: Vec<Attempt>,
+    /// The highest schema that the workload's state has been written by, as far as that is recorded.
+    pub floor: u32,
 }
 
 /// The version before a deployment's.
@@ -62,6 +64,11 @@ pub enum Course<'a> {
     /// It follows a version that is not at hand, or that nobody signed who may. What runs goes on and nothing starts: the new version
     /// could not be held against it, nor be kept from serving beside it.
     Held,
+    /// It is said to be over, and the version before, which may be of another schema, is not at hand: whatever else runs stops first.
+    Unseen,
+    /// The state has been written by a newer schema than it knows, which another deployment has brought: it does not run. What knows the
+    /// state goes on where it runs.
+    Fenced,
 }
 
 /// What of a verdict is stored, as the text of one field. Which verdict it is, the field says.
@@ -87,8 +94,16 @@ impl Deployed {
     pub fn course(&self) -> Course<'_> {
         let verdict = self.recorded.as_ref().map(|recorded| &recorded.verdict);
         let is_completed = verdict == Some(&Verdict::Completed);
+        if self.fence().is_err() {
+            return Course::Fenced;
+        }
         let Some(previous) = self.previous.as_deref() else {
-            return if self.needs_previous() && !is_completed { Course::Held } else { Course::Settled };
+            return match (self.needs_previous(), is_completed) {
+                (true, false) => Course::Held,
+                // Any member can record that, and take the version before away.
+                (true, true) if self.may_switch() => Course::Unseen,
+                (true, true) | (false, _) => Course::Settled,
+            };
         };
         match verdict {
             _ if !self.replaces(previous) => Course::Settled,
@@ -110,8 +125,26 @@ impl Deployed {
     /// state's schema may have changed: the first one has no older, and going back to one by hand says that it does.
     const fn needs_previous(&self) -> bool {
         let at_once = self.origin.at_once || self.spec.gates.canary_ms == 0;
-        let may_switch = self.spec.state_schema > 0 || self.origin.reverts.is_some();
-        self.origin.follows.is_some() && (!at_once || may_switch)
+        self.origin.follows.is_some() && (!at_once || self.may_switch())
+    }
+
+    /// Whether the version before may be of another schema: the first one has no older, and what goes back to one says so.
+    const fn may_switch(&self) -> bool {
+        self.spec.state_schema > 0 || self.origin.reverts.is_some() || self.origin.forced
+    }
+
+    /// Whether it knows the state that is there.
+    ///
+    /// # Errors
+    /// A newer schema has written it.
+    pub const fn fence(&self) -> Result<(), FenceError> {
+        rollout::fence(Some(self.floor), self.spec.state_schema)
+    }
+
+    /// The schema of the state, as far as that is known.
+    #[must_use]
+    pub fn schema(&self) -> u32 {
+        self.floor.max(self.planned().state_schema)
     }
 
     /// Whether instances have to be made anew, and not all at once.
@@ -126,7 +159,7 @@ impl Deployed {
     pub fn planned(&self) -> &Spec {
         match self.course() {
             Course::Back(previous) => &previous.spec,
-            Course::Settled | Course::Rolling(_) | Course::Held => &self.spec,
+            Course::Settled | Course::Rolling(_) | Course::Held | Course::Unseen | Course::Fenced => &self.spec,
         }
     }
 
@@ -134,10 +167,10 @@ impl Deployed {
     #[must_use]
     pub fn may_run(&self, revision: Revision) -> bool {
         match self.course() {
-            Course::Settled => revision == self.spec.revision(),
+            Course::Settled | Course::Unseen => revision == self.spec.revision(),
             Course::Rolling(previous) => [&self.spec, &previous.spec].iter().any(|spec| spec.revision() == revision),
             Course::Back(previous) => revision == previous.spec.revision(),
-            Course::Held => false,
+            Course::Held | Course::Fenced => false,
         }
     }
 
@@ -217,6 +250,7 @@ pub(super) mod tests {
             previous: Some(Box::new(previous)),
             recorded: None,
             attempts: Vec::new(),
+            floor: 0,
         };
         change(&mut deployed);
         deployed
@@ -244,6 +278,10 @@ pub(super) mod tests {
             assert_eq!(lost(|_| {}, verdict).course(), Course::Held, "who removes the version before spares no canary");
         }
         assert!(settled(&lost(|_| {}, Some(&Verdict::Completed))), "it needs no version before any more");
+        let newer = lost(|deployed| deployed.spec.state_schema = 1, Some(&Verdict::Completed));
+        assert_eq!(newer.course(), Course::Unseen, "whoever records that may have hidden a switch");
+        let first = deployed(|deployed| (deployed.previous, deployed.spec.state_schema) = (None, 1));
+        assert!(settled(&first), "what follows nothing has nothing to wait for");
         assert!(settled(&lost(|deployed| deployed.spec.gates.canary_ms = 0, None)), "nor does what goes at once");
         let switch: fn(&mut Deployed) = |deployed| (deployed.spec.gates.canary_ms, deployed.spec.state_schema) = (0, 1);
         assert_eq!(lost(switch, None).course(), Course::Held, "unless it may be of another schema");
@@ -269,6 +307,22 @@ pub(super) mod tests {
             |deployed: &Deployed| [b"old", b"new"].map(|name| deployed.may_run(Spec::new(Digest::of(name)).revision()));
         assert_eq!(may(&back), [true, false], "a start under way ends before it swaps");
         assert_eq!((may(&deployed(|_| {})), may(&with(Verdict::Completed))), ([true, true], [false, true]));
+    }
+
+    #[test]
+    fn what_is_older_than_the_state_does_not_run_whatever_became_of_it() {
+        let with = |schema, verdict: Option<Verdict>| {
+            deployed(|deployed| {
+                (deployed.spec.state_schema, deployed.floor) = (schema, 2);
+                deployed.recorded = verdict.map(recorded);
+            })
+        };
+        for verdict in [None, Some(Verdict::Completed), Some(Verdict::RolledBack { reason: "x".to_owned() })] {
+            let older = with(1, verdict);
+            assert_eq!(older.course(), Course::Fenced);
+            assert!(!older.may_run(older.spec.revision()) && older.fence().is_err() && older.schema() == 2);
+        }
+        assert!(matches!(with(2, None).course(), Course::Rolling(_)));
     }
 
     #[test]

@@ -74,14 +74,15 @@ impl Workloads {
     ///
     /// # Errors
     /// Those that deploying it would end with before anything was changed.
-    pub fn foresee(&self, workload: &WorkloadName, spec: &Spec) -> Result<Foresight, RegistryError> {
+    pub fn foresee(&self, workload: &WorkloadName, spec: &Spec, forced: bool) -> Result<Foresight, RegistryError> {
         self.parts.notary.may_deploy()?;
         let deployed = self.deployed();
         let now = deployed.get(workload);
-        let Next { origin, before, .. } = self.next(workload, &deployed, spec)?;
+        let Next { origin, before, .. } = self.next(workload, &deployed, (spec, forced))?;
         let previous = before.map(Box::new);
         let id = DeploymentId::of("");
-        let next = Deployed { id, spec: spec.clone(), origin, previous, recorded: None, attempts: Vec::new() };
+        let next =
+            Deployed { id, spec: spec.clone(), origin, previous, recorded: None, attempts: Vec::new(), floor: 0 };
         let mesh = self.mesh();
         let mut specs = (*self.specs()).clone();
         let before = crate::placement::plan(&specs, &mesh, &self.parts.policy);

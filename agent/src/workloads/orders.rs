@@ -16,9 +16,10 @@ use super::Workloads;
 use super::deployed::{self, Course, Deployed, Previous, Recorded};
 use super::notary::{NotPermitted, Verdict};
 use super::registry::keys;
+use super::schemas;
 use crate::driver::DriverError;
 use crate::rollout::{self, FenceError};
-use crate::spec::{DeploymentId, Origin, Spec, WorkloadName};
+use crate::spec::{DeploymentId, Digest, Origin, Spec, WorkloadName};
 
 /// Workloads that one mesh may have. Each costs every member a placement twice a second.
 pub(super) const WORKLOADS_MAX: usize = 1_024;
@@ -73,34 +74,50 @@ impl Workloads {
     /// Signs and writes a spec, and answers when it is durable here.
     ///
     /// # Errors
-    /// There are too many, this agent may not, its schema is older than the state's, or the commit failed.
-    pub async fn deploy(&self, workload: &WorkloadName, spec: &Spec) -> Result<Ordered, RegistryError> {
+    /// There are too many, this agent may not, its schema is older than the state's and that is not `forced`, or the commit failed.
+    pub async fn deploy(&self, workload: &WorkloadName, spec: &Spec, forced: bool) -> Result<Ordered, RegistryError> {
         let all = self.deployed();
-        let Next { origin, stored, .. } = self.next(workload, &all, spec)?;
+        let Next { origin, stored, .. } = self.next(workload, &all, (spec, forced))?;
         self.order(workload, spec, origin.text(spec), stored).await
     }
 
     /// What a spec would be deployed as.
     ///
     /// # Errors
-    /// There are too many workloads, or its schema is older than the state's.
+    /// There are too many workloads, or its schema is older than the state's and that is not `forced`.
     pub(super) fn next(
         &self,
         workload: &WorkloadName,
         all: &BTreeMap<WorkloadName, Deployed>,
-        spec: &Spec,
+        (spec, forced): (&Spec, bool),
     ) -> Result<Next, RegistryError> {
+        if !forced {
+            rollout::fence(self.schema(workload, all.get(workload)), spec.state_schema)?;
+        }
         let Some(now) = all.get(workload) else {
             let has_room = all.len() < WORKLOADS_MAX;
-            let first = || Next { origin: self.origin(), before: None, stored: None };
+            let first = || Next { origin: Origin { forced, ..self.origin() }, before: None, stored: None };
             return has_room.then(first).ok_or(RegistryError::Full);
         };
-        rollout::fence(Some(now.planned().state_schema), spec.state_schema)?;
         let (before, stored) = self.before(workload, now, spec).unzip();
         let follows = before.as_ref().map(|before| before.id);
         let at_once = runs_already(now, self.course(workload, now), spec);
-        let origin = Origin { follows, at_once, ..self.origin() };
+        let origin = Origin { follows, at_once, forced, ..self.origin() };
         Ok(Next { origin, before, stored })
+    }
+
+    /// The component of the version that a spec would come in the place of, if that is another one.
+    #[must_use]
+    pub fn replaced(&self, workload: &WorkloadName, spec: &Spec) -> Option<Digest> {
+        let all = self.deployed();
+        let now = all.get(workload)?;
+        let before = self.before(workload, now, spec).map(|(before, _)| before.spec.artifact);
+        Some(before.unwrap_or(now.planned().artifact)).filter(|before| *before != spec.artifact)
+    }
+
+    /// The schema of a workload's state, whether it is deployed at present or not; `None` when none is known.
+    fn schema(&self, workload: &WorkloadName, now: Option<&Deployed>) -> Option<u32> {
+        now.map(Deployed::schema).max(self.floors().get(workload.as_str()).copied())
     }
 
     /// Puts the version before in the place of the present one, at once on all hosts, and answers when that is durable here. Over a
@@ -119,9 +136,9 @@ impl Workloads {
         let previous = previous.ok_or_else(|| RegistryError::NothingBefore(workload.clone()))?;
         let is_other_schema = previous.spec.state_schema != now.planned().state_schema;
         if !forced {
-            rollout::fence(Some(now.planned().state_schema), previous.spec.state_schema)?;
+            rollout::fence(Some(now.schema()), previous.spec.state_schema)?;
         }
-        let [specs, previously, _] = keys();
+        let [specs, previously, ..] = keys();
         let stored =
             self.field(&previously, &workload).ok_or_else(|| RegistryError::NothingBefore(workload.clone()))?;
         let unreadable = |why: String| RegistryError::Unreadable(workload.clone(), why);
@@ -142,7 +159,7 @@ impl Workloads {
     /// # Errors
     /// There is none of this name, this agent may not, or the commit failed.
     pub async fn undeploy(&self, workload: &str) -> Result<Committed, RegistryError> {
-        let [specs, previous, verdicts] = keys();
+        let [specs, previous, verdicts, schemas] = keys();
         if self.parts.view.field(&specs, workload).is_none() {
             return Err(RegistryError::Unknown(workload.to_owned()));
         }
@@ -151,6 +168,16 @@ impl Workloads {
         changes.extend(self.removal(previous, vec![workload.to_owned()]));
         let noted = self.noted(&verdicts, workload);
         changes.extend(self.removal(verdicts, noted));
+        // An older release has deployed it, and noted nothing. Nothing is noted twice: whoever forces it elsewhere meanwhile is not undone.
+        let parsed = workload.parse().ok();
+        let now = parsed.as_ref().and_then(|workload| self.deployed().get(workload).cloned());
+        if let (Some(workload), Some(now)) = (&parsed, now)
+            && now.schema() > now.floor
+        {
+            changes.extend(
+                self.schema_changes(workload, now.schema()).into_iter().map(|change| (schemas.clone(), change)),
+            );
+        }
         Ok(self.parts.driver.commit(changes, None, true).await?)
     }
 
@@ -164,7 +191,7 @@ impl Workloads {
         of: DeploymentId,
         verdict: rollout::Verdict,
     ) -> Result<Committed, DriverError> {
-        let [_, _, verdicts] = keys();
+        let [_, _, verdicts, _] = keys();
         let recorded = Recorded { verdict, by: self.parts.me, at_ms: self.parts.view.now().wall_ms };
         let (field, text) = recorded.field(workload.as_str(), of);
         self.parts.driver.commit(vec![(verdicts, Change::Put(vec![(field, Scalar::Text(text))]))], None, false).await
@@ -185,7 +212,7 @@ impl Workloads {
         {
             return Err(NotPermitted(format!("others would not carry out what this agent signs: {why}")).into());
         }
-        let [specs, previous, verdicts] = keys();
+        let [specs, previous, verdicts, schemas] = keys();
         let name = workload.to_string();
         let mut changes = vec![(specs, Change::Put(vec![(name.clone(), stored)]))];
         match before {
@@ -194,6 +221,9 @@ impl Workloads {
         }
         let noted = self.noted(&verdicts, workload.as_str());
         changes.extend(self.removal(verdicts, noted));
+        changes.extend(
+            self.schema_changes(workload, spec.state_schema).into_iter().map(|change| (schemas.clone(), change)),
+        );
         let commit = self.parts.driver.commit(changes, None, true).await?;
         Ok(Ordered { commit, id: DeploymentId::of(&text), revision: spec.revision() })
     }
@@ -201,14 +231,15 @@ impl Workloads {
     /// The last version before `spec` that was good: the present one, or the one before if that has yet to show that it is no worse,
     /// or is the same version placed otherwise.
     fn before(&self, workload: &WorkloadName, now: &Deployed, spec: &Spec) -> Option<(Previous, Scalar)> {
-        let [specs, previous, _] = keys();
+        let [specs, previous, ..] = keys();
         let older = now.previous.as_deref().filter(|before| before.spec.state_schema == spec.state_schema);
         let course = self.course(workload, now);
         match (course, older) {
             (Course::Settled, Some(before)) if runs_already(now, course, spec) => {
                 Some((before.clone(), self.field(&previous, workload)?))
             }
-            (Course::Settled, _) => {
+            // What is fenced runs nowhere; whatever does is of another schema, and stops first.
+            (Course::Settled | Course::Unseen | Course::Fenced, _) => {
                 Some((Previous { id: now.id, spec: now.spec.clone() }, self.field(&specs, workload)?))
             }
             (Course::Rolling(before) | Course::Back(before), _) => {
@@ -233,6 +264,15 @@ impl Workloads {
         let all = self.parts.view.read(|replica| replica.readable().value(verdicts));
         let Some(Value::Map(fields)) = all else { return Vec::new() };
         fields.into_keys().filter(|field| field.starts_with(&prefix)).collect()
+    }
+
+    /// What notes that a workload's state is of this schema.
+    fn schema_changes(&self, workload: &WorkloadName, schema: u32) -> Vec<Change> {
+        let [.., schemas] = keys();
+        let deployed = self.deployed();
+        let is_deployed = |name: &str| deployed.keys().any(|workload| workload.as_str() == name);
+        let now_ms = self.parts.view.now().wall_ms;
+        schemas::set(&self.parts.view.fields(&schemas).unwrap_or_default(), (workload, schema), now_ms, is_deployed)
     }
 
     /// The change that removes fields, of those that are there.

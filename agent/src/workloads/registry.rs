@@ -15,6 +15,7 @@ use super::Workloads;
 use super::attempts::Attempt;
 use super::deployed::{Deployed, Previous, Recorded};
 use super::notary::{Notary, Verdict};
+use super::schemas::{self, SCHEMAS};
 use crate::spec::{DeploymentId, Origin, Spec, WorkloadName};
 
 /// The name of the map that holds the specs. Reserved: only the agent writes it.
@@ -45,6 +46,8 @@ pub(super) struct Registry {
     read: BTreeMap<String, Read>,
     /// The last name that was judged in a look that left some; the next look goes on after it.
     reached: String,
+    /// The highest schema of each workload's state, of those that nobody has deployed at present too.
+    floors: Arc<BTreeMap<String, u32>>,
     known: Known,
 }
 
@@ -60,14 +63,18 @@ pub struct Known {
 }
 
 /// Which state of the stored maps, and of what is known of signers.
-type Edition = ([Option<ContentHash>; 3], u64);
+type Edition = ([Option<ContentHash>; MAPS], u64);
 
-/// The fields of the maps of specs, of what ran before, and of verdicts.
+/// How many maps there are.
+pub(super) const MAPS: usize = 4;
+
+/// The fields of the maps of specs, of what ran before, of verdicts and of schemas.
 #[derive(Debug, Default)]
 struct Stored {
     specs: BTreeMap<String, Scalar>,
     previous: BTreeMap<String, Scalar>,
     verdicts: BTreeMap<String, Scalar>,
+    schemas: BTreeMap<String, Scalar>,
 }
 
 #[derive(Debug)]
@@ -96,8 +103,8 @@ impl Registry {
             Some(Value::Counter(_) | Value::Set(_)) | None => BTreeMap::new(),
         };
         (self.of != Some(of)).then(|| {
-            let [specs, previous, verdicts] = keys().map(|key| fields(&key));
-            (Stored { specs, previous, verdicts }, of)
+            let [specs, previous, verdicts, schemas] = keys().map(|key| fields(&key));
+            (Stored { specs, previous, verdicts, schemas }, of)
         })
     }
 
@@ -134,9 +141,15 @@ impl Registry {
         if let Some((workload, why)) = refusals.first() {
             tracing::warn!(workload, why, more = refusals.len() - 1, "a deployment is not carried out");
         }
-        let refused = self.read.iter().filter_map(|(name, read)| Some((name.clone(), read.refused.clone()?)));
-        self.known.refused = Arc::new(refused.collect());
+        self.floors = Arc::new(schemas::floors(&stored.schemas));
         self.take_verdicts(&stored.verdicts, notary);
+        let refused = self.read.iter().filter_map(|(name, read)| Some((name.clone(), read.refused.clone()?)));
+        let fenced = self
+            .known
+            .deployed
+            .iter()
+            .filter_map(|(name, deployed)| Some((name.to_string(), deployed.fence().err()?.to_string())));
+        self.known.refused = Arc::new(fenced.chain(refused).collect());
         self.of = is_whole.then_some(of);
     }
 
@@ -151,7 +164,8 @@ impl Registry {
             let recorded =
                 Recorded::read(name.as_str(), (deployed.id, is_switch), stored, |node| notary.revoked_ms(node));
             let attempts = Attempt::read(name.as_str(), deployed.id, verdicts);
-            (name.clone(), Deployed { recorded, attempts, ..deployed.clone() })
+            let floor = self.floors.get(name.as_str()).copied().unwrap_or(0);
+            (name.clone(), Deployed { recorded, attempts, floor, ..deployed.clone() })
         };
         let deployed = self.read.values().filter_map(|read| read.deployed.as_ref()).map(deployed);
         self.known.deployed = Arc::new(deployed.collect());
@@ -177,6 +191,11 @@ impl Workloads {
     #[must_use]
     pub fn refused(&self) -> Refusals {
         Arc::clone(&self.look().known.refused)
+    }
+
+    /// The highest schema that the state of each workload has been written by, also of those that are not deployed any more.
+    pub(super) fn floors(&self) -> Arc<BTreeMap<String, u32>> {
+        Arc::clone(&self.look().floors)
     }
 
     fn look(&self) -> MutexGuard<'_, Registry> {
@@ -206,7 +225,7 @@ impl Workloads {
     }
 
     /// Changes whenever a spec does, or what is recorded of one; costs next to nothing.
-    pub(super) fn specs_hash(&self) -> [Option<ContentHash>; 3] {
+    pub(super) fn specs_hash(&self) -> [Option<ContentHash>; MAPS] {
         self.parts.view.read_aside(specs_hash)
     }
 
@@ -217,13 +236,13 @@ impl Workloads {
     }
 }
 
-fn specs_hash(replica: &Replica) -> [Option<ContentHash>; 3] {
+fn specs_hash(replica: &Replica) -> [Option<ContentHash>; MAPS] {
     keys().map(|key| replica.readable().object(&key).map(|object| object.content().hash()))
 }
 
-/// The maps of specs, of what ran before, and of verdicts.
-pub(super) fn keys() -> [Key; 3] {
-    [SPECS, PREVIOUS, VERDICTS]
+/// The maps of specs, of what ran before, of verdicts and of schemas.
+pub(super) fn keys() -> [Key; MAPS] {
+    [SPECS, PREVIOUS, VERDICTS, SCHEMAS]
         .map(|name| Key::new(Kind::LwwMap, name).expect("the names are constants within the bounds"))
 }
 
@@ -247,7 +266,8 @@ fn read(
                     let previous = origin.follows.and_then(|id| read_previous(name, id, previous, notary));
                     let id = DeploymentId::of(&text);
                     let previous = previous.map(Box::new);
-                    let deployed = Deployed { id, spec, origin, previous, recorded: None, attempts: Vec::new() };
+                    let deployed =
+                        Deployed { id, spec, origin, previous, recorded: None, attempts: Vec::new(), floor: 0 };
                     (judged(Some((workload, deployed)), None), true)
                 }
                 Err(why) => (judged(None, Some(why)), true),
@@ -314,7 +334,7 @@ mod tests {
         }
     }
 
-    const NONE: [Option<ContentHash>; 3] = [None; 3];
+    const NONE: [Option<ContentHash>; MAPS] = [None; MAPS];
 
     fn of(specs: &BTreeMap<String, Scalar>) -> Stored {
         Stored { specs: specs.clone(), ..Stored::default() }
@@ -375,6 +395,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_older_than_the_state_is_kept_and_told_of_and_not_carried_out() {
+        let (notary, mut registry) = (Counting::default(), Registry::default());
+        let specs = BTreeMap::from([("z".to_owned(), sound())]);
+        let schemas = BTreeMap::from([("z/2".to_owned(), Scalar::Int(5)), ("gone/3".to_owned(), Scalar::Int(5))]);
+        registry.update(&Stored { specs: specs.clone(), schemas, ..Stored::default() }, (NONE, 0), &notary);
+        assert!(registry.known.refused["z"].contains("written by schema 2"), "{}", registry.known.refused["z"]);
+        let course =
+            |registry: &Registry| registry.known.deployed.values().next().map(|deployed| deployed.fence().is_ok());
+        assert_eq!((course(&registry), registry.floors.get("gone")), (Some(false), Some(&3)));
+        registry.update(&of(&specs), (NONE, 0), &notary);
+        assert_eq!(
+            (course(&registry), registry.known.refused.len()),
+            (Some(true), 0),
+            "who forces it takes the schema away"
+        );
+    }
+
+    #[test]
     fn the_version_before_is_the_one_that_the_deployment_names_or_none() {
         let (notary, spec) = (Counting::default(), Spec::new(crate::spec::Digest([7; 32])));
         let before = Origin { at_ms: 1, ..Origin::default() }.text(&spec);
@@ -385,7 +423,11 @@ mod tests {
         let mut registry = Registry::default();
         let mut previous = |stored: Option<Scalar>, verdicts: BTreeMap<String, Scalar>| {
             let previous = stored.map(|stored| ("z".to_owned(), stored)).into_iter().collect();
-            registry.update(&Stored { specs: specs.clone(), previous, verdicts }, (NONE, 0), &notary);
+            registry.update(
+                &Stored { specs: specs.clone(), previous, verdicts, ..Stored::default() },
+                (NONE, 0),
+                &notary,
+            );
             let deployed = registry.known.deployed.values().next().expect("it is carried out").clone();
             (deployed.previous.map(|previous| previous.id), deployed.recorded.map(|recorded| recorded.verdict))
         };

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_sync::id::NodeId;
 
 use super::Workloads;
+use super::deployed::Deployed;
 use super::trials::Sight;
 use crate::members::Status;
 use crate::placement::{Instance, Phase};
@@ -42,13 +43,30 @@ impl Workloads {
         })
     }
 
+    /// Instances of a workload, on members that are there and here, that are made from anything but this revision.
+    pub(super) fn others(&self, workload: &WorkloadName, revision: Revision) -> usize {
+        let is_other = |instance: &Instance| {
+            !matches!(instance.phase, Phase::Failed { .. }) && instance.revision.is_some_and(|own| own != revision)
+        };
+        let own = self.slots().advertised().get(workload).is_some_and(is_other);
+        let elsewhere = self.parts.members.with(|members| {
+            let runs = |(node, status, record): &(NodeId, Status, Option<&crate::members::NodeRecord>)| {
+                let is_there = *node != self.parts.me && matches!(status, Status::Alive | Status::Suspect);
+                let instance = record.filter(|_| is_there).and_then(|record| record.instances.get(workload));
+                instance.is_some_and(is_other)
+            };
+            members.each().filter(runs).count()
+        });
+        elsewhere + usize::from(own)
+    }
+
     pub(super) fn observe(
         &self,
-        trial: (&WorkloadName, DeploymentId, &Rollout),
+        (workload, deployed): (&WorkloadName, &Deployed),
+        rollout: &Rollout,
         now_ms: u64,
     ) -> BTreeMap<Revision, (Runs, Figures)> {
-        let (workload, of, _) = trial;
-        let wasm = &self.parts.wasm;
+        let (wasm, of) = (&self.parts.wasm, deployed.id);
         if self.trials().begins(workload, of) {
             wasm.mark(workload.as_str());
         }
@@ -59,11 +77,17 @@ impl Workloads {
             p99_ms: latency.p99.as_secs_f64() * 1e3,
         };
         let lately = wasm.since_mark(workload.as_str()).map(|stats| figures(stats.calls, stats.failed, stats.latency));
-        let figures =
-            wasm.workload_stats(workload.as_str()).map(|stats| figures(stats.calls, stats.failed, stats.latency));
+        let stats = wasm.workload_stats(workload.as_str());
         let slots = self.slots();
-        let (instance, serving) = slots.seen(workload);
-        self.trials().observe(trial, Sight { instance, serving, figures, lately }, now_ms)
+        let (instance, [serving, loading]) = slots.seen(workload);
+        // Of the new version alone: what the old one refuses, it always did.
+        let counts_broken = serving == Some(rollout.to.revision) && !deployed.origin.forced;
+        let figures = stats.map(|stats| {
+            let broken = if counts_broken { stats.broken } else { 0 };
+            figures(stats.calls, stats.failed.saturating_add(broken), stats.latency)
+        });
+        let sight = Sight { instance, serving, loading, figures, lately };
+        self.trials().observe((workload, of, rollout), sight, now_ms)
     }
 }
 
@@ -85,13 +109,16 @@ fn reported(
 
 /// What an instance says of itself where its host tells nothing of this rollout: if it is ready, for so long.
 fn seen_of(instance: Option<&Instance>, rollout: &Rollout, for_ms: u64) -> BTreeMap<Revision, (Runs, Figures)> {
-    let runs = |instance: &Instance| match &instance.phase {
+    let runs = |instance: &Instance, revision| match &instance.phase {
         Phase::Ready => Runs::Ready { for_ms },
+        // Nothing of it answers calls.
+        Phase::Failed { .. } if revision != rollout.to.revision => Runs::Gone,
         Phase::Starting | Phase::Stopping | Phase::Failed { .. } => Runs::Unready,
     };
-    let known = [rollout.from.revision, rollout.to.revision];
-    let revision = instance.and_then(|instance| instance.revision).filter(|revision| known.contains(revision));
-    let seen = instance.zip(revision).map(|(instance, revision)| (revision, (runs(instance), Figures::default())));
+    let seen = instance.and_then(|instance| {
+        let revision = instance.revision?;
+        Some((revision, (runs(instance, revision), Figures::default())))
+    });
     seen.into_iter().collect()
 }
 

@@ -15,7 +15,7 @@ use super::trials::TOLD_MAX;
 use super::{Deployments, Workloads};
 use crate::placement::{Mesh, Plan};
 use crate::reconcile::Waiting;
-use crate::rollout::{self, Report, Rollout, Stage, Told};
+use crate::rollout::{self, FenceError, Report, Rollout, Stage, Told};
 use crate::service::{Event, RolloutEvent};
 use crate::spec::{DeploymentId, Spec, WorkloadName};
 
@@ -52,6 +52,22 @@ impl Workloads {
                     share.to_mut().remove(workload);
                     continue;
                 }
+                Course::Fenced => {
+                    // What knows the state goes on where it runs; nothing is started.
+                    share.to_mut().remove(workload);
+                    if self.slots().schema(workload).is_none_or(|schema| schema < deployed.floor) {
+                        plan.remove(workload);
+                    }
+                    continue;
+                }
+                Course::Unseen => match self.others(workload, deployed.spec.revision()) {
+                    0 => Stage::Done,
+                    old => {
+                        plan.remove(workload);
+                        share.to_mut().remove(workload);
+                        Stage::Switching { old }
+                    }
+                },
                 Course::Back(_) => Stage::RolledBack { reason: reason(deployed) },
                 Course::Rolling(previous) => {
                     let (step, rollout, due_ms) = self.step(workload, deployed, previous, (plan, mesh), now);
@@ -93,7 +109,9 @@ impl Workloads {
     pub(super) fn course<'a>(&self, workload: &WorkloadName, deployed: &'a Deployed) -> Course<'a> {
         let is_completed = deployed.recorded.as_ref().is_some_and(|it| it.verdict == rollout::Verdict::Completed);
         match deployed.course() {
-            Course::Rolling(_) if is_completed && self.reached(workload, deployed) == Some(Stage::Done) => {
+            Course::Rolling(_) | Course::Unseen
+                if is_completed && self.reached(workload, deployed) == Some(Stage::Done) =>
+            {
                 Course::Settled
             }
             course => course,
@@ -105,11 +123,15 @@ impl Workloads {
         reached.get(workload).filter(|reached| reached.of == deployed.id).map(|reached| reached.stage.clone())
     }
 
-    /// Notes of what is held that it waits for the version before.
+    /// Notes of what is held that it waits for the version before, and of what is fenced for one that knows the state.
     pub(super) fn note_held(&self, deployed: &Deployments) {
         let mut waiting = self.parts.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = deployed.iter().filter(|(_, deployed)| deployed.course() == Course::Held);
-        waiting.extend(held.map(|(workload, _)| (workload.clone(), Waiting::VersionBefore)));
+        let why = |deployed: &Deployed| match (deployed.course(), deployed.fence()) {
+            (_, Err(FenceError { stored, offered })) => Some(Waiting::Fenced { stored, offered }),
+            (Course::Held, Ok(())) => Some(Waiting::VersionBefore),
+            (_, Ok(())) => None,
+        };
+        waiting.extend(deployed.iter().filter_map(|(workload, deployed)| Some((workload.clone(), why(deployed)?))));
     }
 
     /// Where each deployment is, as it was last looked at.
@@ -117,9 +139,9 @@ impl Workloads {
     pub fn stage(&self, workload: &WorkloadName, deployed: &Deployed) -> Option<Stage> {
         match self.course(workload, deployed) {
             Course::Settled => Some(Stage::Done),
-            Course::Held => None,
+            Course::Held | Course::Fenced => None,
             Course::Back(_) => Some(Stage::RolledBack { reason: reason(deployed) }),
-            Course::Rolling(_) => self.reached(workload, deployed),
+            Course::Rolling(_) | Course::Unseen => self.reached(workload, deployed),
         }
     }
 
@@ -141,7 +163,7 @@ impl Workloads {
         let (deployed, now_ms) = (self.known().deployed, self.parts.view.now().mono_ms);
         for (workload, deployed) in &*deployed {
             if let Course::Rolling(previous) = self.course(workload, deployed) {
-                self.observe((workload, deployed.id, &deployed.rollout(previous)), now_ms);
+                self.observe((workload, deployed), &deployed.rollout(previous), now_ms);
             }
         }
         self.trials().told(now_ms)
@@ -157,7 +179,7 @@ impl Workloads {
         now: Time,
     ) -> (rollout::Step, Rollout, u64) {
         let rollout = deployed.rollout(previous);
-        let own = self.observe((workload, deployed.id, &rollout), now.mono_ms);
+        let own = self.observe((workload, deployed), &rollout, now.mono_ms);
         let chosen: BTreeSet<NodeId> = plan.get(workload).map(|plan| plan.holders().collect()).unwrap_or_default();
         let mut reports = self.reports((workload, deployed.id, &rollout), &chosen);
         let is_chosen = chosen.contains(&self.parts.me);

@@ -21,6 +21,8 @@ struct Slot {
     instance: Instance,
     /// What answers calls.
     serving: Option<Instance>,
+    /// The schema of the state that it knows.
+    schema: u32,
 }
 
 /// Why a start failed.
@@ -40,8 +42,9 @@ impl Slots {
         }
         self.starting.insert(workload.clone(), Instance::made_from(spec, Phase::Stopping));
         let instance = Instance { stage: Some(Stage::Claimed), ..Instance::made_from(spec, Phase::Starting) };
-        let serving = self.slots.remove(workload).and_then(|slot| slot.serving);
-        self.slots.insert(workload.clone(), Slot { instance, serving });
+        let before = self.slots.remove(workload);
+        let (serving, schema) = before.map_or((None, 0), |slot| (slot.serving, slot.schema));
+        self.slots.insert(workload.clone(), Slot { instance, serving, schema });
         true
     }
 
@@ -59,11 +62,17 @@ impl Slots {
         }
     }
 
-    /// What a workload is here and what answers its calls.
-    pub(super) fn seen(&self, workload: &WorkloadName) -> (Option<&Instance>, Option<Revision>) {
+    /// What a workload is here, what answers its calls, and what is loaded for it, also where that is not wanted any more.
+    pub(super) fn seen(&self, workload: &WorkloadName) -> (Option<&Instance>, [Option<Revision>; 2]) {
         let slot = self.slots.get(workload);
         let serving = slot.and_then(|slot| slot.serving.as_ref()?.revision);
-        (slot.map(|slot| &slot.instance), serving)
+        let loading = self.starting.get(workload).and_then(|instance| instance.revision);
+        (slot.map(|slot| &slot.instance), [serving, loading])
+    }
+
+    /// The schema of the state that what answers calls knows.
+    pub(super) fn schema(&self, workload: &WorkloadName) -> Option<u32> {
+        self.slots.get(workload).and_then(|slot| slot.serving.as_ref().map(|_| slot.schema))
     }
 
     /// Notes how far a start has got.
@@ -82,6 +91,7 @@ impl Slots {
             Ok(()) => {
                 slot.instance = Instance::made_from(spec, Phase::Ready);
                 slot.serving = Some(slot.instance.clone());
+                slot.schema = spec.state_schema;
             }
             Err(Failure { reason, permanent }) => {
                 slot.instance = Instance { permanent, ..Instance::made_from(spec, Phase::failed(reason)) };
@@ -186,6 +196,20 @@ mod tests {
         let refused =
             slots.advertised()[&name()].refused.clone().expect("everybody can see why the new one does not run");
         assert!(refused.is_of(&new) && refused.reason == "broken");
+    }
+
+    #[test]
+    fn the_schema_is_that_of_what_answers_calls() {
+        let (mut slots, old) = (Slots::default(), spec(b"old"));
+        let new = Spec { state_schema: 2, ..spec(b"new") };
+        slots.begin(&name(), &old);
+        assert_eq!(slots.schema(&name()), None);
+        slots.finish(&name(), &old, Ok(()));
+        slots.begin(&name(), &new);
+        assert_eq!(slots.schema(&name()), Some(0));
+        assert_eq!(slots.seen(&name()).1, [Some(old.revision()), Some(new.revision())]);
+        slots.finish(&name(), &new, Ok(()));
+        assert_eq!(slots.schema(&name()), Some(2));
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) struct Sight<'a> {
     pub(super) instance: Option<&'a Instance>,
     /// What answers calls.
     pub(super) serving: Option<Revision>,
+    /// What a start that is under way loads, wanted or not.
+    pub(super) loading: Option<Revision>,
     /// How its calls went since it was loaded.
     pub(super) figures: Option<Figures>,
     /// How they went since [`Trials::begins`] said that the rollout begins here, if it was loaded before.
@@ -85,7 +87,8 @@ impl Trials {
         self.0.get(workload).map(|trial| trial.lately).unwrap_or_default()
     }
 
-    /// Takes note of what is here, and returns what becomes of each version.
+    /// Takes note of what is here, and returns what becomes of each version: of the two that are compared, and of any other as long as
+    /// it is here, for that may keep its state in a third way.
     pub(super) fn observe(
         &mut self,
         (workload, of, rollout): (&WorkloadName, DeploymentId, &Rollout),
@@ -96,9 +99,12 @@ impl Trials {
         if trial.of != of {
             *trial = Trial::new(of);
         }
-        for revision in [rollout.from.revision, rollout.to.revision] {
-            trial.versions.entry(revision).or_default().look(revision, sight, now_ms);
+        let compared = [rollout.from.revision, rollout.to.revision];
+        for revision in compared.into_iter().chain(sight.revisions()) {
+            trial.versions.entry(revision).or_default();
         }
+        trial.versions.iter_mut().for_each(|(revision, seen)| seen.look(*revision, sight, now_ms));
+        trial.versions.retain(|revision, seen| seen.is_here || compared.contains(revision));
         if let Some(lately) = sight.lately.filter(|_| sight.serving == Some(rollout.from.revision)) {
             trial.lately = lately;
         }
@@ -156,6 +162,13 @@ impl Trials {
     }
 }
 
+impl Sight<'_> {
+    fn revisions(self) -> impl Iterator<Item = Revision> {
+        let becoming = self.instance.and_then(|instance| instance.revision);
+        [becoming, self.serving, self.loading].into_iter().flatten()
+    }
+}
+
 impl Trial {
     fn new(of: DeploymentId) -> Self {
         Self {
@@ -185,7 +198,7 @@ impl Seen {
     fn look(&mut self, revision: Revision, sight: Sight<'_>, now_ms: u64) {
         let becoming = sight.instance.filter(|instance| instance.revision == Some(revision));
         let serves = sight.serving == Some(revision);
-        self.is_here = serves || becoming.is_some();
+        self.is_here = serves || becoming.is_some() || sight.loading == Some(revision);
         self.was_here |= self.is_here;
         self.ready_since_ms = serves.then(|| self.ready_since_ms.unwrap_or(now_ms));
         if serves {
@@ -246,7 +259,7 @@ mod tests {
         let (old, new) = (spec(b"old"), spec(b"new"));
         let ready = |spec: &Spec| Instance::made_from(spec, Phase::Ready);
         let (was, starting) = (ready(&old), Instance::made_from(&new, Phase::Starting));
-        let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(100), lately: None };
+        let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(100), ..Sight::default() };
         assert_eq!(look(&mut trials, "a", sight, 0), [Some((Runs::Ready { for_ms: 0 }, 100)), None]);
         let sight = Sight { instance: Some(&starting), ..sight };
         assert_eq!(
@@ -257,10 +270,10 @@ mod tests {
         let sight = Sight { figures: figures(3), ..sight };
         assert_eq!(look(&mut trials, "a", sight, 600)[0], Some((Runs::Ready { for_ms: 600 }, 100)));
         let now = ready(&new);
-        let sight = Sight { instance: Some(&now), serving: now.revision, figures: figures(5), lately: None };
+        let sight = Sight { instance: Some(&now), serving: now.revision, figures: figures(5), ..Sight::default() };
         assert_eq!(look(&mut trials, "a", sight, 700), [Some((Runs::Gone, 100)), Some((Runs::Ready { for_ms: 0 }, 5))]);
         assert_eq!(trials.told(800).len(), 1);
-        let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(1), lately: None };
+        let sight = Sight { instance: Some(&was), serving: was.revision, figures: figures(1), ..Sight::default() };
         assert_eq!(look(&mut trials, "a", sight, 900)[1], Some((Runs::Gone, 5)), "what condemned it stays known");
         assert_eq!(look(&mut trials, "b", sight, 900), [Some((Runs::Ready { for_ms: 0 }, 1)), None]);
         trials.retain(|_| false, 1_000);
@@ -303,6 +316,22 @@ mod tests {
         assert_eq!(look(&both, promoted, 6_000), (vec![0, 5_000], 0), "it is to be completed, since now");
         assert_eq!(look(&both, promoted, 7_000), (vec![0, 0], 1_000));
         assert_eq!(look(&[(1, ready), (2, starts)], promoted, 8_000).0, [0, 0], "it was ready meanwhile");
+    }
+
+    #[test]
+    fn a_third_version_is_told_of_as_long_as_anything_of_it_is_here() {
+        let (mut trials, third) = (Trials::default(), spec(b"third"));
+        let workload: WorkloadName = "combat".parse().expect("a name");
+        let mut look = |sight| {
+            let versions = trials.observe((&workload, DeploymentId::of("a"), &rollout()), sight, 0);
+            versions.get(&third.revision()).map(|(runs, _)| runs.clone())
+        };
+        let serving = Instance::made_from(&third, Phase::Ready);
+        let sight = Sight { instance: Some(&serving), serving: serving.revision, ..Sight::default() };
+        assert_eq!(look(sight), Some(Runs::Ready { for_ms: 0 }));
+        let loading = Sight { loading: serving.revision, ..Sight::default() };
+        assert_eq!(look(loading), Some(Runs::Unready), "a start that nobody wants any more may still come to serve");
+        assert_eq!(look(Sight::default()), None);
     }
 
     #[test]

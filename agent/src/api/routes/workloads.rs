@@ -60,7 +60,8 @@ pub(in crate::api) async fn put_artifact<S: Service>(
     pairs: Pairs,
     body: Body,
 ) -> Answer<Json<ArtifactInfo>> {
-    let is_dry = dry_run(pairs)?;
+    let [dry_run] = query::take(pairs, ["dry_run"])?;
+    let is_dry = query::flag("dry_run", dry_run.as_deref())?;
     let _permit = app.uploads.try_acquire().map_err(|_| busy("other artefacts are being received"))?;
     let wasm = body::artifact(&headers, body).await?;
     if wasm.is_empty() {
@@ -89,7 +90,9 @@ pub(in crate::api) async fn deploy<S: Service>(
     pairs: Pairs,
     body: Body,
 ) -> Answer<Response> {
-    let (name, is_dry) = (name_of(name)?, dry_run(pairs)?);
+    let name = name_of(name)?;
+    let [dry_run, force] = query::take(pairs, ["dry_run", "force"])?;
+    let (is_dry, forced) = (query::flag("dry_run", dry_run.as_deref())?, query::flag("force", force.as_deref())?);
     let Value::Object(mut spec) = body::json(&headers, body).await?.value else {
         let message = "a spec is an object";
         let error = ServiceError::new(Fault::WrongValue, "wrong_type", message).at("body");
@@ -102,16 +105,10 @@ pub(in crate::api) async fn deploy<S: Service>(
         return Err(ServiceError::new(Fault::Caller, "wrong_name", message).at("name").into());
     }
     if is_dry {
-        return Ok(Json(app.service().foresee(&name, Value::Object(spec)).await?).into_response());
+        return Ok(Json(app.service().foresee(&name, Value::Object(spec), forced).await?).into_response());
     }
-    let deployed = app.service().deploy(&name, Value::Object(spec)).await?;
+    let deployed = app.service().deploy(&name, Value::Object(spec), forced).await?;
     Ok(Json(Set { name, deployed }).into_response())
-}
-
-/// Whether a request is only to say what it would do.
-fn dry_run(pairs: Pairs) -> Result<bool, Problem> {
-    let [dry_run] = query::take(pairs, ["dry_run"])?;
-    query::flag("dry_run", dry_run.as_deref())
 }
 
 /// With `force`, over a schema of the state too.

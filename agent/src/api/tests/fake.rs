@@ -384,7 +384,7 @@ impl Service for Fake {
         self.lock().assets.remove(&digest).map(drop).ok_or_else(unknown)
     }
 
-    async fn deploy(&self, name: &str, spec: Json) -> Result<Deployed, ServiceError> {
+    async fn deploy(&self, name: &str, spec: Json, _: bool) -> Result<Deployed, ServiceError> {
         if spec.get("artifact").is_none() {
             return Err(ServiceError::new(Fault::Caller, "missing_field", "a spec names its artifact").at("artifact"));
         }
@@ -392,7 +392,7 @@ impl Service for Fake {
         Ok(Deployed { commit: self.made(), revision: REVISION.to_owned(), deployment: DEPLOYMENT.to_owned() })
     }
 
-    async fn foresee(&self, name: &str, _: Json) -> Result<Json, ServiceError> {
+    async fn foresee(&self, name: &str, _: Json, _: bool) -> Result<Json, ServiceError> {
         Ok(json!({"name": name, "dry_run": true}))
     }
 

@@ -119,9 +119,14 @@ pub(crate) struct DeployArgs {
     /// compared [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) canary: Option<String>,
-    /// The version of what the workload keeps in the shared state: versions of two never serve at the same time [default: 0]
+    /// The version of what the workload keeps in the shared state: the old version stops on all nodes that are in sight before one of
+    /// another starts, and an older one is refused [default: 0]
     #[arg(long, value_name = "N")]
     pub(crate) state_schema: Option<u32>,
+    /// Deploy it although callers lose functions of the version before, or although its `state_schema` is older than the state: then it
+    /// may misread what a newer version has written, and what it cannot read is lost when it writes over it
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Return as soon as the spec is stored
     #[arg(long)]
     pub(crate) no_wait: bool,

@@ -8,7 +8,7 @@ use super::workload_path;
 use crate::cli::client::Client;
 use crate::cli::connection::{Ask, AskBody};
 use crate::cli::error::CliError;
-use crate::cli::output::{cell, print_either};
+use crate::cli::output::{cell, print_either, printable};
 use crate::cli::tables;
 
 /// Has the agent look at a component without keeping it, and returns what it found.
@@ -23,8 +23,14 @@ pub(super) async fn inspect(client: &mut Client, wasm: Bytes) -> Result<Value, C
 ///
 /// # Errors
 /// The agent would refuse it, or fewer nodes qualify than are wanted; then the print is there all the same.
-pub(super) async fn foresee(client: &mut Client, name: &str, spec: &Value, as_json: bool) -> Result<(), CliError> {
-    let path = format!("{}?dry_run=true", workload_path(name));
+pub(super) async fn foresee(
+    client: &mut Client,
+    (name, forced): (&str, bool),
+    spec: &Value,
+    as_json: bool,
+) -> Result<(), CliError> {
+    let force = if forced { "&force=true" } else { "" };
+    let path = format!("{}?dry_run=true{force}", workload_path(name));
     let foreseen = client.json(Ask::put(path, AskBody::json(spec))).await?;
     print_either(as_json, &foreseen, text)?;
     lacking(name, &foreseen["plan"]).map_or(Ok(()), Err)
@@ -58,6 +64,9 @@ fn text(foreseen: &Value) -> String {
     for change in changes {
         let at = |pointer: &str| cell(change, pointer);
         text += &format!("\n  {:<8}{} on {}", at("/change"), at("/workload"), at("/name"));
+    }
+    for broken in foreseen["breaks"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        text += &format!("\n\nbreaks callers: {}", printable(broken));
     }
     if let Some(why) = foreseen["unchecked"].as_str() {
         text += &format!("\n\nnot checked: {why}");

@@ -24,6 +24,7 @@ pub(crate) fn stage(rollout: &Value, name_of: impl Fn(&str) -> String) -> Option
         "switching" => format!("the old version stops first: {} instances to go", number("old")),
         "nowhere" => "no node qualifies for the new version".to_owned(),
         "pending" => "the new version has not begun".to_owned(),
+        "fenced" => format!("does not run: {}", rollout["reason"].as_str().unwrap_or("no reason given")),
         "rolled_back" => format!("rolled back: {}", rollout["reason"].as_str().unwrap_or("no reason given")),
         _ => return None,
     })
@@ -61,6 +62,8 @@ mod tests {
         for none in [json!(null), json!({"stage": "done"}), json!({"stage": "of a newer release"})] {
             assert_eq!(stage(&none), None);
         }
+        let fenced = json!({"stage": "fenced", "reason": "the state is newer"});
+        assert_eq!(stage(&fenced).as_deref(), Some("does not run: the state is newer"));
         let list =
             [json!({"name": "combat", "rollout": {"stage": "rolled_back", "reason": "it\u{1b}trapped"}}), json!({})];
         assert_eq!(lines(&list, str::to_owned), "\ncombat: rolled back: it\u{fffd}trapped");

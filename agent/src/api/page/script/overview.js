@@ -69,7 +69,7 @@ const memberRows = ({ status, nodes }) => {
 
 // Where instances are; a host that has nothing to say but that it is ready is only named.
 const PLACES_MAX = 12;
-const rolloutState = (stage) => ({ done: "good", nowhere: "bad" })[stage] ?? "warn";
+const rolloutState = (stage) => ({ done: "good", nowhere: "bad", fenced: "bad" })[stage] ?? "warn";
 const rolloutPlace = (rollout) => rollout && rollout.stage !== "done" &&
   h("li", null, mark(rolloutState(rollout.stage), `rollout ${rollout.stage.replace("_", " ")}`), rollout.reason && `: ${rollout.reason}`);
 const places = (workload, names) => {
