@@ -54,7 +54,7 @@ pub use self::status::{
 };
 pub use self::workload::{
     ArtifactInfo, CallAnswer, CallOptions, Caller, Deployed, EncodedCall, Entry, Instance, LastStart, LatencyBucket,
-    LatencyUs, Phase, Recent, StageTime, Workload, WorkloadStatus,
+    LatencyUs, Phase, Recent, Rejected, StageTime, Workload, WorkloadStatus,
 };
 
 /// The agent, as its API sees it.

@@ -411,6 +411,31 @@ fn a_component_that_lacks_what_callers_use_is_refused_unless_it_is_forced() {
 }
 
 #[test]
+fn what_was_taken_back_is_told_apart_from_what_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = [Launch::new(folder.path(), "one").joining(&[]).start()];
+    let agent = &agents[0];
+    deploy(agent, &answering(folder.path(), 1), &[]);
+    let good = workload(agent);
+    assert!(good["status"]["rejected"].is_null(), "{good}");
+    let bad = guest(folder.path(), "bad", "unreachable");
+    let (refused, _) = under_load(&agents, |_| try_deploy(agent, &bad, &["--canary", "60s"]));
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let now = workload(agent);
+    assert_eq!(now["artifact"], good["artifact"], "{now}");
+    let rejected = &now["status"]["rejected"];
+    assert_ne!(rejected["spec"]["artifact"], good["artifact"], "{now}");
+    assert_eq!(
+        (&rejected["deployment"], &rejected["revision"].is_string()),
+        (&now["status"]["rollout"]["deployment"], &true)
+    );
+    // Another place is no version, so there is none to go back to.
+    deploy(agent, &answering(folder.path(), 1), &["--affinity", "region=eu"]);
+    let back = agent.cli(&["rollback", "w"]);
+    assert!(back.code == 1 && back.stderr.contains("another place or number is no new version"), "{back:?}");
+}
+
+#[test]
 fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let agents = three(folder.path());

@@ -333,7 +333,10 @@ fn refused(error: RegistryError) -> ServiceError {
         }
         RegistryError::NothingBefore(_) => ServiceError::new(Fault::Conflict, "nothing_before", error.to_string())
             .at("name")
-            .hint("what was deployed first, or was rolled back by hand, has no version before it; deploy the one that you want"),
+            .hint(
+                "what was deployed first, or was rolled back by hand, has no version before it, and another place or number is no new \
+                 version: deploy what you want, with the placement that you want",
+            ),
         RegistryError::Unreadable(..) => ServiceError::new(Fault::Conflict, "nothing_before", error.to_string()).at("name"),
         RegistryError::Commit(DriverError::Refused(error)) => {
             ServiceError::new(Fault::Unavailable, "read_only", error.to_string())

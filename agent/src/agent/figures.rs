@@ -14,11 +14,11 @@ use crate::net::{Lane, NetReason, Offence};
 use crate::placement;
 use crate::resources::Own;
 use crate::rollout::Stage;
-use crate::service::{Instance, LastStart, Phase, Rollout, StageTime, Workload, WorkloadStatus};
+use crate::service::{Instance, LastStart, Phase, Rejected, Rollout, StageTime, Workload, WorkloadStatus};
 use crate::spec::{Spec, WorkloadName};
 use crate::view::Summary;
 use crate::wasm::{HostStats, WorkloadStats};
-use crate::workloads::{self, Deployed, Workloads};
+use crate::workloads::{self, Course, Deployed, Workloads};
 
 use super::others;
 use super::service::AgentService;
@@ -37,9 +37,8 @@ pub(super) fn statuses(workloads: &Workloads, calls: &Calls, members: &[Member])
 /// Every workload with its spec.
 pub(super) fn workloads(workloads: &Workloads, calls: &Calls, members: &[Member]) -> Vec<Workload> {
     let workload = |(name, deployed): (&WorkloadName, &Deployed)| {
-        let json = serde_json::to_value(&deployed.spec).expect("a spec serialises");
-        let spec = json.as_object().cloned().unwrap_or_default();
-        Workload { name: name.to_string(), status: status(name, deployed, workloads, calls, members), spec }
+        let status = status(name, deployed, workloads, calls, members);
+        Workload { name: name.to_string(), status, spec: fields(deployed.planned()) }
     };
     workloads.deployed().iter().map(workload).collect()
 }
@@ -77,7 +76,24 @@ fn status(
         latency_buckets: calls.traffic().latency_buckets(name),
         recent: figures.recent,
         rollout: Some(rollout(name, deployed, workloads)),
+        rejected: rejected(deployed),
     }
+}
+
+/// What was deployed last, if another version runs in its place.
+fn rejected(deployed: &Deployed) -> Option<Rejected> {
+    let is_back = matches!(deployed.course(), Course::Back(_));
+    is_back.then(|| Rejected {
+        deployment: deployed.id.to_string(),
+        revision: deployed.spec.revision().to_string(),
+        spec: fields(&deployed.spec),
+    })
+}
+
+/// A spec as its document.
+fn fields(spec: &Spec) -> serde_json::Map<String, serde_json::Value> {
+    let json = serde_json::to_value(spec).expect("a spec serialises");
+    json.as_object().cloned().unwrap_or_default()
 }
 
 /// How a deployment goes on.

@@ -31,7 +31,7 @@ pub struct Workload {
     pub name: String,
     /// How it fares.
     pub status: WorkloadStatus,
-    /// What its operator wants.
+    /// What runs, or is to: of a deployment that was taken back the version before, and then `status.rejected` has its own.
     #[serde(flatten)]
     pub spec: serde_json::Map<String, serde_json::Value>,
 }
@@ -68,9 +68,23 @@ pub struct WorkloadStatus {
     /// How the deployment goes on.
     #[serde(default)]
     pub rollout: Option<Rollout>,
+    /// What was deployed last, where that does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Rejected>,
     /// The same of the last minutes.
     #[serde(default)]
     pub recent: Recent,
+}
+
+/// A deployment that does not run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Its name.
+    pub deployment: String,
+    /// What its instances would be made from.
+    pub revision: String,
+    /// Its spec, as it was deployed.
+    pub spec: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Calls of about the same latency. The bounds are 1, 2, 5, 10 and so on; buckets at either end that are empty are left out.
