@@ -130,7 +130,7 @@ async fn ask(command: Command) -> Result<u8, CliError> {
         }
         Command::Invite(args) => membership::invite(&args, &mut connect(&args.client)).await,
         Command::Drain(args) => drain::drain(&args, &mut connect(&args.client)).await,
-        Command::Leave(args) => membership::leave(&args, &mut connect(&args)).await,
+        Command::Leave(args) => membership::leave(&args, &mut connect(&args.client)).await,
         Command::Revoke(args) => membership::revoke(&args, &mut connect(&args.client)).await,
         Command::RotateAuthority(args) => membership::rotate(&args, &mut connect(&args)).await,
         Command::Deploy(args) => deploy::deploy(&args, &mut connect(&args.client)).await,

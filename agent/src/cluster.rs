@@ -31,3 +31,10 @@ pub use trust::{EndorsementError, Refusal, Span, Trust, Worth};
 
 /// Seconds since 1970.
 pub type UnixSeconds = u64;
+
+/// A time as text, RFC 3339. A year that no calendar holds is told as the last that one does.
+#[must_use]
+pub fn moment(at: UnixSeconds) -> String {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(at.min(253_402_300_799));
+    humantime::format_rfc3339_seconds(at).to_string()
+}

@@ -1,6 +1,6 @@
 //! What this host has and how busy it is, measured.
 //!
-//! Owns measuring: CPU, memory and disk through `sysinfo`, the limits of control groups, and a smoothed load. It
+//! Owns measuring: CPU and memory through `sysinfo`, the disk of the data directory, the limits of control groups, and a smoothed load. It
 //! judges nothing; placement does. The invariant: figures are finite and in range, and a limit that a control group sets
 //! on this process counts as the size of the host.
 
@@ -10,7 +10,7 @@ mod own;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sysinfo::{Disks, System};
+use sysinfo::System;
 
 use self::cgroup::Cgroup;
 pub use self::own::Own;
@@ -51,7 +51,6 @@ pub fn host_name() -> Option<String> {
 #[derive(Debug)]
 pub struct Sampler {
     system: System,
-    disks: Option<Disks>,
     data_dir: PathBuf,
     cgroup: Cgroup,
     proc: PathBuf,
@@ -79,8 +78,6 @@ impl Sampler {
         let cgroup = Cgroup::of_this_process(Path::new("/proc"), Path::new("/sys/fs/cgroup"));
         Ok(Self {
             system,
-            // A host whose mounts cannot be listed still measures the rest.
-            disks: Disks::new_with_refreshed_list().ok(),
             data_dir: data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned()),
             proc: PathBuf::from("/proc"),
             sampled: None,
@@ -164,15 +161,10 @@ impl Sampler {
         }
     }
 
-    /// Free space of the file system that holds the data directory: the one whose mount point is its longest prefix.
-    fn disk_free(&mut self) -> Option<u64> {
-        let disk = self
-            .disks
-            .as_mut()?
-            .iter_mut()
-            .filter(|disk| self.data_dir.starts_with(disk.mount_point()))
-            .max_by_key(|disk| disk.mount_point().components().count())?;
-        disk.refresh().then(|| disk.available_space())
+    /// Free space of the file system that holds the data directory, as far as this process may fill it.
+    fn disk_free(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.data_dir).ok()?;
+        disk.f_bavail.checked_mul(disk.f_frsize)
     }
 }
 

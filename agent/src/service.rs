@@ -89,7 +89,10 @@ pub trait Service: Send + Sync + 'static {
     fn drained(&self) -> Drained;
 
     /// Hands over what it can, tells everybody that this agent leaves, and stops it. Started again it is a member again.
-    fn leave(&self) -> impl Future<Output = Result<Leaving, ServiceError>> + Send;
+    ///
+    /// Where only this agent holds an authority's key it has to be `forced`: without it nobody is invited, renewed or revoked. A fault
+    /// of [`Fault::Conflict`] otherwise.
+    fn leave(&self, forced: bool) -> impl Future<Output = Result<Leaving, ServiceError>> + Send;
 
     /// Every member that this agent knows, itself included, in order of name.
     fn nodes(&self) -> Vec<Node>;

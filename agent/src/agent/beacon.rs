@@ -37,6 +37,7 @@ impl Beacon {
         let specs = self.workloads.known().specs;
         self.calls.deployed(&specs);
         let node = &self.config.node;
+        let ailment = self.health.ailment();
         let rtt_ms: BTreeMap<_, _> =
             self.net.peers().into_iter().filter_map(|link| Some((link.node, link.rtt?.as_secs_f64() * 1e3))).collect();
         NodeRecord {
@@ -54,7 +55,8 @@ impl Beacon {
             addresses: self.net.advertised(),
             resources: measured.resources,
             load: measured.load,
-            healthy: self.health.can_host(),
+            healthy: ailment.is_none(),
+            ailment,
             draining: self.departure.is_draining(),
             draining_since_ms: self.departure.draining.order().and_then(|order| order.since_ms),
             left: self.departure.has_left(),

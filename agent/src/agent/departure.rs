@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::draining::Draining;
+use super::papers;
 use super::service::AgentService;
 use crate::members::Status;
 use crate::members::gossip::SharedMembers;
@@ -81,8 +82,14 @@ impl Departure {
 }
 
 /// Hands over, says farewell, and has the agent stop once this was answered.
-pub(super) async fn leave(service: &AgentService) -> Result<Leaving, ServiceError> {
+pub(super) async fn leave(service: &AgentService, forced: bool) -> Result<Leaving, ServiceError> {
     let departure = &service.departure;
+    if !forced && papers::is_last_authority(service) {
+        let message = "only this host is known to hold the cluster's authority key: while it is away nobody can invite, renew a certificate or revoke, and members whose certificates expire meanwhile fall out";
+        return Err(ServiceError::new(Fault::Conflict, "last_authority", message).hint(
+            "`selvedge leave --force` leaves all the same; keep its data directory, with which it can come back",
+        ));
+    }
     if departure.leaving.swap(true, Ordering::AcqRel) {
         return Err(ServiceError::new(Fault::Conflict, "leaving", "this agent is leaving already"));
     }

@@ -11,6 +11,7 @@ use super::standing::{Standing, now_s};
 use super::vetting::lifetime;
 use crate::cluster::{Claims, UnixSeconds};
 use crate::driver::DriverHandle;
+use crate::members::NodeRecord;
 use crate::members::gossip::SharedMembers;
 use crate::net::Net;
 use crate::service;
@@ -35,6 +36,10 @@ const SHORT_AFTER: Duration = Duration::from_secs(10);
 
 /// Workloads of which too few are ready and that are told one by one.
 const SHORT_TOLD_MAX: usize = 3;
+
+/// Free space on the disk of the data directory below which an operator has to hear of it: the log takes as much in an hour of
+/// brisk writing, and what was set aside for it already hides that the disk is full.
+const DISK_LOW_BYTES: u64 = 64 << 20;
 
 /// Deployments that are not carried out and are told one by one.
 const REFUSED_TOLD_MAX: usize = 3;
@@ -112,6 +117,14 @@ fn past(past: &Past) -> Vec<String> {
     reasons
 }
 
+/// What is said of a disk with so many free bytes.
+fn disk_low(free_bytes: u64) -> Option<String> {
+    (free_bytes < DISK_LOW_BYTES).then(|| {
+        let (free, wanted) = (free_bytes >> 20, DISK_LOW_BYTES >> 20);
+        format!("the disk of the data directory has {free} MiB left, less than {wanted}: make room before writes fail")
+    })
+}
+
 impl Health {
     /// Everything that is wrong, in sentences, `state` being what the replica looks like. Waits for nobody.
     pub(super) fn report(&self, state: &Summary) -> service::Health {
@@ -121,6 +134,7 @@ impl Health {
         if is_apart && diverged > 0 {
             reasons.push(format!("{diverged} times a member with the same commits had another root: a bug or damage"));
         }
+        reasons.extend(self.disk_low());
         reasons.extend(past(&state.past));
         reasons.extend(self.twins());
         reasons.extend(self.deployments());
@@ -148,6 +162,12 @@ impl Health {
             }
         }));
         service::Health { ok: reasons.is_empty(), reasons, notes: self.notes() }
+    }
+
+    /// That the disk of the data directory is about to be full, by this node's last record.
+    fn disk_low(&self) -> Option<String> {
+        let own = self.members.with(|members| members.get(&self.net.node(), self.view.now()));
+        disk_low(own?.record?.resources.disk_free?)
     }
 
     /// What is meant to be so, and should not be forgotten.
@@ -230,17 +250,25 @@ impl Health {
         Some(progress.1.elapsed()).filter(|silent| *silent > STORE_STALLED)
     }
 
-    /// Whether new work may be placed here. An unreachable neighbour is no reason against it.
-    pub(super) fn can_host(&self) -> bool {
-        let is_member = self.standing.as_ref().is_none_or(|standing| standing.own_fall().is_none());
-        is_member && self.ailments().is_empty()
+    /// Why no new work may be placed here, as short as a record holds it; `None` while it may. An unreachable neighbour is no
+    /// reason against it.
+    pub(super) fn ailment(&self) -> Option<String> {
+        let fall = self.standing.as_ref().and_then(Standing::own_fall);
+        let mut why = fall.or_else(|| self.ailments().into_iter().next())?;
+        why.truncate(why.floor_char_boundary(NodeRecord::TEXT_BYTES_MAX));
+        Some(why)
     }
 
     fn ailments(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         let stats = self.driver.stats();
-        if let Some(reason) = stats.store_failure {
-            reasons.push(format!("read-only: the store cannot write ({reason})"));
+        let stalled = self.store_stalled();
+        // A store that has failed writes no more, which is no sign of a disk that hangs.
+        match stats.store_failure {
+            Some(reason) => reasons.push(format!("read-only: the store cannot write ({reason})")),
+            None => reasons.extend(stalled.map(|silent| {
+                format!("the store has not finished a write for {} s: its disk hangs", silent.as_secs())
+            })),
         }
         let silent_ms = self.view.now().mono_ms.saturating_sub(stats.passed_ms);
         if silent_ms > DRIVER_STUCK_MS {
@@ -249,9 +277,6 @@ impl Health {
         let ticker_ms = millis(self.wasm.ticker_age());
         if ticker_ms > TICKER_STUCK_MS {
             reasons.push(format!("the ticker of guest deadlines has stood still for {ticker_ms} ms"));
-        }
-        if let Some(silent) = self.store_stalled() {
-            reasons.push(format!("the store has not finished a write for {} s: its disk hangs", silent.as_secs()));
         }
         reasons
     }
@@ -263,6 +288,13 @@ mod tests {
 
     const fn node(number: u8) -> NodeId {
         NodeId([number; 32])
+    }
+
+    #[test]
+    fn a_disk_is_told_of_before_it_is_full() {
+        assert_eq!(disk_low(DISK_LOW_BYTES), None);
+        let told = disk_low(DISK_LOW_BYTES - 1);
+        assert!(told.is_some_and(|told| told.contains("has 63 MiB left, less than 64:")));
     }
 
     #[test]

@@ -13,10 +13,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use super::founding::AUTHORITY_LIFETIME_S;
-use super::standing::{Standing, moment, now_s};
+use super::standing::{Standing, now_s};
 use crate::cluster::{
     Authority, AuthorityId, BACKDATED_S, Books, Cancelled, Claims, Denied, Desk, EndorsementError, Folder, FolderError,
-    Invitation, Listed, Papers, Refusal, Revocation, Span, Terms, Token, UnixSeconds,
+    Invitation, Listed, Papers, Refusal, Revocation, Span, Terms, Token, UnixSeconds, moment,
 };
 use crate::net::{Later, Registrar};
 use crate::service::InviteWanted;

@@ -141,6 +141,13 @@ pub(super) fn awaited(
     );
     let reason = match (member.map(|member| member.status), silence) {
         (Some(MemberStatus::Left), _) => Some("it has left in good order".to_owned()),
+        // It may be long before it holds the same: a host that cannot write takes nothing in.
+        _ if is_connected && !view.is_some_and(|view| view.root_equal) => {
+            member.and_then(|member| member.record.as_ref()).filter(|record| !record.healthy).map(|record| {
+                let why = record.ailment.as_deref().unwrap_or("it does not say why");
+                format!("it is not well: {why}")
+            })
+        }
         _ if is_connected => None,
         (Some(MemberStatus::Lost), Some(ms)) => {
             let silent = humantime::format_duration(Duration::from_secs(ms / 1_000));
@@ -203,6 +210,8 @@ pub(super) fn node(member: Member) -> Node {
             resources: None,
             load: None,
             status,
+            healthy: None,
+            ailment: None,
             draining_since: None,
             version: String::new(),
             roles: Vec::new(),
@@ -223,6 +232,8 @@ pub(super) fn node(member: Member) -> Node {
         }),
         load: Some(record.load),
         status,
+        healthy: Some(record.healthy),
+        ailment: record.ailment,
         draining_since: record.draining_since_ms.filter(|_| record.draining).map(rfc3339),
         version: record.release,
         roles: Vec::new(),
@@ -249,6 +260,7 @@ fn rfc3339(wall_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::members::NodeRecord;
     use crate::members::tests::record;
 
     const ME: NodeId = NodeId([1; 32]);
@@ -314,6 +326,11 @@ mod tests {
         check(None, lost(), Some("stays away for 1h (state.retire_after), or is revoked"));
         check(None, None, Some("not heard of since this agent started"));
         check(None, Some(member(OTHER, MemberStatus::Alive, 0)), Some("not connected at present"));
+        let mut unwell = member(OTHER, MemberStatus::Alive, 0);
+        let said = NodeRecord { healthy: false, ailment: Some("read-only".to_owned()), ..record(OTHER, 1, 1) };
+        unwell.record = Some(said);
+        check(Some(view(OTHER, true, false)), Some(unwell.clone()), Some("it is not well: read-only"));
+        check(Some(view(OTHER, true, true)), Some(unwell), None);
         let told = check(Some(view(OTHER, true, false)), Some(member(OTHER, MemberStatus::Alive, 0)), None);
         assert!(!told.root_equal && told.awaited && told.name == "host");
         let told = check(None, Some(member(OTHER, MemberStatus::Left, 0)), Some("has left"));

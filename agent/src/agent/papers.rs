@@ -10,14 +10,14 @@ use selvedge_sync::scalar::Scalar;
 use super::membership::Membership;
 use super::office::{InviteError, Office, RotateError};
 use super::service::AgentService;
-use super::standing::{Standing, moment, now_s};
+use super::standing::{Standing, now_s};
 use super::vetting::{authorities_key, revocations_key, untold};
 use super::whom;
-use crate::cluster::{Cancelled, Invitation, TOKEN_ADDRESSES_MAX, Terms};
+use crate::cluster::{Cancelled, Invitation, TOKEN_ADDRESSES_MAX, Terms, moment};
 use crate::config::CLUSTER_DEFAULT;
 use crate::service::{
     AuthorityEntry, CertificateEntry, Cluster, ClusterStatus, CommitError, CommitOptions, Fault, InvitationEntry,
-    InviteWanted, Invited, Node, Revoked, RevokedEntry, Rotated, Service, ServiceError, shorten,
+    InviteWanted, Invited, Node, NodeState, Revoked, RevokedEntry, Rotated, Service, ServiceError, shorten,
 };
 
 /// The cluster and this agent's papers.
@@ -89,6 +89,17 @@ fn office(service: &AgentService) -> Result<&Office, ServiceError> {
         ServiceError::new(Fault::Conflict, "no_authority", "no authority's key lies on this host")
             .hint("ask the agent on which the cluster was founded")
     })
+}
+
+/// Whether an authority's key lies here, and no other member that is there has one.
+pub(super) fn is_last_authority(service: &AgentService) -> bool {
+    let holds_key = service.membership.as_ref().is_some_and(|membership| membership.office.is_some());
+    let me = service.net.node();
+    let is_other = |node: &Node| {
+        let is_there = matches!(node.status, NodeState::Alive | NodeState::Suspect | NodeState::Draining);
+        node.id != me && is_there && node.roles.iter().any(|role| role == "authority")
+    };
+    holds_key && !service.nodes().iter().any(is_other)
 }
 
 /// Makes a token.

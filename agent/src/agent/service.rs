@@ -207,8 +207,8 @@ impl Service for AgentService {
         self.departure.draining.show(&self.workloads)
     }
 
-    async fn leave(&self) -> Result<Leaving, ServiceError> {
-        departure::leave(self).await
+    async fn leave(&self, forced: bool) -> Result<Leaving, ServiceError> {
+        departure::leave(self, forced).await
     }
 
     async fn rotate_authority(&self) -> Result<Rotated, ServiceError> {

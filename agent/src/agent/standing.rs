@@ -8,11 +8,10 @@ mod vouching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
 
 use selvedge_sync::id::NodeId;
 
-use crate::cluster::{Certificate, Claims, Papers, Refusal, Revocation, Signed, Trust, UnixSeconds};
+use crate::cluster::{Certificate, Claims, Papers, Refusal, Revocation, Signed, Trust, UnixSeconds, moment};
 use crate::driver::DriverHandle;
 use crate::net::{Admission, Refused};
 use crate::view::wall_ms;
@@ -286,13 +285,6 @@ impl Standing {
         let (at, _) = self.own_revocation()?;
         Some(format!("this agent was revoked on {}: members refuse it, and it takes no writes", moment(at)))
     }
-}
-
-/// A moment as RFC 3339.
-pub(super) fn moment(at: UnixSeconds) -> String {
-    // A year that no calendar holds is told as the last that one does.
-    let at = UNIX_EPOCH + Duration::from_secs(at.min(253_402_300_799));
-    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 /// The time, in seconds since 1970.

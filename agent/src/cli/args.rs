@@ -104,7 +104,7 @@ pub(crate) enum Command {
     /// Have this agent take no new workloads and hand over what it runs
     Drain(DrainArgs),
     /// Hand over what this agent has, tell the others that it leaves, and stop it
-    Leave(ClientArgs),
+    Leave(LeaveArgs),
     /// Put a member out of the cluster, for ever and everywhere
     Revoke(RevokeArgs),
     /// Put a new authority in the place of the present one; what that has signed holds on
@@ -243,6 +243,16 @@ pub(crate) struct DrainArgs {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, num_args = 0..=1, default_missing_value = "5m")]
     #[arg(conflicts_with = "off")]
     pub(crate) wait: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Whether to leave whatever that means for the others.
+#[derive(Debug, Args)]
+pub(crate) struct LeaveArgs {
+    /// Leave even if only this host holds the cluster's authority key: while it is away nobody can invite, renew or revoke
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -189,6 +189,9 @@ impl Client {
 pub(crate) fn explain(addr: &ApiAddr, ask: &Ask, error: ConnectionError) -> CliError {
     let api = addr.to_string();
     match error {
+        ConnectionError::Connect(refused) if refused.kind() == std::io::ErrorKind::PermissionDenied => {
+            CliError::Forbidden { api, reason: refused.to_string() }
+        }
         ConnectionError::Connect(_) | ConnectionError::ConnectTimeout => {
             CliError::Unreachable { api, reason: error.to_string() }
         }

@@ -55,6 +55,7 @@ fn compare(wanted: &str, convergence: &Value, status: &Value) -> Result<Value, C
         "lag_commits": peer["lag_commits"],
         "reason": peer["reason"],
         "link": link,
+        "unwell_here": status["health"]["reasons"].as_array().filter(|reasons| !reasons.is_empty()),
     }))
 }
 
@@ -72,13 +73,20 @@ fn text(document: &Value) -> String {
     if document["equal"] == true {
         return format!("{who} holds the same state: root {}", root("/root"));
     }
+    // What somebody said last who is away says nothing of what it holds now.
+    let is_there = ["alive", "suspect", "draining"].contains(&document["status"].as_str().unwrap_or_default())
+        && document["their_root"].is_string();
     let lag = match document["lag_commits"].as_u64() {
-        Some(0) => "none is known to be missing on either side: what differs is on its way, or damaged".to_owned(),
+        Some(0) if !is_there || document["reason"].is_string() => {
+            "none was known to be missing on either side when it was last heard".to_owned()
+        }
+        Some(0) => "none is known to be missing on either side: what differs is on its way, or damaged if it stays so"
+            .to_owned(),
         Some(lag) => format!("{lag} that one side has and the other lacks, as last heard"),
         None => "not heard yet".to_owned(),
     };
     let mut lines = vec![
-        format!("{who} holds another state, or it is not known what it holds"),
+        if is_there { format!("{who} holds another state") } else { format!("it is not known what {who} holds now") },
         format!("  roots    {} here, {} there", root("/root"), root("/their_root")),
         format!("  commits  {lag}"),
         format!("  member   {}", cell(document, "/status")),
@@ -90,6 +98,10 @@ fn text(document: &Value) -> String {
             .into_iter()
             .filter(|why| why != super::output::UNKNOWN),
     );
+    if let Some(reasons) = document["unwell_here"].as_array() {
+        let reasons: Vec<_> = reasons.iter().filter_map(Value::as_str).map(super::output::printable).collect();
+        lines.push(format!("the agent that was asked is not well: {}", reasons.join("; ")));
+    }
     lines.push(
         "hint: `selvedge converged --wait 10s` waits for all; `selvedge peers` shows what keeps a link down".to_owned(),
     );
@@ -123,7 +135,11 @@ mod tests {
     fn a_member_is_named_by_name_or_part_of_its_id() {
         check("edge-2", true, &["edge-2 (BBBBBBBB) holds the same state: root aa11"]);
         check("CCCCCCCC", false, &["aa11 here, bb22 there", "17 that one side has", "resting", "timed out", "hint: "]);
-        check("12D3KooWDDDDDDDD", false, &["DDDDDDDD holds another state", "not heard yet", "silent for 42s"]);
+        check(
+            "12D3KooWDDDDDDDD",
+            false,
+            &["it is not known what DDDDDDDD holds now", "not heard yet", "silent for 42s"],
+        );
     }
 
     #[test]

@@ -45,6 +45,16 @@ pub(crate) enum CliError {
         /// What the operating system said.
         reason: String,
     },
+    /// The agent's socket is there, and this user may not open it; nothing was changed.
+    #[error(
+        "this user may not open the agent's socket {api}: {reason}\n  hint: use it as root or as a member of its group, `selvedge`; --api http://127.0.0.1:7411 answers anybody on this host that only reads"
+    )]
+    Forbidden {
+        /// The address as it was tried.
+        api: String,
+        /// What the operating system said.
+        reason: String,
+    },
     /// The agent was reached and did not answer in time.
     #[error("no answer within {} while waiting for {what}\n  hint: raise --timeout; the agent may still finish it", humantime::format_duration(*.after))]
     TimedOut {
@@ -112,6 +122,7 @@ impl CliError {
             Self::Interrupted => Some(Cow::Borrowed("unknown: look before you repeat it")),
             Self::Usage(_)
             | Self::Unreachable { .. }
+            | Self::Forbidden { .. }
             | Self::TimedOut { .. }
             | Self::NotInTime { .. }
             | Self::BadAnswer { .. }
@@ -132,6 +143,7 @@ impl CliError {
         match self {
             Self::Usage(_) => "usage",
             Self::Unreachable { .. } => "unreachable",
+            Self::Forbidden { .. } => "forbidden",
             Self::TimedOut { .. } | Self::NotInTime { .. } => "timed_out",
             Self::Refused(problem) if problem.code.is_empty() => "refused",
             Self::Refused(problem) => &problem.code,
@@ -148,7 +160,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => EXIT_USAGE,
-            Self::Unreachable { .. } => EXIT_UNREACHABLE,
+            Self::Unreachable { .. } | Self::Forbidden { .. } => EXIT_UNREACHABLE,
             Self::TimedOut { .. } | Self::NotInTime { .. } => EXIT_TIMED_OUT,
             Self::Refused(problem) if problem.status == GATEWAY_TIMEOUT => EXIT_TIMED_OUT,
             Self::Refused(_) | Self::BadAnswer { .. } | Self::Failed(_) | Self::Output(_) => EXIT_FAILED,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::{ClientArgs, InitArgs, InviteArgs, JoinArgs, NamedNodeArgs, RevokeArgs};
+use super::args::{ClientArgs, InitArgs, InviteArgs, JoinArgs, LeaveArgs, NamedNodeArgs, RevokeArgs};
 use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::{CliError, HINT};
@@ -126,13 +126,13 @@ pub(crate) fn invitations(json: &Value) -> String {
 /// Has an agent leave and stop.
 ///
 /// # Errors
-/// No agent answers.
-pub(crate) async fn leave(args: &ClientArgs, client: &mut Client) -> Result<(), CliError> {
-    let ask = Ask::post("/v1/leave", &json!({}));
+/// No agent answers, or it alone can invite and renew and was not forced.
+pub(crate) async fn leave(args: &LeaveArgs, client: &mut Client) -> Result<(), CliError> {
+    let ask = Ask::post("/v1/leave", &json!({"force": args.force}));
     let patience = client.patience().max(LEAVE_PATIENCE);
     let answer = told(client.ask(&ask, patience), LEAVING).await?;
     let json = client.decode(&ask, &answer)?;
-    print_either(args.json, &json, |json| {
+    print_either(args.client.json, &json, |json| {
         let reasons = json["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let said = std::iter::once("it has left: the members know, and its process ends within moments").chain(reasons);
         said.collect::<Vec<_>>().join("\n")

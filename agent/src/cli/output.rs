@@ -125,10 +125,15 @@ pub(crate) fn cell(json: &Value, pointer: &str) -> String {
     }
 }
 
-/// Text from elsewhere without control characters: another member's name must not move our cursor.
+/// Text from elsewhere on one line and without control characters: another member's name must not move our cursor.
 #[must_use]
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let shown = |c: char| match c {
+        '\n' | '\r' | '\t' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(shown).collect()
 }
 
 /// A hash or an id short enough for a table.
@@ -154,5 +159,6 @@ mod tests {
         check("/z", "-");
         check("/none", "-");
         check("/evil", "a\u{fffd}[2Jb");
+        assert_eq!(printable("two\nlines"), "two lines", "what is only broken into lines is no attack");
     }
 }

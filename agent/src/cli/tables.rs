@@ -28,17 +28,29 @@ const DIGEST_CHARS: usize = 19;
 #[must_use]
 pub(crate) fn status(json: &Value) -> String {
     let at = |pointer: &str| cell(json, pointer);
+    let sentences = |pointer: &str| {
+        let told = json.pointer(pointer).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        told.map(super::output::printable).collect::<Vec<_>>().join("\n           ")
+    };
     let health = match json.pointer("/health/ok").and_then(Value::as_bool) {
-        Some(true) if json["health"]["notes"].is_array() => format!("ok; {}", at("/health/notes")),
+        Some(true) if json["health"]["notes"].is_array() => format!("ok; {}", sentences("/health/notes")),
         Some(true) => "ok".to_owned(),
-        Some(false) => format!("not well: {}", at("/health/reasons")),
+        Some(false) => format!("not well: {}", sentences("/health/reasons")),
         None => UNKNOWN.to_owned(),
     };
     let uptime = json.pointer("/node/uptime_s").and_then(Value::as_u64);
     let uptime = uptime.map(|s| span(Duration::from_secs(s)));
     let left = json.pointer("/cluster/certificate_seconds_left").and_then(Value::as_u64);
-    let certificate =
-        left.map_or_else(String::new, |left| format!("\ncertificate holds for {}", span(Duration::from_secs(left))));
+    let certificate = match left {
+        None => String::new(),
+        Some(0) => "\ncertificate has expired".to_owned(),
+        Some(left) => format!("\ncertificate holds for {}", span(Duration::from_secs(left))),
+    };
+    let cluster = if at("/cluster/id") == crate::config::CLUSTER_DEFAULT {
+        "none (development: it meets whoever also belongs to none)".to_owned()
+    } else {
+        at("/cluster/name")
+    };
     let mut text = format!(
         "node       {} ({}), region {}, incarnation {}\nversion    {}, up {}\ncluster    {}, {} of {} members alive, epoch {}{certificate}\nstate      root {}, {} keys, {} commits, {}\nhealth     {health}\n",
         at("/node/name"),
@@ -47,7 +59,7 @@ pub(crate) fn status(json: &Value) -> String {
         at("/node/incarnation"),
         at("/node/version"),
         uptime.as_deref().unwrap_or(UNKNOWN),
-        at("/cluster/name"),
+        cluster,
         at("/cluster/alive"),
         at("/cluster/members"),
         at("/cluster/epoch"),
@@ -112,6 +124,11 @@ pub(crate) fn nodes(json: &Value) -> String {
         ]);
     }
     let mut text = rows.to_string();
+    for node in list(json, "nodes").iter().filter(|node| node["healthy"] == false) {
+        if let Some(ailment) = node["ailment"].as_str() {
+            text += &format!("\n{} is not well: {}", cell(node, "/name"), super::output::printable(ailment));
+        }
+    }
     for node in json["revoked"].as_array().into_iter().flatten() {
         text += &format!("\n{} revoked since {}", cell(node, "/node"), cell(node, "/since"));
     }
@@ -134,9 +151,11 @@ fn offers(node: &Value) -> String {
     if all.is_empty() { UNKNOWN.to_owned() } else { super::output::printable(&all.join(", ")) }
 }
 
-/// Whether a member is there; of one that is being emptied, since when.
+/// Whether a member is there, and well; of one that is being emptied, since when.
 fn fares(node: &Value) -> String {
+    let is_unwell = node["healthy"] == false && node["status"] != "lost" && node["status"] != "left";
     match node["draining_since"].as_str() {
+        Some(_) | None if is_unwell => format!("{}, not well", cell(node, "/status")),
         Some(since) if node["status"] == "draining" => format!("draining since {}", super::output::printable(since)),
         Some(_) | None => cell(node, "/status"),
     }

@@ -33,9 +33,15 @@ pub(crate) fn millis(ms: f64) -> String {
     time.map_or_else(|| "-".to_owned(), |time| micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
 }
 
-/// A long time, its two greatest units: `1m 5s`, `2days 3h`.
+/// A long time, its two greatest units: `1m 5s`, `2days 3h`; from a month on in days.
 #[must_use]
 pub(crate) fn span(time: Duration) -> String {
+    /// Fewer days than any month has.
+    const DAYS_MIN: u64 = 28;
+    let days = time.as_secs() / 86_400;
+    if days >= DAYS_MIN {
+        return format!("{days} days");
+    }
     let text = humantime::format_duration(Duration::from_secs(time.as_secs())).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
@@ -52,5 +58,6 @@ mod tests {
         assert_eq!([0.42, 1.2345, f64::NAN, -1.0].map(millis), ["420 us", "1.2 ms", "-", "-"]);
         let spans = [65, 3_600 * 51 + 125, 0].map(|s| span(Duration::from_secs(s)));
         assert_eq!(spans, ["1m 5s", "2days 3h", "0s"]);
+        assert_eq!(span(Duration::from_secs(89 * 86_400 + 5)), "89 days");
     }
 }

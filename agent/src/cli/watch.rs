@@ -96,6 +96,7 @@ impl Watching {
                 Err(error @ (CliError::Usage(_) | CliError::Output(_) | CliError::Interrupted)) => return Err(error),
                 Err(
                     CliError::Unreachable { .. }
+                    | CliError::Forbidden { .. }
                     | CliError::TimedOut { .. }
                     | CliError::NotInTime { .. }
                     | CliError::Refused(_)

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::revocation::{self, Revoked};
 use super::signed::Unsound;
-use super::{AuthorityId, Certificate, Claims, Papers, Revocation, Signed, UnixSeconds};
+use super::{AuthorityId, Certificate, Claims, Papers, Revocation, Signed, UnixSeconds, moment};
 
 pub use worth::Worth;
 
@@ -75,7 +75,7 @@ pub enum Refusal {
     #[error("its certificate is about another node, {0}")]
     OtherNode(NodeId),
     /// The certificate does not hold yet.
-    #[error("its certificate holds only from {from} on, and it is {now} (seconds since 1970)")]
+    #[error("its certificate holds only from {} on, and it is {}", moment(*.from), moment(*.now))]
     NotYet {
         /// When it begins to hold.
         from: UnixSeconds,
@@ -83,7 +83,7 @@ pub enum Refusal {
         now: UnixSeconds,
     },
     /// The certificate does not hold any more.
-    #[error("its certificate has expired at {to}, and it is {now} (seconds since 1970)")]
+    #[error("its certificate has expired at {}, and it is {}", moment(*.to), moment(*.now))]
     Expired {
         /// When it ceased to hold.
         to: UnixSeconds,

@@ -9,9 +9,6 @@ use crate::placement::{Instance, NodeFacts, Origins, Resources};
 use crate::rollout::Told;
 use crate::spec::WorkloadName;
 
-/// Longest text in a record, in bytes: a DNS name.
-const TEXT_BYTES_MAX: usize = 255;
-
 /// Most addresses, capabilities or workloads in a record.
 const ENTRIES_MAX: usize = 1_024;
 
@@ -72,6 +69,9 @@ pub struct NodeRecord {
     /// Whether it calls itself healthy.
     #[serde(rename = "h")]
     pub healthy: bool,
+    /// What keeps it from being so, in a sentence of at most [`NodeRecord::TEXT_BYTES_MAX`].
+    #[serde(rename = "hw", default, skip_serializing_if = "Option::is_none")]
+    pub ailment: Option<String>,
     /// Whether it is being emptied.
     #[serde(rename = "d")]
     pub draining: bool,
@@ -111,6 +111,9 @@ pub struct NodeRecord {
 }
 
 impl NodeRecord {
+    /// Longest text in a record, in bytes: a DNS name.
+    pub const TEXT_BYTES_MAX: usize = 255;
+
     /// What decides which of two records is newer: the life, then the beat.
     #[must_use]
     pub const fn version(&self) -> (u64, u64) {
@@ -120,7 +123,8 @@ impl NodeRecord {
     /// Whether the record keeps the bounds of its texts and lists. Its numbers are cleaned where they are used.
     #[must_use]
     pub fn is_sane(&self) -> bool {
-        let texts = [&self.name, &self.release].into_iter().chain(&self.region).chain(&self.capabilities);
+        let texts =
+            [&self.name, &self.release].into_iter().chain(&self.region).chain(&self.ailment).chain(&self.capabilities);
         let texts = texts.chain(self.labels.keys()).chain(self.labels.values());
         let texts = texts.chain(self.origins.values().flat_map(|origins| origins.regions.keys()));
         let lists = [
@@ -136,7 +140,7 @@ impl NodeRecord {
             self.origins.values().map(|origins| origins.regions.len()).max().unwrap_or_default(),
             self.rollouts.len(),
         ];
-        texts.chain(&self.addresses).all(|text| text.len() <= TEXT_BYTES_MAX)
+        texts.chain(&self.addresses).all(|text| text.len() <= Self::TEXT_BYTES_MAX)
             && lists.iter().all(|len| *len <= ENTRIES_MAX)
             && self.rollouts.values().all(Told::is_sane)
     }

@@ -81,6 +81,8 @@ fn differs(told: &NodeRecord, now: &NodeRecord) -> bool {
         calls_per_s: told.calls_per_s.clone(),
         origins: told.origins.clone(),
         rollouts: told.rollouts.clone(),
+        // Whether it is well is no figure; the sentence may have one in it that grows with every look.
+        ailment: told.ailment.clone(),
         ..now.clone()
     };
     figures != *told
@@ -91,6 +93,7 @@ fn figures_differ(told: &NodeRecord, now: &NodeRecord) -> bool {
     let disk = |resources: &crate::placement::Resources| resources.disk_free.map_or(-1.0, |bytes| bytes as f64);
     (told.load - now.load).abs() >= SHARE_STEP
         || (before.cpu_used_share - after.cpu_used_share).abs() >= SHARE_STEP
+        || told.ailment != now.ailment
         || before.cpu_total != after.cpu_total
         || before.memory_total != after.memory_total
         || moved(before.memory_free as f64, after.memory_free as f64)

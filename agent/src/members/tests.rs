@@ -32,6 +32,7 @@ pub(crate) fn record(node: NodeId, life: u64, beat: u64) -> NodeRecord {
         resources: Resources { cpu_total: 1.0, cpu_used_share: 0.0, memory_total: 1, memory_free: 1, disk_free: None },
         load: 0.0,
         healthy: true,
+        ailment: None,
         draining: false,
         draining_since_ms: None,
         left: false,

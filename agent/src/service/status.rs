@@ -157,6 +157,12 @@ pub struct Node {
     pub load: Option<f64>,
     /// Whether it is there.
     pub status: NodeState,
+    /// Whether it called itself well when it was last heard; `None` before it said so.
+    #[serde(default)]
+    pub healthy: Option<bool>,
+    /// Why it did not, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ailment: Option<String>,
     /// Since when it is being emptied, as RFC 3339, by its own clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_since: Option<String>,

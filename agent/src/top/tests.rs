@@ -20,6 +20,8 @@ fn seen(calls: u64, commits: u64, peer: NodeState, members: u8) -> Seen {
         resources: Some(resources),
         load: Some(0.25),
         status,
+        healthy: Some(true),
+        ailment: None,
         draining_since: None,
         version: "0.1.0".to_owned(),
         roles: Vec::new(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use selvedge_sync::id::NodeId;
 
+use super::concerns::is_unwell;
 use super::markup::{Cell, Tone, escape, mark, row};
 use crate::service::{Instance, Node, NodeState, Peer, Phase, Rollout, Status, WorkloadStatus};
 
@@ -66,13 +67,14 @@ pub(super) fn members(status: &Status, nodes: &[Node]) -> String {
     };
     let mut sorted: Vec<&Node> = nodes.iter().collect();
     // Who is not well comes first.
-    sorted.sort_by_key(|node| tone_of(node.status));
+    sorted.sort_by_key(|node| tone_of(node));
     let known = sorted.into_iter().map(|node| {
         let peer = peers.get(&node.id).copied();
-        let tone = tone_of(node.status);
+        let tone = tone_of(node);
         let is_self = node.id == status.node.id;
+        let unwell = if is_unwell(node) { ", not well" } else { "" };
         let this = if is_self { ", this host" } else { "" };
-        let first = [Cell::text(&node.name), Cell::marked(tone, format!("{}{this}", node.status.as_str()))];
+        let first = [Cell::text(&node.name), Cell::marked(tone, format!("{}{unwell}{this}", node.status.as_str()))];
         let region = Cell::text(if node.region.is_empty() { NONE } else { &node.region });
         let link_cells = if is_self { own_cells() } else { peer_cells(peer) };
         let [link, trip, mut state, mut lag, equal] = link_cells;
@@ -118,8 +120,9 @@ fn is_apart(peer: &Peer) -> bool {
     !peer.root_equal && peer.last_sync_ms.is_none_or(|ms| ms > APART_MS)
 }
 
-const fn tone_of(status: NodeState) -> Tone {
-    match status {
+fn tone_of(node: &Node) -> Tone {
+    match node.status {
+        NodeState::Alive if is_unwell(node) => Tone::Warn,
         NodeState::Alive => Tone::Good,
         NodeState::Suspect | NodeState::Draining | NodeState::Stopping => Tone::Warn,
         NodeState::Lost | NodeState::Left => Tone::Bad,

@@ -41,6 +41,7 @@ fn concerns(status: &Status, nodes: &[Node]) -> Vec<String> {
             (all, more) => Some(format!("{all} members {many}: {} and {more} more", first.join(", "))),
         }
     };
+    let unwell = unwell(status.node.id, nodes);
     let links = status.peers.iter().filter(|peer| {
         let alive = nodes.iter().any(|node| node.id == peer.node && node.status == NodeState::Alive);
         alive && matches!(peer.link.state.as_str(), "resting" | "refused")
@@ -51,7 +52,28 @@ fn concerns(status: &Status, nodes: &[Node]) -> Vec<String> {
     };
     let of = |id: NodeId| nodes.iter().find(|node| node.id == id).map_or("a member", name);
     let workloads = status.workloads.iter().flat_map(|workload| [trouble(workload, &of), rollout_trouble(workload)]);
-    fates.into_iter().filter_map(fate).chain(links.map(link)).chain(workloads.flatten()).collect()
+    fates.into_iter().filter_map(fate).chain(unwell).chain(links.map(link)).chain(workloads.flatten()).collect()
+}
+
+/// Who is there and calls itself unwell: one with its reason, several by name.
+fn unwell(own: NodeId, nodes: &[Node]) -> Option<String> {
+    let is_meant = |node: &&Node| node.id != own && is_unwell(node);
+    let unwell: Vec<&Node> = nodes.iter().filter(is_meant).collect();
+    match unwell.as_slice() {
+        [] => None,
+        [one] => Some(format!("{} is not well: {}", name(one), one.ailment.as_deref().unwrap_or("ask it"))),
+        more => {
+            let names: Vec<&str> = more.iter().take(NAMED_MAX).map(|node| name(node)).collect();
+            let rest = more.len() - names.len();
+            let rest = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+            Some(format!("{}{rest} are not well: ask them", names.join(", ")))
+        }
+    }
+}
+
+/// Whether a member that is there calls itself unwell.
+pub(super) fn is_unwell(node: &Node) -> bool {
+    node.healthy == Some(false) && !matches!(node.status, NodeState::Lost | NodeState::Left)
 }
 
 fn name(node: &Node) -> &str {
@@ -78,5 +100,36 @@ fn rollout_trouble(WorkloadStatus { name, rollout, .. }: &WorkloadStatus) -> Opt
         }
         "nowhere" => Some(format!("no host may run {name} at present")),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_calls_itself_unwell_is_told_with_its_reason_and_several_by_name() {
+        let node = |number: u8, healthy| Node {
+            id: NodeId([number; 32]),
+            name: format!("edge-{number}"),
+            region: String::new(),
+            location: None,
+            capabilities: Vec::new(),
+            resources: None,
+            load: None,
+            status: NodeState::Alive,
+            healthy: Some(healthy),
+            ailment: (!healthy).then(|| "read-only".to_owned()),
+            draining_since: None,
+            version: String::new(),
+            roles: Vec::new(),
+        };
+        let told = |nodes: &[Node]| unwell(NodeId([1; 32]), nodes);
+        assert_eq!(told(&[node(1, false), node(2, true)]), None, "of itself the host has its own sentences");
+        assert_eq!(told(&[node(1, true), node(2, false)]).as_deref(), Some("edge-2 is not well: read-only"));
+        let lost = Node { status: NodeState::Lost, ..node(2, false) };
+        assert_eq!(told(&[lost]), None, "what it said before it was lost is the past");
+        let five: Vec<Node> = (1..=6).map(|number| node(number, false)).collect();
+        assert_eq!(told(&five).as_deref(), Some("edge-2, edge-3, edge-4 and 2 more are not well: ask them"));
     }
 }

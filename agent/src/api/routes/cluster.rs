@@ -43,6 +43,13 @@ struct Drain {
     off: bool,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Leave {
+    #[serde(default)]
+    force: bool,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Revoke {
@@ -115,8 +122,14 @@ pub(in crate::api) async fn drained<S: Service>(State(app): State<Arc<App<S>>>) 
     Json(app.service().drained())
 }
 
-pub(in crate::api) async fn leave<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Leaving>> {
-    Ok(Json(app.service().leave().await?))
+pub(in crate::api) async fn leave<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Leaving>> {
+    let document = body::json_or_nothing(&headers, body).await?;
+    let Leave { force } = document.map_or(Ok(Leave::default()), |document| shape(document.value))?;
+    Ok(Json(app.service().leave(force).await?))
 }
 
 pub(in crate::api) async fn rotate<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Rotated>> {

@@ -206,7 +206,7 @@ impl Service for Fake {
         Drained { draining: false, since: None, remaining: Vec::new() }
     }
 
-    async fn leave(&self) -> Result<Leaving, ServiceError> {
+    async fn leave(&self, _forced: bool) -> Result<Leaving, ServiceError> {
         Ok(Leaving { handed_over: false, reasons: vec!["nobody else is there".to_owned()] })
     }
 

@@ -34,7 +34,8 @@ impl Command {
             Self::Converged(args) => args.client.json,
             Self::Diff(args) => args.client.json,
             Self::Drain(args) => args.client.json,
-            Self::Leave(args) | Self::RotateAuthority(args) | Self::Top(args) => args.json,
+            Self::Leave(args) => args.client.json,
+            Self::RotateAuthority(args) | Self::Top(args) => args.json,
             Self::Revoke(args) => args.client.json,
             Self::Run(_) | Self::Completions(_) | Self::PackageFiles(_) | Self::CompileComponent(_) => false,
         }

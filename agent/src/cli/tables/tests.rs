@@ -34,8 +34,16 @@ fn a_status_shows_everything_at_one_look() {
             "root 0011223344556677,",
         ],
     );
-    check(&text, &["not well: no peer, disk is full", "1.2 ms", "differs"]);
+    check(&text, &["not well: no peer\n           disk is full", "1.2 ms", "differs"]);
     check(&text, &["1/2", "edge-1, edge-2 (failed: no memory)"]);
+}
+
+#[test]
+fn a_status_names_no_cluster_where_there_is_none_and_no_time_that_is_over() {
+    let mut json = document();
+    (json["cluster"]["id"], json["cluster"]["name"]) = (json!("development"), json!("development"));
+    json["cluster"]["certificate_seconds_left"] = json!(0);
+    check(&status(&json), &["cluster    none (development", "certificate has expired"]);
 }
 
 #[test]
@@ -67,6 +75,9 @@ fn nodes_are_listed_bare_or_under_a_name() {
             ],
         );
     }
+    let mut unwell = node.clone();
+    (unwell["healthy"], unwell["ailment"]) = (json!(false), json!("read-only: the store cannot write"));
+    check(&nodes(&json!([unwell])), &["alive, not well", "edge-1 is not well: read-only: the store cannot write"]);
     let revoked = json!([{"node": "12D3KooWCCCCCCCC", "since": "2026-11-30T06:00:00Z"}]);
     check(&nodes(&json!({"nodes": [node], "revoked": revoked})), &["12D3KooWCCCCCCCC revoked since 2026-11-30"]);
 }

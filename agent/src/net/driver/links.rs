@@ -79,7 +79,7 @@ impl Driver {
         }
         let mut dialer = lock(&self.shared.dialer);
         let name = dialer.name(target).to_owned();
-        match dialer.failed(target, causes(error), Instant::now()) {
+        match dialer.failed(target, in_short(causes(error)), Instant::now()) {
             Some(pause) => tracing::info!(target_node = name, %error, retry_ms = pause.as_millis(), "not reached"),
             None => tracing::debug!(target_node = name, %error, "an address was not reached"),
         }
@@ -225,6 +225,22 @@ impl Driver {
             }
         }
     }
+}
+
+/// What the operating system and the transports say when nobody is reached, and what that comes to.
+const SHORT: [(&str, &str); 6] = [
+    ("Connection refused", "connection refused"),
+    ("No route to host", "no route to that host"),
+    ("Network is unreachable", "that network is unreachable"),
+    ("Host is unreachable", "that host is unreachable"),
+    ("Timeout has been reached", "timed out"),
+    ("HandshakeTimedOut", "timed out"),
+];
+
+/// The cause of a failed dial in few words where it is a usual one: libraries wrap it in each of their layers.
+fn in_short(error: String) -> String {
+    let usual = SHORT.iter().find(|(words, _)| error.contains(words));
+    usual.map_or(error, |(_, short)| (*short).to_owned())
 }
 
 /// An error with what is behind it: the library's own words seldom say what went wrong.

@@ -18,6 +18,18 @@ const rolloutTrouble = ({ name, rollout }) =>
   rollout?.stage === "rolled_back" ? `the new version of ${name} was rolled back${rollout.reason ? `: ${rollout.reason}` : ""}`
     : rollout?.stage === "nowhere" ? `no host may run ${name} at present` : null;
 
+// Whether a member that is there calls itself unwell.
+const isUnwell = (node) => node.healthy === false && node.status !== "lost" && node.status !== "left";
+
+// One with its reason, several by name.
+const unwell = (nodes, self) => {
+  const found = nodes.filter((node) => node.id !== self && isUnwell(node)), of = (node) => node.name || "a member";
+  if (found.length === 0) return null;
+  if (found.length === 1) return `${of(found[0])} is not well: ${found[0].ailment ?? "ask it"}`;
+  const more = found.length - CONCERNED_MAX;
+  return `${found.slice(0, CONCERNED_MAX).map(of).join(", ")}${more > 0 ? ` and ${more} more` : ""} are not well: ask them`;
+};
+
 const concerns = ({ status, nodes, names }) => {
   const of = (state) => nodes.filter((node) => node.status === state).map((node) => node.name || "a member");
   const alive = new Set(nodes.filter((node) => node.status === "alive").map((node) => node.id));
@@ -25,6 +37,7 @@ const concerns = ({ status, nodes, names }) => {
   return [
     fate(of("lost"), "is lost", "are lost"), fate(of("suspect"), "does not answer", "do not answer"), fate(of("draining"), "is being drained", "are being drained"),
     fate(of("stopping"), "is stopping", "are stopping"),
+    unwell(nodes, status.node.id),
     ...links.map((peer) => `no link to ${peer.name}: ${peer.link.reason ?? peer.link.state}`),
     ...status.workloads.flatMap((workload) => [workloadTrouble(workload, names), rolloutTrouble(workload)]),
   ].filter(Boolean);

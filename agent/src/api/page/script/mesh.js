@@ -8,9 +8,9 @@ const NAME_CHARS = 22, CHAR_WIDE = 7, LINE_HIGH = 13;
 const meshMember = (node, peer, self) => {
   const gone = node.status === "lost" || node.status === "left", link = peer?.link?.state || "none";
   const connected = (link === "connected" || link === "slowed") && !gone;
-  const state = gone || link === "refused" ? "bad" : node.status !== "alive" || !connected || apart(peer) === "warn" ? "warn" : "good";
+  const state = gone || link === "refused" ? "bad" : node.status !== "alive" || isUnwell(node) || !connected || apart(peer) === "warn" ? "warn" : "good";
   return { id: node.id, name: node.name || short(node.id), region: node.region, self, connected, state, rtt: connected ? peer.rtt_ms : null,
-    words: [node.status, connected ? millis(peer.rtt_ms) : link === "none" ? "no link" : link] };
+    words: [isUnwell(node) ? `${node.status}, not well` : node.status, connected ? millis(peer.rtt_ms) : link === "none" ? "no link" : link] };
 };
 
 // Where everything is: the frame, the rings of whole decades, and the members by angle.

@@ -53,7 +53,7 @@ const memberRows = ({ status, nodes }) => {
     const silent = self || node.status === "lost" || node.status === "left";
     return [
       nodeLink(node.id, node.name),
-      mark(nodeState(node.status), self ? `${node.status}, this host` : node.status),
+      mark(isUnwell(node) ? "warn" : nodeState(node.status), `${node.status}${isUnwell(node) ? ", not well" : ""}${self ? ", this host" : ""}`),
       self ? NONE : mark(linkState(link), link),
       node.region || NONE,
       self ? NONE : millis(peer?.rtt_ms),

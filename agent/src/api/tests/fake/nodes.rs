@@ -23,6 +23,8 @@ pub(super) fn nodes() -> Vec<Node> {
         }),
         load,
         status,
+        healthy: Some(status != NodeState::Lost),
+        ailment: None,
         draining_since: None,
         version: "0.1.0".into(),
         roles: vec!["member".into()],
