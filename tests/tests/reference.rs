@@ -270,6 +270,29 @@ fn every_reason_of_health_is_explained() {
     assert!(sentences > 12, "the search finds {sentences} sentences only");
 }
 
+/// The words in quotes that follow `begin` in a source, wherever it stands, up to `end`.
+fn quoted(source: &str, begin: &str, end: &str) -> Vec<String> {
+    let pieces = source.split(begin).skip(1).filter_map(|rest| rest.split(end).next());
+    pieces.flat_map(|piece| piece.split('"').skip(1).step_by(2).map(str::to_owned)).collect()
+}
+
+#[test]
+fn every_reason_of_a_drop_is_explained() {
+    let page = read("docs/metrics.md");
+    let figures = read("agent/src/agent/figures.rs");
+    let net = read("agent/src/net/counters.rs");
+    let mut reasons = quoted(&figures, "dropped(", ",");
+    reasons.extend(quoted(&figures, "for (reason, total) in [", "] {"));
+    reasons.extend(quoted(&read("agent/src/metrics.rs"), "ReasonLabel { reason: ", "}"));
+    // These two count what went well.
+    let networks = quoted(&net, " = ", ",").into_iter();
+    reasons.extend(networks.filter(|word| word != "dial_ok" && word != "joined"));
+    let listed: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let missing: Vec<&String> = reasons.iter().filter(|reason| !listed.contains(&reason.as_str())).collect();
+    assert!(reasons.len() > 60, "the search finds {} reasons only", reasons.len());
+    assert!(missing.is_empty(), "docs/metrics.md lacks the reasons {missing:?}");
+}
+
 /// How a heading is called in a link, as GitHub does it.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase();

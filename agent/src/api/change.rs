@@ -197,6 +197,7 @@ fn wrong_value(field: &str, rule: &str, found: &Json) -> ServiceError {
         Json::Null => "null",
         Json::Bool(_) => "true or false",
         Json::Number(number) if number.is_f64() => "a number with a fraction or beyond 64 bits",
+        Json::Number(number) if number.as_i64().is_some_and(i64::is_negative) => "below zero",
         Json::Number(_) => "a whole number",
         Json::String(_) => "text",
         Json::Array(_) => "an array",

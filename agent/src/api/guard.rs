@@ -45,10 +45,14 @@ impl Guard {
         let Some(credentials) = &self.credentials else { return Ok(()) };
         check_host(request)?;
         let reads = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) && !opens_stream(request);
-        if reads || bearer(&request.headers).is_some_and(|shown| credentials.token.is(shown)) {
+        let shown = bearer(&request.headers);
+        if reads || shown.is_some_and(|shown| credentials.token.is(shown)) {
             return Ok(());
         }
-        let message = "a change over TCP needs the token of this agent";
+        let message = match shown {
+            None => "a change over TCP needs the token of this agent",
+            Some(_) => "the token that was shown is not the one of this agent",
+        };
         let hint = format!("send `Authorization: Bearer` with the content of {}", credentials.token_file.display());
         let error = ServiceError::new(Fault::Unauthorized, "unauthorized", message).at("authorization").hint(hint);
         Err(Problem::from(error).beside("token_file", credentials.token_file.display().to_string()))

@@ -66,7 +66,30 @@ pub(super) fn svg(report: &Report) -> String {
     line("#1a73e8", "", &up, &|row| row.throughput);
     line("#188038", "", &late, &|row| float(row.latency_us.p50));
     line("#d93025", "", &late, &|row| float(row.latency_us.p99));
-    out + &labels(rows, &across, &up, &late) + "</svg>\n"
+    out + &axes(&up, &late) + &labels(rows, &across, &up, &late) + "</svg>\n"
+}
+
+/// The frame of each half: its axes, the ends of its scale with their unit, and what lies along the bottom.
+fn axes(up: &Scale, late: &Scale) -> String {
+    let mut out = String::new();
+    let right = WIDTH - RIGHT;
+    let each = |value: f64| format!("{value:.0}/s");
+    let micros = |value: f64| time(format!("{value:.0}").parse().unwrap_or(u64::MAX));
+    let halves: [(&Scale, &dyn Fn(f64) -> String); 2] = [(up, &each), (late, &micros)];
+    for (scale, worded) in halves {
+        let (bottom, top) = (scale.start, scale.end);
+        write!(
+            out,
+            "<path fill=\"none\" stroke=\"#9aa0a6\" d=\"M{LEFT} {top}V{bottom}H{right}\"/>\n\
+             <text x=\"{x}\" y=\"{bottom}\" fill=\"#3c4043\" text-anchor=\"end\">{low}</text>\n\
+             <text x=\"{x}\" y=\"{top}\" fill=\"#3c4043\" text-anchor=\"end\">{high}</text>\n",
+            x = LEFT - 6.0,
+            low = worded(scale.from.exp()),
+            high = worded(scale.to.exp()),
+        )
+        .expect("writing to a string cannot fail");
+    }
+    out
 }
 
 /// What each stage is called along the bottom, its figures at its points, and what the lines mean.
@@ -85,7 +108,8 @@ fn labels(rows: &[Row], across: &Scale, up: &Scale, late: &Scale) -> String {
             text(x, HEIGHT - 16.0, "#d93025", "middle", "breaks");
         }
     }
-    text(LEFT, TOP - 4.0, "#1a73e8", "start", "answered a second (dashed: offered)");
+    text(LEFT, TOP - 4.0, "#1a73e8", "start", "answered a second (dashed: offered); all scales are logarithmic");
+    text(LEFT + 6.0, HEIGHT - 4.0, "#3c4043", "start", "calls offered a second, by stage");
     text(LEFT, TOP + PANEL + GAP - 20.0, "#d93025", "start", "p99, and below it p50 in green");
     out
 }

@@ -195,7 +195,7 @@ impl Report {
         }
         if let Some(index) = self.scalability_index {
             lines.push(format!(
-                "scalability index {index:.2}: throughput gained over load added, first to last stage; 1 is linear"
+                "scalability index {index:.2}: throughput gained over load added, first to last stage; 1 is linear, whatever becomes of latency"
             ));
         }
         if let Some(Usl { lambda, sigma, kappa, ceiling }) = self.usl {

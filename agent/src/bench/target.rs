@@ -44,7 +44,14 @@ impl Target {
             Some(name) => name.clone(),
             None => deployed(&mut first).await?,
         };
-        let (function, samples) = calls(args, &name)?;
+        let (function, samples) = match calls(args, &name) {
+            Ok(found) => found,
+            Err(unclear) => {
+                // Where there is no such workload, its function is not the question.
+                first.json(Ask::get(format!("/v1/workloads/{}", crate::cli::segment(&name)))).await?;
+                return Err(unclear);
+            }
+        };
         let mut agents = Vec::new();
         for addr in addresses {
             let mut client = client_for(addr.clone(), args.timeout);

@@ -95,7 +95,14 @@ impl Client {
                 self.probe().await?;
             }
             let answer = self.once(ask).await?;
-            if answer.status != UNAUTHORIZED || self.token.is_some() {
+            if answer.status == UNAUTHORIZED && self.token.is_some() {
+                let problem = Problem::from_answer(answer.status, &answer.body);
+                let hint = format!(
+                    "{TOKEN_ENV} holds another agent's token, or a mistyped one; without it the agent's own is found on its host"
+                );
+                return Err(CliError::Refused(Box::new(Problem { hint: Some(hint), ..problem })));
+            }
+            if answer.status != UNAUTHORIZED {
                 return Ok(answer);
             }
             if !self.find_token(&answer)? {

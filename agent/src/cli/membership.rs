@@ -60,7 +60,9 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
 pub(crate) async fn join(args: &JoinArgs) -> Result<(), CliError> {
     become_owner_of(&args.data_dir)?;
     let text = if args.token == "-" { from_stdin()? } else { args.token.clone() };
-    let token: Token = text.parse().map_err(|error| CliError::Usage(format!("TOKEN: {error}")))?;
+    let token: Token = text.parse().map_err(|error| {
+        CliError::Usage(format!("TOKEN: {error}{HINT}copy it whole, as `selvedge invite` printed it"))
+    })?;
     let named = named(&args.node)?;
     agree(&token, &args.node)?;
     let progress = Progress::of(format!("asking to be let in at {}", token.addresses.join(", ")));

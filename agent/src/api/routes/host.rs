@@ -53,8 +53,15 @@ pub(in crate::api) async fn node<S: Service>(
     id: Result<Path<String>, PathRejection>,
 ) -> Answer<Json<NodeDetail>> {
     let Path(id) = id.map_err(|rejection| path_error(&rejection))?;
-    let node = id.parse().ok().and_then(|id| app.service().node(id));
-    node.map(Json).ok_or_else(|| ServiceError::not_found("unknown_node", "member", &id).at("id").into())
+    // A name names a member where it is one member's alone.
+    let named = || {
+        let nodes = app.service().nodes();
+        let mut named = nodes.iter().filter(|node| node.name == id);
+        named.next().filter(|_| named.next().is_none()).map(|node| node.id)
+    };
+    let node = id.parse().ok().or_else(named).and_then(|id| app.service().node(id));
+    let hint = "`GET /v1/nodes` lists the members; ask by id, or by a name that only one has";
+    node.map(Json).ok_or_else(|| ServiceError::not_found("unknown_node", "member", &id).at("id").hint(hint).into())
 }
 
 pub(in crate::api) async fn history<S: Service>(State(app): State<Arc<App<S>>>) -> Json<History> {

@@ -8,7 +8,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method};
 use selvedge_sync::crdt::Value;
-use selvedge_sync::key::{Key, KeyError};
+use selvedge_sync::key::{Key, KeyError, Kind};
 use serde::Serialize;
 
 use super::commits::{commit_options, path_error};
@@ -18,7 +18,7 @@ use crate::api::change::Changes;
 use crate::api::limits::{PAGE_KEYS_DEFAULT, PAGE_KEYS_MAX};
 use crate::api::problem::{Problem, bad_key};
 use crate::api::query::{self, Pairs};
-use crate::service::{Committed, KeyPage, Service, ServiceError, StateEntry, json};
+use crate::service::{Committed, Fault, KeyPage, Service, ServiceError, StateEntry, json, shorten};
 
 /// What a change answers: its commit, and the value that a reader sees now.
 #[derive(Serialize)]
@@ -30,10 +30,30 @@ pub(in crate::api) struct Written {
 
 pub(in crate::api) async fn list<S: Service>(State(app): State<Arc<App<S>>>, pairs: Pairs) -> Answer<Json<KeyPage>> {
     let [prefix, after, limit] = query::take(pairs, ["prefix", "after", "limit"])?;
+    let prefix = prefix.unwrap_or_default();
+    check_prefix(&prefix)?;
     let after = after.map(|after| after.parse::<Key>().map_err(|error| bad_key(&error, "after"))).transpose()?;
     let limit = query::number("limit", limit.as_deref(), 1, PAGE_KEYS_MAX)?.unwrap_or(PAGE_KEYS_DEFAULT);
-    let page = app.service().keys(prefix.as_deref().unwrap_or_default(), after.as_ref(), limit).await?;
+    let page = app.service().keys(&prefix, after.as_ref(), limit).await?;
     Ok(Json(page))
+}
+
+/// What no key can begin with is a slip of the hand, and an empty list would hide it.
+fn check_prefix(prefix: &str) -> Result<(), ServiceError> {
+    let kind = prefix.split('/').next().unwrap_or_default();
+    let is_whole = prefix.contains('/');
+    let fits = |known: &Kind| {
+        let name = known.to_string();
+        if is_whole { name == kind } else { name.starts_with(kind) }
+    };
+    if Kind::ALL.iter().any(fits) {
+        return Ok(());
+    }
+    let names: Vec<String> = Kind::ALL.iter().map(ToString::to_string).collect();
+    let message = format!("no key begins with `{}`: there is no such type", shorten(prefix));
+    Err(ServiceError::new(Fault::Caller, "unknown_key_type", message)
+        .at("prefix")
+        .hint(format!("a key is type/name; types are {}", names.join(", "))))
 }
 
 pub(in crate::api) async fn read<S: Service>(

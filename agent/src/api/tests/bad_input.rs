@@ -101,6 +101,8 @@ async fn what_does_not_exist_is_named() {
     for (ask, expect) in [
         (post("/v1/state/counter/a", r#"{"increment":1}"#), (400, "unknown_key_type", "type")),
         (get("/v1/state/counter/a"), (400, "unknown_key_type", "type")),
+        (get("/v1/state?prefix=bogus"), (400, "unknown_key_type", "prefix")),
+        (get("/v1/state?prefix=gset2/a"), (400, "unknown_key_type", "prefix")),
         (get("/v1/state/kills"), (400, "bad_key", "type")),
         (get("/v1/state/gset/"), (400, "bad_key", "name")),
         (get("/v1/state/gset/a%0Ab"), (400, "bad_key", "name")),

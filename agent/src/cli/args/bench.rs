@@ -32,7 +32,8 @@ write what they write in a game.
 Examples:
   selvedge bench
   selvedge bench combat --to 4000 --stages 5 --svg combat.svg
-  selvedge bench loot drop '{\"zone\":3}' --api http://10.0.0.1:7411 --api http://10.0.0.2:7411 --json")]
+  selvedge bench loot drop '{\"zone\":3}' --api http://127.0.0.1:7411 --api http://127.0.0.1:7421 --json
+                     (the second through ssh -N -L 7421:127.0.0.1:7411 edge-2: the API listens on loopback only)")]
 pub(crate) struct BenchArgs {
     /// The workload [default: one of those that ship and are deployed, prediction before others]
     pub(crate) name: Option<String>,

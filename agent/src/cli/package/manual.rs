@@ -23,9 +23,45 @@ pub(super) fn pages(mut command: Command) -> Vec<(String, char, String)> {
         let mut page = Vec::new();
         let man = Man::new(command).source(source()).manual(MANUAL);
         man.render(&mut page).expect("memory takes it");
-        pages.push((name, '1', String::from_utf8(page).expect("a page is text")));
+        let page = String::from_utf8(page).expect("a page is text");
+        let is_whole = name == "selvedge";
+        let page = page.replace(".SH EXTRA\n", if is_whole { ".SH \"EXIT STATUS\"\n" } else { ".SH NOTES\n" });
+        pages.push((name, '1', if is_whole { page + &around() } else { page }));
     }
     pages
+}
+
+/// What the command finds around it, for its own page.
+fn around() -> String {
+    let mut page = Roff::new();
+    let sections: [(&str, &[(&str, &str)]); 2] = [
+        (
+            "FILES",
+            &[
+                ("/etc/selvedge/selvedge.toml", "the configuration of the package's service"),
+                ("/var/lib/selvedge", "its data directory: identity, state, components"),
+                ("/run/selvedge/api.sock", "its API, for root and the group selvedge"),
+            ],
+        ),
+        (
+            "ENVIRONMENT",
+            &[
+                ("SELVEDGE_API", "whom commands ask, as with --api"),
+                ("SELVEDGE_TOKEN", "the token that allows changes over TCP"),
+                ("SELVEDGE_CONFIG", "the configuration file of selvedge run, as with --config"),
+                ("SELVEDGE_DATA_DIR", "the data directory, as with --data-dir"),
+            ],
+        ),
+    ];
+    for (title, entries) in sections {
+        page.control("SH", [title]);
+        for (name, meaning) in entries {
+            page.control("TP", []);
+            page.text([bold(*name)]);
+            page.text([roman(*meaning)]);
+        }
+    }
+    page.to_roff()
 }
 
 fn source() -> String {
@@ -123,6 +159,9 @@ mod tests {
     fn the_page_of_the_command_names_the_others() {
         let pages = pages(<crate::cli::args::Cli as clap::CommandFactory>::command());
         let (_, _, whole) = pages.iter().find(|(name, ..)| name == "selvedge").expect("is there");
+        for section in [".SH \"EXIT STATUS\"", ".SH FILES", ".SH ENVIRONMENT"] {
+            assert!(whole.contains(section), "{section} is not in {whole}");
+        }
         for (name, section, _) in &pages {
             let name = name.replace('-', "\\-");
             assert!(*section == '5' || whole.contains(&name), "{name} is not in {whole}");
