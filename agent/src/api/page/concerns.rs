@@ -105,6 +105,8 @@ fn rollout_trouble(WorkloadStatus { name, rollout, .. }: &WorkloadStatus) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -115,6 +117,7 @@ mod tests {
             region: String::new(),
             location: None,
             capabilities: Vec::new(),
+            labels: BTreeMap::new(),
             resources: None,
             load: None,
             status: NodeState::Alive,
