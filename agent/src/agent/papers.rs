@@ -96,7 +96,7 @@ pub(super) fn is_last_authority(service: &AgentService) -> bool {
     let holds_key = service.membership.as_ref().is_some_and(|membership| membership.office.is_some());
     let me = service.net.node();
     let is_other = |node: &Node| {
-        let is_there = matches!(node.status, NodeState::Alive | NodeState::Suspect | NodeState::Draining);
+        let is_there = !matches!(node.status, NodeState::Lost | NodeState::Left | NodeState::Stopping);
         node.id != me && is_there && node.roles.iter().any(|role| role == "authority")
     };
     holds_key && !service.nodes().iter().any(is_other)

@@ -74,7 +74,8 @@ fn text(document: &Value) -> String {
         return format!("{who} holds the same state: root {}", root("/root"));
     }
     // What somebody said last who is away says nothing of what it holds now.
-    let is_there = ["alive", "suspect", "draining"].contains(&document["status"].as_str().unwrap_or_default())
+    let is_there = ["alive", "suspect", "draining", "stopping"]
+        .contains(&document["status"].as_str().unwrap_or_default())
         && document["their_root"].is_string();
     let lag = match document["lag_commits"].as_u64() {
         Some(0) if !is_there || document["reason"].is_string() => {
