@@ -67,7 +67,8 @@ impl Trouble {
 
     fn sees(&self, place: usize, other: usize, round: usize) -> bool {
         let (first, rounds) = &self.cut;
-        !(rounds.contains(&round) && (place < *first) != (other < *first)) && !self.is_lost(other, round)
+        let is_cut = rounds.contains(&round) && (place < *first) != (other < *first);
+        !is_cut && !self.is_lost(other, round)
     }
 
     fn is_over(&self, round: usize) -> bool {

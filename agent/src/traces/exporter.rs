@@ -110,7 +110,7 @@ impl Exporter {
         let delivered = tokio::time::timeout(PATIENCE, self.post(document.into())).await;
         match delivered.unwrap_or(Err(Undelivered::Late)) {
             Ok(()) if self.is_failing => {
-                tracing::info!(collector = %self.collector, "the collector takes traces again")
+                tracing::info!(collector = %self.collector, "the collector takes traces again");
             }
             Ok(()) => {}
             Err(error) => {
