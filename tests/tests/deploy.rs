@@ -113,7 +113,10 @@ fn a_deployment_that_no_host_may_run_says_so() {
     let away = agent.cli(&["deploy", &wasm, "--name", "chat", "--region", "nowhere", "--canary", "0s"]);
     assert!(away.code == 1 && away.stderr.contains("asks for region nowhere"), "{away:?}");
     eventually("health names it", PATIENCE, || {
-        let reasons = agent.json(&["status"])["health"]["reasons"].to_string();
-        (reasons.contains("`chat` has 0 of 1 instances ready") && reasons.contains("no host qualifies")).then_some(())
+        let health = agent.json(&["status"])["health"].take();
+        let notes = health["notes"].to_string();
+        let is_named = notes.contains("`chat` has 0 of 1 instances ready") && notes.contains("no host qualifies");
+        assert_eq!(health["ok"], true, "no fault of this host: {health}");
+        is_named.then_some(())
     });
 }

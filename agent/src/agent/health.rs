@@ -138,7 +138,6 @@ impl Health {
         reasons.extend(past(&state.past));
         reasons.extend(self.twins());
         reasons.extend(self.deployments());
-        reasons.extend(self.short());
         reasons.extend(self.cut_off());
         if let Some(standing) = &self.standing {
             let way_back =
@@ -170,7 +169,8 @@ impl Health {
         disk_low(own?.record?.resources.disk_free?)
     }
 
-    /// What is meant to be so, and should not be forgotten.
+    /// What this host is well with and should not be forgotten: what is meant to be so, and what is amiss in the mesh. A probe that restarts
+    /// hosts, or takes them out, by their health would make that worse.
     fn notes(&self) -> Vec<String> {
         let note = |drained: service::Drained| {
             let since = drained.since.map_or_else(String::new, |since| format!(" since {since}"));
@@ -179,7 +179,8 @@ impl Health {
             format!("this agent is draining{since}; still here: {left}; `selvedge drain --off` ends that")
         };
         let drained = self.draining.show(&self.workloads);
-        drained.draining.then(|| note(drained)).into_iter().chain(self.workloads.crowded()).collect()
+        let drained = drained.draining.then(|| note(drained));
+        drained.into_iter().chain(self.short()).chain(self.workloads.crowded()).collect()
     }
 
     /// Keys that two live hosts have: everything that one of them says counts as the other's.
@@ -230,10 +231,10 @@ impl Health {
         reasons
     }
 
-    /// That this host does not see most members. Of two halves neither does.
+    /// That this host sees the smaller part of the members. Of two equal halves neither is taken for the one that is cut off.
     fn cut_off(&self) -> Option<String> {
         let (seen, members) = self.members.with(|members| members.sight());
-        (seen < members && seen * 2 <= members).then(|| {
+        (seen * 2 < members).then(|| {
             format!(
                 "this host sees {seen} of {members} members, itself included: the others are down, or it is cut off from them; `selvedge peers` shows the links"
             )

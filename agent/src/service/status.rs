@@ -130,7 +130,7 @@ pub struct Health {
     pub ok: bool,
     /// Complaints in sentences.
     pub reasons: Vec<String>,
-    /// What is meant to be so and should not be forgotten, in sentences: that the agent is being emptied.
+    /// What this host is well with and should not be forgotten, in sentences: that the agent is being emptied, that a workload lacks instances.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
