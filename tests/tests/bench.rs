@@ -41,7 +41,7 @@ fn stages_are_driven_over_the_stream_and_over_http() {
     let none = agent.cli(&["bench", "nothing", "there", "--timeout", "5s"]);
     assert!(none.code == 1 && none.stdout.is_empty(), "{none:?}");
     let unnamed = agent.cli(&["bench", "nothing"]);
-    assert!(unnamed.code == 2 && unnamed.stderr.contains("which function of nothing"), "{unnamed:?}");
+    assert!(unnamed.code == 1 && unnamed.stderr.contains("there is no workload `nothing`"), "{unnamed:?}");
 }
 
 #[test]
