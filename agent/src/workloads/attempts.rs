@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use selvedge_sync::change::Change;
+use selvedge_sync::draft::ReadState;
 use selvedge_sync::id::NodeId;
 use selvedge_sync::scalar::Scalar;
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,12 @@ impl Attempt {
             let attempt: Self = serde_json::from_str(text).ok()?;
             (attempt.of == of && *field == format!("{prefix}{}", attempt.by)).then_some(attempt)
         };
-        all.take(ATTEMPTS_MAX).filter_map(read).collect()
+        all.filter(|(field, _)| Self::is_field(workload, field)).filter_map(read).take(ATTEMPTS_MAX).collect()
+    }
+
+    /// Whether a field is one that a host's attempt is recorded in.
+    pub(super) fn is_field(workload: &str, field: &str) -> bool {
+        field.strip_prefix(&Self::prefix(workload)).is_some_and(|node| node.parse::<NodeId>().is_ok())
     }
 
     /// The field that holds it, and what that holds.
@@ -68,7 +74,9 @@ impl Attempt {
 impl Workloads {
     /// Puts into the reports how many times hosts were lost while they tried a version, and adds those that are.
     pub(super) fn add_lost(&self, (workload, deployed): (&WorkloadName, &Deployed), reports: &mut Vec<Report>) {
-        for attempt in &deployed.attempts {
+        let own = self.own_attempt(workload, deployed.id);
+        let others = deployed.attempts.iter().filter(|attempt| attempt.by != self.parts.me);
+        for attempt in others.chain(&own) {
             let is_lost = if attempt.by == self.parts.me {
                 self.closes(workload, attempt)
             } else {
@@ -98,10 +106,10 @@ impl Workloads {
         if self.has_begun(workload, deployed.spec.revision()) {
             return true;
         }
-        let before = deployed.attempts.iter().find(|attempt| attempt.by == self.parts.me);
+        let before = self.own_attempt(workload, deployed.id);
         let is_of_now = self.attempted().get(workload) == Some(&deployed.id);
         let is_under_way = self.recording().contains(workload);
-        if before.is_some_and(|attempt| attempt.open) {
+        if before.as_ref().is_some_and(|attempt| attempt.open) {
             return is_of_now && !is_under_way;
         }
         let (of, by, lost) = (deployed.id, self.parts.me, before.map_or(0, |attempt| attempt.lost));
@@ -110,6 +118,14 @@ impl Workloads {
             self.begin_attempt(workload, Attempt { of, by, open: true, lost });
         }
         false
+    }
+
+    /// What is recorded of this host's attempt at a deployment: by its exact field, however many others there are.
+    fn own_attempt(&self, workload: &WorkloadName, of: DeploymentId) -> Option<Attempt> {
+        let [_, _, verdicts, _] = keys();
+        let field = format!("{}{}", Attempt::prefix(workload.as_str()), self.parts.me);
+        let stored = self.parts.view.field(&verdicts, &field)?;
+        Attempt::read(workload.as_str(), of, &BTreeMap::from([(field, stored)])).pop()
     }
 
     fn has_begun(&self, workload: &WorkloadName, revision: Revision) -> bool {
@@ -172,5 +188,9 @@ mod tests {
         );
         stored.extend((10..=200).map(|host| attempt(of, host, true, 0).field("combat")));
         assert!(Attempt::read("combat", of, &stored).len() <= ATTEMPTS_MAX);
+        let junk = (0..ATTEMPTS_MAX).map(|number| (format!("combat/tried/{number}"), Scalar::from("{}")));
+        let mut crowded: BTreeMap<String, Scalar> = junk.collect();
+        crowded.extend([attempt(of, 255, true, 0).field("combat")]);
+        assert_eq!(Attempt::read("combat", of, &crowded).len(), 1, "what is none takes no attempt's room");
     }
 }

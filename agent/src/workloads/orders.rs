@@ -13,7 +13,8 @@ use selvedge_sync::replica::Committed;
 use selvedge_sync::scalar::Scalar;
 
 use super::Workloads;
-use super::deployed::{self, Course, Deployed, Previous, Recorded};
+use super::attempts::Attempt;
+use super::deployed::{self, Course, Deployed, Previous, Recorded, VERDICTS};
 use super::notary::{NotPermitted, Verdict};
 use super::registry::keys;
 use super::schemas;
@@ -23,6 +24,11 @@ use crate::spec::{DeploymentId, Digest, Origin, Spec, WorkloadName};
 
 /// Workloads that one mesh may have. Each costs every member a placement twice a second.
 pub(super) const WORKLOADS_MAX: usize = 1_024;
+
+/// Fields that one order takes out of one map, of 256 bytes each with what names them: a commit of half a mebibyte has room for two maps'
+/// and two signed specs. Any member can store more, and whoever did would otherwise keep everybody from ordering. What counts goes
+/// first; the rest goes with later orders.
+pub(super) const CLEARED_MAX: usize = 256;
 
 /// Why an order was not carried out. Nothing was changed, unless the driver's error says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -258,12 +264,11 @@ impl Workloads {
         self.parts.view.field(key, workload.as_str())
     }
 
-    /// The fields that say what became of a workload's rollouts.
+    /// The fields that say what became of a workload's rollouts, of those that an order takes away.
     fn noted(&self, verdicts: &Key, workload: &str) -> Vec<String> {
-        let prefix = deployed::field(workload, "");
         let all = self.parts.view.read(|replica| replica.readable().value(verdicts));
         let Some(Value::Map(fields)) = all else { return Vec::new() };
-        fields.into_keys().filter(|field| field.starts_with(&prefix)).collect()
+        cleared(workload, fields.into_keys())
     }
 
     /// What notes that a workload's state is of this schema.
@@ -282,7 +287,35 @@ impl Workloads {
     }
 }
 
+/// Which of the fields of the map of verdicts go with an order: of a workload's, the verdicts, then attempts, then what is neither.
+fn cleared(workload: &str, fields: impl Iterator<Item = String>) -> Vec<String> {
+    let prefix = deployed::field(workload, "");
+    let mut own: Vec<String> = fields.filter(|field| field.starts_with(&prefix)).collect();
+    own.sort_by_cached_key(|field| {
+        let is_verdict = VERDICTS.iter().any(|verdict| field[prefix.len()..] == **verdict);
+        (!is_verdict, !Attempt::is_field(workload, field))
+    });
+    own.truncate(CLEARED_MAX);
+    own
+}
+
 /// Whether `spec` only places anew what runs everywhere already.
 fn runs_already(now: &Deployed, course: Course<'_>, spec: &Spec) -> bool {
     course == Course::Settled && now.spec.revision() == spec.revision()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_member_stores_beside_what_counts_keeps_nobody_from_ordering() {
+        let attempt = format!("combat/tried/{}", selvedge_sync::id::NodeId([7; 32]));
+        let counts = ["combat/completed", "combat/promoted", "combat/rolled-back", &attempt].map(str::to_owned);
+        let junk = (0..5_000).flat_map(|number| [format!("combat/a{number}"), format!("combat/tried/{number}")]);
+        let others = ["combat-2/promoted", "chat/promoted"].map(str::to_owned);
+        let gone = cleared("combat", junk.chain(counts.clone()).chain(others));
+        assert_eq!((&gone[..4], gone.len()), (&counts[..], CLEARED_MAX));
+        assert!(gone.iter().all(|field| field.starts_with("combat/")), "{gone:?}");
+    }
 }

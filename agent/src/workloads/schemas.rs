@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_sync::change::Change;
 use selvedge_sync::scalar::Scalar;
 
+use super::orders::{CLEARED_MAX, WORKLOADS_MAX};
 use crate::spec::WorkloadName;
 
 /// The name of the map that holds, for each workload, the schema of its state, with the time of the last order in milliseconds since the
@@ -17,7 +18,7 @@ pub const SCHEMAS: &str = "selvedge:schemas";
 
 /// Most schemas that are remembered, four for each workload that one mesh may have: those of names that nobody uses any more outlast
 /// them, and the oldest of these go first.
-const SCHEMAS_MAX: usize = 4 * super::orders::WORKLOADS_MAX;
+const SCHEMAS_MAX: usize = 4 * WORKLOADS_MAX;
 
 /// The highest schema of each workload, by what is stored. Any member can store more; what is no such field is passed over.
 pub(super) fn floors(stored: &BTreeMap<String, Scalar>) -> BTreeMap<String, u32> {
@@ -37,11 +38,18 @@ pub(super) fn set(
     is_deployed: impl Fn(&str) -> bool,
 ) -> Vec<Change> {
     let own = field(workload.as_str(), schema);
-    let is_other = |name: &String| *name != own && parts(name).is_some_and(|(name, _)| name == workload.as_str());
-    let mut gone: BTreeSet<String> = stored.keys().filter(|name| is_other(name)).cloned().collect();
+    let other = |name: &String| {
+        let (of, schema) = parts(name).filter(|_| *name != own)?;
+        (of == workload.as_str()).then_some(schema)
+    };
+    let mut others: Vec<_> = stored.keys().filter_map(|name| Some((other(name)?, name))).collect();
+    // The highest first: what is below counts for nothing, and may wait for a later order.
+    others.sort_unstable_by(|one, other| other.cmp(one));
+    let mut gone: BTreeSet<String> = others.into_iter().take(CLEARED_MAX).map(|(_, name)| name.clone()).collect();
     let mut changes = Vec::new();
     if schema > 0 {
-        gone.extend(surplus(stored, (SCHEMAS_MAX - 1).saturating_add(gone.len()), &own, is_deployed));
+        let idle = surplus(stored, (SCHEMAS_MAX - 1).saturating_add(gone.len()), &own, is_deployed);
+        gone.extend(idle.into_iter().take(CLEARED_MAX - gone.len()));
         // Also where it is there already: who takes it away elsewhere has not seen this one.
         changes.push(Change::Put(vec![(own, Scalar::Int(i64::try_from(now_ms).unwrap_or(i64::MAX)))]));
     } else {
@@ -68,10 +76,7 @@ fn surplus(
     let mut idle: Vec<(i64, &String)> =
         stored.iter().filter(|(name, _)| is_idle(name)).map(|(name, at)| (written_ms(at), name)).collect();
     idle.sort_unstable();
-    idle.into_iter()
-        .take(over.min(selvedge_sync::limits::MEMBERS_PER_OP_MAX / 2))
-        .map(|(_, name)| name.clone())
-        .collect()
+    idle.into_iter().take(over.min(CLEARED_MAX)).map(|(_, name)| name.clone()).collect()
 }
 
 /// When a field was written; what is no time is the first to go.
@@ -128,6 +133,15 @@ mod tests {
         assert_eq!(after(&[("a/2", 1)], ("a", 0)), [""; 0]);
         let again = set(&stored(&[("a/2", 1)]), (&name("a"), 2), 9, |_| false);
         assert!(matches!(&again[..], [Change::Put(_)]), "it is said anew: {again:?}");
+    }
+
+    #[test]
+    fn an_order_takes_away_no_more_than_a_commit_holds_the_highest_first() {
+        let map: BTreeMap<String, Scalar> = (2..7_000).map(|schema| (format!("a/{schema}"), Scalar::Int(1))).collect();
+        let changes = set(&map, (&name("a"), 1), 9, |_| false);
+        let [Change::Put(_), Change::RemoveFields(gone)] = &changes[..] else { panic!("{changes:?}") };
+        let left = map.into_iter().filter(|(name, _)| !gone.contains(name)).collect();
+        assert_eq!((gone.len(), floors(&left)["a"]), (CLEARED_MAX, 6_999 - u32::try_from(CLEARED_MAX).expect("few")));
     }
 
     #[test]
