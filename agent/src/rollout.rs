@@ -18,7 +18,7 @@ use selvedge_sync::id::NodeId;
 use serde::Serialize;
 
 pub use self::fence::{FenceError, fence};
-use self::follow::{completed, follow, is_late, serves};
+use self::follow::{behind, completed, follow, is_late, serves};
 pub use self::gate::{Figures, Worse};
 pub use self::told::{Told, ToldVersion};
 pub use crate::spec::Gates;
@@ -302,14 +302,18 @@ fn switch(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report], recorded:
     let run = hosts.iter().map(|report| (report.node, (old == 0).then_some(rollout.to.revision))).collect();
     let done = hosts.iter().filter(|report| serves(rollout, report).is_some()).count();
     let was_over = recorded == Some(&Verdict::Completed);
+    // While the old one is left nobody is asked, and nobody is behind. Then who cannot is passed: it has nothing older to serve either,
+    // and a watch that never ends would make of each later deployment a switch.
+    let behind = if old == 0 { behind(rollout, hosts) } else { Vec::new() };
+    let is_passed = |report: &&Report| serves(rollout, report).is_some() || behind.contains(&report.node);
+    let is_over = old == 0 && completed(rollout, hosts, &behind);
     let stage = match old {
-        0 if was_over && done == hosts.len() => Stage::Done,
-        0 => Stage::Following { done, of: hosts.len(), behind: Vec::new() },
+        0 if was_over && done > 0 && hosts.iter().all(is_passed) => Stage::Done,
+        0 => Stage::Following { done, of: hosts.len(), behind },
         old => Stage::Switching { old },
     };
     let step = Step { run, ..Step::at(stage) };
-    // Nobody is passed: that all have it is what ends the watch over the two.
-    if completed(rollout, hosts, &[]) && old == 0 && !was_over { step.due(hosts, Verdict::Completed) } else { step }
+    if is_over && !was_over { step.due(hosts, Verdict::Completed) } else { step }
 }
 
 impl Step {

@@ -61,7 +61,7 @@ pub(super) fn follow(rollout: &Rollout, hosts: &[&Report]) -> Step {
 }
 
 /// Who has been asked and cannot, or not in time.
-fn behind(rollout: &Rollout, hosts: &[&Report]) -> Vec<NodeId> {
+pub(super) fn behind(rollout: &Rollout, hosts: &[&Report]) -> Vec<NodeId> {
     hosts.iter().filter(|report| is_behind(rollout, report)).map(|report| report.node).collect()
 }
 

@@ -240,6 +240,35 @@ fn versions_of_two_schemas_never_serve_together() {
 }
 
 #[test]
+fn a_switch_is_over_without_a_host_that_cannot_finish_it_once_the_old_version_is_gone() {
+    let mut rollout = rollout();
+    rollout.to.state_schema = 2;
+    let stepped = |reports: &[Report], recorded| step(&rollout, reports, recorded, |node| ((), node.0[0]));
+    let serves = report(1, &[(new(), ready(SOAK_MS, 0, 0, 0.0))]);
+    let fails =
+        report(2, &[(new(), (Runs::Failed { reason: "no disk".to_owned(), passing: true }, Figures::default()))]);
+    let hangs = Report { asked_ms: follow::READY_MS_MIN, ..report(2, &[(new(), (Runs::Unready, Figures::default()))]) };
+    for behind in [&fails, &hangs] {
+        let reports = [serves.clone(), behind.clone()];
+        let step = stepped(&reports, None);
+        assert_eq!(step.stage, Stage::Following { done: 1, of: 2, behind: vec![id(2)] });
+        assert_eq!((step.record, new_on(&stepped(&reports, None))), (Some((id(1), Verdict::Completed)), vec![1, 2]));
+        assert_eq!(stepped(&reports, Some(&Verdict::Completed)).stage, Stage::Done);
+        let nobody = stepped(std::slice::from_ref(behind), None);
+        assert_eq!(nobody.record, None, "where nobody serves it, it is not over");
+        let old = report(3, &[(old(), ready(9, 0, 0, 0.0))]);
+        let waits = stepped(&[serves.clone(), behind.clone(), old], Some(&Verdict::Completed));
+        assert_eq!(
+            (waits.stage, waits.record),
+            (Stage::Switching { old: 1 }, None),
+            "whoever has the old one is waited for"
+        );
+    }
+    let starts = report(2, &[(new(), (Runs::Unready, Figures::default()))]);
+    assert_eq!(stepped(&[serves, starts], None).record, None, "who has time left is waited for");
+}
+
+#[test]
 fn an_older_schema_does_not_get_newer_state() {
     assert_eq!((fence(None, 1), fence(Some(1), 1), fence(Some(1), 2)), (Ok(()), Ok(()), Ok(())));
     let refused = fence(Some(3), 2).unwrap_err();

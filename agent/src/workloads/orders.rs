@@ -248,6 +248,10 @@ impl Workloads {
             (Course::Settled | Course::Unseen | Course::Fenced, _) => {
                 Some((Previous { id: now.id, spec: now.spec.clone() }, self.field(&specs, workload)?))
             }
+            // Across schemas there is no way back, and where the new one serves and nothing older does, it is what the next is held against.
+            (Course::Rolling(before), _) if now.switches(before) && self.has_switched(workload, now) => {
+                Some((Previous { id: now.id, spec: now.spec.clone() }, self.field(&specs, workload)?))
+            }
             (Course::Rolling(before) | Course::Back(before), _) => {
                 Some((before.clone(), self.field(&previous, workload)?))
             }

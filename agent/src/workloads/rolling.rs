@@ -118,6 +118,11 @@ impl Workloads {
         }
     }
 
+    /// Whether a switch of schemas has got so far, as this host has seen, that the new version serves and nothing older is left.
+    pub(super) fn has_switched(&self, workload: &WorkloadName, deployed: &Deployed) -> bool {
+        matches!(self.reached(workload, deployed), Some(Stage::Following { done: 1.., .. } | Stage::Done))
+    }
+
     fn reached(&self, workload: &WorkloadName, deployed: &Deployed) -> Option<Stage> {
         let reached = self.parts.reached.lock().unwrap_or_else(PoisonError::into_inner);
         reached.get(workload).filter(|reached| reached.of == deployed.id).map(|reached| reached.stage.clone())
