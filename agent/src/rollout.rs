@@ -147,8 +147,8 @@ pub enum Stage {
     },
     /// The state's schema changes: the old version stops everywhere before the new one starts anywhere.
     Switching {
-        /// Hosts that still have the old one.
-        old: usize,
+        /// Hosts that say that they still have the old one. All wait for them.
+        old: Vec<NodeId>,
     },
     /// No host may run the workload at present.
     Nowhere,
@@ -298,19 +298,22 @@ fn switch(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report], recorded:
         *revision != rollout.to.revision && matches!(runs, Runs::Ready { .. } | Runs::Unready)
     };
     let has_old = |report: &&&Report| report.versions.iter().any(is_old);
-    let old = everybody.iter().filter(has_old).count();
-    let run = hosts.iter().map(|report| (report.node, (old == 0).then_some(rollout.to.revision))).collect();
+    let old: Vec<NodeId> = everybody.iter().filter(has_old).map(|report| report.node).collect();
+    let is_gone = old.is_empty();
+    let run = hosts.iter().map(|report| (report.node, is_gone.then_some(rollout.to.revision))).collect();
     let done = hosts.iter().filter(|report| serves(rollout, report).is_some()).count();
     let was_over = recorded == Some(&Verdict::Completed);
     // While the old one is left nobody is asked, and nobody is behind. Then who cannot is passed: it has nothing older to serve either,
     // and a watch that never ends would make of each later deployment a switch.
-    let behind = if old == 0 { behind(rollout, hosts) } else { Vec::new() };
+    let behind = if is_gone { behind(rollout, hosts) } else { Vec::new() };
     let is_passed = |report: &&Report| serves(rollout, report).is_some() || behind.contains(&report.node);
-    let is_over = old == 0 && completed(rollout, hosts, &behind);
-    let stage = match old {
-        0 if was_over && done > 0 && hosts.iter().all(is_passed) => Stage::Done,
-        0 => Stage::Following { done, of: hosts.len(), behind },
-        old => Stage::Switching { old },
+    let is_over = is_gone && completed(rollout, hosts, &behind);
+    let stage = if is_gone && was_over && done > 0 && hosts.iter().all(is_passed) {
+        Stage::Done
+    } else if is_gone {
+        Stage::Following { done, of: hosts.len(), behind }
+    } else {
+        Stage::Switching { old }
     };
     let step = Step { run, ..Step::at(stage) };
     if is_over && !was_over { step.due(hosts, Verdict::Completed) } else { step }

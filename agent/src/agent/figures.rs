@@ -121,7 +121,7 @@ pub(super) fn rollout(name: &WorkloadName, deployed: &Deployed, workloads: &Work
         Some(Stage::Following { done, of, behind }) => {
             Rollout { done: Some(done), of: Some(of), behind, ..at("following") }
         }
-        Some(Stage::Switching { old }) => Rollout { old: Some(old), ..at("switching") },
+        Some(Stage::Switching { old }) => Rollout { old: Some(old.len()), old_on: old, ..at("switching") },
         Some(Stage::Nowhere) => at("nowhere"),
         Some(Stage::Done) => at("done"),
         Some(Stage::RolledBack { reason }) => Rollout { reason: Some(reason), ..at("rolled_back") },

@@ -215,14 +215,18 @@ fn versions_of_two_schemas_never_serve_together() {
     let had = |number| report(number, &[(old(), ready(9, 0, 0, 0.0))]);
     let gone = |number| report(number, &[(old(), (Runs::Gone, Figures::default()))]);
     let switching = stepped(&[had(1), gone(2)]);
-    assert_eq!(switching.stage, Stage::Switching { old: 1 });
+    assert_eq!(switching.stage, Stage::Switching { old: vec![id(1)] });
     assert!(switching.run.values().all(Option::is_none), "neither until the old one is gone");
     let elsewhere = Report { chosen: false, ..had(3) };
     assert!(stepped(&[gone(1), elsewhere]).run.values().all(Option::is_none), "wherever it is");
     assert_eq!(new_on(&stepped(&[gone(1), gone(2)])), [1, 2]);
     let third = |runs| report(2, &[(Spec::new(Digest([3; 32])).revision(), (runs, Figures::default()))]);
     let waits = stepped(&[gone(1), third(Runs::Unready)]);
-    assert_eq!(waits.stage, Stage::Switching { old: 1 }, "a switch that was not over has left a third version");
+    assert_eq!(
+        waits.stage,
+        Stage::Switching { old: vec![id(2)] },
+        "a switch that was not over has left a third version"
+    );
     assert!(waits.run.values().all(Option::is_none), "{waits:?}");
     assert_eq!(new_on(&stepped(&[gone(1), third(Runs::Gone)])), [1, 2]);
     let all = report(1, &[(new(), ready(SOAK_MS, 0, 0, 0.0))]);
@@ -260,7 +264,7 @@ fn a_switch_is_over_without_a_host_that_cannot_finish_it_once_the_old_version_is
         let waits = stepped(&[serves.clone(), behind.clone(), old], Some(&Verdict::Completed));
         assert_eq!(
             (waits.stage, waits.record),
-            (Stage::Switching { old: 1 }, None),
+            (Stage::Switching { old: vec![id(3)] }, None),
             "whoever has the old one is waited for"
         );
     }

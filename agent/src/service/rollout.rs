@@ -31,6 +31,9 @@ pub struct Rollout {
     /// Hosts that still have the old version, which has to stop first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<usize>,
+    /// Which those are, as they say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub old_on: Vec<NodeId>,
     /// Why it was rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -43,21 +43,22 @@ impl Workloads {
         })
     }
 
-    /// Instances of a workload, on members that are there and here, that are made from anything but this revision.
-    pub(super) fn others(&self, workload: &WorkloadName, revision: Revision) -> usize {
+    /// Hosts, of members that are there and this one, that have an instance of a workload made from anything but this revision.
+    pub(super) fn others(&self, workload: &WorkloadName, revision: Revision) -> Vec<NodeId> {
         let is_other = |instance: &Instance| {
             !matches!(instance.phase, Phase::Failed { .. }) && instance.revision.is_some_and(|own| own != revision)
         };
         let own = self.slots().advertised().get(workload).is_some_and(is_other);
-        let elsewhere = self.parts.members.with(|members| {
+        let mut others: Vec<NodeId> = self.parts.members.with(|members| {
             let runs = |(node, status, record): &(NodeId, Status, Option<&crate::members::NodeRecord>)| {
                 let is_there = *node != self.parts.me && matches!(status, Status::Alive | Status::Suspect);
                 let instance = record.filter(|_| is_there).and_then(|record| record.instances.get(workload));
                 instance.is_some_and(is_other)
             };
-            members.each().filter(runs).count()
+            members.each().filter(runs).map(|(node, ..)| node).collect()
         });
-        elsewhere + usize::from(own)
+        others.extend(own.then_some(self.parts.me));
+        others
     }
 
     pub(super) fn observe(

@@ -61,7 +61,7 @@ impl Workloads {
                     continue;
                 }
                 Course::Unseen => match self.others(workload, deployed.spec.revision()) {
-                    0 => Stage::Done,
+                    old if old.is_empty() => Stage::Done,
                     old => {
                         plan.remove(workload);
                         share.to_mut().remove(workload);

@@ -8,20 +8,26 @@ use crate::cli::output::printable;
 #[must_use]
 pub(crate) fn stage(rollout: &Value, name_of: impl Fn(&str) -> String) -> Option<String> {
     let number = |field: &str| rollout[field].as_u64().unwrap_or_default();
+    let names = |field: &str| -> Vec<String> {
+        rollout[field].as_array().into_iter().flatten().filter_map(Value::as_str).map(&name_of).collect()
+    };
     Some(match rollout["stage"].as_str()? {
         "canary" => {
             let seconds = number("remaining_ms").div_ceil(1_000);
-            let canary = rollout["canary"].as_str().map(name_of).unwrap_or_default();
+            let canary = rollout["canary"].as_str().map(&name_of).unwrap_or_default();
             format!("{canary} tries the new version: {} calls, {seconds} s to go", number("calls"))
         }
         "following" => {
-            let behind: Vec<String> =
-                rollout["behind"].as_array().into_iter().flatten().filter_map(Value::as_str).map(name_of).collect();
+            let behind = names("behind");
             let passed =
                 if behind.is_empty() { String::new() } else { format!("; not waiting for {}", behind.join(", ")) };
             format!("the others follow: {} of {} serve the new version{passed}", number("done"), number("of"))
         }
-        "switching" => format!("the old version stops first: {} instances to go", number("old")),
+        "switching" => {
+            let hosts = names("old_on");
+            let on = if hosts.is_empty() { String::new() } else { format!(", on {}", hosts.join(", ")) };
+            format!("the old version stops first: {} instances to go{on}", number("old"))
+        }
         "nowhere" => "no node qualifies for the new version".to_owned(),
         "pending" => "the new version has not begun".to_owned(),
         "fenced" => format!("does not run: {}", rollout["reason"].as_str().unwrap_or("no reason given")),
@@ -59,6 +65,11 @@ mod tests {
         assert_eq!(stage(&following).as_deref(), Some("the others follow: 1 of 3 serve the new version"));
         let behind = json!({"stage": "following", "done": 1, "of": 3, "behind": ["2", "3"]});
         assert!(stage(&behind).is_some_and(|text| text.ends_with("new version; not waiting for fra-2, fra-3")));
+        let switching = json!({"stage": "switching", "old": 2, "old_on": ["2", "3"]});
+        assert_eq!(
+            stage(&switching).as_deref(),
+            Some("the old version stops first: 2 instances to go, on fra-2, fra-3")
+        );
         for none in [json!(null), json!({"stage": "done"}), json!({"stage": "of a newer release"})] {
             assert_eq!(stage(&none), None);
         }

@@ -94,12 +94,15 @@ const scored = (explanation) => {
   ];
 };
 
+const nodeLinks = (nodes, names) => nodes.flatMap((node, place) => [place ? ", " : "", nodeLink(node, names.get(node))]);
+
 const rolloutFacts = (rollout, names) => !rollout ? [] : [
   ["rollout", mark(rolloutState(rollout.stage), rollout.stage.replace("_", " ")), rollout.of != null && `, ${rollout.done ?? 0} of ${rollout.of} hosts`],
   rollout.reason && ["reason", rollout.reason],
   rollout.canary && ["tried first on", nodeLink(rollout.canary, names.get(rollout.canary)), rollout.calls != null && `, ${count(rollout.calls, "call")}`,
     rollout.remaining_ms != null && `, ${millis(rollout.remaining_ms)} to go`],
-  rollout.behind?.length > 0 && ["not waited for", ...rollout.behind.flatMap((node, place) => [place ? ", " : "", nodeLink(node, names.get(node))])],
+  rollout.behind?.length > 0 && ["not waited for", ...nodeLinks(rollout.behind, names)],
+  rollout.old_on?.length > 0 && ["still have the old version", ...nodeLinks(rollout.old_on, names)],
   rollout.deployed_by && ["deployed by", nodeLink(rollout.deployed_by, names.get(rollout.deployed_by)), rollout.deployed_at_ms != null && `, ${clock(rollout.deployed_at_ms)}`],
   rollout.previous && ["goes back to", h("code", null, rollout.previous)],
 ];
