@@ -46,7 +46,7 @@ pub const HEARING_MS: u64 = 5_000;
 pub const HEALTHY_AFTER_MS: u64 = 60_000;
 
 /// What this host should do with one workload. Steps that were taken must show in `here` at the next decision: what
-/// does not is decided again, and a [`Step::Start`] after which `here` still shows a failure has failed again.
+/// does not is decided again. A start that has begun is told with [`Reconciler::began`]; what fails after it has failed again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
@@ -97,6 +97,8 @@ pub struct Inputs<'a> {
     pub mesh: &'a Mesh,
     /// Members that are known of and have not been heard since this agent started: `mesh` lacks what they run.
     pub unheard: usize,
+    /// Workloads that are planned and may not be started for now; what runs of them goes on.
+    pub held: &'a BTreeSet<WorkloadName>,
 }
 
 /// Decides for one host, again and again.
@@ -141,7 +143,9 @@ impl Reconciler {
         self.memories.retain(|workload, _| known.contains(workload));
         self.waiting.clear();
         self.sight.look(inputs.mesh, &inputs.me, now_ms);
-        self.absences.look(inputs.plan, inputs.mesh, now_ms);
+        let cut_off = self.cut_off(inputs, now_ms);
+        let may_not_start = inputs.held.iter().chain(cut_off.keys().copied()).collect();
+        self.absences.look((&inputs.me, inputs.plan, inputs.mesh), &may_not_start, now_ms);
         let hearing_ms = remaining(&mut self.began_ms, HEARING_MS, now_ms);
         let mut steps = Vec::new();
         for workload in known {
@@ -154,10 +158,9 @@ impl Reconciler {
                 continue;
             };
             memory.failures.observe(here, now_ms);
-            let cut_off = self.sight.forbids(&explanation.partition, inputs.mesh, &inputs.me, now_ms);
-            let verdict = if let Some(why) = cut_off {
+            let verdict = if let Some(why) = cut_off.get(workload) {
                 memory.leads_since_ms = None;
-                cut_off_from_others(memory, here, why, now_ms)
+                cut_off_from_others(memory, here, why.clone(), now_ms)
             } else if explanation.chooses(&inputs.me) || explanation.keeps(&inputs.me) {
                 memory.drains_since_ms = None;
                 let verdict = wanted(memory, explanation, inputs.me, here, self.timing, now_ms);
@@ -172,10 +175,8 @@ impl Reconciler {
                     let why = Waiting::Hearing { unheard: inputs.unheard, remaining_ms: hearing_ms };
                     self.waiting.insert(workload.clone(), why);
                 }
-                Verdict::Start => {
-                    memory.failures.attempt();
-                    steps.push(Step::Start { workload: workload.clone(), digest: explanation.artifact });
-                }
+                Verdict::Start if inputs.held.contains(workload) => {}
+                Verdict::Start => steps.push(Step::Start { workload: workload.clone(), digest: explanation.artifact }),
                 Verdict::Drain => steps.push(Step::Drain { workload: workload.clone() }),
                 Verdict::Stop => steps.push(Step::Stop { workload: workload.clone() }),
                 Verdict::Wait(why) => {
@@ -184,6 +185,20 @@ impl Reconciler {
             }
         }
         steps
+    }
+
+    /// Takes note that a start has begun here: the next failure is a new one. A step that nobody had room for is no attempt.
+    pub fn began(&mut self, workload: &WorkloadName) {
+        if let Some(memory) = self.memories.get_mut(workload) {
+            memory.failures.attempt();
+        }
+    }
+
+    /// What may not run here while this host is cut off.
+    fn cut_off<'a>(&self, inputs: &Inputs<'a>, now_ms: u64) -> BTreeMap<&'a WorkloadName, CutOff> {
+        let why =
+            |explanation: &Explanation| self.sight.forbids(&explanation.partition, inputs.mesh, &inputs.me, now_ms);
+        inputs.plan.iter().filter_map(|(workload, explanation)| Some((workload, why(explanation)?))).collect()
     }
 
     /// Hosts that were chosen and have not begun, which the next plan is to pass over ([`Mesh::pass_over`]).

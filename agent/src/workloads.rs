@@ -335,7 +335,8 @@ impl Workloads {
         let share = self.share(&specs, &deployed, (&mut plan, &mesh), now);
         self.shortfalls().look(&plan, &mesh, now.mono_ms);
         let here = self.here();
-        let inputs = Inputs { me: self.parts.me, plan: &plan, here: &here, mesh: &mesh, unheard };
+        let held = plan.keys().filter(|workload| !share.contains_key(*workload)).cloned().collect();
+        let inputs = Inputs { me: self.parts.me, plan: &plan, here: &here, mesh: &mesh, unheard, held: &held };
         let steps = reconciler.decide(&inputs, now.mono_ms);
         *self.passed_over() = reconciler.passed_over();
         self.parts.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone_from(reconciler.waiting());
@@ -349,8 +350,10 @@ impl Workloads {
         for step in steps {
             match step {
                 Step::Start { workload, .. } => {
-                    if let Some(spec) = share.get(&workload) {
-                        self.begin_start(&workload, spec, plan.get(&workload), started);
+                    if let Some(spec) = share.get(&workload)
+                        && self.begin_start(&workload, spec, plan.get(&workload), started)
+                    {
+                        reconciler.began(&workload);
                     }
                 }
                 Step::Drain { workload } => {
@@ -372,32 +375,35 @@ impl Workloads {
         let outdated = self.slots().outdated(&share);
         for (workload, spec, runs) in outdated {
             // What failed and has been changed since need not wait for the back-off, if it is to run here at all.
-            if runs || plan.get(workload).is_some_and(|explanation| explanation.chooses(&self.parts.me)) {
-                self.begin_start(workload, spec, None, started);
+            let is_wanted = runs || plan.get(workload).is_some_and(|explanation| explanation.chooses(&self.parts.me));
+            if is_wanted && self.begin_start(workload, spec, None, started) {
+                reconciler.began(workload);
             }
         }
     }
 
-    /// Begins a start, if there is room for one; otherwise the step comes again at the next look.
+    /// Begins a start, if there is room for one, and says whether it has; otherwise the step comes again at the next look.
     fn begin_start(
         &self,
         workload: &WorkloadName,
         spec: &Spec,
         explanation: Option<&Explanation>,
         started: &mpsc::Sender<Started>,
-    ) {
+    ) -> bool {
         if self.slots().resume(workload, spec) {
             tracing::info!(%workload, digest = %spec.artifact, "goes on");
             self.parts.members.announce();
-            return;
+            return false;
         }
-        let Ok(permit) = started.clone().try_reserve_owned() else { return };
-        if self.slots().begin(workload, spec) {
+        let Ok(permit) = started.clone().try_reserve_owned() else { return false };
+        let begins = self.slots().begin(workload, spec);
+        if begins {
             tracing::info!(%workload, digest = %spec.artifact, "starting");
             self.parts.chronicle.claimed(workload, spec.artifact, explanation);
             self.parts.members.announce();
             tokio::spawn(self.clone().start(workload.clone(), spec.clone(), permit));
         }
+        begins
     }
 
     /// Fetches, verifies, compiles and warms one workload; reports the end through `permit`.

@@ -2,6 +2,7 @@
 //!
 //! Owns the patience with them. A host that claims the best score and starts nothing would keep a workload from running at all, and
 //! nothing that it says of itself shows it. Each agent watches by itself; since all see the same, they pass over the same hosts.
+//! The invariant: nobody is blamed for what nobody may start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,10 +28,15 @@ pub(super) struct Absences {
 }
 
 impl Absences {
-    /// Takes note of whom the plan chooses and what they show. Bounded by the plan.
-    pub(super) fn look(&mut self, plan: &Plan, mesh: &Mesh, now_ms: u64) {
+    /// Takes note of whom the plan chooses and what they show, but for what may not be started now. Bounded by the plan.
+    pub(super) fn look(
+        &mut self,
+        (me, plan, mesh): (&NodeId, &Plan, &Mesh),
+        may_not_start: &BTreeSet<&WorkloadName>,
+        now_ms: u64,
+    ) {
         let mut absent = BTreeSet::new();
-        for (workload, explanation) in plan {
+        for (workload, explanation) in plan.iter().filter(|(workload, _)| !may_not_start.contains(workload)) {
             for node in explanation.chosen() {
                 // Who is to take over from a running instance waits until it has led for long enough.
                 let waits = explanation.moves.iter().any(|step| step.to == node);
@@ -48,7 +54,12 @@ impl Absences {
                 self.until_ms.insert(pair, now_ms.saturating_add(PASSED_OVER_MS));
             }
         }
-        self.until_ms.retain(|(workload, _), until_ms| *until_ms > now_ms && plan.contains_key(workload));
+        self.until_ms.retain(|(workload, node), until_ms| {
+            // Who comes back begins anew, and so does this host with what it may start again.
+            let is_lost = mesh.node(node).is_some_and(|facts| facts.lost_ms.is_some());
+            let was_kept = node == me && may_not_start.contains(workload);
+            *until_ms > now_ms && plan.contains_key(workload) && !is_lost && !was_kept
+        });
     }
 
     /// Who is passed over for what.

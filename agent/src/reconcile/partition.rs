@@ -1,12 +1,12 @@
 //! What this host may run while it is cut off from others.
 //!
-//! Owns how a host tells that it is: by how many of the members it sees. It needs no agreement, so both sides of a cut may be wrong
+//! Owns how a host tells that it is: by how many of the members it sees, well or ill. It needs no agreement, so both sides of a cut may be wrong
 //! about the other; what must not run twice asks for `stop-after` or `home-only` and pays with not running at all on one side.
 
 use selvedge_sync::id::NodeId;
 use serde::Serialize;
 
-use crate::placement::Mesh;
+use crate::placement::{Mesh, NodeFacts};
 use crate::spec::Partition;
 
 /// Why a workload may not run here for now.
@@ -29,11 +29,16 @@ pub enum CutOff {
     },
 }
 
+/// Whether a member is there. One that is ill is: it takes nothing, and nobody is cut off by that.
+fn is_there(node: &NodeFacts, me: &NodeId) -> bool {
+    node.node == *me || (!node.left && node.lost_ms.is_none())
+}
+
 /// How many members are in sight and how many there are, and whether those are most of them. Of two halves, the one with the first of
 /// all members is.
 fn in_sight(mesh: &Mesh, me: &NodeId) -> (usize, usize, bool) {
     let members = || mesh.nodes().filter(|node| !node.left);
-    let in_sight = || members().filter(|node| node.healthy || node.node == *me);
+    let in_sight = || members().filter(|node| is_there(node, me));
     let (seen, members_count) = (in_sight().count(), members().count());
     let has_first = in_sight().next().map(|node| node.node) == members().next().map(|node| node.node);
     (seen, members_count, seen * 2 > members_count || (seen * 2 == members_count && has_first))
@@ -72,8 +77,7 @@ impl Sight {
                 (now_ms.saturating_sub(since_ms) >= *wait_ms).then_some(CutOff::Minority { seen, members })
             }
             Partition::HomeOnly(home) => {
-                let at_home = |in_sight: bool, region: Option<&String>| in_sight && region == Some(home);
-                let seen = mesh.nodes().any(|node| at_home(node.healthy || node.node == *me, node.region.as_ref()));
+                let seen = mesh.nodes().any(|node| is_there(node, me) && node.region.as_ref() == Some(home));
                 (!seen).then(|| CutOff::FarFromHome { home: home.clone() })
             }
         }

@@ -4,6 +4,7 @@ use super::*;
 use crate::placement::{NodeFacts, Policy, Resources, plan};
 use crate::spec::{Partition, Spec, Spread};
 
+mod cuts;
 mod draining;
 
 const OLD: Digest = Digest([1; 32]);
@@ -37,6 +38,7 @@ fn failed() -> Phase {
 struct Cluster {
     now_ms: u64,
     unheard: usize,
+    held: BTreeSet<WorkloadName>,
     spec: Option<Spec>,
     facts: BTreeMap<NodeId, NodeFacts>,
     reconcilers: BTreeMap<NodeId, Reconciler>,
@@ -55,6 +57,7 @@ impl Cluster {
         Self {
             now_ms: 0,
             unheard: 0,
+            held: BTreeSet::new(),
             spec: Some(Spec { spread: Spread::Replicas(replicas), ..Spec::new(OLD) }),
             facts: ids().map(|node| (node, NodeFacts::new(node, "host", resources))).collect(),
             reconcilers: ids().map(|node| (node, Reconciler::default())).collect(),
@@ -63,6 +66,12 @@ impl Cluster {
 
     fn host(&mut self, number: u8) -> &mut NodeFacts {
         self.facts.get_mut(&id(number)).unwrap()
+    }
+
+    /// Has a host be lost to all others, or come back.
+    fn lose(&mut self, number: u8, is_lost: bool) {
+        let host = self.host(number);
+        (host.healthy, host.lost_ms) = (!is_lost, is_lost.then_some(0));
     }
 
     fn put(&mut self, number: u8, digest: Digest, phase: Phase) {
@@ -76,8 +85,14 @@ impl Cluster {
         let specs = self.spec.iter().map(|spec| (game(), spec.clone())).collect();
         let plan = plan(&specs, &mesh, &Policy::default());
         let here = &self.facts[&id(number)].instances;
-        let inputs = Inputs { me: id(number), plan: &plan, here, mesh: &mesh, unheard: self.unheard };
+        let (unheard, held) = (self.unheard, &self.held);
+        let inputs = Inputs { me: id(number), plan: &plan, here, mesh: &mesh, unheard, held };
         self.reconcilers.get_mut(&id(number)).unwrap().decide(&inputs, self.now_ms)
+    }
+
+    /// The workload's start has begun on a host.
+    fn began(&mut self, number: u8) {
+        self.reconcilers.get_mut(&id(number)).unwrap().began(&game());
     }
 
     fn waiting(&self, number: u8) -> Option<&Waiting> {
@@ -91,7 +106,10 @@ impl Cluster {
             for number in 1..=u8::try_from(self.facts.len()).unwrap() {
                 for step in self.decide(number) {
                     match step {
-                        Step::Start { digest, .. } => self.put(number, digest, Phase::Ready),
+                        Step::Start { digest, .. } => {
+                            self.began(number);
+                            self.put(number, digest, Phase::Ready);
+                        }
                         Step::Drain { .. } => self.put(number, OLD, Phase::Stopping),
                         Step::Stop { workload } => {
                             self.host(number).instances.remove(&workload);
@@ -271,9 +289,25 @@ fn failures_back_off_up_to_a_cap_and_say_why() {
             steps = cluster.decide(1);
         }
         assert_eq!(steps, start(OLD));
+        cluster.began(1);
         waits_s.push((cluster.now_ms - failed_at_ms) / 1_000);
     }
     assert_eq!(waits_s, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+}
+
+#[test]
+fn a_start_that_there_was_no_room_for_is_no_failure() {
+    let mut cluster = Cluster::new(1, 1);
+    cluster.put(1, OLD, failed());
+    assert_eq!(cluster.decide(1), []);
+    cluster.now_ms += BACKOFF_MIN_MS;
+    for _ in 0..20 {
+        assert_eq!(cluster.decide(1), start(OLD));
+        cluster.now_ms += 500;
+    }
+    cluster.began(1);
+    assert_eq!(cluster.decide(1), []);
+    assert!(matches!(cluster.waiting(1), Some(Waiting::BackingOff { failures: 2, .. })));
 }
 
 #[test]
@@ -360,65 +394,6 @@ fn two_that_ran_on_both_sides_of_a_cut_serve_together_for_one_round_only() {
     assert_eq!(serving, 1);
 }
 
-/// Five hosts of which the first two see only each other, in the view of the first.
-fn cut_off(partition: Partition) -> Cluster {
-    let mut cluster = Cluster::new(5, 1);
-    cluster.put(1, OLD, Phase::Ready);
-    (3..=5).for_each(|number| cluster.host(number).healthy = false);
-    cluster.spec = Some(Spec { partition, ..Spec::new(OLD) });
-    cluster
-}
-
-#[test]
-fn a_workload_that_keeps_both_runs_on_though_most_members_are_out_of_sight() {
-    let mut cluster = cut_off(Partition::KeepBoth);
-    cluster.run(600);
-    assert_eq!(cluster.running(), [1]);
-}
-
-#[test]
-fn a_workload_that_may_not_run_twice_stops_on_the_smaller_side() {
-    let mut cluster = cut_off(Partition::StopAfter(30_000));
-    cluster.run(30);
-    assert_eq!(cluster.decide(1), []);
-    cluster.now_ms += 1_000;
-    assert_eq!(cluster.decide(1), drain());
-    cluster.host(1).instances.clear();
-    assert_eq!(cluster.decide(1), []);
-    let why = CutOff::Minority { seen: 2, members: 5 };
-    assert_eq!(cluster.waiting(1), Some(&Waiting::CutOff { why }));
-    cluster.host(3).healthy = true;
-    let started: Vec<u8> = (1..=3).filter(|number| cluster.decide(*number) == start(OLD)).collect();
-    assert_eq!(started.len(), 1, "with most members in sight it runs again");
-}
-
-#[test]
-fn of_two_halves_one_goes_on_and_who_has_left_does_not_count() {
-    let runs_on = |me: u8, others: &[u8], left: &[u8]| {
-        let mut cluster = Cluster::new(4, 1);
-        cluster.put(me, OLD, Phase::Ready);
-        cluster.spec = Some(Spec { partition: Partition::StopAfter(0), ..Spec::new(OLD) });
-        for number in 1..=4 {
-            cluster.host(number).healthy = number == me || others.contains(&number);
-            cluster.host(number).left = left.contains(&number);
-        }
-        cluster.decide(me).is_empty()
-    };
-    assert!(runs_on(1, &[2], &[]) && !runs_on(4, &[3], &[]));
-    assert!(runs_on(4, &[3], &[1]));
-}
-
-#[test]
-fn a_workload_with_a_home_runs_where_somebody_of_it_is_in_sight() {
-    let mut cluster = cut_off(Partition::HomeOnly("eu".to_owned()));
-    cluster.host(2).region = Some("eu".to_owned());
-    assert_eq!(cluster.decide(1), []);
-    cluster.host(2).healthy = false;
-    assert_eq!(cluster.decide(1), drain());
-    cluster.host(1).region = Some("eu".to_owned());
-    assert_eq!(cluster.decide(1), [], "whoever is at home needs nobody");
-}
-
 #[test]
 fn a_host_that_takes_it_and_never_begins_is_passed_over() {
     let mut cluster = Cluster::new(2, 1);
@@ -433,6 +408,34 @@ fn a_host_that_takes_it_and_never_begins_is_passed_over() {
     cluster.put(2, OLD, Phase::Ready);
     cluster.run(120);
     assert_eq!(cluster.running(), [2]);
+}
+
+#[test]
+fn who_may_not_begin_is_not_absent() {
+    let mut cluster = Cluster::new(2, 1);
+    cluster.held.insert(game());
+    for _ in 0..2 * ABSENT_MS_MAX / 1_000 {
+        cluster.now_ms += 1_000;
+        assert!(cluster.decide(1).is_empty() && cluster.decide(2).is_empty());
+    }
+    assert!((1..=2).all(|number| cluster.reconcilers[&id(number)].passed_over().is_empty()));
+    cluster.held.clear();
+    cluster.run(1);
+    assert_eq!(cluster.running().len(), 1);
+}
+
+#[test]
+fn who_was_lost_and_comes_back_is_not_passed_over_any_more() {
+    let mut cluster = Cluster::new(2, 1);
+    cluster.host(2).load = 0.5;
+    while cluster.decide(2).is_empty() {
+        cluster.now_ms += 1_000;
+    }
+    cluster.lose(1, true);
+    assert_eq!(cluster.decide(2), start(OLD));
+    cluster.lose(1, false);
+    assert_eq!(cluster.decide(2), []);
+    assert_eq!(cluster.decide(1), start(OLD));
 }
 
 #[test]

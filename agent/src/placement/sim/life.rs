@@ -5,7 +5,7 @@
 
 mod faults;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use selvedge_sync::id::NodeId;
 
@@ -252,7 +252,9 @@ impl World {
         let seen = |(number, facts): (usize, &NodeFacts)| {
             let lost = self.hosts[number].lost_at.is_some_and(|lost_at| self.now_s - lost_at >= DETECTED_AFTER_S);
             let apart = self.side(number) != side && cut_for_s >= DETECTED_AFTER_S;
-            let mut facts = NodeFacts { healthy: !(lost || apart), age_ms: age_s as u64 * 1_000, ..facts.clone() };
+            let lost_ms = (lost || apart).then_some(0);
+            let mut facts =
+                NodeFacts { healthy: lost_ms.is_none(), lost_ms, age_ms: age_s as u64 * 1_000, ..facts.clone() };
             facts.load = loads[number];
             facts.resources.cpu_used_share = loads[number];
             if number < self.life.liars {
@@ -272,7 +274,7 @@ impl World {
             return;
         }
         let here = host.running.iter().map(|(name, (instance, _))| (name.clone(), instance.clone())).collect();
-        let inputs = Inputs { me: host.id, plan, here: &here, mesh, unheard: 0 };
+        let inputs = Inputs { me: host.id, plan, here: &here, mesh, unheard: 0, held: &BTreeSet::new() };
         for step in host.reconciler.decide(&inputs, now_s * 1_000) {
             match step {
                 Step::Start { workload, digest } => {
@@ -280,6 +282,7 @@ impl World {
                     self.lived.moves += u64::from(moved);
                     self.lived.starts += u64::from(!moved);
                     // What is about to stop is still there, and is taken back at once.
+                    host.reconciler.began(&workload);
                     let ready_at = if host.running.contains_key(&workload) { now_s } else { now_s + START_S };
                     host.running.insert(workload, (Instance::new(digest, Phase::Starting), ready_at));
                 }
