@@ -92,6 +92,8 @@ pub struct Report {
     /// For how long it has been asked to run the new version and has not served it for [`SOAK_MS`], in milliseconds, as the reader has
     /// seen; a host that hangs does not say so.
     pub asked_ms: u64,
+    /// Whether it says that a start of the workload waits there until others are over; what is asked of it meanwhile is not late.
+    pub queued: bool,
     /// How many times it was lost while it was the canary; a host that is not there is only ever reported of for this.
     pub lost: u32,
     /// How calls of the old version went there since the deployment.
@@ -105,7 +107,7 @@ impl Report {
     #[must_use]
     pub fn of_absent(node: NodeId) -> Self {
         let (lately, versions) = Default::default();
-        Self { node, chosen: false, tells: false, asked_ms: 0, lost: 0, lately, versions }
+        Self { node, chosen: false, tells: false, asked_ms: 0, queued: false, lost: 0, lately, versions }
     }
 }
 

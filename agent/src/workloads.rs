@@ -18,6 +18,7 @@ mod rolling;
 mod schemas;
 mod shortfall;
 mod slots;
+mod starts;
 mod trials;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +35,6 @@ pub use self::attempts::Attempt;
 pub use self::chronicle::Chronicle;
 use self::chronicle::Leaving;
 pub use self::course::LastStart;
-use self::course::Stages;
 pub use self::deployed::{Course, Deployed, Previous, Recorded};
 pub use self::fetch::ReachError;
 pub use self::foresight::{Change, Foresight, Kind, Way};
@@ -47,18 +47,19 @@ use self::rolling::Reached;
 pub use self::schemas::SCHEMAS;
 pub use self::shortfall::Short;
 use self::shortfall::Shortfalls;
-use self::slots::{Failure, Slots};
+use self::slots::Slots;
+use self::starts::{Begun, STARTS_MAX, Started};
 use self::trials::Trials;
 use crate::artifacts::Artifacts;
 use crate::blobs::fetch::Fetcher;
 use crate::driver::DriverHandle;
 use crate::events::Events;
 use crate::members::gossip::SharedMembers;
-use crate::placement::{Explanation, Instance, Mesh, Policy, Reason, Stage};
+use crate::placement::{Explanation, Instance, Mesh, Policy, Reason};
 use crate::reconcile::{Inputs, Reconciler, Step, Timing, Waiting};
-use crate::spec::{DeploymentId, Digest, Spec, WorkloadName};
+use crate::spec::{DeploymentId, Digest, WorkloadName};
 use crate::view::StateView;
-use crate::wasm::{LoadOptions, LoadStep, WasmHost};
+use crate::wasm::WasmHost;
 
 /// How often the plan is looked at although nothing is known to have changed: loads and members drift.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -70,9 +71,6 @@ const QUIET: Duration = Duration::from_millis(50);
 /// Least time between two looks at the plan because of what members do: when many come or go, or start something, one look is for
 /// many of them.
 const MOVED_REST: Duration = Duration::from_millis(20);
-
-/// Starts that may be under way at once. Each holds an artefact in memory while it compiles.
-const STARTS_MAX: usize = 2;
 
 /// What this node runs, and the ways to look at it. Cheap to clone.
 #[derive(Clone)]
@@ -115,14 +113,6 @@ struct Parts {
     attempted: Mutex<BTreeMap<WorkloadName, DeploymentId>>,
     /// How the last start of each workload here went.
     starts: Mutex<BTreeMap<WorkloadName, LastStart>>,
-}
-
-/// The end of a start.
-struct Started {
-    workload: WorkloadName,
-    spec: Spec,
-    result: Result<(), Failure>,
-    course: Stages,
 }
 
 impl Workloads {
@@ -347,13 +337,18 @@ impl Workloads {
         self.starts().retain(|workload, _| specs.contains_key(workload));
         let chronicle = &self.parts.chronicle;
         chronicle.looked(began.elapsed(), &plan);
+        let mut queued = BTreeSet::new();
         for step in steps {
             match step {
                 Step::Start { workload, .. } => {
-                    if let Some(spec) = share.get(&workload)
-                        && self.begin_start(&workload, spec, plan.get(&workload), started)
-                    {
-                        reconciler.began(&workload);
+                    if let Some(spec) = share.get(&workload) {
+                        match self.begin_start(&workload, spec, plan.get(&workload), started) {
+                            Begun::Begins => reconciler.began(&workload),
+                            Begun::Queued => {
+                                queued.insert(workload);
+                            }
+                            Begun::GoesOn => {}
+                        }
                     }
                 }
                 Step::Drain { workload } => {
@@ -376,88 +371,18 @@ impl Workloads {
         for (workload, spec, runs) in outdated {
             // What failed and has been changed since need not wait for the back-off, if it is to run here at all.
             let is_wanted = runs || plan.get(workload).is_some_and(|explanation| explanation.chooses(&self.parts.me));
-            if is_wanted && self.begin_start(workload, spec, None, started) {
-                reconciler.began(workload);
+            if !is_wanted {
+                continue;
+            }
+            match self.begin_start(workload, spec, None, started) {
+                Begun::Begins => reconciler.began(workload),
+                Begun::Queued => {
+                    queued.insert(workload.clone());
+                }
+                Begun::GoesOn => {}
             }
         }
-    }
-
-    /// Begins a start, if there is room for one, and says whether it has; otherwise the step comes again at the next look.
-    fn begin_start(
-        &self,
-        workload: &WorkloadName,
-        spec: &Spec,
-        explanation: Option<&Explanation>,
-        started: &mpsc::Sender<Started>,
-    ) -> bool {
-        if self.slots().resume(workload, spec) {
-            tracing::info!(%workload, digest = %spec.artifact, "goes on");
-            self.parts.members.announce();
-            return false;
-        }
-        let Ok(permit) = started.clone().try_reserve_owned() else { return false };
-        let begins = self.slots().begin(workload, spec);
-        if begins {
-            tracing::info!(%workload, digest = %spec.artifact, "starting");
-            self.parts.chronicle.claimed(workload, spec.artifact, explanation);
-            self.parts.members.announce();
-            tokio::spawn(self.clone().start(workload.clone(), spec.clone(), permit));
-        }
-        begins
-    }
-
-    /// Fetches, verifies, compiles and warms one workload; reports the end through `permit`.
-    async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
-        let course = Arc::new(Mutex::new(Stages::begin(spec.artifact)));
-        self.reach_stage(&workload, &course, Stage::Fetching);
-        let result = match fetch::reach(&self.parts.artifacts, &self.parts.fetcher, spec.artifact).await {
-            // What it was to be may have been taken back while it was fetched.
-            Ok(_) if !self.may_run(&workload, &spec) => {
-                Err(Failure { reason: "it is not to run any more".to_owned(), permanent: false })
-            }
-            Ok(wasm) => {
-                self.parts.chronicle.started(&workload, spec.artifact);
-                let (this, name, reached) = (self.clone(), workload.clone(), Arc::clone(&course));
-                let tell = move |step| this.reach_stage(&name, &reached, stage(step));
-                let loaded = self.parts.wasm.load_telling(workload.as_str(), wasm, LoadOptions::of(&spec), tell).await;
-                loaded.map_err(|error| Failure { reason: error.to_string(), permanent: error.is_permanent() })
-            }
-            Err(error) => Err(Failure { reason: error.to_string(), permanent: false }),
-        };
-        let course = course.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        permit.send(Started { workload, spec, result, course });
-    }
-
-    fn may_run(&self, workload: &WorkloadName, spec: &Spec) -> bool {
-        self.deployed().get(workload).is_some_and(|deployed| deployed.may_run(spec.revision()))
-    }
-
-    fn reach_stage(&self, workload: &WorkloadName, course: &Mutex<Stages>, stage: Stage) {
-        course.lock().unwrap_or_else(PoisonError::into_inner).reach(stage);
-        self.slots().reach(workload, stage);
-        self.parts.members.announce();
-    }
-
-    fn finish_start(&self, start: Started) {
-        let Started { workload, spec, result, course } = start;
-        let (error, permanent) = match &result {
-            Ok(()) => (None, false),
-            Err(failure) => (Some(failure.reason.clone()), failure.permanent),
-        };
-        let ended = course.end(error);
-        self.parts.chronicle.ended(&workload, &ended, permanent);
-        self.starts().insert(workload.clone(), ended);
-        match &result {
-            Ok(()) => tracing::info!(%workload, digest = %spec.artifact, "ready"),
-            Err(Failure { reason, .. }) => {
-                tracing::error!(%workload, digest = %spec.artifact, reason, "could not be started");
-            }
-        }
-        if !self.slots().finish(&workload, &spec, result) {
-            self.parts.wasm.unload(workload.as_str());
-            self.slots().abandon(&workload);
-        }
-        self.parts.members.announce();
+        self.trials().queue(&queued);
     }
 }
 
@@ -465,15 +390,6 @@ impl Workloads {
 async fn moved_after(members: &SharedMembers, rest_until: Instant) {
     tokio::time::sleep_until(rest_until).await;
     members.moved().await;
-}
-
-/// The stage of a start that a step of a load is.
-const fn stage(step: LoadStep) -> Stage {
-    match step {
-        LoadStep::Verifying => Stage::Verifying,
-        LoadStep::Compiling => Stage::Compiling,
-        LoadStep::Warming => Stage::Warming,
-    }
 }
 
 /// Waits for a change, and looks for none before `quiet_until`.

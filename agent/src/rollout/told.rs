@@ -30,6 +30,9 @@ pub struct Told {
     /// How calls of the old version went there since the deployment.
     #[serde(rename = "l", default, skip_serializing_if = "ToldFigures::is_none")]
     lately: ToldFigures,
+    /// Whether a start of the workload waits there until others are over.
+    #[serde(rename = "q", default, skip_serializing_if = "std::ops::Not::not")]
+    pub queued: bool,
 }
 
 /// How calls went.
@@ -87,7 +90,7 @@ impl Told {
             p50_ms: figures.p50_ms,
             p99_ms: figures.p99_ms,
         };
-        Self { of, versions: versions.iter().map(version).collect(), lately: ToldFigures::of(&lately) }
+        Self { of, versions: versions.iter().map(version).collect(), lately: ToldFigures::of(&lately), queued: false }
     }
 
     /// The versions as they were told.
@@ -116,7 +119,7 @@ impl Told {
     #[must_use]
     pub fn is_news_after(&self, before: &Self) -> bool {
         let is_news = |(now, before): (&ToldVersion, &ToldVersion)| now.is_news_after(before);
-        self.of != before.of
+        (self.of, self.queued) != (before.of, before.queued)
             || self.lately.is_news_after(&before.lately)
             || self.versions.len() != before.versions.len()
             || self.versions.iter().zip(&before.versions).any(is_news)

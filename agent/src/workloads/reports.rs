@@ -34,6 +34,7 @@ impl Workloads {
                     chosen: is_chosen,
                     tells,
                     asked_ms: 0,
+                    queued: told.is_some_and(|told| told.of == of && told.queued),
                     lost: 0,
                     lately,
                     versions,

@@ -189,8 +189,9 @@ impl Workloads {
         let mut reports = self.reports((workload, deployed.id, &rollout), &chosen);
         let is_chosen = chosen.contains(&self.parts.me);
         if is_chosen || !own.is_empty() {
-            let (node, lately) = (self.parts.me, self.trials().lately(workload));
-            reports.push(Report { node, chosen: is_chosen, tells: true, asked_ms: 0, lost: 0, lately, versions: own });
+            let (node, (lately, queued)) = (self.parts.me, self.trials().own(workload));
+            let (chosen, versions) = (is_chosen, own);
+            reports.push(Report { chosen, tells: true, queued, lately, versions, ..Report::of_absent(node) });
         }
         self.trials().remind(workload, &mut reports, now.mono_ms);
         self.add_lost((workload, deployed), &mut reports);

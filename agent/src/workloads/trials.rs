@@ -3,7 +3,7 @@
 //! Pure bookkeeping; time is an argument. Keeps the figures of a version that has gone, so that what condemned it does not vanish
 //! with it. The invariant: what is told of a version is about the present deployment, and begins with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use selvedge_sync::id::NodeId;
 
@@ -18,6 +18,10 @@ const FAILING_MS_MAX: u64 = 30_000;
 /// How long a rollout that is over here is still told, in milliseconds: others hear of its verdict later, and until then they judge by
 /// what is told. Gossip takes a second or two.
 const TOLD_AFTER_MS: u64 = 10_000;
+
+/// How long a host may say that a start waits there for its turn before that counts as being late, in milliseconds: as long as some
+/// hundreds of components take to compile on a small host.
+const QUEUED_MS_MAX: u64 = 900_000;
 
 /// Rollouts that one record tells of. Records are bounded; of more the others hear nothing until some are over, and health says so.
 pub(super) const TOLD_MAX: usize = 64;
@@ -34,12 +38,30 @@ struct Trial {
     lately: Figures,
     /// Whether the new version's component has been asked for.
     is_fetched: bool,
-    /// Since when each host has been asked to run the new version and has not served it.
-    asked_since_ms: BTreeMap<NodeId, u64>,
+    /// Hosts that have been asked to run the new version and have not served it.
+    asked: BTreeMap<NodeId, Asked>,
+    /// Whether a start of the workload waits here until others are over.
+    is_queued: bool,
     /// Which verdict is due, and since when.
     due_since_ms: Option<(std::mem::Discriminant<Verdict>, u64)>,
     /// Since when it has been over.
     over_since_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    since_ms: u64,
+    /// Since when it might have begun.
+    free_since_ms: u64,
+}
+
+impl Asked {
+    /// How it stands with a host that is asked, and stood so before.
+    fn go_on(before: Option<&Self>, is_queued: bool, now_ms: u64) -> Self {
+        let Self { since_ms, free_since_ms } = *before.unwrap_or(&Self { since_ms: now_ms, free_since_ms: now_ms });
+        let may_wait = is_queued && now_ms.saturating_sub(since_ms) < QUEUED_MS_MAX;
+        Self { since_ms, free_since_ms: if may_wait { now_ms } else { free_since_ms } }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -82,9 +104,14 @@ impl Trials {
         self.0.get(workload).is_none_or(|trial| trial.of != of)
     }
 
-    /// How calls of the old version have gone here since the deployment.
-    pub(super) fn lately(&self, workload: &WorkloadName) -> Figures {
-        self.0.get(workload).map(|trial| trial.lately).unwrap_or_default()
+    /// How calls of the old version have gone here since the deployment, and whether a start waits here for its turn.
+    pub(super) fn own(&self, workload: &WorkloadName) -> (Figures, bool) {
+        self.0.get(workload).map(|trial| (trial.lately, trial.is_queued)).unwrap_or_default()
+    }
+
+    /// Takes note of the workloads whose start waits here for its turn.
+    pub(super) fn queue(&mut self, queued: &BTreeSet<WorkloadName>) {
+        self.0.iter_mut().for_each(|(workload, trial)| trial.is_queued = queued.contains(workload));
     }
 
     /// Takes note of what is here, and returns what becomes of each version: of the two that are compared, and of any other as long as
@@ -115,8 +142,8 @@ impl Trials {
     pub(super) fn remind(&self, workload: &WorkloadName, reports: &mut [Report], now_ms: u64) {
         let Some(trial) = self.0.get(workload) else { return };
         for report in reports {
-            let since_ms = trial.asked_since_ms.get(&report.node);
-            report.asked_ms = since_ms.map_or(0, |since_ms| now_ms.saturating_sub(*since_ms));
+            let asked = trial.asked.get(&report.node);
+            report.asked_ms = asked.map_or(0, |asked| now_ms.saturating_sub(asked.free_since_ms));
         }
     }
 
@@ -133,8 +160,8 @@ impl Trials {
         let has_served = |report: &Report| matches!(report.versions.get(&new), Some((Runs::Ready { for_ms }, _)) if *for_ms >= SOAK_MS);
         let asked =
             reports.iter().filter(|report| step.run.get(&report.node) == Some(&Some(new)) && !has_served(report));
-        let since_ms = |node: &NodeId| trial.asked_since_ms.get(node).copied().unwrap_or(now_ms);
-        trial.asked_since_ms = asked.map(|report| (report.node, since_ms(&report.node))).collect();
+        let go_on = |report: &Report| Asked::go_on(trial.asked.get(&report.node), report.queued, now_ms);
+        trial.asked = asked.map(|report| (report.node, go_on(report))).collect();
         let due = step.record.as_ref().map(|(_, verdict)| std::mem::discriminant(verdict));
         let since_ms =
             |kind| trial.due_since_ms.filter(|(before, _)| *before == kind).map_or(now_ms, |(_, at_ms)| at_ms);
@@ -156,7 +183,9 @@ impl Trials {
     /// What the others are told.
     pub(super) fn told(&self, now_ms: u64) -> BTreeMap<WorkloadName, Told> {
         let told = |(workload, trial): (&WorkloadName, &Trial)| {
-            (workload.clone(), Told::new(trial.of, &trial.versions(now_ms), trial.lately))
+            let mut told = Told::new(trial.of, &trial.versions(now_ms), trial.lately);
+            told.queued = trial.is_queued;
+            (workload.clone(), told)
         };
         self.0.iter().filter(|(_, trial)| trial.is_told()).map(told).take(TOLD_MAX).collect()
     }
@@ -176,7 +205,8 @@ impl Trial {
             versions: BTreeMap::new(),
             lately: Figures::default(),
             is_fetched: false,
-            asked_since_ms: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            is_queued: false,
             due_since_ms: None,
             over_since_ms: None,
         }
@@ -184,7 +214,7 @@ impl Trial {
 
     /// Whether there is something to tell of it.
     fn is_told(&self) -> bool {
-        self.versions.values().any(|seen| seen.was_here)
+        self.is_queued || self.versions.values().any(|seen| seen.was_here)
     }
 
     /// The versions that are or were here.
@@ -295,6 +325,7 @@ mod tests {
                     chosen: true,
                     tells: true,
                     asked_ms: 0,
+                    queued: false,
                     lost: 0,
                     lately: Figures::default(),
                     versions,
@@ -316,6 +347,32 @@ mod tests {
         assert_eq!(look(&both, promoted, 6_000), (vec![0, 5_000], 0), "it is to be completed, since now");
         assert_eq!(look(&both, promoted, 7_000), (vec![0, 0], 1_000));
         assert_eq!(look(&[(1, ready), (2, starts)], promoted, 8_000).0, [0, 0], "it was ready meanwhile");
+    }
+
+    #[test]
+    fn a_host_that_starts_others_first_is_not_late_for_a_quarter_of_an_hour() {
+        let now_ms = |minutes: u64| minutes * 60_000;
+        let mut asked = Asked::go_on(None, true, 0);
+        for minutes in 1..15 {
+            asked = Asked::go_on(Some(&asked), true, now_ms(minutes));
+            assert_eq!(asked.free_since_ms, now_ms(minutes));
+        }
+        let begins = Asked::go_on(Some(&asked), false, now_ms(15) - 1);
+        assert_eq!(begins.free_since_ms, now_ms(14), "from here on it has its minute");
+        asked = Asked::go_on(Some(&asked), true, now_ms(20));
+        assert_eq!(asked.free_since_ms, now_ms(14), "whoever waits for ever is late");
+    }
+
+    #[test]
+    fn a_start_that_waits_is_told_though_nothing_is_here() {
+        let (mut trials, workload) = (Trials::default(), "combat".parse::<WorkloadName>().expect("a name"));
+        look(&mut trials, "a", Sight::default(), 0);
+        assert!(trials.told(0).is_empty());
+        trials.queue(&BTreeSet::from([workload.clone()]));
+        let told = trials.told(0).remove(&workload).expect("told");
+        assert!(told.queued && trials.own(&workload).1);
+        trials.queue(&BTreeSet::new());
+        assert!(trials.told(0).is_empty());
     }
 
     #[test]
