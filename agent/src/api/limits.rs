@@ -33,8 +33,9 @@ pub(super) const JSON_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an artefact may take to arrive.
 pub(super) const ARTIFACT_BODY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Bytes of a body below which what nobody read of it is left to hyper: it has come with the head, or nearly so.
-pub(super) const LINGER_ABOVE_BYTES: u64 = 16 * 1024;
+/// Bytes of a refused body up to which its connection is kept once they were read and dropped: what a call may bring, and whose caller
+/// makes the next one. Who sends more than that for nothing begins anew.
+pub(super) const LINGER_KEPT_BYTES_MAX: u64 = JSON_BYTES_MAX as u64;
 
 /// Most bytes of a refused body that are read and dropped, so that its sender hears why: twice the largest that is ever taken.
 pub(super) const LINGER_BYTES_MAX: u64 = 2 * ARTIFACT_BYTES_MAX as u64;

@@ -1,10 +1,11 @@
 //! Clients that write a whole request before they read a byte of the answer.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Endpoint, TOKEN, serve};
 
@@ -70,6 +71,52 @@ async fn whoever_asks_before_it_sends_is_answered_at_once() {
     let api = serve().await;
     let endpoint = api.tcp.clone();
     let answered = tokio::task::spawn_blocking(move || write_then_read(&endpoint, &head, b"")).await;
-    let (status, _, body) = answered.expect("no panic");
+    let (status, head, body) = answered.expect("no panic");
     assert_eq!((status, &body["error"]["code"]), (413, &"body_too_large".into()));
+    assert!(head.contains("connection: close"), "the body was not read: {head}");
+}
+
+/// Requests of one connection that come in two pieces: the second once the answer to the first could have gone.
+async fn write_in_two(stream: &mut tokio::net::TcpStream, head: &str, body: &[u8]) -> io::Result<String> {
+    stream.write_all(head.as_bytes()).await?;
+    let early = tokio::time::timeout(Duration::from_millis(4), stream.readable()).await;
+    assert!(early.is_err(), "an answer came before the body: {head}");
+    stream.write_all(body).await?;
+    let mut answer = Vec::new();
+    loop {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let text = String::from_utf8_lossy(&answer).to_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| body.len() >= length) {
+            return Ok(text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_still_there_after_requests_that_were_refused_unread() {
+    let api = serve().await;
+    let Endpoint::Tcp(address) = &api.tcp else { panic!("over TCP") };
+    let token = format!("Authorization: Bearer {TOKEN}\r\n");
+    for (line, token, status, code) in [
+        ("POST /v1/workloads/hasty/call/resolve", &*token, 429, "rate_limited"),
+        ("POST /v1/workloads/hasty/call/resolve", "", 401, "unauthorized"),
+        ("POST /v1/nothing", &token, 404, "unknown_route"),
+        ("POST /v1/status", &token, 405, "wrong_method"),
+        ("POST /v1/workloads/combat/call/resolve?what=1", &token, 400, "unknown_parameter"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+        for (number, framing) in ["Content-Length: 2", "Transfer-Encoding: chunked"].repeat(25).into_iter().enumerate()
+        {
+            let body: &[u8] = if framing.ends_with('2') { b"[]" } else { b"2\r\n[]\r\n0\r\n\r\n" };
+            let head = format!("{line} HTTP/1.1\r\nHost: {address}\r\n{token}{framing}\r\n\r\n");
+            let told = write_in_two(&mut stream, &head, body).await;
+            let told = told.unwrap_or_else(|error| panic!("request {number} of {line}: {error}"));
+            assert!(told.starts_with(&format!("http/1.1 {status} ")) && told.contains(code), "{told}");
+            assert!(!told.contains("connection: close"), "{told}");
+        }
+    }
 }
