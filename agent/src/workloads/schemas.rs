@@ -43,9 +43,9 @@ pub(super) fn set(
         (of == workload.as_str()).then_some(schema)
     };
     let mut others: Vec<_> = stored.keys().filter_map(|name| Some((other(name)?, name))).collect();
+    others.sort_unstable();
     // The highest first: what is below counts for nothing, and may wait for a later order.
-    others.sort_unstable_by(|one, other| other.cmp(one));
-    let mut gone: BTreeSet<String> = others.into_iter().take(CLEARED_MAX).map(|(_, name)| name.clone()).collect();
+    let mut gone: BTreeSet<String> = others.into_iter().rev().take(CLEARED_MAX).map(|(_, name)| name.clone()).collect();
     let mut changes = Vec::new();
     if schema > 0 {
         let idle = surplus(stored, (SCHEMAS_MAX - 1).saturating_add(gone.len()), &own, is_deployed);
