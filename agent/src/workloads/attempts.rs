@@ -188,7 +188,7 @@ mod tests {
         );
         stored.extend((10..=200).map(|host| attempt(of, host, true, 0).field("combat")));
         assert!(Attempt::read("combat", of, &stored).len() <= ATTEMPTS_MAX);
-        let junk = (0..ATTEMPTS_MAX).map(|number| (format!("combat/tried/{number}"), Scalar::from("{}")));
+        let junk = (0..ATTEMPTS_MAX).map(|number| (format!("combat/tried/{number:03}"), Scalar::from("{}")));
         let mut crowded: BTreeMap<String, Scalar> = junk.collect();
         crowded.extend([attempt(of, 255, true, 0).field("combat")]);
         assert_eq!(Attempt::read("combat", of, &crowded).len(), 1, "what is none takes no attempt's room");
