@@ -429,6 +429,9 @@ fn what_was_taken_back_is_told_apart_from_what_runs() {
         (&rejected["deployment"], &rejected["revision"].is_string()),
         (&now["status"]["rollout"]["deployment"], &true)
     );
+    let back = agent.cli(&["rollback", "w"]);
+    assert!(back.code == 1 && back.stderr.contains("was taken back already, and revision"), "{back:?}");
+    assert_eq!(&workload(agent)["status"]["rejected"], rejected, "and nothing changes");
     // Another place is no version, so there is none to go back to.
     deploy(agent, &answering(folder.path(), 1), &["--affinity", "region=eu"]);
     let back = agent.cli(&["rollback", "w"]);

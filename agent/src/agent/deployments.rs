@@ -337,6 +337,9 @@ fn refused(error: RegistryError) -> ServiceError {
                 "what was deployed first, or was rolled back by hand, has no version before it, and another place or number is no new \
                  version: deploy what you want, with the placement that you want",
             ),
+        RegistryError::TakenBack { .. } => ServiceError::new(Fault::Conflict, "nothing_before", error.to_string())
+            .at("name")
+            .hint("mend the version that was taken back, and deploy it again"),
         RegistryError::Unreadable(..) => ServiceError::new(Fault::Conflict, "nothing_before", error.to_string()).at("name"),
         RegistryError::Commit(DriverError::Refused(error)) => {
             ServiceError::new(Fault::Unavailable, "read_only", error.to_string())

@@ -20,7 +20,7 @@ use super::registry::keys;
 use super::schemas;
 use crate::driver::DriverError;
 use crate::rollout::{self, FenceError};
-use crate::spec::{DeploymentId, Digest, Origin, Spec, WorkloadName};
+use crate::spec::{DeploymentId, Digest, Origin, Revision, Spec, WorkloadName};
 
 /// Workloads that one mesh may have. Each costs every member a placement twice a second.
 pub(super) const WORKLOADS_MAX: usize = 1_024;
@@ -48,6 +48,14 @@ pub enum RegistryError {
     /// There is no version to go back to.
     #[error("there is no version of `{0}` to go back to")]
     NothingBefore(WorkloadName),
+    /// The present one was taken back already.
+    #[error("nothing to roll back: deployment {taken_back} was taken back already, and revision {runs} runs")]
+    TakenBack {
+        /// The deployment that was taken back.
+        taken_back: DeploymentId,
+        /// What runs in its place.
+        runs: Revision,
+    },
     /// What is stored of the version before cannot be read.
     #[error("the version of `{0}` before this one cannot be read: {1}")]
     Unreadable(WorkloadName, String),
@@ -73,7 +81,7 @@ pub struct Ordered {
     /// The deployment's name.
     pub id: DeploymentId,
     /// What instances are made from now.
-    pub revision: crate::spec::Revision,
+    pub revision: Revision,
 }
 
 impl Workloads {
@@ -130,13 +138,17 @@ impl Workloads {
     /// schema of the state only if `forced`: what the newer one has written stays, and the older one may misread it.
     ///
     /// # Errors
-    /// There is none of this name or none to go back to, this agent may not, the schema is another, or the commit failed.
+    /// There is none of this name or none to go back to, the present one was taken back already, this agent may not, the schema is
+    /// another, or the commit failed.
     pub async fn roll_back(&self, workload: &str, forced: bool) -> Result<Ordered, RegistryError> {
         let unknown = || RegistryError::Unknown(workload.to_owned());
         let workload: WorkloadName = workload.parse().map_err(|_| unknown())?;
         let all = self.deployed();
         let now = all.get(&workload).ok_or_else(unknown)?;
         self.parts.notary.may_deploy()?;
+        if let Course::Back(runs) = now.course() {
+            return Err(RegistryError::TakenBack { taken_back: now.id, runs: runs.spec.revision() });
+        }
         let is_other = |previous: &&Previous| previous.spec.revision() != now.spec.revision();
         let previous = now.previous.as_deref().filter(|_| now.origin.reverts.is_none()).filter(is_other);
         let previous = previous.ok_or_else(|| RegistryError::NothingBefore(workload.clone()))?;

@@ -46,7 +46,7 @@ impl Stages {
             return;
         }
         let rollout = &workload["status"]["rollout"];
-        if !rollout["canary"].is_null() || !rollout["behind"].is_null() {
+        if ["canary", "behind", "old_on"].iter().any(|field| !rollout[*field].is_null()) {
             self.learn_names(client).await;
         }
         let text = stage(rollout, |node| self.name_of(node)).unwrap_or_else(|| waiting.to_owned());
@@ -65,6 +65,12 @@ impl Stages {
     /// Takes the line away.
     pub(super) fn end(&mut self) {
         self.line = Line::Silent;
+    }
+
+    /// A member's name, or its id where nobody tells the name.
+    pub(super) async fn called(&mut self, client: &mut Client, node: &str) -> String {
+        self.learn_names(client).await;
+        printable(&self.name_of(node))
     }
 
     async fn learn_names(&mut self, client: &mut Client) {

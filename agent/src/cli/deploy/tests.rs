@@ -215,3 +215,53 @@ async fn what_runs_where_it_may_not_any_more_is_no_success() {
     let wanted = "fra-1: breaks the rule workload=nosuch; what runs there stays for want of another place";
     assert!(error.to_string().contains(wanted), "{error}");
 }
+
+/// The document of a workload whose rollout is that of `deployment`.
+fn of_deployment(deployment: &str, more: &Value) -> Value {
+    let mut document = workload(1, &[instance("ready", None)]);
+    let mut rollout = json!({"deployment": deployment, "stage": "canary", "deployed_by": "n1"});
+    rollout.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+    document["status"]["rollout"] = rollout;
+    document
+}
+
+#[tokio::test]
+async fn who_waits_hears_at_once_that_another_deployment_counts() {
+    let own = || of_deployment("d1", &json!({}));
+    let check = async |documents: Vec<Value>, wanted: &str| {
+        let (mut client, _) = agent(documents).await;
+        let error = awaited(&mut client, "aa", Duration::from_secs(600)).await.unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 1, "{text}");
+        for wanted in [wanted, "at n1: deployment d2 counts now, and revision aa is to run"] {
+            assert!(text.contains(wanted), "{text}");
+        }
+        assert!(error.after("w is deployed").changed().is_some_and(|changed| changed.contains("taken its place")));
+    };
+    let overtaken = of_deployment("d2", &json!({"stage": "done"}));
+    check(vec![own(), overtaken.clone()], "overtaken by another deployment").await;
+    check(vec![overtaken], "overtaken by another deployment").await;
+    let back = of_deployment("d2", &json!({"stage": "done", "reverts": "d1"}));
+    check(vec![back], "rolled back by hand").await;
+    let another = of_deployment("d2", &json!({"stage": "rolled_back", "reverts": "d0", "reason": "it trapped"}));
+    check(vec![own(), another], "overtaken by another deployment").await;
+}
+
+#[tokio::test]
+async fn an_agent_that_has_not_heard_of_the_deployment_yet_is_given_a_moment() {
+    let old = of_deployment("d0", &json!({"stage": "done"}));
+    let (mut client, _) = agent(vec![old.clone(), old, of_deployment("d1", &json!({"stage": "done"}))]).await;
+    awaited(&mut client, "aa", Duration::from_secs(600)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_workload_that_is_gone_was_undeployed() {
+    let (addr, _) =
+        serve(|_| Say::Answer(404, "", json!({"error": {"code": "unknown_workload", "message": "x"}}).to_string()))
+            .await;
+    let mut client = Client::new(addr, Duration::from_secs(5), None);
+    let error = awaited(&mut client, "aa", Duration::from_secs(600)).await.unwrap_err().after("w is deployed");
+    assert_eq!(error.exit_code(), 1);
+    assert!(error.to_string().contains("w was undeployed meanwhile"), "{error}");
+    assert!(error.changed().is_some_and(|changed| changed.contains("removed since")), "{error}");
+}

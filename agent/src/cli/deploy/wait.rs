@@ -14,10 +14,16 @@ use super::workload_path;
 use crate::cli::client::Client;
 use crate::cli::connection::Ask;
 use crate::cli::error::CliError;
+use crate::cli::output::printable;
 
 /// Time from the first failed start until that is the verdict: an agent tries again, and the first attempt may well have
 /// asked a member that did not hold the component yet.
 const FAILURE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an agent may show another deployment before it is taken that this one does not count any more: the agent that has stored
+/// one shows it at once, and another that is asked in its place when it has heard of it.
+const OTHER_PATIENCE: Duration = Duration::from_secs(1);
+/// The agent's word for a workload that is not there.
+const UNKNOWN_WORKLOAD: &str = "unknown_workload";
 /// How often readiness is looked at.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
@@ -36,7 +42,8 @@ pub(crate) struct Awaited<'a> {
 /// workload's document.
 ///
 /// # Errors
-/// An instance failed, the version was rolled back, no node qualifies, or `patience` ran out; the text says what the agent says.
+/// An instance failed, the version was rolled back, another deployment or none counts by now, no node qualifies, or `patience` ran out;
+/// the text says what the agent says.
 pub(crate) async fn await_ready(
     client: &mut Client,
     awaited: Awaited<'_>,
@@ -59,10 +66,16 @@ pub(super) async fn watch_ready(
     let deadline = Instant::now() + patience;
     let mut failure: Option<(String, Instant)> = None;
     let mut idle_since: Option<Instant> = None;
+    let mut claim = Claim::default();
     loop {
-        let workload = client.json(Ask::get(workload_path(name))).await?;
+        let workload = client.json(Ask::get(workload_path(name))).await.map_err(|error| undeployed(name, error))?;
+        let standing = claim.standing(&workload, committed, Instant::now());
+        if standing == Standing::Lost {
+            return Err(overtaken(name, &workload, committed, stages, client).await);
+        }
         let shown = workload.pointer("/status/revision");
-        let current = revision.is_none_or(|revision| shown.is_none_or(|now| now == revision));
+        let current =
+            standing == Standing::Counts && revision.is_none_or(|revision| shown.is_none_or(|now| now == revision));
         let turn = turn(&workload, committed);
         if let Turn::Back { why } = &turn {
             let text = format!(
@@ -100,6 +113,88 @@ pub(super) async fn watch_ready(
         }
         tokio::time::sleep(POLL_EVERY).await;
     }
+}
+
+/// Whether a deployment is still the one that counts.
+#[derive(Debug, Default)]
+struct Claim {
+    /// It was shown once.
+    was_shown: bool,
+    /// Since when another has been shown that may only be older.
+    other_since: Option<Instant>,
+}
+
+impl Claim {
+    /// How it stands by what is shown now. An agent of an older release names none, and is believed.
+    fn standing(&mut self, workload: &Value, committed: &Value, now: Instant) -> Standing {
+        let (Some(own), Some(shown)) = (committed["deployment"].as_str(), shown(workload)["deployment"].as_str())
+        else {
+            return Standing::Counts;
+        };
+        if own == shown {
+            (self.was_shown, self.other_since) = (true, None);
+            return Standing::Counts;
+        }
+        let takes_back = shown_reverts(workload) == Some(own);
+        let since = *self.other_since.get_or_insert(now);
+        let is_lost = self.was_shown || takes_back || now - since >= OTHER_PATIENCE;
+        if is_lost { Standing::Lost } else { Standing::Unheard }
+    }
+}
+
+/// How a deployment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is the one that counts.
+    Counts,
+    /// Another is shown, which may be the one before.
+    Unheard,
+    /// Another counts.
+    Lost,
+}
+
+/// The rollout that a workload's document shows.
+fn shown(workload: &Value) -> &Value {
+    &workload["status"]["rollout"]
+}
+
+/// The deployment that was taken back by hand with the one that is shown.
+fn shown_reverts(workload: &Value) -> Option<&str> {
+    shown(workload)["reverts"].as_str()
+}
+
+/// That another deployment counts by now, and which.
+async fn overtaken(
+    name: &str,
+    workload: &Value,
+    committed: &Value,
+    stages: &mut Stages,
+    client: &mut Client,
+) -> CliError {
+    let rollout = shown(workload);
+    let by = match rollout["deployed_by"].as_str() {
+        Some(node) => format!(" at {}", stages.called(client, node).await),
+        None => String::new(),
+    };
+    let what = match shown_reverts(workload) {
+        Some(reverts) if committed["deployment"] == reverts => "rolled back by hand",
+        Some(_) | None => "overtaken by another deployment",
+    };
+    let text = |value: &Value| printable(value.as_str().unwrap_or("?"));
+    let (deployment, revision) = (text(&rollout["deployment"]), text(&workload["status"]["revision"]));
+    let why = format!(
+        "this deployment of {name} was {what}{by}: deployment {deployment} counts now, and revision {revision} is to run\n  hint: `selvedge explain {name}` shows how that goes on"
+    );
+    CliError::Failed(why).after("its spec was stored, and another has taken its place")
+}
+
+/// That somebody has removed the workload, where that is what the agent says.
+fn undeployed(name: &str, error: CliError) -> CliError {
+    if error.code() != UNKNOWN_WORKLOAD {
+        return error;
+    }
+    CliError::Failed(format!("{name} was undeployed meanwhile: nobody is to run it any more"))
+        .after("its spec was stored, and has been removed since")
 }
 
 /// For how long nothing has been under way although too few run.
