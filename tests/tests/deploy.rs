@@ -110,7 +110,12 @@ fn a_deployment_that_no_host_may_run_says_so() {
     assert_eq!(agent.json(&["status"])["health"]["ok"], true, "it answers");
 
     // In another region it is forbidden, and stops; then nothing of it is ready, and health says so.
-    let away = agent.cli(&["deploy", &wasm, "--name", "chat", "--region", "nowhere", "--canary", "0s"]);
+    let line = ["deploy", &wasm, "--name", "chat", "--region", "nowhere", "--canary", "0s"];
+    let refused = agent.cli(&line);
+    assert!(refused.code == 1 && refused.stderr.contains("(no_host_left)"), "{refused:?}");
+    assert!(!refused.stderr.contains("changed nevertheless"), "{refused:?}");
+    assert_eq!(verdict(&agent), "block", "one typo stops nothing");
+    let away = agent.cli(&[&line[..], &["--force"]].concat());
     assert!(away.code == 1 && away.stderr.contains("asks for region nowhere"), "{away:?}");
     eventually("health names it", PATIENCE, || {
         let health = agent.json(&["status"])["health"].take();

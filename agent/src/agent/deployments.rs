@@ -20,10 +20,13 @@ use crate::service::{ArtifactInfo, Deployed, Fault, ServiceError};
 use crate::spec::{Digest, Spec, WorkloadName};
 use crate::view::millis;
 use crate::wasm::{Broken, FunctionInfo, LoadError, LoadOptions, WasmHost};
-use crate::workloads::{Ordered, ReachError, RegistryError, Workloads};
+use crate::workloads::{Foresight, Ordered, ReachError, RegistryError, Workloads};
 
 /// Functions that are named one by one where callers would lose many.
 const BROKEN_TOLD_MAX: usize = 8;
+
+/// Hosts and reasons that are named one by one where a workload would end.
+const REASONS_TOLD_MAX: usize = 8;
 
 /// How often it is looked whether a workload has stopped everywhere.
 const STOPPED_LOOK: Duration = Duration::from_millis(20);
@@ -101,6 +104,9 @@ pub(super) async fn deploy(
         Ok(broken) => return Err(breaks(&broken)),
         Err(why) => tracing::warn!(%name, why, "it is not known whether callers lose functions"),
     }
+    if !forced {
+        ends_nowhere(&name, &workloads.foresee(&name, &spec, false).map_err(refused)?)?;
+    }
     workloads.deploy(&name, &spec, forced).await.map(deployed).map_err(refused)
 }
 
@@ -138,9 +144,29 @@ pub(super) async fn foresee(
     Ok(shown)
 }
 
+/// Refuses what would end a workload that runs: one typo in a rule is not to stop it everywhere.
+fn ends_nowhere(name: &WorkloadName, foreseen: &Foresight) -> Result<(), ServiceError> {
+    let (hosts, rejected) = (&foreseen.ends_on, &foreseen.plan.rejected);
+    if hosts.is_empty() {
+        return Ok(());
+    }
+    let some = |all: &mut dyn Iterator<Item = String>, separator: &str| {
+        all.take(REASONS_TOLD_MAX).collect::<Vec<_>>().join(separator)
+    };
+    let ready = some(&mut hosts.iter().cloned(), ", ");
+    let reasons = some(&mut rejected.iter().map(|host| format!("{} {}", host.name, host.reason)), "; ");
+    let rest = rejected.len().saturating_sub(REASONS_TOLD_MAX);
+    let more = if rest > 0 { format!("; and {rest} more") } else { String::new() };
+    let message =
+        format!("no host would be left for `{name}`, which is ready on {ready} and would stop: {reasons}{more}");
+    Err(ServiceError::new(Fault::Conflict, "no_host_left", message).hint(
+        "mend what it asks of hosts; `--dry-run` shows the plan, and with `--force` it stops until a host qualifies",
+    ))
+}
+
 /// What a spec asks of hosts, in its own fields.
 pub(super) fn asks(spec: &Spec) -> Value {
-    const FIELDS: [&str; 10] = [
+    const FIELDS: [&str; 12] = [
         "replicas",
         "everywhere",
         "region",
@@ -151,6 +177,8 @@ pub(super) fn asks(spec: &Spec) -> Value {
         "spread",
         "latency",
         "partition",
+        "routing",
+        "limits",
     ];
     let mut asks = serde_json::to_value(spec).expect("a spec serialises");
     if let Some(fields) = asks.as_object_mut() {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::deployed::Course;
 use super::orders::{Next, RegistryError};
 use super::{Deployed, Workloads};
-use crate::placement::{Explanation, Mesh, Plan};
+use crate::placement::{Explanation, Mesh, NodeFacts, Phase, Plan};
 use crate::spec::{DeploymentId, Revision, Spec, WorkloadName};
 
 /// What would happen on one host.
@@ -65,6 +65,8 @@ pub struct Foresight {
     pub way: Way,
     /// What would happen to this workload and to others.
     pub changes: Vec<Change>,
+    /// Hosts on which the workload is ready now, by name, where no host would be left that may run it: it would end.
+    pub ends_on: Vec<String>,
     /// Where it would run, and why there.
     pub plan: Explanation,
 }
@@ -90,8 +92,19 @@ impl Workloads {
         let mut after = crate::placement::plan(&specs, &mesh, &self.parts.policy);
         let changes = changes(&before, &after, &mesh, (workload, spec));
         let plan = after.remove(workload).expect("what is to be placed is in the plan");
-        Ok(Foresight { revision: spec.revision(), way: way(now, &next), changes, plan })
+        let ends_on = ends_on((before.get(workload), &plan), &mesh, workload);
+        Ok(Foresight { revision: spec.revision(), way: way(now, &next), changes, ends_on, plan })
     }
+}
+
+/// On which hosts a workload would end that is ready there, by name: those of a plan that names hosts, where the next one names none.
+fn ends_on((was, will): (Option<&Explanation>, &Explanation), mesh: &Mesh, workload: &WorkloadName) -> Vec<String> {
+    let has_host = |plan: &Explanation| plan.holders().next().is_some();
+    if has_host(will) || !was.is_some_and(has_host) {
+        return Vec::new();
+    }
+    let is_ready = |facts: &&NodeFacts| facts.instances.get(workload).is_some_and(|it| it.phase == Phase::Ready);
+    mesh.nodes().filter(is_ready).map(|facts| facts.name.clone()).collect()
 }
 
 fn way(now: Option<&Deployed>, next: &Deployed) -> Way {
@@ -149,7 +162,7 @@ fn as_text<S: serde::Serializer>(revision: &Revision, serializer: S) -> Result<S
 mod tests {
     use super::super::deployed::tests::deployed;
     use super::*;
-    use crate::placement::{Instance, NodeFacts, Phase, Policy, Resources, plan};
+    use crate::placement::{Instance, Policy, Resources, plan};
     use crate::spec::{Digest, Spread};
 
     fn host(number: u8, memory_free: u64, runs: &[(&str, &Spec)]) -> NodeFacts {
@@ -189,6 +202,24 @@ mod tests {
         let fewer = spec(b"old", 1);
         assert_eq!(foreseen(mesh(), &both, &fewer).len(), 1);
         assert!(foreseen(mesh(), &both, &fewer)[0].starts_with("Stop a"));
+    }
+
+    #[test]
+    fn a_workload_ends_where_no_host_is_left_that_was_there() {
+        let (old, free, workload) = (spec(b"old", 1), 900 << 20, "a".parse::<WorkloadName>().expect("a name"));
+        let mut elsewhere = spec(b"new", 1);
+        elsewhere.region = Some("mars".to_owned());
+        let ends = |runs: &[(&str, &Spec)], now: &Spec, next: &Spec| {
+            let mesh: Mesh = [host(1, free, runs), host(2, free, &[])].into_iter().collect();
+            let planned = |spec: &Spec| {
+                plan(&BTreeMap::from([(workload.clone(), spec.clone())]), &mesh, &Policy::default()).remove(&workload)
+            };
+            ends_on((planned(now).as_ref(), &planned(next).expect("it is planned")), &mesh, &workload)
+        };
+        assert_eq!(ends(&[("a", &old)], &old, &elsewhere), ["host-1"]);
+        assert_eq!(ends(&[("a", &old)], &old, &spec(b"new", 1)), [""; 0], "it goes on");
+        assert_eq!(ends(&[], &old, &elsewhere), [""; 0], "nothing is ready that could end");
+        assert_eq!(ends(&[("a", &old)], &elsewhere, &elsewhere), [""; 0], "it is to end already");
     }
 
     #[test]

@@ -65,6 +65,12 @@ fn text(foreseen: &Value) -> String {
         let at = |pointer: &str| cell(change, pointer);
         text += &format!("\n  {:<8}{} on {}", at("/change"), at("/workload"), at("/name"));
     }
+    let ends_on: Vec<String> =
+        foreseen["ends_on"].as_array().into_iter().flatten().filter_map(Value::as_str).map(printable).collect();
+    if !ends_on.is_empty() {
+        text +=
+            &format!("\n\nrefused without --force: no host would be left, and it is ready on {}", ends_on.join(", "));
+    }
     for broken in foreseen["breaks"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         text += &format!("\n\nbreaks callers: {}", printable(broken));
     }
@@ -94,8 +100,12 @@ mod tests {
     fn it_says_what_would_happen_and_that_nothing_did() {
         let change = |change: &str, name: &str| json!({"change": change, "workload": "w", "name": name});
         let foreseen = json!({"way": "canary", "changes": [change("replace", "fra-1"), change("stop", "par")],
-            "unchecked": "the component is not here", "plan": {"workload": "w"}});
+            "ends_on": ["fra-1", "par"], "unchecked": "the component is not here", "plan": {"workload": "w"}});
         let text = text(&foreseen);
+        assert!(
+            text.contains("refused without --force: no host would be left, and it is ready on fra-1, par"),
+            "{text}"
+        );
         for wanted in ["nothing was changed", "one host tries", "replace w on fra-1", "stop    w on par", "not checked"]
         {
             assert!(text.contains(wanted), "{wanted} is not in\n{text}");

@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use super::{bytes, decimal, list, percent, reason, rollouts, tail};
 use crate::cli::output::{UNKNOWN, cell, printable, table};
-use crate::cli::units::span;
+use crate::cli::units::{size, span};
 
 /// A placement, term by term.
 #[must_use]
 pub(crate) fn explain(json: &Value) -> String {
     let mut text = format!("{}\n{}\n", heading(json), weights(json));
-    if let Some(stage) = rollouts::stage(&json["rollout"], tail) {
+    if let Some(stage) = rollouts::stage(&json["rollout"], called(&names(json))) {
         text += &format!("{}\n", printable(&stage));
     }
     text += &rules(json);
@@ -71,6 +71,7 @@ fn rules(json: &Value) -> String {
     let counts = asks["per_region"].as_object().into_iter().flatten();
     let counts = counts.map(|(region, count)| format!("{count} in region {region}"));
     let latency = asks.pointer("/latency/max_ms").and_then(Value::as_u64);
+    let limit = |name: &str| asks["limits"][name].as_u64();
     let said: Vec<String> = one("region")
         .into_iter()
         .chain(all("require"))
@@ -80,6 +81,9 @@ fn rules(json: &Value) -> String {
         .chain(asks["spread"].as_str().filter(|spread| *spread != "any").map(|spread| format!("spread over {spread}")))
         .chain(latency.map(|ms| format!("at most {ms} ms from callers")))
         .chain(one("partition"))
+        .chain(one("routing"))
+        .chain(limit("memory").map(|bytes| format!("{} of memory", size(bytes))))
+        .chain(limit("deadline_ms").map(|ms| format!("calls within {ms} ms")))
         .collect();
     if said.is_empty() { String::new() } else { format!("asks for: {}\n", printable(&said.join("; "))) }
 }
@@ -217,12 +221,15 @@ fn names(json: &Value) -> BTreeMap<&str, &str> {
     all.filter_map(|host| Some((host["node"].as_str()?, host["name"].as_str()?))).collect()
 }
 
+/// Tells a host's name by its id; the end of the id where the decision tells no name.
+fn called(names: &BTreeMap<&str, &str>) -> impl Fn(&str) -> String {
+    |id| names.get(id).map_or_else(|| tail(id), |name| printable(name))
+}
+
 fn moves(json: &Value) -> String {
     let names = names(json);
-    let name = |id: &Value| {
-        let id = id.as_str().unwrap_or(UNKNOWN);
-        names.get(id).map_or_else(|| tail(id), |name| printable(name))
-    };
+    let called = called(&names);
+    let name = |id: &Value| called(id.as_str().unwrap_or(UNKNOWN));
     let line = |step: &Value| {
         let (from, to) = (name(&step["from"]), name(&step["to"]));
         format!("move: {from} to {to}, for a score better by {}\n", decimal(step, "/gain", 3))
@@ -278,7 +285,9 @@ mod tests {
         json!({
             "workload": "combat", "wanted": 4, "everywhere": false,
             "asks": {"must": ["!workload=chat"], "affinity": ["label:tier=edge"], "per_region": {"eu": 1, "us": 3},
-                "spread": "any", "partition": "stop-after 30s"},
+                "spread": "any", "partition": "stop-after 30s", "routing": "session",
+                "limits": {"memory": 67_108_864, "deadline_ms": 5}},
+            "rollout": {"stage": "canary", "canary": "12D3B", "calls": 3, "remaining_ms": 2_000},
             "weights": {"resource": 0.3, "latency": 0.4, "load": 0.2, "affinity": 0.1},
             "candidates": [
                 {"node": "12D3A", "name": "worse", "score": 0.5, "terms": terms, "inputs": inputs(62_000, None), "chosen": false},
@@ -313,7 +322,8 @@ mod tests {
             "ready, kept for want of others",
             "ready when last heard",
             "ready; host is suspect",
-            "asks for: must !workload=chat; affinity label:tier=edge; 1 in region eu; 3 in region us; partition stop-after 30s",
+            "asks for: must !workload=chat; affinity label:tier=edge; 1 in region eu; 3 in region us; partition stop-after 30s; routing session; 64.0 MiB of memory; calls within 5 ms\n",
+            "better tries the new version: 3 calls",
             "region eu gives 1 of 1: better\nregion us gives 0 of 3\n",
             "move: better to worse, for a score better by 0.150",
             "worse waits: dwelling: has been better than better for 12s of 30s",
