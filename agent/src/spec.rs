@@ -6,6 +6,7 @@
 
 mod config;
 mod deployment;
+mod difference;
 mod digest;
 mod error;
 mod fields;
@@ -27,6 +28,7 @@ use serde_json::Value;
 
 pub use self::config::{CONFIG_BYTES_MAX, CONFIG_ENTRIES_MAX, CONFIG_NAME_BYTES_MAX, Config};
 pub use self::deployment::{DeploymentId, Origin, ParseDeploymentIdError};
+pub use self::difference::{Difference, differences};
 pub use self::digest::{Digest, ParseDigestError};
 pub use self::error::SpecError;
 use self::fields::{Fields, Unknown};

@@ -12,7 +12,7 @@ use super::deployed::Course;
 use super::orders::{Next, RegistryError};
 use super::{Deployed, Workloads};
 use crate::placement::{Explanation, Mesh, NodeFacts, Phase, Plan};
-use crate::spec::{DeploymentId, Revision, Spec, WorkloadName};
+use crate::spec::{self, DeploymentId, Difference, Revision, Spec, WorkloadName};
 
 /// What would happen on one host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,6 +63,8 @@ pub struct Foresight {
     pub revision: Revision,
     /// How it would come.
     pub way: Way,
+    /// What of its spec would be another than now.
+    pub spec_changes: Vec<Difference>,
     /// What would happen to this workload and to others.
     pub changes: Vec<Change>,
     /// Hosts on which the workload is ready now, by name, where no host would be left that may run it: it would end.
@@ -93,7 +95,8 @@ impl Workloads {
         let changes = changes(&before, &after, &mesh, (workload, spec));
         let plan = after.remove(workload).expect("what is to be placed is in the plan");
         let ends_on = ends_on((before.get(workload), &plan), &mesh, workload);
-        Ok(Foresight { revision: spec.revision(), way: way(now, &next), changes, ends_on, plan })
+        let spec_changes = now.map(|now| spec::differences(now.planned(), spec)).unwrap_or_default();
+        Ok(Foresight { revision: spec.revision(), way: way(now, &next), spec_changes, changes, ends_on, plan })
     }
 }
 

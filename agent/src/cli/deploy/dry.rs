@@ -11,6 +11,9 @@ use crate::cli::error::CliError;
 use crate::cli::output::{cell, print_either, printable};
 use crate::cli::tables;
 
+/// Characters that are shown of a value of the spec: two and its name fit on a line of 100.
+const VALUE_CHARS_MAX: usize = 32;
+
 /// Has the agent look at a component without keeping it, and returns what it found.
 ///
 /// # Errors
@@ -32,7 +35,7 @@ pub(super) async fn foresee(
     let force = if forced { "&force=true" } else { "" };
     let path = format!("{}?dry_run=true{force}", workload_path(name));
     let foreseen = client.json(Ask::put(path, AskBody::json(spec))).await?;
-    print_either(as_json, &foreseen, text)?;
+    print_either(as_json, &foreseen, |foreseen| text(foreseen, spec))?;
     lacking(name, &foreseen["plan"]).map_or(Ok(()), Err)
 }
 
@@ -45,18 +48,20 @@ fn lacking(name: &str, plan: &Value) -> Option<CliError> {
     )))
 }
 
-fn text(foreseen: &Value) -> String {
+fn text(foreseen: &Value, spec: &Value) -> String {
     let way = match foreseen["way"].as_str() {
-        Some("first") => "it is deployed for the first time",
-        Some("placement") => "its instances stay as they are; only their number or places change",
-        Some("canary") => "one host tries the new version, and the others follow if it is no worse",
-        Some("at_once") => "all hosts change to the new version at once",
+        Some("first") => "it would be the first of this name",
+        Some("placement") => {
+            "its instances would stay as they are; only their number, their places or how calls reach them would change"
+        }
+        Some("canary") => "one host would try the new version, and the others would follow if it is no worse",
+        Some("at_once") => "all hosts would change to the new version at once",
         Some("switch") => {
-            "the old version stops everywhere before the new one starts, for its state has another schema"
+            "the old version would stop everywhere before the new one starts, for its state has another schema"
         }
         Some(_) | None => "how it would come is not known here",
     };
-    let mut text = format!("nothing was changed. If it was deployed, {way}:\n");
+    let mut text = format!("nothing was changed. If it was deployed, {way}:\n") + &spec_changes(foreseen, spec);
     let changes = foreseen["changes"].as_array().map_or(&[][..], Vec::as_slice);
     if changes.is_empty() {
         text += "\n  nothing starts and nothing stops\n";
@@ -80,6 +85,35 @@ fn text(foreseen: &Value) -> String {
     format!("{text}\n\n{}", tables::explain(&foreseen["plan"]))
 }
 
+/// What of the spec would be another, and what that means for later versions.
+fn spec_changes(foreseen: &Value, spec: &Value) -> String {
+    let value = |value: &Value| match value {
+        Value::Null => "not set".to_owned(),
+        Value::String(text) => shortened(text),
+        other => shortened(&other.to_string()),
+    };
+    let (mut text, mut loses) = (String::new(), false);
+    for change in foreseen["spec_changes"].as_array().into_iter().flatten() {
+        loses |= change["to"].is_null();
+        text += &format!("\n  {}: {} -> {}", cell(change, "/field"), value(&change["from"]), value(&change["to"]));
+    }
+    if loses {
+        text += "\n  what is set now and not given again is lost";
+    }
+    if let Some(schema) = spec["state_schema"].as_u64().filter(|schema| *schema > 0) {
+        text += &format!("\n  from then on versions below schema {schema} are refused");
+    }
+    if text.is_empty() { text } else { text + "\n" }
+}
+
+/// A value's beginning, as much as a line holds.
+fn shortened(text: &str) -> String {
+    let text = printable(text);
+    let mut chars = text.chars();
+    let beginning: String = chars.by_ref().take(VALUE_CHARS_MAX).collect();
+    if chars.next().is_some() { beginning + "…" } else { beginning }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -100,13 +134,21 @@ mod tests {
     fn it_says_what_would_happen_and_that_nothing_did() {
         let change = |change: &str, name: &str| json!({"change": change, "workload": "w", "name": name});
         let foreseen = json!({"way": "canary", "changes": [change("replace", "fra-1"), change("stop", "par")],
-            "ends_on": ["fra-1", "par"], "unchecked": "the component is not here", "plan": {"workload": "w"}});
-        let text = text(&foreseen);
+            "ends_on": ["fra-1", "par"], "unchecked": "the component is not here", "plan": {"workload": "w"},
+            "spec_changes": [{"field": "routing", "from": "session", "to": null},
+                {"field": "config.motd", "from": "x".repeat(33), "to": "y"}]});
+        let text = text(&foreseen, &json!({"state_schema": 3}));
         assert!(
             text.contains("refused without --force: no host would be left, and it is ready on fra-1, par"),
             "{text}"
         );
-        for wanted in ["nothing was changed", "one host tries", "replace w on fra-1", "stop    w on par", "not checked"]
+        let changes = format!(
+            "\n  routing: session -> not set\n  config.motd: {}… -> y\n  what is set now and not given again is lost\n  from then on versions below schema 3 are refused\n",
+            "x".repeat(VALUE_CHARS_MAX)
+        );
+        assert!(text.contains(&changes), "{text}");
+        for wanted in
+            ["nothing was changed", "one host would try", "replace w on fra-1", "stop    w on par", "not checked"]
         {
             assert!(text.contains(wanted), "{wanted} is not in\n{text}");
         }
