@@ -137,6 +137,8 @@ pub enum Stage {
         calls: u64,
         /// Milliseconds until it can pass, if it is called often enough.
         remaining_ms: u64,
+        /// Milliseconds until it can pass with however few calls.
+        latest_ms: u64,
     },
     /// The others follow.
     Following {
@@ -283,7 +285,8 @@ fn canary(rollout: &Rollout, hosts: &[&Report]) -> Step {
         return follow(rollout, hosts).due(hosts, Verdict::Promoted);
     }
     let remaining_ms = canary_ms.saturating_sub(ready_ms.unwrap_or(0));
-    let stage = Stage::Canary { node: canary.node, calls: figures.calls, remaining_ms };
+    let latest_ms = canary_ms.saturating_mul(WAITS_WITH_FEW_CALLS).saturating_sub(ready_ms.unwrap_or(0));
+    let stage = Stage::Canary { node: canary.node, calls: figures.calls, remaining_ms, latest_ms };
     // Whoever was asked before and is late goes on with it.
     let is_asked = |report: &Report| report.node == canary.node || is_late(rollout, report);
     let version = |report: &Report| if is_asked(report) { rollout.to.revision } else { rollout.from.revision };

@@ -114,10 +114,14 @@ pub(super) fn rollout(name: &WorkloadName, deployed: &Deployed, workloads: &Work
     }
     match workloads.stage(name, deployed) {
         None => at("pending"),
-        Some(Stage::Canary { node, calls, remaining_ms }) => {
-            let (canary, calls, remaining_ms) = (Some(node), Some(calls), Some(remaining_ms));
-            Rollout { canary, calls, remaining_ms, ..at("canary") }
-        }
+        Some(Stage::Canary { node, calls, remaining_ms, latest_ms }) => Rollout {
+            canary: Some(node),
+            calls: Some(calls),
+            calls_wanted: Some(deployed.spec.gates.calls),
+            remaining_ms: Some(remaining_ms),
+            latest_ms: Some(latest_ms),
+            ..at("canary")
+        },
         Some(Stage::Following { done, of, behind }) => {
             Rollout { done: Some(done), of: Some(of), behind, ..at("following") }
         }

@@ -19,6 +19,12 @@ pub struct Rollout {
     /// Milliseconds until it can pass, if it is called often enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining_ms: Option<u64>,
+    /// Calls that it is to answer by then, if it is called at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls_wanted: Option<u32>,
+    /// Milliseconds until it can pass with however few calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_ms: Option<u64>,
     /// Hosts that serve the new version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<usize>,

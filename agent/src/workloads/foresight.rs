@@ -124,7 +124,7 @@ fn way(now: Option<&Deployed>, next: &Deployed) -> Way {
 /// or lose by it: what they are about to do anyway is not its doing.
 fn changes(before: &Plan, after: &Plan, mesh: &Mesh, (workload, spec): (&WorkloadName, &Spec)) -> Vec<Change> {
     let instances = |of: &WorkloadName| -> BTreeMap<NodeId, bool> {
-        let instance = |facts: &crate::placement::NodeFacts| {
+        let instance = |facts: &NodeFacts| {
             let instance = facts.instances.get(of).filter(|instance| instance.runs())?;
             Some((facts.node, instance.is_of(spec)))
         };

@@ -123,8 +123,9 @@ pub(crate) struct DeployArgs {
     /// another starts, and an older one is refused [default: 0]
     #[arg(long, value_name = "N")]
     pub(crate) state_schema: Option<u32>,
-    /// Deploy it although callers lose functions of the version before, although no host is left that may run it, or although its `state_schema` is older than the state: then it
-    /// may misread what a newer version has written, and what it cannot read is lost when it writes over it
+    /// Deploy it although callers lose functions of the version before, although no host is left that may run it, or although its
+    /// `state_schema` is older than the state: then it may misread what a newer version has written, and what it cannot read is lost
+    /// when it writes over it
     #[arg(long)]
     pub(crate) force: bool,
     /// Return as soon as the spec is stored

@@ -15,7 +15,13 @@ pub(crate) fn stage(rollout: &Value, name_of: impl Fn(&str) -> String) -> Option
         "canary" => {
             let seconds = number("remaining_ms").div_ceil(1_000);
             let canary = rollout["canary"].as_str().map(&name_of).unwrap_or_default();
-            format!("{canary} tries the new version: {} calls, {seconds} s to go", number("calls"))
+            let (calls, wanted) = (number("calls"), number("calls_wanted"));
+            let left = if seconds == 0 && calls < wanted {
+                format!("{calls} of {wanted} calls, at the latest in {} s", number("latest_ms").div_ceil(1_000))
+            } else {
+                format!("{calls} calls, {seconds} s to go")
+            };
+            format!("{canary} tries the new version: {left}")
         }
         "following" => {
             let behind = names("behind");
@@ -61,6 +67,9 @@ mod tests {
         let stage = |rollout: &Value| stage(rollout, |id| format!("fra-{id}"));
         let canary = json!({"stage": "canary", "canary": "1", "calls": 7, "remaining_ms": 1_200});
         assert_eq!(stage(&canary).as_deref(), Some("fra-1 tries the new version: 7 calls, 2 s to go"));
+        let quiet = json!({"stage": "canary", "canary": "1", "calls": 402, "calls_wanted": 500, "remaining_ms": 0, "latest_ms": 9_001});
+        let wanted = "fra-1 tries the new version: 402 of 500 calls, at the latest in 10 s";
+        assert_eq!(stage(&quiet).as_deref(), Some(wanted));
         let following = json!({"stage": "following", "done": 1, "of": 3});
         assert_eq!(stage(&following).as_deref(), Some("the others follow: 1 of 3 serve the new version"));
         let behind = json!({"stage": "following", "done": 1, "of": 3, "behind": ["2", "3"]});
