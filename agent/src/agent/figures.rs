@@ -173,7 +173,8 @@ fn instances(
         let (phase, reason) = match refused {
             Some(refused) => (Phase::Failed, Some(format!("{}; what ran before still answers calls", refused.reason))),
             None if instance.is_of(spec) => {
-                let (phase, reason) = phase(instance, member.status);
+                let is_parting = member.record.as_ref().is_some_and(|record| record.parting);
+                let (phase, reason) = phase(instance, member.status, is_parting);
                 let is_overloaded = member.record.as_ref().is_some_and(|record| record.overloaded.contains(name));
                 let overloaded = || is_overloaded.then(|| "overloaded: calls go elsewhere where they can".to_owned());
                 let kept =
@@ -187,10 +188,13 @@ fn instances(
     (present.clone().filter_map(instance).collect(), present.count())
 }
 
-/// How far an instance has got. What a host said before it fell silent may not be so any more.
-fn phase(instance: &placement::Instance, host: Status) -> (Phase, Option<String>) {
+/// How far an instance has got. What a host said before it fell silent may not be so any more; one that said that it stops is silent for that.
+fn phase(instance: &placement::Instance, host: Status, is_parting: bool) -> (Phase, Option<String>) {
     match &instance.phase {
         placement::Phase::Starting => (Phase::Starting, instance.stage.map(|stage| format!("is {}", stage.told()))),
+        placement::Phase::Ready if host == Status::Suspect && is_parting => {
+            (Phase::Stopping, Some("its host is stopping".to_owned()))
+        }
         placement::Phase::Ready if host == Status::Suspect => {
             (Phase::Suspect, Some("its host does not answer at present".to_owned()))
         }
@@ -401,6 +405,16 @@ mod tests {
             instances.iter().map(|instance| (instance.node.0[0], instance.phase, instance.reason.is_some())).collect();
         assert_eq!(told, [(1, Phase::Ready, true), (2, Phase::Suspect, true), (4, Phase::Starting, true)]);
         assert_eq!(present, 3);
+    }
+
+    #[test]
+    fn an_instance_whose_host_fell_silent_because_it_stops_is_stopping() {
+        let phase = |host: Status, is_parting: bool| {
+            phase(&placement::Instance::new(Digest::of(b"combat"), placement::Phase::Ready), host, is_parting).0
+        };
+        assert_eq!(phase(Status::Suspect, true), Phase::Stopping);
+        assert_eq!(phase(Status::Suspect, false), Phase::Suspect);
+        assert_eq!(phase(Status::Alive, true), Phase::Ready, "it answers calls until it has stopped");
     }
 
     #[test]
