@@ -5,6 +5,7 @@
 //! signed by it (`sealed`), whom an authority has certified (`register`); the table is bounded.
 
 pub mod detector;
+mod fit;
 mod frame;
 pub mod gossip;
 mod record;
@@ -18,6 +19,7 @@ use selvedge_sync::id::NodeId;
 use selvedge_sync::time::Time;
 
 use self::detector::{MEMBERS_MAX, Standing};
+pub use self::fit::LeftOut;
 pub use self::record::{Location, NodeRecord};
 pub use self::register::{Register, Uncertified};
 pub use self::sealed::Sealed;

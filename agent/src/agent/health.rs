@@ -180,7 +180,12 @@ impl Health {
         };
         let drained = self.draining.show(&self.workloads);
         let drained = drained.draining.then(|| note(drained));
-        drained.into_iter().chain(self.short()).chain(self.workloads.crowded()).collect()
+        drained
+            .into_iter()
+            .chain(self.short())
+            .chain(self.workloads.crowded())
+            .chain(self.members.counters().left_out.note())
+            .collect()
     }
 
     /// Keys that two live hosts have: everything that one of them says counts as the other's.

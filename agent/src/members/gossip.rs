@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::exchange::Exchange;
 use super::detector::{self, Detector, TICK_MS};
-use super::{Announcer, Members, NodeRecord, Register, Remembered, Sealed};
+use super::{Announcer, LeftOut, Members, NodeRecord, Register, Remembered, Sealed};
 use crate::cluster::Certificate;
 use crate::driver::DriverHandle;
 use crate::events::{Events, LOST, Mesh};
@@ -78,6 +78,8 @@ pub struct Counters {
     pub detector: detector::Counters,
     /// By how much this host doubts itself.
     pub doubt: u64,
+    /// What this host's record does not tell for want of room.
+    pub left_out: LeftOut,
 }
 
 /// What came over the members' lane, or happened to a link.
@@ -304,7 +306,10 @@ impl Gossip {
             course.announcer.repeat();
             course.shown.clone_from(&certificate);
         }
-        let told = course.announcer.decide(&own, members, now.mono_ms).map(|record| {
+        // Our own parts see all of it; the others, what they read.
+        let (to_tell, left_out) = own.clone().fitted();
+        self.members.count(|all| all.left_out = left_out);
+        let told = course.announcer.decide(&to_tell, members, now.mono_ms).map(|record| {
             let sealed = Sealed::seal(&record, &self.key).with(certificate);
             (record, sealed)
         });

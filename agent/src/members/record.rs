@@ -10,7 +10,7 @@ use crate::rollout::Told;
 use crate::spec::WorkloadName;
 
 /// Most addresses, capabilities or workloads in a record.
-const ENTRIES_MAX: usize = 1_024;
+pub(super) const ENTRIES_MAX: usize = 1_024;
 
 /// A place on Earth, in degrees.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

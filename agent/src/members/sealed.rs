@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{NodeRecord, Uncertified};
 use crate::cluster::Certificate;
 
-/// Longest record, in bytes: round trips to a thousand others and a hundred workloads.
+/// Longest record, in bytes: round trips to a thousand others and a hundred workloads. A longer one is cut (`fit`).
 pub(super) const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// What a node's key signs here; it signs other things elsewhere.
