@@ -29,6 +29,10 @@ const MEMBERS_MAX: usize = 1_024;
 /// How long one that has turned a call away is asked only when no other is left, in milliseconds: until its own word of its overload, or of the end of
 /// it, has come.
 pub const BUSY_MS: u64 = 250;
+/// How many times longer than an instance takes on average somebody has waited for it in vain, before that says something of it.
+const GIVEN_UP_FACTOR: f64 = 8.0;
+/// Least wait of which the same holds, in milliseconds: callers who leave sooner are in a hurry.
+const GIVEN_UP_MS_MIN: f64 = 1_000.0;
 /// Mean radius of the Earth, in kilometres.
 const EARTH_RADIUS_KM: f64 = 6_371.0;
 
@@ -128,6 +132,10 @@ struct Peer {
     breaker: Breaker,
     /// Until when it is left alone if it can be, because it has turned a call away.
     busy_until_ms: u64,
+    /// When it was heard last.
+    heard_ms: u64,
+    /// Mean latency when it last answered, in milliseconds: what is waited in vain since does not make it longer.
+    usual_ms: Option<f64>,
 }
 
 impl Router {
@@ -185,10 +193,27 @@ impl Router {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.measured.end(ended, took_ms, now_ms);
             peer.breaker.end(ended, now_ms);
+            if matches!(ended, Ended::Answered | Ended::Busy | Ended::Broke) {
+                peer.heard_ms = peer.heard_ms.max(now_ms);
+            }
+            if ended == Ended::Answered {
+                peer.usual_ms = peer.measured.mean_ms();
+            }
             if ended == Ended::Busy {
                 peer.busy_until_ms = now_ms.saturating_add(BUSY_MS);
             }
         }
+    }
+
+    /// The caller of a call to `node` has gone after `took_ms`, without an answer. If that was long, and nobody has heard the instance
+    /// meanwhile, it does not answer: who is asked by callers with little patience alone would never be found out otherwise.
+    pub fn give_up(&mut self, node: NodeId, took_ms: f64, now_ms: u64) {
+        let is_dumb = |peer: &Peer| {
+            let is_long = |usual_ms| took_ms >= GIVEN_UP_MS_MIN.max(GIVEN_UP_FACTOR * usual_ms);
+            peer.usual_ms.is_some_and(is_long) && now_ms.saturating_sub(peer.heard_ms) as f64 >= took_ms
+        };
+        let ended = if self.peers.get(&node).is_some_and(is_dumb) { Ended::Failed } else { Ended::Abandoned };
+        self.end(node, ended, took_ms, now_ms);
     }
 
     /// What is known of an instance.

@@ -149,8 +149,12 @@ impl Asked {
         self.end(ended(answer, is_hurried));
     }
 
+    fn now_and_took_ms(&self) -> (u64, f64) {
+        (self.calls.parts.view.now().mono_ms, self.began.elapsed().as_secs_f64() * 1e3)
+    }
+
     fn end(&self, ended: Ended) {
-        let (now_ms, took_ms) = (self.calls.parts.view.now().mono_ms, self.began.elapsed().as_secs_f64() * 1e3);
+        let (now_ms, took_ms) = self.now_and_took_ms();
         self.calls.parts.routes.with(&self.workload, |router| router.end(self.node, ended, took_ms, now_ms));
     }
 }
@@ -158,7 +162,8 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.end(Ended::Abandoned);
+            let (now_ms, took_ms) = self.now_and_took_ms();
+            self.calls.parts.routes.with(&self.workload, |router| router.give_up(self.node, took_ms, now_ms));
         }
     }
 }

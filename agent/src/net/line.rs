@@ -132,6 +132,12 @@ impl Line {
         Ok(Question { line: self, id, answered })
     }
 
+    /// Questions that wait to be written.
+    #[cfg(test)]
+    pub(super) fn unwritten(&self) -> usize {
+        self.pipe.waiting()
+    }
+
     /// Reads answers until the stream ends.
     async fn read(&self, peer: &Attach) -> Result<(), Offence> {
         let mut deframer = Deframer::default();
@@ -176,6 +182,10 @@ impl Question {
 
 impl Drop for Question {
     fn drop(&mut self) {
-        lock(&self.line.asked).waiting.remove(&self.id);
+        let was_answered = lock(&self.line.asked).waiting.remove(&self.id).is_none();
+        if !was_answered {
+            // The other side may not read for long: what waits for it is no more than what somebody waits for.
+            self.line.pipe.withdraw(self.id);
+        }
     }
 }

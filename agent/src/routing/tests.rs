@@ -461,3 +461,25 @@ fn to_fail_at_once_makes_nobody_quick() {
     }
     assert!(router.measured(&id(1)).and_then(Measured::mean_ms).is_some_and(|mean_ms| mean_ms >= 10.0));
 }
+
+#[test]
+fn who_is_given_up_again_and_again_and_answers_nobody_is_not_asked() {
+    let opened = |others_are_answered: bool, waited_ms: f64| {
+        let mut router = Router::new(Routing::RoundRobin, 1);
+        router.begin(id(1), 0);
+        router.end(id(1), Ended::Answered, 5.0, 0);
+        for round in 1..=10_u64 {
+            let now_ms = round * 2_000;
+            router.begin(id(1), now_ms - 1_500);
+            if others_are_answered {
+                router.begin(id(1), now_ms - 500);
+                router.end(id(1), Ended::Busy, 1.0, now_ms - 500);
+            }
+            router.give_up(id(1), waited_ms, now_ms);
+        }
+        router.breaker(&id(1)).is_some_and(|breaker| breaker.opened() > 0)
+    };
+    assert!(opened(false, 1_500.0));
+    assert!(!opened(true, 1_500.0), "it is heard: what was asked may just take long");
+    assert!(!opened(false, 30.0), "whoever leaves so soon says nothing of it");
+}

@@ -87,6 +87,17 @@ impl Pipe {
         }
     }
 
+    /// Takes back a question of which nothing is in the buffer yet.
+    pub(super) fn withdraw(&self, id: u32) {
+        lock(&self.0).waiting.retain(|(outgoing, sent)| outgoing.id != id || *sent > 0);
+    }
+
+    /// Bodies that wait to be written.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.0).waiting.len()
+    }
+
     /// Reads for the line's task, and writes what waits. Nought bytes: the stream is at its end.
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, into: &mut Deframer) -> Poll<io::Result<usize>> {
         let mut state = lock(&self.0);

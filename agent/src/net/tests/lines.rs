@@ -1,5 +1,7 @@
 //! Calls on a line: small questions share a stream that stays open, and each still ends once, within its bounds.
 
+use std::pin::pin;
+
 use super::*;
 
 /// A connected pair of which the second has a line to the first.
@@ -128,4 +130,30 @@ async fn whoever_knows_no_lines_is_asked_without() {
         assert_eq!(b.request(a.node(), Lane::Call, large.clone(), DEADLINE).await, Ok(large));
         assert_eq!(b.request(a.node(), Lane::Call, small.clone(), DEADLINE).await, Ok(small));
     }
+}
+
+/// A peer that reads nothing of a line: callers give up one after the other, and what they asked does not stay.
+async fn questions_that_nobody_waits_for_do_not_pile_up(listen: &str) {
+    let (a, mut a_events) = start(config(1, &[listen], vec![])).await;
+    let rogue = rogue::Rogue::member(6, &a).await;
+    let NetEvent::Up { node } = next(&mut a_events).await else { panic!() };
+    let line = || lock(&a.shared.peers).line(node);
+    until("a line", || line().is_some()).await;
+    rogue.turn_deaf();
+    let line = line().expect("it was there");
+    for _ in 0..10_000 {
+        let mut question = pin!(a.request(node, Lane::Call, vec![7; line::QUESTION_BYTES_MAX], DEADLINE));
+        assert!(futures::poll!(&mut question).is_pending());
+    }
+    assert_eq!(line.unwritten(), 0);
+}
+
+#[tokio::test]
+async fn questions_that_nobody_waits_for_do_not_pile_up_over_quic() {
+    questions_that_nobody_waits_for_do_not_pile_up(QUIC).await;
+}
+
+#[tokio::test]
+async fn questions_that_nobody_waits_for_do_not_pile_up_over_tcp() {
+    questions_that_nobody_waits_for_do_not_pile_up(TCP).await;
 }

@@ -21,7 +21,7 @@ use super::*;
 struct Ways {
     /// It reads and says nothing any more.
     is_silent: AtomicBool,
-    /// Streams of hints are not read any more.
+    /// Streams of hints, and lines, are not read any more.
     is_deaf: AtomicBool,
     /// Streams of hints are broken off as soon as something is on them.
     breaks_hints: AtomicBool,
@@ -72,7 +72,7 @@ impl Rogue {
         self.ways.breaks_hints.store(true, Ordering::Release);
     }
 
-    /// Reads no hints from now on; what the other side sends stays on the way, and with it.
+    /// Reads no hints and no lines from now on; what the other side sends stays on the way, and with it.
     pub(super) fn turn_deaf(&self) {
         self.ways.is_deaf.store(true, Ordering::Release);
     }
@@ -118,12 +118,12 @@ impl Drop for Rogue {
 }
 
 async fn send_back(mut stream: SubstreamBox, ways: Arc<Ways>) {
-    let (mut bytes, mut is_hints) = (vec![0; 4_096], false);
+    let (mut bytes, mut is_hints, mut is_line) = (vec![0; 4_096], false, false);
     while let Ok(count @ 1..) = stream.read(&mut bytes).await {
         if ways.is_silent.load(Ordering::Acquire) {
             continue;
         }
-        if is_hints && ways.is_deaf.load(Ordering::Acquire) {
+        if (is_hints || is_line) && ways.is_deaf.load(Ordering::Acquire) {
             return std::future::pending().await;
         }
         if is_hints && ways.breaks_hints.load(Ordering::Acquire) {
@@ -131,6 +131,7 @@ async fn send_back(mut stream: SubstreamBox, ways: Arc<Ways>) {
             return;
         }
         is_hints |= bytes[..count].windows(5).any(|word| word == b"hints");
+        is_line |= bytes[..count].windows(7).any(|word| word == b"calls/1");
         if stream.write_all(&bytes[..count]).await.is_err() || stream.flush().await.is_err() {
             return;
         }
