@@ -33,6 +33,8 @@ pub const BUSY_MS: u64 = 250;
 const GIVEN_UP_FACTOR: f64 = 8.0;
 /// Least wait of which the same holds, in milliseconds: callers who leave sooner are in a hurry.
 const GIVEN_UP_MS_MIN: f64 = 1_000.0;
+/// How many times the median an instance's weight may be: a large server among small ones, and not all calls for whoever boasts.
+const WEIGHT_FACTOR: u32 = 8;
 /// Mean radius of the Earth, in kilometres.
 const EARTH_RADIUS_KM: f64 = 6_371.0;
 
@@ -78,6 +80,17 @@ impl Target {
             distance_km: None,
             weight: 1,
         }
+    }
+}
+
+/// Has no instance count for more than [`WEIGHT_FACTOR`] times the median of all: weights are what hosts say of themselves.
+pub fn believe_weights(targets: &mut [Target]) {
+    let mut weights: Vec<u32> = targets.iter().map(|target| target.weight).collect();
+    let Some(middle) = weights.len().checked_sub(1).map(|last| last / 2) else { return };
+    let (_, median, _) = weights.select_nth_unstable(middle);
+    let most = (*median).max(1).saturating_mul(WEIGHT_FACTOR);
+    for target in targets {
+        target.weight = target.weight.min(most);
     }
 }
 

@@ -14,7 +14,7 @@ use super::Calls;
 use super::answer::{DEADLINE_EXCEEDED, EXPIRED};
 use crate::members::{Location, NodeRecord, Status};
 use crate::placement::Phase;
-use crate::routing::{Call, Ended, Router, Target, distance_km};
+use crate::routing::{Call, Ended, Router, Target, believe_weights, distance_km};
 use crate::service::{CallAnswer, CallOptions, Fault, ServiceError};
 use crate::spec::{Routing, Spec, WorkloadName};
 
@@ -132,7 +132,9 @@ impl Calls {
                 let target = Target { is_here, suspect, draining, overloaded, saturated, rtt_ms, ..Target::new(node) };
                 Some(target_of(own, record, target))
             };
-            members.each().filter_map(target).collect()
+            let mut targets = members.each().filter_map(target).collect::<Vec<_>>();
+            believe_weights(&mut targets);
+            targets
         })
     }
 }

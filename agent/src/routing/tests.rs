@@ -483,3 +483,17 @@ fn who_is_given_up_again_and_again_and_answers_nobody_is_not_asked() {
     assert!(!opened(true, 1_500.0), "it is heard: what was asked may just take long");
     assert!(!opened(false, 30.0), "whoever leaves so soon says nothing of it");
 }
+
+#[test]
+fn who_claims_thousands_of_cores_gets_no_more_than_eight_times_its_part() {
+    let weighed = |weights: &[u32]| -> Vec<u32> {
+        let mut all = targets(u8::try_from(weights.len()).unwrap());
+        all.iter_mut().zip(weights).for_each(|(target, weight)| target.weight = *weight);
+        believe_weights(&mut all);
+        all.iter().map(|target| target.weight).collect()
+    };
+    assert_eq!(weighed(&[4, 4_096, 4, 2]), [4, 32, 4, 2]);
+    assert_eq!(weighed(&[4, 4_096]), [4, 32]);
+    assert_eq!(weighed(&[64, 8, 8, 1]), [64, 8, 8, 1], "a large host among small ones is believed");
+    assert!(weighed(&[]).is_empty());
+}
