@@ -8,6 +8,8 @@ use super::forecast::Forecast;
 const DECAY_MS: f64 = 10_000.0;
 /// What an answer counts for in the share of successes: the last twenty or so decide.
 const SUCCESS_STEP: f64 = 0.05;
+/// The least that an answer counts for in the mean latency: the last ten or so decide.
+const MEAN_STEP: f64 = 0.1;
 /// Longest latency that is believed, in milliseconds.
 const LATENCY_MS_MAX: f64 = 60_000.0;
 
@@ -65,7 +67,9 @@ impl Measured {
         self.success += SUCCESS_STEP * (f64::from(u8::from(ended == Ended::Answered)) - self.success);
         if says_how_long {
             let smoothed = |old: f64| if self.answered { old * keep + took_ms * (1.0 - keep) } else { took_ms };
-            self.mean_ms = if self.answered { self.mean_ms + 0.1 * (took_ms - self.mean_ms) } else { took_ms };
+            // What lies long back is no measure of an answer of now.
+            let step = MEAN_STEP.max(1.0 - keep);
+            self.mean_ms = if self.answered { self.mean_ms + step * (took_ms - self.mean_ms) } else { took_ms };
             self.peak_ms = smoothed(self.peak_ms).max(took_ms);
             self.answered = true;
         }
@@ -88,6 +92,13 @@ impl Measured {
     #[must_use]
     pub fn mean_ms(&self) -> Option<f64> {
         self.answered.then_some(self.mean_ms)
+    }
+
+    /// Mean latency in milliseconds as far as it still says something: of one that is not asked, it goes towards `rtt_ms`, so that it is
+    /// tried again, by one call at a time. `None` before the first answer.
+    pub(super) fn expected_ms(&self, rtt_ms: f64, now_ms: u64) -> Option<f64> {
+        let keep = if self.outstanding == 0 { decay(self.at_ms, now_ms) } else { 1.0 };
+        Some(rtt_ms + (self.mean_ms()? - rtt_ms) * keep)
     }
 
     /// Share of the last calls that were answered, 0 to 1.

@@ -56,8 +56,11 @@ impl Memory {
                 least(targets, |target| (expected(target) / f64::from(target.weight.max(1)), self.spread(target)))
             }
             Routing::LeastResponseTime => {
-                let mean_ms = |target: &Target| figures(target).and_then(Measured::mean_ms).unwrap_or(0.0);
-                least(targets, |target| (mean_ms(target), f64::from(outstanding(target))))
+                let expected_ms = |target: &Target| {
+                    let rtt_ms = target.rtt_ms.unwrap_or(0.0);
+                    figures(target).and_then(|measured| measured.expected_ms(rtt_ms, now_ms)).unwrap_or(0.0)
+                };
+                least(targets, |target| (expected_ms(target), f64::from(outstanding(target))))
             }
             Routing::CallerHash => {
                 let caller = call.session.or(call.caller).unwrap_or_default();

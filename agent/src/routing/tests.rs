@@ -497,3 +497,21 @@ fn who_claims_thousands_of_cores_gets_no_more_than_eight_times_its_part() {
     assert_eq!(weighed(&[64, 8, 8, 1]), [64, 8, 8, 1], "a large host among small ones is believed");
     assert!(weighed(&[]).is_empty());
 }
+
+#[test]
+fn who_was_slow_once_is_tried_again_by_the_least_response_time() {
+    let (mut router, all) = (Router::new(Routing::LeastResponseTime, 1), targets(2));
+    let mut ask = |now_ms: u64, slow_ms: f64| {
+        let node = router.pick(&all, Call::default(), &[], now_ms).unwrap();
+        router.begin(node, now_ms);
+        let during = router.pick(&all, Call::default(), &[], now_ms).unwrap();
+        router.end(node, Ended::Answered, if node == id(1) { slow_ms } else { 5.0 }, now_ms);
+        (node == id(1), node == during && node == id(1))
+    };
+    ask(0, 500.0);
+    let slow: Vec<_> = (1..100).map(|second| ask(second * 1_000, 500.0)).filter(|(is_slow, _)| *is_slow).collect();
+    assert!((1..=4).contains(&slow.len()), "now and then: {}", slow.len());
+    assert!(slow.iter().all(|(_, twice)| !twice), "by one call at a time");
+    let well = (100..200).filter(|second| ask(second * 1_000, 1.0).0).count();
+    assert!(well > 40, "once it is well again it has its part: {well}");
+}
