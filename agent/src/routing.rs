@@ -83,7 +83,7 @@ impl Target {
     }
 }
 
-/// Has no instance count for more than [`WEIGHT_FACTOR`] times the median of all: weights are what hosts say of themselves.
+/// Has no instance count for more than eight times the median of all: weights are what hosts say of themselves.
 pub fn believe_weights(targets: &mut [Target]) {
     let mut weights: Vec<u32> = targets.iter().map(|target| target.weight).collect();
     let Some(middle) = weights.len().checked_sub(1).map(|last| last / 2) else { return };
