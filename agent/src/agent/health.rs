@@ -39,7 +39,7 @@ const SHORT_TOLD_MAX: usize = 3;
 
 /// Free space on the disk of the data directory below which an operator has to hear of it: the log takes as much in an hour of
 /// brisk writing, and what was set aside for it already hides that the disk is full.
-const DISK_LOW_BYTES: u64 = 64 << 20;
+const DISK_LOW_BYTES: u64 = 32 << 20;
 
 /// Deployments that are not carried out and are told one by one.
 const REFUSED_TOLD_MAX: usize = 3;
@@ -300,7 +300,7 @@ mod tests {
     fn a_disk_is_told_of_before_it_is_full() {
         assert_eq!(disk_low(DISK_LOW_BYTES), None);
         let told = disk_low(DISK_LOW_BYTES - 1);
-        assert!(told.is_some_and(|told| told.contains("has 63 MiB left, less than 64:")));
+        assert!(told.is_some_and(|told| told.contains("has 31 MiB left, less than 32:")));
     }
 
     #[test]
