@@ -31,14 +31,14 @@ const TICKER_STUCK_MS: u64 = 2_000;
 /// How long a write may take before the disk counts as hanging: far above a slow sync, far below a member's patience.
 const STORE_STALLED: Duration = Duration::from_secs(3);
 
-/// How long too few instances of a workload may be ready before that is a complaint: a start takes less, with a fetch and a compilation.
+/// How long too few instances of a workload may be ready before that is noted: a start takes less, with a fetch and a compilation.
 const SHORT_AFTER: Duration = Duration::from_secs(10);
 
 /// Workloads of which too few are ready and that are told one by one.
 const SHORT_TOLD_MAX: usize = 3;
 
-/// Free space on the disk of the data directory below which an operator has to hear of it: the log takes as much in an hour of
-/// brisk writing, and what was set aside for it already hides that the disk is full.
+/// Free space on the disk of the data directory below which an operator has to hear of it, in bytes. What was set aside for the log
+/// is written for a while yet, so a full disk would show only when it is too late.
 const DISK_LOW_BYTES: u64 = 32 << 20;
 
 /// Deployments that are not carried out and are told one by one.
