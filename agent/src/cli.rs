@@ -57,6 +57,7 @@ pub(crate) use self::token::{TOKEN_FILE_NAME, read_token};
 /// Threads that an agent has at least: a disk that hangs may hold up one of them (`store/hand`).
 const THREADS_MIN: usize = 2;
 
+use crate::release;
 /// How long an agent that has stopped waits for threads that are still at something: one whose disk hangs would never end.
 pub(crate) const STRAGGLERS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -172,8 +173,8 @@ async fn explain(args: &NameArgs) -> Result<(), CliError> {
 }
 
 fn version(args: &VersionArgs) -> Result<(), CliError> {
-    let version = env!("CARGO_PKG_VERSION");
-    output::print_either(args.json, &json!({ "version": version }), |_| format!("selvedge {version}"))
+    let document = json!({"version": release::VERSION, "commit": release::COMMIT});
+    output::print_either(args.json, &document, |_| format!("selvedge {}", release::in_words()))
 }
 
 fn compile(args: &CompileArgs) -> u8 {

@@ -26,6 +26,7 @@ mod outside;
 pub mod placement;
 pub mod rates;
 pub mod reconcile;
+pub mod release;
 pub mod resources;
 pub mod rollout;
 pub mod routing;

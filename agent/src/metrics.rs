@@ -25,6 +25,7 @@ mod placement;
 mod replica;
 
 use crate::assets::AssetStats;
+use crate::release;
 use crate::resources::Own;
 use crate::store::StoreStats;
 use crate::timing::{Timings, histogram};
@@ -297,9 +298,10 @@ impl Metrics {
     }
 
     fn registered(mut self, version: &str) -> Self {
-        let build = Info::new(vec![("version", version.to_owned())]);
+        let commit = release::COMMIT.unwrap_or("unknown");
+        let build = Info::new(vec![("version", version.to_owned()), ("commit", commit.to_owned())]);
         let registry = &mut self.registry;
-        registry.register("build", "The version of this agent", build);
+        registry.register("build", "The version of this agent, and the commit that it was built from", build);
         registry.register_with_unit(
             "uptime",
             "Time since the agent started, in seconds",
@@ -389,8 +391,10 @@ mod tests {
         metrics.assets(&AssetStats { hits_memory: 11, misses: 2, copy_bytes: 512, ..AssetStats::default() });
         metrics.converged(true);
         metrics.certificate(1_700_000_000, 1_800_000_000);
+        let text = metrics.encode();
+        let build = r#"selvedge_build_info{version="0.1.0",commit=""#;
+        assert!(text.lines().any(|line| line.starts_with(build) && line.ends_with(r#""} 1"#)), "{text}");
         for line in [
-            r#"selvedge_build_info{version="0.1.0"} 1"#,
             r#"selvedge_calls_total{workload="combat",outcome="ok"} 1"#,
             r#"selvedge_calls_total{workload="combat",outcome="busy"} 0"#,
             r#"selvedge_call_duration_seconds_bucket{le="0.00004",workload="combat"} 1"#,

@@ -7,7 +7,10 @@ use std::process::Command;
 fn the_binary_knows_its_version() {
     let output = Command::new(env!("CARGO_BIN_EXE_selvedge")).arg("version").output().expect("the binary runs");
     assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(env!("CARGO_PKG_VERSION")));
+    let short = Command::new(env!("CARGO_BIN_EXE_selvedge")).arg("-V").output().expect("the binary runs");
+    assert_eq!(said, String::from_utf8_lossy(&short.stdout), "the option and the command say the same");
 }
 
 #[test]

@@ -39,6 +39,7 @@ use crate::members::{Member, Status as MemberStatus};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::rates::Rates;
+use crate::release;
 use crate::service::{
     ArtifactInfo, AssetInfo, AssetPage, CallAnswer, CallOptions, ClockReading, Cluster, CommitError, CommitOptions,
     Committed, Convergence, Deployed, Drained, EncodedCall, Entry, EventsWanted, Health as HealthReport,
@@ -111,7 +112,8 @@ impl Service for AgentService {
                 name: self.config.node.name.clone(),
                 region: self.config.node.region.clone(),
                 incarnation: state.me.incarnation.0,
-                version: env!("CARGO_PKG_VERSION").to_owned(),
+                version: release::VERSION.to_owned(),
+                commit: release::COMMIT.map(str::to_owned),
                 uptime_s: self.started.elapsed().as_secs(),
                 draining: self.departure.draining.order().is_some(),
                 draining_since: self.departure.draining.order().and_then(|order| order.since()),

@@ -21,6 +21,7 @@ pub(crate) use self::workload::{
     CallArgs, DeployArgs, NameArgs, NewArgs, PlacingArgs, ReplayArgs, RollbackArgs, UndeployArgs,
 };
 use super::address::ApiAddr;
+use crate::release;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 the agent refused or the thing failed; 2 wrong usage; 3 no agent could be reached; 4 timed out.
@@ -40,7 +41,7 @@ third who may not, and why. Below stands what the agent that is asked waits for 
 
 /// An agent for edge hosts: replicated state, placed workloads, sandboxed WebAssembly.
 #[derive(Debug, Parser)]
-#[command(name = "selvedge", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "selvedge", version = release::in_words(), arg_required_else_help = true, disable_help_subcommand = true)]
 #[command(after_help = AFTER_HELP, styles = Styles::plain())]
 pub(crate) struct Cli {
     /// What to do.

@@ -57,7 +57,7 @@ pub(crate) fn status(json: &Value) -> String {
         at("/node/id"),
         at("/node/region"),
         at("/node/incarnation"),
-        at("/node/version"),
+        version(json),
         uptime.as_deref().unwrap_or(UNKNOWN),
         cluster,
         at("/cluster/alive"),
@@ -79,6 +79,15 @@ pub(crate) fn status(json: &Value) -> String {
 }
 
 /// How far a resync has come, in words; `None` where none is under way.
+/// The version of the agent, and the commit that it was built from, if it tells it.
+fn version(json: &Value) -> String {
+    let version = cell(json, "/node/version");
+    match json.pointer("/node/commit").and_then(Value::as_str) {
+        Some(commit) => format!("{version} ({})", super::output::printable(commit)),
+        None => version,
+    }
+}
+
 #[must_use]
 pub(crate) fn resync(json: &Value) -> Option<String> {
     let resync = json.pointer("/state/resync").filter(|resync| resync.is_object())?;

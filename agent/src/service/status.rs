@@ -40,6 +40,9 @@ pub struct NodeStatus {
     pub incarnation: u64,
     /// The version of the agent.
     pub version: String,
+    /// The commit it was built from, with `+dirty` behind it where sources were changed since; nothing of a build outside of the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// Seconds since the agent started.
     pub uptime_s: u64,
     /// Whether its operator has it emptied.

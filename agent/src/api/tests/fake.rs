@@ -115,6 +115,7 @@ impl Service for Fake {
                 region: "eu".into(),
                 incarnation: 3,
                 version: "0.1.0".into(),
+                commit: Some("1f2e3d4c5b6a".into()),
                 uptime_s: 3_725,
                 draining: false,
                 draining_since: None,
