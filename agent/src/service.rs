@@ -50,7 +50,7 @@ pub use self::state::{
 };
 pub use self::status::{
     ClockReading, ClusterStatus, Health, Location, Node, NodeDetail, NodeState, NodeStatus, Peer, Resources, Resync,
-    StateStatus, Status,
+    StateStatus, Status, UnseenKeys,
 };
 pub use self::workload::{
     ArtifactInfo, CallAnswer, CallOptions, Caller, Deployed, EncodedCall, Entry, Instance, LastStart, LatencyBucket,

@@ -44,7 +44,7 @@ pub use evidence::Head;
 pub use guard::{Guard, Judgement, Unguarded};
 pub use io::{Event, Input, Message, Output, RepairEnd};
 pub use lineage::Tip;
-pub use peers::{PeerView, Progress};
+pub use peers::{PeerView, Progress, Unseen};
 pub use recovery::{RecoverError, Recovery};
 use spread::Way;
 pub use watch::{KeyPrefix, WatchError};

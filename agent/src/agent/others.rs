@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use selvedge_sync::id::NodeId;
-use selvedge_sync::replica::PeerView;
+use selvedge_sync::replica::{PeerView, Unseen};
 use selvedge_sync::time::Time;
 use serde_json::{Value, json};
 
@@ -14,7 +14,9 @@ use super::figures;
 use crate::members::{Member, NodeRecord, Status as MemberStatus};
 use crate::metrics::PeerFigures;
 use crate::net::{LinkState, LinkView, Net, PeerLink};
-use crate::service::{ConvergencePeer, Link, Location, Node, NodeDetail, NodeState, Peer, Resources, Traffic};
+use crate::service::{
+    ConvergencePeer, Link, Location, Node, NodeDetail, NodeState, Peer, Resources, Traffic, UnseenKeys,
+};
 use crate::spec::WorkloadName;
 use crate::view::{Summary, millis};
 use crate::workloads::Workloads;
@@ -185,13 +187,17 @@ fn state_of(member: &Member) -> NodeState {
 }
 
 /// A member with what it said of itself beyond that.
-pub(super) fn detail(member: Member) -> NodeDetail {
+pub(super) fn detail(member: Member, unseen: Option<Unseen>) -> NodeDetail {
     let said = member.record.as_ref();
     NodeDetail {
         release: said.map_or_else(String::new, |record| record.release.clone()),
         addresses: said.map_or_else(Vec::new, |record| record.addresses.clone()),
         age_ms: said.map(|_| member.age_ms),
         round_trips_ms: said.map_or_else(BTreeMap::new, |record| record.rtt_ms.clone()),
+        unseen: unseen.filter(|unseen| unseen.more || !unseen.keys.is_empty()).map(|unseen| UnseenKeys {
+            keys: unseen.keys.iter().map(ToString::to_string).collect(),
+            more: unseen.more,
+        }),
         node: node(member),
     }
 }

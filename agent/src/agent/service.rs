@@ -144,7 +144,9 @@ impl Service for AgentService {
     }
 
     fn node(&self, id: NodeId) -> Option<NodeDetail> {
-        let mut detail = self.all_members().into_iter().find(|member| member.node == id).map(others::detail)?;
+        let member = self.all_members().into_iter().find(|member| member.node == id)?;
+        let unseen = self.view.read(|replica| replica.unseen_by(&id, UNSEEN_KEYS_MAX, UNSEEN_BYTES_MAX));
+        let mut detail = others::detail(member, unseen);
         if let Some(membership) = &self.membership {
             papers::roles(membership, std::slice::from_mut(&mut detail.node));
         }

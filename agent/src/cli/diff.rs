@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::args::DiffArgs;
 use super::client::Client;
-use super::connection::Ask;
+use super::connection::{Ask, segment};
 use super::error::{CliError, EXIT_DONE, EXIT_FAILED, HINT};
 use super::output::{cell, print_shown, short};
 use super::tables::tail;
@@ -23,7 +23,13 @@ const ROOT_CHARS: usize = 16;
 pub(crate) async fn diff(args: &DiffArgs, client: &mut Client) -> Result<u8, CliError> {
     let convergence = client.json(Ask::get("/v1/convergence")).await?;
     let status = client.json(Ask::get("/v1/status")).await?;
-    let document = compare(&args.node, &convergence, &status)?;
+    let mut document = compare(&args.node, &convergence, &status)?;
+    if document["equal"] == false {
+        let node = document["node"].as_str().unwrap_or_default();
+        // What differs may be the same by now, or not to be told by an older agent.
+        let detail = client.json(Ask::get(format!("/v1/nodes/{}", segment(node)))).await.unwrap_or_default();
+        document["unseen"] = detail["unseen"].clone();
+    }
     print_shown(args.client.json, &document, text)?;
     Ok(if document["equal"] == true { EXIT_DONE } else { EXIT_FAILED })
 }
@@ -90,6 +96,7 @@ fn text(document: &Value) -> String {
         if is_there { format!("{who} holds another state") } else { format!("it is not known what {who} holds now") },
         format!("  roots    {} here, {} there", root("/root"), root("/their_root")),
         format!("  commits  {lag}"),
+        format!("  keys     {}", keys(document)),
         format!("  member   {}", cell(document, "/status")),
         format!("  link     {}", cell(document, "/link/state")),
     ];
@@ -107,6 +114,20 @@ fn text(document: &Value) -> String {
         "hint: `selvedge converged --wait 10s` waits for all; `selvedge peers` shows what keeps a link down".to_owned(),
     );
     lines.join("\n")
+}
+
+/// The keys of what is here and not there. What is there and not here has no names yet: a vector only counts.
+fn keys(document: &Value) -> String {
+    let keys: Vec<&Value> = document["unseen"]["keys"].as_array().into_iter().flatten().collect();
+    let more = if document["unseen"]["more"] == true { ", and perhaps more" } else { "" };
+    match keys.as_slice() {
+        [] if more.is_empty() => "none is known that was written here and is not there".to_owned(),
+        [] => "what was written here and is not there is too old to be named".to_owned(),
+        keys => {
+            let keys: Vec<String> = keys.iter().map(|key| cell(key, "")).collect();
+            format!("written here and not there, as last heard: {}{more}", keys.join(", "))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -150,5 +171,15 @@ mod tests {
             let error = compare(wanted, &convergence, &status).expect_err("nobody for certain");
             assert!(error.exit_code() == 2 && error.to_string().contains("edge-3 (CCCCCCCC)"), "{error}");
         }
+    }
+
+    #[test]
+    fn keys_that_the_other_lacks_are_named() {
+        let keys = |unseen: Value| keys(&json!({"unseen": unseen}));
+        let named = keys(json!({"keys": ["gcounter/kills", "orset/on\u{1b}line"], "more": false}));
+        assert_eq!(named, "written here and not there, as last heard: gcounter/kills, orset/on\u{fffd}line");
+        assert!(keys(json!({"keys": ["gset/a"], "more": true})).ends_with("gset/a, and perhaps more"));
+        assert!(keys(json!({"keys": [], "more": true})).contains("too old"));
+        assert!(keys(Value::Null).starts_with("none is known"));
     }
 }

@@ -204,6 +204,18 @@ pub struct NodeDetail {
     pub age_ms: Option<u64>,
     /// Round trips that it measured to other members, in milliseconds.
     pub round_trips_ms: BTreeMap<NodeId, f64>,
+    /// What is here and not known to be there; `None` where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<UnseenKeys>,
+}
+
+/// Keys that were written by commits which are here and which a member is not known to have seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnseenKeys {
+    /// Some of them, in order.
+    pub keys: Vec<String>,
+    /// Whether there may be more.
+    pub more: bool,
 }
 
 /// A place on earth, in degrees.

@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::conduct::{Allowance, Futile};
 use super::{Output, Replica};
 use crate::causal::VersionVector;
+use crate::commit::Commit;
 use crate::crdt::ContentHash;
 use crate::id::{Dot, NodeId, Stream};
+use crate::key::Key;
 use crate::limits::FORGET_MS;
+use crate::log::Range;
 use crate::planted::{self, Bug};
 use crate::time::Time;
 
@@ -81,6 +84,15 @@ pub struct PeerView {
     pub heard_ms_ago: Option<u64>,
 }
 
+/// Keys that were written by commits which a peer is not known to have seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// The keys, in order.
+    pub keys: BTreeSet<Key>,
+    /// Whether there may be more of them.
+    pub more: bool,
+}
+
 /// How far a commit has got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -134,6 +146,40 @@ impl Replica {
             heard_ms_ago: ago(peer.heard_ms),
         };
         self.peers.known.iter().filter(current).map(view).collect()
+    }
+
+    /// Which keys the commits write that are here and that `node` is not known to have seen: `keys_max` at the most, out of `bytes_max`
+    /// bytes of commits. What the other has and we lack, its vector counts and does not name. `None` for whoever was never heard.
+    #[must_use]
+    pub fn unseen_by(&self, node: &NodeId, keys_max: usize, bytes_max: usize) -> Option<Unseen> {
+        let theirs = &self.peers.known.get(node)?.seen;
+        let (mut unseen, mut budget) = (Unseen::default(), bytes_max);
+        for (stream, through) in self.seen.iter() {
+            let batch = match self.log.range(&stream, theirs.seq(&stream) + 1, through, budget) {
+                Range::Nothing => continue,
+                Range::Forgotten => {
+                    unseen.more = true;
+                    continue;
+                }
+                Range::Batch { batch, whole } => {
+                    unseen.more |= !whole;
+                    batch
+                }
+            };
+            for (seq, bytes) in (batch.first..).zip(&batch.commits) {
+                budget = budget.saturating_sub(bytes.len());
+                let commit = Commit::decode(stream, seq, bytes);
+                unseen.keys.extend(commit.into_iter().flat_map(|commit| commit.ops).map(|(key, _)| key));
+            }
+            if unseen.keys.len() > keys_max || budget == 0 {
+                unseen.more = true;
+                break;
+            }
+        }
+        while unseen.keys.len() > keys_max {
+            unseen.keys.pop_last();
+        }
+        Some(unseen)
     }
 
     /// How far a commit has got; `None` when it has not been seen here.

@@ -8,12 +8,13 @@ use serde_json::Value as Json;
 use super::{HOSTILE, NODE, OTHER, REVISION};
 use crate::service::{
     Convergence, ConvergencePeer, History, Instance, InvitationEntry, LatencyBucket, LatencyUs, Node, NodeDetail,
-    Phase, Recent, Resync, Workload, WorkloadStatus,
+    Phase, Recent, Resync, UnseenKeys, Workload, WorkloadStatus,
 };
 
 pub(super) fn detail(node: Node) -> NodeDetail {
     let round_trips_ms = BTreeMap::from([(NODE, 0.42)]);
-    NodeDetail { node, release: "0.1.0".into(), addresses: Vec::new(), age_ms: Some(900), round_trips_ms }
+    let unseen = Some(UnseenKeys { keys: vec!["gcounter/kills".into()], more: true });
+    NodeDetail { node, release: "0.1.0".into(), addresses: Vec::new(), age_ms: Some(900), round_trips_ms, unseen }
 }
 
 pub(super) fn convergence() -> Convergence {
