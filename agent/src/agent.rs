@@ -43,7 +43,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::founding::{FoundingError, Member, enroll, found, join};
+pub use self::founding::{FoundingError, JoinStage, Member, enroll, found, join};
 pub use self::ground::GroundError;
 pub(crate) use self::ground::check as check_ground;
 pub use self::identity::IdentityError;

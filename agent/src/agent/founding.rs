@@ -1,6 +1,7 @@
 //! Becoming a member, before an agent runs: found a cluster, join one by a token, or be enrolled by the authority's own host.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -168,7 +169,31 @@ pub fn enroll(
     Ok(member(claims, trust.name()))
 }
 
-/// Trades a token for membership: tries the addresses in it one after the other.
+/// How far joining has come, for whoever waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinStage<'a> {
+    /// Somebody is sought at this address of the token.
+    Reaching(&'a str),
+    /// Somebody answers there, and is asked for what proves that it belongs to the cluster.
+    Checking(&'a str),
+    /// It does, and is asked for a certificate.
+    Asking(&'a str),
+    /// The certificate was issued, and is written to disk.
+    Storing,
+}
+
+impl fmt::Display for JoinStage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reaching(address) => write!(f, "reaching {address}"),
+            Self::Checking(address) => write!(f, "{address} answers; checking that it is of the token's cluster"),
+            Self::Asking(address) => write!(f, "{address} is of the cluster; asking it for a certificate"),
+            Self::Storing => f.write_str("admitted; storing the certificate"),
+        }
+    }
+}
+
+/// Trades a token for membership: tries the addresses in it one after the other, and tells each stage.
 ///
 /// # Errors
 /// Nobody let us in, `data_dir` is a member's already, or the disk refuses. A token whose answer was lost can be used again from
@@ -178,13 +203,25 @@ pub async fn join(
     data_dir: &Path,
     (name, region): (String, String),
     keep_state: bool,
+    mut tell: impl FnMut(JoinStage<'_>),
 ) -> Result<Member, FoundingError> {
     let (folder, key) = prepare(data_dir, Some(token.cluster), keep_state)?;
     let mut tried = Vec::new();
     for address in &token.addresses {
         let mut joining = Joining::new(token.clone(), key.node(), name.clone(), region.clone());
-        match net::join(key.seed(), address, |other, answer| joining.next(other, answer, now_s())).await {
+        tell(JoinStage::Reaching(address));
+        let ask = |other, answer: Option<&[u8]>| {
+            let question = joining.next(other, answer, now_s())?;
+            match (answer, &question) {
+                (None, _) => tell(JoinStage::Checking(address)),
+                (Some(_), Some(_)) => tell(JoinStage::Asking(address)),
+                (Some(_), None) => {}
+            }
+            Ok(question)
+        };
+        match net::join(key.seed(), address, ask).await {
             Ok(()) => {
+                tell(JoinStage::Storing);
                 let Some((trust, certificate)) = joining.finish() else { continue };
                 let claims = trust.read(&certificate, key.node()).map_err(|refusal| {
                     let error = JoinFailed::Ended(JoinError::FalseMember(refusal));

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::CliError;
 use super::output::{note, printable};
 use super::run::explain;
-use crate::agent::{FoundingError, Member};
+use crate::agent::{FoundingError, JoinStage, Member};
 use crate::cluster::Token;
 use crate::config::{NodeConfig, Overrides};
 use crate::splitmix::SplitMix;
@@ -57,7 +57,9 @@ pub(super) async fn join_first(
     loop {
         supervisor.starting("joining a cluster", SUPERVISORS_PATIENCE);
         let named = (node.name.clone(), node.region.clone());
-        let attempt = tokio::time::timeout(ATTEMPT_PATIENCE, crate::agent::join(&token, &node.data_dir, named, false));
+        let tell = |stage: JoinStage<'_>| supervisor.starting(&printable(&stage.to_string()), SUPERVISORS_PATIENCE);
+        let joining = crate::agent::join(&token, &node.data_dir, named, false, tell);
+        let attempt = tokio::time::timeout(ATTEMPT_PATIENCE, joining);
         let outcome = tokio::select! {
             outcome = attempt => outcome,
             () = shutdown.cancelled() => return Ok(()),

@@ -15,7 +15,7 @@ use super::output::{cell, note, print_either, printable, table};
 use super::owner::become_owner_of;
 use super::progress::Progress;
 use super::tables::tail;
-use crate::agent::{self, FoundingError, Member};
+use crate::agent::{self, FoundingError, JoinStage, Member};
 use crate::cluster::Token;
 use crate::config::LIFETIME_MS_DEFAULT;
 
@@ -65,8 +65,9 @@ pub(crate) async fn join(args: &JoinArgs) -> Result<(), CliError> {
     })?;
     let named = named(&args.node)?;
     agree(&token, &args.node)?;
-    let progress = Progress::of(format!("asking to be let in at {}", token.addresses.join(", ")));
-    let joined = agent::join(&token, &args.data_dir, named, args.node.keep_state).await;
+    let progress = Progress::of("joining");
+    let tell = |stage: JoinStage<'_>| progress.say(printable(&stage.to_string()));
+    let joined = agent::join(&token, &args.data_dir, named, args.node.keep_state, tell).await;
     drop(progress);
     let member = joined.map_err(|error| failed(&error))?;
     let dir = args.data_dir.display();
