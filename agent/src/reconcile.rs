@@ -20,7 +20,7 @@ use self::absent::Absences;
 pub use self::absent::{ABSENT_MS_MAX, PASSED_OVER_MS};
 use self::backoff::Failures;
 use self::partition::Sight;
-pub use self::partition::{CutOff, sees_most};
+pub use self::partition::{CutOff, InSight, sees_most};
 pub use self::waiting::Waiting;
 use crate::placement::{Explanation, Instance, Mesh, Phase, Plan};
 use crate::spec::{Digest, WorkloadName};

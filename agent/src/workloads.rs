@@ -56,7 +56,7 @@ use crate::driver::DriverHandle;
 use crate::events::Events;
 use crate::members::gossip::SharedMembers;
 use crate::placement::{Explanation, Instance, Mesh, Policy, Reason};
-use crate::reconcile::{Inputs, Reconciler, Step, Timing, Waiting};
+use crate::reconcile::{InSight, Inputs, Reconciler, Step, Timing, Waiting};
 use crate::spec::{DeploymentId, Digest, WorkloadName};
 use crate::view::StateView;
 use crate::wasm::WasmHost;
@@ -264,6 +264,12 @@ impl Workloads {
 
     fn plan(&self) -> crate::placement::Plan {
         crate::placement::plan(&self.specs(), &self.mesh(), &self.parts.policy)
+    }
+
+    /// How many members this agent sees.
+    #[must_use]
+    pub fn in_sight(&self) -> InSight {
+        InSight::of(&self.mesh(), &self.parts.me)
     }
 
     /// The mesh as this agent sees it.

@@ -80,6 +80,16 @@ fn status(
     }
 }
 
+/// The instances of a workload, as its status has them.
+pub(super) fn of_workload(
+    name: &WorkloadName,
+    deployed: &Deployed,
+    workloads: &Workloads,
+    members: &[Member],
+) -> Vec<Instance> {
+    instances((name, deployed.planned()), &workloads.kept(name), members).0
+}
+
 /// What was deployed last, if another version runs in its place.
 fn rejected(deployed: &Deployed) -> Option<Rejected> {
     let is_back = matches!(deployed.course(), Course::Back(_));
@@ -153,7 +163,8 @@ fn placed(metrics: &Metrics, workloads: &Workloads, statuses: &[WorkloadStatus])
     let count = |phase: &str| here.values().filter(|instance| instance.phase.as_str() == phase).count() as u64;
     metrics.placement().instances(&phases.map(|phase| (phase, count(phase))));
     let ready = |status: &WorkloadStatus| {
-        status.instances.iter().filter(|instance| matches!(instance.phase, Phase::Ready | Phase::Suspect)).count()
+        let answers = |it: &&Instance| it.serves_previous || matches!(it.phase, Phase::Ready | Phase::Suspect);
+        status.instances.iter().filter(answers).count()
     };
     let workload = |status: &WorkloadStatus| (status.name.clone(), u64::from(status.replicas), ready(status) as u64);
     metrics.placement().workloads(&statuses.iter().map(workload).collect::<Vec<_>>());
@@ -183,7 +194,8 @@ fn instances(
             }
             None => (Phase::Starting, Some("serves the previous version until the new one is ready".to_owned())),
         };
-        Some(Instance { node: member.node, phase, reason })
+        let serves_previous = !instance.is_of(spec) && instance.phase == placement::Phase::Ready;
+        Some(Instance { node: member.node, phase, reason, serves_previous })
     };
     (present.clone().filter_map(instance).collect(), present.count())
 }

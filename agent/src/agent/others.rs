@@ -257,6 +257,21 @@ pub(super) fn placed_here(name: &str, node: NodeId, workload: &WorkloadName, wor
     json!({"node": node, "name": name, "waiting": waiting, "last_start": last_start})
 }
 
+/// Adds to a placement what hosts that call themselves ill say of it: a plan knows only that they do.
+pub(super) fn say_why_unhealthy(placement: &mut Value, members: &[Member]) {
+    let ailment = |host: &Value| {
+        let node =
+            host["node"].as_str().filter(|_| host.pointer("/reason/code").is_some_and(|code| code == "unhealthy"))?;
+        let member = members.iter().find(|member| member.node.to_string() == node)?;
+        member.record.as_ref()?.ailment.clone()
+    };
+    for host in placement["rejected"].as_array_mut().into_iter().flatten() {
+        if let (Some(ailment), Some(message)) = (ailment(host), host["message"].as_str()) {
+            host["message"] = format!("{message}: {ailment}").into();
+        }
+    }
+}
+
 /// A moment as text. Another member's clock may say anything: what has no date is told as the last moment that has.
 fn rfc3339(wall_ms: u64) -> String {
     let at = UNIX_EPOCH + Duration::from_millis(wall_ms.min(DATED_MS_MAX));
@@ -268,6 +283,7 @@ mod tests {
     use super::*;
     use crate::members::NodeRecord;
     use crate::members::tests::record;
+    use crate::placement::Reason;
 
     const ME: NodeId = NodeId([1; 32]);
     const OTHER: NodeId = NodeId([2; 32]);
@@ -341,5 +357,20 @@ mod tests {
         assert!(!told.root_equal && told.awaited && told.name == "host");
         let told = check(None, Some(member(OTHER, MemberStatus::Left, 0)), Some("has left"));
         assert!(!told.awaited, "nobody waits for who has left");
+    }
+
+    #[test]
+    fn a_placement_says_why_a_host_is_not_healthy() {
+        let ill = NodeRecord { healthy: false, ailment: Some("the disk is full".to_owned()), ..record(OTHER, 1, 1) };
+        let members = [
+            Member { record: Some(ill), ..member(OTHER, MemberStatus::Alive, 0) },
+            member(THIRD, MemberStatus::Alive, 0),
+        ];
+        let host =
+            |node: NodeId, reason: &Reason| json!({"node": node, "reason": reason, "message": reason.to_string()});
+        let mut placement = json!({"rejected": [host(OTHER, &Reason::Unhealthy), host(THIRD, &Reason::Unhealthy), host(OTHER, &Reason::Draining)]});
+        say_why_unhealthy(&mut placement, &members);
+        let said: Vec<_> = [0, 1, 2].map(|at| placement["rejected"][at]["message"].as_str().unwrap().to_owned()).into();
+        assert_eq!(said, ["is not healthy: the disk is full", "is not healthy", "is draining"]);
     }
 }

@@ -54,6 +54,12 @@ use crate::view::StateView;
 use crate::wasm::WasmHost;
 use crate::workloads::Workloads;
 
+/// Keys that are named of what a member lacks: as many as somebody reads.
+const UNSEEN_KEYS_MAX: usize = 20;
+
+/// Commits that are looked through for them, in bytes: the driver waits meanwhile, for less than a millisecond.
+const UNSEEN_BYTES_MAX: usize = 64 * 1_024;
+
 /// Keys looked at under one lock, so that a listing never holds the driver up for long.
 const KEYS_PER_LOOK: usize = 1_024;
 
@@ -346,10 +352,14 @@ impl Service for AgentService {
         let workload = name.parse().map_err(|_| unknown())?;
         let explanation = self.workloads.explain(&workload).ok_or_else(unknown)?;
         let mut shown = serde_json::to_value(explanation).expect("an explanation serialises");
+        others::say_why_unhealthy(&mut shown, &self.all_members());
+        shown["sight"] = serde_json::to_value(self.workloads.in_sight()).expect("numbers serialise");
         if let Some(deployed) = self.workloads.deployed().get(&workload) {
             let rollout = figures::rollout(&workload, deployed, &self.workloads);
             shown["rollout"] = serde_json::to_value(rollout).expect("a rollout serialises");
             shown["asks"] = deployments::asks(deployed.planned());
+            let instances = figures::of_workload(&workload, deployed, &self.workloads, &self.all_members());
+            shown["instances"] = serde_json::to_value(instances).expect("instances serialise");
         }
         shown["here"] = others::placed_here(&self.config.node.name, self.net.node(), &workload, &self.workloads);
         Ok(shown)

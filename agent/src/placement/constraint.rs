@@ -31,10 +31,13 @@ pub enum Reason {
         missing: BTreeSet<String>,
     },
     /// A rule that must hold does not.
-    #[error("breaks the rule {rule}")]
+    #[error("breaks the rule {rule}{}", begun_by(rule, *.is_to_run))]
     Rule {
         /// Which one.
         rule: Rule,
+        /// It is about a workload that this plan has chosen the host for, and that has not begun there.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        is_to_run: bool,
     },
     /// Nothing recent has been heard of the host.
     #[error("was last heard of {age_ms} ms ago, {limit_ms} ms is the limit")]
@@ -115,7 +118,7 @@ impl Reason {
         match self {
             Self::Region { .. } | Self::Capabilities { .. } => true,
             // What else runs on a host changes by itself.
-            Self::Rule { rule } => !matches!(rule.matches, Match::Workload(_)),
+            Self::Rule { rule, .. } => !matches!(rule.matches, Match::Workload(_)),
             Self::Stale { .. }
             | Self::Lost { .. }
             | Self::Left
@@ -125,6 +128,16 @@ impl Reason {
             | Self::Memory { .. }
             | Self::Disk { .. }
             | Self::Latency { .. } => false,
+        }
+    }
+}
+
+/// What is said of a rule about a workload that is yet to come.
+fn begun_by(rule: &Rule, is_to_run: bool) -> String {
+    match &rule.matches {
+        Match::Workload(other) if is_to_run => format!(", for {other} is to run there and has not begun"),
+        Match::Workload(_) | Match::Node(_) | Match::Region(_) | Match::Capability(_) | Match::Label { .. } => {
+            String::new()
         }
     }
 }
@@ -151,7 +164,8 @@ pub(super) fn violated(
         return Some(Reason::Capabilities { missing });
     }
     if let Some(rule) = spec.must.iter().find(|rule| !score::holds(rule, node, promised)) {
-        return Some(Reason::Rule { rule: rule.clone() });
+        // What the plan alone knows of is not to be seen on the host by whoever looks there.
+        return Some(Reason::Rule { rule: rule.clone(), is_to_run: score::holds(rule, node, None) });
     }
     if node.left {
         return Some(Reason::Left);

@@ -44,6 +44,26 @@ fn in_sight(mesh: &Mesh, me: &NodeId) -> (usize, usize, bool) {
     (seen, members_count, seen * 2 > members_count || (seen * 2 == members_count && has_first))
 }
 
+/// How many members a host sees, itself included, for whoever asks what its plans are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct InSight {
+    /// Members in sight, well or ill.
+    pub seen: usize,
+    /// Members in all.
+    pub members: usize,
+    /// Whether those in sight are most of them.
+    pub most: bool,
+}
+
+impl InSight {
+    /// Of the members of `mesh`, by what `me` has heard.
+    #[must_use]
+    pub fn of(mesh: &Mesh, me: &NodeId) -> Self {
+        let (seen, members, most) = in_sight(mesh, me);
+        Self { seen, members, most }
+    }
+}
+
 /// Whether this host sees most members: who does not, decides nothing for all.
 #[must_use]
 pub fn sees_most(mesh: &Mesh, me: &NodeId) -> bool {

@@ -153,6 +153,9 @@ pub struct Instance {
     pub phase: Phase,
     /// Why it is there, if there is something to say.
     pub reason: Option<String>,
+    /// What it is to be is not ready yet, and the version before answers calls there meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub serves_previous: bool,
 }
 
 /// How far an instance has got.

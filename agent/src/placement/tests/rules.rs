@@ -83,11 +83,14 @@ fn a_rule_about_a_workload_of_the_same_plan_is_kept() {
     assert_eq!(plan["close"].chosen(), plan["zone"].chosen());
     assert!(plan["apart"].chosen().is_disjoint(&plan["zone"].chosen()));
     assert_eq!((plan["apart"].missing(), plan["close"].missing()), (0, 0));
+    let held = plan["zone"].chosen().into_iter().next().unwrap();
+    let why = plan["apart"].rejection(&held).map(ToString::to_string);
+    assert_eq!(why.as_deref(), Some("breaks the rule !workload=zone, for zone is to run there and has not begun"));
 }
 
 #[test]
 fn a_broken_rule_about_hosts_forbids_and_one_about_workloads_only_disqualifies() {
-    let forbids = |rule: &str| Reason::Rule { rule: rule.parse().unwrap() }.forbids();
+    let forbids = |rule: &str| Reason::Rule { rule: rule.parse().unwrap(), is_to_run: false }.forbids();
     assert!(forbids("!node=a") && forbids("region=eu") && forbids("label:a=b") && !forbids("workload=chat"));
 }
 

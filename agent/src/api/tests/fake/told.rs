@@ -42,7 +42,10 @@ pub(super) fn history() -> History {
 }
 
 pub(super) fn workload_status(name: &str) -> WorkloadStatus {
-    let instance = |node, phase, reason: Option<&str>| Instance { node, phase, reason: reason.map(str::to_owned) };
+    let instance = |node, phase, reason: Option<&str>| {
+        let serves_previous = phase == Phase::Starting;
+        Instance { node, phase, reason: reason.map(str::to_owned), serves_previous }
+    };
     WorkloadStatus {
         name: name.into(),
         digest: "5f3c9e".repeat(8),
