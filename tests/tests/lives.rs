@@ -120,6 +120,23 @@ fn who_leaves_is_missed_by_nobody_and_may_come_back() {
 }
 
 #[test]
+fn who_runs_what_nobody_else_may_is_asked_before_it_leaves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [one, two, _three] = mesh(folder.path());
+    deploy(folder.path(), &one, &["--must", "node=two"]);
+    eventually("it runs there", PATIENCE, || runs_on(&two).contains(&two.node()).then_some(()));
+    let refused = two.cli(&["leave"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    for part in ["nowhere_else", "one breaks the rule node=two", "--force", "nothing was changed"] {
+        assert!(refused.stderr.contains(part), "{part} is not in {refused:?}");
+    }
+    assert!(sees(&one, "two") == "alive" && runs_on(&two).contains(&two.node()), "it goes on");
+    let left = two.json(&["leave", "--force", "--timeout", "60s"]);
+    assert!(left["reasons"].to_string().contains("still runs here"), "{left}");
+    assert_eq!(two.ended().1, Some(0));
+}
+
+#[test]
 fn who_leaves_alone_says_what_stays_behind() {
     let folder = tempfile::tempdir().expect("a folder");
     let one = Launch::new(folder.path(), "one").joining(&[]).start();

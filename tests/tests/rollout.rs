@@ -466,6 +466,8 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     assert_eq!(stops, Some(3), "{next}");
     let same = dry(&old, &["--everywhere"]);
     assert_eq!((&same["way"], &same["changes"]), (&json!("placement"), &json!([])), "{same}");
+    let next = dry(&new, &["--everywhere"]);
+    assert_eq!(next["tries_first"].as_array().map(Vec::len), Some(3), "nobody calls it anywhere: {next}");
     let text = one.cli(&["deploy", &new, "--name", "w", "--everywhere", "--dry-run"]);
     assert!(
         text.code == 0 && text.stdout.contains("nothing was changed") && text.stdout.contains("replace"),

@@ -17,10 +17,14 @@ use super::service::AgentService;
 use crate::members::Status;
 use crate::members::gossip::SharedMembers;
 use crate::service::{Fault, Leaving, ServiceError};
+use crate::spec::WorkloadName;
 use crate::view::StateView;
 
 /// How long leaving waits for others to take over: a workload is fetched and compiled in less.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Workloads that are named one by one where they would end.
+const ENDS_TOLD_MAX: usize = 8;
 
 /// How often it looks whether they have.
 const LOOK: Duration = Duration::from_millis(50);
@@ -84,11 +88,8 @@ impl Departure {
 /// Hands over, says farewell, and has the agent stop once this was answered.
 pub(super) async fn leave(service: &AgentService, forced: bool) -> Result<Leaving, ServiceError> {
     let departure = &service.departure;
-    if !forced && papers::is_last_authority(service) {
-        let message = "only this host is known to hold the cluster's authority key: while it is away nobody can invite, renew a certificate or revoke, and members whose certificates expire meanwhile fall out";
-        return Err(ServiceError::new(Fault::Conflict, "last_authority", message).hint(
-            "`selvedge leave --force` leaves all the same; keep its data directory, with which it can come back",
-        ));
+    if !forced {
+        refuse_if_dear(service)?;
     }
     if departure.leaving.swap(true, Ordering::AcqRel) {
         return Err(ServiceError::new(Fault::Conflict, "leaving", "this agent is leaving already"));
@@ -100,6 +101,38 @@ pub(super) async fn leave(service: &AgentService, forced: bool) -> Result<Leavin
         ServiceError::new(Fault::Internal, "stopped", "the agent stopped meanwhile")
             .changed("the others may have heard that it leaves")
     })
+}
+
+/// Says all that would be lost at once: whoever forces it is to know.
+fn refuse_if_dear(service: &AgentService) -> Result<(), ServiceError> {
+    let only_here = ends_with_us(&service.workloads.only_here());
+    if papers::is_last_authority(service) {
+        let more = only_here.map_or_else(String::new, |ends| format!("; besides, {ends}"));
+        let message = format!(
+            "only this host is known to hold the cluster's authority key: while it is away nobody can invite, renew a certificate or revoke, and members whose certificates expire meanwhile fall out{more}"
+        );
+        return Err(ServiceError::new(Fault::Conflict, "last_authority", message).hint(
+            "`selvedge leave --force` leaves all the same; keep its data directory, with which it can come back",
+        ));
+    }
+    let refused = |message| {
+        ServiceError::new(Fault::Conflict, "nowhere_else", message).hint(
+            "deploy it with rules that another host meets, or undeploy it; `selvedge leave --force` leaves all the same",
+        )
+    };
+    only_here.map_or(Ok(()), |message| Err(refused(message)))
+}
+
+/// Which workloads would end that no other host may take over, as a sentence; `None` where there are none.
+fn ends_with_us(only_here: &[(WorkloadName, String)]) -> Option<String> {
+    if only_here.is_empty() {
+        return None;
+    }
+    let told = only_here.iter().take(ENDS_TOLD_MAX).map(|(name, why)| format!("`{name}` ({why})"));
+    let told = told.collect::<Vec<_>>().join(", ");
+    let more = only_here.len().saturating_sub(ENDS_TOLD_MAX);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    Some(format!("what runs here would end, for no other host may take it over: {told}{more}"))
 }
 
 /// What is to be handed over, seen from the parts that know.

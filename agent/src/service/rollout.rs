@@ -66,7 +66,8 @@ pub struct RolloutEvent {
     /// Which workload.
     pub workload: String,
     /// `deployed` (everywhere at once), `canary`, `promoted`, `switching` (between two schemas of the state), `nowhere` (no host may run
-    /// it), `completed` or `rolled_back`.
+    /// it), `completed`, `rolled_back`, or `undeployed`, which is told by the agent that was asked for it alone: what is removed keeps no
+    /// record of who did it.
     pub stage: &'static str,
     /// The deployment's name.
     pub deployment: String,
@@ -81,6 +82,9 @@ pub struct RolloutEvent {
     /// By whose agent it was deployed, or rolled back by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deployed_by: Option<NodeId>,
+    /// By whose agent it was undeployed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undeployed_by: Option<NodeId>,
     /// Which host has recorded the last verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub judged_by: Option<NodeId>,

@@ -10,9 +10,13 @@ use serde::Serialize;
 
 use super::deployed::Course;
 use super::orders::{Next, RegistryError};
+use super::rolling::canary_order;
 use super::{Deployed, Workloads};
-use crate::placement::{Explanation, Mesh, NodeFacts, Phase, Plan};
+use crate::placement::{Explanation, Mesh, NodeFacts, Phase, Plan, Rejected};
 use crate::spec::{self, DeploymentId, Difference, Revision, Spec, WorkloadName};
+
+/// Hosts whose reasons are told one by one where nobody else may run a workload.
+const REASONS_TOLD_MAX: usize = 3;
 
 /// What would happen on one host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,6 +67,9 @@ pub struct Foresight {
     pub revision: Revision,
     /// How it would come.
     pub way: Way,
+    /// Of a canary the hosts of which one would try it first, by name: those that are called as rarely as any that is called. Which of
+    /// them, the deployment's name decides, and that comes with it.
+    pub tries_first: Vec<String>,
     /// What of its spec would be another than now.
     pub spec_changes: Vec<Difference>,
     /// What would happen to this workload and to others.
@@ -96,8 +103,52 @@ impl Workloads {
         let plan = after.remove(workload).expect("what is to be placed is in the plan");
         let ends_on = ends_on((before.get(workload), &plan), &mesh, workload);
         let spec_changes = now.map(|now| spec::differences(now.planned(), spec)).unwrap_or_default();
-        Ok(Foresight { revision: spec.revision(), way: way(now, &next), spec_changes, changes, ends_on, plan })
+        let way = way(now, &next);
+        let tries_first = if way == Way::Canary { tries_first(&plan, &mesh, workload) } else { Vec::new() };
+        Ok(Foresight { revision: spec.revision(), way, tries_first, spec_changes, changes, ends_on, plan })
     }
+}
+
+impl Workloads {
+    /// What runs here and would run nowhere if this host took no part any more, each with why others may not.
+    #[must_use]
+    pub fn only_here(&self) -> Vec<(WorkloadName, String)> {
+        let here = self.here();
+        let running = here.iter().filter(|(_, instance)| instance.runs()).map(|(workload, _)| workload);
+        let plan = crate::placement::plan(&self.specs(), &without(&self.mesh(), &self.parts.me), &self.parts.policy);
+        running.filter_map(|workload| Some((workload.clone(), ends_by(plan.get(workload)?)?))).collect()
+    }
+}
+
+/// The mesh as it is without one of its hosts.
+fn without(mesh: &Mesh, node: &NodeId) -> Mesh {
+    mesh.nodes().filter(|facts| facts.node != *node).cloned().collect()
+}
+
+/// Why nobody is to run it by this plan; `None` where somebody is.
+fn ends_by(plan: &Explanation) -> Option<String> {
+    if plan.holders().next().is_some() {
+        return None;
+    }
+    let why = |rejected: &Rejected| format!("{} {}", rejected.name, rejected.reason);
+    let whys: Vec<String> = plan.rejected.iter().take(REASONS_TOLD_MAX).map(why).collect();
+    let more = plan.rejected.len() - whys.len();
+    Some(match (whys.is_empty(), more) {
+        (true, _) => "there is no other host".to_owned(),
+        (false, 0) => whys.join(", "),
+        (false, more) => format!("{}, and {more} more", whys.join(", ")),
+    })
+}
+
+/// Which hosts of a plan could be the first to try a version, by name: what alone orders hosts before anybody has begun are the calls there.
+fn tries_first(plan: &Explanation, mesh: &Mesh, workload: &WorkloadName) -> Vec<String> {
+    let order = |node: &NodeFacts| canary_order(node.calls_per_s.get(workload).copied().unwrap_or(0.0));
+    let hosts: Vec<&NodeFacts> = plan.holders().filter_map(|node| mesh.node(&node)).collect();
+    let least = hosts.iter().map(|host| order(host)).min();
+    let mut first: Vec<String> =
+        hosts.into_iter().filter(|host| Some(order(host)) == least).map(|host| host.name.clone()).collect();
+    first.sort();
+    first
 }
 
 /// On which hosts a workload would end that is ready there, by name: those of a plan that names hosts, where the next one names none.
@@ -205,6 +256,39 @@ mod tests {
         let fewer = spec(b"old", 1);
         assert_eq!(foreseen(mesh(), &both, &fewer).len(), 1);
         assert!(foreseen(mesh(), &both, &fewer)[0].starts_with("Stop a"));
+    }
+
+    #[test]
+    fn what_runs_nowhere_else_is_told_with_the_reasons() {
+        let (spread, workload) = (spec(b"a", 2), "a".parse::<WorkloadName>().expect("a name"));
+        let mut bound = spec(b"a", 1);
+        bound.must = vec!["node=host-1".parse().expect("a rule")];
+        let ends = |spec: &Spec, hosts: u8| {
+            let mesh: Mesh = (1..=hosts).map(|number| host(number, 900 << 20, &[("a", spec)])).collect();
+            let specs = BTreeMap::from([(workload.clone(), spec.clone())]);
+            ends_by(&plan(&specs, &without(&mesh, &NodeId([1; 32])), &Policy::default())[&workload])
+        };
+        assert_eq!(ends(&spread, 2), None, "there are fewer, and not none");
+        assert_eq!(ends(&spread, 1).as_deref(), Some("there is no other host"));
+        assert_eq!(ends(&bound, 2).as_deref(), Some("host-2 breaks the rule node=host-1"));
+        assert!(ends(&bound, 9).is_some_and(|why| why.ends_with("host-4 breaks the rule node=host-1, and 5 more")));
+    }
+
+    #[test]
+    fn a_quiet_host_that_is_called_tries_first() {
+        let (old, workload) = (spec(b"old", 3), "a".parse::<WorkloadName>().expect("a name"));
+        let called = |number: u8, calls_per_s: f64| NodeFacts {
+            calls_per_s: [(workload.clone(), calls_per_s)].into(),
+            ..host(number, 900 << 20, &[("a", &old)])
+        };
+        let first = |rates: [f64; 3]| {
+            let mesh: Mesh = (1..).zip(rates).map(|(number, rate)| called(number, rate)).collect();
+            let specs = BTreeMap::from([(workload.clone(), spec(b"new", 3))]);
+            tries_first(&plan(&specs, &mesh, &Policy::default())[&workload], &mesh, &workload)
+        };
+        assert_eq!(first([100.0, 4.0, 0.0]), ["host-2"]);
+        assert_eq!(first([4.1, 100.0, 5.9]), ["host-1", "host-3"], "as far as powers of two tell them apart");
+        assert_eq!(first([0.0; 3]).len(), 3);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::attempts::Attempt;
 use super::deployed::{self, Course, Deployed, Previous, Recorded, VERDICTS};
 use super::notary::{NotPermitted, Verdict};
 use super::registry::keys;
+use super::rolling;
 use super::schemas;
 use crate::driver::DriverError;
 use crate::rollout::{self, FenceError};
@@ -189,14 +190,18 @@ impl Workloads {
         // An older release has deployed it, and noted nothing. Nothing is noted twice: whoever forces it elsewhere meanwhile is not undone.
         let parsed = workload.parse().ok();
         let now = parsed.as_ref().and_then(|workload| self.deployed().get(workload).cloned());
-        if let (Some(workload), Some(now)) = (&parsed, now)
+        if let (Some(workload), Some(now)) = (&parsed, &now)
             && now.schema() > now.floor
         {
             changes.extend(
                 self.schema_changes(workload, now.schema()).into_iter().map(|change| (schemas.clone(), change)),
             );
         }
-        Ok(self.parts.driver.commit(changes, None, true).await?)
+        let committed = self.parts.driver.commit(changes, None, true).await?;
+        if let (Some(workload), Some(now)) = (&parsed, &now) {
+            self.parts.events.record([rolling::undeployed(workload, now, self.parts.me)]);
+        }
+        Ok(committed)
     }
 
     /// Records what became of a rollout.

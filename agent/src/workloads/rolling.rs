@@ -287,8 +287,14 @@ fn event(workload: &WorkloadName, deployed: &Deployed, word: &'static str, at: &
         node,
         reason,
         deployed_by: deployed.origin.by,
+        undeployed_by: None,
         judged_by: judged,
     }
+}
+
+/// That this agent was asked to undeploy it, and has.
+pub(super) fn undeployed(workload: &WorkloadName, deployed: &Deployed, by: NodeId) -> Event {
+    Event::Rollout(RolloutEvent { undeployed_by: Some(by), ..event(workload, deployed, "undeployed", &Stage::Nowhere) })
 }
 
 /// Why a deployment was taken back.
@@ -302,7 +308,7 @@ fn reason(deployed: &Deployed) -> String {
 /// Where a host stands among those that could try a version first, by the calls a second that enter there: those that are called before
 /// those that are not, which would learn nothing; and among them the quiet ones first, where least is lost. Only by powers of two, so
 /// that agents that have heard different figures mostly agree.
-fn canary_order(calls_per_s: f64) -> u32 {
+pub(super) fn canary_order(calls_per_s: f64) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -11,6 +11,8 @@ use crate::cli::error::CliError;
 use crate::cli::output::{cell, print_either, printable};
 use crate::cli::tables;
 
+/// Hosts that are named of which one would be the first to try a version.
+const FIRST_NAMED_MAX: usize = 4;
 /// Characters that are shown of a value of the spec: two and its name fit on a line of 100.
 const VALUE_CHARS_MAX: usize = 32;
 
@@ -50,16 +52,20 @@ fn lacking(name: &str, plan: &Value) -> Option<CliError> {
 
 fn text(foreseen: &Value, spec: &Value) -> String {
     let way = match foreseen["way"].as_str() {
-        Some("first") => "it would be the first of this name",
+        Some("first") => "it would be the first of this name".to_owned(),
         Some("placement") => {
             "its instances would stay as they are; only their number, their places or how calls reach them would change"
+                .to_owned()
         }
-        Some("canary") => "one host would try the new version, and the others would follow if it is no worse",
-        Some("at_once") => "all hosts would change to the new version at once",
+        Some("canary") => {
+            format!("{} would try the new version, and the others would follow if it is no worse", first(foreseen))
+        }
+        Some("at_once") => "all hosts would change to the new version at once".to_owned(),
         Some("switch") => {
             "the old version would stop everywhere before the new one starts, for its state has another schema"
+                .to_owned()
         }
-        Some(_) | None => "how it would come is not known here",
+        Some(_) | None => "how it would come is not known here".to_owned(),
     };
     let mut text = format!("nothing was changed. If it was deployed, {way}:\n") + &spec_changes(foreseen, spec);
     let changes = foreseen["changes"].as_array().map_or(&[][..], Vec::as_slice);
@@ -83,6 +89,18 @@ fn text(foreseen: &Value, spec: &Value) -> String {
         text += &format!("\n\nnot checked: {why}");
     }
     format!("{text}\n\n{}", tables::explain(&foreseen["plan"]))
+}
+
+/// Who would try a version first, as far as that is known before it has a name.
+fn first(foreseen: &Value) -> String {
+    let hosts: Vec<String> =
+        foreseen["tries_first"].as_array().into_iter().flatten().filter_map(Value::as_str).map(printable).collect();
+    match hosts.as_slice() {
+        [] => "one host".to_owned(),
+        [one] => one.clone(),
+        [most @ .., last] if hosts.len() <= FIRST_NAMED_MAX => format!("{} or {last}", most.join(", ")),
+        many => format!("one of {} hosts", many.len()),
+    }
 }
 
 /// What of the spec would be another, and what that means for later versions.
@@ -128,6 +146,15 @@ mod tests {
         let error = lacking("w", &none).expect("it would run nowhere");
         assert!(error.exit_code() == 1 && error.changed().is_none(), "{error:?}");
         assert!(error.to_string().contains("no node qualifies\n  fra: lacks gpu"), "{error}");
+    }
+
+    #[test]
+    fn who_would_try_first_is_named_as_far_as_it_is_known() {
+        let check = |hosts: &[&str], expect: &str| assert_eq!(first(&json!({"tries_first": hosts})), expect);
+        check(&["fra-1"], "fra-1");
+        check(&["fra-1", "fra-2", "par"], "fra-1, fra-2 or par");
+        check(&["a", "b", "c", "d", "e"], "one of 5 hosts");
+        assert_eq!(first(&json!({})), "one host", "an agent of an older release");
     }
 
     #[test]
