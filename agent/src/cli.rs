@@ -16,6 +16,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod membership;
+mod near;
 mod new;
 mod output;
 mod owner;
@@ -24,6 +25,7 @@ mod picture;
 mod progress;
 mod replay;
 mod report;
+mod rows;
 mod run;
 mod state;
 mod stream;
@@ -33,10 +35,11 @@ mod token;
 pub(crate) mod units;
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
@@ -49,15 +52,16 @@ pub(crate) use self::connection::{Answer, Ask, AskBody, Connection, segment};
 pub(crate) use self::deploy::{Awaited, await_ready, set, store};
 use self::error::HINT;
 pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Problem};
-pub(crate) use self::output::{cell, note, pretty, print, printable, short, table};
+pub(crate) use self::output::{cell, note, pretty, print, printable, short};
 use self::picture::Picture;
+pub(crate) use self::rows::table;
 pub(crate) use self::stream::{Talk, open as open_stream};
 pub(crate) use self::token::{TOKEN_FILE_NAME, read_token};
+use crate::release;
 
 /// Threads that an agent has at least: a disk that hangs may hold up one of them (`store/hand`).
 const THREADS_MIN: usize = 2;
 
-use crate::release;
 /// How long an agent that has stopped waits for threads that are still at something: one whose disk hangs would never end.
 pub(crate) const STRAGGLERS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -65,8 +69,12 @@ pub(crate) const STRAGGLERS_PATIENCE: Duration = Duration::from_secs(2);
 /// process here, as clap does.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches_from(words(std::env::args_os())).and_then(|matches| {
+        let name = matches.subcommand_name().unwrap_or_default().to_owned();
+        Ok((Cli::from_arg_matches(&matches)?, name))
+    });
+    let (cli, name) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return refuse(&error),
     };
     let (as_json, is_change) = (cli.command.as_json(), cli.command.is_change());
@@ -75,10 +83,21 @@ pub fn main() -> ExitCode {
         // Whoever reads our output has seen enough, as in `selvedge nodes | head -1`.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(EXIT_DONE),
         Err(error) => {
-            note(&if as_json { report::json(&error) } else { report::text(&error, is_change) });
+            note(&if as_json { report::json(&error, &name) } else { report::text(&error, &name, is_change) });
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The command line, where `help COMMAND` is `COMMAND --help`, as people type it who know other programs.
+fn words(line: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = line.collect();
+    if words.get(1).is_some_and(|word| word == "help") {
+        words.remove(1);
+        words.truncate(2);
+        words.push("--help".into());
+    }
+    words
 }
 
 /// Says what is wrong with the command line, to scripts as to people. Help and the version are no errors and go to stdout.
@@ -90,7 +109,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let (message, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
     let message = message.trim_start_matches("error: ").trim();
     let error = CliError::Usage(format!("{message}{HINT}{}", usage.trim()));
-    note(&report::json(&error));
+    note(&report::json(&error, ""));
     ExitCode::from(error.exit_code())
 }
 
@@ -212,4 +231,20 @@ fn many_threads() -> Result<Runtime, CliError> {
 
 fn no_runtime(error: &std::io::Error) -> CliError {
     CliError::Failed(format!("the operating system grants no threads or timers: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_a_command_too() {
+        let check = |line: &[&str], expect: &[&str]| {
+            let line = std::iter::once("selvedge").chain(line.iter().copied()).map(OsString::from);
+            assert_eq!(words(line)[1..], *expect);
+        };
+        check(&["help"], &["--help"]);
+        check(&["help", "deploy", "x"], &["deploy", "--help"]);
+        check(&["get", "help"], &["get", "help"]);
+    }
 }

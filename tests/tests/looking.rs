@@ -15,6 +15,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Watching {
     child: Child,
     lines: mpsc::Receiver<String>,
+    errors: mpsc::Receiver<String>,
+}
+
+/// The lines of a pipe, as they come.
+fn lines_of(pipe: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (told, lines) = mpsc::channel();
+    let pipe = BufReader::new(pipe);
+    std::thread::spawn(move || pipe.lines().map_while(Result::ok).try_for_each(|line| told.send(line).ok()));
+    lines
 }
 
 impl Watching {
@@ -24,19 +33,26 @@ impl Watching {
             .env("SELVEDGE_API", api)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let (told, lines) = mpsc::channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| told.send(line).ok()));
-        Self { child, lines }
+        let (lines, errors) = (child.stdout.take().map(lines_of), child.stderr.take().map(lines_of));
+        Self { child, lines: lines.expect("a pipe"), errors: errors.expect("a pipe") }
     }
 
-    /// The next line that is as wanted.
+    /// The next line on stdout that is as wanted.
     fn await_line(&self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+        Self::await_in(&self.lines, what, is_wanted)
+    }
+
+    /// The next line on stderr that is as wanted.
+    fn await_error(&self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+        Self::await_in(&self.errors, what, is_wanted)
+    }
+
+    fn await_in(lines: &mpsc::Receiver<String>, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
         loop {
-            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what} did not come"));
+            let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what} did not come"));
             if is_wanted(&line) {
                 return line;
             }
@@ -69,11 +85,20 @@ fn what_is_watched_goes_on_when_the_agent_does_not_and_ends_well() {
     assert!(!titles.contains('\u{1b}'), "a pipe gets no escape sequences: {titles:?}");
 
     let launch = agent.kill();
-    status.await_line("an error for scripts", |line| document(line)["error"]["code"] == "unreachable");
-    nodes.await_line("an error for people", |line| line.starts_with("error: no agent answers"));
+    status.await_error("an error for scripts", |line| document(line)["error"]["code"] == "unreachable");
+    nodes.await_error("an error for people", |line| line.starts_with("error: no agent answers"));
+    // What was there before it went away is no news.
+    let seen = status.lines.try_iter().chain(nodes.lines.try_iter()).count();
     let agent = launch.start();
-    status.await_line("the agent again", |line| document(line)["node"]["id"] == agent.node().as_str());
-    nodes.await_line("the members again", |line| line.contains("alive"));
+    status.await_line("the agent again, and nothing else before", |line| {
+        let document = document(line);
+        assert!(document["error"].is_null(), "an error on stdout, after {seen} lines: {document:#}");
+        document["node"]["id"] == agent.node().as_str()
+    });
+    nodes.await_line("the members again", |line| {
+        assert!(!line.contains("error"), "an error on stdout: {line}");
+        line.contains("alive")
+    });
     assert_eq!((status.interrupt(), nodes.interrupt()), (Some(0), Some(0)));
 }
 

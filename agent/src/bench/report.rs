@@ -162,7 +162,8 @@ impl Report {
 
     /// The whole report for people.
     pub(super) fn text(&self) -> String {
-        let mut rows = table(&[">offered/s", ">answered/s", ">p50", ">p99", ">p99.9", ">max", ">in flight", "errors"]);
+        let mut rows =
+            table(&[">offered/s", ">answered/s", ">p50", ">p99", "?>p99.9", "?>max", "?>in flight", "~errors"]);
         self.stages.iter().for_each(|row| {
             rows.add_row(row.cells());
         });

@@ -45,11 +45,11 @@ pub(super) async fn join_first(
     supervisor: &Supervisor,
 ) -> Result<(), CliError> {
     let Some(token) = crate::config::credential(JOIN_TOKEN) else { return Ok(()) };
-    let (node, is_member) = NodeConfig::load(file, overrides).map_err(|error| CliError::Usage(explain(&error)))?;
+    let (node, is_member) = NodeConfig::load(file, overrides).map_err(|error| CliError::Unusable(explain(&error)))?;
     if is_member {
         return Ok(());
     }
-    let wrong = |problem: String| CliError::Usage(format!("the credential {JOIN_TOKEN}: {problem}"));
+    let wrong = |problem: String| CliError::Unusable(format!("the credential {JOIN_TOKEN}: {problem}"));
     let text = std::fs::read_to_string(token).map_err(|error| wrong(error.to_string()))?;
     let token: Token = text.trim().parse().map_err(|error| wrong(format!("{error}")))?;
     let seed = getrandom::u64().map_err(|error| CliError::Failed(error.to_string()))?;

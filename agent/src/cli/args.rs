@@ -29,7 +29,7 @@ Changes over TCP need the agent's token: on the agent's own host it is found, el
 
 const WORKLOADS_HELP: &str = "\
 Columns:
-  READY           instances that are ready, of those that are wanted
+  READY           instances that answer calls, of those that are wanted; while a new version comes, those of the previous one too
   CALLS HERE      calls that came in on this agent since it started, wherever they were answered
   REFUSED         those of them that were the caller's own mistake
   ERRORS          those that failed: trapped, out of time, turned away, nobody in reach
@@ -251,7 +251,8 @@ pub(crate) struct DrainArgs {
 /// Whether to leave whatever that means for the others.
 #[derive(Debug, Args)]
 pub(crate) struct LeaveArgs {
-    /// Leave even if only this host holds the cluster's authority key: while it is away nobody can invite, renew or revoke
+    /// Leave even if only this host holds the cluster's authority key, so that while it is away nobody can invite, renew or revoke; or if
+    /// a workload would end, for no other host may take it over
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -349,7 +350,8 @@ pub(crate) struct ConvergedArgs {
 /// With whom to compare.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The exit code is 0 when both hold the same state, and 1 when they do not or when that is not known.")]
+The exit code is 0 when both hold the same state, and 1 when they do not or when that is not known. Up to 20 keys are named that were
+written here and are not known to be there. What is there and not here is counted only: ask the other way round, at that member.")]
 pub(crate) struct DiffArgs {
     /// The member's name, its id, or the beginning or end of that as tables show it
     pub(crate) node: String,

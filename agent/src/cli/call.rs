@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::args::CallArgs;
 use super::client::Client;
 use super::connection::{Ask, segment};
-use super::error::{CliError, Problem};
+use super::error::CliError;
 use super::output::{pretty, print};
 use crate::wasm::Recording;
 
@@ -43,7 +43,7 @@ pub(crate) async fn call(args: &CallArgs, client: &mut Client) -> Result<(), Cli
 async fn recorded(file: &Path, ask: &Ask, client: &mut Client) -> Result<Value, CliError> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let no_place = |error: &std::io::Error| format!("{} cannot be written: {error}", file.display());
-    let unfinished = tempfile::NamedTempFile::new_in(folder).map_err(|error| CliError::Usage(no_place(&error)))?;
+    let unfinished = tempfile::NamedTempFile::new_in(folder).map_err(|error| CliError::Unusable(no_place(&error)))?;
     let keep = move |bytes: &[u8]| {
         let mut unfinished = unfinished;
         unfinished.write_all(bytes)?;
@@ -51,7 +51,7 @@ async fn recorded(file: &Path, ask: &Ask, client: &mut Client) -> Result<Value, 
     };
     let answer = client.answer(ask, client.patience()).await?;
     if !answer.is_success() {
-        let mut problem = Problem::from_answer(answer.status, &answer.body);
+        let mut problem = client.problem(ask, &answer).await;
         let recording = problem.recording.take();
         let kept = recording.is_some_and(|recording| keep(recording.as_bytes()).is_ok());
         return Err(CliError::Refused(Box::new(if kept { problem.hinting(&replay_hint(file)) } else { problem })));
@@ -96,7 +96,7 @@ pub(crate) fn argument(index: usize, word: &str) -> Result<Value, CliError> {
 }
 
 fn from_text(text: &str) -> Result<Value, CliError> {
-    let json = serde_json::from_str(text).map_err(|error| CliError::Usage(format!("stdin is no JSON: {error}")))?;
+    let json = serde_json::from_str(text).map_err(|error| CliError::Unusable(format!("stdin is no JSON: {error}")))?;
     match json {
         Value::Array(_) | Value::Object(_) => Ok(json),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(CliError::Usage(
@@ -110,8 +110,8 @@ fn read_stdin() -> Result<String, CliError> {
     let read = std::io::stdin().lock().take(STDIN_BYTES_MAX + 1).read_to_string(&mut text);
     match read {
         Ok(_) if text.len() as u64 <= STDIN_BYTES_MAX => Ok(text),
-        Ok(_) => Err(CliError::Usage(format!("stdin holds more than {STDIN_BYTES_MAX} bytes"))),
-        Err(error) => Err(CliError::Usage(format!("stdin cannot be read: {error}"))),
+        Ok(_) => Err(CliError::Unusable(format!("stdin holds more than {STDIN_BYTES_MAX} bytes"))),
+        Err(error) => Err(CliError::Unusable(format!("stdin cannot be read: {error}"))),
     }
 }
 

@@ -12,6 +12,8 @@ use serde_json::Value;
 use super::address::ApiAddr;
 use super::connection::{Answer, Ask, Connection, ConnectionError};
 use super::error::{CliError, Problem};
+use super::near;
+use super::output::printable;
 use super::token::read_token;
 
 /// The environment variable that holds the token.
@@ -20,6 +22,10 @@ pub(crate) const TOKEN_ENV: &str = "SELVEDGE_TOKEN";
 pub(crate) const PATIENCE_DEFAULT: Duration = Duration::from_secs(10);
 
 const UNAUTHORIZED: u16 = 401;
+/// The agent's word for a workload that is not there.
+pub(crate) const UNKNOWN_WORKLOAD: &str = "unknown_workload";
+/// How long an error waits for the names of the workloads that are there.
+const NAMES_PATIENCE: Duration = Duration::from_secs(1);
 /// Bodies above this may not fit into a socket's buffers, so that a refusal can overtake them.
 const PROBE_ABOVE_BYTES: usize = 16 * 1024;
 
@@ -82,7 +88,21 @@ impl Client {
         if answer.is_success() {
             return Ok(answer);
         }
-        Err(CliError::Refused(Box::new(Problem::from_answer(answer.status, &answer.body))))
+        Err(CliError::Refused(Box::new(self.problem(ask, &answer).await)))
+    }
+
+    /// What a refusal says; where there is no such workload, with those that there are.
+    pub(crate) async fn problem(&mut self, ask: &Ask, answer: &Answer) -> Problem {
+        let problem = Problem::from_answer(answer.status, &answer.body);
+        let Some(wanted) = near::workload_of(&ask.path).filter(|_| problem.code == UNKNOWN_WORKLOAD) else {
+            return problem;
+        };
+        let all = tokio::time::timeout(NAMES_PATIENCE, self.once(&Ask::get("/v1/workloads"))).await;
+        let Ok(Ok(all)) = all else { return problem };
+        let Some(all) = all.json().ok().filter(|_| all.is_success()) else { return problem };
+        let there: Vec<String> =
+            all.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).map(printable).collect();
+        Problem { hint: Some(near::advice(wanted, &there)), ..problem }
     }
 
     /// Asks, and returns whatever the agent answers within `patience`, a refusal too.

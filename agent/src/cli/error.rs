@@ -35,6 +35,10 @@ pub(crate) enum CliError {
     /// The caller's fault; nothing was sent.
     #[error("{0}")]
     Usage(String),
+    /// What a command was pointed to cannot be used: a file, standard input, a credential. As wrong as wrong usage, and its help says
+    /// nothing of it; nothing was sent.
+    #[error("{0}")]
+    Unusable(String),
     /// Nobody answers at the address; nothing was changed.
     #[error(
         "no agent answers at {api}: {reason}\n  hint: start one with `selvedge run`, or name another with --api or SELVEDGE_API"
@@ -121,6 +125,7 @@ impl CliError {
             // The command itself does not know how far it had got; neither do we.
             Self::Interrupted => Some(Cow::Borrowed("unknown: look before you repeat it")),
             Self::Usage(_)
+            | Self::Unusable(_)
             | Self::Unreachable { .. }
             | Self::Forbidden { .. }
             | Self::TimedOut { .. }
@@ -141,7 +146,7 @@ impl CliError {
     #[must_use]
     pub(crate) fn code(&self) -> &str {
         match self {
-            Self::Usage(_) => "usage",
+            Self::Usage(_) | Self::Unusable(_) => "usage",
             Self::Unreachable { .. } => "unreachable",
             Self::Forbidden { .. } => "forbidden",
             Self::TimedOut { .. } | Self::NotInTime { .. } => "timed_out",
@@ -159,7 +164,7 @@ impl CliError {
     #[must_use]
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => EXIT_USAGE,
+            Self::Usage(_) | Self::Unusable(_) => EXIT_USAGE,
             Self::Unreachable { .. } | Self::Forbidden { .. } => EXIT_UNREACHABLE,
             Self::TimedOut { .. } | Self::NotInTime { .. } => EXIT_TIMED_OUT,
             Self::Refused(problem) if problem.status == GATEWAY_TIMEOUT => EXIT_TIMED_OUT,

@@ -11,9 +11,10 @@ use super::args::{ClientArgs, InitArgs, InviteArgs, JoinArgs, LeaveArgs, NamedNo
 use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::{CliError, HINT};
-use super::output::{cell, note, print_either, printable, table};
+use super::output::{cell, note, print_either, printable};
 use super::owner::become_owner_of;
 use super::progress::Progress;
+use super::rows::table;
 use super::tables::tail;
 use crate::agent::{self, FoundingError, JoinStage, Member};
 use crate::cluster::Token;
@@ -111,7 +112,7 @@ pub(crate) fn invitations(json: &Value) -> String {
     if invitations.is_empty() {
         return "no invitation is open; `selvedge invite` makes one".to_owned();
     }
-    let mut rows = table(&["id", "name", "region", "expires", "used by"]);
+    let mut rows = table(&["id", "?name", "?region", "expires", "~used by"]);
     for invitation in invitations {
         let by = match (invitation["used_by_name"].as_str(), invitation["used_by"].as_str()) {
             (Some(name), Some(id)) => format!("{} ({})", printable(name), tail(id)),
@@ -210,7 +211,7 @@ fn agree(token: &Token, said: &NamedNodeArgs) -> Result<(), CliError> {
 fn from_stdin() -> Result<String, CliError> {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(TOKEN_BYTES_MAX).read_to_string(&mut text);
-    read.map(|_| text).map_err(|error| CliError::Usage(format!("TOKEN: stdin cannot be read: {error}")))
+    read.map(|_| text).map_err(|error| CliError::Unusable(format!("TOKEN: stdin cannot be read: {error}")))
 }
 
 fn failed(error: &FoundingError) -> CliError {

@@ -3,8 +3,8 @@
 //! The one place that writes to standard output. The invariant: with `--json` nothing but the document gets there.
 
 use std::io::{self, Write};
+use std::time::SystemTime;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::error::CliError;
@@ -67,48 +67,58 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Draws `text`, as much of it as the terminal has room for.
+    /// Draws `text`, as much of it as the terminal has room for; on a terminal below a row with `title` and the time.
     ///
     /// # Errors
     /// Standard output is closed or full.
-    pub(crate) fn draw(&mut self, text: &str) -> Result<(), CliError> {
+    pub(crate) fn draw(&mut self, title: &str, now: SystemTime, text: &str) -> Result<(), CliError> {
         let is_first = !std::mem::replace(&mut self.drawn, true);
         if !terminal::is_one() {
             return print(&format!("{}{text}", if is_first { "" } else { "\n" }));
         }
-        // The last row stays free: a line end there would scroll the first one away.
-        let room = usize::from(terminal::size().1).saturating_sub(1);
-        let painted = if terminal::takes_colours() { terminal::painted(text) } else { text.to_owned() };
-        let text: String = painted.lines().take(room).map(|line| format!("{line}{CLEAR_LINE}\n")).collect();
+        let (columns, rows) = terminal::size();
+        let title = title_row(title, now, columns.into());
+        // Two rows for the title, and the last stays free: a line end there would scroll the first one away.
+        let text = fitting(text, columns.into(), usize::from(rows).saturating_sub(3));
+        let text = if terminal::takes_colours() { terminal::painted(&text) } else { text };
+        let text: String = text.lines().map(|line| format!("{line}{CLEAR_LINE}\n")).collect();
         let mut out = io::stdout().lock();
         // Over what is there, line by line: a screen that is cleared first flickers.
-        let drawn = write!(out, "{}{HOME}{text}{CLEAR_BELOW}", if is_first { CLEAR } else { "" });
+        let clear = if is_first { CLEAR } else { "" };
+        let drawn = write!(out, "{clear}{HOME}{title}{CLEAR_LINE}\n{CLEAR_LINE}\n{text}{CLEAR_BELOW}");
         drawn.and_then(|()| out.flush()).map_err(CliError::Output)
     }
+}
+
+/// `title` and the time of day, in UTC as all times are here, at the two ends of a row.
+fn title_row(title: &str, now: SystemTime, columns: usize) -> String {
+    let time = humantime::format_rfc3339_seconds(now).to_string();
+    let room = columns.saturating_sub(time.len() + 1);
+    let title = if title.chars().count() <= room {
+        title.to_owned()
+    } else {
+        title.chars().take(room.saturating_sub(1)).chain(['…']).collect()
+    };
+    format!("{title:room$} {time}").trim_start().chars().take(columns).collect()
+}
+
+/// The first lines of `text` that take no more than `rows` rows of a terminal, which goes on in the next row where a line is too long.
+fn fitting(text: &str, columns: usize, rows: usize) -> String {
+    let mut left = rows;
+    let fits = |line: &&str| {
+        let taken = line.trim_end().chars().count().div_ceil(columns.max(1)).max(1);
+        left.checked_sub(taken).is_some_and(|rest| {
+            left = rest;
+            true
+        })
+    };
+    text.lines().take_while(fits).map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// JSON as people like to read it.
 #[must_use]
 pub(crate) fn pretty(json: &Value) -> String {
     serde_json::to_string_pretty(json).expect("a JSON value can be written as JSON")
-}
-
-/// An empty table with these column titles; `>` before one has the column's figures stand to the right. On a terminal, cells wrap
-/// so that rows fit into it.
-#[must_use]
-pub(crate) fn table(titles: &[&str]) -> Table {
-    let mut table = Table::new();
-    let shown = titles.iter().map(|title| title.trim_start_matches('>').to_uppercase());
-    table.load_style(presets::NOTHING).set_header(shown);
-    if terminal::is_one() {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(terminal::size().0);
-    }
-    for (column, title) in table.column_iter_mut().zip(titles) {
-        if title.starts_with('>') {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
 
 /// What lies at `pointer` (RFC 6901) as a cell: text without quotes, [`UNKNOWN`] for nothing.
@@ -144,9 +154,24 @@ pub(crate) fn short(text: &str, chars_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_picture_has_a_title_with_the_time_and_no_row_too_many() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_764_507_600);
+        let time = humantime::format_rfc3339_seconds(now).to_string();
+        let row = title_row("nodes at unix:/run/selvedge/api.sock, every 1 s", now, 80);
+        assert!(row.len() == 80 && row.starts_with("nodes at unix:") && row.ends_with(&format!(" {time}")), "{row:?}");
+        let narrow = title_row("nodes at unix:/run/selvedge/api.sock, every 1 s", now, 40);
+        assert_eq!(narrow, format!("nodes at unix:/run… {time}"));
+        assert_eq!(title_row("nodes", now, 10).chars().count(), 10);
+        assert_eq!(fitting("a\n0123456789\nb  \nc", 5, 4), "a\n0123456789\nb\n");
+        assert_eq!(fitting("a\n0123456789\nb", 5, 2), "a\n", "not half of a line");
+    }
 
     #[test]
     fn cells_are_plain() {

@@ -1,9 +1,10 @@
 //! `status`, `nodes`, `peers`, `workloads` and `invitations`: a document of the agent once, or again and again.
 //!
 //! Owns what is asked for each, and the loop of `--watch`. The invariants: without `--watch` an agent that is away is an error, with
-//! it that is said and the loop goes on; with `--json` every line of `--watch` is one document.
+//! it that is said and the loop goes on; what `--watch` writes elsewhere than to a terminal are pictures only, with `--json` one document a
+//! line, and what it has to say otherwise goes to stderr.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -12,8 +13,8 @@ use super::args::WatchArgs;
 use super::client::Client;
 use super::connection::Ask;
 use super::error::CliError;
-use super::output::{Screen, pretty, print, print_table};
-use super::{connect, membership, report, tables};
+use super::output::{Screen, note, pretty, print, print_table};
+use super::{address, connect, membership, report, tables, terminal};
 
 /// Pause between two pictures of `--watch`.
 const EVERY: Duration = Duration::from_secs(1);
@@ -48,43 +49,70 @@ pub(super) async fn show(picture: Picture, args: &WatchArgs) -> Result<(), CliEr
         };
     }
     tokio::select! {
-        ended = watch(picture, &mut client, args.client.json) => ended,
+        ended = watch(picture, &mut client, args) => ended,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.map_err(|error| CliError::Failed(format!("the operating system delivers no signals: {error}")))
         }
     }
 }
 
-async fn watch(picture: Picture, client: &mut Client, as_json: bool) -> Result<(), CliError> {
-    let (mut screen, mut last) = (Screen::default(), None);
+async fn watch(picture: Picture, client: &mut Client, args: &WatchArgs) -> Result<(), CliError> {
+    let (as_json, api) = (args.client.json, address(&args.client).to_string());
+    let (mut screen, mut last, mut said) = (Screen::default(), None, None);
+    let title = || format!("{} at {api}, every {} s", picture.name(), EVERY.as_secs());
     loop {
         match picture.look(client, as_json).await {
-            Ok(seen) if as_json => print(&picture.document(&seen).to_string())?,
             Ok(seen) => {
-                let text = picture.text(&seen);
-                screen.draw(&text)?;
-                last = Some((text, Instant::now()));
+                said = None;
+                if as_json {
+                    print(&picture.document(&seen).to_string())?;
+                } else {
+                    let text = picture.text(&seen);
+                    screen.draw(&title(), SystemTime::now(), &text)?;
+                    last = Some((text, Instant::now()));
+                }
             }
             // An agent that restarts is part of what one watches for.
-            Err(error) if as_json => print(&report::document(&error).to_string())?,
-            Err(error) => screen.draw(&gone(&error, last.as_ref()))?,
+            Err(error) if terminal::is_one() && !as_json => {
+                screen.draw(&title(), SystemTime::now(), &gone(&error, last.as_ref()))?;
+            }
+            Err(error) => {
+                let why =
+                    if as_json { report::document(&error, picture.name()).to_string() } else { gone(&error, None) };
+                // Once, and not every second: whoever reads a log wants to know when it went away.
+                if said.as_ref() != Some(&why) {
+                    note(&why);
+                    said = Some(why);
+                }
+            }
         }
         tokio::time::sleep(EVERY).await;
     }
 }
 
-/// What is shown in place of what cannot be seen: why, and on a terminal what was seen last.
+/// What is shown in place of what cannot be seen: why, and what was seen `last`, if that is to be shown.
 fn gone(error: &CliError, last: Option<&(String, Instant)>) -> String {
     let why = format!("error: {error}\nlooking again every {} s", EVERY.as_secs());
     match last {
-        Some((text, seen)) if super::terminal::is_one() => {
+        Some((text, seen)) => {
             format!("{why}; below is what it was {} ago\n\n{text}", super::units::span(seen.elapsed()))
         }
-        Some(_) | None => why,
+        None => why,
     }
 }
 
 impl Picture {
+    /// The command that shows it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Nodes => "nodes",
+            Self::Peers => "peers",
+            Self::Workloads => "workloads",
+            Self::Invitations => "invitations",
+        }
+    }
+
     async fn look(self, client: &mut Client, as_json: bool) -> Result<Value, CliError> {
         let path = match self {
             Self::Status | Self::Peers | Self::Workloads => "/v1/status",

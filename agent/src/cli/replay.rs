@@ -29,7 +29,7 @@ const TEXT_MILLIS_MAX: u64 = 253_402_300_799_999;
 /// There is no such recording, or no such component, or it cannot be run here.
 pub(crate) fn replay(args: &ReplayArgs) -> Result<u8, CliError> {
     let bytes = read(&args.recording, RECORDING_BYTES_MAX)?;
-    let broken = |error: &dyn std::fmt::Display| CliError::Usage(format!("{}: {error}", args.recording.display()));
+    let broken = |error: &dyn std::fmt::Display| CliError::Unusable(format!("{}: {error}", args.recording.display()));
     let recording = Recording::decode(&bytes).map_err(|error| broken(&error))?;
     let component = component(args, &recording.artifact)?;
     let differences = wasm::replay(&component, &recording).map_err(|error| CliError::Failed(error.to_string()))?;
@@ -62,8 +62,8 @@ fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, CliError> {
     let read = File::open(file).and_then(|open| open.take(bytes_max as u64 + 1).read_to_end(&mut bytes));
     match read {
         Ok(_) if bytes.len() <= bytes_max => Ok(bytes),
-        Ok(_) => Err(CliError::Usage(format!("{} has more than {bytes_max} bytes", file.display()))),
-        Err(error) => Err(CliError::Usage(format!("{} cannot be read: {error}", file.display()))),
+        Ok(_) => Err(CliError::Unusable(format!("{} has more than {bytes_max} bytes", file.display()))),
+        Err(error) => Err(CliError::Unusable(format!("{} cannot be read: {error}", file.display()))),
     }
 }
 

@@ -6,32 +6,33 @@
 use serde_json::{Value, json};
 
 use super::error::{CliError, HINT};
-use super::output::pretty;
+use super::output::{pretty, printable};
 
-/// What a command that failed says.
+/// What the command of this name says that failed.
 #[must_use]
-pub(crate) fn text(error: &CliError, is_change: bool) -> String {
+pub(crate) fn text(error: &CliError, command: &str, is_change: bool) -> String {
     let silent = is_change && error.changed().is_none();
     let text = error.to_string();
-    let usage = usage_hint(error, &text).map_or_else(String::new, |hint| format!("{HINT}{hint}"));
+    let usage = usage_hint(error, command, &text).map_or_else(String::new, |hint| format!("{HINT}{hint}"));
+    let text: String = text.split('\n').map(printable).collect::<Vec<_>>().join("\n");
     format!("error: {text}{usage}{}", if silent { "\n  nothing was changed" } else { "" })
 }
 
 /// What is advised to whoever got the words wrong, unless the error itself says what is right.
-fn usage_hint(error: &CliError, text: &str) -> Option<&'static str> {
+fn usage_hint(error: &CliError, command: &str, text: &str) -> Option<String> {
     let is_usage = matches!(error.root(), CliError::Usage(_)) && !text.contains(HINT);
-    is_usage.then_some("`selvedge COMMAND --help` shows what it takes, with examples")
+    is_usage.then(|| format!("`selvedge {command} --help` shows what it takes"))
 }
 
 /// The same for scripts: `{"error": {"code", "message", "field", "hint", "changed"}}`, where `changed` is false or a text.
 #[must_use]
-pub(crate) fn json(error: &CliError) -> String {
-    pretty(&document(error))
+pub(crate) fn json(error: &CliError, command: &str) -> String {
+    pretty(&document(error, command))
 }
 
 /// The problem object.
 #[must_use]
-pub(crate) fn document(error: &CliError) -> Value {
+pub(crate) fn document(error: &CliError, command: &str) -> Value {
     let changed = error.changed().map_or(Value::Bool(false), |what| Value::String(what.into_owned()));
     let (message, field, hint) = match error.root() {
         CliError::Refused(problem) => (problem.message.clone(), problem.field.clone(), problem.hint.clone()),
@@ -40,7 +41,7 @@ pub(crate) fn document(error: &CliError) -> Value {
             match text.split_once(HINT) {
                 Some((message, hint)) => (message.to_owned(), None, Some(hint.to_owned())),
                 None => {
-                    let hint = usage_hint(other, &text).map(str::to_owned);
+                    let hint = usage_hint(other, command, &text);
                     (text, None, hint)
                 }
             }
@@ -58,8 +59,8 @@ mod tests {
     use super::*;
 
     fn check(error: &CliError, text: &str, json: &Value) {
-        assert_eq!(self::text(error, true), text);
-        let told: Value = serde_json::from_str(&self::json(error)).expect("JSON");
+        assert_eq!(self::text(error, "deploy", true), text);
+        let told: Value = serde_json::from_str(&self::json(error, "deploy")).expect("JSON");
         assert_eq!(told["error"], *json);
     }
 
@@ -93,8 +94,26 @@ mod tests {
     }
 
     #[test]
+    fn what_others_wrote_does_not_move_the_cursor() {
+        let evil = CliError::Failed("fra-1: a\u{1b}[2Jb\n  hint: look".to_owned());
+        assert_eq!(text(&evil, "deploy", false), "error: fra-1: a\u{fffd}[2Jb\n  hint: look");
+    }
+
+    #[test]
     fn who_only_looks_is_not_told_that_nothing_changed() {
         let away = CliError::Failed("x".to_owned());
-        assert_eq!(text(&away, false), "error: x");
+        assert_eq!(text(&away, "status", false), "error: x");
+    }
+
+    #[test]
+    fn help_is_advised_by_the_commands_name_and_only_where_it_helps() {
+        let wrong = CliError::Usage("\"kills\" is no key".to_owned());
+        assert_eq!(
+            text(&wrong, "get", false),
+            "error: \"kills\" is no key\n  hint: `selvedge get --help` shows what it takes"
+        );
+        let broken = CliError::Unusable("call.json cannot be read: No such file".to_owned());
+        assert_eq!(text(&broken, "replay", false), "error: call.json cannot be read: No such file");
+        assert_eq!(broken.exit_code(), 2);
     }
 }

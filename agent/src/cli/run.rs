@@ -37,7 +37,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
         return Ok(());
     }
     let mut config =
-        Config::load(file.as_deref(), overrides.clone()).map_err(|error| CliError::Usage(explain(&error)))?;
+        Config::load(file.as_deref(), overrides.clone()).map_err(|error| CliError::Unusable(explain(&error)))?;
     config.wasm.compiler = Some(PathBuf::from(THIS_PROGRAM));
     reload_on_signal(supervisor.clone(), file, overrides, config.clone())?;
     let ended = crate::agent::run_supervised(config, shutdown, supervisor).await;

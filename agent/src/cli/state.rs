@@ -13,8 +13,9 @@ use super::args::{ConvergedArgs, GetArgs, PutArgs};
 use super::client::Client;
 use super::connection::{Ask, segment};
 use super::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_TIMED_OUT};
-use super::output::{cell, pretty, print_either, print_shown, printable, short, table};
+use super::output::{cell, pretty, print_either, print_shown, printable, short};
 use super::progress::Progress;
+use super::rows::table;
 use super::tables::{resync, tail};
 
 /// The status of an agent that did not converge in the time it was given.
@@ -117,7 +118,7 @@ fn show_convergence(json: &Value) -> String {
         Some(true) => "converged: every member holds the same state",
         Some(false) | None => "not converged",
     };
-    let mut rows = table(&["node", "id", "status", "root", "equal", ">lag (commits)"]);
+    let mut rows = table(&["node", "?id", "~status", "root", "equal", ">lag (commits)"]);
     let mut waits = String::new();
     for peer in json["peers"].as_array().into_iter().flatten() {
         let (name, id) = (cell(peer, "/name"), tail(&cell(peer, "/node")));

@@ -14,7 +14,8 @@ use serde_json::Value;
 
 pub(crate) use self::explain::explain;
 pub(crate) use self::peers::peers;
-use super::output::{UNKNOWN, cell, short, table};
+use super::output::{UNKNOWN, cell, short};
+use super::rows::table;
 use super::units::{micros, size, span};
 
 /// Characters of a root in a table: enough to compare by eye.
@@ -78,7 +79,6 @@ pub(crate) fn status(json: &Value) -> String {
     text
 }
 
-/// How far a resync has come, in words; `None` where none is under way.
 /// The version of the agent, and the commit that it was built from, if it tells it.
 fn version(json: &Value) -> String {
     let version = cell(json, "/node/version");
@@ -88,6 +88,7 @@ fn version(json: &Value) -> String {
     }
 }
 
+/// How far a resync has come, in words; `None` where none is under way.
 #[must_use]
 pub(crate) fn resync(json: &Value) -> Option<String> {
     let resync = json.pointer("/state/resync").filter(|resync| resync.is_object())?;
@@ -105,16 +106,16 @@ pub(crate) fn resync(json: &Value) -> Option<String> {
 pub(crate) fn nodes(json: &Value) -> String {
     let titles = [
         "node",
-        "id",
+        "?id",
         "region",
-        "status",
-        "roles",
+        "~status",
+        "?roles",
         ">load",
-        ">cpus",
-        ">memory free",
-        ">disk free",
-        "release",
-        "capabilities, labels",
+        "?>cpus",
+        "?>memory free",
+        "?>disk free",
+        "?release",
+        "?~capabilities, labels",
     ];
     let mut rows = table(&titles);
     for node in list(json, "nodes") {
@@ -132,7 +133,7 @@ pub(crate) fn nodes(json: &Value) -> String {
             offers(node),
         ]);
     }
-    let mut text = rows.to_string();
+    let mut text = String::new();
     for node in list(json, "nodes").iter().filter(|node| node["healthy"] == false) {
         if let Some(ailment) = node["ailment"].as_str() {
             text += &format!("\n{} is not well: {}", cell(node, "/name"), super::output::printable(ailment));
@@ -141,7 +142,8 @@ pub(crate) fn nodes(json: &Value) -> String {
     for node in json["revoked"].as_array().into_iter().flatten() {
         text += &format!("\n{} revoked since {}", cell(node, "/node"), cell(node, "/since"));
     }
-    text
+    // Apart from the table, as all that begins with a name and is no row.
+    if text.is_empty() { rows.to_string() } else { format!("{rows}\n{text}") }
 }
 
 /// What a member may do beyond belonging, which all do.
@@ -174,21 +176,25 @@ fn fares(node: &Value) -> String {
 #[must_use]
 pub(crate) fn workloads(json: &Value) -> String {
     let names = names(json);
+    if list(json, "workloads").is_empty() {
+        return "nothing is deployed; `selvedge deploy FILE.wasm --name NAME` does that".to_owned();
+    }
     let mut rows = table(&[
         "workload",
         "ready",
-        "instances",
-        ">calls here",
-        ">refused",
+        "~instances",
+        "?>calls here",
+        "?>refused",
         ">errors",
-        ">p50 (5m)",
+        "?>p50 (5m)",
         ">p99 (5m)",
-        "artifact",
+        "?artifact",
     ]);
     for workload in list(json, "workloads") {
         let instances = workload["instances"].as_array().map_or(&[][..], Vec::as_slice);
-        let ready = instances.iter().filter(|instance| instance["phase"] == "ready").count();
-        let places: Vec<_> = instances.iter().map(|instance| place(instance, &names)).collect();
+        let ready = instances.iter().filter(|instance| answers(instance)).count();
+        let mut places: Vec<_> = instances.iter().map(|instance| place(instance, &names)).collect();
+        places.sort();
         rows.add_row([
             cell(workload, "/name"),
             format!("{ready}/{}", cell(workload, "/replicas")),
@@ -202,7 +208,9 @@ pub(crate) fn workloads(json: &Value) -> String {
         ]);
     }
     let name_of = |id: &str| names.get(id).map_or_else(|| tail(id), |name| (*name).to_owned());
-    rows.to_string() + &rollouts::lines(list(json, "workloads"), name_of)
+    let rollouts = rollouts::lines(list(json, "workloads"), name_of);
+    // Apart from the table: what it says begins with a workload's name, too.
+    if rollouts.is_empty() { rows.to_string() } else { format!("{rows}\n{rollouts}") }
 }
 
 fn reason(rejected: &Value) -> String {
@@ -224,14 +232,27 @@ fn names(status: &Value) -> BTreeMap<&str, &str> {
     own.chain(peers).filter_map(|(id, name)| Some((id.as_str()?, name.as_str()?))).collect()
 }
 
+/// Whether an instance answers calls, of whichever version.
+fn answers(instance: &Value) -> bool {
+    instance["phase"] == "ready" || instance["serves_previous"] == true
+}
+
+/// How far an instance has got, in the words of all tables; nothing where it is ready.
+fn stands(instance: &Value) -> Option<String> {
+    let phase = cell(instance, "/phase");
+    match (phase.as_str(), instance["reason"].as_str()) {
+        ("ready", None) => None,
+        ("failed", Some(reason)) => Some(format!("failed: {}", super::output::printable(reason))),
+        (_, _) if instance["serves_previous"] == true => Some("previous version".to_owned()),
+        (_, Some(reason)) => Some(format!("{phase}: {}", super::output::printable(reason))),
+        (_, None) => Some(phase),
+    }
+}
+
 fn place(instance: &Value, names: &BTreeMap<&str, &str>) -> String {
     let id = cell(instance, "/node");
     let name = names.get(id.as_str()).map_or_else(|| tail(&id), |name| super::output::printable(name));
-    match (instance["phase"].as_str(), instance["reason"].as_str()) {
-        (Some("ready"), None) => name,
-        (_, Some(reason)) => format!("{name} ({}: {})", cell(instance, "/phase"), super::output::printable(reason)),
-        (_, None) => format!("{name} ({})", cell(instance, "/phase")),
-    }
+    stands(instance).map_or_else(|| name.clone(), |how| format!("{name} ({how})"))
 }
 
 /// The end of an id, which tells it from others.

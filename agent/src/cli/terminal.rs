@@ -72,8 +72,19 @@ impl Tone {
             "suspect" | "draining" | "slowed" | "dialing" | "resting" | "starting" | "pending" | "stopping"
             | "differs" => Self::Warn,
             "lost" | "failed" | "refused" | "revoked" | "not" => Self::Bad,
-            _ => Self::Plain,
+            _ => Self::of_count(word).unwrap_or(Self::Plain),
         }
+    }
+
+    /// What `1/2` says, as of the instances that are ready: of what is wanted there is all, too little, or nothing.
+    fn of_count(word: &str) -> Option<Self> {
+        let (there, wanted) = word.split_once('/')?;
+        let (there, wanted) = (there.parse::<u64>().ok()?, wanted.parse::<u64>().ok()?);
+        Some(match there {
+            0 => Self::Bad,
+            there if there >= wanted => Self::Good,
+            _ => Self::Warn,
+        })
     }
 }
 
@@ -115,5 +126,8 @@ mod tests {
             painted,
             "\x1b[1m NODE  STATUS \x1b[0m\n a     \x1b[32malive\x1b[0m  \n lostness \x1b[31mlost\x1b[0m"
         );
+        let tones = ["2/2", "3/2", "1/2", "0/2", "0/0", "0/-", "a/b", "1/2/3"].map(Tone::of);
+        let (good, warn, bad, plain) = (Tone::Good, Tone::Warn, Tone::Bad, Tone::Plain);
+        assert_eq!(tones, [good, good, warn, bad, bad, plain, plain, plain], "by what is ready now");
     }
 }

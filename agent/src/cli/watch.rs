@@ -93,7 +93,9 @@ impl Watching {
                 Err(CliError::Refused(problem)) if !LATER.contains(&problem.status) => {
                     return Err(CliError::Refused(problem));
                 }
-                Err(error @ (CliError::Usage(_) | CliError::Output(_) | CliError::Interrupted)) => return Err(error),
+                Err(
+                    error @ (CliError::Usage(_) | CliError::Unusable(_) | CliError::Output(_) | CliError::Interrupted),
+                ) => return Err(error),
                 Err(
                     CliError::Unreachable { .. }
                     | CliError::Forbidden { .. }

@@ -79,7 +79,10 @@ pub(in crate::api) async fn show<S: Service>(State(app): State<Arc<App<S>>>, nam
     let name = name_of(name)?;
     match app.service().workload(&name) {
         Some(workload) => Ok(Json(workload)),
-        None => Err(ServiceError::not_found("unknown_workload", "workload", &name).at("name").into()),
+        None => Err(ServiceError::not_found("unknown_workload", "workload", &name)
+            .at("name")
+            .hint("`selvedge workloads` lists them")
+            .into()),
     }
 }
 

@@ -127,3 +127,25 @@ async fn headers_of_a_call_are_kept() {
     let answer = client(addr).ask(&Ask::post("/v1/workloads/a/call/f", &json!([])), PATIENCE_DEFAULT).await.unwrap();
     assert_eq!(answer.commit.as_deref(), Some("r.1/7"));
 }
+
+#[tokio::test]
+async fn who_names_a_workload_that_is_not_there_hears_which_are() {
+    let (addr, _) = serve(|seen| match seen.line.as_str() {
+        "GET /v1/workloads" => ok(&json!([{"name": "combat"}, {"name": "prediction"}])),
+        _ => Say::Answer(
+            404,
+            "",
+            json!({"error": {"code": UNKNOWN_WORKLOAD, "message": "there is no workload `x`"}}).to_string(),
+        ),
+    })
+    .await;
+    let mut client = client(addr);
+    for (ask, hint) in [
+        (Ask::get("/v1/workloads/combta/placement"), "did you mean combat?"),
+        (Ask::post("/v1/workloads/x/call/f", &json!([])), "there are combat, prediction"),
+    ] {
+        let error = client.json(ask).await.unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert!(error.to_string().contains(&format!("hint: {hint}")), "{error}");
+    }
+}

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::readiness::{Readiness, nobody_ever, readiness, reasons, shortage};
 use super::stages::Stages;
 use super::workload_path;
-use crate::cli::client::Client;
+use crate::cli::client::{Client, UNKNOWN_WORKLOAD};
 use crate::cli::connection::Ask;
 use crate::cli::error::CliError;
 use crate::cli::output::printable;
@@ -22,8 +22,6 @@ const FAILURE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an agent may show another deployment before it is taken that this one does not count any more: the agent that has stored
 /// one shows it at once, and another that is asked in its place when it has heard of it.
 const OTHER_PATIENCE: Duration = Duration::from_secs(1);
-/// The agent's word for a workload that is not there.
-const UNKNOWN_WORKLOAD: &str = "unknown_workload";
 /// How often readiness is looked at.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 

@@ -3,9 +3,9 @@
 //! Owns how the example configuration becomes a page. The invariant: every key of the example is on the page, with what the
 //! example says of it and in its order.
 
-use clap::Command;
+use clap::{Arg, ArgAction, Command};
 use clap_mangen::Man;
-use roff::{Roff, bold, italic, roman};
+use roff::{Inline, Roff, bold, italic, roman};
 
 /// The example, which explains every key.
 const EXAMPLE: &str = include_str!("../../../../deploy/selvedge.toml");
@@ -20,16 +20,66 @@ pub(super) fn pages(mut command: Command) -> Vec<(String, char, String)> {
     let shown = command.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     for command in shown.chain([command.clone()]) {
         let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
-        let mut page = Vec::new();
+        let (mut page, synopsis) = (Vec::new(), synopsis(&command));
         let man = Man::new(command).source(source()).manual(MANUAL);
         man.render(&mut page).expect("memory takes it");
-        let page = String::from_utf8(page).expect("a page is text");
+        let page = with_synopsis(&String::from_utf8(page).expect("a page is text"), &synopsis);
         let is_whole = name == "selvedge";
         let page = page.replace(".SH EXTRA\n", if is_whole { ".SH \"EXIT STATUS\"\n" } else { ".SH NOTES\n" });
         pages.push((name, '1', if is_whole { page + &around() } else { page }));
     }
     pages
 }
+
+/// How a command is typed, with the values of its options, which clap's own synopsis leaves out, and without those that every command has.
+fn synopsis(command: &Command) -> String {
+    let shown = || command.get_arguments().filter(|arg| !arg.is_hide_set() && !is_of_every_command(arg));
+    let options = shown().filter(|arg| !arg.is_positional());
+    let mut line = vec![bold(command.get_bin_name().unwrap_or_else(|| command.get_name()))];
+    for arg in options.chain(shown().filter(|arg| arg.is_positional())) {
+        line.push(roman(" "));
+        line.extend(typed(arg));
+    }
+    if command.has_subcommands() {
+        line.extend([roman(" "), italic("COMMAND"), roman(" ...")]);
+    }
+    let mut page = Roff::new();
+    page.text(line);
+    page.to_roff()
+}
+
+fn is_of_every_command(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version)
+}
+
+/// An option with its value, or an argument: in brackets where it can be left out, with dots where it can be repeated.
+fn typed(arg: &Arg) -> Vec<Inline> {
+    let bracketed = |is_optional: bool| if is_optional { ("[", "]") } else { ("", "") };
+    let count = arg.get_num_args();
+    let (open, close) = bracketed(!arg.is_required_set());
+    let mut typed = vec![roman(open)];
+    typed.extend(arg.get_long().map(|long| bold(format!("--{long}"))));
+    if arg.is_positional() || arg.get_action().takes_values() {
+        let (open, close) = bracketed(count.is_some_and(|count| count.min_values() == 0));
+        typed.push(roman(if arg.is_positional() { "" } else { " " }));
+        typed.push(roman(open));
+        typed.extend(arg.get_value_names().unwrap_or_default().iter().map(|name| italic(name.to_string())));
+        typed.push(roman(close));
+    }
+    let is_many = matches!(arg.get_action(), ArgAction::Append) || count.is_some_and(|count| count.max_values() > 1);
+    typed.push(roman(if is_many { format!("{close}...") } else { close.to_owned() }));
+    typed
+}
+
+/// `page` with this synopsis in the place of its own.
+fn with_synopsis(page: &str, synopsis: &str) -> String {
+    let (before, rest) = page.split_once(SYNOPSIS).expect("a page has a synopsis");
+    let after = rest.find("\n.SH").map_or("", |at| &rest[at + 1..]);
+    format!("{before}{SYNOPSIS}{synopsis}{after}")
+}
+
+/// The title of that section.
+const SYNOPSIS: &str = ".SH SYNOPSIS\n";
 
 /// What the command finds around it, for its own page.
 fn around() -> String {
@@ -161,6 +211,18 @@ mod tests {
         let (_, _, whole) = pages.iter().find(|(name, ..)| name == "selvedge").expect("is there");
         for section in [".SH \"EXIT STATUS\"", ".SH FILES", ".SH ENVIRONMENT"] {
             assert!(whole.contains(section), "{section} is not in {whole}");
+        }
+        let (_, _, deploy) = pages.iter().find(|(name, ..)| name == "selvedge-deploy").expect("is there");
+        let (_, synopsis) = deploy.split_once(SYNOPSIS).expect("has one");
+        let synopsis = synopsis.lines().next().unwrap_or_default();
+        for part in [
+            r"\fBselvedge deploy\fR",
+            r"\fB\-\-name\fR \fINAME\fR [",
+            r"[\fB\-\-require\fR \fICAP\fR]... ",
+            r"[\fB\-\-everywhere\fR]",
+            r" \fIFILE.wasm\fR",
+        ] {
+            assert!(synopsis.contains(part), "{part} is not in {synopsis}");
         }
         for (name, section, _) in &pages {
             let name = name.replace('-', "\\-");

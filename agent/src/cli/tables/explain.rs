@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{bytes, decimal, list, percent, reason, rollouts, tail};
-use crate::cli::output::{UNKNOWN, cell, printable, table};
+use super::{bytes, decimal, list, percent, reason, rollouts, stands, tail};
+use crate::cli::output::{UNKNOWN, cell, printable};
+use crate::cli::rows::table;
 use crate::cli::units::{size, span};
 
 /// A placement, term by term.
 #[must_use]
 pub(crate) fn explain(json: &Value) -> String {
     let mut text = format!("{}\n{}\n", heading(json), weights(json));
+    text += &sight(json);
     if let Some(stage) = rollouts::stage(&json["rollout"], called(&names(json))) {
         text += &format!("{}\n", printable(&stage));
     }
@@ -23,7 +25,7 @@ pub(crate) fn explain(json: &Value) -> String {
     text += &regions(json);
     let candidates = ranked(json);
     if !candidates.is_empty() {
-        text += &format!("\n{}\n\n{}\n", scores(&candidates), inputs(&candidates));
+        text += &format!("\n{}\n\n{}\n", scores(&candidates, list(json, "instances")), inputs(&candidates));
     }
     let rejected = list(json, "rejected");
     if !rejected.is_empty() {
@@ -48,6 +50,25 @@ fn heading(json: &Value) -> String {
         text += &format!("; {missing} more when another host qualifies");
     }
     text
+}
+
+/// What the plan of a host is worth that sees too few others, and what becomes of the workload there; nothing where it sees most.
+fn sight(json: &Value) -> String {
+    if json.pointer("/sight/most") != Some(&Value::Bool(false)) {
+        return String::new();
+    }
+    let policy = cell(json, "/partition");
+    let then = match policy.split_once(' ') {
+        Some(("stop-after", wait)) => format!("it does not run here once that has lasted {wait}"),
+        Some(("home-only", home)) => format!("it runs here only while a host of region {home} is in sight"),
+        Some(_) | None => "it runs on both sides of a cut".to_owned(),
+    };
+    format!(
+        "{} sees {} of {} members, so this is the plan of its side alone; by `{policy}` {then}\n",
+        cell(json, "/here/name"),
+        cell(json, "/sight/seen"),
+        cell(json, "/sight/members")
+    )
 }
 
 fn weights(json: &Value) -> String {
@@ -116,8 +137,8 @@ fn ranked(json: &Value) -> Vec<&Value> {
     best
 }
 
-fn scores(candidates: &[&Value]) -> String {
-    let mut rows = table(&["", "node", ">score", ">resource", ">latency", ">load", ">affinity", "state there"]);
+fn scores(candidates: &[&Value], instances: &[Value]) -> String {
+    let mut rows = table(&["", "node", ">score", ">resource", ">latency", "?>load", "?>affinity", "~state there"]);
     for candidate in candidates {
         rows.add_row([
             if candidate["chosen"] == true { "*".to_owned() } else { String::new() },
@@ -127,14 +148,18 @@ fn scores(candidates: &[&Value]) -> String {
             decimal(candidate, "/terms/latency", 2),
             decimal(candidate, "/terms/load", 2),
             decimal(candidate, "/terms/affinity", 2),
-            there(candidate),
+            there(candidate, instances),
         ]);
     }
     rows.to_string()
 }
 
-/// How far the workload has got on a host that may run it.
-fn there(candidate: &Value) -> String {
+/// How far the workload has got on a host that may run it: in the words of `workloads`, where the agent tells its instances.
+fn there(candidate: &Value, instances: &[Value]) -> String {
+    let own = instances.iter().find(|instance| instance["node"] == candidate["node"]);
+    if let Some(instance) = own {
+        return stands(instance).unwrap_or_else(|| "ready".to_owned());
+    }
     let state = state(cell(candidate, "/inputs/phase"), candidate.pointer("/inputs/reason"));
     let is_suspect = candidate.pointer("/inputs/suspected") == Some(&Value::Bool(true));
     if is_suspect { format!("{state}; host is suspect") } else { state }
@@ -150,7 +175,7 @@ fn state(phase: String, failure: Option<&Value>) -> String {
 
 fn inputs(candidates: &[&Value]) -> String {
     let mut rows =
-        table(&["node", ">memory free", ">cpu used", ">load", ">rtt from callers", ">rules", ">age", "note"]);
+        table(&["node", ">memory free", ">cpu used", ">load", ">rtt from callers", "?>rules", "?>age", "~note"]);
     for candidate in candidates {
         rows.add_row([
             cell(candidate, "/name"),
@@ -200,7 +225,7 @@ fn notes(candidate: &Value) -> String {
 }
 
 fn refusals(rejected: &[Value]) -> String {
-    let mut rows = table(&["does not qualify", "because it", "state there"]);
+    let mut rows = table(&["does not qualify", "~because it", "~state there"]);
     for host in rejected {
         let there = state(cell(host, "/phase"), host.get("failure"));
         let is_gone = host.pointer("/reason/code").is_some_and(|code| code == "lost" || code == "left");
@@ -335,5 +360,38 @@ mod tests {
         let tables = text.lines().filter(|line| !line.starts_with("asks for"));
         let widest = tables.map(|line| line.trim_end().chars().count()).max().unwrap_or(0);
         assert!(widest <= 100, "{widest} columns:\n{text}");
+    }
+
+    #[test]
+    fn a_host_that_is_cut_off_says_so_and_what_follows() {
+        let cut = |policy: &str, most: bool| {
+            let mut decision = decision();
+            decision["partition"] = json!(policy);
+            decision["sight"] = json!({"seen": 1, "members": 3, "most": most});
+            explain(&decision)
+        };
+        for (policy, then) in [
+            ("keep-both", "it runs on both sides of a cut"),
+            ("stop-after 30s", "it does not run here once that has lasted 30s"),
+            ("home-only eu", "it runs here only while a host of region eu is in sight"),
+        ] {
+            let text = cut(policy, false);
+            let wanted =
+                format!("worse sees 1 of 3 members, so this is the plan of its side alone; by `{policy}` {then}\n");
+            assert!(text.contains(&wanted), "{text}");
+        }
+        assert!(!cut("keep-both", true).contains("1 of 3 members"));
+    }
+
+    #[test]
+    fn a_host_that_serves_the_version_before_says_so_as_workloads_does() {
+        let mut decision = decision();
+        let previous = json!({"node": "12D3B", "phase": "starting", "reason": "serves the previous version until …", "serves_previous": true});
+        let own = json!({"node": "12D3A", "phase": "starting", "reason": "is compiling"});
+        decision["instances"] = json!([previous, own]);
+        let text = explain(&decision);
+        for wanted in ["previous version", "starting: is compiling"] {
+            assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+        }
     }
 }

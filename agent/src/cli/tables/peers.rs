@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{bytes, list, resync, tail};
-use crate::cli::output::{UNKNOWN, cell, printable, table};
+use crate::cli::output::{UNKNOWN, cell, printable};
+use crate::cli::rows::table;
 use crate::cli::units::millis;
 
 /// Characters of a name in the table, so that a row fits into a terminal of 100 columns.
@@ -14,9 +15,11 @@ const NAME_CHARS: usize = 18;
 /// The peers in a status document, one per row.
 #[must_use]
 pub(crate) fn peers(json: &Value) -> String {
-    let mut rows = table(&["peer", "id", "status", "link", ">rtt", "root", ">lag", ">in", ">out", ">queued"]);
+    let mut rows = table(&["peer", "?id", "~status", "~link", ">rtt", "root", ">lag", "?>in", "?>out", "?>queued"]);
     let mut notes = String::new();
-    for peer in list(json, "peers") {
+    let mut peers: Vec<&Value> = list(json, "peers").iter().collect();
+    peers.sort_by_key(|peer| peer["name"].as_str());
+    for peer in peers {
         // What a member held before it went out of reach says nothing of what it holds now.
         let is_away = matches!(
             peer.pointer("/link/state").and_then(Value::as_str),
@@ -48,7 +51,12 @@ pub(crate) fn peers(json: &Value) -> String {
     if let Some(resync) = resync(json) {
         notes += &format!("\nresync: {resync}");
     }
-    format!("{rows}{notes}")
+    match (list(json, "peers").is_empty(), notes.is_empty()) {
+        (true, true) => "this agent knows of no other member".to_owned(),
+        (true, false) => format!("this agent knows of no other member\n{notes}"),
+        (false, true) => rows.to_string(),
+        (false, false) => format!("{rows}\n{notes}"),
+    }
 }
 
 /// What is to be said of a link that is not simply up; nothing of one that is and has dropped nothing.

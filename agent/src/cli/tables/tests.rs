@@ -39,6 +39,16 @@ fn a_status_shows_everything_at_one_look() {
 }
 
 #[test]
+fn who_serves_the_version_before_counts_as_ready_while_the_new_one_comes() {
+    let mut json = document();
+    json["workloads"][0]["instances"][1] = json!({"node": "12D3KooWBBBBBBBB", "phase": "starting",
+        "reason": "serves the previous version until the new one is ready", "serves_previous": true});
+    json["workloads"][0]["rollout"] =
+        json!({"stage": "canary", "canary": "12D3KooWAAAAAAAA", "calls": 7, "remaining_ms": 1_200});
+    check(&workloads(&json), &["2/2", "edge-1, edge-2 (previous version)", "combat: edge-1 tries the new version"]);
+}
+
+#[test]
 fn a_status_names_no_cluster_where_there_is_none_and_no_time_that_is_over() {
     let mut json = document();
     (json["cluster"]["id"], json["cluster"]["name"]) = (json!("development"), json!("development"));
