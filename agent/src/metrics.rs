@@ -23,6 +23,7 @@ mod labels;
 mod links;
 mod placement;
 mod replica;
+mod told;
 
 use crate::assets::AssetStats;
 use crate::release;

@@ -64,6 +64,7 @@ pub use loading::LoadStep;
 pub use outcome::{CallContext, CallOutcome, Overrun, Recorded};
 pub use recording::{Failure, FailureKind, Plain, RECORDING_BYTES_MAX, Read, Recording, RecordingError};
 pub use replay::{Difference, ReplayError, replay};
+use stats::Lost;
 pub use stats::{HostStats, Latency, SinceMark, WorkloadStats};
 pub use typed::{Params, Results, TypedOutcome};
 
@@ -97,6 +98,7 @@ struct Host {
     ticker: Arc<Ticker>,
     schedule: Arc<Schedule<Job>>,
     services: Arc<Services>,
+    lost: Arc<Lost>,
     compiled: Mutex<VecDeque<([u8; 32], Compiled)>>,
     /// Calls that run on the threads that asked for them.
     in_place: AtomicUsize,
@@ -134,7 +136,7 @@ impl WasmHost {
         let ticker = Arc::new(Ticker::start(engine.clone())?);
         let schedule = Arc::new(Schedule::new(config.queue_per_workload));
         let base: &'static Base = &**Box::leak(Box::new(state));
-        let (services, compiled) = (Arc::default(), Mutex::default());
+        let (services, lost, compiled) = (Arc::default(), Arc::default(), Mutex::default());
         let workers = config.workers.max(1);
         let in_place = AtomicUsize::new(0);
         let host = Self(Arc::new(Host {
@@ -147,6 +149,7 @@ impl WasmHost {
             ticker,
             schedule,
             services,
+            lost,
             compiled,
             in_place,
         }));
@@ -377,9 +380,12 @@ impl WasmHost {
     pub fn stats(&self) -> HostStats {
         let services: Vec<_> = self.0.services().values().cloned().collect();
         let (shed_late, shed_overloaded) = self.0.schedule.overloads().shed();
+        let (turned_away, log_lines_dropped) = self.0.lost.so_far();
         HostStats {
             shed_late,
             shed_overloaded,
+            turned_away,
+            log_lines_dropped,
             workers: self.0.config.workers.max(1),
             running: services.iter().map(|service| service.load.now().1).sum(),
             ticker_age: self.ticker_age(),

@@ -1,6 +1,6 @@
 //! Figures about members and links. Labels that name a member are bounded: by [`PEERS_MAX`], and by who is connected at present.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+
+use super::told::Told;
 
 /// Members that have figures of their own; the rest are told in sums only. Nine series each.
 const PEERS_MAX: usize = 256;
@@ -94,6 +96,9 @@ pub(super) struct Links {
     queued_bytes: Family<PeerLabel, Whole>,
     drops: Family<PeerLabel, Counter>,
     score: Family<PeerLabel, Whole>,
+    told_peers: Told<String>,
+    told_states: Told<&'static str>,
+    told_statuses: Told<&'static str>,
 }
 
 impl Links {
@@ -129,38 +134,55 @@ impl Links {
     pub(super) fn peers(&self, peers: &[PeerFigures]) {
         self.connected.set(peers.len() as u64);
         self.left_out.set(peers.len().saturating_sub(PEERS_MAX) as u64);
-        self.round_trip.clear();
-        self.lag.clear();
-        self.bytes.clear();
-        self.drops.clear();
-        for family in [&self.queued_hints, &self.queued_bytes, &self.score] {
-            family.clear();
+        let own = &peers[..peers.len().min(PEERS_MAX)];
+        let now: BTreeSet<String> = own.iter().map(|figures| figures.peer.clone()).collect();
+        self.told_peers.renew(now, || own.iter().for_each(|figures| self.peer(figures)), |peer| self.forget(peer));
+    }
+
+    fn peer(&self, figures: &PeerFigures) {
+        let label = PeerLabel { peer: figures.peer.clone() };
+        if let Some(round_trip) = figures.round_trip {
+            self.round_trip.get_or_create(&label).set(round_trip.as_secs_f64());
+        } else {
+            self.round_trip.remove(&label);
         }
-        for figures in peers.iter().take(PEERS_MAX) {
-            let label = PeerLabel { peer: figures.peer.clone() };
-            if let Some(round_trip) = figures.round_trip {
-                self.round_trip.get_or_create(&label).set(round_trip.as_secs_f64());
-            }
-            if let Some(lag) = figures.lag_commits {
-                self.lag.get_or_create(&label).set(lag);
-            }
-            for (direction, bytes) in [("in", figures.bytes_in), ("out", figures.bytes_out)] {
-                let label = PeerWayLabel { peer: figures.peer.clone(), direction };
-                super::set(&self.bytes.get_or_create(&label), bytes);
-            }
-            self.queued_hints.get_or_create(&label).set(figures.queued_hints);
-            self.queued_bytes.get_or_create(&label).set(figures.queued_bytes);
-            super::set(&self.drops.get_or_create(&label), figures.drops);
-            self.score.get_or_create(&label).set(figures.score.into());
+        if let Some(lag) = figures.lag_commits {
+            self.lag.get_or_create(&label).set(lag);
+        } else {
+            self.lag.remove(&label);
+        }
+        for (direction, bytes) in [("in", figures.bytes_in), ("out", figures.bytes_out)] {
+            let label = PeerWayLabel { peer: figures.peer.clone(), direction };
+            super::set(&self.bytes.get_or_create(&label), bytes);
+        }
+        self.queued_hints.get_or_create(&label).set(figures.queued_hints);
+        self.queued_bytes.get_or_create(&label).set(figures.queued_bytes);
+        super::set(&self.drops.get_or_create(&label), figures.drops);
+        self.score.get_or_create(&label).set(figures.score.into());
+    }
+
+    fn forget(&self, peer: &str) {
+        let label = PeerLabel { peer: peer.to_owned() };
+        self.round_trip.remove(&label);
+        self.drops.remove(&label);
+        for family in [&self.lag, &self.queued_hints, &self.queued_bytes, &self.score] {
+            family.remove(&label);
+        }
+        for direction in ["in", "out"] {
+            self.bytes.remove(&PeerWayLabel { peer: peer.to_owned(), direction });
         }
     }
 
     /// Tells how many links are in each state.
     pub(super) fn states(&self, states: &BTreeMap<&'static str, u64>) {
-        self.states.clear();
-        for (state, count) in states {
-            self.states.get_or_create(&StateLabel { state }).set(*count);
-        }
+        let fill = || {
+            for (state, count) in states {
+                self.states.get_or_create(&StateLabel { state }).set(*count);
+            }
+        };
+        self.told_states.renew(states.keys().copied().collect(), fill, |state| {
+            self.states.remove(&StateLabel { state: *state });
+        });
     }
 
     pub(super) fn changed(&self, change: &'static str) {
@@ -181,10 +203,14 @@ impl Links {
 
     /// Tells how many members have each status, and how many were put out.
     pub(super) fn members(&self, statuses: &BTreeMap<&'static str, u64>, revoked: u64) {
-        self.members.clear();
-        for (status, count) in statuses {
-            self.members.get_or_create(&StatusLabel { status }).set(*count);
-        }
+        let fill = || {
+            for (status, count) in statuses {
+                self.members.get_or_create(&StatusLabel { status }).set(*count);
+            }
+        };
+        self.told_statuses.renew(statuses.keys().copied().collect(), fill, |status| {
+            self.members.remove(&StatusLabel { status: *status });
+        });
         self.revoked.set(revoked);
     }
 }
@@ -210,5 +236,37 @@ mod tests {
         metrics.peers(&peers[..1]);
         let text = metrics.encode();
         assert!(text.contains("peer=\"n0\"") && !text.contains("peer=\"n1\""), "{text}");
+    }
+
+    #[test]
+    fn a_scrape_misses_nobody_while_another_brings_the_figures_up_to_date() {
+        let metrics = Metrics::new("0.1.0");
+        let peer = |number: usize| PeerFigures { peer: format!("n{number}"), ..PeerFigures::default() };
+        let peers: Vec<PeerFigures> = (0..PEERS_MAX).map(peer).collect();
+        let workload = |number: usize| (format!("w{number}"), 1, 1);
+        let workloads: Vec<_> = (0..PEERS_MAX).map(workload).collect();
+        let (states, statuses) = (BTreeMap::from([("connected", 256)]), BTreeMap::from([("alive", 257)]));
+        let fill = || {
+            metrics.peers(&peers);
+            metrics.placement().workloads(&workloads);
+            metrics.link_states(&states);
+            metrics.members(&statuses, 0);
+        };
+        fill();
+        std::thread::scope(|scope| {
+            let filling = scope.spawn(|| (0..200).for_each(|_| fill()));
+            while !filling.is_finished() {
+                let text = metrics.encode();
+                for (family, expect) in [
+                    ("selvedge_peer_score{", PEERS_MAX),
+                    ("selvedge_peer_moved_bytes_total{", 2 * PEERS_MAX),
+                    ("selvedge_workload_ready{", PEERS_MAX),
+                    ("selvedge_links{", 1),
+                    ("selvedge_members{", 1),
+                ] {
+                    assert_eq!(text.lines().filter(|line| line.starts_with(family)).count(), expect, "{family}");
+                }
+            }
+        });
     }
 }

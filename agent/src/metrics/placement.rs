@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::told::Told;
 use super::{OutcomeLabel, ReasonLabel};
 use crate::placement::Stage;
 use crate::timing::histogram;
@@ -51,6 +52,7 @@ pub struct Placement {
     instances: Family<PhaseLabel, Whole>,
     wanted: Family<WorkloadLabel, Whole>,
     ready: Family<WorkloadLabel, Whole>,
+    told: Told<String>,
     oldest: Gauge<f64, AtomicU64>,
     doubted: Whole,
 }
@@ -67,6 +69,7 @@ impl Default for Placement {
             instances: Family::default(),
             wanted: Family::default(),
             ready: Family::default(),
+            told: Told::default(),
             oldest: Gauge::default(),
             doubted: Whole::default(),
         };
@@ -133,13 +136,19 @@ impl Placement {
 
     /// Tells how many instances of each workload are wanted, and how many are ready. Those that are not named are forgotten.
     pub fn workloads(&self, all: &[(String, u64, u64)]) {
-        self.wanted.clear();
-        self.ready.clear();
-        for (workload, wanted, ready) in all {
+        let fill = || {
+            for (workload, wanted, ready) in all {
+                let label = WorkloadLabel { workload: workload.clone() };
+                self.wanted.get_or_create(&label).set(*wanted);
+                self.ready.get_or_create(&label).set(*ready);
+            }
+        };
+        let now = all.iter().map(|(workload, ..)| workload.clone()).collect();
+        self.told.renew(now, fill, |workload| {
             let label = WorkloadLabel { workload: workload.clone() };
-            self.wanted.get_or_create(&label).set(*wanted);
-            self.ready.get_or_create(&label).set(*ready);
-        }
+            self.wanted.remove(&label);
+            self.ready.remove(&label);
+        });
     }
 
     /// Tells how old the oldest figures are that a plan goes by, and how many members are not believed.

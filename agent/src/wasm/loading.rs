@@ -43,8 +43,8 @@ impl Host {
         let load = before.as_ref().map(|service| Arc::clone(&service.load)).unwrap_or_default();
         let promised = before.as_ref().and_then(|service| service.promises(&program.digest));
         drop(before);
-        let (services, ticker) = (Arc::clone(&self.services), Arc::clone(&self.ticker));
-        let surroundings = Surroundings { base: self.base, services, ticker, load, warm_max, promised };
+        let (services, ticker, lost) = (Arc::clone(&self.services), Arc::clone(&self.ticker), Arc::clone(&self.lost));
+        let surroundings = Surroundings { base: self.base, services, ticker, load, warm_max, promised, lost };
         let service = Arc::new(Service::start(program, &on_overrun, surroundings)?);
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = services.insert(workload.to_owned(), service);

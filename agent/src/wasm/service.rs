@@ -23,7 +23,7 @@ use super::room::{self, Services};
 use super::schedule::Load;
 use super::shape::Signature;
 use super::source::{self, Source};
-use super::stats::{Recorder, SinceMark, WorkloadStats};
+use super::stats::{Lost, Recorder, SinceMark, WorkloadStats};
 use super::ticker::Ticker;
 use super::typed::{Params, Results, TypedOutcome};
 use super::{CallContext, CallOutcome, Overrun, lift, lower, plain, vet};
@@ -70,6 +70,7 @@ pub(super) struct Surroundings {
     pub(super) load: Arc<Load>,
     pub(super) warm_max: usize,
     pub(super) promised: Option<Exports>,
+    pub(super) lost: Arc<Lost>,
 }
 
 impl Service {
@@ -80,7 +81,7 @@ impl Service {
         on_overrun: &BTreeMap<String, Value>,
         surroundings: Surroundings,
     ) -> Result<Self, LoadError> {
-        let Surroundings { base, services, ticker, load, warm_max, promised } = surroundings;
+        let Surroundings { base, services, ticker, load, warm_max, promised, lost } = surroundings;
         let answers = on_overrun.iter().map(|(function, answer)| default_answer(&program, function, answer));
         let answers = answers.collect::<Result<_, _>>()?;
         if !ticker.is_alive(Instant::now(), program.limits.deadline) {
@@ -90,7 +91,7 @@ impl Service {
         let mut first = room::start(&program, &services, || Source::live(base, &program.assets))?;
         vet::configuration(&program, &mut first)?;
         drop(running);
-        let (warm, recorder) = (Mutex::new(vec![first]), Mutex::new(Recorder::new()));
+        let (warm, recorder) = (Mutex::new(vec![first]), Mutex::new(Recorder::new(lost)));
         let (warm_max, pace, services) = (warm_max.max(1), Pace::default(), Arc::downgrade(&services));
         Ok(Self { program, load, pace, base, promised, services, ticker, warm, warm_max, answers, recorder })
     }

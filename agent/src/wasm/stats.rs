@@ -3,6 +3,8 @@
 //! Owns the counters and the latency histogram. Decides nothing. The invariant: every call that was asked for is counted
 //! exactly once, by how it ended.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -30,6 +32,10 @@ pub struct HostStats {
     pub shed_late: u64,
     /// Calls that were turned away because more came than could be made, and they would have waited for too long.
     pub shed_overloaded: u64,
+    /// Calls that this host did not take or could not run, of all workloads since it started.
+    pub turned_away: u64,
+    /// Lines of log that were dropped, of all workloads since it started.
+    pub log_lines_dropped: u64,
     /// How long ago the thread that stops guests last showed that it lives. Above a second, something is wrong.
     pub ticker_age: Duration,
     /// Compilations and the cache of their results.
@@ -95,8 +101,24 @@ pub struct Latency {
     pub max: Duration,
 }
 
+/// What was lost since the host started, of workloads that are gone too: unlike theirs, these counts never fall.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    turned_away: AtomicU64,
+    log_lines: AtomicU64,
+}
+
+impl Lost {
+    /// Calls that were turned away, and lines of log that were dropped.
+    pub(super) fn so_far(&self) -> (u64, u64) {
+        (self.turned_away.load(Ordering::Relaxed), self.log_lines.load(Ordering::Relaxed))
+    }
+}
+
 /// The counters behind [`WorkloadStats`].
 pub(super) struct Recorder {
+    /// Of all workloads together.
+    lost: Arc<Lost>,
     calls: u64,
     refused: u64,
     broken: u64,
@@ -119,10 +141,11 @@ struct Mark {
 }
 
 impl Recorder {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(lost: Arc<Lost>) -> Self {
         let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
             .expect("the histogram's bounds are constants that it accepts");
         Self {
+            lost,
             calls: 0,
             refused: 0,
             broken: 0,
@@ -155,6 +178,7 @@ impl Recorder {
     pub(super) fn succeeded(&mut self, guest_time: Duration, log_lines_dropped: u64) {
         self.calls += 1;
         self.log_lines_dropped += log_lines_dropped;
+        self.lost.log_lines.fetch_add(log_lines_dropped, Ordering::Relaxed);
         self.latency.saturating_record(u64::try_from(guest_time.as_nanos()).unwrap_or(LATENCY_NS_MAX));
     }
 
@@ -170,7 +194,10 @@ impl Recorder {
         match error.blame() {
             Blame::Caller => self.refused += 1,
             Blame::Workload => self.failed += 1,
-            Blame::Host => self.turned_away += 1,
+            Blame::Host => {
+                self.turned_away += 1;
+                self.lost.turned_away.fetch_add(1, Ordering::Relaxed);
+            }
         }
         self.deadlines += u64::from(matches!(error, CallError::Deadline { .. }));
         self.memory += u64::from(matches!(error, CallError::Memory { .. }));

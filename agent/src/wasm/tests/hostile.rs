@@ -110,6 +110,9 @@ async fn a_flood_of_log_lines_is_dropped_and_counted() {
     let host = loaded(wasm, Limits { log_lines: 3, ..Limits::default() }).await;
     assert!(run(&host).await.is_ok());
     assert_eq!(host.stats().workloads[0].log_lines_dropped, 97);
+    let workload = host.loaded().remove(0);
+    host.unload(&workload);
+    assert_eq!(host.stats().log_lines_dropped, 97, "a count of the host does not fall when a workload goes");
 }
 
 #[tokio::test]
