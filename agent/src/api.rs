@@ -20,6 +20,7 @@ mod names;
 mod origin;
 mod page;
 mod patience;
+mod places;
 mod problem;
 mod query;
 mod routes;

@@ -17,6 +17,7 @@ use futures::FutureExt as _;
 use super::Credentials;
 use super::limits::RETRY_AFTER_S;
 use super::media::Media;
+use super::places::Place;
 use super::problem::Problem;
 use crate::service::{Fault, ServiceError};
 
@@ -46,7 +47,11 @@ impl Guard {
         check_host(request)?;
         let reads = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) && !opens_stream(request);
         let shown = bearer(&request.headers);
-        if reads || shown.is_some_and(|shown| credentials.token.is(shown)) {
+        let is_trusted = shown.is_some_and(|shown| credentials.token.is(shown));
+        if is_trusted && let Some(place) = request.extensions.get::<Arc<Place>>() {
+            place.trust();
+        }
+        if reads || is_trusted {
             return Ok(());
         }
         let message = match shown {

@@ -59,6 +59,9 @@ pub(super) const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
 /// in the kernel's queue; each costs a descriptor and a buffer. HTTP/1.1 has one request at a time on each.
 pub(super) const CONNECTIONS_MAX: usize = 1024;
 
+/// How long whoever was asked to give up its place may take before another one is asked: nothing keeps it but its task's turn.
+pub(super) const ROOM_LOOK: Duration = Duration::from_millis(50);
+
 /// Kibibytes of bodies that requests hold which have not been answered, over TCP and over unix sockets each: four artefacts of the largest.
 pub(super) const BODIES_KIB_MAX: usize = 4 * ARTIFACT_BYTES_MAX / 1024;
 

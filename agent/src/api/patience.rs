@@ -1,6 +1,6 @@
 //! Connections whose other side does not read: how long one is waited for.
 //!
-//! Owns the measure, around any stream; knows nothing of what is written. The invariant: what is written to a connection is taken at
+//! Owns the measure, around any stream; knows nothing of what is written, and of what is read only that it came. The invariant: what is written to a connection is taken at
 //! [`READ_BYTES_PER_SECOND_MIN`] over all the time that it is waited for, give or take the patience, or the connection breaks.
 
 use std::io::{self, IoSlice};
@@ -13,12 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::limits::READ_BYTES_PER_SECOND_MIN;
+use super::places::Place;
 use super::stream::StreamStats;
 
 /// A stream whose writes fail when its other side does not read.
 pub(super) struct Patient<S> {
     stream: S,
     stats: Arc<StreamStats>,
+    place: Arc<Place>,
     patience: Patience,
     /// Comes when the write that waits has waited for too long.
     end: Option<Pin<Box<Sleep>>>,
@@ -55,8 +57,8 @@ impl Patience {
 
 impl<S> Patient<S> {
     /// Around `stream`, whose other side may keep us waiting for `patience`.
-    pub(super) const fn new(stream: S, stats: Arc<StreamStats>, patience: Duration) -> Self {
-        Self { stream, stats, patience: Patience::of(patience), end: None }
+    pub(super) fn new(stream: S, (stats, place): (Arc<StreamStats>, Arc<Place>), patience: Duration) -> Self {
+        Self { stream, stats, place, patience: Patience::of(patience), end: None }
     }
 
     /// What becomes of a write: one that waits, waits as long as there is patience for it.
@@ -77,7 +79,12 @@ impl<S> Patient<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.place.heard();
+        }
+        read
     }
 }
 
@@ -119,8 +126,8 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_is_let_go_of_and_counted() {
         let (ours, _theirs) = duplex(1_024);
-        let stats = Arc::<StreamStats>::default();
-        let mut ours = Patient::new(ours, Arc::clone(&stats), Duration::from_millis(1));
+        let (stats, place) = (Arc::<StreamStats>::default(), Arc::new(Place::new(std::time::Instant::now())));
+        let mut ours = Patient::new(ours, (Arc::clone(&stats), place), Duration::from_millis(1));
         let error = ours.write_all(&[7; 2_048]).await.expect_err("is not read");
         assert_eq!((error.kind(), stats.figures().unread), (io::ErrorKind::TimedOut, 1));
     }

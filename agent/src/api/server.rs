@@ -1,9 +1,10 @@
 //! The loop that accepts connections and the tasks that serve them.
 //!
-//! Owns connections and their time-outs; knows no routes. The invariant: there are never more than [`CONNECTIONS_MAX`] of
-//! a kind, and none outlives [`DRAIN_TIMEOUT`] after the end was asked for.
+//! Owns connections and their time-outs; knows no routes. The invariant: there are never more than [`CONNECTIONS_MAX`](super::limits::CONNECTIONS_MAX) of
+//! a kind, and none outlives [`DRAIN_TIMEOUT`] after the end was asked for. A newcomer beyond that takes the place of who waits.
 
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +17,13 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::limits::{ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, DRAIN_TIMEOUT, HEADERS_MAX, Waits};
+use super::limits::{ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, DRAIN_TIMEOUT, HEADERS_MAX, Waits};
 use super::listener::{Listener, Stream};
 use super::patience::Patient;
+use super::places::{Places, Seat};
 use super::stream::StreamStats;
 use super::worded::Worded;
 use crate::service::Caller;
@@ -38,11 +39,11 @@ pub(super) async fn serve(
     // The end of this future, however it comes, is the end of what it spawned.
     let stop = CancellationToken::new();
     let _stop_on_drop = stop.clone().drop_guard();
-    let permits = [(), ()].map(|()| Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let places = [(), ()].map(|()| Places::new());
     for listener in listeners {
         let routers = (over_tcp.clone(), over_unix.clone());
-        let permits = &permits[usize::from(matches!(listener, Listener::Unix(..)))];
-        let bounds = (Arc::clone(permits), Arc::clone(stats), waits);
+        let places = &places[usize::from(matches!(listener, Listener::Unix(..)))];
+        let bounds = (Arc::clone(places), Arc::clone(stats), waits);
         tasks.spawn(accept(listener, routers, bounds, tasks.clone(), stop.clone()));
     }
     shutdown.await;
@@ -56,50 +57,41 @@ pub(super) async fn serve(
 async fn accept(
     listener: Listener,
     (over_tcp, over_unix): (Router, Router),
-    (permits, stats, waits): (Arc<Semaphore>, Arc<StreamStats>, Waits),
+    (places, stats, waits): (Arc<Places>, Arc<StreamStats>, Waits),
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
     loop {
+        // One connection more than there are places has been taken up at the most; others wait in the kernel's bounded queue.
         let next = async {
-            // The permit comes first: beyond the limit, connections wait in the kernel's bounded queue.
-            let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
-            (listener.accept().await, permit)
+            let stream = listener.accept().await?;
+            Ok::<_, io::Error>((stream, places.seat().await))
         };
-        let (stream, permit) = tokio::select! {
+        let next = tokio::select! {
             () = stop.cancelled() => return,
             next = next => next,
         };
-        let (stop, stats) = (stop.clone(), Arc::clone(&stats));
-        let is_crowded = permits.available_permits() < CONNECTIONS_MAX / 2;
-        let serving = Serving { head_timeout: if is_crowded { waits.head_crowded } else { waits.head }, stop };
-        match stream {
-            Ok(Stream::Tcp(stream)) => {
-                let router = over_tcp.clone();
-                tasks.spawn(async move {
-                    converse(Patient::new(stream, Arc::clone(&stats), waits.read), (router, None), serving, &stats)
-                        .await;
-                    drop(permit);
-                });
-            }
-            Ok(Stream::Unix(stream)) => {
-                let router = over_unix.clone();
-                // Who cannot be told is whoever has the right to connect.
-                let caller = stream.peer_cred().map_or(Caller::Token, |peer| Caller::User(peer.uid()));
-                tasks.spawn(async move {
-                    converse(
-                        Patient::new(stream, Arc::clone(&stats), waits.read),
-                        (router, Some(caller)),
-                        serving,
-                        &stats,
-                    )
-                    .await;
-                    drop(permit);
-                });
-            }
+        let (stream, seat) = match next {
+            Ok(next) => next,
             Err(error) => {
                 tracing::warn!(%error, "the API could not accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let head_timeout = if places.is_crowded() { waits.head_crowded } else { waits.head };
+        let serving = Serving { head_timeout, seat, stop: stop.clone(), stats: Arc::clone(&stats) };
+        let place = Arc::clone(serving.seat.place());
+        match stream {
+            Stream::Tcp(stream) => {
+                let stream = Patient::new(stream, (Arc::clone(&stats), place), waits.read);
+                tasks.spawn(converse(stream, (over_tcp.clone(), None), serving));
+            }
+            Stream::Unix(stream) => {
+                // Who cannot be told is whoever has the right to connect.
+                let caller = stream.peer_cred().map_or(Caller::Token, |peer| Caller::User(peer.uid()));
+                let stream = Patient::new(stream, (Arc::clone(&stats), place), waits.read);
+                tasks.spawn(converse(stream, (over_unix.clone(), Some(caller)), serving));
             }
         }
     }
@@ -108,21 +100,26 @@ async fn accept(
 /// How one connection is served.
 struct Serving {
     head_timeout: Duration,
+    seat: Seat,
     stop: CancellationToken,
+    stats: Arc<StreamStats>,
 }
 
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     (router, caller): (Router, Option<Caller>),
-    Serving { head_timeout, stop }: Serving,
-    stats: &StreamStats,
+    Serving { head_timeout, seat, stop, stats }: Serving,
 ) {
+    let place = seat.place();
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let turn = place.turn();
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
         }
-        router.call(request)
+        request.extensions_mut().insert(Arc::clone(place));
+        let answer = router.call(request);
+        async move { answer.await.map(|response| response.map(|body| turn.until_end_of(body))) }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -132,18 +129,31 @@ async fn converse(
         .max_buf_size(CONNECTION_BUFFER_BYTES);
     let serving = builder.serve_connection(TokioIo::new(Worded::new(stream)), service);
     let mut serving = pin!(serving.with_upgrades());
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            match tokio::time::timeout(DRAIN_TIMEOUT, serving).await {
-                Ok(ended) => ended,
-                Err(_) => return,
+    let mut is_leaving = false;
+    let ended = loop {
+        tokio::select! {
+            ended = serving.as_mut() => break ended,
+            () = stop.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                match tokio::time::timeout(DRAIN_TIMEOUT, serving).await {
+                    Ok(ended) => break ended,
+                    Err(_) => return,
+                }
+            }
+            () = place.displaced(), if !is_leaving => {
+                stats.displaced();
+                if place.is_idle() {
+                    return;
+                }
+                // It has just asked after all: that is answered yet.
+                is_leaving = true;
+                serving.as_mut().graceful_shutdown();
             }
         }
     };
     if let Err(error) = ended {
-        if error.is_timeout() {
+        // Who is let go of between two requests was not late with anything.
+        if error.is_timeout() && place.is_heard() {
             stats.late();
         }
         tracing::debug!(%error, "a connection of the API broke");

@@ -18,6 +18,7 @@ pub struct StreamStats {
     turned_away: AtomicU64,
     unread: AtomicU64,
     late: AtomicU64,
+    displaced: AtomicU64,
 }
 
 /// What has been counted so far.
@@ -41,8 +42,10 @@ pub struct StreamFigures {
     pub turned_away: u64,
     /// Connections of any kind that were closed because their other side did not read.
     pub unread: u64,
-    /// Connections of any kind that were closed because no whole head of a request came in time.
+    /// Connections of any kind that were closed because a request's head had begun and was not whole in time.
     pub late: u64,
+    /// Connections of any kind that said nothing and gave up their place to a newcomer.
+    pub displaced: u64,
 }
 
 /// A connection that is open for as long as this lives.
@@ -64,6 +67,7 @@ impl StreamStats {
             turned_away: read(&self.turned_away),
             unread: read(&self.unread),
             late: read(&self.late),
+            displaced: read(&self.displaced),
         }
     }
 
@@ -90,6 +94,10 @@ impl StreamStats {
 
     pub(in crate::api) fn late(&self) {
         count(&self.late);
+    }
+
+    pub(in crate::api) fn displaced(&self) {
+        count(&self.displaced);
     }
 
     pub(super) fn ended(&self, end: End) {
