@@ -386,6 +386,15 @@ impl Net {
         self.shared.penalise(node, offence);
     }
 
+    /// Takes note that a member sent what cannot be read here: an offence, unless a later release may well say so.
+    pub fn unreadable(&self, node: NodeId, offence: Offence, is_of_a_later_release: bool) {
+        if is_of_a_later_release {
+            self.shared.tally.count(NetReason::IncomingLater);
+        } else {
+            self.shared.penalise(node, offence);
+        }
+    }
+
     /// The connected members, ordered by node id.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerLink> {

@@ -326,6 +326,10 @@ pub const TREE_SETTLE_MS: u64 = 500;
 /// wait for our clock rarely fares better sooner.
 pub const REFUSED_MS: u64 = 1_000;
 
+/// Streams that are remembered to wait for a later release: as many as there are members with one each. Commits of others are looked at,
+/// and told of, each time that they come.
+pub const UNREAD_STREAMS_MAX: usize = 1_024;
+
 /// Digests that differ and are answered at once, where commits go by the tree: a vector names every writer, so 600 weigh 25 KB.
 pub const VECTORS_AT_ONCE: u32 = 4;
 

@@ -30,6 +30,7 @@ mod repair;
 mod retire;
 mod spread;
 mod streams;
+mod unread;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -133,6 +134,7 @@ pub struct Replica {
     peers: peers::Peers,
     repair: repair::RepairState,
     early: early::Early,
+    unread: unread::Unread,
     evidence: evidence::Evidence,
     spread: spread::Spread,
     lineage: lineage::Lineage,
@@ -158,6 +160,7 @@ impl Replica {
             peers: peers::Peers::default(),
             repair: repair::RepairState::default(),
             early: early::Early::default(),
+            unread: unread::Unread::default(),
             evidence: evidence::Evidence::default(),
             spread: spread::Spread::of(me.node, &config),
             lineage: lineage::Lineage::default(),

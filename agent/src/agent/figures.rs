@@ -17,7 +17,7 @@ use crate::rollout::Stage;
 use crate::service::{Instance, LastStart, Phase, Rejected, Rollout, StageTime, Workload, WorkloadStatus};
 use crate::spec::{Spec, WorkloadName};
 use crate::view::Summary;
-use crate::wasm::{HostStats, WorkloadStats};
+use crate::wasm::HostStats;
 use crate::workloads::{self, Course, Deployed, Workloads};
 
 use super::others;
@@ -226,6 +226,7 @@ fn streams(metrics: &Metrics, figures: &StreamFigures) {
     metrics.dropped("stream_turned_away", figures.turned_away);
     metrics.dropped("reader_stalled", figures.unread);
     metrics.dropped("head_late", figures.late);
+    metrics.dropped("connection_displaced", figures.displaced);
 }
 
 /// All metrics, brought up to date.
@@ -312,9 +313,8 @@ fn members(metrics: &Metrics, members: &[Member], me: NodeId, revoked: u64) {
 
 /// What the guest host has counted.
 fn guests(metrics: &Metrics, stats: &HostStats) {
-    let of_all = |figure: fn(&WorkloadStats) -> u64| stats.workloads.iter().map(figure).sum::<u64>();
-    metrics.dropped("guest_log_line", of_all(|workload| workload.log_lines_dropped));
-    metrics.dropped("guest_call_turned_away", of_all(|workload| workload.turned_away));
+    metrics.dropped("guest_log_line", stats.log_lines_dropped);
+    metrics.dropped("guest_call_turned_away", stats.turned_away);
     metrics.dropped("call_late", stats.shed_late);
     metrics.dropped("call_overloaded", stats.shed_overloaded);
     metrics.dropped("guest_code_refused", stats.code.refused);
@@ -337,6 +337,7 @@ fn not_taken(metrics: &Metrics, counters: &Counters) {
         ("commit_duplicate", counters.duplicates),
         ("commit_gap", counters.gaps),
         ("commit_rejected", counters.rejected),
+        ("commit_later_release", counters.unread),
         ("commit_unsealed", counters.unsealed),
         ("commit_forged", counters.forged),
         ("commit_frozen", counters.frozen),

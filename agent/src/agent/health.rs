@@ -1,6 +1,6 @@
 //! Whether this agent is well, and what is wrong if not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,9 @@ const DISK_LOW_BYTES: u64 = 32 << 20;
 
 /// Deployments that are not carried out and are told one by one.
 const REFUSED_TOLD_MAX: usize = 3;
+
+/// Members that write what this release cannot read and are told by name.
+const WRITERS_TOLD_MAX: usize = 3;
 
 /// Members that have heard two hosts use one key and are told by name.
 const HEARD_BY_TOLD_MAX: usize = 3;
@@ -117,6 +120,18 @@ fn past(past: &Past) -> Vec<String> {
     reasons
 }
 
+/// What is said of members that write what only a later release knows.
+fn cannot_read(writers: &[String]) -> Option<String> {
+    let mut told: Vec<String> = writers.iter().take(WRITERS_TOLD_MAX).cloned().collect();
+    if writers.len() > WRITERS_TOLD_MAX {
+        told.push(format!("{} more", writers.len() - WRITERS_TOLD_MAX));
+    }
+    (!told.is_empty()).then(|| {
+        let told = told.join(" and ");
+        format!("commits of {told} are of a later release and cannot be read here: they wait, and nothing is lost, until this host is upgraded")
+    })
+}
+
 /// What is said of a disk with so many free bytes.
 fn disk_low(free_bytes: u64) -> Option<String> {
     (free_bytes < DISK_LOW_BYTES).then(|| {
@@ -160,7 +175,7 @@ impl Health {
                 format!("two processes have shown the key of {node}: a copied data directory; stop one of them")
             }
         }));
-        service::Health { ok: reasons.is_empty(), reasons, notes: self.notes() }
+        service::Health { ok: reasons.is_empty(), reasons, notes: self.notes(state) }
     }
 
     /// That the disk of the data directory is about to be full, by this node's last record.
@@ -171,7 +186,7 @@ impl Health {
 
     /// What this host is well with and should not be forgotten: what is meant to be so, and what is amiss in the mesh. A probe that restarts
     /// hosts, or takes them out, by their health would make that worse.
-    fn notes(&self) -> Vec<String> {
+    fn notes(&self, state: &Summary) -> Vec<String> {
         let note = |drained: service::Drained| {
             let since = drained.since.map_or_else(String::new, |since| format!(" since {since}"));
             let here: Vec<&str> = drained.remaining.iter().map(|one| one.workload.as_str()).collect();
@@ -182,10 +197,24 @@ impl Health {
         let drained = drained.draining.then(|| note(drained));
         drained
             .into_iter()
+            .chain(self.unread(&state.unread))
             .chain(self.short())
             .chain(self.workloads.crowded())
             .chain(self.members.counters().left_out.note())
             .collect()
+    }
+
+    /// That members write what only a later release knows.
+    fn unread(&self, unread: &[Dot]) -> Option<String> {
+        let writers: BTreeSet<NodeId> = unread.iter().map(|dot| dot.replica.node).collect();
+        let now = self.view.now();
+        self.members.with(|members| {
+            let called = |node: &NodeId| {
+                let name = members.get(node, now).and_then(|member| member.record).map(|record| record.name);
+                name.unwrap_or_else(|| node.to_string())
+            };
+            cannot_read(&writers.iter().map(called).collect::<Vec<_>>())
+        })
     }
 
     /// Keys that two live hosts have: everything that one of them says counts as the other's.
@@ -259,10 +288,15 @@ impl Health {
     /// Why no new work may be placed here, as short as a record holds it; `None` while it may. An unreachable neighbour is no
     /// reason against it.
     pub(super) fn ailment(&self) -> Option<String> {
-        let fall = self.standing.as_ref().and_then(Standing::own_fall);
-        let mut why = fall.or_else(|| self.ailments().into_iter().next())?;
+        let mut why = self.unfit().into_iter().next()?;
         why.truncate(why.floor_char_boundary(NodeRecord::TEXT_BYTES_MAX));
         Some(why)
+    }
+
+    /// Why this host can answer for nothing, in sentences: others should.
+    pub(super) fn unfit(&self) -> Vec<String> {
+        let fall = self.standing.as_ref().and_then(Standing::own_fall);
+        fall.into_iter().chain(self.ailments()).collect()
     }
 
     fn ailments(&self) -> Vec<String> {
@@ -301,6 +335,15 @@ mod tests {
         assert_eq!(disk_low(DISK_LOW_BYTES), None);
         let told = disk_low(DISK_LOW_BYTES - 1);
         assert!(told.is_some_and(|told| told.contains("has 31 MiB left, less than 32:")));
+    }
+
+    #[test]
+    fn members_that_write_what_is_not_known_here_are_named_or_counted() {
+        assert_eq!(cannot_read(&[]), None);
+        let told =
+            |count: usize| cannot_read(&["a", "b", "c", "d", "e"].map(str::to_owned)[..count]).unwrap_or_default();
+        assert!(told(1).starts_with("commits of a are of a later release"), "{}", told(1));
+        assert!(told(5).starts_with("commits of a and b and c and 2 more are of a later release"), "{}", told(5));
     }
 
     #[test]

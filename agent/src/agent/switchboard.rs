@@ -66,7 +66,9 @@ impl Switchboard {
                     tokio::spawn(async move {
                         match blobs.serve(from, &bytes, reply).await {
                             Ok(()) => {}
-                            Err(ServeError::Undecodable(_)) => net.penalise(from, Offence::Undecodable),
+                            Err(ServeError::Undecodable(error)) => {
+                                net.unreadable(from, Offence::Undecodable, error.is_of_a_later_release());
+                            }
                             Err(ServeError::Flood) => net.penalise(from, Offence::Flood),
                         }
                     });

@@ -170,7 +170,7 @@ impl Calls {
                 Err(error) => Err(error),
             },
             Err(error) => {
-                self.parts.net.penalise(from, Offence::Undecodable);
+                self.parts.net.unreadable(from, Offence::Undecodable, error.is_of_a_later_release());
                 tracing::warn!(%from, %error, "a member sent a call that cannot be read");
                 Err(ServiceError::new(Fault::Caller, "malformed_call", format!("the forwarded call: {error}")))
             }

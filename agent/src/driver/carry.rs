@@ -182,6 +182,9 @@ fn report(event: &Event) {
             let (replica, seq) = (proof.stream.replica, proof.dot().seq);
             tracing::error!(%replica, seq, "a member gave one name to two commits: a copy of its data runs elsewhere, or it lies; the stream is frozen");
         }
+        Event::Unread { dot, what } => {
+            tracing::warn!(replica = %dot.replica, seq = dot.seq, what, "a member writes what this release cannot read; its stream waits until this host is upgraded");
+        }
         Event::Held { dot, ahead_ms } => {
             tracing::warn!(replica = %dot.replica, seq = dot.seq, ahead_ms, "a stream waits: its next commit is from the future");
         }

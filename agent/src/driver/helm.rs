@@ -148,9 +148,14 @@ impl Helm {
                         self.heard.push_back(Heard { input: Input::Receive { from, message }, held: Some(reply) });
                     }
                     Err(error) => {
-                        self.stats.undecodable.fetch_add(1, Ordering::Relaxed);
-                        tracing::warn!(%from, %error, "a member sent bytes that are no message");
-                        self.net.penalise(from, Offence::Undecodable);
+                        let is_later = error.is_of_a_later_release();
+                        self.net.unreadable(from, Offence::Undecodable, is_later);
+                        if is_later {
+                            tracing::debug!(%from, %error, "a member sent a message that this release does not know");
+                        } else {
+                            self.stats.undecodable.fetch_add(1, Ordering::Relaxed);
+                            tracing::warn!(%from, %error, "a member sent bytes that are no message");
+                        }
                     }
                 }
                 return bytes.len();

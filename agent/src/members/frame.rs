@@ -70,6 +70,17 @@ pub(super) enum Unread {
     Malformed(#[from] codec::DecodeError),
 }
 
+impl Unread {
+    /// Whether a later release may send such a frame, and does nothing wrong: kinds are added at the end.
+    pub(super) const fn is_of_a_later_release(&self) -> bool {
+        match self {
+            Self::Kind(kind) => *kind > WANTED,
+            Self::Malformed(error) => error.is_of_a_later_release(),
+            Self::Empty | Self::Entries(_) => false,
+        }
+    }
+}
+
 impl Frame {
     pub(super) fn encode(&self) -> Vec<u8> {
         let (kind, body) = match self {

@@ -79,6 +79,8 @@ reasons! {
     IncomingMalformed = "incoming_malformed",
     /// A question from a peer was answered with "busy": this agent takes events too slowly.
     IncomingRequestBusy = "incoming_request_busy",
+    /// A peer sent what only a later release knows; it was left out, and is held against nobody.
+    IncomingLater = "incoming_later_release",
     /// A frame above its lane's limit arrived; its stream was closed unread.
     IncomingTooLarge = "incoming_too_large",
     /// A member was read from slowly from then on, because of its conduct.

@@ -34,6 +34,8 @@ pub struct Summary {
     pub neighbours: (u64, u64),
     /// What its own past still owes.
     pub past: Past,
+    /// Commits that streams wait for, because a later release wrote them.
+    pub unread: Vec<Dot>,
     /// How far a repair from another member's state has come, while one is under way.
     pub resync: Option<RepairProgress>,
     peers: Vec<PeerView>,
@@ -69,6 +71,7 @@ impl Summary {
             spread: replica.spread_counters(),
             neighbours: (pushed.len() as u64, all.len() as u64),
             past: Past::of(replica),
+            unread: replica.unread().collect(),
             resync: replica.repair_progress(),
             peers: replica.peers(now),
             at_ms: now.mono_ms,

@@ -13,6 +13,8 @@ pub struct Counters {
     pub gaps: u64,
     /// Commits received that break the rules.
     pub rejected: u64,
+    /// Commits received that a later release wrote, and others behind them: they wait until this host is upgraded.
+    pub unread: u64,
     /// Commits that came from others than their writer, and without its seal.
     pub unsealed: u64,
     /// Commits with a seal that is not their writer's.

@@ -357,6 +357,13 @@ pub enum Event {
         /// What proves it, to anybody.
         proof: Box<Proof>,
     },
+    /// A stream waits, because its next commit was written by a later release and cannot be read here. Nobody has done anything wrong.
+    Unread {
+        /// The commit.
+        dot: Dot,
+        /// What of it is not known.
+        what: String,
+    },
     /// A stream waits, because its next commit is stamped too far in the future.
     Held {
         /// The commit.

@@ -34,6 +34,9 @@ impl Replica {
         let before = self.counters.commits_remote;
         for mut batch in batches {
             let stream = batch.stream;
+            if self.waits_for_upgrade(&batch, now) {
+                continue;
+            }
             let Some(verified) = self.admits(way.from, &mut batch, now, out) else { continue };
             let count = (batch.commits.len() as u64).max(1);
             match self.take_batch(way, batch, now, out) {
@@ -179,6 +182,10 @@ impl Replica {
         let dot = Dot { replica: stream.replica, seq };
         let commit = match Commit::decode(stream, seq, bytes) {
             Ok(commit) => commit,
+            Err(error) if error.is_of_a_later_release() => {
+                self.note_unread(dot, stream, &error, out);
+                return None;
+            }
             Err(error) => {
                 self.reject(from, dot, &error.to_string(), out);
                 return None;

@@ -211,6 +211,7 @@ impl Sim<'_> {
                 if expected { Ok(()) } else { Err(format!("node {index}: {event:?}")) }
             }
             Event::Rejected { .. }
+            | Event::Unread { .. }
             | Event::Offence { .. }
             | Event::Diverged { .. }
             | Event::NotMadeAgain { .. }

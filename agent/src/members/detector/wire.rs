@@ -45,6 +45,14 @@ pub enum Unread {
     Trailing(usize),
 }
 
+impl Unread {
+    /// Whether a later release may write so, and does nothing wrong: whatever it changes, it changes the version.
+    #[must_use]
+    pub const fn is_of_a_later_release(&self) -> bool {
+        matches!(self, Self::Version(version) if *version > VERSION)
+    }
+}
+
 /// A message with whatever it says of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Packet {

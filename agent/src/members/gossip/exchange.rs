@@ -124,7 +124,7 @@ impl Exchange {
                     self.give(from, [from].iter(), now);
                 }
                 if let Err(error) = heard {
-                    self.net.penalise(from, Offence::Undecodable);
+                    self.net.unreadable(from, Offence::Undecodable, error.is_of_a_later_release());
                     tracing::debug!(%from, %error, "a member's probe cannot be read");
                 }
             }
@@ -133,7 +133,7 @@ impl Exchange {
             Ok(Frame::Wanted(nodes)) => self.give(from, nodes.iter(), now),
             Err(error) => {
                 self.members.count(|counters| counters.frames_unreadable += 1);
-                self.net.penalise(from, Offence::BadGossip);
+                self.net.unreadable(from, Offence::BadGossip, error.is_of_a_later_release());
                 tracing::debug!(%from, %error, "a member sent a frame that cannot be read");
             }
         }
@@ -171,8 +171,15 @@ impl Exchange {
     }
 
     /// Counts a record that is not believed, and holds it against its sender where no honest member would have passed it on; whether
-    /// that is so.
+    /// that is done with. What a later release has written may be sound.
     fn disbelieve(&self, from: NodeId, error: &Unsound) -> bool {
+        if let Unsound::Malformed(malformed) = error
+            && malformed.is_of_a_later_release()
+        {
+            self.net.unreadable(from, Offence::BadGossip, true);
+            tracing::debug!(%from, %error, "a member sent a record that this release cannot read");
+            return true;
+        }
         // Whoever passes a record on has looked at its signatures first, as we do.
         let offence = match error {
             Unsound::Forged => Some(Offence::Forged),
