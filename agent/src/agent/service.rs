@@ -26,6 +26,7 @@ use super::listeners;
 use super::membership::Membership;
 use super::others;
 use super::papers;
+use super::readiness;
 use crate::api::StreamStats;
 use crate::artifacts::Artifacts;
 use crate::assets::Assets;
@@ -178,8 +179,8 @@ impl Service for AgentService {
     }
 
     fn ready(&self) -> HealthReport {
-        let starting = figures::starting(&self.workloads);
-        HealthReport { ok: starting.is_empty(), reasons: starting, notes: Vec::new() }
+        let reasons = readiness::reasons(self);
+        HealthReport { ok: reasons.is_empty(), reasons, notes: Vec::new() }
     }
 
     fn convergence(&self) -> Convergence {
