@@ -17,7 +17,7 @@ use selvedge_sync::id::NodeId;
 use serde::Serialize;
 
 use self::absent::Absences;
-pub use self::absent::{ABSENT_MS_MAX, PASSED_OVER_MS};
+pub use self::absent::{ABSENT_MS_MAX, PASSED_OVER_MS, STUCK_MS_MAX};
 use self::backoff::Failures;
 use self::partition::Sight;
 pub use self::partition::{CutOff, InSight, sees_most};

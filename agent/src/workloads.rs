@@ -48,7 +48,7 @@ pub use self::schemas::SCHEMAS;
 pub use self::shortfall::Short;
 use self::shortfall::Shortfalls;
 use self::slots::Slots;
-use self::starts::{Begun, STARTS_MAX, Started};
+use self::starts::{Begun, STARTS_MAX, Turns};
 use self::trials::Trials;
 use crate::artifacts::Artifacts;
 use crate::blobs::fetch::Fetcher;
@@ -289,7 +289,8 @@ impl Workloads {
     /// Keeps this node's share running until `stop`.
     pub async fn run(self, timing: Timing, stop: CancellationToken) {
         let mut reconciler = Reconciler::new(timing);
-        let (started, mut starts) = mpsc::channel(STARTS_MAX);
+        let (ended, mut starts) = mpsc::channel(STARTS_MAX);
+        let turns = Turns::new(ended);
         let mut generation = self.parts.driver.generation();
         let mut look = tokio::time::interval(LOOK_AGAIN);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -316,13 +317,13 @@ impl Workloads {
             // Where nothing is asked for and nothing runs, once is enough.
             let was_idle = std::mem::replace(&mut is_idle, self.specs().is_empty() && self.here().is_empty());
             if !(was_idle && is_idle) {
-                self.reconcile(&mut reconciler, &started);
+                self.reconcile(&mut reconciler, &turns);
             }
             self.parts.has_looked.store(true, Ordering::Relaxed);
         }
     }
 
-    fn reconcile(&self, reconciler: &mut Reconciler, started: &mpsc::Sender<Started>) {
+    fn reconcile(&self, reconciler: &mut Reconciler, turns: &Turns) {
         let (began, now) = (std::time::Instant::now(), self.parts.view.now());
         let (mut mesh, unheard) = self.parts.members.with(|members| (members.mesh(now), members.unheard()));
         self.add_what_is_seen_here(&mut mesh);
@@ -343,12 +344,12 @@ impl Workloads {
         self.starts().retain(|workload, _| specs.contains_key(workload));
         let chronicle = &self.parts.chronicle;
         chronicle.looked(began.elapsed(), &plan);
-        let mut queued = BTreeSet::new();
+        let mut queued = self.slots().queued();
         for step in steps {
             match step {
                 Step::Start { workload, .. } => {
                     if let Some(spec) = share.get(&workload) {
-                        match self.begin_start(&workload, spec, plan.get(&workload), started) {
+                        match self.begin_start(&workload, spec, plan.get(&workload), turns) {
                             Begun::Begins => reconciler.began(&workload),
                             Begun::Queued => {
                                 queued.insert(workload);
@@ -380,7 +381,7 @@ impl Workloads {
             if !is_wanted {
                 continue;
             }
-            match self.begin_start(workload, spec, None, started) {
+            match self.begin_start(workload, spec, None, turns) {
                 Begun::Begins => reconciler.began(workload),
                 Begun::Queued => {
                     queued.insert(workload.clone());

@@ -24,7 +24,8 @@ const DEPARTURES: [&str; 3] = ["surplus", "undeployed", "cut_off"];
 /// How a start ends.
 const OUTCOMES: [&str; 3] = ["ready", "failed", "given_up"];
 /// What a start goes through.
-const STAGES: [Stage; 5] = [Stage::Claimed, Stage::Fetching, Stage::Verifying, Stage::Compiling, Stage::Warming];
+const STAGES: [Stage; 6] =
+    [Stage::Claimed, Stage::Fetching, Stage::Queued, Stage::Verifying, Stage::Compiling, Stage::Warming];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabel {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::promised::Promise;
-use super::{Inputs, NodeFacts, score};
+use super::{Inputs, NodeFacts, Phase, score};
 use crate::spec::{Match, Rule, Spec, Spread, WorkloadName};
 
 /// Free disk in bytes below which nothing new is placed on a host: room for an artefact, its compiled form and the log.
@@ -65,6 +65,9 @@ pub enum Reason {
     /// It was chosen some time ago and shows no sign of the workload.
     #[error("was chosen and has not begun with it; it is passed over for some minutes")]
     Absent,
+    /// It says that it starts the workload, and has got no further with that for some time.
+    #[error("has been starting it and gets no further; it is passed over until it does")]
+    Stuck,
     /// The workload's memory limit does not fit.
     #[error("has {free} bytes of memory free, the workload's limit is {needed}")]
     Memory {
@@ -105,6 +108,7 @@ impl Reason {
             Self::Unhealthy => "unhealthy",
             Self::Draining => "draining",
             Self::Absent => "absent",
+            Self::Stuck => "stuck",
             Self::Memory { .. } => "memory",
             Self::Disk { .. } => "disk",
             Self::Latency { .. } => "latency",
@@ -125,6 +129,7 @@ impl Reason {
             | Self::Unhealthy
             | Self::Draining
             | Self::Absent
+            | Self::Stuck
             | Self::Memory { .. }
             | Self::Disk { .. }
             | Self::Latency { .. } => false,
@@ -182,8 +187,12 @@ pub(super) fn violated(
     if node.draining {
         return Some(Reason::Draining);
     }
-    if node.passed_over.contains(workload) && !node.instances.contains_key(workload) {
-        return Some(Reason::Absent);
+    if node.passed_over.contains(workload) {
+        match node.instances.get(workload).map(|instance| &instance.phase) {
+            None => return Some(Reason::Absent),
+            Some(Phase::Starting) => return Some(Reason::Stuck),
+            Some(Phase::Ready | Phase::Stopping | Phase::Failed { .. }) => {}
+        }
     }
     if inputs.memory_needed > inputs.memory_free {
         return Some(Reason::Memory { needed: inputs.memory_needed, free: inputs.memory_free });

@@ -67,7 +67,7 @@ pub(super) struct Rejection<'a> {
 pub(super) fn kept(workload: &WorkloadName, rejected: &[Rejection<'_>], mut missing: Missing) -> Vec<bool> {
     let mut holders: Vec<_> = rejected.iter().enumerate().filter(|(_, host)| holds(workload, host)).collect();
     holders.sort_by_key(|(_, Rejection { node, reason, .. })| {
-        let is_unwell = matches!(reason, Reason::Unhealthy | Reason::Stale { .. });
+        let is_unwell = matches!(reason, Reason::Unhealthy | Reason::Stale { .. } | Reason::Stuck);
         let runs = node.instances.get(workload).is_some_and(super::Instance::runs);
         (is_unwell, !runs, node.draining, node.node)
     });

@@ -10,6 +10,8 @@ pub enum Stage {
     Claimed,
     /// Its artefact is being read from disk, or gathered from members that have it, each chunk verified.
     Fetching,
+    /// Its artefact lies on this host's disk, and other starts are to end before this one goes on.
+    Queued,
     /// Its bytes are hashed and looked at: whether it is a component, and asks for nothing that is not offered.
     Verifying,
     /// Its native code is compiled, or read back where that was done before.
@@ -31,6 +33,7 @@ impl Stage {
         match self {
             Self::Claimed => "about to start",
             Self::Fetching => "fetching the artefact",
+            Self::Queued => "waiting for its turn",
             Self::Verifying => "verifying the artefact",
             Self::Compiling => "compiling",
             Self::Warming => "warming up",
@@ -45,6 +48,7 @@ impl Stage {
         match self {
             Self::Claimed => "claimed",
             Self::Fetching => "fetching",
+            Self::Queued => "queued",
             Self::Verifying => "verifying",
             Self::Compiling => "compiling",
             Self::Warming => "warming",

@@ -1,9 +1,10 @@
 //! Scenarios: a few hosts, each deciding for itself over simulated seconds.
 
 use super::*;
-use crate::placement::{NodeFacts, Policy, Resources, plan};
+use crate::placement::{NodeFacts, Policy, Resources, Stage, plan};
 use crate::spec::{Partition, Spec, Spread};
 
+mod absent;
 mod cuts;
 mod draining;
 
@@ -392,62 +393,6 @@ fn two_that_ran_on_both_sides_of_a_cut_serve_together_for_one_round_only() {
     cluster.run(1);
     let serving = cluster.facts.values().filter(|facts| facts.instances[&game()].phase == Phase::Ready).count();
     assert_eq!(serving, 1);
-}
-
-#[test]
-fn a_host_that_takes_it_and_never_begins_is_passed_over() {
-    let mut cluster = Cluster::new(2, 1);
-    cluster.host(2).load = 0.5;
-    // The first host is chosen, and never decides anything.
-    let began_ms = cluster.now_ms;
-    while cluster.decide(2).is_empty() {
-        cluster.now_ms += 1_000;
-        assert!(cluster.now_ms - began_ms <= ABSENT_MS_MAX + 1_000, "nobody runs it");
-    }
-    assert!(cluster.now_ms - began_ms >= ABSENT_MS_MAX, "everybody has some time to begin");
-    cluster.put(2, OLD, Phase::Ready);
-    cluster.run(120);
-    assert_eq!(cluster.running(), [2]);
-}
-
-#[test]
-fn who_may_not_begin_is_not_absent() {
-    let mut cluster = Cluster::new(2, 1);
-    cluster.held.insert(game());
-    for _ in 0..2 * ABSENT_MS_MAX / 1_000 {
-        cluster.now_ms += 1_000;
-        assert!(cluster.decide(1).is_empty() && cluster.decide(2).is_empty());
-    }
-    assert!((1..=2).all(|number| cluster.reconcilers[&id(number)].passed_over().is_empty()));
-    cluster.held.clear();
-    cluster.run(1);
-    assert_eq!(cluster.running().len(), 1);
-}
-
-#[test]
-fn who_was_lost_and_comes_back_is_not_passed_over_any_more() {
-    let mut cluster = Cluster::new(2, 1);
-    cluster.host(2).load = 0.5;
-    while cluster.decide(2).is_empty() {
-        cluster.now_ms += 1_000;
-    }
-    cluster.lose(1, true);
-    assert_eq!(cluster.decide(2), start(OLD));
-    cluster.lose(1, false);
-    assert_eq!(cluster.decide(2), []);
-    assert_eq!(cluster.decide(1), start(OLD));
-}
-
-#[test]
-fn who_waits_to_take_over_is_not_absent() {
-    let mut cluster = Cluster::new(2, 1);
-    cluster.put(1, OLD, Phase::Ready);
-    cluster.host(1).load = 0.8;
-    for _ in 0..ABSENT_MS_MAX / 1_000 + 10 {
-        cluster.now_ms += 1_000;
-        assert_eq!(cluster.decide(1), []);
-    }
-    assert!(cluster.reconcilers[&id(1)].passed_over().is_empty());
 }
 
 #[test]

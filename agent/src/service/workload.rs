@@ -127,7 +127,7 @@ pub struct LastStart {
 /// How long one stage of a start took.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageTime {
-    /// `claimed`, `fetching`, `verifying`, `compiling` or `warming`.
+    /// `claimed`, `fetching`, `queued`, `verifying`, `compiling` or `warming`.
     pub stage: String,
     /// In milliseconds.
     pub ms: f64,

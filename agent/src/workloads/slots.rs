@@ -3,7 +3,7 @@
 //! Pure bookkeeping; loads and unloads nothing. The invariants: at most one start of a workload is under way, so that an older
 //! one cannot replace a newer; what serves calls is advertised as ready, even while its successor starts or has failed to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::placement::{Instance, Phase, Refused, Stage};
 use crate::spec::{Revision, Spec, WorkloadName};
@@ -73,6 +73,12 @@ impl Slots {
     /// The schema of the state that what answers calls knows.
     pub(super) fn schema(&self, workload: &WorkloadName) -> Option<u32> {
         self.slots.get(workload).and_then(|slot| slot.serving.as_ref().map(|_| slot.schema))
+    }
+
+    /// Workloads whose start waits until others have ended.
+    pub(super) fn queued(&self) -> BTreeSet<WorkloadName> {
+        let queued = self.slots.iter().filter(|(_, slot)| slot.instance.stage == Some(Stage::Queued));
+        queued.map(|(workload, _)| workload.clone()).collect()
     }
 
     /// Notes how far a start has got.

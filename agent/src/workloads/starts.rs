@@ -1,30 +1,50 @@
 //! Starts of workloads on this host: begun in turn, carried out, and ended.
 //!
-//! Owns how many are under way at once. The invariant: what a start has loaded is noted before anybody hears of it, and goes again where
-//! it was stopped meanwhile.
+//! Owns how many are under way at once. The invariants: what is here waits for nothing that is fetched; what a start has loaded is noted
+//! before anybody hears of it, and goes again where it was stopped meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::course::Stages;
 use super::slots::Failure;
-use super::{Workloads, fetch};
+use super::{ReachError, Workloads};
 use crate::placement::{Explanation, Stage};
-use crate::spec::{Spec, WorkloadName};
+use crate::spec::{Digest, Spec, WorkloadName};
 use crate::wasm::{LoadOptions, LoadStep};
 
-/// Starts that may be under way at once. Each holds an artefact in memory while it compiles.
-pub(super) const STARTS_MAX: usize = 2;
+/// Starts that may verify, compile and warm up at once. Each holds an artefact in memory while it does.
+const LOADS_MAX: usize = 2;
+/// Starts that may wait at once for an artefact from other members, or for their turn once it is on disk: some slow members then hold
+/// up nothing whose artefact is here. What has come lies on disk until its turn, and what is coming is bounded by the fetcher.
+const FETCHES_MAX: usize = 8;
+/// Starts that may be under way at once.
+pub(super) const STARTS_MAX: usize = LOADS_MAX + FETCHES_MAX;
 
 /// What came of beginning a start.
 pub(super) enum Begun {
     /// It is under way.
     Begins,
-    /// It waits until one of those that are under way has ended.
+    /// It waits until one of those that are under way has got on or ended.
     Queued,
     /// What is there goes on, or what is under way.
     GoesOn,
+}
+
+/// Whose turn it is, and where ends are told.
+pub(super) struct Turns {
+    fetching: Arc<Semaphore>,
+    loading: Arc<Semaphore>,
+    ended: mpsc::Sender<Started>,
+}
+
+/// What a start begins with.
+enum Turn {
+    /// Its artefact has to be fetched.
+    Fetch(OwnedSemaphorePermit),
+    /// Its artefact is here.
+    Load(OwnedSemaphorePermit),
 }
 
 /// The end of a start.
@@ -35,6 +55,20 @@ pub(super) struct Started {
     course: Stages,
 }
 
+impl Turns {
+    /// Nothing is under way. Ends are told to `ended`.
+    pub(super) fn new(ended: mpsc::Sender<Started>) -> Self {
+        let [fetching, loading] = [FETCHES_MAX, LOADS_MAX].map(|starts| Arc::new(Semaphore::new(starts)));
+        Self { fetching, loading, ended }
+    }
+
+    /// The turn of a start whose artefact is here or is not, if there is room for one now.
+    fn take(&self, is_here: bool) -> Option<Turn> {
+        let now = |turns: &Arc<Semaphore>| Arc::clone(turns).try_acquire_owned().ok();
+        if is_here { now(&self.loading).map(Turn::Load) } else { now(&self.fetching).map(Turn::Fetch) }
+    }
+}
+
 impl Workloads {
     /// Begins a start, if there is room for one; otherwise the step comes again at the next look.
     pub(super) fn begin_start(
@@ -42,44 +76,84 @@ impl Workloads {
         workload: &WorkloadName,
         spec: &Spec,
         explanation: Option<&Explanation>,
-        started: &mpsc::Sender<Started>,
+        turns: &Turns,
     ) -> Begun {
         if self.slots().resume(workload, spec) {
             tracing::info!(%workload, digest = %spec.artifact, "goes on");
             self.parts.members.announce();
             return Begun::GoesOn;
         }
-        let Ok(permit) = started.clone().try_reserve_owned() else { return Begun::Queued };
+        let is_here = self.parts.artifacts.contains(&spec.artifact);
+        let Some(turn) = turns.take(is_here) else { return Begun::Queued };
         if !self.slots().begin(workload, spec) {
             return Begun::GoesOn;
         }
         tracing::info!(%workload, digest = %spec.artifact, "starting");
         self.parts.chronicle.claimed(workload, spec.artifact, explanation);
         self.parts.members.announce();
-        tokio::spawn(self.clone().start(workload.clone(), spec.clone(), permit));
+        let (this, workload, spec) = (self.clone(), workload.clone(), spec.clone());
+        let (loading, ended) = (Arc::clone(&turns.loading), turns.ended.clone());
+        tokio::spawn(async move {
+            let end = this.start(workload, spec, turn, loading).await;
+            // Where nobody listens any more, the agent is about to end.
+            drop(ended.send(end).await);
+        });
         Begun::Begins
     }
 
-    /// Fetches, verifies, compiles and warms one workload; reports the end through `permit`.
-    async fn start(self, workload: WorkloadName, spec: Spec, permit: mpsc::OwnedPermit<Started>) {
+    /// Fetches, verifies, compiles and warms one workload.
+    async fn start(self, workload: WorkloadName, spec: Spec, turn: Turn, loading: Arc<Semaphore>) -> Started {
         let course = Arc::new(Mutex::new(Stages::begin(spec.artifact)));
         self.reach_stage(&workload, &course, Stage::Fetching);
-        let result = match fetch::reach(&self.parts.artifacts, &self.parts.fetcher, spec.artifact).await {
+        let waits = || self.reach_stage(&workload, &course, Stage::Queued);
+        let result = match self.fetch(spec.artifact, turn, loading, waits).await {
             // What it was to be may have been taken back while it was fetched.
             Ok(_) if !self.may_run(&workload, &spec) => {
                 Err(Failure { reason: "it is not to run any more".to_owned(), permanent: false })
             }
-            Ok(wasm) => {
-                self.parts.chronicle.started(&workload, spec.artifact);
-                let (this, name, reached) = (self.clone(), workload.clone(), Arc::clone(&course));
-                let tell = move |step| this.reach_stage(&name, &reached, stage(step));
-                let loaded = self.parts.wasm.load_telling(workload.as_str(), wasm, LoadOptions::of(&spec), tell).await;
-                loaded.map_err(|error| Failure { reason: error.to_string(), permanent: error.is_permanent() })
-            }
+            Ok((wasm, _turn)) => self.load(&workload, &spec, wasm, &course).await,
             Err(error) => Err(Failure { reason: error.to_string(), permanent: false }),
         };
         let course = course.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        permit.send(Started { workload, spec, result, course });
+        Started { workload, spec, result, course }
+    }
+
+    /// The artefact, and the turn to load it, for which what had to be fetched may have to wait.
+    async fn fetch(
+        &self,
+        artifact: Digest,
+        turn: Turn,
+        loading: Arc<Semaphore>,
+        waits: impl FnOnce(),
+    ) -> Result<(Arc<[u8]>, OwnedSemaphorePermit), ReachError> {
+        let turn = match turn {
+            Turn::Load(turn) => turn,
+            Turn::Fetch(_fetching) => {
+                let wasm = self.reach(artifact).await?;
+                if let Ok(turn) = Arc::clone(&loading).try_acquire_owned() {
+                    return Ok((wasm, turn));
+                }
+                // It lies on disk now, and takes no memory while it waits.
+                drop(wasm);
+                waits();
+                loading.acquire_owned().await.expect("turns never end")
+            }
+        };
+        Ok((self.reach(artifact).await?, turn))
+    }
+
+    async fn load(
+        &self,
+        workload: &WorkloadName,
+        spec: &Spec,
+        wasm: Arc<[u8]>,
+        course: &Arc<Mutex<Stages>>,
+    ) -> Result<(), Failure> {
+        self.parts.chronicle.started(workload, spec.artifact);
+        let (this, name, reached) = (self.clone(), workload.clone(), Arc::clone(course));
+        let tell = move |step| this.reach_stage(&name, &reached, stage(step));
+        let loaded = self.parts.wasm.load_telling(workload.as_str(), wasm, LoadOptions::of(spec), tell).await;
+        loaded.map_err(|error| Failure { reason: error.to_string(), permanent: error.is_permanent() })
     }
 
     fn may_run(&self, workload: &WorkloadName, spec: &Spec) -> bool {
