@@ -22,7 +22,7 @@ use self::backoff::Failures;
 use self::partition::Sight;
 pub use self::partition::{CutOff, InSight, sees_most};
 pub use self::waiting::Waiting;
-use crate::placement::{Explanation, Instance, Mesh, Phase, Plan};
+use crate::placement::{Explanation, Instance, Mesh, NodeFacts, Phase, Plan};
 use crate::spec::{Digest, WorkloadName};
 
 /// How long a challenger must lead before anything moves, in milliseconds: longer than a spike of load or a round of a
@@ -293,11 +293,26 @@ fn unwanted(
     let ready = explanation.holders().filter(|node| is_ready(inputs.mesh, node, &explanation.workload)).count();
     // Everywhere is no number to wait for: one host that cannot start must not keep all others from stopping.
     let required = if explanation.everywhere { 1 } else { explanation.holders().count().max(1) };
-    if ready < required {
+    if ready < required && stands_in(explanation, inputs, drains, required - ready) {
         memory.drains_since_ms = None;
         return if drains { Verdict::Start } else { Verdict::Wait(Waiting::Replacements { ready, required }) };
     }
     drain(memory, here, timing.settle_ms, now_ms)
+}
+
+/// Whether this host is one of so many that serve without being chosen until chosen ones do: the same ones for every agent, and the sound
+/// before those that do not qualify. Without that, all of a surplus would wait for a host that is chosen here and, by older figures, not
+/// chosen there.
+fn stands_in(explanation: &Explanation, inputs: &Inputs<'_>, drains: bool, missing: usize) -> bool {
+    let rank = |node: &NodeId| (explanation.rejection(node).is_some(), *node);
+    let serves = |facts: &&NodeFacts| {
+        let is_there = !facts.left && facts.lost_ms.is_none();
+        is_there && facts.node != inputs.me && is_ready(inputs.mesh, &facts.node, &explanation.workload)
+    };
+    let others = inputs.mesh.nodes().filter(serves).map(|facts| facts.node);
+    let unchosen = others.filter(|node| !explanation.holders().any(|holder| holder == *node));
+    // What drains comes last: the others serve.
+    unchosen.filter(|node| drains || rank(node) < rank(&inputs.me)).count() < missing
 }
 
 /// The workload may not run here while the host is cut off.

@@ -1,7 +1,7 @@
 //! Scenarios: a few hosts, each deciding for itself over simulated seconds.
 
 use super::*;
-use crate::placement::{NodeFacts, Policy, Resources, Stage, plan};
+use crate::placement::{Policy, Resources, Stage, plan};
 use crate::spec::{Partition, Spec, Spread};
 
 mod absent;
@@ -233,6 +233,33 @@ fn two_that_started_at_once_end_as_one() {
     cluster.put(3, OLD, Phase::Ready);
     cluster.run(10);
     assert_eq!(cluster.running().len(), 1);
+}
+
+#[test]
+fn of_a_surplus_as_many_wait_for_a_host_that_has_not_begun_as_are_missing() {
+    let mut cluster = Cluster::new(4, 1);
+    for number in 1..=3 {
+        cluster.put(number, OLD, Phase::Ready);
+        cluster.host(number).load = 0.9;
+    }
+    assert_eq!(cluster.decide(4), [], "it is to take over, and dwells");
+    assert_eq!([1, 2, 3].map(|number| cluster.decide(number)), [vec![], drain(), drain()]);
+    assert_eq!(cluster.waiting(1), Some(&Waiting::Replacements { ready: 0, required: 1 }));
+    // A host that is lost serves nobody, and one that is being emptied goes before the sound.
+    cluster.host(2).draining = true;
+    assert_eq!(cluster.decide(2), drain());
+    cluster.lose(1, true);
+    assert_eq!([2, 3].map(|number| cluster.decide(number)), [drain(), vec![]]);
+    cluster.lose(1, false);
+    cluster.put(1, OLD, Phase::Stopping);
+    cluster.put(3, OLD, Phase::Stopping);
+    assert_eq!(
+        [1, 3].map(|number| cluster.decide(number)),
+        [vec![], vec![]],
+        "the second serves until the fourth does"
+    );
+    cluster.put(2, OLD, Phase::Stopping);
+    assert_eq!(cluster.decide(3), start(OLD), "nobody else serves");
 }
 
 #[test]
