@@ -316,6 +316,14 @@ impl Members {
         })
     }
 
+    /// Members, of those of [`Members::sight`], that do not answer.
+    pub fn silent(&self) -> impl Iterator<Item = (NodeId, Status, Option<&NodeRecord>)> {
+        let is_heard_of = |known: &Known| matches!(known.standing, Some(Standing::Suspect | Standing::Lost));
+        let others = self.known.iter().filter(move |(node, known)| **node != self.me && is_heard_of(known));
+        let told = others.map(|(node, known)| (*node, known.status(), known.record.as_ref()));
+        told.filter(|(_, status, _)| *status != Status::Left)
+    }
+
     /// Where the others are to be found, to be kept.
     #[must_use]
     pub fn remember(&self) -> Vec<Remembered> {

@@ -11,8 +11,8 @@ use super::standing::{Standing, now_s};
 use super::vetting::lifetime;
 use crate::cluster::{Claims, UnixSeconds};
 use crate::driver::DriverHandle;
-use crate::members::NodeRecord;
 use crate::members::gossip::SharedMembers;
+use crate::members::{NodeRecord, Status};
 use crate::net::Net;
 use crate::service;
 use crate::spec::WorkloadName;
@@ -49,6 +49,9 @@ const WRITERS_TOLD_MAX: usize = 3;
 
 /// Members that have heard two hosts use one key and are told by name.
 const HEARD_BY_TOLD_MAX: usize = 3;
+
+/// Members that do not answer and are told by name.
+const SILENT_TOLD_MAX: usize = 3;
 
 /// Looks at the parts that can be unwell. Cheap to clone.
 #[derive(Clone)]
@@ -132,6 +135,19 @@ fn cannot_read(writers: &[String]) -> Option<String> {
     })
 }
 
+/// What is said of members that do not answer, by their names and how each fares, of so many in all.
+fn silent(members: usize, silent: &[(String, Status)]) -> Option<String> {
+    let told = |(name, status): &(String, Status)| {
+        let status = if *status == Status::Suspect { "suspect" } else { "lost" };
+        format!("{} ({status})", name.escape_debug())
+    };
+    let mut names: Vec<String> = silent.iter().take(SILENT_TOLD_MAX).map(told).collect();
+    let rest = silent.len() - names.len();
+    names.extend((rest > 0).then(|| format!("{rest} more")));
+    let of = format!("{} of {members} members", silent.len());
+    (!silent.is_empty()).then(|| format!("{of} do not answer: {}; `selvedge nodes` shows all", names.join(", ")))
+}
+
 /// What is said of a disk with so many free bytes.
 fn disk_low(free_bytes: u64) -> Option<String> {
     (free_bytes < DISK_LOW_BYTES).then(|| {
@@ -201,6 +217,7 @@ impl Health {
             .chain(self.short())
             .chain(self.workloads.crowded())
             .chain(self.members.counters().left_out.note())
+            .chain(self.silent())
             .collect()
     }
 
@@ -214,6 +231,16 @@ impl Health {
                 name.unwrap_or_else(|| node.to_string())
             };
             cannot_read(&writers.iter().map(called).collect::<Vec<_>>())
+        })
+    }
+
+    /// Members that do not answer, from the first doubt on.
+    fn silent(&self) -> Option<String> {
+        self.members.with(|members| {
+            let called = |(node, status, record): (NodeId, Status, Option<&NodeRecord>)| {
+                (record.map_or_else(|| node.to_string(), |record| record.name.clone()), status)
+            };
+            silent(members.sight().1, &members.silent().map(called).collect::<Vec<_>>())
         })
     }
 
@@ -344,6 +371,17 @@ mod tests {
             |count: usize| cannot_read(&["a", "b", "c", "d", "e"].map(str::to_owned)[..count]).unwrap_or_default();
         assert!(told(1).starts_with("commits of a are of a later release"), "{}", told(1));
         assert!(told(5).starts_with("commits of a and b and c and 2 more are of a later release"), "{}", told(5));
+    }
+
+    #[test]
+    fn members_that_do_not_answer_are_named_and_not_all_of_them() {
+        assert_eq!(silent(5, &[]), None);
+        let members: Vec<_> = (1..=5).map(|number| (format!("host-{number}"), Status::Suspect)).collect();
+        let told = silent(9, &members[..1]);
+        assert_eq!(told.as_deref(), Some("1 of 9 members do not answer: host-1 (suspect); `selvedge nodes` shows all"));
+        let told = silent(9, &members).expect("some");
+        assert!(told.starts_with("5 of 9 members do not answer: host-1 (suspect), "), "{told}");
+        assert!(told.contains("host-3 (suspect), 2 more;"), "{told}");
     }
 
     #[test]
