@@ -18,7 +18,7 @@ use selvedge_sync::id::NodeId;
 use serde::Serialize;
 
 pub use self::fence::{FenceError, fence};
-use self::follow::{behind, completed, follow, is_late, serves};
+use self::follow::{behind, completed, follow, is_late, ready_ms_max, serves};
 pub use self::gate::{Figures, Worse};
 pub use self::told::{Told, ToldVersion};
 pub use crate::spec::Gates;
@@ -57,6 +57,9 @@ pub struct Rollout {
     pub to: Version,
     /// What the new version must keep to.
     pub gates: Gates,
+    /// Whether its deployer wants it whatever speaks against it: then a host that does not part with an older schema in time is not
+    /// waited for.
+    pub forced: bool,
 }
 
 /// How far an instance has got, as its host says.
@@ -92,6 +95,8 @@ pub struct Report {
     /// For how long it has been asked to run the new version and has not served it for [`SOAK_MS`], in milliseconds, as the reader has
     /// seen; a host that hangs does not say so.
     pub asked_ms: u64,
+    /// For how long it has had a version that is not the new one, in milliseconds, as the reader has seen.
+    pub old_ms: u64,
     /// Whether it says that a start of the workload waits there until others are over; what is asked of it meanwhile is not late.
     pub queued: bool,
     /// How many times it was lost while it was the canary; a host that is not there is only ever reported of for this.
@@ -107,7 +112,7 @@ impl Report {
     #[must_use]
     pub fn of_absent(node: NodeId) -> Self {
         let (lately, versions) = Default::default();
-        Self { node, chosen: false, tells: false, asked_ms: 0, queued: false, lost: 0, lately, versions }
+        Self { node, chosen: false, tells: false, asked_ms: 0, old_ms: 0, queued: false, lost: 0, lately, versions }
     }
 }
 
@@ -293,17 +298,26 @@ fn canary(rollout: &Rollout, hosts: &[&Report]) -> Step {
     Step { run: hosts.iter().map(|report| (report.node, Some(version(report)))).collect(), ..Step::at(stage) }
 }
 
+/// Whether a host has anything but the new version. Not only the version before: a switch that was not over when the next one began leaves
+/// a third.
+#[must_use]
+pub fn has_old(rollout: &Rollout, report: &Report) -> bool {
+    let is_old = |(revision, (runs, _)): (&Revision, &(Runs, Figures))| {
+        *revision != rollout.to.revision && matches!(runs, Runs::Ready { .. } | Runs::Unready)
+    };
+    report.versions.iter().any(is_old)
+}
+
 /// A verdict only says here that all was over once: what is to run follows from what is there, whatever was recorded.
 fn switch(rollout: &Rollout, hosts: &[&Report], everybody: &[&Report], recorded: Option<&Verdict>) -> Step {
     if hosts.is_empty() {
         return Step::at(Stage::Nowhere);
     }
-    // Not only the version before: a switch that was not over when the next one began leaves a third.
-    let is_old = |(revision, (runs, _)): (&Revision, &(Runs, Figures))| {
-        *revision != rollout.to.revision && matches!(runs, Runs::Ready { .. } | Runs::Unready)
+    // One host that says so for ever is not to keep a workload down, if its deployer knows that and goes on.
+    let is_waited_for = |report: &&&Report| {
+        has_old(rollout, report) && !(rollout.forced && report.old_ms >= ready_ms_max(&rollout.gates))
     };
-    let has_old = |report: &&&Report| report.versions.iter().any(is_old);
-    let old: Vec<NodeId> = everybody.iter().filter(has_old).map(|report| report.node).collect();
+    let old: Vec<NodeId> = everybody.iter().filter(is_waited_for).map(|report| report.node).collect();
     let is_gone = old.is_empty();
     let run = hosts.iter().map(|report| (report.node, is_gone.then_some(rollout.to.revision))).collect();
     let done = hosts.iter().filter(|report| serves(rollout, report).is_some()).count();

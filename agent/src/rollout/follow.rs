@@ -19,8 +19,8 @@ pub(super) const READY_MS_MIN: u64 = 60_000;
 /// Hosts on which a version does not become ready before that counts as its doing, if there are others: one may hang by itself.
 const LATE_MIN: usize = 2;
 
-/// How long a host may take to serve the new version once it is asked to, in milliseconds.
-fn ready_ms_max(gates: &Gates) -> u64 {
+/// How long a host may take to serve the new version once it is asked to, or to part with an older schema, in milliseconds.
+pub(super) fn ready_ms_max(gates: &Gates) -> u64 {
     u64::from(gates.canary_ms).saturating_mul(READY_WAITS).max(READY_MS_MIN)
 }
 

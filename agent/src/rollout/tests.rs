@@ -18,7 +18,7 @@ pub(super) fn id(number: u8) -> NodeId {
 
 pub(super) fn rollout() -> Rollout {
     let version = |revision| Version { revision, state_schema: 1 };
-    Rollout { from: version(old()), to: version(new()), gates: Gates { calls: 50, ..Gates::default() } }
+    Rollout { from: version(old()), to: version(new()), gates: Gates { calls: 50, ..Gates::default() }, forced: false }
 }
 
 pub(super) fn ready(for_ms: u64, calls: u64, traps: u64, p99_ms: f64) -> (Runs, Figures) {
@@ -31,6 +31,7 @@ pub(super) fn report(number: u8, versions: &[(Revision, (Runs, Figures))]) -> Re
         chosen: true,
         tells: true,
         asked_ms: 0,
+        old_ms: 0,
         queued: false,
         lost: 0,
         lately: Figures::default(),
@@ -274,6 +275,23 @@ fn a_switch_is_over_without_a_host_that_cannot_finish_it_once_the_old_version_is
 }
 
 #[test]
+fn a_host_that_does_not_part_with_an_older_schema_is_passed_by_force_alone() {
+    let mut rollout = rollout();
+    rollout.to.state_schema = 2;
+    let holds = |old_ms| Report { old_ms, ..report(2, &[(old(), ready(9, 0, 0, 0.0))]) };
+    let stepped = |rollout: &Rollout, holder| {
+        let gone = report(1, &[(old(), (Runs::Gone, Figures::default()))]);
+        step(rollout, &[gone, holder], None, |node| ((), node.0[0]))
+    };
+    let waits = Stage::Switching { old: vec![id(2)] };
+    assert_eq!(stepped(&rollout, holds(u64::MAX)).stage, waits, "nobody has said that both may serve");
+    rollout.forced = true;
+    assert_eq!(stepped(&rollout, holds(follow::READY_MS_MIN - 1)).stage, waits, "it has time to stop");
+    let step = stepped(&rollout, holds(follow::READY_MS_MIN));
+    assert_eq!((new_on(&step), &step.stage), (vec![1, 2], &Stage::Following { done: 0, of: 2, behind: Vec::new() }));
+}
+
+#[test]
 fn an_older_schema_does_not_get_newer_state() {
     assert_eq!((fence(None, 1), fence(Some(1), 1), fence(Some(1), 2)), (Ok(()), Ok(()), Ok(())));
     let refused = fence(Some(3), 2).unwrap_err();
@@ -366,6 +384,7 @@ fn any_report() -> impl Strategy<Value = Report> {
                 chosen,
                 tells: true,
                 asked_ms: if late { LATE_MS } else { 0 },
+                old_ms: if late { LATE_MS } else { 0 },
                 queued: false,
                 lost: 0,
                 lately: Figures::default(),

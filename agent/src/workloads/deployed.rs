@@ -178,7 +178,12 @@ impl Deployed {
     #[must_use]
     pub fn rollout(&self, previous: &Previous) -> Rollout {
         let version = |spec: &Spec| Version { revision: spec.revision(), state_schema: spec.state_schema };
-        Rollout { from: version(&previous.spec), to: version(&self.spec), gates: self.spec.gates }
+        Rollout {
+            from: version(&previous.spec),
+            to: version(&self.spec),
+            gates: self.spec.gates,
+            forced: self.origin.forced,
+        }
     }
 }
 

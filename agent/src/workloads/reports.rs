@@ -34,6 +34,7 @@ impl Workloads {
                     chosen: is_chosen,
                     tells,
                     asked_ms: 0,
+                    old_ms: 0,
                     queued: told.is_some_and(|told| told.of == of && told.queued),
                     lost: 0,
                     lately,
@@ -135,7 +136,8 @@ mod tests {
         let spec = |name| Spec::new(crate::spec::Digest::of(name));
         let version = |spec: &Spec| rollout::Version { revision: spec.revision(), state_schema: 0 };
         let (old, new) = (spec(b"old"), spec(b"new"));
-        let rollout = Rollout { from: version(&old), to: version(&new), gates: rollout::Gates::default() };
+        let rollout =
+            Rollout { from: version(&old), to: version(&new), gates: rollout::Gates::default(), forced: false };
         let instance = Instance::made_from(&new, Phase::Ready);
         let of = DeploymentId::of("now");
         let runs = |told: Option<&Told>, tells| {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_sync::id::NodeId;
 
 use crate::placement::{Instance, Phase};
-use crate::rollout::{Figures, Report, Rollout, Runs, SOAK_MS, Step, Told, Verdict};
+use crate::rollout::{self, Figures, Report, Rollout, Runs, SOAK_MS, Step, Told, Verdict};
 use crate::spec::{DeploymentId, Revision, WorkloadName};
 
 /// How long a start may fail for reasons that may pass, in milliseconds, before the version counts as one that does not start: a
@@ -40,6 +40,8 @@ struct Trial {
     is_fetched: bool,
     /// Hosts that have been asked to run the new version and have not served it.
     asked: BTreeMap<NodeId, Asked>,
+    /// Since when hosts have had a version that is not the new one.
+    old_since_ms: BTreeMap<NodeId, u64>,
     /// Whether a start of the workload waits here until others are over.
     is_queued: bool,
     /// Which verdict is due, and since when.
@@ -138,12 +140,14 @@ impl Trials {
         trial.versions(now_ms)
     }
 
-    /// For how long each host has been asked to run the new version in vain is put into what it reports.
+    /// For how long each host has been asked to run the new version in vain, and has had another, is put into what it reports.
     pub(super) fn remind(&self, workload: &WorkloadName, reports: &mut [Report], now_ms: u64) {
         let Some(trial) = self.0.get(workload) else { return };
         for report in reports {
             let asked = trial.asked.get(&report.node);
             report.asked_ms = asked.map_or(0, |asked| now_ms.saturating_sub(asked.free_since_ms));
+            let old_since_ms = trial.old_since_ms.get(&report.node);
+            report.old_ms = old_since_ms.map_or(0, |since_ms| now_ms.saturating_sub(*since_ms));
         }
     }
 
@@ -162,6 +166,9 @@ impl Trials {
             reports.iter().filter(|report| step.run.get(&report.node) == Some(&Some(new)) && !has_served(report));
         let go_on = |report: &Report| Asked::go_on(trial.asked.get(&report.node), report.queued, now_ms);
         trial.asked = asked.map(|report| (report.node, go_on(report))).collect();
+        let old = reports.iter().filter(|report| rollout::has_old(rollout, report));
+        let since_ms = |node: &NodeId| trial.old_since_ms.get(node).copied().unwrap_or(now_ms);
+        trial.old_since_ms = old.map(|report| (report.node, since_ms(&report.node))).collect();
         let due = step.record.as_ref().map(|(_, verdict)| std::mem::discriminant(verdict));
         let since_ms =
             |kind| trial.due_since_ms.filter(|(before, _)| *before == kind).map_or(now_ms, |(_, at_ms)| at_ms);
@@ -206,6 +213,7 @@ impl Trial {
             lately: Figures::default(),
             is_fetched: false,
             asked: BTreeMap::new(),
+            old_since_ms: BTreeMap::new(),
             is_queued: false,
             due_since_ms: None,
             over_since_ms: None,
@@ -268,7 +276,7 @@ mod tests {
 
     fn rollout() -> Rollout {
         let version = |name| Version { revision: spec(name).revision(), state_schema: 0 };
-        Rollout { from: version(b"old"), to: version(b"new"), gates: Gates::default() }
+        Rollout { from: version(b"old"), to: version(b"new"), gates: Gates::default(), forced: false }
     }
 
     fn figures(calls: u64) -> Option<Figures> {
@@ -325,6 +333,7 @@ mod tests {
                     chosen: true,
                     tells: true,
                     asked_ms: 0,
+                    old_ms: 0,
                     queued: false,
                     lost: 0,
                     lately: Figures::default(),
@@ -333,7 +342,7 @@ mod tests {
             };
             let mut reports: Vec<Report> = runs.iter().map(report).collect();
             trials.remind(&workload, &mut reports, now_ms);
-            let step = crate::rollout::step(&rollout, &reports, recorded, |node| ((), *node));
+            let step = rollout::step(&rollout, &reports, recorded, |node| ((), *node));
             let due_ms = trials.note((&workload, &rollout), &reports, &step, now_ms);
             (reports.iter().map(|report| report.asked_ms).collect::<Vec<_>>(), due_ms)
         };
@@ -426,5 +435,22 @@ mod tests {
         trials.retain(first, 0);
         trials.retain(first, TOLD_AFTER_MS);
         assert_eq!((trials.told(0).len(), trials.untold()), (TOLD_MAX + 3 - 10, 0));
+    }
+
+    #[test]
+    fn it_is_noted_for_how_long_a_host_has_had_another_version() {
+        let (mut trials, rollout, workload) = (Trials::default(), rollout(), "combat".parse().expect("a name"));
+        let mut look = |runs: Runs, now_ms| {
+            trials.observe((&workload, DeploymentId::of("a"), &rollout), Sight::default(), now_ms);
+            let versions = BTreeMap::from([(rollout.from.revision, (runs, Figures::default()))]);
+            let mut reports = [Report { versions, tells: true, ..Report::of_absent(NodeId([1; 32])) }];
+            trials.remind(&workload, &mut reports, now_ms);
+            let step = rollout::step(&rollout, &reports, None, |node| ((), *node));
+            trials.note((&workload, &rollout), &reports, &step, now_ms);
+            reports[0].old_ms
+        };
+        let ready = || Runs::Ready { for_ms: 0 };
+        assert_eq!([look(ready(), 100), look(Runs::Unready, 400), look(Runs::Gone, 500)], [0, 300, 400]);
+        assert_eq!([look(ready(), 600), look(ready(), 700)], [0, 100], "once it was gone it counts anew");
     }
 }
