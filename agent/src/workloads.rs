@@ -309,6 +309,8 @@ impl Workloads {
                     let specs = self.specs_hash();
                     if specs == known { continue }
                     known = specs;
+                    // What goes by specs when this host looks at itself, as how calls are routed, is not to wait for its next look.
+                    self.parts.members.announce();
                 }
                 // A host that was lost is replaced at once, and what drains for a newcomer drains as soon as that is ready.
                 () = moved_after(&self.parts.members, rest_until) => rest_until = Instant::now() + MOVED_REST,
