@@ -130,7 +130,7 @@ impl Calls {
             self.forward(workload, function, &arguments, (options, own_deadline)).await
         };
         let outcome = answer.as_ref().map_or_else(answer::outcome, answer::success);
-        self.parts.traffic.record(workload, began.elapsed(), outcome);
+        self.parts.traffic.record(workload, began.elapsed(), outcome, span.recorded());
         span.end(answer.as_ref().err().map(ServiceError::code));
         answer
     }
@@ -219,7 +219,7 @@ impl Calls {
     /// Counts a call that was refused before it was looked at, since its caller makes too many.
     pub fn came_too_soon(&self, workload: &str) {
         if let Ok(workload) = workload.parse() {
-            self.parts.traffic.record(&workload, Duration::ZERO, Outcome::Refused);
+            self.parts.traffic.record(&workload, Duration::ZERO, Outcome::Refused, None);
         }
     }
 

@@ -5,18 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use selvedge_sync::replica::Counters;
 
 mod assets;
+mod calls;
 mod classic;
 mod host;
 mod labels;
@@ -29,8 +29,9 @@ use crate::assets::AssetStats;
 use crate::release;
 use crate::resources::Own;
 use crate::store::StoreStats;
-use crate::timing::{Timings, histogram};
+use crate::timing::Timings;
 
+pub use self::calls::CallMetrics;
 pub use self::classic::classic;
 pub use self::labels::{Direction, Origin, Outcome};
 pub use self::links::PeerFigures;
@@ -39,17 +40,6 @@ pub use self::placement::Placement;
 
 type Whole = Gauge<u64, AtomicU64>;
 type Fraction = Gauge<f64, AtomicU64>;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    workload: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WorkloadLabel {
-    workload: String,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct NetLabels {
@@ -72,8 +62,7 @@ struct OutcomeLabel {
 pub struct Metrics {
     registry: Registry,
     started: Instant,
-    calls: Family<CallLabels, Counter>,
-    call_duration: Family<WorkloadLabel, Histogram, fn() -> Histogram>,
+    calls: calls::Calls,
     replica: replica::Replica,
     net_bytes: Family<NetLabels, Counter>,
     drops: Family<ReasonLabel, Counter>,
@@ -94,36 +83,20 @@ pub struct Metrics {
     uptime: Fraction,
 }
 
-/// The figures of one workload's calls, to be kept by whoever calls it: recording takes no lookup.
-#[derive(Clone, Debug)]
-pub struct CallMetrics {
-    outcomes: [Counter; Outcome::ALL.len()],
-    duration: Histogram,
-}
-
-impl CallMetrics {
-    /// Counts a call that took this long, from request to answer.
-    pub fn record(&self, outcome: Outcome, duration: Duration) {
-        self.outcomes[outcome as usize].inc();
-        self.duration.observe(duration.as_secs_f64());
-    }
-}
-
 impl Metrics {
     /// All figures at zero, of an agent of this version that starts now.
     #[must_use]
     pub fn new(version: &str) -> Self {
-        Self::with(version, Timings::default())
+        Self::with(version, Timings::default(), false)
     }
 
-    /// The same, which tells what its parts have timed.
+    /// The same, which tells what its parts have timed; and of calls, if they are traced, where their traces are.
     #[must_use]
-    pub fn with(version: &str, timings: Timings) -> Self {
+    pub fn with(version: &str, timings: Timings, traced: bool) -> Self {
         let metrics = Self {
             registry: Registry::with_prefix("selvedge"),
             started: Instant::now(),
-            calls: Family::default(),
-            call_duration: Family::new_with_constructor(histogram),
+            calls: calls::Calls::new(traced),
             replica: replica::Replica::default(),
             net_bytes: Family::default(),
             drops: Family::default(),
@@ -149,19 +122,12 @@ impl Metrics {
     /// The figures of one workload's calls.
     #[must_use]
     pub fn workload(&self, name: &str) -> CallMetrics {
-        let labels = |outcome: Outcome| CallLabels { workload: name.to_owned(), outcome: outcome.as_str() };
-        CallMetrics {
-            outcomes: Outcome::ALL.map(|outcome| self.calls.get_or_create_owned(&labels(outcome))),
-            duration: self.call_duration.get_or_create_owned(&WorkloadLabel { workload: name.to_owned() }),
-        }
+        self.calls.of(name)
     }
 
     /// Forgets the figures of a workload that is gone.
     pub fn forget_workload(&self, name: &str) {
-        for outcome in Outcome::ALL {
-            self.calls.remove(&CallLabels { workload: name.to_owned(), outcome: outcome.as_str() });
-        }
-        self.call_duration.remove(&WorkloadLabel { workload: name.to_owned() });
+        self.calls.forget(name);
     }
 
     /// Figures about placement.
@@ -309,9 +275,7 @@ impl Metrics {
             Unit::Seconds,
             self.uptime.clone(),
         );
-        registry.register("calls", "Calls of workloads, by outcome", self.calls.clone());
-        let help = "Time from request to answer of calls, in seconds";
-        registry.register_with_unit("call_duration", help, Unit::Seconds, self.call_duration.clone());
+        self.calls.register(registry);
         self.replica.register(registry);
         registry.register_with_unit("net", "What lanes have moved, in bytes", Unit::Bytes, self.net_bytes.clone());
         registry.register("drops", "What was dropped, by reason", self.drops.clone());
@@ -357,6 +321,8 @@ fn set(counter: &Counter, total: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn check(metrics: &Metrics, line: &str) {
@@ -367,7 +333,7 @@ mod tests {
     #[test]
     fn what_is_recorded_is_told_under_stable_names() {
         let metrics = Metrics::new("0.1.0");
-        metrics.workload("combat").record(Outcome::Ok, Duration::from_micros(30));
+        metrics.workload("combat").record(Outcome::Ok, Duration::from_micros(30), None);
         metrics.replica(&Counters { commits_remote: 4, ..Counters::default() });
         metrics.state(1, 2, 3);
         metrics.store(&StoreStats { syncs: 1, commits: 7, ..StoreStats::default() });
@@ -443,7 +409,7 @@ mod tests {
     #[test]
     fn what_is_gone_is_forgotten() {
         let metrics = Metrics::new("0.1.0");
-        metrics.workload("combat").record(Outcome::Busy, Duration::ZERO);
+        metrics.workload("combat").record(Outcome::Busy, Duration::ZERO, None);
         let peer = PeerFigures { peer: "12D3".to_owned(), round_trip: Some(Duration::ZERO), ..PeerFigures::default() };
         metrics.peers(&[peer]);
         metrics.forget_workload("combat");

@@ -81,6 +81,11 @@ impl Timings {
 
 /// A histogram with the buckets of all.
 pub(crate) fn histogram() -> Histogram {
+    Histogram::new(buckets())
+}
+
+/// The upper bounds of the buckets of all, in seconds.
+pub(crate) fn buckets() -> impl Iterator<Item = f64> {
     let (first, factor, count) = BUCKETS;
-    Histogram::new(exponential_buckets(first, factor, count))
+    exponential_buckets(first, factor, count)
 }

@@ -198,7 +198,7 @@ impl Common {
     ) -> Result<Self, AgentError> {
         let (applied, durable) = driver.timings();
         let timings = Timings { applied, durable, written: store.written(), answered: net.answered() };
-        let metrics = Arc::new(Metrics::with(env!("CARGO_PKG_VERSION"), timings));
+        let metrics = Arc::new(Metrics::with(env!("CARGO_PKG_VERSION"), timings, config.log.otlp.is_some()));
         let rates = Arc::new(Rates::new(config.api.call_rate, config.net.call_rate));
         let guest_host = settings::guest_host(&config.wasm, &config.node.data_dir, &key);
         let wasm = WasmHost::with_assets(guest_host, Arc::new(view.clone()), Arc::new(assets.clone()))?;

@@ -108,7 +108,7 @@ impl Calls {
         let Ran { began, workload, span, outcome, commit } = ran;
         let answer = self.answer_encoded(outcome, commit).await;
         let outcome = answer.as_ref().map_or_else(answer::outcome, answer::success);
-        self.parts.traffic.record(&workload, began.elapsed(), outcome);
+        self.parts.traffic.record(&workload, began.elapsed(), outcome, span.recorded());
         span.end(answer.as_ref().err().map(ServiceError::code));
         answer
     }

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use crate::metrics::{CallMetrics, Metrics, Outcome};
 use crate::service::{LatencyBucket, LatencyUs, Recent};
 use crate::spec::WorkloadName;
+use crate::traces::Context;
 
 /// Longest latency that the histogram tells apart, in microseconds: the deadline of a call and then some.
 const LATENCY_US_MAX: u64 = 60_000_000;
@@ -93,8 +94,9 @@ impl Traffic {
         Self { metrics, workloads: Mutex::default() }
     }
 
-    /// Records a call. What was the caller's own mistake counts as a call, but neither as an error nor in the latency.
-    pub fn record(&self, workload: &WorkloadName, took: Duration, outcome: Outcome) {
+    /// Records a call; `trace` is its span, where one is recorded. What was the caller's own mistake counts as a call, but neither as an
+    /// error nor in the latency.
+    pub fn record(&self, workload: &WorkloadName, took: Duration, outcome: Outcome, trace: Option<Context>) {
         let mut workloads = self.workloads.lock().unwrap_or_else(PoisonError::into_inner);
         if !workloads.contains_key(workload) {
             if workloads.len() >= WORKLOADS_MAX {
@@ -104,7 +106,7 @@ impl Traffic {
         }
         let Some(counted) = workloads.get_mut(workload) else { return };
         counted.calls += 1;
-        counted.told.record(outcome, took);
+        counted.told.record(outcome, took, trace);
         if outcome == Outcome::Refused {
             counted.refused += 1;
             return;
@@ -275,7 +277,7 @@ mod tests {
         for (took_us, outcome) in
             [(100, Outcome::Ok), (100, Outcome::Ok), (5_000, Outcome::Trapped), (9, Outcome::Refused)]
         {
-            traffic.record(&combat, Duration::from_micros(took_us), outcome);
+            traffic.record(&combat, Duration::from_micros(took_us), outcome, None);
         }
         let figures = traffic.figures(&combat);
         assert_eq!((figures.calls, figures.errors, figures.refused), (4, 1, 1));

@@ -1,10 +1,11 @@
 //! The older of the two text formats, made from the newer.
 //!
 //! Prometheus itself asks for OpenMetrics; scripts, agents of other makers and `promtool check metrics` read the text format 0.0.4. Owns the
-//! differences between both, line by line; knows no figure. The invariant: every sample is in both, under the same name.
+//! differences between both, line by line; knows no figure. The invariant: every sample is in both, under the same name; the older one has no
+//! exemplars.
 
 /// OpenMetrics text, as our registry writes it, in the Prometheus text format 0.0.4: families are named as their samples are, there are no
-/// units, and an `info` is a gauge of 1.
+/// units, an `info` is a gauge of 1, and samples end with their value.
 #[must_use]
 pub fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
@@ -26,12 +27,26 @@ pub fn classic(open_metrics: &str) -> String {
             }
             (Some("#"), ..) => {}
             _ => {
-                text += line;
+                text += sample(line);
                 text.push('\n');
             }
         }
     }
     text
+}
+
+/// A sample without its exemplar, which begins with the first `#` that stands in no label's value.
+fn sample(line: &str) -> &str {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, letter) in line.bytes().enumerate() {
+        match letter {
+            b'"' if !is_escaped => is_quoted = !is_quoted,
+            b'#' if !is_quoted => return line[..at].trim_end(),
+            _ => {}
+        }
+        is_escaped = letter == b'\\' && !is_escaped;
+    }
+    line
 }
 
 #[cfg(test)]
@@ -51,6 +66,7 @@ a_moved_bytes_total{lane=\"# HELP\"} 7
 # HELP a_took_seconds Time.
 # TYPE a_took_seconds histogram
 a_took_seconds_sum 0.5
+a_took_seconds_bucket{le=\"1\",of=\"\\\" # {\"} 1 # {trace_id=\"4b\"} 0.5 1700000000.5
 a_took_seconds_bucket{le=\"+Inf\"} 1
 # EOF
 ";
@@ -64,6 +80,7 @@ a_moved_bytes_total{lane=\"# HELP\"} 7
 # HELP a_took_seconds Time.
 # TYPE a_took_seconds histogram
 a_took_seconds_sum 0.5
+a_took_seconds_bucket{le=\"1\",of=\"\\\" # {\"} 1
 a_took_seconds_bucket{le=\"+Inf\"} 1
 ";
         assert_eq!(classic(open_metrics), expect);

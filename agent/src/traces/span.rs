@@ -96,6 +96,12 @@ impl Span {
         self.context
     }
 
+    /// The same of one that is recorded here, so that a collector gets it.
+    #[must_use]
+    pub fn recorded(&self) -> Option<Context> {
+        self.open.as_ref().and(self.context)
+    }
+
     /// The same, with the member at its other end.
     #[must_use]
     pub fn with(mut self, peer: NodeId) -> Self {
