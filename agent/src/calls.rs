@@ -10,6 +10,7 @@ mod encoded;
 mod forward;
 mod origins;
 mod routes;
+mod start;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +65,7 @@ struct Parts {
     forwarded: forward::Forwarded,
     seeds: answer::Seeds,
     routes: routes::Routes,
+    start: start::Start,
 }
 
 impl Calls {
@@ -101,6 +103,7 @@ impl Calls {
                 forwarded,
                 seeds,
                 routes,
+                start: start::Start::now(),
             }),
         })
     }
@@ -245,10 +248,40 @@ impl Calls {
 /// The code of an error that says that a workload does not run where it was asked for.
 const NOT_RUNNING: &str = "not_running";
 
-fn not_running(workload: &WorkloadName) -> ServiceError {
-    ServiceError::new(Fault::Unavailable, NOT_RUNNING, format!("no reachable member runs `{workload}` at present"))
-        .hint(format!(
-            "if its host was just lost, it is placed elsewhere within some seconds: try again; `selvedge explain {workload}` says where it \
-             should run and why it does not"
-        ))
+/// Nobody in sight runs it; `seen` of `members` are in sight, this host included.
+fn not_running(workload: &WorkloadName, (seen, members): (usize, usize)) -> ServiceError {
+    let explain = format!("`selvedge explain {workload}` says where it should run and why it does not");
+    let (message, hint) = if seen * 2 < members {
+        (
+            format!(
+                "this host is cut off ({seen} of {members} members in sight), and nobody in sight runs `{workload}`"
+            ),
+            format!("`selvedge peers` shows the links, and {explain}; a host that sees the others answers"),
+        )
+    } else {
+        let sight = if seen < members { format!(" ({seen} of {members} members in sight)") } else { String::new() };
+        (
+            format!("no reachable member runs `{workload}` at present{sight}"),
+            format!("if its host was just lost, it is placed elsewhere within some seconds: try again; {explain}"),
+        )
+    };
+    ServiceError::new(Fault::Unavailable, NOT_RUNNING, message).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_cut_off_hears_how_many_are_in_sight() {
+        let workload = "combat".parse().expect("a name");
+        for (sight, expected) in [
+            ((3, 3), "no reachable member runs `combat` at present"),
+            ((1, 2), "no reachable member runs `combat` at present (1 of 2 members in sight)"),
+            ((1, 3), "this host is cut off (1 of 3 members in sight), and nobody in sight runs `combat`"),
+        ] {
+            let error = not_running(&workload, sight);
+            assert_eq!((error.code(), error.message()), (NOT_RUNNING, expected));
+        }
+    }
 }

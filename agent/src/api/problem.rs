@@ -63,14 +63,13 @@ impl From<ServiceError> for Problem {
 
 impl<'a> From<&'a ServiceError> for Told<'a> {
     fn from(error: &'a ServiceError) -> Self {
-        let retry_after_s = if let Fault::Busy { retry_after_s } = error.fault() { Some(retry_after_s) } else { None };
         Self {
             code: error.code(),
             message: error.message(),
             field: error.field(),
             hint: error.hint_text(),
             changed: error.changed_text().map_or(Changed::Nothing(false), Changed::What),
-            retry_after_s,
+            retry_after_s: error.retry_after_s(),
         }
     }
 }
@@ -86,23 +85,11 @@ impl IntoResponse for Problem {
         body.insert("error".to_owned(), json!(Told::from(&*self.error)));
         let mut response = (status(fault), self.media.response(&body)).into_response();
         let headers = response.headers_mut();
-        match fault {
-            Fault::Busy { retry_after_s } => {
-                headers.insert(header::RETRY_AFTER, retry_after_s.into());
-            }
-            Fault::Unauthorized => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"selvedge\""));
-            }
-            Fault::Caller
-            | Fault::Forbidden
-            | Fault::NotFound
-            | Fault::WrongMethod
-            | Fault::Conflict
-            | Fault::TooLarge
-            | Fault::WrongValue
-            | Fault::Unavailable
-            | Fault::TimedOut
-            | Fault::Internal => {}
+        if let Some(seconds) = self.error.retry_after_s() {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if fault == Fault::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"selvedge\""));
         }
         response
     }

@@ -9,9 +9,9 @@ use selvedge_sync::id::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Calls;
 use super::answer::RETRY_AFTER_S;
 use super::asking::Terms;
-use super::{Calls, not_running};
 use crate::encoding::Encoding;
 use crate::net::{Lane, Offence, Reply, RequestError};
 use crate::service::{CallAnswer, CallOptions, Committed, EncodedCall, Fault, ServiceError};
@@ -103,18 +103,16 @@ impl Calls {
             record: options.record,
             trace: None,
         };
-        let mut last = not_running(workload);
-        let targets = self.targets(workload);
-        if targets.is_empty() && self.parts.wasm.is_loaded(workload.as_str()) {
-            // It has just started here, and others have not been told.
-            return self.call_here(workload, function, arguments.clone(), options).await;
+        let targets = self.targets_soon(workload, deadline.unwrap_or(own_deadline)).await?;
+        if targets.is_empty() {
+            if self.parts.wasm.is_loaded(workload.as_str()) {
+                // It has just started here, and others have not been told.
+                let options = CallOptions { deadline: left(), ..options };
+                return self.call_here(workload, function, arguments.clone(), options).await;
+            }
+            return Err(self.nobody(workload));
         }
-        if targets.is_empty()
-            && let Some(why) = self.parts.driver.barred()
-        {
-            return Err(ServiceError::new(Fault::Unavailable, "no_member", why));
-        }
-        let (mut tried, mut is_away) = (Vec::new(), false);
+        let (mut tried, mut is_away, mut last) = (Vec::new(), false, None);
         while tried.len() < ATTEMPTS_MAX
             && left().is_none_or(|left| !left.is_zero())
             && let Some(asked) = self.next(workload, &targets, options, (&tried, is_away))
@@ -142,16 +140,13 @@ impl Calls {
                 Err(error) if did_nothing(&error) => {
                     // It has just stopped there, or its host has gone, and the news is on its way: that is no overload to be careful with.
                     is_away = matches!(error.fault(), Fault::Unavailable);
-                    last = error;
+                    tracing::debug!(%node, %workload, %error, "the member did nothing; trying another");
+                    last = Some(error);
                 }
                 answer => return answer,
             }
-            tracing::debug!(%node, %workload, error = %last, "the member did nothing; trying another");
         }
-        if tried.is_empty() && !targets.is_empty() {
-            return Err(all_broken(workload));
-        }
-        Err(last)
+        Err(last.unwrap_or_else(|| all_broken(workload)))
     }
 
     /// A member's name and id.
@@ -194,7 +189,7 @@ impl Calls {
         let arguments = serde_json::from_str(&question.arguments)
             .map_err(|error| ServiceError::new(Fault::Caller, "malformed_json", error.to_string()))?;
         if !self.parts.wasm.is_loaded(question.workload.as_str()) {
-            return Err(not_running(&question.workload));
+            return Err(self.nobody(&question.workload));
         }
         let options = question.options();
         let answer = self.call_here(&question.workload, &question.function, arguments, options).await?;

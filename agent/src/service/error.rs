@@ -50,6 +50,9 @@ pub struct ServiceError {
     field: Option<Box<str>>,
     hint: Option<Box<str>>,
     changed: Option<Box<str>>,
+    /// After how many seconds a retry makes sense, of an error that passes by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<u32>,
     /// The call that failed, as JSON, if it was to be recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     recording: Option<Box<str>>,
@@ -66,6 +69,7 @@ impl ServiceError {
             field: None,
             hint: None,
             changed: None,
+            retry_after_s: None,
             recording: None,
         }
     }
@@ -94,6 +98,13 @@ impl ServiceError {
     #[must_use]
     pub fn changed(mut self, what: impl Into<String>) -> Self {
         self.changed = Some(what.into().into());
+        self
+    }
+
+    /// Says after how many seconds a retry makes sense, where what is missing comes by itself.
+    #[must_use]
+    pub fn again_in(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
         self
     }
 
@@ -138,6 +149,12 @@ impl ServiceError {
     #[must_use]
     pub fn recording(&self) -> Option<&str> {
         self.recording.as_deref()
+    }
+
+    /// After how many seconds a retry makes sense, if that is known.
+    #[must_use]
+    pub const fn retry_after_s(&self) -> Option<u32> {
+        if let Fault::Busy { retry_after_s } = self.fault { Some(retry_after_s) } else { self.retry_after_s }
     }
 
     /// What changed nevertheless.
