@@ -67,7 +67,7 @@ impl Guard {
 /// The middleware.
 pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    if let Err(problem) = guard.admit(&parts) {
+    if let Err(problem) = check_form(&parts).and_then(|()| guard.admit(&parts)) {
         return problem.shown_as(Media::of_answer(&parts.headers)).into_response();
     }
     let answer = next.run(Request::from_parts(parts, body));
@@ -95,6 +95,19 @@ pub(super) fn bug() -> ServiceError {
         .changed("unknown: look before you retry, or retry with an Idempotency-Key")
 }
 
+/// What HTTP refuses and hyper lets pass: a second host (RFC 9112, section 3.2), and codings of a body that nobody here undoes (6.1).
+fn check_form(request: &Parts) -> Result<(), Problem> {
+    let refuse = |field, message| Err(ServiceError::new(Fault::Caller, "malformed_http", message).at(field).into());
+    if request.headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return refuse("host", "a request names one host");
+    }
+    let is_undone = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if !request.headers.get_all(header::TRANSFER_ENCODING).iter().all(is_undone) {
+        return refuse("transfer-encoding", "the only coding of a body that is taken is `chunked`");
+    }
+    Ok(())
+}
+
 fn check_host(request: &Parts) -> Result<(), Problem> {
     let refuse = |code, field, message| Err(ServiceError::new(Fault::Forbidden, code, message).at(field).into());
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -108,9 +121,8 @@ fn check_host(request: &Parts) -> Result<(), Problem> {
     if !request.headers.get_all(SEC_FETCH_SITE).iter().all(is_own_site) {
         return refuse("foreign_site", "sec-fetch-site", "pages from elsewhere may not use the API");
     }
-    let Some(origin) = request.headers.get(header::ORIGIN) else { return Ok(()) };
     let own = |origin: &str| origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host));
-    if origin.to_str().is_ok_and(own) {
+    if request.headers.get_all(header::ORIGIN).iter().all(|origin| origin.to_str().is_ok_and(own)) {
         return Ok(());
     }
     refuse("foreign_origin", "origin", "pages from elsewhere may not use the API")

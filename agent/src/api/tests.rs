@@ -11,6 +11,7 @@ mod fake;
 mod good_input;
 mod linger;
 mod page;
+mod raw;
 mod rights;
 mod slow;
 mod sockets;
