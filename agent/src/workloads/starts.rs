@@ -197,3 +197,21 @@ const fn stage(step: LoadStep) -> Stage {
         LoadStep::Warming => Stage::Warming,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_here_waits_for_nothing_that_is_fetched() {
+        let turns = Turns::new(mpsc::channel(STARTS_MAX).0);
+        let fetching: Vec<Turn> = (0..FETCHES_MAX).map(|_| turns.take(false).expect("room to fetch")).collect();
+        assert!(turns.take(false).is_none());
+        let loading: Vec<Turn> = (0..LOADS_MAX).map(|_| turns.take(true).expect("a turn to load")).collect();
+        assert!(turns.take(true).is_none());
+        drop(fetching);
+        assert!(turns.take(false).is_some() && turns.take(true).is_none(), "each waits for its own");
+        drop(loading);
+        assert!(turns.take(true).is_some());
+    }
+}
