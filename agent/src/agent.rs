@@ -27,6 +27,7 @@ mod office;
 mod others;
 mod papers;
 mod pulse;
+mod reach;
 mod readiness;
 mod reserved;
 mod running;

@@ -49,8 +49,8 @@ pub use self::state::{
     CommitError, CommitOptions, Committed, Convergence, ConvergencePeer, KeyEntry, KeyPage, Progress, StateEntry,
 };
 pub use self::status::{
-    ClockReading, ClusterStatus, Health, Location, Node, NodeDetail, NodeState, NodeStatus, Peer, Resources, Resync,
-    StateStatus, Status, UnseenKeys,
+    ClockReading, ClusterStatus, Health, Location, Node, NodeDetail, NodeState, NodeStatus, Peer, ReachReading,
+    Resources, Resync, StateStatus, Status, UnseenKeys,
 };
 pub use self::workload::{
     ArtifactInfo, CallAnswer, CallOptions, Caller, Deployed, EncodedCall, Entry, Instance, LastStart, LatencyBucket,
@@ -108,6 +108,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// How the clocks of the connected members stand to this host's. Asks each, once.
     fn clocks(&self) -> impl Future<Output = Vec<ClockReading>> + Send;
+
+    /// Whether a few connected members reach this host at the addresses that others are told. Asks each, once.
+    fn reach(&self) -> impl Future<Output = Vec<ReachReading>> + Send;
 
     /// Whether the agent works, and what is wrong if not.
     fn health(&self) -> Health;

@@ -16,6 +16,7 @@ use super::health::Health;
 use super::history::History;
 use super::lookout::Lookout;
 use super::membership::{Membership, gate, notary, register};
+use super::reach::Knocker;
 use super::service::AgentService;
 use super::settings;
 use super::switchboard::Switchboard;
@@ -300,8 +301,10 @@ impl Common {
         let blobs = Server::new(artifacts_for_others(this.artifacts, this.workloads), this.assets);
         let office = this.membership.as_ref().and_then(|membership| membership.office.clone());
         let served = blobs.clone();
-        let switchboard = Switchboard { heard, calls: this.calls, blobs, net: this.net.clone(), office };
-        let vetting = this.membership.map(|membership| membership.vetting(this.view, this.net, this.members));
+        let knocker = Knocker::new(this.net.clone());
+        let switchboard = Switchboard { heard, calls: this.calls, blobs, net: this.net.clone(), knocker, office };
+        let vetting =
+            this.membership.map(|membership| membership.vetting(this.view, this.net, this.members, this.store));
         let this = self.clone();
         let warning = Warning { wasm: this.wasm, members: this.members.clone() };
         let (changes, members) = (this.net.changes(), this.members);

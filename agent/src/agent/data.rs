@@ -14,6 +14,7 @@ use super::draining::{DRAINING, Order};
 use super::identity::{self, NodeKey};
 use super::office::KeptBooks;
 use super::reserved::Reserved;
+use super::vetting::REVOKED_NAMES;
 use super::{AgentError, ground};
 use crate::cluster::NodeKeys;
 use crate::config::Config;
@@ -36,6 +37,8 @@ pub(super) struct Data {
     pub(super) remembered: Vec<Remembered>,
     /// What an authority on this host has kept of those whom it admits.
     pub(super) office: KeptBooks,
+    /// What the store has kept of the names of the revoked.
+    pub(super) revoked_names: Vec<u8>,
     /// That its operator has had it emptied, if so.
     pub(super) draining: Option<Order>,
     /// Which life of this agent begins.
@@ -58,6 +61,7 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let life = identity::next_life(&store, &recovered).await?;
     let remembered = read_remembered(&recovered);
     let office = KeptBooks::take(&mut recovered.meta);
+    let revoked_names = recovered.meta.remove(REVOKED_NAMES).unwrap_or_default();
     let draining = Order::read(recovered.meta.get(DRAINING));
     if let Some(order) = &draining {
         let since = order.since().unwrap_or_else(|| "before the last upgrade".to_owned());
@@ -77,7 +81,7 @@ pub(super) async fn open(config: &Config) -> Result<Data, AgentError> {
     let proofs = driver::read_proofs(recovered.meta.remove(PROOFS));
     let replica = Replica::recover(me, engine, Recovery { proofs, ..recovered.into_recovery(me) })?;
     tracing::info!(keys = replica.state().len(), commits = replica.seen().commits(), "recovered");
-    Ok(Data { key, store, store_events, replica, remembered, office, draining, life, reserved })
+    Ok(Data { key, store, store_events, replica, remembered, office, revoked_names, draining, life, reserved })
 }
 
 /// What all members of a cluster have in common, and other clusters have not: the beginning of its name, which is a key.

@@ -9,7 +9,7 @@ use selvedge_sync::id::{Dot, NodeId};
 use super::draining::Draining;
 use super::standing::{Standing, now_s};
 use super::vetting::lifetime;
-use crate::cluster::{Claims, UnixSeconds};
+use crate::cluster::{Claims, ROLE_AUTHORITY, UnixSeconds};
 use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
 use crate::members::{NodeRecord, Status};
@@ -46,6 +46,10 @@ const REFUSED_TOLD_MAX: usize = 3;
 
 /// Members that write what this release cannot read and are told by name.
 const WRITERS_TOLD_MAX: usize = 3;
+
+/// For how long no holder of an authority's key may be away before that is noted, in milliseconds: a restart, or the move of a host, takes
+/// less. Certificates are renewed in the last third of their time, so it is no hurry.
+const AUTHORITY_AWAY_MS: u64 = 60 * 60 * 1_000;
 
 /// Members that have heard two hosts use one key and are told by name.
 const HEARD_BY_TOLD_MAX: usize = 3;
@@ -148,6 +152,31 @@ fn silent(members: usize, silent: &[(String, Status)]) -> Option<String> {
     (!silent.is_empty()).then(|| format!("{of} do not answer: {}; `selvedge nodes` shows all", names.join(", ")))
 }
 
+/// A holder of an authority's key, and whether it is there.
+struct Away {
+    name: String,
+    is_there: bool,
+    silent_ms: u64,
+}
+
+/// What is said where none of those who are known to hold an authority's key is there; `up_ms` is how long this agent has been looking.
+fn authority_away(known: &[Away], up_ms: u64) -> Option<String> {
+    let for_ms = known.iter().map(|one| one.silent_ms).min().unwrap_or(up_ms);
+    if known.iter().any(|one| one.is_there) || for_ms < AUTHORITY_AWAY_MS {
+        return None;
+    }
+    let names: Vec<&str> = known.iter().take(HEARD_BY_TOLD_MAX).map(|one| one.name.as_str()).collect();
+    let who = if names.is_empty() {
+        "whoever does has not been seen since this agent started".to_owned()
+    } else {
+        names.join(", ")
+    };
+    let lasts = humantime::format_duration(Duration::from_secs(for_ms / 60_000 * 60));
+    Some(format!(
+        "no member that holds an authority's key has been there for {lasts} ({who}): until one is, nobody can be invited or revoked, and no certificate is renewed"
+    ))
+}
+
 /// What is said of a disk with so many free bytes.
 fn disk_low(free_bytes: u64) -> Option<String> {
     (free_bytes < DISK_LOW_BYTES).then(|| {
@@ -218,6 +247,7 @@ impl Health {
             .chain(self.workloads.crowded())
             .chain(self.members.counters().left_out.note())
             .chain(self.silent())
+            .chain(self.no_authority())
             .collect()
     }
 
@@ -242,6 +272,28 @@ impl Health {
             };
             silent(members.sight().1, &members.silent().map(called).collect::<Vec<_>>())
         })
+    }
+
+    /// That nobody is there who could invite, renew or revoke.
+    fn no_authority(&self) -> Option<String> {
+        let standing = self.standing.as_ref()?;
+        if standing.own().roles.contains(ROLE_AUTHORITY) {
+            return None;
+        }
+        let (holders, now) = (standing.with_role(ROLE_AUTHORITY), self.view.now());
+        let known: Vec<Away> = self.members.with(|members| {
+            let away = |node: &NodeId| {
+                let member = members.get(node, now)?;
+                let name = member.record.map_or_else(|| node.to_string(), |record| record.name);
+                Some(Away {
+                    name,
+                    is_there: matches!(member.status, Status::Alive | Status::Suspect),
+                    silent_ms: member.silent_ms,
+                })
+            };
+            holders.iter().filter_map(away).collect()
+        });
+        authority_away(&known, now.mono_ms)
     }
 
     /// Keys that two live hosts have: everything that one of them says counts as the other's.
@@ -382,6 +434,23 @@ mod tests {
         let told = silent(9, &members).expect("some");
         assert!(told.starts_with("5 of 9 members do not answer: host-1 (suspect), "), "{told}");
         assert!(told.contains("host-3 (suspect), 2 more;"), "{told}");
+    }
+
+    #[test]
+    fn that_nobody_can_invite_is_noted_after_a_while() {
+        let away = |name: &str, is_there, silent_ms| Away { name: name.to_owned(), is_there, silent_ms };
+        let check = |known: &[Away], up_ms, expect: Option<&str>| {
+            let told = authority_away(known, up_ms);
+            assert_eq!(told.is_some(), expect.is_some(), "{told:?}");
+            assert!(told.unwrap_or_default().contains(expect.unwrap_or_default()));
+        };
+        let hour = AUTHORITY_AWAY_MS;
+        check(&[away("a", true, 0)], 9 * hour, None);
+        check(&[away("a", false, hour - 1)], 9 * hour, None);
+        check(&[away("a", false, 2 * hour), away("b", true, 0)], 9 * hour, None);
+        check(&[away("a", false, 2 * hour), away("b", false, 3 * hour)], 9 * hour, Some("for 2h (a, b)"));
+        check(&[], hour - 1, None);
+        check(&[], hour, Some("not been seen since this agent started"));
     }
 
     #[test]

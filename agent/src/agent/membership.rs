@@ -9,12 +9,13 @@ use super::data::Data;
 use super::notary::Member;
 use super::office::Office;
 use super::standing::{Development, Standing};
-use super::vetting::{Read, Vetting, take_over};
+use super::vetting::{Read, Vetting, names_of, take_over};
 use crate::cluster::{Desk, Folder};
 use crate::config::Config;
 use crate::members::Register;
 use crate::members::gossip::SharedMembers;
 use crate::net::{Admission, Net, Registrar};
+use crate::store::Store;
 use crate::view::StateView;
 use crate::workloads::Notary;
 
@@ -39,6 +40,7 @@ impl Membership {
         take_over(&standing, &data.replica, &mut Read::default());
         let folder = Folder::in_data_dir(&config.node.data_dir);
         standing.revoke(&folder.revocation()?);
+        standing.call(names_of(&data.revoked_names));
         let lifetime_s = config.cluster.certificate_lifetime.as_secs();
         let office = folder.authority()?.map(|authority| {
             let desk = Desk { authority, lifetime_s };
@@ -48,9 +50,9 @@ impl Membership {
     }
 
     /// The loop that keeps an eye on membership.
-    pub(super) fn vetting(&self, view: StateView, net: Net, members: SharedMembers) -> Vetting {
+    pub(super) fn vetting(&self, view: StateView, net: Net, members: SharedMembers, store: Store) -> Vetting {
         let Self { standing, office, folder } = self.clone();
-        Vetting { standing, office, folder, view, net, members }
+        Vetting { standing, office, folder, view, net, members, store }
     }
 }
 

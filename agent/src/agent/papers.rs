@@ -48,7 +48,9 @@ pub(super) fn cluster(membership: &Membership) -> Cluster {
 }
 
 fn revoked(standing: &Standing) -> Vec<RevokedEntry> {
-    let entry = |node| Some(RevokedEntry { node, since: moment(standing.revoked_at(node)?) });
+    let mut names = standing.names_of_revoked();
+    let entry =
+        |node| Some(RevokedEntry { node, name: names.remove(&node), since: moment(standing.revoked_at(node)?) });
     standing.revoked().into_iter().filter_map(entry).collect()
 }
 
@@ -227,6 +229,7 @@ pub(super) async fn revoke(service: &AgentService, node: &str) -> Result<Revoked
     if let (Ok(_), Some(membership)) = (&made, &service.membership) {
         // At once, not with the next look at the state: its name is free when we say that it is out.
         membership.standing.revoke([&word]);
+        membership.standing.call(name.clone().map(|name| (node, name)));
         tracing::warn!(%node, name, "revoked a member");
     }
     made.map(|commit| Revoked { node, name, commit }).map_err(|error| match error {

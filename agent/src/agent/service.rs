@@ -26,6 +26,7 @@ use super::listeners;
 use super::membership::Membership;
 use super::others;
 use super::papers;
+use super::reach;
 use super::readiness;
 use crate::api::StreamStats;
 use crate::artifacts::Artifacts;
@@ -45,8 +46,8 @@ use crate::service::{
     ArtifactInfo, AssetInfo, AssetPage, CallAnswer, CallOptions, ClockReading, Cluster, CommitError, CommitOptions,
     Committed, Convergence, Deployed, Drained, EncodedCall, Entry, EventsWanted, Health as HealthReport,
     History as HistoryDocument, InvitationEntry, InviteWanted, Invited, KeyEntry, KeyPage, Leaving, Node, NodeDetail,
-    NodeStatus, Notices, PastEvent, Progress, Resync, Revoked, Rotated, Service, ServiceError, StateEntry, StateStatus,
-    Status, Workload,
+    NodeStatus, Notices, PastEvent, Progress, ReachReading, Resync, Revoked, Rotated, Service, ServiceError,
+    StateEntry, StateStatus, Status, Workload,
 };
 use crate::spec::Digest;
 use crate::store::Store;
@@ -172,6 +173,12 @@ impl Service for AgentService {
         let members = self.all_members();
         let name = |node| others::name(members.iter().find(|member| member.node == node));
         clocks::ask(&self.net, name).await
+    }
+
+    async fn reach(&self) -> Vec<ReachReading> {
+        let members = self.all_members();
+        let name = |node| others::name(members.iter().find(|member| member.node == node));
+        reach::ask(&self.net, name).await
     }
 
     fn health(&self) -> HealthReport {

@@ -54,6 +54,8 @@ struct Inner {
     certificate: Certificate,
     own: Claims,
     revoked: BTreeMap<NodeId, Fallen>,
+    /// What the revoked were called, as far as that was known when they fell: for people.
+    names: BTreeMap<NodeId, String>,
     /// What members have shown, at the gate or with a record that somebody passed on; it was believed.
     shown: BTreeMap<NodeId, Shown>,
     /// Counts the changes of who is believed.
@@ -104,8 +106,8 @@ impl Standing {
     /// They are not about this node, or not of this cluster.
     pub(super) fn new(trust: Trust, certificate: Certificate, node: NodeId) -> Result<Self, Refusal> {
         let own = trust.read(&certificate, node)?;
-        let (revoked, shown, edition) = Default::default();
-        let inner = Arc::new(Mutex::new(Inner { trust, certificate, own, revoked, shown, edition }));
+        let (revoked, names, shown, edition) = Default::default();
+        let inner = Arc::new(Mutex::new(Inner { trust, certificate, own, revoked, names, shown, edition }));
         Ok(Self { inner, writer: Arc::default() })
     }
 
@@ -155,6 +157,11 @@ impl Standing {
                 if inner.revoked.get(&node).is_none_or(|known| at < known.at) {
                     inner.revoked.insert(node, Fallen { at, word: word.clone() });
                     inner.edition += 1;
+                    let own = (node == inner.own.node).then(|| inner.own.name.clone());
+                    let shown = own.or_else(|| inner.shown.get(&node).map(|shown| shown.claims.name.clone()));
+                    if let Some(name) = shown.filter(|name| !name.is_empty()) {
+                        inner.names.insert(node, name);
+                    }
                 }
             }
         }
@@ -173,6 +180,21 @@ impl Standing {
         if let (Some(writer), Some(why)) = (self.writer.get(), self.own_fall()) {
             writer.bar(why);
         }
+    }
+
+    /// Takes what somebody else knows of the names of the revoked, where it is not known here.
+    pub(super) fn call(&self, names: impl IntoIterator<Item = (NodeId, String)>) {
+        let mut inner = self.inner();
+        for (node, name) in names {
+            if inner.revoked.contains_key(&node) {
+                inner.names.entry(node).or_insert(name);
+            }
+        }
+    }
+
+    /// What the revoked were called, as far as that is known.
+    pub(super) fn names_of_revoked(&self) -> BTreeMap<NodeId, String> {
+        self.inner().names.clone()
     }
 
     /// When `node` was revoked, if it was.

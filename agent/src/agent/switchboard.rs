@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clocks;
 use super::office::Office;
+use super::reach::{self, Knocker};
 use super::vetting;
 use crate::blobs::serve::{ServeError, Server};
 use crate::calls::Calls;
@@ -20,6 +21,7 @@ pub(super) struct Switchboard {
     pub(super) calls: Calls,
     pub(super) blobs: Server,
     pub(super) net: Net,
+    pub(super) knocker: Knocker,
     pub(super) office: Option<Office>,
 }
 
@@ -48,6 +50,9 @@ impl Switchboard {
                 // The driver takes these itself; a question on that lane is nobody's, and ends unanswered.
                 Lane::Sync => drop(reply),
                 Lane::Members if reply.is_wanted() && clocks::is_asked(&bytes) => reply.send(clocks::answer()),
+                Lane::Members if reply.is_wanted() && reach::is_asked(&bytes) => {
+                    self.knocker.answer(from, &bytes, reply)
+                }
                 Lane::Members if reply.is_wanted() => match vetting::answer(self.office.as_ref(), from, &bytes) {
                     Ok(Some(answer)) => reply.send(answer),
                     Ok(None) => {}

@@ -2,6 +2,7 @@
 //!
 //! Revocations are replicated state, a set that only grows; an element counts when an authority has signed it, whoever wrote it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use selvedge_sync::change::Change;
@@ -19,6 +20,7 @@ use super::standing::{Standing, now_s};
 use crate::cluster::{BACKDATED_S, Claims, Folder, Papers, ROLE_AUTHORITY, Revocation, Signed, Trust, UnixSeconds};
 use crate::members::gossip::SharedMembers;
 use crate::net::{Lane, Net};
+use crate::store::Store;
 use crate::view::StateView;
 
 /// How often revocations and expiry are looked at: a revoked member is out within a second of the news.
@@ -104,6 +106,18 @@ pub(super) struct Vetting {
     pub(super) view: StateView,
     pub(super) net: Net,
     pub(super) members: SharedMembers,
+    pub(super) store: Store,
+}
+
+/// The name under which the store keeps what the revoked were called.
+pub(super) const REVOKED_NAMES: &str = "revoked_names";
+
+/// Bytes of that: as many names as there may be revocations.
+const REVOKED_NAMES_BYTES_MAX: usize = 1024 * 1024;
+
+/// What the store has kept of the names of the revoked. Without them they are known by their ids, which is no reason to stop.
+pub(super) fn names_of(kept: &[u8]) -> BTreeMap<NodeId, String> {
+    codec::decode(kept, REVOKED_NAMES_BYTES_MAX).unwrap_or_default()
 }
 
 impl Vetting {
@@ -112,7 +126,8 @@ impl Vetting {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut read, mut asked, mut is_out) = (Read::default(), 0, false);
-        let mut kept = self.standing.trust().endorsements().count();
+        let (mut kept, mut named) =
+            (self.standing.trust().endorsements().count(), self.standing.names_of_revoked().len());
         self.fall(&mut is_out);
         loop {
             tokio::select! {
@@ -121,6 +136,7 @@ impl Vetting {
             }
             self.view.read_aside(|replica| take_over(&self.standing, replica, &mut read));
             self.keep_authorities(&mut kept);
+            self.keep_names(&mut named);
             self.tell_authorities().await;
             self.fall(&mut is_out);
             let now = now_s();
@@ -151,6 +167,16 @@ impl Vetting {
                 *kept = known;
             }
             Err(error) => tracing::error!(%error, "a new authority could not be stored; the next look tries again"),
+        }
+    }
+
+    /// Stores what the revoked were called: nobody shows their certificates any more, and people know hosts by their names.
+    fn keep_names(&self, named: &mut usize) {
+        let names = self.standing.names_of_revoked();
+        if names.len() != *named {
+            *named = names.len();
+            // Nothing waits for it, and a crash that loses it costs a name.
+            drop(self.store.set_meta(REVOKED_NAMES, Some(codec::encode(&names))));
         }
     }
 

@@ -116,6 +116,7 @@ pub(super) fn router<S: Service>(app: Arc<App<S>>, rules: Guard) -> Router {
         .route("/v1/nodes", get(host::nodes::<S>))
         .route("/v1/nodes/{id}", get(host::node::<S>))
         .route("/v1/clocks", get(host::clocks::<S>))
+        .route("/v1/reach", get(host::reach::<S>))
         .route("/v1/cluster", get(cluster::show::<S>))
         .route("/v1/cluster/authority", post(cluster::rotate::<S>))
         .route("/v1/cluster/invitations", get(cluster::invitations::<S>).post(cluster::invite::<S>))

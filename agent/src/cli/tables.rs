@@ -140,7 +140,9 @@ pub(crate) fn nodes(json: &Value) -> String {
         }
     }
     for node in json["revoked"].as_array().into_iter().flatten() {
-        text += &format!("\n{} revoked since {}", cell(node, "/node"), cell(node, "/since"));
+        let (id, since) = (cell(node, "/node"), cell(node, "/since"));
+        let who = if node["name"].is_string() { format!("{} ({id})", cell(node, "/name")) } else { id };
+        text += &format!("\n{who} revoked since {since}");
     }
     // Apart from the table, as all that begins with a name and is no row.
     if text.is_empty() { rows.to_string() } else { format!("{rows}\n{text}") }

@@ -2,9 +2,11 @@
 //!
 //! Yamux takes in a quarter of a mebibyte for each stream that the other side opens, up to hundreds of them, whether anybody
 //! reads or not; a stranger must not fill that. QUIC has a window for the whole connection, which is small enough. The
-//! invariant: until the gate has let a connection pass, no more than [`UNADMITTED_BYTES_MAX`] of it are read.
+//! invariant: until the gate has let a connection pass, no more than [`UNADMITTED_BYTES_MAX`] of it are read. A connection that ended
+//! without a word is told from one whose handshake failed.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,11 +71,36 @@ pub(super) struct Metered<S> {
     limit: Option<Limit>,
 }
 
+/// A connection ended before it had said anything: somebody looked whether the port is open, and that is all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it was closed without a word")]
+pub(super) struct Wordless;
+
+impl Wordless {
+    /// Whether this is why `error` happened.
+    pub(super) fn caused(error: &(dyn Error + 'static)) -> bool {
+        let mut causes = std::iter::successors(Some(error), |cause| behind(*cause));
+        causes.any(|cause| cause.is::<Self>())
+    }
+}
+
+/// The next cause of an error. What an error of the system's wraps is not among its sources: those are the wrapped one's.
+fn behind<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => cause.source(),
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
         if let Some(limit) = &self.limit {
             let left = limit.left.load(Ordering::Relaxed);
+            if left == UNADMITTED_BYTES_MAX && !buffer.is_empty() && !matches!(read, Ok(1..)) {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, Wordless)));
+            }
+            let count = *read.as_ref().unwrap_or(&0);
             if left == u64::MAX {
                 self.limit = None;
             } else {
@@ -84,7 +111,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
                 seen.unwrap_or_else(|lifted| lifted);
             }
         }
-        Poll::Ready(Ok(count))
+        Poll::Ready(read)
     }
 }
 
@@ -130,5 +157,16 @@ mod tests {
             assert_eq!(stream.read_to_end(&mut first).await.is_ok(), is_admitted);
         }
         assert!(lock(&meters.open).is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_told_from_who_breaks_off() {
+        let (meters, remote) = (Meters::default(), "/ip4/192.0.2.1/tcp/1".parse::<Multiaddr>().unwrap());
+        for (bytes, is_wordless) in [(&b""[..], true), (b"a", false)] {
+            let mut stream = meters.limited(Cursor::new(bytes), remote.clone());
+            let broken_off = stream.read_exact(&mut [0; 2]).await.expect_err("it ends");
+            let in_layers = io::Error::other(io::Error::other(broken_off));
+            assert_eq!(Wordless::caused(&in_layers), is_wordless, "{in_layers:?}");
+        }
     }
 }

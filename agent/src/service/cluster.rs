@@ -30,6 +30,9 @@ pub struct Cluster {
 pub struct RevokedEntry {
     /// Which.
     pub node: NodeId,
+    /// What it was called, if that was known here when it was put out.
+    #[serde(default)]
+    pub name: Option<String>,
     /// Since when, as RFC 3339.
     pub since: String,
 }

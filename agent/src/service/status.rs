@@ -190,6 +190,21 @@ pub struct ClockReading {
     pub within_ms: Option<f64>,
 }
 
+/// Whether another member reaches this host at one of the addresses that others are told, found by asking it to knock there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachReading {
+    /// The member.
+    pub node: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// The address, as a multiaddress.
+    pub address: String,
+    /// Whether something opened there. `None` when it could not be asked, or did not try.
+    pub reached: Option<bool>,
+    /// Why not.
+    pub why: Option<String>,
+}
+
 /// A member of the cluster, as closely as it can be looked at from here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeDetail {

@@ -15,7 +15,7 @@ use crate::api::limits::WAIT_MAX;
 use crate::api::media::says;
 use crate::api::query::{self, Pairs};
 use crate::metrics::classic;
-use crate::service::{ClockReading, Health, History, Node, NodeDetail, Service, ServiceError, Status};
+use crate::service::{ClockReading, Health, History, Node, NodeDetail, ReachReading, Service, ServiceError, Status};
 
 /// The newer of the two text formats, for who asks for it, as Prometheus does.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -72,6 +72,12 @@ pub(in crate::api) async fn history<S: Service>(State(app): State<Arc<App<S>>>) 
 pub(in crate::api) async fn clocks<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Vec<ClockReading>>> {
     let _permit = app.waiters.try_acquire().map_err(|_| busy("too many requests wait for other members"))?;
     Ok(Json(app.service().clocks().await))
+}
+
+/// Asks a few members, so it counts among those that wait.
+pub(in crate::api) async fn reach<S: Service>(State(app): State<Arc<App<S>>>) -> Answer<Json<Vec<ReachReading>>> {
+    let _permit = app.waiters.try_acquire().map_err(|_| busy("too many requests wait for other members"))?;
+    Ok(Json(app.service().reach().await))
 }
 
 /// With `wait`, answers as soon as all is converged; 504 with the same body when it was not in time.

@@ -232,6 +232,11 @@ impl Service for Fake {
         self.events.past()
     }
 
+    async fn reach(&self) -> Vec<ReachReading> {
+        let (address, why) = ("/ip4/192.0.2.1/tcp/7412".to_owned(), Some("refused".to_owned()));
+        vec![ReachReading { node: OTHER, name: HOSTILE.into(), address, reached: Some(false), why }]
+    }
+
     async fn clocks(&self) -> Vec<ClockReading> {
         vec![ClockReading { node: OTHER, name: HOSTILE.into(), ahead_ms: Some(12.5), within_ms: Some(0.5) }]
     }

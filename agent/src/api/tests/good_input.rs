@@ -174,6 +174,7 @@ async fn the_host_tells_of_itself() {
         ("/v1/nodes", 200),
         ("/v1/history", 200),
         ("/v1/clocks", 200),
+        ("/v1/reach", 200),
         ("/v1/convergence", 200),
         ("/v1/convergence?wait=5s", 200),
         ("/v1/convergence?wait=500ms", 504),

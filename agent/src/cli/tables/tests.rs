@@ -89,7 +89,12 @@ fn nodes_are_listed_bare_or_under_a_name() {
     (unwell["healthy"], unwell["ailment"]) = (json!(false), json!("read-only: the store cannot write"));
     check(&nodes(&json!([unwell])), &["alive, not well", "edge-1 is not well: read-only: the store cannot write"]);
     let revoked = json!([{"node": "12D3KooWCCCCCCCC", "since": "2026-11-30T06:00:00Z"}]);
-    check(&nodes(&json!({"nodes": [node], "revoked": revoked})), &["12D3KooWCCCCCCCC revoked since 2026-11-30"]);
+    check(&nodes(&json!({"nodes": [node], "revoked": revoked})), &["\n12D3KooWCCCCCCCC revoked since 2026-11-30"]);
+    let revoked = json!([{"node": "12D3KooWCCCCCCCC", "name": "edge-3", "since": "2026-11-30T06:00:00Z"}]);
+    check(
+        &nodes(&json!({"nodes": [node], "revoked": revoked})),
+        &["\nedge-3 (12D3KooWCCCCCCCC) revoked since 2026-11-30"],
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::super::counters::NetReason;
 use super::super::dialer::Dial;
 use super::super::identity::{node_of, peer_of};
 use super::super::link::LinkEvent;
+use super::super::meter::Wordless;
 use super::super::peers::Link;
 use super::super::strangers::TooMany;
 use super::super::{address, doorkeeper, lock, transport};
@@ -101,8 +102,9 @@ impl Driver {
             | ListenError::LocalPeerId { .. } => self.shared.tally.count(NetReason::IncomingFailed),
         }
         let now = Instant::now();
-        let quiet =
-            self.stranger_logged.is_some_and(|last| now.saturating_duration_since(last) < STRANGER_LOG_INTERVAL);
+        // Scanners, balancers and `selvedge doctor` look whether the port is open; they are counted.
+        let quiet = Wordless::caused(error)
+            || self.stranger_logged.is_some_and(|last| now.saturating_duration_since(last) < STRANGER_LOG_INTERVAL);
         let error = causes(error);
         if quiet {
             tracing::debug!(%from, error, "an incoming connection was refused");

@@ -166,3 +166,20 @@ async fn who_tries_invitations_is_slowed() {
     let (member, _member_events) = start(config(2, &[], net.listen_addresses())).await;
     assert!(matches!(next(&mut events).await, NetEvent::Up { node } if node == member.node()), "a member gets in");
 }
+
+#[tokio::test]
+async fn whoever_only_knocks_is_let_in_to_nothing_and_warned_of_nowhere() {
+    let (net, _events) = start(config(1, &[QUIC, TCP], vec![])).await;
+    let before = net.counters().of(NetReason::IncomingFailed);
+    for address in net.listen_addresses() {
+        let door = Door::of(&address).expect("it is bound to a number");
+        within("it opens", door.knock()).await.unwrap_or_else(|closed| panic!("{door}: {closed}"));
+    }
+    until("the one over TCP is counted", || net.counters().of(NetReason::IncomingFailed) == before + 1).await;
+    let gone = net.listen_addresses();
+    net.shutdown().await;
+    for address in gone {
+        let door = Door::of(&address).expect("it was bound to a number");
+        assert!(within("it is closed", door.knock()).await.is_err(), "{door}");
+    }
+}
