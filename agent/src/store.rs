@@ -21,6 +21,7 @@ mod runs;
 #[cfg(test)]
 mod sim_disk;
 mod stats;
+mod survey;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub use self::queue::{QUEUE_BYTES_MAX, QUEUE_CHECKPOINTS_MAX, QUEUE_JOBS_MAX};
 use self::recovery::Opened;
 use self::stats::Counters;
 pub use self::stats::StoreStats;
+pub use self::survey::Survey;
 use self::writer::Writer;
 use crate::timing::Timing;
 
@@ -223,6 +225,15 @@ impl Store {
     /// The directory is there and may not be looked into.
     pub fn holder(dir: &Path) -> std::io::Result<Option<Holder>> {
         disk::holder(dir)
+    }
+
+    /// What the store in the data directory `dir` holds, and what of it is damaged; `None` where there is none. For a directory that nobody
+    /// holds; changes nothing. Reads all of it, as a start does: not for an async task.
+    ///
+    /// # Errors
+    /// A newer release wrote it, or it may not be read.
+    pub fn survey(dir: &Path) -> Result<Option<Survey>, StoreError> {
+        survey::of_folder(dir)
     }
 
     /// Opens the data directory `dir`, creates it (mode 0700) when it is not there, takes its lock, and reads what it holds.

@@ -162,11 +162,7 @@ impl Disk for FileDisk {
     }
 
     fn segments(&self) -> io::Result<Vec<String>> {
-        match fs::read_dir(&self.log) {
-            Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        segments_in(&self.dir)
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
@@ -193,6 +189,20 @@ impl Disk for FileDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.log.join(name))
     }
+}
+
+/// The names of all segments of the data directory `dir`.
+pub(super) fn segments_in(dir: &Path) -> io::Result<Vec<String>> {
+    match fs::read_dir(dir.join(LOG_FOLDER)) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the segment `name` of the data directory `dir` lies.
+pub(super) fn segment_in(dir: &Path, name: &str) -> PathBuf {
+    dir.join(LOG_FOLDER).join(name)
 }
 
 struct SegmentFile(File);

@@ -11,6 +11,7 @@ use redb::Database;
 use selvedge_sync::id::Stream;
 
 use super::contents::{self, Contents, guarded, opening_failed};
+use super::disk::Disk;
 use super::error::StoreError;
 use super::layout::{FACT_DAMAGED, FACT_FORMAT, FACT_LOG, FACT_OWN_DAMAGED, FACTS, FORMAT, LogPlace, META, OBJECTS};
 use super::log::{self, Floors, Folder, Found, Log, SegmentName};
@@ -83,6 +84,19 @@ fn prepare(database: &Database, folder: &Folder, lost: Option<&str>) -> Result<(
     guarded(|| write().map_err(StoreError::failed))
 }
 
+/// Reads the log of the checkpoint that says that it lies at `place`.
+pub(super) fn read_log(disk: &dyn Disk, contents: &Contents, place: LogPlace) -> Result<(Floors, Found), StoreError> {
+    let mut names = log::segments(disk).map_err(failed)?;
+    names.retain(|name| name.generation == place.generation);
+    let floors = Floors { covered: place.covered, firsts: place.firsts.into_iter().collect() };
+    let mut found = log::scan(disk, &names, &floors, streams(contents));
+    if found.next_frame < floors.covered {
+        tracing::error!("the end of the log is missing");
+        found.lost += 1;
+    }
+    Ok((floors, found))
+}
+
 /// The checkpoint is whole: the log goes on from it.
 fn continue_log(
     database: Database,
@@ -90,14 +104,8 @@ fn continue_log(
     mut contents: Contents,
     place: LogPlace,
 ) -> Result<Opened, StoreError> {
-    let floors = Floors { covered: place.covered, firsts: place.firsts.into_iter().collect() };
-    let mut names = log::segments(folder.disk.as_ref()).map_err(failed)?;
-    names.retain(|name| name.generation == place.generation);
-    let mut found = log::scan(folder.disk.as_ref(), &names, &floors, streams(&contents));
-    if found.next_frame < floors.covered {
-        tracing::error!("the end of the log is missing");
-        found.lost += 1;
-    }
+    let generation = place.generation;
+    let (floors, mut found) = read_log(folder.disk.as_ref(), &contents, place)?;
     let own = contents.identity.map(|identity| identity.replica);
     let Runs { mut log, cuts, mut behind } = runs::continuing(std::mem::take(&mut found.rows), &contents.vector);
     runs::seal(&mut log, &found.seals);
@@ -109,9 +117,9 @@ fn continue_log(
     contents.orphans.doubtful.append(&mut behind);
     // Of a frame that cannot be read it is not known whose commits it held: they may have been ours.
     let own_cut = own.is_some() && (found.lost > 0 || cuts.iter().any(|cut| Some(cut.stream.replica) == own));
-    let anew = || Log::anew(folder, place.generation).map_err(failed);
+    let anew = || Log::anew(folder, generation).map_err(failed);
     let mut writable = if cuts.is_empty() && found.lost == 0 {
-        anew()?.going_on(place.generation, &mut found, floors)
+        anew()?.going_on(generation, &mut found, floors)
     } else {
         let mut writable = anew()?;
         writable.append_all(&log).map_err(failed)?;

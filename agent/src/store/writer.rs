@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability, WriteTransaction};
+use redb::{Database, Durability, StorageBackend, WriteTransaction};
 
 use super::disk::Disk;
 use super::error::StoreError;
@@ -52,7 +52,12 @@ impl Default for Patience {
 
 /// Opens the database on `disk`.
 pub(super) fn open_database(disk: &dyn Disk, counters: &Counters) -> Result<Database, redb::Error> {
-    let backend = Metered::new(disk.open()?, Arc::clone(&counters.meter));
+    open_over(disk.open()?, counters)
+}
+
+/// Opens the database in `storage`.
+pub(super) fn open_over(storage: Box<dyn StorageBackend>, counters: &Counters) -> Result<Database, redb::Error> {
+    let backend = Metered::new(storage, Arc::clone(&counters.meter));
     Ok(Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_with_backend(backend)?)
 }
 

@@ -349,3 +349,55 @@ fn a_real_file_that_is_no_database_is_kept() {
     assert_eq!(kept.len(), 1);
     assert_eq!(std::fs::read(kept[0].path()).expect("reads"), vec![b'x'; 8192]);
 }
+
+/// All bytes of the disk.
+fn image(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+    let read = |name: String| {
+        let mut copy = Vec::new();
+        disk.tamper(&name, |bytes| copy.clone_from(bytes));
+        (name, copy)
+    };
+    disk.names().into_iter().map(read).collect()
+}
+
+/// What a survey says, and that it has changed nothing.
+fn surveyed(disk: &SimDisk) -> Result<Survey, StoreError> {
+    let before = image(disk);
+    let survey = survey::survey(disk);
+    assert!(image(disk) == before, "it was only looked at");
+    survey
+}
+
+#[test]
+fn a_survey_says_what_a_start_would_find_and_changes_nothing() {
+    let disk = written();
+    let survey = surveyed(&disk).expect("is read");
+    assert_eq!((survey.objects, survey.commits, survey.cuts, &survey.damage), (0, 9, 0, &None));
+    assert!(survey.latest_ms > 0);
+    damage(&disk, &commit(2, 3), 0);
+    assert_eq!(surveyed(&disk).expect("is read"), Survey { commits: 6, cuts: 1, latest_ms: 4, ..survey });
+    assert_eq!(open_sim(&disk).2.cuts.len(), 1, "as it was said");
+
+    let disk = written();
+    tamper(&disk, |transaction| {
+        let mut facts = transaction.open_table(layout::FACTS).expect("the table");
+        facts.remove(layout::FACT_LOG).expect("removes");
+    });
+    assert!(surveyed(&disk).expect("is read").damage.is_some());
+    assert!(open_sim(&disk).2.damaged, "as it was said");
+}
+
+#[test]
+fn a_survey_tells_other_releases_apart() {
+    for (format, older) in [(layout::FORMAT + 1, None), (layout::FORMAT - 1, Some(layout::FORMAT - 1))] {
+        let disk = written();
+        tamper(&disk, |transaction| {
+            let mut facts = transaction.open_table(layout::FACTS).expect("the table");
+            facts.insert(layout::FACT_FORMAT, format.to_le_bytes().as_slice()).expect("writes");
+        });
+        match surveyed(&disk) {
+            Ok(survey) => assert_eq!(survey.older, older),
+            Err(refused) => assert!(older.is_none() && matches!(refused, StoreError::Newer { .. }), "{refused}"),
+        }
+    }
+}
