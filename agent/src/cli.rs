@@ -78,12 +78,17 @@ pub fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let (as_json, is_change) = (cli.command.as_json(), cli.command.is_change());
+    let is_logged = matches!(cli.command, Command::Run(_)) && crate::config::stderr_is_the_journal();
     match dispatch(cli.command) {
         Ok(code) => ExitCode::from(code),
         // Whoever reads our output has seen enough, as in `selvedge nodes | head -1`.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(EXIT_DONE),
         Err(error) => {
-            note(&if as_json { report::json(&error, &name) } else { report::text(&error, &name, is_change) });
+            note(&match (as_json, is_logged) {
+                (true, _) => report::json(&error, &name),
+                (false, true) => report::entry(&error, &name),
+                (false, false) => report::text(&error, &name, is_change),
+            });
             ExitCode::from(error.exit_code())
         }
     }

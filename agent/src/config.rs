@@ -21,7 +21,7 @@ use serde::Deserialize;
 pub use self::error::{ConfigError, Origin};
 use self::file::File;
 use self::host::Host;
-pub(crate) use self::host::SERVICE_DATA_DIR;
+pub(crate) use self::host::{SERVICE_DATA_DIR, stderr_is_the_journal};
 pub use self::overrides::Overrides;
 use self::resolve::Resolver;
 pub use self::value::{ApiListen, Location};

@@ -94,6 +94,15 @@ impl Supervisor {
         self.tell("STOPPING=1\nSTATUS=stopping: what was acknowledged becomes durable");
     }
 
+    /// It ends, for this reason and, where the system refused it something, with this error number: what `systemctl status` shows of a
+    /// service that has failed.
+    pub fn failed(&self, why: &str, errno: Option<i32>) {
+        // One assignment a line.
+        let why = why.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+        let errno = errno.map_or_else(String::new, |errno| format!("\nERRNO={errno}"));
+        self.tell(&format!("STATUS=failed: {why}{errno}"));
+    }
+
     /// The driver has made a pass. Costs next to nothing while no sign is due.
     pub fn turned(&self) {
         let Inner { pause: Some(pause), began, signed_ms, .. } = &*self.0 else { return };
@@ -163,6 +172,14 @@ pub(crate) mod tests {
         supervisor.ready("running");
         supervisor.reload(|| {});
         assert_eq!(told(&socket), ["READY=1\nSTATUS=running", "RELOADING=1", "READY=1"]);
+    }
+
+    #[test]
+    fn why_it_ends_is_told_in_one_line() {
+        let (supervisor, socket) = supervisor(None);
+        supervisor.failed("no room\n  hint: make some", Some(28));
+        supervisor.failed("two\nERRNO=1", None);
+        assert_eq!(told(&socket), ["STATUS=failed: no room; hint: make some\nERRNO=28", "STATUS=failed: two; ERRNO=1"]);
     }
 
     #[test]

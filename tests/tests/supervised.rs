@@ -106,6 +106,32 @@ fn the_supervisor_hears_of_the_start_of_life_and_of_the_end() {
 }
 
 #[test]
+fn why_a_start_fails_is_told_to_the_supervisor_and_in_one_line_of_the_journal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notify");
+    let socket = Socket::new(&path);
+    // What `JOURNAL_STREAM` says is what stderr is: here the pipe that the test reads.
+    let environment = format!(
+        "export NOTIFY_SOCKET={} JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2); exec \"$@\"",
+        path.display()
+    );
+    let under = |launch: Launch| launch.through(&["sh", "-c", &environment, "sh"]).run_to_end();
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("an address").to_string();
+    let failed = under(Launch::new(folder.path(), "one").with(&["--listen", &taken]));
+    assert_eq!(failed.code, 1, "{failed:?}");
+    let last = failed.stderr.lines().last().unwrap_or_default();
+    assert!(last.starts_with("<3>error: ") && last.contains(&taken) && last.contains("; hint: "), "{failed:?}");
+    let status = socket.hears("STATUS=failed: ");
+    assert!(status.contains(&taken) && status.lines().count() == 1, "{status}");
+    // The number of an error that the system gave is told, too.
+    std::fs::create_dir_all(folder.path().join("two/node.key")).expect("a folder in the place of a file");
+    assert_eq!(under(Launch::new(folder.path(), "two").joining(&[])).code, 1);
+    let status = socket.hears("STATUS=failed: ");
+    assert!(status.lines().any(|line| line == "ERRNO=21"), "EISDIR: {status}");
+}
+
+#[test]
 fn a_host_that_was_given_secrets_joins_by_itself_and_takes_the_token_that_was_chosen() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| Launch::new(folder.path(), name).with(&["--listen", "127.0.0.1:0"]);

@@ -18,6 +18,14 @@ pub(crate) fn text(error: &CliError, command: &str, is_change: bool) -> String {
     format!("error: {text}{usage}{}", if silent { "\n  nothing was changed" } else { "" })
 }
 
+/// The same for the journal, which keeps each line for itself: in one, and marked as an error (sd-daemon(3)), so that whoever looks for
+/// errors finds it.
+#[must_use]
+pub(crate) fn entry(error: &CliError, command: &str) -> String {
+    let text = text(error, command, false);
+    format!("<3>{}", text.lines().map(str::trim).collect::<Vec<_>>().join("; "))
+}
+
 /// What is advised to whoever got the words wrong, unless the error itself says what is right.
 fn usage_hint(error: &CliError, command: &str, text: &str) -> Option<String> {
     let is_usage = matches!(error.root(), CliError::Usage(_)) && !text.contains(HINT);
@@ -97,6 +105,12 @@ mod tests {
     fn what_others_wrote_does_not_move_the_cursor() {
         let evil = CliError::Failed("fra-1: a\u{1b}[2Jb\n  hint: look".to_owned());
         assert_eq!(text(&evil, "deploy", false), "error: fra-1: a\u{fffd}[2Jb\n  hint: look");
+    }
+
+    #[test]
+    fn the_journal_gets_one_line() {
+        let error = CliError::Failed(format!("no room{HINT}make some"));
+        assert_eq!(entry(&error, "run"), "<3>error: no room; hint: make some");
     }
 
     #[test]

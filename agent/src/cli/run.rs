@@ -32,6 +32,31 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
         stop_with_stdin(&shutdown)?;
     }
     let supervisor = Supervisor::of_environment();
+    let ended = serve(file, overrides, shutdown, supervisor.clone()).await;
+    ended.map_err(|Ended { error, errno }| {
+        supervisor.failed(&error.to_string(), errno);
+        error
+    })
+}
+
+/// Why the agent ended, and the number of the system's error where there is one behind it.
+struct Ended {
+    error: CliError,
+    errno: Option<i32>,
+}
+
+impl From<CliError> for Ended {
+    fn from(error: CliError) -> Self {
+        Self { error, errno: None }
+    }
+}
+
+async fn serve(
+    file: Option<PathBuf>,
+    overrides: Overrides,
+    shutdown: CancellationToken,
+    supervisor: Supervisor,
+) -> Result<(), Ended> {
     join_first(file.as_deref(), overrides.clone(), &shutdown, &supervisor).await?;
     if shutdown.is_cancelled() {
         return Ok(());
@@ -43,8 +68,14 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
     let ended = crate::agent::run_supervised(config, shutdown, supervisor).await;
     ended.map_err(|error| {
         let hint = format!("{HINT}`selvedge doctor` looks for what is wrong with this installation");
-        CliError::Failed(explain(&error) + &hint)
+        Ended { errno: errno(&error), error: CliError::Failed(explain(&error) + &hint) }
     })
+}
+
+/// What the system said, if it was the system.
+fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut causes = std::iter::successors(Some(error), |cause| cause.source());
+    causes.find_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error())
 }
 
 /// Says whether a configuration file is valid.

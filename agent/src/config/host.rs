@@ -78,7 +78,7 @@ pub(super) fn credential(name: &str) -> Option<PathBuf> {
 
 /// Whether what we write to stderr goes to the journal: systemd says which file that is (systemd.exec(5), `JOURNAL_STREAM`), since whoever
 /// starts a program from a service may have redirected it.
-fn stderr_is_the_journal() -> bool {
+pub(crate) fn stderr_is_the_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").ok();
     let stderr = std::fs::metadata("/proc/self/fd/2").ok();
     stream.zip(stderr).is_some_and(|(stream, stderr)| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
