@@ -6,14 +6,17 @@
 mod clock;
 mod data;
 mod finding;
+mod journal;
 mod mesh;
 mod network;
 mod papers;
 mod place;
 mod service;
+mod store;
+mod ways_in;
 
 use self::finding::Report;
-use self::place::Place;
+use self::place::{Agent, Apart, Place};
 use crate::cli::{CliError, DoctorArgs, EXIT_DONE, EXIT_FAILED, pretty, print};
 
 /// Looks at everything, prints what was found, and returns the exit code: 0 only when there is nothing to mend.
@@ -23,33 +26,53 @@ use crate::cli::{CliError, DoctorArgs, EXIT_DONE, EXIT_FAILED, pretty, print};
 pub(crate) async fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
     let place = Place::of(args);
     let agent = place.ask(args.timeout).await;
-    let mut report = Report::new(&place, agent.is_ok());
-    report.add("configuration", place::configuration(&place));
-    report.add("data directory", data::directory(&place));
-    report.add("key", data::key(&place));
-    report.add("token", data::token(&place));
-    report.add("certificate", papers::certificate(&place));
-    report.add("disk", data::disk(&place));
-    report.add("compiled code", data::code(&place));
-    report.add("clock", clock::host(&place));
-    report.add("service", service::unit().await);
-    report.add("open files", service::open_files(&place));
-    report.add("ports", network::ports(&place, agent.is_ok()).await);
-    report.add("ways in", network::ways_in());
-    report.add("bootstrap", network::bootstrap(&place).await);
-    report.add("agent", mesh::agent(&place, agent.as_ref().err()));
-    if let Ok(agent) = agent {
-        report.add("health", mesh::health(&agent));
-        report.add("links", mesh::links(&agent));
-        report.add("releases", mesh::releases(&agent));
-        report.add("members' clocks", clock::members(&agent, &place));
-    }
+    let report = look(&place, agent).await;
     if args.json {
         print(&pretty(&serde_json::to_value(&report).expect("a report can be written as JSON")))?;
     } else {
         print(&report.text())?;
     }
     Ok(if report.is_healthy() { EXIT_DONE } else { EXIT_FAILED })
+}
+
+/// Does all checks, with what an agent answers, if one does.
+async fn look(place: &Place, agent: Result<Agent, CliError>) -> Report {
+    let apart = agent.as_ref().ok().and_then(|agent| place.apart(agent));
+    let left_out = |is_directory: bool| apart.as_ref().filter(|apart| apart.is_of_directory != is_directory);
+    let (mut report, answers) = (Report::new(place, agent.is_ok()), agent.is_ok());
+    report.add("configuration", place::configuration(place));
+    if let Some(apart) = &apart {
+        report.add("installation", Ok(vec![apart.finding.clone()]));
+    }
+    if let Some(Apart { why, .. }) = left_out(true) {
+        report.add("data directory", Err(why.clone()));
+    } else {
+        report.add("data directory", data::directory(place));
+        report.add("key", data::key(place));
+        report.add("token", data::token(place));
+        report.add("certificate", papers::certificate(place));
+        report.add("disk", data::disk(place));
+        report.add("store", store::state(place).await);
+        report.add("compiled code", data::code(place));
+        report.add("clock", clock::host(place));
+        report.add("open files", service::open_files(place));
+        report.add("ports", network::ports(place, answers).await);
+        report.add("bootstrap", network::bootstrap(place).await);
+    }
+    report.add("service", service::unit().await);
+    match (agent, left_out(false)) {
+        (_, Some(Apart { why, .. })) => report.add("agent", Err(why.clone())),
+        (Ok(agent), None) => {
+            report.add("agent", Ok(Vec::new()));
+            report.add("health", mesh::health(&agent));
+            report.add("links", mesh::links(&agent));
+            report.add("ways in", ways_in::found(agent.reach.as_ref()));
+            report.add("releases", mesh::releases(&agent));
+            report.add("members' clocks", clock::members(&agent, place));
+        }
+        (Err(error), None) => report.add("agent", mesh::agent(place, &error)),
+    }
+    report
 }
 
 #[cfg(test)]

@@ -8,9 +8,8 @@ use super::finding::{Finding, Outcome};
 use super::place::{Agent, Place};
 use crate::cli::CliError;
 
-/// Whether an agent runs and answers.
-pub(super) fn agent(place: &Place, error: Option<&CliError>) -> Outcome {
-    let Some(error) = error else { return Ok(Vec::new()) };
+/// Why no agent answers.
+pub(super) fn agent(place: &Place, error: &CliError) -> Outcome {
     // What the error advises is said below, for this case.
     let message = error.to_string().lines().next().unwrap_or_default().to_owned();
     place.looked().map_err(|why| format!("{message}; {why}"))?;
@@ -107,7 +106,7 @@ mod tests {
         let node =
             |name: &str, status: &str, version: &str| json!({"name": name, "status": status, "version": version});
         let nodes = json!([node("a", "alive", "0.0.9"), node("b", "alive", "0.1.0"), node("c", "lost", "0.0.1"), {"name": "old"}]);
-        let agent = Agent { status, nodes, clocks: None };
+        let agent = Agent { status, nodes, clocks: None, reach: None };
         let whats =
             |outcome: Outcome| outcome.expect("looked at").into_iter().map(|finding| finding.what).collect::<Vec<_>>();
         assert_eq!(whats(health(&agent)), ["the disk hangs", "it is emptied"]);

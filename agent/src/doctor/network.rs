@@ -1,35 +1,35 @@
 //! Ports of our own, and addresses of others.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::net::TcpStream;
 
 use super::finding::{Finding, Outcome};
 use super::place::Place;
 use crate::config::ApiListen;
+use crate::net::Door;
 
-/// Time for somebody to accept a connection; a member that takes longer is as good as unreachable.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// Time for a name to be found.
+const NAME_PATIENCE: Duration = Duration::from_secs(3);
+/// Hosts behind one name that are tried.
+const HOSTS_MAX: usize = 4;
 
 /// Without an agent: whether its ports are free. With one: whether something answers at them.
 pub(super) async fn ports(place: &Place, answers: bool) -> Outcome {
     if let Some(running) = &place.running {
-        let tcp = running.listen.iter().filter_map(|address| tcp_of(address));
-        let tried = join_all(tcp.map(async |(host, port)| {
-            let host = if host == "0.0.0.0" || host == "::" { Ipv4Addr::LOCALHOST.to_string() } else { host };
-            connect(&host, port).await.err().map(|why| (host, port, why))
+        let tried = join_all(running.listen.iter().filter_map(|address| Door::of(address)).map(async |door| {
+            let door = Door { at: on_this_host(door.at), ..door };
+            Some((door, door.knock().await.err()?))
         }));
         let closed = tried.await.into_iter().flatten();
         return Ok(closed
-            .map(|(host, port, why)| {
+            .map(|(door, why)| {
+                let (port, kind) = (door.at.port(), if door.is_quic { "u" } else { "t" });
                 let mend =
-                    format!("look for a firewall: nft list ruleset; and who holds it: ss -tlnp 'sport = :{port}'");
-                Finding::error(
-                    format!("the agent says that it listens on {host}:{port}, and it cannot be reached there: {why}"),
-                    mend,
-                )
+                    format!("look for a firewall: nft list ruleset; and who holds it: ss -{kind}lnp 'sport = :{port}'");
+                let what = format!("the agent says that it listens on {door}, and it cannot be reached there: {why}");
+                Finding::error(what, mend)
             })
             .collect());
     }
@@ -44,13 +44,6 @@ pub(super) async fn ports(place: &Place, answers: bool) -> Outcome {
     });
     let wanted = config.net.listen.iter().map(|address| (*address, true)).chain(api);
     Ok(wanted.filter(|(address, _)| address.port() != 0).filter_map(|(address, udp)| free(address, udp)).collect())
-}
-
-/// Whether others reach this host, which nobody on it can see.
-pub(super) fn ways_in() -> Outcome {
-    let elsewhere =
-        "`selvedge peers` on another member tells whether it reaches this one, by which transport, and why not";
-    Err(format!("whether other hosts get through to these ports, and UDP at all, does not show from here; {elsewhere}"))
 }
 
 /// Whether a port can be had, which is tried and given up at once.
@@ -84,24 +77,40 @@ pub(super) async fn bootstrap(place: &Place) -> Outcome {
         .collect())
 }
 
-/// Why an address leads to nobody; `None` where it leads somewhere, or where that cannot be told.
-async fn reach(address: &str) -> Option<String> {
-    match tcp_of(address).or_else(|| udp_of(address)) {
-        Some((host, port)) if address.contains("/udp/") => {
-            // A datagram to a closed door often just vanishes; what can be told is whether the name leads anywhere.
-            tokio::net::lookup_host((host.as_str(), port)).await.err().map(|error| error.to_string())
-        }
-        Some((host, port)) => connect(&host, port).await.err(),
-        None => None,
-    }
+/// Where an agent that listens everywhere is found on its own host.
+fn on_this_host(at: SocketAddr) -> SocketAddr {
+    let here = match at.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        bound => bound,
+    };
+    SocketAddr::new(here, at.port())
 }
 
-async fn connect(host: &str, port: u16) -> Result<(), String> {
-    match tokio::time::timeout(CONNECT_PATIENCE, TcpStream::connect((host, port))).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", CONNECT_PATIENCE.as_secs())),
-    }
+/// Why an address leads to nobody; `None` where it leads somewhere. Of several hosts behind a name, and of both transports where the
+/// address leaves that open, one is enough.
+async fn reach(address: &str) -> Option<String> {
+    let (host, port, transports) = match (udp_of(address), tcp_of(address)) {
+        (Some((host, port)), _) => (host, port, &[true][..]),
+        (None, Some((host, port))) if address.starts_with('/') => (host, port, &[false][..]),
+        (None, Some((host, port))) => (host, port, &[false, true][..]),
+        // The configuration's check has a word for it.
+        (None, None) => return None,
+    };
+    let found = match tokio::time::timeout(NAME_PATIENCE, tokio::net::lookup_host((host.as_str(), port))).await {
+        Ok(found) => found,
+        Err(_) => return Some(format!("its name is not found within {} s", NAME_PATIENCE.as_secs())),
+    };
+    let hosts: Vec<SocketAddr> = match found {
+        Ok(hosts) => hosts.take(HOSTS_MAX).collect(),
+        Err(error) => return Some(error.to_string()),
+    };
+    let doors = hosts.iter().flat_map(|at| transports.iter().map(|is_quic| Door { at: *at, is_quic: *is_quic }));
+    let closed: Vec<String> = join_all(doors.map(async |door| Some(format!("{door}: {}", door.knock().await.err()?))))
+        .await
+        .into_iter()
+        .collect::<Option<_>>()?;
+    Some(closed.join(", "))
 }
 
 /// Host and port of `HOST:PORT`, or of a multiaddress over TCP.

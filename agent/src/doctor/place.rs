@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::finding::{Finding, Outcome};
+use crate::agent;
 use crate::cli::{ApiAddr, Ask, CliError, DoctorArgs, client_for, default_api};
 use crate::config::{self, API_PORT_DEFAULT, Config, Overrides};
 use crate::runtime_info::RuntimeInfo;
@@ -30,6 +31,28 @@ pub(super) struct Place {
     /// An agent ran there and did not end in good order.
     pub(super) was_killed: bool,
     pub(super) api: ApiAddr,
+    /// What the caller has named of both.
+    named: Named,
+}
+
+/// Which of an installation's two ends the caller has named; what is not named was looked for.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    /// With `--data-dir` or by a configuration.
+    dir: bool,
+    /// With `--api`.
+    api: bool,
+}
+
+/// What becomes of a data directory and an agent that do not belong together: one of them is looked at, the other named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Apart {
+    /// Whether the agent is left out, and not the directory.
+    pub(super) is_of_directory: bool,
+    /// What is said of it.
+    pub(super) finding: Finding,
+    /// Why the one that is left out is not looked at.
+    pub(super) why: String,
 }
 
 /// What a running agent says.
@@ -38,6 +61,8 @@ pub(super) struct Agent {
     pub(super) nodes: Value,
     /// `None` from an agent of an earlier release.
     pub(super) clocks: Option<Value>,
+    /// The same.
+    pub(super) reach: Option<Value>,
 }
 
 impl Place {
@@ -62,7 +87,45 @@ impl Place {
         };
         let told = running.as_ref().and_then(|info| info.api.iter().find_map(|api| api.parse().ok()));
         let api = args.api.clone().or(told).unwrap_or_else(usual_api);
-        Self { config_file, config, data_dir, closed, running, was_killed, api }
+        let named = Named { dir: args.data_dir.is_some() || args.config.is_some(), api: args.api.is_some() };
+        Self { config_file, config, data_dir, closed, running, was_killed, api, named }
+    }
+
+    /// What is to be said where the agent that answers is not that of the data directory, by the key that each of them has. `None`
+    /// also where this user may not see the directory's.
+    pub(super) fn apart(&self, agent: &Agent) -> Option<Apart> {
+        let says = |at: &str| agent.status.pointer(at).and_then(Value::as_str);
+        let theirs = says("/node/id")?;
+        self.looked().ok()?;
+        let ours = agent::read_node(&self.data_dir).ok()?.map(|node| node.to_string());
+        if ours.as_deref() == Some(theirs) {
+            return None;
+        }
+        let (api, dir, name) = (&self.api, self.data_dir.display(), says("/node/name").unwrap_or("a node"));
+        let holds = ours.map_or_else(|| "holds no node's key".to_owned(), |ours| format!("holds the key of {ours}"));
+        let what = format!("two installations: the agent at {api} is {name} ({theirs}), and {dir} {holds}");
+        let is_of_directory = self.named.dir || !self.named.api;
+        let why = if is_of_directory {
+            format!("the agent at {api} is another installation's")
+        } else {
+            format!("{dir} is another installation's")
+        };
+        let finding = match self.named {
+            Named { dir: true, api: true } => Finding::warning(
+                what,
+                format!(
+                    "name two that belong together; what is said here is of {dir}, and --api (SELVEDGE_API) may be left out"
+                ),
+            ),
+            Named { api: true, dir: false } => Finding::note(
+                what,
+                format!("--data-dir names that agent's own; what is said here is of the agent at {api}"),
+            ),
+            Named { api: false, .. } => {
+                Finding::note(what, format!("--api names this directory's own agent; what is said here is of {dir}"))
+            }
+        };
+        Some(Apart { is_of_directory, finding, why })
     }
 
     /// Whether it could be told if an agent runs here.
@@ -79,7 +142,8 @@ impl Place {
         let status = client.json(Ask::get("/v1/status")).await?;
         let nodes = client.json(Ask::get("/v1/nodes")).await?;
         let clocks = client.json(Ask::get("/v1/clocks")).await.ok();
-        Ok(Agent { status, nodes, clocks })
+        let reach = client.json(Ask::get("/v1/reach")).await.ok();
+        Ok(Agent { status, nodes, clocks, reach })
     }
 
     /// Why a file or folder of the data directory could not be looked at.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::finding::{Finding, Outcome};
+use super::journal;
 use super::place::Place;
 
 /// The unit that packages install.
@@ -19,55 +20,118 @@ const RESTARTS_MAX: u64 = 3;
 /// Time for systemd to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether the unit is installed, starts with the host, and stays up.
+/// What systemd is asked for.
+const PROPERTIES: &str = "--property=LoadState,UnitFileState,ActiveState,SubState,Result,NRestarts,ExecMainStatus,StatusText,\
+                          InvocationID,LimitNOFILESoft";
+
+/// Whether the unit is installed, starts with the host, comes up and stays up.
 pub(super) async fn unit() -> Outcome {
-    let properties = "--property=LoadState,UnitFileState,ActiveState,Result,NRestarts,LimitNOFILESoft";
     let mut command = Command::new("systemctl");
-    command.args(["show", UNIT, properties]).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(["show", UNIT, PROPERTIES]).stdin(Stdio::null()).kill_on_drop(true);
     let told = match tokio::time::timeout(PATIENCE, command.output()).await {
         Ok(Ok(output)) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
         Ok(Ok(_)) => return Err("systemd does not run on this host".to_owned()),
         Ok(Err(_)) => return Err("there is no systemd on this host".to_owned()),
         Err(_) => return Err(format!("systemd does not answer within {} s", PATIENCE.as_secs())),
     };
-    let told: BTreeMap<&str, &str> = told.lines().filter_map(|line| line.split_once('=')).collect();
-    judge(&told)
-}
-
-fn judge(told: &BTreeMap<&str, &str>) -> Outcome {
-    let say = |name: &str| told.get(name).copied().unwrap_or_default();
-    if say("LoadState") != "loaded" {
+    let told = Told(told.lines().filter_map(|line| line.split_once('=')).collect());
+    if told.say("LoadState") != "loaded" {
         return Err(format!("{UNIT} is not installed"));
     }
-    let mut found = Vec::new();
-    if say("UnitFileState") == "disabled" {
+    let last_words = match told.fails() {
+        // One that is just being started has said nothing yet; the run before it has.
+        Some(_) if told.say("SubState") == "start" => journal::last_words(UNIT, "").await,
+        Some(_) => journal::last_words(UNIT, told.say("InvocationID")).await,
+        None => None,
+    };
+    Ok(told.judge(last_words.as_deref()))
+}
+
+/// What systemd says of the unit.
+struct Told<'a>(BTreeMap<&'a str, &'a str>);
+
+impl Told<'_> {
+    fn say(&self, name: &str) -> &str {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
+    fn restarts(&self) -> u64 {
+        self.say("NRestarts").parse().unwrap_or_default()
+    }
+
+    /// How it fails, if it does: for good, or in a loop. A unit that is being started again is found while it waits for that, or while it
+    /// tries, which is most of the time where a start takes long.
+    fn fails(&self) -> Option<String> {
+        match (self.say("ActiveState"), self.say("SubState")) {
+            ("failed", _) => Some(format!("{UNIT} has failed")),
+            ("activating", "auto-restart" | "auto-restart-queued") => {
+                Some(format!("{UNIT} fails and is started again and again ({} by now)", times(self.restarts().max(1))))
+            }
+            ("activating", _) if self.restarts() > 0 => {
+                Some(format!("{UNIT} has failed {} and is being started again", times(self.restarts())))
+            }
+            _ => None,
+        }
+    }
+
+    /// Why it ended, in words where the number has some (systemd.exec(5), and our own exit codes). Nothing of one that is just being
+    /// started.
+    fn ending(&self) -> String {
+        let status = self.say("ExecMainStatus");
+        let words = match status.parse::<i32>().unwrap_or_default() {
+            2 => "its configuration or a credential is wrong",
+            200 | 226 => "systemd cannot set up what the unit lets it see of the file system",
+            203 => "its program cannot be run",
+            216 | 217 => "its account or group does not exist: systemd-sysusers selvedge.conf",
+            228 => "the kernel refuses the unit's filter of system calls",
+            233 | 238 => "systemd cannot make its folders in /run or /var/lib",
+            243 => {
+                "systemd cannot hand it its credentials: /etc/credstore, /run/credstore, and LoadCredential in its unit"
+            }
+            _ => "",
+        };
+        match (self.say("Result"), status, words) {
+            ("" | "success", ..) => String::new(),
+            ("exit-code", status, "") => format!(": exit code {status}"),
+            ("exit-code", status, words) => format!(": exit code {status}, {words}"),
+            (result, ..) => format!(": {result}"),
+        }
+    }
+
+    /// What is wrong, `last_words` being what the journal holds of the last run.
+    fn judge(&self, last_words: Option<&str>) -> Vec<Finding> {
+        let mut found = Vec::new();
+        if self.say("UnitFileState") == "disabled" {
+            let mend = format!("systemctl enable {UNIT}");
+            found.push(Finding::warning(format!("{UNIT} does not start with the host"), mend));
+        }
+        if self.say("UnitFileState") == "masked" {
+            let mend = format!("systemctl unmask {UNIT}");
+            found.push(Finding::warning(format!("{UNIT} is masked and cannot be started"), mend));
+        }
+        let status = Some(self.say("StatusText")).filter(|text| !text.is_empty());
+        if let Some(fails) = self.fails() {
+            let said = last_words.or(status).map_or_else(String::new, |said| format!("; it said last: {said}"));
+            let mend = format!("journalctl -u {UNIT} -n 50; systemctl restart {UNIT}");
+            found.push(Finding::error(format!("{fails}{}{said}", self.ending()), mend));
+        } else if self.say("ActiveState") == "activating" {
+            let what = format!("{UNIT} is not up yet: {}", status.unwrap_or("it does not say why"));
+            found.push(Finding::note(what, format!("systemctl status {UNIT} shows how far it is")));
+        } else if self.restarts() > RESTARTS_MAX {
+            let what = format!("systemd has restarted it {} times", self.restarts());
+            found.push(Finding::warning(what, format!("journalctl -u {UNIT} -p warning")));
+        }
+        let files = self.say("LimitNOFILESoft").parse::<u64>().ok();
+        if let Some(files) = files.filter(|files| *files < OPEN_FILES_MIN) {
+            let mend = format!("systemctl edit {UNIT}, with LimitNOFILE=65536 under [Service]");
+            found.push(Finding::warning(format!("{UNIT} may open only {files} files"), mend));
+        }
         found
-            .push(Finding::warning(format!("{UNIT} does not start with the host"), format!("systemctl enable {UNIT}")));
     }
-    if say("UnitFileState") == "masked" {
-        found.push(Finding::warning(
-            format!("{UNIT} is masked and cannot be started"),
-            format!("systemctl unmask {UNIT}"),
-        ));
-    }
-    if say("ActiveState") == "failed" {
-        let why = say("Result");
-        found.push(Finding::error(
-            format!("{UNIT} has failed ({why})"),
-            format!("journalctl -u {UNIT} -n 50; systemctl restart {UNIT}"),
-        ));
-    }
-    if let Some(restarts) = say("NRestarts").parse::<u64>().ok().filter(|restarts| *restarts > RESTARTS_MAX) {
-        found.push(Finding::warning(
-            format!("systemd has restarted it {restarts} times"),
-            format!("journalctl -u {UNIT} -p warning"),
-        ));
-    }
-    if let Some(files) = say("LimitNOFILESoft").parse::<u64>().ok().filter(|files| *files < OPEN_FILES_MIN) {
-        let mend = format!("systemctl edit {UNIT}, with LimitNOFILE=65536 under [Service]");
-        found.push(Finding::warning(format!("{UNIT} may open only {files} files"), mend));
-    }
-    Ok(found)
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 /// Whether the agent that runs may open as many files as it needs.
@@ -95,20 +159,46 @@ pub(super) fn open_files(place: &Place) -> Outcome {
 mod tests {
     use super::*;
 
-    fn found(text: &str) -> Result<Vec<String>, String> {
-        let told = text.lines().filter_map(|line| line.split_once('=')).collect();
-        judge(&told).map(|found| found.into_iter().map(|finding| finding.mend).collect())
+    fn found(text: &str) -> Vec<Finding> {
+        Told(text.lines().filter_map(|line| line.split_once('=')).collect()).judge(Some("error: no room"))
     }
 
     #[test]
     fn a_unit_that_is_as_installed_is_sound() {
-        let sound = "LoadState=loaded\nUnitFileState=enabled\nActiveState=active\nResult=success\nNRestarts=0\nLimitNOFILESoft=65536";
-        assert_eq!(found(sound), Ok(Vec::new()));
-        let worst = "LoadState=loaded\nUnitFileState=disabled\nActiveState=failed\nResult=watchdog\nNRestarts=5\nLimitNOFILESoft=1024";
-        let mends = found(worst).expect("looked at");
-        for wanted in ["systemctl enable", "journalctl -u selvedge.service -n", "-p warning", "LimitNOFILE=65536"] {
-            assert!(mends.iter().any(|mend| mend.contains(wanted)), "{wanted} is not in {mends:?}");
+        let sound = "LoadState=loaded\nUnitFileState=enabled\nActiveState=active\nSubState=running\nResult=success\nNRestarts=0\nLimitNOFILESoft=65536";
+        assert_eq!(found(sound), Vec::new());
+        let worst = "UnitFileState=disabled\nActiveState=failed\nResult=watchdog\nNRestarts=5\nLimitNOFILESoft=1024";
+        let worst = found(worst);
+        for wanted in ["systemctl enable", "journalctl -u selvedge.service -n", "LimitNOFILE=65536"] {
+            assert!(worst.iter().any(|finding| finding.mend.contains(wanted)), "{wanted} is not in {worst:?}");
         }
-        assert_eq!(found("LoadState=not-found\nUnitFileState="), Err("selvedge.service is not installed".to_owned()));
+        let often = found("ActiveState=active\nSubState=running\nNRestarts=5");
+        assert!(often[0].mend.contains("-p warning"), "{often:?}");
+    }
+
+    #[test]
+    fn a_service_that_fails_in_a_loop_is_found_with_its_last_words() {
+        let check = |told: &str, expect: &[&str]| {
+            let found = found(told);
+            assert_eq!(found.len(), usize::from(!expect.is_empty()), "{told}: {found:?}");
+            let words = found.first().map_or("", |finding| &finding.what);
+            assert!(expect.iter().all(|expect| words.contains(expect)), "{expect:?} are not in {words}");
+        };
+        let last = "it said last: error: no room";
+        check(
+            "ActiveState=activating\nSubState=auto-restart\nResult=exit-code\nExecMainStatus=1\nNRestarts=7",
+            &["again and again (7 times", "by now): exit code 1; ", last],
+        );
+        check(
+            "ActiveState=activating\nSubState=start\nResult=success\nExecMainStatus=0\nNRestarts=1",
+            &["has failed once and is being started again; it said", last],
+        );
+        check("ActiveState=failed\nResult=exit-code\nExecMainStatus=2", &["exit code 2, its configuration or", last]);
+        let credentials = "ActiveState=activating\nSubState=auto-restart\nResult=exit-code\nExecMainStatus=243";
+        check(credentials, &["cannot hand it its credentials", "/etc/credstore"]);
+        check("ActiveState=failed\nResult=watchdog\nExecMainStatus=6", &["has failed: watchdog; "]);
+        // It comes up for the first time.
+        check("ActiveState=activating\nSubState=start\nStatusText=no member yet: x", &["not up yet: no member yet: x"]);
+        check("ActiveState=inactive\nSubState=dead\nResult=success\nNRestarts=2", &[]);
     }
 }

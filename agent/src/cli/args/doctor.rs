@@ -12,9 +12,10 @@ use crate::cli::address::ApiAddr;
 /// Which installation to look at.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Looks at configuration, data directory, key, token, certificate, disk, clock, compiled code, ports, other members and the service, with
-the agent running or not, and changes nothing. The exit code is 0 when all is well and 1 when something was found; notes do not
-count. As another user than the agent's, what that user may not read is left out; the report says so.
+Looks at configuration, data directory, key, token, certificate, disk, stored state, clock, compiled code, ports, other members and the
+service, with the agent running or not, and changes nothing. Members are asked whether they reach this host. The exit code is 0 when all
+is well and 1 when something was found; notes do not count. As another user than the agent's, what that user may not read is left out;
+the report says so.
 
 Examples:
   selvedge doctor
