@@ -50,6 +50,7 @@ fn a_host_is_installed_used_upgraded_broken_and_taken_out_of_service() {
     host.is_upgraded();
     host.is_reinstalled();
     host.logs_with_fields();
+    host.says_why_it_does_not_start();
     host.boots_again();
     host.survives_a_kill();
     host.is_restarted_when_it_stands_still();
@@ -211,14 +212,15 @@ impl Host {
         self.sh("systemctl stop selvedge && mv /var/lib/selvedge /root/life && mkdir /var/lib/selvedge");
         self.sh("tar -xzf /root/format-2.tar.gz -C /var/lib/selvedge && chown -R 61234:61234 /var/lib/selvedge");
         self.sh("apt-get install --yes /root/now.deb");
-        self.eventually("the service is up", "systemctl is-active --quiet selvedge");
+        assert_eq!(self.property("ActiveState"), "inactive", "it was stopped, and an upgrade does not start it");
+        self.sh("systemctl start selvedge");
         assert!(self.journal().contains("newer format"), "{}", self.journal());
         assert_eq!(self.sh("find /var/lib/selvedge ! -user selvedge"), "");
         let value = |key: &str| self.sh(&format!("selvedge get {key} | tr -d '[:space:]'"));
         let there = ["gset/a", "gset/b", "gcounter/kills-1", "gcounter/kills-2"].map(value);
         assert_eq!(there, ["[1]", "[2]", "6", "4"], "what the earlier release had written");
         self.sh("systemctl stop selvedge && rm -r /var/lib/selvedge && mv /root/life /var/lib/selvedge");
-        self.sh("apt-get install --yes --allow-downgrades /root/before.deb");
+        self.sh("apt-get install --yes --allow-downgrades /root/before.deb && systemctl start selvedge");
         self.note("upgraded from an earlier format, with what was written then, and with owners put right");
     }
 
@@ -241,6 +243,44 @@ impl Host {
         assert_eq!(line["SYSLOG_IDENTIFIER"], "selvedge");
         assert!(line["MESSAGE"].as_str().is_some_and(|text| text.starts_with("recovered")), "{line}");
         self.note("the journal has fields");
+    }
+
+    /// A start that fails says why where people look: in the log's last error, in the status, and to the doctor.
+    fn says_why_it_does_not_start(&mut self) {
+        let config = "/etc/selvedge/selvedge.toml";
+        self.sh(&format!("cp {config} /root/before.toml && echo 'nonsense = 1' >> {config}"));
+        assert_ne!(self.machine.run(&["systemctl", "restart", "selvedge"]).code, 0);
+        assert_eq!(self.property("ExecMainStatus"), "2");
+        assert!(self.property("StatusText").contains("nonsense"), "{}", self.property("StatusText"));
+        let error =
+            self.sh("journalctl --unit selvedge --identifier selvedge -p err --lines 1 --output cat --no-pager");
+        assert!(error.starts_with("error: ") && error.contains("nonsense"), "{error}");
+        let found = |what: &str| {
+            let told = self.sh("selvedge doctor || true");
+            assert!(told.contains("error: service: ") && told.contains(what), "{told}");
+        };
+        found("exit code 2, its configuration or a credential is wrong; it said last: error: ");
+        self.sh(&format!("cp /root/before.toml {config} && systemctl start selvedge"));
+        // A fault that the next start may find mended is tried again and again.
+        self.sh("systemctl stop selvedge && mv /var/lib/selvedge/node.key /root/ && mkdir /var/lib/selvedge/node.key");
+        drop(self.machine.run(&["systemctl", "start", "selvedge"]));
+        self.eventually("it is tried again", "test $(systemctl show selvedge --value --property NRestarts) -gt 0");
+        found("started again");
+        found("node.key");
+        self.sh(
+            "rmdir /var/lib/selvedge/node.key && mv /root/node.key /var/lib/selvedge/ && systemctl restart selvedge",
+        );
+        // One that systemd itself cannot mend.
+        let drop_in = "/etc/systemd/system/selvedge.service.d";
+        self.sh(&format!(
+            "mkdir -p {drop_in} && printf '[Service]\\nLoadCredential=more:/nowhere\\n' > {drop_in}/more.conf"
+        ));
+        self.sh("systemctl daemon-reload");
+        drop(self.machine.run(&["systemctl", "restart", "selvedge"]));
+        found("cannot hand it its credentials");
+        self.sh(&format!("rm -r {drop_in} && systemctl daemon-reload && systemctl restart selvedge"));
+        self.eventually("the workload is back", "selvedge call prediction predict '[]'");
+        self.serves("said why it did not start, and started");
     }
 
     fn boots_again(&mut self) {
