@@ -145,6 +145,15 @@ fn expressions(value: &Value, found: &mut Vec<String>) {
     }
 }
 
+/// Alerts with where they send whoever is woken: a section of the runbook.
+fn sections(rules: &str) -> Vec<(String, String)> {
+    let rules = rules.split("- alert: ").skip(1).map(|rule| {
+        let link = rule.split_once("runbook: ").and_then(|(_, rest)| rest.lines().next()).unwrap_or_default();
+        (rule.lines().next().unwrap_or_default().trim().to_owned(), link.trim().to_owned())
+    });
+    rules.collect()
+}
+
 /// Alerts with their expressions, each of which is a line, or some that are indented further.
 fn alerts(rules: &str) -> Vec<(String, String)> {
     let rules = rules.split("- alert: ").skip(1).map(|rule| {
@@ -184,11 +193,20 @@ fn what_is_exported_is_listed_and_what_is_asked_for_is_exported() {
         check(&metrics, name, expression);
         assert!(runbook.contains(&format!("\n### {name}\n")), "docs/operations.md has no section {name}");
     }
+    for (name, link) in sections(&read("deploy/prometheus/alerts.yml")) {
+        assert_eq!(link, format!("docs/operations.md#{}", name.to_lowercase()), "{name} leads nowhere");
+    }
     let dashboard: Value = serde_json::from_str(&read("deploy/grafana/selvedge.json")).expect("JSON");
     let mut found = Vec::new();
     expressions(&dashboard, &mut found);
     assert!(found.len() > 20, "{found:?}");
     found.iter().for_each(|expression| check(&metrics, "the dashboard", expression));
+    for panel in dashboard["panels"].as_array().expect("panels").iter().filter(|panel| panel["type"] != "row") {
+        let unit = &panel["fieldConfig"]["defaults"]["unit"];
+        for (what, text) in [("a description", &panel["description"]), ("a unit", unit)] {
+            assert!(text.as_str().is_some_and(|text| !text.is_empty()), "{} has no {what}", panel["title"]);
+        }
+    }
 
     if guest::is_there("promtool") {
         let mut promtool = Command::new("promtool");

@@ -9,11 +9,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use selvedge::spec::Spec;
 use selvedge_tests::agent::binary;
 use selvedge_tests::guest::root;
 use selvedge_tests::guide::pages;
+use serde_json::{Value, json};
 
 const TROUBLESHOOTING: &str = "docs/guide/troubleshoot.md";
+
+const DESCRIPTION: &str = "agent/src/api/openapi.json";
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -218,7 +222,8 @@ fn next_literal(source: &str, within: usize) -> Option<&str> {
 
 /// What error codes the agent has: a word beside a class of fault.
 fn codes() -> BTreeSet<String> {
-    const SINGLE: [&str; 7] = ["busy", "internal", "leaving", "overflow", "stopped", "trap", "unauthorized"];
+    const SINGLE: [&str; 8] =
+        ["busy", "internal", "leaving", "overflow", "starting", "stopped", "trap", "unauthorized"];
     let is_code = |word: &&str| {
         let is_word = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         is_word && (word.contains('_') || SINGLE.contains(word))
@@ -244,6 +249,52 @@ fn every_error_code_is_explained() {
     assert!(codes.len() > 80, "the search finds {codes:?} only");
     let missing: Vec<&String> = codes.iter().filter(|code| !page.contains(&format!("`{code}`"))).collect();
     assert!(missing.is_empty(), "{TROUBLESHOOTING} lacks the error codes {missing:?}");
+    let code = &description()["components"]["schemas"]["Problem"]["properties"]["error"]["properties"]["code"];
+    let listed = code["anyOf"][0]["enum"].as_array().expect("a list of codes");
+    let listed: BTreeSet<String> = listed.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let missing: Vec<&String> = codes.difference(&listed).collect();
+    assert!(missing.is_empty(), "{DESCRIPTION} lacks the error codes {missing:?}");
+    let gone: Vec<&String> = listed.iter().filter(|code| !page.contains(&format!("`{code}`"))).collect();
+    assert!(gone.is_empty(), "{DESCRIPTION} lists the error codes {gone:?}, of which {TROUBLESHOOTING} says nothing");
+}
+
+fn description() -> Value {
+    serde_json::from_str(&read(DESCRIPTION)).expect("JSON")
+}
+
+#[test]
+fn defaults_and_examples_of_a_spec_are_what_they_are_said_to_be() {
+    let description = description();
+    let schema = &description["components"]["schemas"]["Spec"];
+    let artifact = format!("blake3:{}", "0".repeat(64));
+    let least = Spec::from_json(&json!({"artifact": artifact})).expect("a spec");
+    let (mut defaults, mut examples) = (0, 0);
+    let mut check = |fields: &Value, wrap: &dyn Fn(&str, &Value) -> Value| {
+        for (name, field) in fields["properties"].as_object().into_iter().flatten() {
+            let spec = |value: &Value| {
+                let mut document = wrap(name, value);
+                document["artifact"] = artifact.clone().into();
+                Spec::from_json(&document).unwrap_or_else(|error| panic!("{name} {value}: {error}"))
+            };
+            if let Some(value) = field.get("default") {
+                assert_eq!(spec(value), least, "{value} is not what leaving out {name} comes to");
+                defaults += 1;
+            }
+            for example in field["examples"].as_array().into_iter().flatten() {
+                assert_ne!(spec(example), least, "{example} changes nothing of {name}");
+                examples += 1;
+            }
+        }
+    };
+    check(schema, &|name, value| json!({ name: value }));
+    for part in ["limits", "latency", "rollout"] {
+        check(&schema["properties"][part], &|name, value| json!({ part: { name: value } }));
+    }
+    assert!(defaults > 15 && examples > 5, "{defaults} defaults and {examples} examples are described");
+    for whole in schema["examples"].as_array().expect("whole specs") {
+        let spec = Spec::from_json(whole).unwrap_or_else(|error| panic!("{whole}: {error}"));
+        assert_ne!(spec, least);
+    }
 }
 
 #[test]

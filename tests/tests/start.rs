@@ -1,9 +1,10 @@
-//! Starts that cannot work say why, change nothing, and end with the right code.
+//! Starts that cannot work say why, change nothing, and end with the right code; and what callers hear while one goes on.
 
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
-use selvedge_tests::{Launch, eventually};
+use selvedge_tests::{Agent, Launch, eventually, http};
+use serde_json::Value;
 
 fn refused(launch: &Launch, code: i32, expect: &[&str]) {
     let output = launch.run_to_end();
@@ -63,6 +64,59 @@ fn an_unreachable_bootstrap_peer_shows_in_health_and_stops_nothing() {
     });
     assert!(reasons.contains(&nobody), "{reasons}");
     assert_eq!(agent.cli(&["put", "gcounter/alone", "increment", "1", "--durable"]).code, 0);
+}
+
+/// A call that waits so long; its status, its head and the code of its error.
+fn call(agent: &Agent, deadline_ms: u32) -> (u16, String, String) {
+    let line = format!("Selvedge-Deadline-Ms: {deadline_ms}\r\n");
+    let answer = http::ask_with(agent, ("POST", "/v1/workloads/combat/call/resolve"), &line, b"[[]]");
+    let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    (answer.status, answer.head, body["error"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_call_waits_for_those_whom_an_agent_that_has_just_started_remembers() {
+    const LONG_MS: u32 = 30_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let one = Launch::new(folder.path(), "one").founding("starting").joining(&[]).start();
+    let two = Launch::new(folder.path(), "two").invited_by(&one).joining(&[]).start();
+    let wasm = folder.path().join("combat.wasm");
+    let (_, component) =
+        selvedge::shipped::shipped().into_iter().find(|(name, _)| *name == "combat").expect("it ships");
+    std::fs::write(&wasm, component).expect("written");
+    let deploy = ["deploy", &wasm.to_string_lossy(), "--name", "combat", "--must", "node=one", "--timeout", "120s"];
+    let done = one.cli(&deploy);
+    assert_eq!(done.code, 0, "{}{}\n{}", done.stdout, done.stderr, one.log());
+    eventually("the other host forwards it", Duration::from_secs(60), || (call(&two, LONG_MS).0 == 200).then_some(()));
+
+    // Where members are found is kept a beat after they were met.
+    eventually("the other host is kept in mind", Duration::from_secs(60), || {
+        (two.json(&["status"])["node"]["uptime_s"].as_u64() >= Some(5)).then_some(())
+    });
+    // No link comes up while the other host is stalled.
+    let stopped = two.stop().0;
+    one.stall();
+    let two = stopped.start();
+    let (status, head, code) = call(&two, 1);
+    assert_eq!((status, code.as_str()), (503, "starting"), "{head}");
+    let (status, head, code) = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| call(&two, LONG_MS));
+        one.resume();
+        waits.join().expect("an answer")
+    });
+    assert_eq!(status, 200, "a call that has the time finds its way: {code}\n{head}\n{}", two.log());
+
+    // Nobody will come: who has no time hears so at once, and who has some when it is certain.
+    let stopped = two.stop().0;
+    drop(one);
+    let two = stopped.start();
+    let (status, head, code) = call(&two, 1);
+    assert_eq!((status, code.as_str()), (503, "starting"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("\nretry-after: 1\r\n"), "{head}");
+    let (status, head, code) = call(&two, LONG_MS);
+    assert_eq!((status, code.as_str()), (503, "not_running"), "{head}");
+    let told = two.cli(&["call", "combat", "resolve", "[[]]"]);
+    assert!(told.stderr.contains("1 of 2 members in sight"), "{}", told.stderr);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A call that another host answers is one trace: a collector gets the spans of both agents, each with its parent.
+//! A call that another host answers is one trace: a collector gets the spans of both agents, each with its parent; and metrics name it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -99,6 +99,37 @@ fn gathered(spans: &Spans, trace: &str, names: &[&str]) -> Option<BTreeMap<Strin
     names.iter().all(|name| by_name.contains_key(*name)).then_some(by_name)
 }
 
+/// The traces and spans that an agent's metrics name, in the format that can; what is said of each is as OpenMetrics 1.0 wants it.
+fn exemplars(agent: &Agent) -> Vec<(String, String)> {
+    let classic = String::from_utf8(http::ask(agent, "GET", "/metrics", b"").body).expect("text");
+    assert!(!classic.contains("trace_id"), "the older format has no exemplars");
+    let accept = "Accept: application/openmetrics-text;version=1.0.0;q=0.6,*/*;q=0.1\r\n";
+    let answer = http::ask_with(agent, ("GET", "/metrics"), accept, b"");
+    assert!(answer.head.contains("application/openmetrics-text; version=1.0.0"), "{}", answer.head);
+    let text = String::from_utf8(answer.body).expect("text");
+    assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1, "it ends as it should");
+    let (mut found, mut below) = (Vec::new(), 0.0);
+    for line in text.lines().filter(|line| line.starts_with("selvedge_call_duration_seconds_bucket{")) {
+        let bound = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a bound");
+        let bound: f64 = bound.parse().expect("a number");
+        if let Some((_, exemplar)) = line.split_once(" # ") {
+            let (labels, figures) = exemplar.strip_prefix('{').and_then(|rest| rest.split_once("} ")).expect("labels");
+            assert!(labels.len() <= 128, "{line}");
+            let label = |name: &str| {
+                let value =
+                    labels.split(',').find_map(|label| label.strip_prefix(&format!("{name}=\""))?.strip_suffix('"'));
+                value.unwrap_or_else(|| panic!("no {name} in {line}")).to_owned()
+            };
+            let figures: Vec<f64> = figures.split(' ').map(|figure| figure.parse().expect("a number")).collect();
+            let [took_s, at_s] = figures[..] else { panic!("a value and a time: {line}") };
+            assert!(below < took_s && took_s <= bound && at_s > 1.7e9, "{line}");
+            found.push((label("trace_id"), label("span_id")));
+        }
+        below = if bound.is_finite() { bound } else { 0.0 };
+    }
+    found
+}
+
 #[test]
 fn a_call_that_is_forwarded_is_one_trace() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -121,6 +152,11 @@ fn a_call_that_is_forwarded_is_one_trace() {
     assert_eq!(parents, [&CALLER.into(), &called.1["spanId"], &forwarded.1["spanId"], &served.1["spanId"]]);
     assert_eq!(attribute(&forwarded.1, "selvedge.peer"), Some(node(host)));
     assert_eq!(attribute(&served.1, "selvedge.peer"), Some(node(entry)));
+
+    let spans_of_calls = exemplars(entry);
+    let span = called.1["spanId"].as_str().expect("an id");
+    assert!(spans_of_calls.contains(&(TRACE.to_owned(), span.to_owned())), "no {TRACE} {span} in {spans_of_calls:?}");
+    assert!(!spans_of_calls.iter().any(|(trace, _)| *trace == TRACE.replace('4', "5")), "{spans_of_calls:?}");
 
     let all = spans.lock().expect("nobody panics with it");
     let unwanted = all.iter().find(|(_, span)| span["traceId"] == TRACE.replace('4', "5"));
