@@ -18,6 +18,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Launch {
     name: String,
+    /// Where it founds or joins; where it runs its certificate says.
+    region: Option<String>,
     data_dir: PathBuf,
     arguments: Vec<String>,
     wrapper: Vec<String>,
@@ -59,9 +61,20 @@ impl Launch {
     /// An agent with its data below `folder`, on loopback, with ports of the system's choice.
     #[must_use]
     pub fn new(folder: &Path, name: &str) -> Self {
-        let launch =
-            Self { name: name.to_owned(), data_dir: folder.join(name), arguments: Vec::new(), wrapper: Vec::new() };
+        let launch = Self {
+            name: name.to_owned(),
+            region: None,
+            data_dir: folder.join(name),
+            arguments: Vec::new(),
+            wrapper: Vec::new(),
+        };
         launch.with(&["--name", name, "--api", "127.0.0.1:0"])
+    }
+
+    /// The same, founding or joining in this region.
+    #[must_use]
+    pub fn in_region(self, region: &str) -> Self {
+        Self { region: Some(region.to_owned()), ..self }
     }
 
     /// The same with more arguments to `selvedge run`.
@@ -110,6 +123,7 @@ impl Launch {
         let mut line = self.line();
         line.extend(command.iter().map(ToString::to_string));
         line.extend(["--name".to_owned(), self.name.clone()]);
+        line.extend(self.region.iter().flat_map(|region| ["--region".to_owned(), region.clone()]));
         line.extend(["--data-dir".to_owned(), self.data_dir.to_string_lossy().into_owned()]);
         let (program, arguments) = line.split_first().expect("there is a program");
         finish(Command::new(program).args(arguments).stdin(Stdio::null()))

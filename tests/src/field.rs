@@ -84,12 +84,19 @@ impl Field {
     /// The same with a cluster on it: host 0 founds it, the others join, and all are connected and agree.
     #[must_use]
     pub fn try_whole(hosts: u8) -> Option<Self> {
+        Self::try_whole_of(hosts, |_, launch| launch)
+    }
+
+    /// The same, with each agent started as `change` says, by the number of its host.
+    #[must_use]
+    pub fn try_whole_of(hosts: u8, change: impl Fn(usize, Launch) -> Launch + Sync) -> Option<Self> {
         let mut field = Self::try_new(hosts)?;
-        let founder = field.launch(0).founding("games");
+        let launch = |field: &Self, host| change(host, field.launch(host));
+        let founder = launch(&field, 0).founding("games");
         field.run(0, founder);
         let founder = field.agent(0);
         let joined: Vec<Launch> = std::thread::scope(|scope| {
-            let join = |host| field.launch(host).invited_by(founder);
+            let join = |host| launch(&field, host).invited_by(founder);
             let threads: Vec<_> = (1..usize::from(hosts)).map(|host| scope.spawn(move || join(host))).collect();
             threads.into_iter().map(|thread| thread.join().expect("all join")).collect()
         });

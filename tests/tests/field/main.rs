@@ -5,6 +5,7 @@
 
 mod cuts;
 mod outcasts;
+mod placed;
 mod restarts;
 mod shapes;
 mod stalls;
