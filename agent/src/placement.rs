@@ -17,6 +17,7 @@ pub mod sim;
 mod stage;
 mod trust;
 mod weights;
+mod why;
 
 use std::collections::BTreeMap;
 

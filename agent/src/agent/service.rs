@@ -359,9 +359,11 @@ impl Service for AgentService {
         let unknown = || unknown_workload(name);
         let workload = name.parse().map_err(|_| unknown())?;
         let explanation = self.workloads.explain(&workload).ok_or_else(unknown)?;
+        let why = explanation.why();
         let mut shown = serde_json::to_value(explanation).expect("an explanation serialises");
         others::say_why_unhealthy(&mut shown, &self.all_members());
         shown["sight"] = serde_json::to_value(self.workloads.in_sight()).expect("numbers serialise");
+        shown["why"] = why.into();
         if let Some(deployed) = self.workloads.deployed().get(&workload) {
             let rollout = figures::rollout(&workload, deployed, &self.workloads);
             shown["rollout"] = serde_json::to_value(rollout).expect("a rollout serialises");

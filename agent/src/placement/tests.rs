@@ -7,6 +7,7 @@ use crate::spec::Digest;
 
 mod rules;
 mod trust;
+mod why;
 mod worked;
 
 const GIB: u64 = 1 << 30;
