@@ -144,6 +144,9 @@ pub enum Stage {
         remaining_ms: u64,
         /// Milliseconds until it can pass with however few calls.
         latest_ms: u64,
+        /// 99th percentile of its calls' times and what it is held against, the old version's, in microseconds; `None` before both were
+        /// called. Of few calls that is one of the slowest, and no ground for a verdict.
+        p99_us: Option<(u64, u64)>,
     },
     /// The others follow.
     Following {
@@ -291,7 +294,8 @@ fn canary(rollout: &Rollout, hosts: &[&Report]) -> Step {
     }
     let remaining_ms = canary_ms.saturating_sub(ready_ms.unwrap_or(0));
     let latest_ms = canary_ms.saturating_mul(WAITS_WITH_FEW_CALLS).saturating_sub(ready_ms.unwrap_or(0));
-    let stage = Stage::Canary { node: canary.node, calls: figures.calls, remaining_ms, latest_ms };
+    let p99_us = gate::p99_us(rollout, canary, hosts);
+    let stage = Stage::Canary { node: canary.node, calls: figures.calls, remaining_ms, latest_ms, p99_us };
     // Whoever was asked before and is late goes on with it.
     let is_asked = |report: &Report| report.node == canary.node || is_late(rollout, report);
     let version = |report: &Report| if is_asked(report) { rollout.to.revision } else { rollout.from.revision };

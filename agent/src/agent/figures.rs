@@ -124,12 +124,14 @@ pub(super) fn rollout(name: &WorkloadName, deployed: &Deployed, workloads: &Work
     }
     match workloads.stage(name, deployed) {
         None => at("pending"),
-        Some(Stage::Canary { node, calls, remaining_ms, latest_ms }) => Rollout {
+        Some(Stage::Canary { node, calls, remaining_ms, latest_ms, p99_us }) => Rollout {
             canary: Some(node),
             calls: Some(calls),
             calls_wanted: Some(deployed.spec.gates.calls),
             remaining_ms: Some(remaining_ms),
             latest_ms: Some(latest_ms),
+            canary_p99_us: p99_us.map(|(new, _)| new),
+            old_p99_us: p99_us.map(|(_, old)| old),
             ..at("canary")
         },
         Some(Stage::Following { done, of, behind }) => {

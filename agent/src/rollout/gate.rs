@@ -142,6 +142,14 @@ fn slower(rollout: &Rollout, host: &Report, hosts: &[&Report]) -> Option<Worse> 
     (new_ms > limit_ms).then_some(Worse::Slower { percentile, new_ms, old_ms })
 }
 
+/// The 99th percentiles of the new version on one host and of the old one, in microseconds, for people: however few calls there were.
+pub(super) fn p99_us(rollout: &Rollout, host: &Report, hosts: &[&Report]) -> Option<(u64, u64)> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that has passed")]
+    let micros = |ms: f64| (ms * 1e3).round() as u64;
+    let (new_ms, old_ms) = both(rollout, host, hosts, 1, |figures| figures.p99_ms)?;
+    Some((micros(new_ms), micros(old_ms)))
+}
+
 /// A percentile of the new version on one host and what it is held against, where both were called often enough.
 fn both(
     rollout: &Rollout,

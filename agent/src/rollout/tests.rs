@@ -64,7 +64,10 @@ fn one_replica_tries_it_first_and_stays_the_one() {
     assert_eq!((new_on(&begun), begun.record), (vec![3], None), "the first by rank");
     let goes_on = stepped(&with_canary(ready(2_000, 10, 0, 4.0)), None);
     assert_eq!(new_on(&goes_on), [1], "who has begun, whatever the rank");
-    assert_eq!(goes_on.stage, Stage::Canary { node: id(1), calls: 10, remaining_ms: 3_000, latest_ms: 28_000 });
+    assert_eq!(
+        goes_on.stage,
+        Stage::Canary { node: id(1), calls: 10, remaining_ms: 3_000, latest_ms: 28_000, p99_us: Some((4_000, 4_000)) }
+    );
 }
 
 #[test]

@@ -25,6 +25,12 @@ pub struct Rollout {
     /// Milliseconds until it can pass with however few calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_ms: Option<u64>,
+    /// 99th percentile of the times of the canary's calls, in microseconds; absent before it and the old version were called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_p99_us: Option<u64>,
+    /// What that is held against: the same of the old version, there or elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_p99_us: Option<u64>,
     /// Hosts that serve the new version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<usize>,

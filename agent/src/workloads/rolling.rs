@@ -331,7 +331,13 @@ mod tests {
 
     #[test]
     fn what_is_told_twice_is_no_news() {
-        let canary = |number, calls| Stage::Canary { node: NodeId([number; 32]), calls, remaining_ms: 0, latest_ms: 0 };
+        let canary = |number, calls| Stage::Canary {
+            node: NodeId([number; 32]),
+            calls,
+            remaining_ms: 0,
+            latest_ms: 0,
+            p99_us: None,
+        };
         assert_eq!(word(None, &canary(1, 0)), Some("canary"));
         assert_eq!(word(Some(&canary(1, 0)), &canary(1, 9)), None);
         assert_eq!(word(Some(&canary(1, 0)), &canary(2, 0)), Some("canary"), "another host");
