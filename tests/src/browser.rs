@@ -33,11 +33,13 @@ pub struct Look {
     pub dark: bool,
     /// Whether scripts run.
     pub scripts: bool,
+    /// Size of plain text in pixels, as the reader has set it.
+    pub text: u32,
 }
 
 impl Default for Look {
     fn default() -> Self {
-        Self { width: 1280, height: 900, dark: false, scripts: true }
+        Self { width: 1280, height: 900, dark: false, scripts: true, text: 16 }
     }
 }
 
@@ -83,7 +85,10 @@ impl Browser {
         let arguments = json!(["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", size]);
         let options = json!({
             "args": arguments,
-            "prefs": {"profile.managed_default_content_settings.javascript": if look.scripts { 1 } else { 2 }},
+            "prefs": {
+                "profile.managed_default_content_settings.javascript": if look.scripts { 1 } else { 2 },
+                "webkit.webprefs.default_font_size": look.text,
+            },
         });
         let logs = json!({"browser": "ALL", "performance": "ALL"});
         let wanted = json!({"goog:chromeOptions": options, "goog:loggingPrefs": logs});
@@ -155,11 +160,12 @@ impl Window<'_> {
         text.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Presses and releases a key, by its name: `Tab`, `Enter`.
+    /// Presses and releases a key, by its name: `Tab`, `Enter`, `Escape`.
     pub fn press(&self, key: &str) {
         let (code, text) = match key {
             "Enter" => (13, "\r"),
             "Tab" => (9, ""),
+            "Escape" => (27, ""),
             other => panic!("`{other}` is not needed yet"),
         };
         for kind in ["keyDown", "keyUp"] {

@@ -6,7 +6,10 @@
 mod cells;
 mod concerns;
 mod markup;
+mod text;
+mod workloads;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -15,11 +18,12 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use self::cells::{about, figures, members, workloads};
+use self::cells::{about, figures, members};
 use self::markup::{escape, fill};
+use self::workloads::workloads;
 use super::problem::Problem;
 use super::routes::App;
-use crate::service::{COMMIT, Fault, Kinds, Node, Service, ServiceError, Status};
+use crate::service::{COMMIT, Fault, Kinds, Node, Service, ServiceError, Status, WorkloadStatus};
 
 const HTML: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -29,6 +33,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/script/tree.js"),
     include_str!("page/script/pictures.js"),
     include_str!("page/script/mesh.js"),
+    include_str!("page/script/rollouts.js"),
     include_str!("page/script/overview.js"),
     include_str!("page/script/concerns.js"),
     include_str!("page/script/events.js"),
@@ -36,12 +41,16 @@ const SCRIPT: &str = concat!(
     include_str!("page/script/live.js"),
 );
 
+/// Workloads of which the page says by itself why they run where they do; its script asks about the others, one a second.
+const WHYS_MAX: usize = 24;
+
 /// Random bytes in the nonce that a page's own style and script carry.
 const NONCE_BYTES: usize = 16;
 
 pub(super) async fn show<S: Service>(State(app): State<Arc<App<S>>>) -> Result<Response, Problem> {
     let nonce = nonce()?;
-    let page = render(&app.service().status(), &app.service().nodes(), &nonce);
+    let (status, nodes) = (app.service().status(), app.service().nodes());
+    let page = render(&status, &nodes, &whys(app.service(), &status).await, &nonce);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,7 +65,21 @@ pub(super) async fn show<S: Service>(State(app): State<Arc<App<S>>>) -> Result<R
     Ok((headers, page).into_response())
 }
 
-pub(super) fn render(status: &Status, nodes: &[Node], nonce: &str) -> String {
+/// Why workloads run where they do, by name. Placement answers from what it last decided, and waits for nobody.
+async fn whys(service: &impl Service, status: &Status) -> BTreeMap<String, String> {
+    let mut whys = BTreeMap::new();
+    for WorkloadStatus { name, .. } in status.workloads.iter().take(WHYS_MAX) {
+        // One that has just been removed has none.
+        if let Ok(placement) = service.placement(name).await
+            && let Some(why) = placement["why"].as_str()
+        {
+            whys.insert(name.clone(), why.to_owned());
+        }
+    }
+    whys
+}
+
+pub(super) fn render(status: &Status, nodes: &[Node], whys: &BTreeMap<String, String>, nonce: &str) -> String {
     let (state, health) = concerns::health(status, nodes);
     fill(HTML, |name| match name {
         "nonce" => nonce.to_owned(),
@@ -69,7 +92,7 @@ pub(super) fn render(status: &Status, nodes: &[Node], nonce: &str) -> String {
         "health" => health.clone(),
         "figures" => figures(status, nodes),
         "members" => members(status, nodes),
-        "workloads" => workloads(status, nodes),
+        "workloads" => workloads(status, nodes, whys),
         "root" => escape(&status.state.root),
         "kinds" => kinds(),
         "id" => escape(&status.node.id.to_string()),

@@ -1,74 +1,135 @@
 //! What is not as it should be, in sentences: what this host complains of, and what it sees of others and of workloads.
 //! `script/concerns.js` says the same once a second; who changes one changes the other.
 
+use std::collections::BTreeMap;
+
 use selvedge_sync::id::NodeId;
 
 use super::markup::{Tone, escape};
+use super::workloads::ready;
 use crate::service::{Node, NodeState, Peer, Phase, Status, WorkloadStatus};
 
 /// Members of one fate that are named.
 const NAMED_MAX: usize = 3;
 
-/// The list, and the worst that is in it.
-pub(super) fn health(status: &Status, nodes: &[Node]) -> (Tone, String) {
-    let concerns = concerns(status, nodes);
-    let own = match (status.health.ok, concerns.is_empty()) {
-        (false, _) => status.health.reasons.clone(),
-        (true, true) => vec!["All is well.".to_owned()],
-        (true, false) => vec!["This host is well.".to_owned()],
-    };
-    let own_tone = if status.health.ok { Tone::Good } else { Tone::Bad };
-    let item = |tone: Tone, text: &String| format!("<li{}>{}</li>", tone.attribute(), escape(text));
-    let items = own.iter().map(|text| item(own_tone, text)).chain(concerns.iter().map(|text| item(Tone::Warn, text)));
-    let worst = if concerns.is_empty() { own_tone } else { own_tone.min(Tone::Warn) };
-    (worst, format!("<ul>{}</ul>", items.collect::<String>()))
+/// Sentences that are seen at once; the rest unfolds.
+const SHOWN_MAX: usize = 8;
+
+/// One thing that is to be said.
+#[derive(Debug, PartialEq)]
+struct Concern<'a> {
+    /// `Bad` keeps somebody from working, `Warn` wants a look, `Busy` is meant to be so or passes.
+    tone: Tone,
+    /// About whom: members, or a workload.
+    about: Vec<&'a str>,
+    /// What.
+    text: String,
 }
 
-fn concerns(status: &Status, nodes: &[Node]) -> Vec<String> {
-    let fates = [
-        (NodeState::Lost, "is lost", "are lost"),
-        (NodeState::Suspect, "does not answer", "do not answer"),
-        (NodeState::Draining, "is being drained", "are being drained"),
-        (NodeState::Stopping, "is stopping", "are stopping"),
-    ];
-    let fate = |(state, one, many): (NodeState, &str, &str)| {
-        let names: Vec<&str> = nodes.iter().filter(|node| node.status == state).map(name).collect();
-        let (first, more) = names.split_at(names.len().min(NAMED_MAX));
-        match (names.len(), more.len()) {
-            (0, _) => None,
-            (1, _) => Some(format!("{} {one}", first[0])),
-            (_, 0) => Some(format!("{} {many}", first.join(", "))),
-            (all, more) => Some(format!("{all} members {many}: {} and {more} more", first.join(", "))),
-        }
+/// The verdict with the list, and the worst that is in it.
+pub(super) fn health(status: &Status, nodes: &[Node]) -> (Tone, String) {
+    let concerns = concerns(status, nodes);
+    let faults = concerns.iter().filter(|concern| concern.tone < Tone::Busy).count();
+    let verdict = match (status.health.ok, faults) {
+        (false, _) => "This host is not well.".to_owned(),
+        (true, 0) => "All is well.".to_owned(),
+        (true, 1) => "This host is well. One thing in the mesh wants a look.".to_owned(),
+        (true, faults) => format!("This host is well. {faults} things in the mesh want a look."),
     };
-    let unwell = unwell(status.node.id, nodes);
+    let worst = match concerns.first() {
+        _ if !status.health.ok => Tone::Bad,
+        Some(Concern { tone: tone @ (Tone::Bad | Tone::Warn), .. }) => *tone,
+        _ => Tone::Good,
+    };
+    let (shown, rest) = concerns.split_at(concerns.len().min(SHOWN_MAX));
+    let list = |some: &[Concern<'_>]| format!("<ul>{}</ul>", some.iter().map(item).collect::<String>());
+    let shown = if shown.is_empty() { String::new() } else { list(shown) };
+    let rest = match rest.len() {
+        0 => String::new(),
+        more => format!("<details><summary>and {more} more</summary>{}</details>", list(rest)),
+    };
+    (worst, format!("<p>{verdict}</p>{shown}{rest}"))
+}
+
+fn item(Concern { tone, about, text }: &Concern<'_>) -> String {
+    let names: Vec<String> = about.iter().map(|name| format!("<b>{}</b>", escape(name))).collect();
+    let space = if about.is_empty() { "" } else { " " };
+    format!("<li{}>{}{space}<span>{}</span></li>", tone.attribute(), names.join(", "), escape(text))
+}
+
+/// The worst first.
+fn concerns<'a>(status: &'a Status, nodes: &'a [Node]) -> Vec<Concern<'a>> {
+    let of = |state: NodeState| -> Vec<&Node> {
+        nodes.iter().filter(|node| node.status == state && node.id != status.node.id).collect()
+    };
     let links = status.peers.iter().filter(|peer| {
         let alive = nodes.iter().any(|node| node.id == peer.node && node.status == NodeState::Alive);
         alive && matches!(peer.link.state.as_str(), "resting" | "refused")
     });
-    let link = |peer: &Peer| {
+    let link = |peer: &'a Peer| {
         let reason = peer.link.reason.as_deref().unwrap_or(&peer.link.state);
-        format!("no link to {}: {reason}", peer.name)
+        concern(Tone::Warn, vec![&peer.name], format!("has no link to this host: {reason}"))
     };
-    let of = |id: NodeId| nodes.iter().find(|node| node.id == id).map_or("a member", name);
-    let workloads = status.workloads.iter().flat_map(|workload| [trouble(workload, &of), rollout_trouble(workload)]);
-    fates.into_iter().filter_map(fate).chain(unwell).chain(links.map(link)).chain(workloads.flatten()).collect()
+    let named = |id: NodeId| nodes.iter().find(|node| node.id == id).map_or("a member", name);
+    let (short, notes) = notes(status);
+    let workloads =
+        status.workloads.iter().flat_map(|workload| [trouble(workload, &named, &short), rollout_trouble(workload)]);
+    let reasons = status.health.reasons.iter().map(|reason| concern(Tone::Bad, Vec::new(), reason.clone()));
+    let mut concerns: Vec<Concern<'_>> = reasons
+        .chain(fate(Tone::Bad, &of(NodeState::Lost), "is lost", "are lost"))
+        .chain(fate(Tone::Warn, &of(NodeState::Suspect), "does not answer", "do not answer"))
+        .chain(unwell(status.node.id, nodes))
+        .chain(links.map(link))
+        .chain(workloads.flatten())
+        .chain(fate(Tone::Busy, &of(NodeState::Draining), "is being drained", "are being drained"))
+        .chain(fate(Tone::Busy, &of(NodeState::Stopping), "is stopping", "are stopping"))
+        .chain(notes)
+        .collect();
+    concerns.sort_by_key(|concern| concern.tone);
+    concerns
+}
+
+const fn concern(tone: Tone, about: Vec<&str>, text: String) -> Concern<'_> {
+    Concern { tone, about, text }
+}
+
+/// The agent's notes: of workloads that lack instances, with the reason, by name; and the others.
+fn notes(status: &Status) -> (BTreeMap<&str, &str>, Vec<Concern<'_>>) {
+    let (mut short, mut others) = (BTreeMap::new(), Vec::new());
+    for note in &status.health.notes {
+        match short_note(note) {
+            Some((name, text)) => drop(short.insert(name, text)),
+            None => others.push(concern(Tone::Busy, Vec::new(), note.clone())),
+        }
+    }
+    (short, others)
+}
+
+/// The parts of "`combat` has 1 of 2 instances ready, for 42s now: …".
+fn short_note(note: &str) -> Option<(&str, &str)> {
+    let (name, text) = note.strip_prefix('`')?.split_once("` ")?;
+    let is_short = text.starts_with("has ") && text.contains(" instances ready");
+    is_short.then_some((name, text))
+}
+
+/// Members that share a fate.
+fn fate<'a>(tone: Tone, nodes: &[&'a Node], one: &str, many: &str) -> Option<Concern<'a>> {
+    let (first, more) = nodes.split_at(nodes.len().min(NAMED_MAX));
+    let about = first.iter().map(|node| name(node)).collect();
+    let text = match (nodes.len(), more.len()) {
+        (0, _) => return None,
+        (1, _) => one.to_owned(),
+        (_, 0) => many.to_owned(),
+        (_, more) => format!("and {more} more {many}"),
+    };
+    Some(concern(tone, about, text))
 }
 
 /// Who is there and calls itself unwell: one with its reason, several by name.
-fn unwell(own: NodeId, nodes: &[Node]) -> Option<String> {
-    let is_meant = |node: &&Node| node.id != own && is_unwell(node);
-    let unwell: Vec<&Node> = nodes.iter().filter(is_meant).collect();
-    match unwell.as_slice() {
-        [] => None,
-        [one] => Some(format!("{} is not well: {}", name(one), one.ailment.as_deref().unwrap_or("ask it"))),
-        more => {
-            let names: Vec<&str> = more.iter().take(NAMED_MAX).map(|node| name(node)).collect();
-            let rest = more.len() - names.len();
-            let rest = if rest == 0 { String::new() } else { format!(" and {rest} more") };
-            Some(format!("{}{rest} are not well: ask them", names.join(", ")))
-        }
-    }
+fn unwell(own: NodeId, nodes: &[Node]) -> Option<Concern<'_>> {
+    let unwell: Vec<&Node> = nodes.iter().filter(|node| node.id != own && is_unwell(node)).collect();
+    let ailment = unwell.first()?.ailment.as_deref().unwrap_or("ask it");
+    fate(Tone::Warn, &unwell, &format!("is not well: {ailment}"), "are not well: ask them")
 }
 
 /// Whether a member that is there calls itself unwell.
@@ -80,33 +141,44 @@ fn name(node: &Node) -> &str {
     if node.name.is_empty() { "a member" } else { &node.name }
 }
 
-fn trouble<'a>(workload: &WorkloadStatus, name: &impl Fn(NodeId) -> &'a str) -> Option<String> {
-    let (what, instances) = (&workload.name, &workload.instances);
+fn trouble<'a, 'b>(
+    workload: &'a WorkloadStatus,
+    named: &impl Fn(NodeId) -> &'b str,
+    short: &BTreeMap<&str, &str>,
+) -> Option<Concern<'a>> {
+    let (ready, wanted, instances) = (ready(workload), workload.replicas as usize, &workload.instances);
+    let about = vec![workload.name.as_str()];
+    let tone = if ready == 0 && wanted > 0 { Tone::Bad } else { Tone::Warn };
     if let Some(failed) = instances.iter().find(|instance| instance.phase == Phase::Failed) {
         let reason = failed.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        return Some(format!("{what} failed on {}{reason}", name(failed.node)));
+        return Some(concern(tone, about, format!("failed on {}{reason}", named(failed.node))));
     }
-    let ready = instances.iter().filter(|instance| instance.phase == Phase::Ready).count();
-    (ready < workload.replicas as usize).then(|| format!("{what} is ready on {ready} of {}", workload.replicas))
+    if ready >= wanted {
+        return None;
+    }
+    if let Some(note) = short.get(workload.name.as_str()) {
+        return Some(concern(tone, about, (*note).to_owned()));
+    }
+    let starts = instances.iter().any(|instance| matches!(instance.phase, Phase::Pending | Phase::Starting));
+    let (tone, starting) = if starts { (Tone::Busy, ", and starting") } else { (tone, "") };
+    Some(concern(tone, about, format!("is ready on {ready} of {wanted}{starting}")))
 }
 
 /// What became of a version, until another is deployed.
-fn rollout_trouble(WorkloadStatus { name, rollout, .. }: &WorkloadStatus) -> Option<String> {
+fn rollout_trouble(WorkloadStatus { name, rollout, .. }: &WorkloadStatus) -> Option<Concern<'_>> {
     let rollout = rollout.as_ref()?;
-    match rollout.stage.as_str() {
-        "rolled_back" => {
-            let reason = rollout.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            Some(format!("the new version of {name} was rolled back{reason}"))
-        }
-        "nowhere" => Some(format!("no host may run {name} at present")),
-        _ => None,
-    }
+    let why = rollout.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let (tone, text) = match rollout.stage.as_str() {
+        "rolled_back" => (Tone::Warn, format!("was rolled back to the version before{why}")),
+        "nowhere" => (Tone::Bad, "may not run on any host at present".to_owned()),
+        "fenced" => (Tone::Bad, format!("does not run{why}")),
+        _ => return None,
+    };
+    Some(concern(tone, vec![name], text))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -127,12 +199,23 @@ mod tests {
             version: String::new(),
             roles: Vec::new(),
         };
-        let told = |nodes: &[Node]| unwell(NodeId([1; 32]), nodes);
-        assert_eq!(told(&[node(1, false), node(2, true)]), None, "of itself the host has its own sentences");
-        assert_eq!(told(&[node(1, true), node(2, false)]).as_deref(), Some("edge-2 is not well: read-only"));
-        let lost = Node { status: NodeState::Lost, ..node(2, false) };
-        assert_eq!(told(&[lost]), None, "what it said before it was lost is the past");
+        let (well, lost) = ([node(1, false), node(2, true)], [Node { status: NodeState::Lost, ..node(2, false) }]);
+        assert_eq!(unwell(NodeId([1; 32]), &well), None, "of itself the host has its own sentences");
+        assert_eq!(unwell(NodeId([1; 32]), &lost), None, "what it said before it was lost is the past");
+        let one = [node(1, true), node(2, false)];
+        let told = concern(Tone::Warn, vec!["edge-2"], "is not well: read-only".to_owned());
+        assert_eq!(unwell(NodeId([1; 32]), &one), Some(told));
         let five: Vec<Node> = (1..=6).map(|number| node(number, false)).collect();
-        assert_eq!(told(&five).as_deref(), Some("edge-2, edge-3, edge-4 and 2 more are not well: ask them"));
+        let told =
+            concern(Tone::Warn, vec!["edge-2", "edge-3", "edge-4"], "and 2 more are not well: ask them".to_owned());
+        assert_eq!(unwell(NodeId([1; 32]), &five), Some(told));
+    }
+
+    #[test]
+    fn a_note_of_a_workload_that_lacks_instances_is_told_from_others() {
+        let note = "`combat` has 1 of 2 instances ready, for 42s now: no host has room";
+        assert_eq!(short_note(note), Some(("combat", "has 1 of 2 instances ready, for 42s now: no host has room")));
+        assert_eq!(short_note("this agent is draining since noon; still here: `combat` has it"), None);
+        assert_eq!(short_note("`combat` waits for calls"), None);
     }
 }

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 pub(super) enum Tone {
     Bad,
     Warn,
+    /// On its way, or meant to be so.
+    Busy,
     Good,
     Plain,
 }
@@ -55,6 +57,7 @@ impl Tone {
             Self::Plain => "",
             Self::Good => " data-state=\"good\"",
             Self::Warn => " data-state=\"warn\"",
+            Self::Busy => " data-state=\"busy\"",
             Self::Bad => " data-state=\"bad\"",
         }
     }

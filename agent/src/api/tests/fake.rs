@@ -424,7 +424,7 @@ impl Service for Fake {
     }
 
     async fn placement(&self, name: &str) -> Result<Json, ServiceError> {
-        Ok(json!({"workload": name, "candidates": []}))
+        Ok(json!({"workload": name, "candidates": [], "why": format!("{HOSTILE} scores 0.91")}))
     }
 
     fn enter(&self, workload: &str, entry: &Entry<'_>) -> Result<(), ServiceError> {

@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{Ask, ask, get, post, put};
-use super::fake::{DEPLOYMENT, ME, NODE, OTHER, REVISION};
+use super::fake::{DEPLOYMENT, HOSTILE, ME, NODE, OTHER, REVISION};
 use super::{Served, serve};
 
 async fn check(api: &Served, ask: Ask, expect: Value) {
@@ -112,7 +112,12 @@ async fn workloads_are_deployed_shown_called_and_removed() {
     check(&api, put("/v1/workloads/combat", shown.text.clone()), set(2)).await;
     assert_eq!(api.ask(get("/v1/workloads/combat")).await.text, shown.text, "what was read can be sent back");
     assert_eq!(api.ask(get("/v1/workloads")).await.json(), json!([shown.json()]));
-    check(&api, get("/v1/workloads/combat/placement"), json!({"workload": "combat", "candidates": []})).await;
+    check(
+        &api,
+        get("/v1/workloads/combat/placement"),
+        json!({"workload": "combat", "candidates": [], "why": format!("{HOSTILE} scores 0.91")}),
+    )
+    .await;
     let before = api.service.changes();
     check(&api, put("/v1/workloads/chess?dry_run=true", spec.to_string()), json!({"name": "chess", "dry_run": true}))
         .await;

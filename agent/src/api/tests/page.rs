@@ -1,12 +1,14 @@
 //! The status page: complete without JavaScript, and safe with names that hosts gave themselves.
 
+use std::collections::BTreeMap;
+
 use selvedge_sync::id::NodeId;
 
 use super::client::{get, post};
 use super::fake::HOSTILE;
-use super::serve;
+use super::{Served, serve};
 use crate::api::page::render;
-use crate::service::{Health, Node, Peer, Rollout, Service as _};
+use crate::service::{Health, Instance, Node, Peer, Phase, Rollout, Service as _, Status, WorkloadStatus};
 
 /// Bytes of everything that a first look loads, of a mesh of 32 and a few workloads.
 const FIRST_PAINT_BYTES_MAX: usize = 100 * 1024;
@@ -25,9 +27,11 @@ async fn the_page_tells_the_essentials_without_javascript() {
         "in step",
         "17 commits on the way",
         "resting",
+        "6 failed in 5 min",
         "912 µs",
         "4.1 ms",
         "not enough memory",
+        "This host is not well.",
         "no bootstrap peer answers",
         "http-equiv=\"refresh\"",
         &"ab".repeat(32),
@@ -45,42 +49,90 @@ async fn names_of_other_hosts_stay_text() {
     assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;"));
 }
 
-#[tokio::test]
-async fn what_was_rolled_back_is_a_concern_until_another_version_is_deployed() {
-    let api = serve().await;
+/// The host as if it were the only one, and well.
+fn alone(api: &Served) -> (Status, Vec<Node>) {
     let (mut status, mut nodes) = (api.service.status(), api.service.nodes());
     status.health = Health { ok: true, ..Health::default() };
     status.peers.clear();
     nodes.truncate(1);
+    (status, nodes)
+}
+
+#[tokio::test]
+async fn what_was_rolled_back_is_a_concern_until_another_version_is_deployed() {
+    let api = serve().await;
+    let (mut status, nodes) = alone(&api);
     status.workloads.truncate(1);
     let workload = &mut status.workloads[0];
     (workload.replicas, workload.instances) = (0, Vec::new());
+    let whys = BTreeMap::from([("combat".to_owned(), "<i>near</i>".to_owned())]);
     let at = |stage: &str, reason: Option<&str>| {
         Some(Rollout { stage: stage.to_owned(), reason: reason.map(str::to_owned), ..Rollout::default() })
     };
     let mut shown = |rollout| {
         status.workloads[0].rollout = rollout;
-        render(&status, &nodes, "nonce")
+        render(&status, &nodes, &whys, "nonce")
     };
-    let all_is_well = "<li data-state=\"good\">All is well.</li>";
+    let all_is_well = "<p>All is well.</p>";
     for rollout in [None, at("done", None)] {
         let page = shown(rollout);
-        assert!(page.contains(all_is_well) && !page.contains("<ul class=\"places\">"), "{page}");
+        assert!(
+            page.contains(all_is_well) && page.contains("<p>nowhere</p><p class=\"why\">&lt;i&gt;near&lt;/i&gt;"),
+            "{page}"
+        );
     }
     let page = shown(at("canary", None));
-    assert!(page.contains(all_is_well) && page.contains("<span class=\"mark\" data-state=\"warn\">rollout canary"));
-    for (stage, concern, place) in [
+    assert!(
+        page.contains(all_is_well)
+            && page.contains("<p class=\"mark\" data-state=\"busy\">a member tries the new version")
+    );
+    for (stage, tone, concern, place) in [
         (
             "rolled_back",
-            "the new version of combat was rolled back: it traps &lt;often&gt;",
-            "warn\">rollout rolled back</span>: it traps",
+            "warn",
+            "was rolled back to the version before: it traps &lt;often&gt;",
+            "warn\">the new version was rolled back: it traps &lt;often&gt;</p>",
         ),
-        ("nowhere", "no host may run combat at present", "bad\">rollout nowhere</span>"),
+        ("nowhere", "bad", "may not run on any host at present", "bad\">no host may run the new version</p>"),
+        ("fenced", "bad", "does not run: it traps &lt;often&gt;", "bad\">does not run: it traps &lt;often&gt;</p>"),
     ] {
         let page = shown(at(stage, Some("it traps <often>")));
-        assert!(page.contains("<li data-state=\"good\">This host is well.</li>"), "{stage}");
-        assert!(page.contains(&format!("<li data-state=\"warn\">{concern}")) && page.contains(place), "{page}");
+        assert!(page.contains("<p>This host is well. One thing in the mesh wants a look.</p>"), "{stage}");
+        let item = format!("<li data-state=\"{tone}\"><b>combat</b> <span>{concern}</span>");
+        assert!(page.contains(&item) && page.contains(place), "{page}");
     }
+}
+
+#[tokio::test]
+async fn the_worst_is_named_first_and_what_passes_is_no_fault() {
+    let api = serve().await;
+    let (mut status, nodes) = alone(&api);
+    let here = nodes[0].id;
+    let instance = |phase| Instance { node: here, phase, reason: None };
+    let workload = |name: &str, phase| {
+        let instances = vec![instance(phase)];
+        WorkloadStatus { name: name.to_owned(), replicas: 1, instances, ..status.workloads[0].clone() }
+    };
+    let workloads =
+        [workload("starts", Phase::Starting), workload("stands", Phase::Ready), workload("fails", Phase::Failed)];
+    let shown = |status: &Status| render(status, &nodes, &BTreeMap::new(), "nonce");
+    status.workloads = workloads[..2].to_vec();
+    let page = shown(&status);
+    assert!(page.contains("<p>All is well.</p><ul><li data-state=\"busy\"><b>starts</b>"), "{page}");
+    status.workloads = workloads.to_vec();
+    status.health.notes = vec!["`stands` has 1 of 2 instances ready, for 42s now: nobody has <room>".to_owned()];
+    status.workloads[1].replicas = 2;
+    let page = shown(&status);
+    let places = [
+        "<b>fails</b>",
+        "<b>stands</b> <span>has 1 of 2 instances ready, for 42s now: nobody has &lt;room&gt;",
+        "<b>starts</b>",
+    ];
+    let found = places.map(|place| page.find(place));
+    assert!(found[0].is_some() && found.is_sorted(), "{found:?} in {page}");
+    let rows =
+        ["<th scope=\"row\">fails", "<th scope=\"row\">starts", "<th scope=\"row\">stands"].map(|row| page.find(row));
+    assert!(rows[0].is_some() && rows.is_sorted(), "{rows:?}");
 }
 
 #[tokio::test]
@@ -93,7 +145,9 @@ async fn a_page_of_a_large_mesh_is_small_and_needs_nothing_else() {
         nodes.push(Node { id: node, name, ..nodes[0].clone() });
     }
     status.workloads = (0..8).map(|_| status.workloads[0].clone()).collect();
-    let page = render(&status, &nodes, "nonce");
+    let why = "edge-1 scores 0.91, edge-2 0.88; the next is edge-3 with 0.74, farther from its callers".to_owned();
+    let whys = BTreeMap::from([(status.workloads[0].name.clone(), why)]);
+    let page = render(&status, &nodes, &whys, "nonce");
     assert!(page.len() <= FIRST_PAINT_BYTES_MAX, "{} bytes", page.len());
     for needs in ["<img", "<link rel=\"stylesheet\"", " src=\"", "@import", "@font-face", "url("] {
         assert!(!page.contains(needs), "the page loads something: {needs}");

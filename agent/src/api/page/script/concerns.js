@@ -1,59 +1,92 @@
 // What is not as it should be, in sentences: what this host complains of, and what it sees of others and of workloads.
 // `concerns.rs` writes the same where there is no JavaScript; who changes one changes the other.
-const CONCERNED_MAX = 3;
+const NAMED_IN_ONE = 3, CONCERNS_SHOWN = 8;
 
-const fate = (names, one, many) => {
-  const first = names.slice(0, CONCERNED_MAX).join(", "), more = names.length - CONCERNED_MAX;
-  return names.length === 0 ? null : names.length === 1 ? `${first} ${one}` : more <= 0 ? `${first} ${many}` : `${names.length} members ${many}: ${first} and ${more} more`;
+// About whom (links), what, and how bad: `bad` keeps somebody from working, `warn` wants a look, `busy` is meant to be so or passes.
+const concern = (state, about, text) => ({ state, about, text });
+const nodeOf = (node) => nodeLink(node.id, node.name || "a member");
+
+const fate = (state, nodes, one, many) => {
+  if (nodes.length === 0) return null;
+  const more = nodes.length - NAMED_IN_ONE, about = nodes.slice(0, NAMED_IN_ONE).map(nodeOf);
+  return concern(state, about, `${more > 0 ? `and ${more} more ` : ""}${nodes.length === 1 ? one : many}`);
 };
 
-const workloadTrouble = ({ name, instances, replicas }, names) => {
+// The agent notes what lasts, with its reason: "`combat` has 1 of 2 instances ready, for 42s now: …".
+const SHORT_NOTE = /^`([^`]+)` (has \d+ of \d+ instances ready.*)$/s;
+const workloadTrouble = ({ name, instances, replicas }, names, notes) => {
   const failed = instances.find((instance) => instance.phase === "failed"), ready = instances.filter((instance) => instance.phase === "ready").length;
-  if (failed) return `${name} failed on ${names.get(failed.node) ?? "a member"}${failed.reason ? `: ${failed.reason}` : ""}`;
-  return ready < replicas ? `${name} is ready on ${ready} of ${replicas}` : null;
+  const about = [workloadLink(name)], state = ready === 0 && replicas > 0 ? "bad" : "warn";
+  if (failed) return concern(state, about, `failed on ${names.get(failed.node) || "a member"}${failed.reason ? `: ${failed.reason}` : ""}`);
+  if (ready >= replicas) return null;
+  if (notes.has(name)) return concern(state, about, notes.get(name));
+  const starts = instances.some(({ phase }) => phase === "pending" || phase === "starting");
+  return concern(starts ? "busy" : state, about, `is ready on ${ready} of ${replicas}${starts ? ", and starting" : ""}`);
 };
 
 // What became of a version, until another is deployed.
-const rolloutTrouble = ({ name, rollout }) =>
-  rollout?.stage === "rolled_back" ? `the new version of ${name} was rolled back${rollout.reason ? `: ${rollout.reason}` : ""}`
-    : rollout?.stage === "nowhere" ? `no host may run ${name} at present` : null;
+const rolloutTrouble = ({ name, rollout }) => {
+  const why = rollout?.reason ? `: ${rollout.reason}` : "", about = [workloadLink(name)];
+  switch (rollout?.stage) {
+    case "rolled_back": return concern("warn", about, `was rolled back to the version before${why}`);
+    case "nowhere": return concern("bad", about, "may not run on any host at present");
+    case "fenced": return concern("bad", about, `does not run${why}`);
+    default: return null;
+  }
+};
 
 // Whether a member that is there calls itself unwell.
 const isUnwell = (node) => node.healthy === false && node.status !== "lost" && node.status !== "left";
 
 // One with its reason, several by name.
 const unwell = (nodes, self) => {
-  const found = nodes.filter((node) => node.id !== self && isUnwell(node)), of = (node) => node.name || "a member";
-  if (found.length === 0) return null;
-  if (found.length === 1) return `${of(found[0])} is not well: ${found[0].ailment ?? "ask it"}`;
-  const more = found.length - CONCERNED_MAX;
-  return `${found.slice(0, CONCERNED_MAX).map(of).join(", ")}${more > 0 ? ` and ${more} more` : ""} are not well: ask them`;
+  const found = nodes.filter((node) => node.id !== self && isUnwell(node));
+  return fate("warn", found, `is not well: ${found[0]?.ailment ?? "ask it"}`, "are not well: ask them");
 };
 
+const BADNESS = { bad: 0, warn: 1, busy: 2 };
 const concerns = ({ status, nodes, names }) => {
-  const of = (state) => nodes.filter((node) => node.status === state).map((node) => node.name || "a member");
-  const alive = new Set(nodes.filter((node) => node.status === "alive").map((node) => node.id));
+  const self = status.node.id, of = (state) => nodes.filter((node) => node.status === state && node.id !== self);
+  const alive = new Set(of("alive").map((node) => node.id)), short = new Map(), notes = [];
+  for (const note of status.health.notes ?? []) {
+    const [, name, text] = SHORT_NOTE.exec(note) ?? [];
+    if (name) short.set(name, text); else notes.push(concern("busy", [], note));
+  }
   const links = status.peers.filter((peer) => alive.has(peer.node) && ["resting", "refused"].includes(peer.link.state));
   return [
-    fate(of("lost"), "is lost", "are lost"), fate(of("suspect"), "does not answer", "do not answer"), fate(of("draining"), "is being drained", "are being drained"),
-    fate(of("stopping"), "is stopping", "are stopping"),
-    unwell(nodes, status.node.id),
-    ...links.map((peer) => `no link to ${peer.name}: ${peer.link.reason ?? peer.link.state}`),
-    ...status.workloads.flatMap((workload) => [workloadTrouble(workload, names), rolloutTrouble(workload)]),
-  ].filter(Boolean);
+    ...status.health.reasons.map((reason) => concern("bad", [], reason)),
+    fate("bad", of("lost"), "is lost", "are lost"), fate("warn", of("suspect"), "does not answer", "do not answer"),
+    unwell(nodes, self),
+    ...links.map((peer) => concern("warn", [nodeLink(peer.node, peer.name)], `has no link to this host: ${peer.link.reason ?? peer.link.state}`)),
+    ...status.workloads.flatMap((workload) => [workloadTrouble(workload, names, short), rolloutTrouble(workload)]),
+    fate("busy", of("draining"), "is being drained", "are being drained"), fate("busy", of("stopping"), "is stopping", "are stopping"),
+    ...notes,
+  ].filter(Boolean).sort((a, b) => BADNESS[a.state] - BADNESS[b.state]);
+};
+
+const verdict = (health, found) => {
+  const faults = found.filter(({ state }) => state !== "busy").length;
+  return !health.ok ? "This host is not well." : faults === 0 ? "All is well."
+    : `This host is well. ${faults === 1 ? "One thing in the mesh wants" : `${faults} things in the mesh want`} a look.`;
 };
 
 const showHealth = (now) => {
-  const { ok, reasons } = now.status.health, found = concerns(now), own = !ok ? reasons : [found.length ? "This host is well." : "All is well."];
-  $("health").dataset.state = !ok ? "bad" : found.length ? "warn" : "good";
-  const item = (state) => (text) => h("li", { "data-state": state }, text);
-  show("health", h("ul", null, own.map(item(ok ? "good" : "bad")), found.map(item("warn"))));
-  announce([...own, ...found].join(" "));
+  const { health } = now.status, found = concerns(now), told = verdict(health, found), worst = health.ok ? found[0]?.state : "bad";
+  const shade = worst === "bad" || worst === "warn" ? worst : "good";
+  $("health").dataset.state = shade;
+  const item = ({ state, about, text }) => h("li", { "data-state": state },
+    about.flatMap((link, at) => [at ? ", " : "", h("b", null, link)]), about.length > 0 && " ", h("span", null, text));
+  const rest = found.slice(CONCERNS_SHOWN);
+  show("health", h("p", null, told), found.length > 0 && h("ul", null, found.slice(0, CONCERNS_SHOWN).map(item)),
+    rest.length > 0 && h("details", null, h("summary", null, `and ${rest.length} more`), h("ul", null, rest.map(item))));
+  const icon = $("icon"), colour = { good: "5068b8", warn: "c98a00", bad: "d0352b" }[shade];
+  if (!icon.href.endsWith(`%23${colour}'/%3E%3C/svg%3E`)) icon.href = icon.href.replace(/[0-9a-f]{6}('\/%3E%3C\/svg%3E)$/, `${colour}$1`);
+  announce([told, ...found.map(({ about, text }) => [...about.map((link) => link.textContent), text].join(" "))].join(" "));
 };
 
 // Told to screen readers when what is wrong changes, not when a figure in it does.
 let said = "";
 const announce = (text) => {
-  const gist = text.replace(/[\d.:]+\s*(ms|s|m|h|µs)?/g, "");
+  const gist = text.replace(/[\d.:]+\s*(ms|min|s|m|h|d|µs)?/g, "");
   if (gist !== said) { said = gist; $("said").textContent = text; }
 };

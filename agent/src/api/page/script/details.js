@@ -27,7 +27,8 @@ const nodeView = async (id) => {
     return [`Member ${node.name || short(id)}`, [
       h("div", { class: "columns" },
         section("Host", facts([
-          ["status", mark(nodeState(node.status), self ? `${node.status}, this host` : node.status)],
+          ["status", mark(memberState(node), self ? `${node.status}, this host` : node.status)],
+          isUnwell(node) && node.ailment && ["not well", node.ailment],
           ["region", node.region || NONE],
           node.location && ["location", `${node.location.lat}, ${node.location.lon}`],
           ["capabilities", node.capabilities?.join(", ") || NONE],
@@ -36,7 +37,7 @@ const nodeView = async (id) => {
           have && ["free memory", `${bytes(have.memory_free_bytes)} of ${bytes(have.memory_bytes)}`],
           have && ["free disk", bytes(have.disk_free_bytes)],
           ["version", detail?.release || NONE],
-          ["said so", detail?.age_ms == null ? NONE : `${millis(detail.age_ms)} ago`],
+          ["said so", ago(detail?.age_ms)],
           ["id", h("code", null, id)],
           detail?.addresses.length ? ["addresses", h("ul", { class: "plain" }, detail.addresses.map((address) => h("li", null, h("code", null, address))))] : null,
         ])),
@@ -57,7 +58,7 @@ const nodeView = async (id) => {
           traffic && ["dropped", drops || "nothing"],
           ["state root", mark(apart(peer), stateWord(peer))],
           ["commits apart", peer?.lag_commits == null ? NONE : whole(peer.lag_commits)],
-          ["last equal", peer?.last_sync_ms == null ? NONE : `${millis(peer.last_sync_ms)} ago`],
+          ["last equal", ago(peer?.last_sync_ms)],
         ]))),
       h("div", { class: "columns" },
         table("runs", "Runs", [["workload"], ["phase"], ["reason", "wrap"]], here),
@@ -70,7 +71,7 @@ const nodeView = async (id) => {
 const inputWords = (inputs) => [
   inputs.round_trip_ms == null ? NONE : `${millis(inputs.round_trip_ms)} of ${millis(inputs.round_trip_limit_ms)}`,
   whole(inputs.callers ?? 0), percent(inputs.cpu_used_share), percent(inputs.memory_left_share), percent(inputs.load),
-  inputs.rules ? `${inputs.rules_held} of ${inputs.rules}` : NONE, inputs.age_ms == null ? NONE : millis(inputs.age_ms), inputs.doubted ? "doubted" : percent(inputs.freshness),
+  inputs.rules ? `${inputs.rules_held} of ${inputs.rules}` : NONE, ago(inputs.age_ms), inputs.doubted ? "doubted" : percent(inputs.freshness),
 ];
 const scored = (explanation) => {
   const { candidates, weights } = explanation;
@@ -96,11 +97,11 @@ const scored = (explanation) => {
 
 const nodeLinks = (nodes, names) => nodes.flatMap((node, place) => [place ? ", " : "", nodeLink(node, names.get(node))]);
 
-const rolloutFacts = (rollout, names) => !rollout ? [] : [
-  ["rollout", mark(rolloutState(rollout.stage), rollout.stage.replace("_", " ")), rollout.of != null && `, ${rollout.done ?? 0} of ${rollout.of} hosts`],
-  rollout.reason && ["reason", rollout.reason],
-  rollout.canary && ["tried first on", nodeLink(rollout.canary, names.get(rollout.canary)), rollout.calls != null && `, ${count(rollout.calls, "call")}`,
-    rollout.remaining_ms != null && `, ${millis(rollout.remaining_ms)} to go`],
+// A rollout that is over says nothing of instances that failed since.
+const rolloutFacts = (rollout, isShort, names) => !rollout ? [] : [
+  ["rollout", rollout.stage === "done" ? mark(isShort ? "warn" : "good", isShort ? "complete, yet too few instances are ready" : "complete")
+    : mark(rolloutState(rollout.stage), rolloutWords(rollout, names) ?? rollout.stage.replace("_", " "))],
+  rollout.canary && ["tried first on", nodeLink(rollout.canary, names.get(rollout.canary))],
   rollout.behind?.length > 0 && ["not waited for", ...nodeLinks(rollout.behind, names)],
   rollout.old_on?.length > 0 && ["still have the old version", ...nodeLinks(rollout.old_on, names)],
   rollout.deployed_by && ["deployed by", nodeLink(rollout.deployed_by, names.get(rollout.deployed_by)), rollout.deployed_at_ms != null && `, ${clock(rollout.deployed_at_ms)}`],
@@ -113,7 +114,7 @@ const workloadView = async (name) => {
   return (now) => {
     const status = now.status.workloads.find((other) => other.name === name);
     if (!status) return ["Workload", missing(`Nobody has deployed a workload ${name}.`)];
-    const ready = status.instances.filter((instance) => instance.phase === "ready").length;
+    const ready = readyOf(status), { recent } = status;
     const { name: _, status: __, ...spec } = workload ?? {};
     const instances = status.instances.map(({ node, phase, reason }) => [nodeLink(node, now.names.get(node)), mark(phaseState(phase), phase), reason || NONE]);
     const buckets = status.latency_buckets ?? [];
@@ -121,10 +122,12 @@ const workloadView = async (name) => {
       h("div", { class: "columns" },
         section("Now", facts([
           ["ready", mark(readyState(status, ready), `${ready} of ${status.replicas}`)],
-          ...rolloutFacts(status.rollout, now.names),
-          ["calls on this host", `${whole(status.calls)}, ${rate(now.rates.workloads.get(name))} per second`],
-          ["failed", status.errors ? mark("warn", whole(status.errors)) : "none"],
-          status.recent?.calls > 0 && [`last ${millis(status.recent.window_s * 1000)}`, `${count(status.recent.calls, "call")}, p50 ${micros(status.recent.latency_us.p50)}, p99 ${micros(status.recent.latency_us.p99)}`],
+          explanation?.why && ["why there", explanation.why],
+          ...rolloutFacts(status.rollout, ready < status.replicas, now.names),
+          ["calls per second", rate(now.rates.workloads.get(name))],
+          [`calls in ${about(Math.max(1, recent.window_s))}`, recent.calls ? `${whole(recent.calls)}, p50 ${micros(recent.latency_us.p50)}, p99 ${micros(recent.latency_us.p99)}` : "none"],
+          ["of them failed", recent.errors ? mark("warn", whole(recent.errors)) : "none"],
+          ["calls since the start", `${whole(status.calls)}, ${status.errors ? whole(status.errors) : "none"} failed, ${status.refused ? whole(status.refused) : "none"} refused as mistaken`],
           status.last_start && ["last start here", `${millis(status.last_start.total_ms)}: ${status.last_start.stages.map(({ stage, ms }) => `${stage} ${millis(ms)}`).join(", ")}`,
             status.last_start.error && `; ${status.last_start.error}`],
           explanation?.partition && ["when cut off", explanation.partition],
@@ -132,7 +135,7 @@ const workloadView = async (name) => {
           ["revision", h("code", null, status.revision)],
           ["artefact", h("code", null, status.digest)],
         ])),
-        section("Latency on this host", buckets.length ? histogram(buckets, status.latency_us) : h("p", { class: "quiet" }, "No calls came in here."))),
+        section("Latency on this host, since it started", buckets.length ? histogram(buckets, status.latency_us) : h("p", { class: "quiet" }, "No calls came in here."))),
       explanation && scored(explanation),
       h("div", { class: "columns" },
         table("instances", "Instances", [["host"], ["phase"], ["reason", "wrap"]], instances),
@@ -152,15 +155,23 @@ const valueOf = (value) => {
     Object.entries(value).slice(0, MEMBERS_SHOWN).map(([field, held]) => [field, h("code", null, plain(held))]));
   return section("Value", h("p", { class: "large" }, typeof value === "number" ? whole(value) : plain(value)));
 };
+// A replica begins a life with the time of day as its number.
+const lifeWords = (life) => life > 1e12 ? `since ${clock(Number(life))}` : life;
 const keyView = async (key) => {
   const entry = await read(`/v1/state/${key.split("/").map(encodeURIComponent).join("/")}`);
-  return ({ status }) => entry == null ? [`Key ${key}`, missing("Nobody has written this key, or it has been emptied and forgotten.")] : [`Key ${key}`, [
+  return ({ status, names }) => entry == null ? [`Key ${key}`, missing("Nobody has written this key, or it has been emptied and forgotten.")] : [`Key ${key}`, [
     valueOf(entry.value),
-    section("As this host holds it", facts([
-      ["root of the state", h("code", null, entry.root)],
-      ["commits behind it", whole(Object.values(entry.clock).reduce((sum, seq) => sum + seq, 0))],
-      ["read on", status.node.name],
-    ])),
+    h("div", { class: "columns" },
+      section("As this host holds it", facts([
+        ["read on", nodeLink(status.node.id, status.node.name)],
+        ["type", key.split("/")[0]],
+        ["root of the state", h("code", null, entry.root)],
+      ])),
+      table("writers", h("span", null, "Up to date with ", h("small", null, "commits of any key that this host had applied when it read this one")),
+        [["writer"], ["life"], ["up to its commit", "n"]], Object.entries(entry.clock).map(([replica, seq]) => {
+          const [node, life] = replica.split(".");
+          return [nodeLink(node, names.get(node)), lifeWords(life), whole(seq)];
+        }))),
     h("p", null, h("a", { href: `#keys/${encodeURIComponent(key.split(":")[0])}` }, "Keys beside it")),
   ]];
 };

@@ -3,13 +3,24 @@
 const PERIOD_MS = 1000, SLOW_MS = 15_000, SLOW_EVERY = 5, DETAIL_EVERY = 2;
 
 const now = { status: null, nodes: [], names: new Map(), events: [], history: { step_s: 5, calls: [], errors: [], commits: [], bytes: [], garbage: [] },
-  rates: { calls: null, commits: null, workloads: new Map() } };
+  rates: { calls: null, commits: null, workloads: new Map() }, whys: new Map() };
 let view = null, draw = null, ticks = 0, failures = 0, answeredAt = Date.now(), timer = 0, reading = false;
 
 const route = () => {
   const [kind, ...rest] = location.hash.slice(1).split("/");
   if (!VIEWS[kind]) return null;
   try { return { kind, name: decodeURIComponent(rest.join("/")) }; } catch { return null; }
+};
+
+// Why each workload runs where it does: what came with the page, then one workload anew at each look, in turn.
+document.querySelectorAll("#workloads tbody tr").forEach((row) => {
+  const why = row.querySelector(".why");
+  if (why) now.whys.set(row.cells[0].textContent, why.textContent);
+});
+const askWhy = async () => {
+  const { workloads } = now.status, unknown = workloads.find(({ name }) => !now.whys.has(name));
+  const { name } = unknown ?? workloads[ticks % workloads.length] ?? {};
+  if (name) now.whys.set(name, (await read(`/v1/workloads/${encodeURIComponent(name)}/placement`))?.why ?? "");
 };
 
 // Rates are what counters rose by over the last seconds; the first look shows none.
@@ -73,6 +84,7 @@ const refresh = async () => {
     Object.assign(now, { status, nodes, history,
       names: new Map([...status.peers.map((peer) => [peer.node, peer.name]), ...nodes.map((node) => [node.id, node.name])].filter(([, name]) => name)) });
     if (!stream) await listen();
+    if (!view) await askWhy();
     if (view && (!draw || (ticks % DETAIL_EVERY === 0 && (view.kind !== "key" || dirty)))) { dirty = false; await detail(); }
     [ticks, failures, answeredAt] = [ticks + 1, 0, Date.now()];
     render();
@@ -107,17 +119,26 @@ const listen = async () => {
 };
 const hush = () => { stream?.close(); stream = null; };
 
+// Who comes back is put where they left: on the link that they had taken.
+const comeBack = (from) => {
+  const links = [...document.querySelectorAll("#overview a, #health a, h1 a")];
+  const at = links.find((link) => link.hash === from && link.checkVisibility()) ?? $("main");
+  at.focus();
+};
+
+let place = location.hash;
 const navigate = () => {
-  const to = route();
+  const to = route(), from = place;
   if (!to && location.hash && location.hash !== "#") return;
   const key = (of) => of?.kind === "key" ? of.name : null;
   if (key(to) !== key(view)) hush();
+  place = location.hash;
   [view, draw, ticks] = [to, null, 0];
   show("detail-title", to ? to.name : "");
   show("detail-content", h("p", { class: "quiet" }, "…"));
   render();
-  if (to) $("detail-title").focus();
   scrollTo(0, 0);
+  if (to) $("detail-title").focus(); else comeBack(from);
   refresh();
 };
 
@@ -127,6 +148,7 @@ document.addEventListener("click", ({ target }) => {
   const go = target.closest?.("[data-go]")?.dataset.go;
   if (go) location.hash = go;
 });
+document.addEventListener("keydown", ({ key }) => { if (key === "Escape" && view) location.hash = ""; });
 document.addEventListener("submit", (event) => {
   event.preventDefault();
   const form = event.target;

@@ -1,22 +1,22 @@
 // The mesh as this host sees it: itself in the middle, every member at a distance that grows with the logarithm of its round
 // trip, neighbours by region. Who is not connected stands outside.
 
-// Pixels beside the picture for names, and pixels above and below it; how many members are named.
-const NAMES = 110, MARGIN = 26, NAMED_MAX = 24;
+// Pixels beside the picture for names, above and below it, and for who stands outside; how many members are named.
+const NAMES = 110, MARGIN = 30, OUTSIDE = 22, NAMED_MAX = 24;
 const NAME_CHARS = 22, CHAR_WIDE = 7, LINE_HIGH = 13;
 
 const meshMember = (node, peer, self) => {
   const gone = node.status === "lost" || node.status === "left", link = peer?.link?.state || "none";
   const connected = (link === "connected" || link === "slowed") && !gone;
-  const state = gone || link === "refused" ? "bad" : node.status !== "alive" || isUnwell(node) || !connected || apart(peer) === "warn" ? "warn" : "good";
+  const own = memberState(node), state = link === "refused" ? "bad" : own === "good" && (!connected || apart(peer) === "warn") ? "warn" : own;
   return { id: node.id, name: node.name || short(node.id), region: node.region, self, connected, state, rtt: connected ? peer.rtt_ms : null,
-    words: [isUnwell(node) ? `${node.status}, not well` : node.status, connected ? millis(peer.rtt_ms) : link === "none" ? "no link" : link] };
+    words: [isUnwell(node) ? "not well" : node.status, connected ? millis(peer.rtt_ms) : gone ? null : link === "none" ? "no link" : link].filter(Boolean) };
 };
 
 // Where everything is: the frame, the rings of whole decades, and the members by angle.
 const meshLayout = (others, width) => {
-  const many = others.length > NAMED_MAX, high = others.length <= 6 ? 300 : many ? 420 : 380, wide = Math.min(860, Math.max(320, width));
-  const outside = high / 2 - MARGIN, outer = outside - 20, inner = outer * 0.4, flat = Math.min(2, Math.max(0.7, (wide / 2 - NAMES) / outside));
+  const many = others.length > NAMED_MAX, high = others.length <= 6 ? 290 : many ? 420 : 380, wide = Math.min(860, Math.max(320, width));
+  const isOut = others.some((member) => !member.connected), outside = high / 2 - MARGIN - (isOut ? 10 : 0), outer = outside - (isOut ? OUTSIDE : 0), inner = outer * 0.4, flat = Math.min(2, Math.max(0.7, (wide / 2 - NAMES) / outside));
   const at = (radius, angle) => [wide / 2 + radius * flat * Math.cos(angle), high / 2 + radius * Math.sin(angle)];
 
   const trips = others.map((member) => member.rtt).filter((ms) => ms > 0);
@@ -36,35 +36,40 @@ const meshLayout = (others, width) => {
     const [x, y] = at(member.connected ? member.rtt > 0 ? reach(member.rtt) : inner : outside, angle);
     return { ...member, angle, x, y };
   });
-  return { many, high, wide, outside, flat, at, reach, decades, turn, placed };
-};
-
-// The rings are named in the gap between two members that is nearest to the foot of the picture.
-const meshRings = ({ many, high, wide, flat, at, reach, decades, turn, placed }) => {
+  // The rings are named in the gap between two members that is nearest to the foot of the picture.
   const feet = many || !placed.length ? [Math.PI / 2] : placed.map(({ angle }) => angle + turn / 2);
   const foot = feet.reduce((best, angle) => Math.abs(angle - Math.PI / 2) < Math.abs(best - Math.PI / 2) ? angle : best);
-  return decades.map((ms) => {
-    const radius = reach(ms), [x, y] = at(radius, foot);
-    return h("g", { class: "ring" }, h("ellipse", { cx: wide / 2, cy: high / 2, rx: radius * flat, ry: radius }),
-      h("text", { x, y: y + 3, "text-anchor": "middle" }, within(ms * 1000)));
+  const rings = trips.length === 0 ? [] : decades.map((ms) => {
+    const [x, y] = at(reach(ms), foot);
+    return { radius: reach(ms), x, y, text: within(ms * 1000) };
   });
+  return { many, high, wide, outside, flat, at, rings, placed };
 };
 
+const meshRings = ({ high, wide, flat, rings }) => h("g", { class: "ring" },
+  rings.map(({ radius }) => h("ellipse", { cx: wide / 2, cy: high / 2, rx: radius * flat, ry: radius })));
+const meshRingNames = ({ rings }) => h("g", { class: "ring" }, rings.map(({ x, y, text }) => h("text", { x, y: y + 3, "text-anchor": "middle" }, text)));
+
 // Names beside their members, each moved down where it would cover another. In a large mesh only those in trouble have one.
-const meshNames = ({ many, high, placed }) => {
+const cut = (text, room) => {
+  const chars = Math.max(6, Math.min(NAME_CHARS, Math.floor(room / CHAR_WIDE)));
+  return text.length > chars ? `${text.slice(0, chars - 1)}…` : text;
+};
+const meshNames = ({ many, high, wide: whole, placed, rings }) => {
   const troubled = placed.filter(({ state }) => state !== "good"), named = !many ? placed : troubled.length <= NAMED_MAX ? troubled : [];
-  const taken = [];
+  const place = (x, y, wide) => ({ left: x - wide / 2, right: x + wide / 2, top: y - 8, high: LINE_HIGH });
+  const taken = [place(whole / 2, high / 2 - 20, 60), ...rings.map(({ x, y, text }) => place(x, y, text.length * CHAR_WIDE))];
   return new Map(named.map((member) => {
     const side = Math.cos(member.angle), aside = Math.abs(side) > 0.15, anchor = !aside ? "middle" : side < 0 ? "end" : "start";
-    const text = member.name.length > NAME_CHARS ? `${member.name.slice(0, NAME_CHARS - 1)}…` : member.name, wide = text.length * CHAR_WIDE;
-    const x = aside ? member.x + (side < 0 ? -10 : 10) : member.x, left = x - { start: 0, middle: wide / 2, end: wide }[anchor];
+    const x = aside ? member.x + (side < 0 ? -10 : 10) : member.x, room = !aside ? whole : side < 0 ? x : whole - x;
+    const text = cut(member.name, room), wide = text.length * CHAR_WIDE, left = x - { start: 0, middle: wide / 2, end: wide }[anchor];
     const base = aside ? member.y + 1 : member.y + (member.y < high / 2 ? -22 : 18);
     const box = { left, right: left + wide, top: base - 10, high: (many ? 1 : 2) * LINE_HIGH };
     const covered = () => taken.find((other) => other.left < box.right && box.left < other.right && other.top < box.top + box.high && box.top < other.top + other.high);
     for (let other = covered(); other; other = covered()) box.top = other.top + other.high;
     taken.push(box);
     return [member.id, h("text", { x, y: box.top + 10, "text-anchor": anchor }, h("tspan", null, text),
-      !many && h("tspan", { class: "quiet", x, dy: LINE_HIGH }, member.state === "good" ? member.words[1] : member.words.join(", ")))];
+      !many && h("tspan", { class: "quiet", x, dy: LINE_HIGH }, cut(member.state === "good" ? member.words[1] : member.words.join(", "), room * 1.1)))];
   }));
 };
 
@@ -91,9 +96,10 @@ const mesh = (status, nodes, width) => {
     h("circle", { class: member.connected ? "" : "hollow", cx: member.x, cy: member.y, r: !many ? 6 : placed.length <= 60 ? 4.5 : 3.5 }), names.get(member.id)));
   const self = h("g", { class: "member self", "data-go": `#node/${status.node.id}` }, h("title", null, `${status.node.name}, this host`),
     h("circle", { ...middle, r: 9 }), h("text", { x: wide / 2, y: high / 2 - 16, "text-anchor": "middle" }, status.node.name));
+  if (others.length === 0) return h("p", { class: "empty" }, "This host is the only member. ", h("code", null, "selvedge invite"), " makes a token that another joins with.");
   const trouble = others.filter((member) => member.state !== "good").slice(0, 10).map((member) => `${member.name}, ${member.words.join(", ")}`);
   const words = trouble.length ? `Not well: ${trouble.join("; ")}.` : "All are connected and well.";
   const label = `${count(members.length, "member")} as ${status.node.name} sees them. ${words} The table of members has the same in figures.`;
-  return h("svg", { class: many ? "mesh many" : "mesh", viewBox: `0 0 ${wide} ${high}`, height: high, role: "img", "aria-label": label },
-    meshRings(layout), links, meshRegions(layout), self, dots);
+  return h("svg", { class: many ? "mesh many" : "mesh", viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": label },
+    meshRings(layout), links, meshRegions(layout), self, dots, meshRingNames(layout));
 };

@@ -5,9 +5,11 @@
 const APART_MS = 5000;
 const apart = (peer) => !peer || (!peer.root_equal && (peer.last_sync_ms == null || peer.last_sync_ms > APART_MS)) ? "warn" : "good";
 const stateWord = (peer) => peer?.root_equal ? "equal" : peer?.last_sync_ms == null ? "unheard" : apart(peer) === "warn" ? "differs" : "in step";
-const nodeState = (status) => ({ alive: "good", suspect: "warn", draining: "warn", stopping: "warn", unknown: "warn" })[status] ?? "bad";
+const nodeState = (status) => ({ alive: "good", suspect: "warn", draining: "busy", stopping: "busy", unknown: "warn" })[status] ?? "bad";
 const linkState = (link) => ({ connected: "good", refused: "bad" })[link] ?? "warn";
-const phaseState = (phase) => ({ ready: "good", failed: "bad" })[phase] ?? "warn";
+const phaseState = (phase) => ({ ready: "good", failed: "bad", suspect: "warn" })[phase] ?? "busy";
+
+const memberState = (node) => isUnwell(node) ? "warn" : nodeState(node.status);
 
 // Members, and those whom only their link has told of, as in the first second.
 const everybody = (status, nodes) => {
@@ -15,7 +17,7 @@ const everybody = (status, nodes) => {
   const all = [...nodes, ...status.peers.filter((peer) => !known.has(peer.node))
     .map((peer) => ({ id: peer.node, name: peer.name, region: "", status: peer.status || "unknown", capabilities: [] }))];
   // Who is not well comes first.
-  const rank = (node) => ({ bad: 0, warn: 1, good: 2 })[nodeState(node.status)];
+  const rank = (node) => ({ bad: 0, warn: 1, busy: 2, good: 3 })[memberState(node)];
   return all.sort((a, b) => rank(a) - rank(b));
 };
 
@@ -28,14 +30,15 @@ const figures = ({ status, nodes, history, rates }) => {
   const live = status.peers.filter((peer) => !gone.has(peer.node));
   const unequal = live.filter((peer) => !peer.root_equal), late = unequal.filter((peer) => apart(peer) === "warn");
   const lag = Math.max(0, ...unequal.map((peer) => peer.lag_commits ?? 0)), roots = live.length + 1;
-  const convergence = late.length ? [`${roots - unequal.length} of ${roots} equal`, `${count(lag, "commit")} apart`, "warn"]
+  const convergence = roots === 1 ? ["alone", "nobody to compare with"] : late.length ? [`${roots - unequal.length} of ${roots} equal`, `${count(lag, "commit")} apart`, "warn"]
     : unequal.length ? ["in step", `${count(lag, "commit")} on the way`] : ["converged", count(roots, "equal root")];
-  const errors = history.errors.reduce((sum, n) => sum + n, 0);
-  const minutes = Math.max(1, Math.round(history.errors.length * history.step_s / 60));
+  const recent = status.workloads.map((workload) => workload.recent);
+  const calls = recent.reduce((sum, one) => sum + one.calls, 0), errors = recent.reduce((sum, one) => sum + one.errors, 0);
+  const lately = `in ${about(Math.max(1, ...recent.map((one) => one.window_s)))}`;
   return [
     figure("cluster", `${cluster.alive} of ${cluster.members}`, "members alive", { state: cluster.alive < cluster.members ? "warn" : null }),
     figure("convergence", convergence[0], convergence[1], { state: convergence[2] }),
-    figure("calls per second", rate(rates.calls), errors ? `${whole(errors)} failed in ${minutes} min` : "none failed lately",
+    figure("calls per second", rate(rates.calls), calls ? `${errors ? whole(errors) : "none"} failed ${lately}` : "nobody calls",
       { picture: spark(history.calls) }),
     figure("commits per second", rate(rates.commits), `${whole(state.commits)} applied`, { picture: spark(history.commits) }),
     figure("state", bytes(state.bytes), `in ${count(state.keys, "key")}`, { href: "#keys/", picture: spark(history.bytes) }),
@@ -53,13 +56,13 @@ const memberRows = ({ status, nodes }) => {
     const silent = self || node.status === "lost" || node.status === "left";
     return [
       nodeLink(node.id, node.name),
-      mark(isUnwell(node) ? "warn" : nodeState(node.status), `${node.status}${isUnwell(node) ? ", not well" : ""}${self ? ", this host" : ""}`),
+      mark(memberState(node), `${node.status}${isUnwell(node) ? ", not well" : ""}${self ? ", this host" : ""}`),
       self ? NONE : mark(linkState(link), link),
       node.region || NONE,
       self ? NONE : millis(peer?.rtt_ms),
       silent ? NONE : mark(apart(peer), stateWord(peer)),
       silent || peer?.lag_commits == null ? NONE : whole(peer.lag_commits),
-      self ? NONE : millis(peer?.last_sync_ms),
+      self ? NONE : ago(peer?.last_sync_ms),
       percent(node.load),
       node.resources ? bytes(node.resources.memory_free_bytes) : NONE,
       whole(runs.get(node.id) ?? 0),
@@ -69,44 +72,57 @@ const memberRows = ({ status, nodes }) => {
 
 // Where instances are; a host that has nothing to say but that it is ready is only named.
 const PLACES_MAX = 12;
-const rolloutState = (stage) => ({ done: "good", nowhere: "bad", fenced: "bad" })[stage] ?? "warn";
-const rolloutPlace = (rollout) => rollout && rollout.stage !== "done" &&
-  h("li", null, mark(rolloutState(rollout.stage), `rollout ${rollout.stage.replace("_", " ")}`), rollout.reason && `: ${rollout.reason}`);
+const rolloutPlace = (rollout, names) => {
+  const words = rollout && rolloutWords(rollout, names);
+  return words && h("p", { class: "mark", "data-state": rolloutState(rollout.stage) }, words);
+};
 const places = (workload, names) => {
   const order = { failed: 0, pending: 1, starting: 2, stopping: 3, suspect: 4, ready: 5 };
   const sorted = [...workload.instances].sort((a, b) => order[a.phase] - order[b.phase]);
   const place = ({ node, phase, reason }) => h("li", null, mark(phaseState(phase), nodeLink(node, names.get(node))),
     phase === "ready" ? h("span", { class: "hidden" }, " ready") : ` ${phase}`, reason && `: ${reason}`);
-  const rollout = rolloutPlace(workload.rollout);
-  return sorted.length || rollout ? h("ul", { class: "places" }, rollout, sorted.slice(0, PLACES_MAX).map(place),
-    sorted.length > PLACES_MAX && h("li", null, h("a", { href: `#workload/${encodeURIComponent(workload.name)}` }, `and ${sorted.length - PLACES_MAX} more`))) : NONE;
+  const why = now.whys.get(workload.name);
+  return [
+    rolloutPlace(workload.rollout, names),
+    sorted.length === 0 ? h("p", null, "nowhere") : h("ul", { class: "places" }, sorted.slice(0, PLACES_MAX).map(place),
+      sorted.length > PLACES_MAX && h("li", null, h("a", { href: `#workload/${encodeURIComponent(workload.name)}` }, `and ${sorted.length - PLACES_MAX} more`))),
+    why && h("p", { class: "why" }, why),
+  ];
 };
 const readyState = (workload, ready) =>
   workload.instances.some((instance) => instance.phase === "failed") ? "bad" : ready < workload.replicas ? "warn" : "good";
 
-const workloadRows = ({ status, rates, names }) => status.workloads.map((workload) => {
-  const ready = workload.instances.filter((instance) => instance.phase === "ready").length;
-  const latency = (us) => workload.calls ? micros(us) : NONE;
+const readyOf = (workload) => workload.instances.filter((instance) => instance.phase === "ready").length;
+// What is not well comes first.
+const ranked = (workloads) => {
+  const rank = (workload) => ({ bad: 0, warn: 1 })[readyState(workload, readyOf(workload))] ?? 2;
+  return [...workloads].sort((a, b) => rank(a) - rank(b));
+};
+
+const workloadRows = ({ status, rates, names }) => ranked(status.workloads).map((workload) => {
+  const { recent } = workload, ready = readyOf(workload);
+  const latency = (us) => recent.calls ? micros(us) : NONE;
   return [
     workloadLink(workload.name),
     mark(readyState(workload, ready), `${ready} of ${workload.replicas}`),
     places(workload, names),
-    whole(workload.calls),
+    whole(recent.calls),
     rate(rates.workloads.get(workload.name)),
-    workload.errors ? mark("warn", whole(workload.errors)) : "0",
+    recent.errors ? mark("warn", whole(recent.errors)) : "0",
+    latency(recent.latency_us.p50), latency(recent.latency_us.p99), latency(recent.latency_us.p999), latency(recent.latency_us.max),
     histogramSmall(workload.latency_buckets ?? []),
-    latency(workload.latency_us.p50), latency(workload.latency_us.p99), latency(workload.latency_us.p999), latency(workload.latency_us.max),
   ];
 });
 
-const fillTable = (id, rows) => {
+const fillTable = (id, rows, empty) => {
   const heads = [...$(id).tHead.rows[0].cells].map((cell) => [cell.textContent, cell.className || null]);
-  morphChildren($(id).tBodies[0], rows.map((cells) => row(heads, cells)));
+  morphChildren($(id).tBodies[0], rows.length ? rows.map((cells) => row(heads, cells)) : [h("tr", null, h("td", { colspan: heads.length, class: "empty" }, empty))]);
 };
 
 const overview = (now) => {
   show("figures", figures(now));
-  show("mesh", mesh(now.status, now.nodes, $("mesh").clientWidth));
+  const scale = parseFloat(getComputedStyle(document.body).fontSize) / 14;
+  show("mesh", mesh(now.status, now.nodes, $("mesh").clientWidth / scale));
   fillTable("members", memberRows(now));
-  fillTable("workloads", workloadRows(now));
+  fillTable("workloads", workloadRows(now), "Nothing is deployed. selvedge deploy FILE.wasm --name NAME does that.");
 };

@@ -1,4 +1,4 @@
-// How figures are written. `cells.rs` writes the same where there is no JavaScript; who changes one changes the other.
+// How figures are written. `text.rs` writes the same where there is no JavaScript; who changes one changes the other.
 const NONE = "–";
 
 const whole = (n) => Math.round(n).toLocaleString("en-US").replaceAll(",", "\u202f");
@@ -14,11 +14,14 @@ const micros = (n) => n < 1000 ? `${Math.round(n)} µs` : n < 1e6 ? `${(n / 1000
 const millis = (n) => n == null ? NONE : n < 60_000 ? micros(n * 1000) : span(n / 1000);
 const percent = (n) => n == null ? NONE : `${Math.round(n * 100)} %`;
 const count = (n, one, many = `${one}s`) => `${whole(n)} ${n === 1 ? one : many}`;
+// A time that has passed or is left, in its two greatest units; `about` is the greatest alone.
+const SPANS = [["d", 86_400], ["h", 3600], ["min", 60], ["s", 1]];
 const span = (s) => {
-  const two = (n) => String(Math.floor(n)).padStart(2, "0");
-  const days = Math.floor(s / 86_400), rest = s % 86_400;
-  return `${days ? `${days} d ` : ""}${two(rest / 3600)}:${two(rest / 60 % 60)}:${two(rest % 60)}`;
+  const at = SPANS.findIndex(([, unit]) => s >= unit), [name, unit] = SPANS.at(at), next = at >= 0 && SPANS[at + 1];
+  return `${Math.floor(s / unit)} ${name}${next ? ` ${Math.floor(s % unit / next[1])} ${next[0]}` : ""}`;
 };
+const about = (s) => span(s).split(" ", 2).join(" ");
+const ago = (ms) => ms == null ? NONE : ms < 1000 ? "now" : `${about(ms / 1000)} ago`;
 const clock = (ms) => {
   const at = new Date(ms), time = at.toLocaleTimeString("en-GB");
   return at.toDateString() === new Date().toDateString() ? time : `${at.toLocaleDateString("en-CA")} ${time}`;

@@ -64,7 +64,12 @@ pub(super) fn workload_status(name: &str) -> WorkloadStatus {
         latency_buckets: vec![LatencyBucket { le_us: 50, calls: 120_000 }, LatencyBucket { le_us: 5_000, calls: 345 }],
         rollout: None,
         rejected: None,
-        recent: Recent::default(),
+        recent: Recent {
+            window_s: 300,
+            calls: 120_345,
+            errors: 3,
+            latency_us: LatencyUs { p50: 38, p99: 140, p999: 912, max: 4_100 },
+        },
     }
 }
 
