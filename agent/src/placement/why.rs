@@ -80,7 +80,7 @@ fn refusal(rejected: &[Rejected]) -> Option<String> {
     let (first, rest) = rejected.split_first()?;
     let Rejected { name, reason, .. } = first;
     Some(match rest.len() {
-        0 => format!("{name} may not: {reason}"),
-        rest => format!("{} may not, {name} for one: {reason}", rest + 1),
+        0 => format!("{name} may not: it {reason}"),
+        rest => format!("{} may not, {name} among them: it {reason}", rest + 1),
     })
 }

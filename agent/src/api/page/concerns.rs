@@ -71,7 +71,7 @@ fn concerns<'a>(status: &'a Status, nodes: &'a [Node]) -> Vec<Concern<'a>> {
         concern(Tone::Warn, vec![&peer.name], format!("has no link to this host: {reason}"))
     };
     let named = |id: NodeId| nodes.iter().find(|node| node.id == id).map_or("a member", name);
-    let (short, notes) = notes(status);
+    let (short, notes) = (Short::of(status), notes(status));
     let workloads =
         status.workloads.iter().flat_map(|workload| [trouble(workload, &named, &short), rollout_trouble(workload)]);
     let reasons = status.health.reasons.iter().map(|reason| concern(Tone::Bad, Vec::new(), reason.clone()));
@@ -93,16 +93,52 @@ const fn concern(tone: Tone, about: Vec<&str>, text: String) -> Concern<'_> {
     Concern { tone, about, text }
 }
 
-/// The agent's notes: of workloads that lack instances, with the reason, by name; and the others.
-fn notes(status: &Status) -> (BTreeMap<&str, &str>, Vec<Concern<'_>>) {
-    let (mut short, mut others) = (BTreeMap::new(), Vec::new());
-    for note in &status.health.notes {
-        match short_note(note) {
-            Some((name, text)) => drop(short.insert(name, text)),
-            None => others.push(concern(Tone::Busy, Vec::new(), note.clone())),
+/// Which workloads lack instances, as the agent notes it once that lasts. What runs on each host that may is complete with fewer than
+/// there are members.
+#[derive(Debug)]
+pub(super) struct Short<'a> {
+    /// What is noted, by the workload's name.
+    told: BTreeMap<&'a str, &'a str>,
+    /// Whether there are more than are told one by one.
+    more: bool,
+}
+
+/// How the agent's note ends of workloads that it does not tell one by one.
+const MORE_NOTED: &str = " more workloads have too few instances ready";
+
+impl<'a> Short<'a> {
+    pub(super) fn of(status: &'a Status) -> Self {
+        let notes = &status.health.notes;
+        let told = notes.iter().filter_map(|note| short_note(note)).collect();
+        Self { told, more: notes.iter().any(|note| note.ends_with(MORE_NOTED)) }
+    }
+
+    /// How a workload fares.
+    pub(super) fn tone(&self, workload: &WorkloadStatus) -> Tone {
+        let (ready, wanted) = (ready(workload), workload.replicas as usize);
+        let is = |phases: &[Phase]| workload.instances.iter().any(|instance| phases.contains(&instance.phase));
+        if is(&[Phase::Failed]) {
+            Tone::Bad
+        } else if ready >= wanted {
+            Tone::Good
+        } else if self.told.contains_key(workload.name.as_str()) {
+            if ready == 0 { Tone::Bad } else { Tone::Warn }
+        } else if is(&[Phase::Pending, Phase::Starting]) {
+            Tone::Busy
+        } else if ready == 0 {
+            Tone::Bad
+        } else if self.more {
+            Tone::Warn
+        } else {
+            Tone::Good
         }
     }
-    (short, others)
+}
+
+/// The agent's notes of anything else.
+fn notes(status: &Status) -> impl Iterator<Item = Concern<'_>> {
+    let others = status.health.notes.iter().filter(|note| short_note(note).is_none() && !note.ends_with(MORE_NOTED));
+    others.map(|note| concern(Tone::Busy, Vec::new(), note.clone()))
 }
 
 /// The parts of "`combat` has 1 of 2 instances ready, for 42s now: …".
@@ -144,23 +180,23 @@ fn name(node: &Node) -> &str {
 fn trouble<'a, 'b>(
     workload: &'a WorkloadStatus,
     named: &impl Fn(NodeId) -> &'b str,
-    short: &BTreeMap<&str, &str>,
+    short: &Short<'_>,
 ) -> Option<Concern<'a>> {
     let (ready, wanted, instances) = (ready(workload), workload.replicas as usize, &workload.instances);
     let about = vec![workload.name.as_str()];
-    let tone = if ready == 0 && wanted > 0 { Tone::Bad } else { Tone::Warn };
+    let tone = short.tone(workload);
     if let Some(failed) = instances.iter().find(|instance| instance.phase == Phase::Failed) {
         let reason = failed.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let tone = if ready == 0 { Tone::Bad } else { Tone::Warn };
         return Some(concern(tone, about, format!("failed on {}{reason}", named(failed.node))));
     }
-    if ready >= wanted {
+    if tone == Tone::Good {
         return None;
     }
-    if let Some(note) = short.get(workload.name.as_str()) {
+    if let Some(note) = short.told.get(workload.name.as_str()) {
         return Some(concern(tone, about, (*note).to_owned()));
     }
-    let starts = instances.iter().any(|instance| matches!(instance.phase, Phase::Pending | Phase::Starting));
-    let (tone, starting) = if starts { (Tone::Busy, ", and starting") } else { (tone, "") };
+    let starting = if tone == Tone::Busy { ", and starting" } else { "" };
     Some(concern(tone, about, format!("is ready on {ready} of {wanted}{starting}")))
 }
 

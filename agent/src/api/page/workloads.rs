@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use selvedge_sync::id::NodeId;
 
+use super::concerns::Short;
 use super::markup::{Cell, Tone, escape, mark, row};
 use super::text::{NONE, count, micros, span, whole};
 use crate::service::{Instance, Node, Phase, Rollout, Status, WorkloadStatus};
@@ -28,8 +29,11 @@ pub(super) fn workloads(status: &Status, nodes: &[Node], whys: &BTreeMap<String,
     let names = peers.chain(nodes.iter().map(|node| (node.id, node.name.as_str()))).collect();
     let mut sorted: Vec<&WorkloadStatus> = status.workloads.iter().collect();
     // What is not well comes first.
-    sorted.sort_by_key(|workload| tone_of(workload));
-    sorted.into_iter().map(|workload| self::workload(workload, &names, whys.get(&workload.name))).collect()
+    let short = Short::of(status);
+    sorted.sort_by_key(|workload| short.tone(workload));
+    let row =
+        |workload: &WorkloadStatus| self::workload(workload, short.tone(workload), &names, whys.get(&workload.name));
+    sorted.into_iter().map(row).collect()
 }
 
 /// Instances that take calls.
@@ -37,16 +41,7 @@ pub(super) fn ready(workload: &WorkloadStatus) -> usize {
     workload.instances.iter().filter(|instance| instance.phase == Phase::Ready).count()
 }
 
-fn tone_of(workload: &WorkloadStatus) -> Tone {
-    let failed = workload.instances.iter().any(|instance| instance.phase == Phase::Failed);
-    match (failed, ready(workload) >= workload.replicas as usize) {
-        (true, _) => Tone::Bad,
-        (false, false) => Tone::Warn,
-        (false, true) => Tone::Good,
-    }
-}
-
-fn workload(workload: &WorkloadStatus, names: &Names<'_>, why: Option<&String>) -> String {
+fn workload(workload: &WorkloadStatus, tone: Tone, names: &Names<'_>, why: Option<&String>) -> String {
     let recent = &workload.recent;
     let latency = |us: u64| Cell::number(if recent.calls == 0 { NONE.to_owned() } else { micros(us as f64) });
     let errors = match recent.errors {
@@ -58,7 +53,7 @@ fn workload(workload: &WorkloadStatus, names: &Names<'_>, why: Option<&String>) 
     let rollout = workload.rollout.as_ref().and_then(|rollout| self::rollout(rollout, names));
     row(&[
         Cell::text(&workload.name),
-        Cell::marked(tone_of(workload), format!("{} of {}", ready(workload), workload.replicas)),
+        Cell::marked(tone, format!("{} of {}", ready(workload), workload.replicas)),
         Cell::wrapped([rollout.unwrap_or_default(), places(workload, names), why.unwrap_or_default()].concat()),
         Cell::number(whole(recent.calls)),
         // A rate takes two looks, and the picture JavaScript.

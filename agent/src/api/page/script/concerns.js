@@ -12,16 +12,27 @@ const fate = (state, nodes, one, many) => {
   return concern(state, about, `${more > 0 ? `and ${more} more ` : ""}${nodes.length === 1 ? one : many}`);
 };
 
-// The agent notes what lasts, with its reason: "`combat` has 1 of 2 instances ready, for 42s now: …".
-const SHORT_NOTE = /^`([^`]+)` (has \d+ of \d+ instances ready.*)$/s;
-const workloadTrouble = ({ name, instances, replicas }, names, notes) => {
-  const failed = instances.find((instance) => instance.phase === "failed"), ready = instances.filter((instance) => instance.phase === "ready").length;
-  const about = [workloadLink(name)], state = ready === 0 && replicas > 0 ? "bad" : "warn";
-  if (failed) return concern(state, about, `failed on ${names.get(failed.node) || "a member"}${failed.reason ? `: ${failed.reason}` : ""}`);
-  if (ready >= replicas) return null;
-  if (notes.has(name)) return concern(state, about, notes.get(name));
-  const starts = instances.some(({ phase }) => phase === "pending" || phase === "starting");
-  return concern(starts ? "busy" : state, about, `is ready on ${ready} of ${replicas}${starts ? ", and starting" : ""}`);
+// Which workloads lack instances, as the agent notes it once that lasts: "`combat` has 1 of 2 instances ready, for 42s now: …". What
+// runs on each host that may is complete with fewer than there are members.
+const SHORT_NOTE = /^`([^`]+)` (has .* instances ready.*)$/s, MORE_NOTED = " more workloads have too few instances ready";
+const shortOf = ({ health }) => {
+  const notes = health.notes ?? [], told = new Map(notes.map((note) => SHORT_NOTE.exec(note)).filter(Boolean).map(([, name, text]) => [name, text]));
+  return { told, more: notes.some((note) => note.endsWith(MORE_NOTED)), others: notes.filter((note) => !SHORT_NOTE.test(note) && !note.endsWith(MORE_NOTED)) };
+};
+const workloadState = (workload, short) => {
+  const ready = readyOf(workload), is = (...phases) => workload.instances.some(({ phase }) => phases.includes(phase));
+  if (is("failed")) return "bad";
+  if (ready >= workload.replicas) return "good";
+  if (short.told.has(workload.name)) return ready === 0 ? "bad" : "warn";
+  if (is("pending", "starting")) return "busy";
+  return ready === 0 ? "bad" : short.more ? "warn" : "good";
+};
+const workloadTrouble = (workload, names, short) => {
+  const { name, instances, replicas } = workload, ready = readyOf(workload), about = [workloadLink(name)], state = workloadState(workload, short);
+  const failed = instances.find((instance) => instance.phase === "failed");
+  if (failed) return concern(ready === 0 ? "bad" : "warn", about, `failed on ${names.get(failed.node) || "a member"}${failed.reason ? `: ${failed.reason}` : ""}`);
+  if (state === "good") return null;
+  return concern(state, about, short.told.get(name) ?? `is ready on ${ready} of ${replicas}${state === "busy" ? ", and starting" : ""}`);
 };
 
 // What became of a version, until another is deployed.
@@ -47,11 +58,7 @@ const unwell = (nodes, self) => {
 const BADNESS = { bad: 0, warn: 1, busy: 2 };
 const concerns = ({ status, nodes, names }) => {
   const self = status.node.id, of = (state) => nodes.filter((node) => node.status === state && node.id !== self);
-  const alive = new Set(of("alive").map((node) => node.id)), short = new Map(), notes = [];
-  for (const note of status.health.notes ?? []) {
-    const [, name, text] = SHORT_NOTE.exec(note) ?? [];
-    if (name) short.set(name, text); else notes.push(concern("busy", [], note));
-  }
+  const alive = new Set(of("alive").map((node) => node.id)), short = shortOf(status);
   const links = status.peers.filter((peer) => alive.has(peer.node) && ["resting", "refused"].includes(peer.link.state));
   return [
     ...status.health.reasons.map((reason) => concern("bad", [], reason)),
@@ -60,7 +67,7 @@ const concerns = ({ status, nodes, names }) => {
     ...links.map((peer) => concern("warn", [nodeLink(peer.node, peer.name)], `has no link to this host: ${peer.link.reason ?? peer.link.state}`)),
     ...status.workloads.flatMap((workload) => [workloadTrouble(workload, names, short), rolloutTrouble(workload)]),
     fate("busy", of("draining"), "is being drained", "are being drained"), fate("busy", of("stopping"), "is stopping", "are stopping"),
-    ...notes,
+    ...short.others.map((note) => concern("busy", [], note)),
   ].filter(Boolean).sort((a, b) => BADNESS[a.state] - BADNESS[b.state]);
 };
 

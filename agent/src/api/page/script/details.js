@@ -121,9 +121,9 @@ const workloadView = async (name) => {
     return [`Workload ${name}`, [
       h("div", { class: "columns" },
         section("Now", facts([
-          ["ready", mark(readyState(status, ready), `${ready} of ${status.replicas}`)],
+          ["ready", mark(workloadState(status, shortOf(now.status)), `${ready} of ${status.replicas}`)],
           explanation?.why && ["why there", explanation.why],
-          ...rolloutFacts(status.rollout, ready < status.replicas, now.names),
+          ...rolloutFacts(status.rollout, ["bad", "warn"].includes(workloadState(status, shortOf(now.status))), now.names),
           ["calls per second", rate(now.rates.workloads.get(name))],
           [`calls in ${about(Math.max(1, recent.window_s))}`, recent.calls ? `${whole(recent.calls)}, p50 ${micros(recent.latency_us.p50)}, p99 ${micros(recent.latency_us.p99)}` : "none"],
           ["of them failed", recent.errors ? mark("warn", whole(recent.errors)) : "none"],

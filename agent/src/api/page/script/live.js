@@ -119,26 +119,26 @@ const listen = async () => {
 };
 const hush = () => { stream?.close(); stream = null; };
 
-// Who comes back is put where they left: on the link that they had taken.
-const comeBack = (from) => {
-  const links = [...document.querySelectorAll("#overview a, #health a, h1 a")];
-  const at = links.find((link) => link.hash === from && link.checkVisibility()) ?? $("main");
-  at.focus();
+// Who comes back is put where they left: on the link that they had taken, or where that shows something else by now, on another to
+// the same.
+let left = { link: null, hash: null };
+const comeBack = () => {
+  const links = [left.link, ...document.querySelectorAll("#overview table a"), ...document.querySelectorAll("#overview a, #health a")];
+  (links.find((link) => link?.isConnected && link.hash === left.hash) ?? $("main")).focus();
 };
 
-let place = location.hash;
 const navigate = () => {
-  const to = route(), from = place;
+  const to = route();
   if (!to && location.hash && location.hash !== "#") return;
   const key = (of) => of?.kind === "key" ? of.name : null;
   if (key(to) !== key(view)) hush();
-  place = location.hash;
+  if (to && !view) left = { link: document.activeElement, hash: location.hash };
   [view, draw, ticks] = [to, null, 0];
   show("detail-title", to ? to.name : "");
   show("detail-content", h("p", { class: "quiet" }, "…"));
   render();
   scrollTo(0, 0);
-  if (to) $("detail-title").focus(); else comeBack(from);
+  if (to) $("detail-title").focus(); else comeBack();
   refresh();
 };
 

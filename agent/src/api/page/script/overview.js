@@ -89,22 +89,19 @@ const places = (workload, names) => {
     why && h("p", { class: "why" }, why),
   ];
 };
-const readyState = (workload, ready) =>
-  workload.instances.some((instance) => instance.phase === "failed") ? "bad" : ready < workload.replicas ? "warn" : "good";
-
 const readyOf = (workload) => workload.instances.filter((instance) => instance.phase === "ready").length;
 // What is not well comes first.
-const ranked = (workloads) => {
-  const rank = (workload) => ({ bad: 0, warn: 1 })[readyState(workload, readyOf(workload))] ?? 2;
+const ranked = (workloads, short) => {
+  const rank = (workload) => ({ ...BADNESS, good: 3 })[workloadState(workload, short)];
   return [...workloads].sort((a, b) => rank(a) - rank(b));
 };
 
-const workloadRows = ({ status, rates, names }) => ranked(status.workloads).map((workload) => {
+const workloadRows = ({ status, rates, names }) => ranked(status.workloads, shortOf(status)).map((workload) => {
   const { recent } = workload, ready = readyOf(workload);
   const latency = (us) => recent.calls ? micros(us) : NONE;
   return [
     workloadLink(workload.name),
-    mark(readyState(workload, ready), `${ready} of ${workload.replicas}`),
+    mark(workloadState(workload, shortOf(status)), `${ready} of ${workload.replicas}`),
     places(workload, names),
     whole(recent.calls),
     rate(rates.workloads.get(workload.name)),
