@@ -108,7 +108,7 @@ async fn the_worst_is_named_first_and_what_passes_is_no_fault() {
     let api = serve().await;
     let (mut status, nodes) = alone(&api);
     let here = nodes[0].id;
-    let instance = |phase| Instance { node: here, phase, reason: None };
+    let instance = |phase| Instance { node: here, phase, reason: None, serves_previous: false };
     let workload = |name: &str, phase| {
         let instances = vec![instance(phase)];
         WorkloadStatus { name: name.to_owned(), replicas: 1, instances, ..status.workloads[0].clone() }

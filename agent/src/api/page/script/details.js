@@ -59,6 +59,7 @@ const nodeView = async (id) => {
           ["state root", mark(apart(peer), stateWord(peer))],
           ["commits apart", peer?.lag_commits == null ? NONE : whole(peer.lag_commits)],
           ["last equal", ago(peer?.last_sync_ms)],
+          detail?.unseen && ["may not have seen", detail.unseen.keys.map((key, at) => [at ? ", " : "", keyLink(key)]), detail.unseen.more && " and more"],
         ]))),
       h("div", { class: "columns" },
         table("runs", "Runs", [["workload"], ["phase"], ["reason", "wrap"]], here),

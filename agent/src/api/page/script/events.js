@@ -6,8 +6,8 @@ const eventState = ({ kind, status, change, phase, stage }) => kind === "fraud" 
   : kind === "member" ? { joined: "good", refuted: "good", returned: "good", lost: "bad" }[status] ?? "warn"
   : kind === "link" ? { up: "good", refused: "bad", two_holders: "bad" }[change] ?? "warn"
   : kind === "placement" ? phaseState(phase)
-  : kind === "decision" ? { ready: "good", claimed: "good", failed: "bad", given_up: "bad" }[change] ?? "warn"
-  : kind === "rollout" ? { completed: "good", promoted: "good", deployed: "good", rolled_back: "bad", nowhere: "bad" }[stage] ?? "warn" : "warn";
+  : kind === "decision" ? { ready: "good", claimed: "good", failed: "bad", given_up: "bad" }[change] ?? "busy"
+  : kind === "rollout" ? { completed: "good", promoted: "good", deployed: "good", rolled_back: "bad", nowhere: "bad" }[stage] ?? "busy" : "warn";
 
 const eventWords = (event, names) => {
   const node = () => nodeLink(event.node, names.get(event.node) ?? event.name);
