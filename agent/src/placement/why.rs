@@ -3,7 +3,7 @@
 //! Decides nothing: it reads what was decided. Names of hosts are as their operators gave them; whoever shows the sentence makes
 //! them safe.
 
-use super::{Candidate, Explanation, Rejected, Terms};
+use super::{Candidate, Explanation, Rejected, THRESHOLD_DEFAULT, Terms};
 
 /// Hosts that a sentence names.
 const NAMED_MAX: usize = 3;
@@ -43,6 +43,8 @@ impl Explanation {
         match last.score - score {
             gap if gap.abs() < SAME => format!("{name} would do as well"),
             gap if gap > 0.0 => format!("the next is {name} with {score:.2}, {}", self.shortfall(last, next)),
+            // Of hosts that score about the same the hash of workload and host decides, so that not all take the one that is best by a hair.
+            gap if -gap < THRESHOLD_DEFAULT && !last.runs() => format!("{name} with {score:.2} would do as well"),
             _ if last.runs() => format!("{name} would score {score:.2}, which is not worth a move"),
             _ => format!("{name} scores {score:.2} and is left out by what the spec asks of regions"),
         }
@@ -65,7 +67,7 @@ impl Explanation {
 fn scores(chosen: &[&Candidate]) -> String {
     match chosen {
         [first, .., last] if chosen.len() > NAMED_MAX => {
-            format!("the best {} score {:.2} to {:.2}", chosen.len(), first.score, last.score)
+            format!("the {} chosen score {:.2} to {:.2}", chosen.len(), first.score, last.score)
         }
         [first, rest @ ..] => {
             let rest: String = rest.iter().map(|one| format!(", {} {:.2}", one.name, one.score)).collect();

@@ -27,7 +27,7 @@ fn who_has_the_choice_is_told_with_scores_and_what_the_next_lacks() {
     let ruled = "n2 scores 0.78; the next is n1 with 0.68, where fewer of its rules hold";
     check(&affine, vec![host(1), host(2)], ruled);
     let many = (1..=6).map(|number| loaded(number, f64::from(number) / 10.0)).collect();
-    check(&spec(5), many, "the best 5 score 0.89 to 0.81; the next is n6 with 0.79, under more load");
+    check(&spec(5), many, "the 5 chosen score 0.87 to 0.79; n5 with 0.81 would do as well");
 }
 
 #[test]
