@@ -37,6 +37,7 @@ pub mod spec;
 pub mod splitmix;
 pub mod store;
 pub mod supervisor;
+pub(crate) mod text;
 pub mod timing;
 pub(crate) mod top;
 pub mod traces;

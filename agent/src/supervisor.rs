@@ -1,8 +1,9 @@
 //! Whoever started this agent and watches over it: systemd, by its notification protocol (`sd_notify(3)`), where there is one.
 //!
 //! Tells it when the agent serves, and that its driver still turns. Measures and decides nothing. The invariants: a sign of life is sent
-//! from the driver's own loop and from nowhere else, so that a loop that is stuck is noticed; and telling never waits for whoever
-//! is told, which is why the socket is our own: the libraries for this send on one that blocks.
+//! from the driver's own loop and from nowhere else, so that a loop that is stuck is noticed; telling never waits for whoever
+//! is told, which is why the socket is our own: the libraries for this send on one that blocks; and whatever a status says, it is one
+//! line, and short: behind a line end the protocol has another word, and a message that is too long is dropped whole.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,8 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::text;
+
 /// Signs of life in the time in which the supervisor wants one: with four, a single late one is no reason for a restart.
 const SIGNS_PER_PERIOD: u32 = 4;
+
+/// Longest status, in bytes. systemd takes messages of up to 4,096; what people read in one line is shorter.
+const STATUS_BYTES_MAX: usize = 1_024;
 
 /// The supervisor, or nobody. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,6 +36,8 @@ struct Inner {
     /// When the last sign was given, in milliseconds after `began`.
     signed_ms: AtomicU64,
     serves: AtomicBool,
+    /// That it serves is still to be said.
+    owes_ready: AtomicBool,
 }
 
 impl Supervisor {
@@ -57,50 +65,65 @@ impl Supervisor {
 
     fn new(socket: Option<UnixDatagram>, period: Option<Duration>) -> Self {
         let pause = period.map(|period| period / SIGNS_PER_PERIOD);
-        let (signed_ms, serves) = Default::default();
-        Self(Arc::new(Inner { socket, pause, began: Instant::now(), signed_ms, serves }))
+        let (signed_ms, serves, owes_ready) = Default::default();
+        Self(Arc::new(Inner { socket, pause, began: Instant::now(), signed_ms, serves, owes_ready }))
     }
 
     /// The agent serves, and how it is, for people (`systemctl status` shows it).
     pub fn ready(&self, status: &str) {
         self.0.serves.store(true, Ordering::Relaxed);
-        self.tell(&format!("READY=1\nSTATUS={status}"));
+        self.0.owes_ready.store(true, Ordering::Relaxed);
+        self.status(status);
     }
 
-    /// How it is.
+    /// How it is, for as long as it serves. What could not be told of that comes with it.
     pub fn status(&self, status: &str) {
-        self.tell(&format!("STATUS={status}"));
+        if self.0.serves.load(Ordering::Relaxed) {
+            self.tell(&format!("STATUS={}", in_a_line(status)));
+            self.say_ready();
+        }
     }
 
     /// It is not that far yet, does `what`, and is not to be given up before `patience` has passed.
     pub fn starting(&self, what: &str, patience: Duration) {
-        self.tell(&format!("EXTEND_TIMEOUT_USEC={}\nSTATUS={what}", patience.as_micros()));
+        self.tell(&format!("EXTEND_TIMEOUT_USEC={}\nSTATUS={}", patience.as_micros(), in_a_line(what)));
     }
 
     /// It reads its configuration again, with `read`. Before it serves, nobody is told.
     pub fn reload(&self, read: impl FnOnce()) {
         let serves = self.0.serves.load(Ordering::Relaxed);
         if serves {
+            self.0.owes_ready.store(false, Ordering::Relaxed);
             self.tell("RELOADING=1");
         }
         read();
         if serves {
-            self.tell("READY=1");
+            self.0.owes_ready.store(true, Ordering::Relaxed);
+            self.say_ready();
         }
     }
 
-    /// It is on its way down.
+    /// Says that it serves if that is still to be said, and until it was: a service that is never ready is ended, and so is one whose
+    /// reload never ends. A message of its own, which nothing that stands beside it can spoil.
+    fn say_ready(&self) {
+        let owes = &self.0.owes_ready;
+        if self.0.serves.load(Ordering::Relaxed) && owes.swap(false, Ordering::Relaxed) && !self.tell("READY=1") {
+            owes.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// It is on its way down, and whatever else is said of how it is does not count any more.
     pub fn stopping(&self) {
+        self.0.serves.store(false, Ordering::Relaxed);
         self.tell("STOPPING=1\nSTATUS=stopping: what was acknowledged becomes durable");
     }
 
     /// It ends, for this reason and, where the system refused it something, with this error number: what `systemctl status` shows of a
     /// service that has failed.
     pub fn failed(&self, why: &str, errno: Option<i32>) {
-        // One assignment a line.
         let why = why.lines().map(str::trim).collect::<Vec<_>>().join("; ");
         let errno = errno.map_or_else(String::new, |errno| format!("\nERRNO={errno}"));
-        self.tell(&format!("STATUS=failed: {why}{errno}"));
+        self.tell(&format!("STATUS={}{errno}", in_a_line(&format!("failed: {why}"))));
     }
 
     /// The driver has made a pass. Costs next to nothing while no sign is due.
@@ -114,12 +137,21 @@ impl Supervisor {
         }
     }
 
-    /// A supervisor that cannot be told is no reason to stop or to wait: if it wanted a sign and gets none, it acts.
-    fn tell(&self, message: &str) {
-        if let Some(Err(error)) = self.0.socket.as_ref().map(|socket| socket.send(message.as_bytes())) {
+    /// Whether everybody was told who is to be. A supervisor that cannot be told is no reason to stop or to wait: if it wanted a sign and
+    /// gets none, it acts.
+    fn tell(&self, message: &str) -> bool {
+        let Some(socket) = &self.0.socket else { return true };
+        let sent = socket.send(message.as_bytes());
+        if let Err(error) = &sent {
             tracing::debug!(%error, "the supervisor could not be told");
         }
+        sent.is_ok()
     }
+}
+
+/// A status as a message can hold it, whoever had a hand in its words.
+fn in_a_line(status: &str) -> String {
+    text::line(status, STATUS_BYTES_MAX)
 }
 
 /// A socket to `name`: a path, or an abstract name after `@`.
@@ -148,7 +180,7 @@ pub(crate) mod tests {
     /// What was told and not yet read.
     pub(crate) fn told(socket: &UnixDatagram) -> Vec<String> {
         socket.set_nonblocking(true).expect("can be set");
-        let mut buffer = [0; 256];
+        let mut buffer = [0; 4_096];
         let message =
             || socket.recv(&mut buffer).ok().map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned());
         std::iter::from_fn(message).collect()
@@ -171,7 +203,42 @@ pub(crate) mod tests {
         assert!(told(&socket).is_empty());
         supervisor.ready("running");
         supervisor.reload(|| {});
-        assert_eq!(told(&socket), ["READY=1\nSTATUS=running", "RELOADING=1", "READY=1"]);
+        assert_eq!(told(&socket), ["STATUS=running", "READY=1", "RELOADING=1", "READY=1"]);
+    }
+
+    #[test]
+    fn a_status_is_one_short_line_whatever_it_says() {
+        let (supervisor, socket) = supervisor(None);
+        supervisor.ready("running; `\nWATCHDOG=trigger\n` is no name");
+        supervisor.status(&"ä".repeat(2_500));
+        supervisor.starting("joining\r\nMAINPID=1", Duration::from_secs(1));
+        let told = told(&socket);
+        assert_eq!(told[..2], ["STATUS=running; ` WATCHDOG=trigger ` is no name", "READY=1"]);
+        assert!(told[2].len() <= STATUS_BYTES_MAX + "STATUS=".len() && told[2].ends_with("ä…"), "{}", told[2]);
+        assert_eq!(told[3], "EXTEND_TIMEOUT_USEC=1000000\nSTATUS=joining  MAINPID=1");
+    }
+
+    #[test]
+    fn that_it_serves_is_said_until_it_could_be_told() {
+        let (supervisor, socket) = supervisor(Some(Duration::ZERO));
+        let fill = || (0..10_000).for_each(|_| supervisor.turned());
+        fill();
+        supervisor.ready("running");
+        assert!(!told(&socket).contains(&"READY=1".to_owned()), "nobody had read");
+        supervisor.status("running");
+        supervisor.status("running");
+        assert_eq!(told(&socket), ["STATUS=running", "READY=1", "STATUS=running"]);
+        fill();
+        supervisor.reload(|| {});
+        told(&socket);
+        supervisor.status("running");
+        assert_eq!(told(&socket), ["STATUS=running", "READY=1"], "the reload is over");
+        fill();
+        supervisor.reload(|| {});
+        told(&socket);
+        supervisor.stopping();
+        supervisor.status("running");
+        assert_eq!(told(&socket).len(), 1, "it stops, and is not ready any more");
     }
 
     #[test]

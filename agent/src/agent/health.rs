@@ -34,15 +34,12 @@ const STORE_STALLED: Duration = Duration::from_secs(3);
 /// How long too few instances of a workload may be ready before that is noted: a start takes less, with a fetch and a compilation.
 const SHORT_AFTER: Duration = Duration::from_secs(10);
 
-/// Workloads of which too few are ready and that are told one by one.
-const SHORT_TOLD_MAX: usize = 3;
+/// Things of one sort that are wrong and are told one by one. Others can make many of most sorts, and nobody reads them.
+const TOLD_MAX: usize = 3;
 
 /// Free space on the disk of the data directory below which an operator has to hear of it, in bytes. What was set aside for the log
 /// is written for a while yet, so a full disk would show only when it is too late.
 const DISK_LOW_BYTES: u64 = 32 << 20;
-
-/// Deployments that are not carried out and are told one by one.
-const REFUSED_TOLD_MAX: usize = 3;
 
 /// Members that write what this release cannot read and are told by name.
 const WRITERS_TOLD_MAX: usize = 3;
@@ -72,6 +69,17 @@ pub(super) struct Health {
     pub(super) standing: Option<Standing>,
     /// How many transactions the store had finished, and since when it has not finished another.
     pub(super) progress: Arc<Mutex<(u64, Instant)>>,
+}
+
+/// What is said of each of the first, and how many more there are.
+fn few<T>(all: impl IntoIterator<Item = T>, say: impl Fn(T) -> String, rest: impl Fn(usize) -> String) -> Vec<String> {
+    let mut all = all.into_iter();
+    let mut said: Vec<String> = all.by_ref().take(TOLD_MAX).map(say).collect();
+    let more = all.count();
+    if more > 0 {
+        said.push(rest(more));
+    }
+    said
 }
 
 /// What is to be said of a certificate that comes to its end: well after its renewal was due, which is in the last third.
@@ -108,6 +116,26 @@ fn two_live_hosts(whose: NodeId, heard_by: &[NodeId], me: NodeId, called: impl F
     )
 }
 
+/// What is said of keys that two processes have shown, this host's own first.
+fn two_holders(mut holders: Vec<NodeId>, me: NodeId) -> Vec<String> {
+    holders.sort_by_key(|node| *node != me);
+    let say = |node: NodeId| {
+        if node == me {
+            "another process runs with this node's key: a copied data directory; stop one of them".to_owned()
+        } else {
+            format!("two processes have shown the key of {node}: a copied data directory; stop one of them")
+        }
+    };
+    few(holders, say, |more| format!("two processes each have shown the keys of {more} more nodes"))
+}
+
+/// What is said of a host that reaches nobody, if it was told where somebody might be.
+fn unreached(bootstrap: &[String]) -> Option<String> {
+    let addresses = few(bootstrap, String::clone, |more| format!("{more} more")).join(", ");
+    (!bootstrap.is_empty())
+        .then(|| format!("no member has been reached, at bootstrap address {addresses} or elsewhere; still trying"))
+}
+
 /// What this node's own past still owes: a past that differs from what others know of it is mended, but not in silence.
 fn past(past: &Past) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -115,12 +143,13 @@ fn past(past: &Past) -> Vec<String> {
         reasons
             .push("local writes wait: this node has lost track of its own past and asks the members for it".to_owned());
     }
-    reasons.extend(past.twice_named.iter().map(|Dot { replica, seq }| {
+    let twice = |Dot { replica, seq }: &Dot| {
         let node = replica.node;
         format!(
             "{node} gave the number {seq} to two commits, and what it writes is not taken any more: it lies, or a copy of its data directory runs elsewhere; stop the copy or `selvedge revoke {node}`"
         )
-    }));
+    };
+    reasons.extend(few(&past.twice_named, twice, |more| format!("{more} more numbers stand for two commits each")));
     if past.orphans > 0 {
         reasons.push(format!("{} commits of an earlier life of this node wait to be made again", past.orphans));
     }
@@ -205,21 +234,11 @@ impl Health {
             let fall = standing.own_fall().map(|fall| fall + way_back);
             reasons.extend(fall.or_else(|| expiry(&standing.own(), now_s())));
         }
-        let unreached = self.net.unreached_bootstrap();
         // One member that is reached is enough: the others are learnt from it.
-        if !unreached.is_empty() && self.net.peers().is_empty() {
-            let addresses = unreached.join(", ");
-            reasons.push(format!(
-                "no member has been reached, at bootstrap address {addresses} or elsewhere; still trying"
-            ));
+        if self.net.peers().is_empty() {
+            reasons.extend(unreached(&self.net.unreached_bootstrap()));
         }
-        reasons.extend(self.net.two_holders().into_iter().map(|node| {
-            if node == self.net.node() {
-                "another process runs with this node's key: a copied data directory; stop one of them".to_owned()
-            } else {
-                format!("two processes have shown the key of {node}: a copied data directory; stop one of them")
-            }
-        }));
+        reasons.extend(two_holders(self.net.two_holders(), self.net.node()));
         service::Health { ok: reasons.is_empty(), reasons, notes: self.notes(state) }
     }
 
@@ -308,7 +327,14 @@ impl Health {
             for twin in members.twins() {
                 heard_by.entry(twin.node).or_default().push(twin.heard_by);
             }
-            heard_by.iter().map(|(node, by)| two_live_hosts(*node, by, me, called)).collect()
+            // This host's own is what this host can do something about.
+            let mut all: Vec<_> = heard_by.into_iter().collect();
+            all.sort_by_key(|(node, _)| *node != me);
+            few(
+                all,
+                |(node, by)| two_live_hosts(node, &by, me, called),
+                |more| format!("two live hosts each have the keys of {more} more members"),
+            )
         })
     }
 
@@ -321,12 +347,7 @@ impl Health {
                 "the deployment of `{name}` is not carried out: {why}; deploy it again, or `selvedge undeploy {name}`"
             )
         };
-        let mut reasons: Vec<String> = refused.iter().take(REFUSED_TOLD_MAX).map(sentence).collect();
-        let rest = refused.len() - reasons.len();
-        if rest > 0 {
-            reasons.push(format!("{rest} more deployments are not carried out"));
-        }
-        reasons
+        few(&*refused, sentence, |rest| format!("{rest} more deployments are not carried out"))
     }
 
     /// Workloads of which too few instances run. Every agent says so: whoever asks any of them is to know.
@@ -336,12 +357,7 @@ impl Health {
             let lasts = humantime::format_duration(Duration::from_secs(now_ms.saturating_sub(*since_ms) / 1_000));
             format!("`{name}` has {ready} of {wanted} instances ready, for {lasts} now: {why}")
         };
-        let mut reasons: Vec<String> = short.iter().take(SHORT_TOLD_MAX).map(sentence).collect();
-        let rest = short.len() - reasons.len();
-        if rest > 0 {
-            reasons.push(format!("{rest} more workloads have too few instances ready"));
-        }
-        reasons
+        few(&short, sentence, |rest| format!("{rest} more workloads have too few instances ready"))
     }
 
     /// That this host sees the smaller part of the members. Of two equal halves neither is taken for the one that is cut off.
@@ -402,70 +418,4 @@ impl Health {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn node(number: u8) -> NodeId {
-        NodeId([number; 32])
-    }
-
-    #[test]
-    fn a_disk_is_told_of_before_it_is_full() {
-        assert_eq!(disk_low(DISK_LOW_BYTES), None);
-        let told = disk_low(DISK_LOW_BYTES - 1);
-        assert!(told.is_some_and(|told| told.contains("has 31 MiB left, less than 32:")));
-    }
-
-    #[test]
-    fn members_that_write_what_is_not_known_here_are_named_or_counted() {
-        assert_eq!(cannot_read(&[]), None);
-        let told =
-            |count: usize| cannot_read(&["a", "b", "c", "d", "e"].map(str::to_owned)[..count]).unwrap_or_default();
-        assert!(told(1).starts_with("commits of a are of a later release"), "{}", told(1));
-        assert!(told(5).starts_with("commits of a and b and c and 2 more are of a later release"), "{}", told(5));
-    }
-
-    #[test]
-    fn members_that_do_not_answer_are_named_and_not_all_of_them() {
-        assert_eq!(silent(5, &[]), None);
-        let members: Vec<_> = (1..=5).map(|number| (format!("host-{number}"), Status::Suspect)).collect();
-        let told = silent(9, &members[..1]);
-        assert_eq!(told.as_deref(), Some("1 of 9 members do not answer: host-1 (suspect); `selvedge nodes` shows all"));
-        let told = silent(9, &members).expect("some");
-        assert!(told.starts_with("5 of 9 members do not answer: host-1 (suspect), "), "{told}");
-        assert!(told.contains("host-3 (suspect), 2 more;"), "{told}");
-    }
-
-    #[test]
-    fn that_nobody_can_invite_is_noted_after_a_while() {
-        let away = |name: &str, is_there, silent_ms| Away { name: name.to_owned(), is_there, silent_ms };
-        let check = |known: &[Away], up_ms, expect: Option<&str>| {
-            let told = authority_away(known, up_ms);
-            assert_eq!(told.is_some(), expect.is_some(), "{told:?}");
-            assert!(told.unwrap_or_default().contains(expect.unwrap_or_default()));
-        };
-        let hour = AUTHORITY_AWAY_MS;
-        check(&[away("a", true, 0)], 9 * hour, None);
-        check(&[away("a", false, hour - 1)], 9 * hour, None);
-        check(&[away("a", false, 2 * hour), away("b", true, 0)], 9 * hour, None);
-        check(&[away("a", false, 2 * hour), away("b", false, 3 * hour)], 9 * hour, Some("for 2h (a, b)"));
-        check(&[], hour - 1, None);
-        check(&[], hour, Some("not been seen since this agent started"));
-    }
-
-    #[test]
-    fn a_copied_key_is_told_once_however_many_have_heard_it() {
-        let called = |node: NodeId| format!("host-{}", node.0[0]);
-        let told = two_live_hosts(node(1), &[node(2), node(3), node(4), node(5), node(6)], node(9), called);
-        assert!(told.contains("the key of host-1, heard by host-2 and host-3 and host-4 and 2 more:"), "{told}");
-        let told = two_live_hosts(node(1), &[node(2)], node(2), called);
-        assert!(told.contains("the key of host-1, heard by this host:"), "{told}");
-    }
-
-    #[test]
-    fn the_earlier_process_of_a_copied_key_is_told_to_start_again() {
-        let told = two_live_hosts(node(1), &[node(1), node(2)], node(1), |node| node.to_string());
-        assert!(told.starts_with("a process that was started later than this one has this host's key"), "{told}");
-        assert!(told.ends_with("then restart this agent"), "{told}");
-    }
-}
+mod tests;

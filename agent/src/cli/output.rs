@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::error::CliError;
 use super::terminal;
+pub(crate) use crate::text::printable;
 
 /// Clears a terminal (ECMA-48, as those below).
 const CLEAR: &str = "\x1b[2J";
@@ -133,17 +134,6 @@ pub(crate) fn cell(json: &Value, pointer: &str) -> String {
         }
         Some(other) => other.to_string(),
     }
-}
-
-/// Text from elsewhere on one line and without control characters: another member's name must not move our cursor.
-#[must_use]
-pub(crate) fn printable(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\n' | '\r' | '\t' => ' ',
-        c if c.is_control() => '\u{fffd}',
-        c => c,
-    };
-    text.chars().map(shown).collect()
 }
 
 /// A hash or an id short enough for a table.

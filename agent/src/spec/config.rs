@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::SpecError;
-use super::fields::Fields;
+use super::fields::{Fields, shown};
 
 /// Most entries: a threshold each for a large rule set, with room to spare. Tables go into one value.
 pub const CONFIG_ENTRIES_MAX: usize = 256;
@@ -49,9 +49,4 @@ pub(super) fn read(spec: &Fields<'_>) -> Result<Config, SpecError> {
 
 fn is_name(name: &str) -> bool {
     (1..=CONFIG_NAME_BYTES_MAX).contains(&name.len()) && !name.contains(|c: char| c == '=' || c.is_control())
-}
-
-/// As much of a refused name as an error repeats.
-fn shown(name: &str) -> String {
-    name.chars().take(64).collect()
 }

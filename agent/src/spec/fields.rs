@@ -39,8 +39,7 @@ impl<'a> Fields<'a> {
         let fields = Self { path, map };
         match map.keys().find(|key| !known.contains(&key.as_str())) {
             Some(key) if unknown == Unknown::Refused => {
-                let shown: String = key.chars().take(64).collect();
-                Err(SpecError::Unknown { field: fields.full_name(&shown), known: known.join(", ") })
+                Err(SpecError::Unknown { field: fields.full_name(&shown(key)), known: known.join(", ") })
             }
             Some(_) | None => Ok(fields),
         }
@@ -167,6 +166,11 @@ impl<'a> Fields<'a> {
     fn full_name(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
+}
+
+/// As much of a name that somebody made up as an error repeats: in one line, whatever it holds.
+pub(super) fn shown(name: &str) -> String {
+    name.escape_debug().take(64).collect()
 }
 
 fn type_name(value: &Value) -> &'static str {

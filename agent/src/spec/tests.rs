@@ -139,7 +139,7 @@ fn a_refusal_names_the_field() {
     check(json!({"config": {"speed-max": 7.5}}), "config.speed-max", "expected text");
     check(json!({"config": {"": "x"}}), "config.", "1 to 256 bytes");
     check(json!({"config": {"a=b": "x"}}), "config.a=b", "without `=`");
-    check(json!({"config": {"a\nb": "x"}}), "config.a\nb", "control characters");
+    check(json!({"config": {"a\nb": "x"}}), r"config.a\nb", "control characters");
     check(json!({"config": {"x".repeat(CONFIG_NAME_BYTES_MAX + 1): ""}}), &format!("config.{}", "x".repeat(64)), "256");
     check(json!({"config": {"words": "x".repeat(CONFIG_BYTES_MAX)}}), "config", "49152 bytes as JSON");
     check(json!({"config": {"words": "\u{1}".repeat(CONFIG_BYTES_MAX / 5)}}), "config", "49152 bytes as JSON");

@@ -17,6 +17,7 @@ use super::deployed::{Deployed, Previous, Recorded};
 use super::notary::{Notary, Verdict};
 use super::schemas::{self, SCHEMAS};
 use crate::spec::{DeploymentId, Origin, Spec, WorkloadName};
+use crate::text;
 
 /// The name of the map that holds the specs. Reserved: only the agent writes it.
 pub const SPECS: &str = "selvedge:workloads";
@@ -28,6 +29,9 @@ pub const VERDICTS: &str = "selvedge:verdicts";
 /// Stored specs whose signatures are verified in vain in one look, at a tenth of a millisecond each: any member can store more,
 /// and the next look goes on with the rest.
 const REFUSALS_MAX: usize = 256;
+
+/// Longest reason why a stored spec is not carried out, in bytes: whoever stores it has a hand in its words.
+const WHY_BYTES_MAX: usize = 512;
 
 /// What is to be carried out.
 pub type Specs = Arc<BTreeMap<WorkloadName, Spec>>;
@@ -254,8 +258,10 @@ fn read(
     before: Option<Read>,
     notary: &dyn Notary,
 ) -> (Read, bool) {
-    let judged =
-        |deployed, refused| Read { stored: stored.clone(), previous: previous.cloned(), edition, deployed, refused };
+    let judged = |deployed, refused: Option<String>| {
+        let refused = refused.map(|why| text::line(&why, WHY_BYTES_MAX));
+        Read { stored: stored.clone(), previous: previous.cloned(), edition, deployed, refused }
+    };
     match notary.judge(name, stored) {
         Verdict::Sound(text) => {
             let workload = name.parse().map_err(|_| "its name is none that this release knows".to_owned());
@@ -392,6 +398,27 @@ mod tests {
         assert_eq!((registry.known.specs.len(), registry.known.refused["z"].as_str()), (1, "it is early"));
         registry.update(&of(&field(Scalar::Null)), (NONE, 2), &notary);
         assert_eq!((registry.known.specs.len(), registry.known.refused["z"].as_str()), (0, "it is forged"));
+    }
+
+    #[test]
+    fn why_a_spec_is_refused_is_one_short_line_whoever_made_up_its_names() {
+        let (notary, mut registry) = (Counting::default(), Registry::default());
+        let with = |config: serde_json::Value| {
+            let spec = serde_json::json!({"artifact": crate::spec::Digest([7; 32]).to_string(), "config": config});
+            Scalar::Text(spec.to_string())
+        };
+        let specs = BTreeMap::from([
+            ("a".to_owned(), with(serde_json::json!({"\nWATCHDOG=trigger\n": "x"}))),
+            ("b".to_owned(), with(serde_json::json!({"\u{1b}".repeat(200): "x"}))),
+            ("c".to_owned(), Scalar::Text(format!(r#"{{"artifact":"{}"}}"#, "\\n".repeat(2_000)))),
+        ]);
+        registry.update(&of(&specs), (NONE, 0), &notary);
+        let refused = &registry.known.refused;
+        assert_eq!(refused.len(), 3);
+        for why in refused.values() {
+            assert!(why.len() <= WHY_BYTES_MAX && !why.contains(char::is_control), "{why:?}");
+        }
+        assert!(refused["a"].contains(r"config.\nWATCHDOG=trigger\n"), "{}", refused["a"]);
     }
 
     #[test]
