@@ -33,6 +33,7 @@ mod reserved;
 mod running;
 mod service;
 mod settings;
+mod signpost;
 mod standing;
 mod switchboard;
 mod vetting;
@@ -50,6 +51,7 @@ pub(crate) use self::ground::check as check_ground;
 pub use self::identity::IdentityError;
 pub(crate) use self::identity::read_node;
 pub(crate) use self::settings::code_folder;
+use self::signpost::Signpost;
 pub(crate) use self::standing::now_s;
 use crate::calls::Calls;
 use crate::config::{Config, WasmConfig};
@@ -100,9 +102,6 @@ pub enum AgentError {
     /// This host cannot be measured.
     #[error(transparent)]
     Measure(#[from] crate::resources::MeasureError),
-    /// The file that says where the agent is to be found.
-    #[error(transparent)]
-    RuntimeInfo(#[from] crate::runtime_info::RuntimeInfoError),
     /// The operating system grants no thread.
     #[error("the operating system grants no thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -206,12 +205,12 @@ async fn run_whole(
     let _pulse = pulse::begin(service.view.clone(), service.driver.clone())?;
     let loops = running::spawn(parts, inlets);
     tracing::info!(node = info.node, api = ?info.api, listen = ?info.listen, "running");
-    info.write(&data_dir)?;
+    let signpost = Signpost::put_up(info, data_dir);
     running(inside);
     let telling = AbortOnDropHandle::new(tokio::spawn(readiness::tell(service, supervisor.clone())));
     let ended = loops.until(stop, &supervisor).await;
     drop(telling);
-    RuntimeInfo::remove(&data_dir)?;
+    signpost.take_down().await;
     tracing::info!("stopped");
     ended
 }

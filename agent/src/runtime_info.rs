@@ -31,7 +31,7 @@ pub struct RuntimeInfo {
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeInfoError {
     /// The directory is not writable, full, or not there.
-    #[error("cannot {what} {}", path.display())]
+    #[error("cannot {what} {}: {source}", path.display())]
     Io {
         /// What was tried.
         what: &'static str,

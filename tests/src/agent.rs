@@ -157,17 +157,36 @@ impl Launch {
         let info_file = self.data_dir.join("agent.json");
         // Left behind by an agent that was killed.
         drop(std::fs::remove_file(&info_file));
-        std::fs::create_dir_all(&self.data_dir).expect("a folder for the data");
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a file for its log");
-        let mut child =
-            self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the agent starts");
+        let mut child = self.spawn();
         let info = eventually("the agent says where it is", START_PATIENCE, || {
             let ended = child.try_wait().expect("a child can be asked");
             assert!(ended.is_none(), "the agent ended: {}", self.log());
             serde_json::from_slice(&std::fs::read(&info_file).ok()?).ok()
         });
         Agent { launch: self, child, info }
+    }
+
+    /// Starts it and waits until it answers at `api`, where it was told to listen: for a disk that takes no file that says so.
+    ///
+    /// # Panics
+    /// It does not, in time.
+    #[must_use]
+    pub fn start_at(self, api: &str) -> Agent {
+        let child = self.spawn();
+        let mut agent = Agent { launch: self, child, info: serde_json::json!({"api": [api]}) };
+        eventually("the agent answers", START_PATIENCE, || {
+            let ended = agent.child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "the agent ended: {}", agent.log());
+            (agent.cli(&["status"]).code == 0).then_some(())
+        });
+        agent
+    }
+
+    fn spawn(&self) -> Child {
+        std::fs::create_dir_all(&self.data_dir).expect("a folder for the data");
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a file for its log");
+        self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the agent starts")
     }
 
     fn command(&self) -> Command {

@@ -1,11 +1,13 @@
 //! A full disk makes the agent read-only, and says so; when there is room again it goes on, and nothing acknowledged is missing.
 
+use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use selvedge_tests::http::ask;
-use selvedge_tests::{Launch, eventually};
+use selvedge_tests::{Agent, Launch, eventually};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,6 +21,12 @@ impl SmallDisk {
         std::fs::create_dir(&path).map_err(|error| error.to_string())?;
         run("mount", &["-t", "tmpfs", "-o", "size=6m", "tmpfs", &path.to_string_lossy()])?;
         Ok(Self(path))
+    }
+
+    /// Writes until nothing more fits.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filling")).expect("a file");
+        while file.write_all(&[7; 4_096]).is_ok() {}
     }
 
     fn make_room(&self) {
@@ -79,6 +87,50 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         );
     }
     assert_eq!(agent.value("gset/after"), Some(json!(["room"])));
+}
+
+#[test]
+fn a_start_on_a_full_disk_serves_what_is_there_and_writes_once_there_is_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = match SmallDisk::try_new(folder.path()) {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: no file system can be mounted here ({reason})"),
+    };
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").to_string();
+    let agent = Launch::new(&disk.0, "host").joining(&[]).with(&["--api", &port]).start();
+    let put = |agent: &Agent| agent.cli(&["put", "gcounter/kept", "increment", "1", "--durable"]);
+    assert_eq!(put(&agent).code, 0);
+    let (info, mut launch, mut kept) = (agent.data_dir().join("agent.json"), agent.kill(), 1);
+    let agent = loop {
+        drop(std::fs::remove_file(&info));
+        disk.fill();
+        let agent = launch.start_at(&format!("http://{port}"));
+        assert_eq!(agent.value("gcounter/kept"), Some(json!(kept)));
+        let put = put(&agent);
+        if put.code != 0 {
+            assert!(put.stderr.contains("read_only"), "{put:?}");
+            break agent;
+        }
+        // A database gives back what it does not need when it is opened, until it needs all that it has.
+        kept += 1;
+        assert!(kept < 20, "room is found again and again");
+        launch = agent.kill();
+    };
+    let health = agent.json(&["status"])["health"].clone();
+    assert!(health["ok"] == false && health["reasons"].to_string().contains("read-only"), "{health}");
+    assert!(!info.exists(), "there was room");
+
+    disk.make_room();
+    eventually("writes are taken again", PATIENCE, || {
+        (agent.cli(&["put", "gset/after", "add", "room", "--durable"]).code == 0).then_some(())
+    });
+    eventually("it is found by its data directory", PATIENCE, || info.exists().then_some(()));
+    eventually("it is well", PATIENCE, || (agent.json(&["status"])["health"]["ok"] == true).then_some(()));
+    let (launch, code) = agent.stop();
+    assert_eq!(code, Some(0));
+    let agent = launch.start();
+    assert_eq!((agent.value("gcounter/kept"), agent.value("gset/after")), (Some(json!(kept)), Some(json!(["room"]))));
 }
 
 #[test]

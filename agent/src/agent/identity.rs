@@ -1,7 +1,7 @@
 //! Who this node is: its key, and the incarnation that its commits carry.
 //!
 //! Owns the key file. The invariants: the key is made once and readable by its owner alone; an incarnation is durable before
-//! anything is written under it.
+//! anything is written under it; a disk that is full keeps nobody from being who he was.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -163,13 +163,23 @@ fn lives(recovered: &Recovered, node: NodeId) -> impl Iterator<Item = u64> + '_ 
     replicas.filter(move |replica| replica.node == node).map(|replica| replica.incarnation.0)
 }
 
-/// The number of the life that begins: greater than all before it, and durable before anybody hears it.
+/// The number of the life that begins: greater than all before it, and durable before anybody hears it. A disk that takes nothing at present
+/// is no reason not to serve what is there: the number waits with whatever else is to be written, and until then it is the clock that
+/// keeps the next one above it.
 pub(super) async fn next_life(store: &Store, recovered: &Recovered) -> Result<u64, AgentError> {
     let before =
         recovered.meta.get(LIFE).and_then(|bytes| bytes.as_slice().try_into().ok()).map_or(0, u64::from_le_bytes);
     let life = wall_ms().max(before.saturating_add(1));
     let pending = store.set_meta(LIFE, Some(life.to_le_bytes().to_vec())).map_err(|_| full())?;
-    durable(pending, "taking the number of this life").await?;
+    match durable(pending, "taking the number of this life").await {
+        Err(StoreError::Failing { reason }) => {
+            tracing::warn!(
+                reason,
+                "the disk takes no writes; this agent starts all the same, and serves what is there"
+            );
+        }
+        other => other?,
+    }
     Ok(life)
 }
 
