@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub(crate) use self::error::may_pass;
 pub use self::error::{ConfigError, Origin};
 use self::file::File;
 use self::host::Host;

@@ -191,3 +191,13 @@ fn a_host_that_comes_up_before_the_one_that_lets_it_in_waits_for_it() {
     let kiosk = starting.join().expect("it starts");
     eventually("it is a member", PATIENCE, || (first.alive() == 2 && kiosk.alive() == 2).then_some(()));
 }
+
+#[test]
+fn a_start_is_tried_again_where_the_disk_failed_and_not_where_somebody_has_to_mend_something() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let code = |config: &str| Launch::new(folder.path(), "one").with(&["--config", config]).run_to_end().code;
+    // The kernel answers with EIO to whoever reads where nothing is mapped.
+    assert_eq!(code("/proc/self/mem"), 1);
+    assert_eq!(code(&folder.path().join("none").to_string_lossy()), 2);
+    assert_eq!(code(&folder.path().to_string_lossy()), 2);
+}

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
 use super::output::{note, printable};
-use super::run::explain;
+use super::run::{explain, no_configuration};
 use crate::agent::{FoundingError, JoinStage, Member};
 use crate::cluster::Token;
-use crate::config::{NodeConfig, Overrides};
+use crate::config::{NodeConfig, Overrides, may_pass};
 use crate::splitmix::SplitMix;
 use crate::supervisor::Supervisor;
 
@@ -37,7 +37,7 @@ const SUPERVISORS_PATIENCE: Duration = Duration::from_secs(210);
 /// and is not looked at again. Tries for as long as nobody is reached, or until `shutdown`.
 ///
 /// # Errors
-/// The token is none, or nobody will ever let this host in with it: wrong usage. The disk refuses: a failure.
+/// The token is none, or nobody will ever let this host in with it: wrong usage. The disk refuses, or fails: a failure.
 pub(super) async fn join_first(
     file: Option<&Path>,
     overrides: Overrides,
@@ -45,12 +45,16 @@ pub(super) async fn join_first(
     supervisor: &Supervisor,
 ) -> Result<(), CliError> {
     let Some(token) = crate::config::credential(JOIN_TOKEN) else { return Ok(()) };
-    let (node, is_member) = NodeConfig::load(file, overrides).map_err(|error| CliError::Unusable(explain(&error)))?;
+    let (node, is_member) = NodeConfig::load(file, overrides).map_err(|error| no_configuration(&error))?;
     if is_member {
         return Ok(());
     }
-    let wrong = |problem: String| CliError::Unusable(format!("the credential {JOIN_TOKEN}: {problem}"));
-    let text = std::fs::read_to_string(token).map_err(|error| wrong(error.to_string()))?;
+    let about = |problem: String| format!("the credential {JOIN_TOKEN}: {problem}");
+    let wrong = |problem: String| CliError::Unusable(about(problem));
+    let text = std::fs::read_to_string(token).map_err(|error| {
+        let text = error.to_string();
+        if may_pass(&error) { CliError::Failed(about(text)) } else { wrong(text) }
+    })?;
     let token: Token = text.trim().parse().map_err(|error| wrong(format!("{error}")))?;
     let seed = getrandom::u64().map_err(|error| CliError::Failed(error.to_string()))?;
     let mut pauses = Pauses { next: PAUSE_MIN, draws: SplitMix::new(seed) };

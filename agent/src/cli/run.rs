@@ -3,6 +3,7 @@
 //! Owns what ends the agent: SIGTERM, SIGINT, or the end of stdin; and what has it read its configuration again: SIGHUP. Builds nothing of
 //! the agent itself. The invariant: each of the three asks for the same orderly shutdown, and a second signal does not wait for it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -13,7 +14,9 @@ use super::admission::join_first;
 use super::args::{CheckConfigArgs, RunArgs};
 use super::error::{CliError, HINT};
 use super::output::print_either;
-use crate::config::{Config, Overrides};
+use crate::agent::AgentError;
+use crate::config::{Config, ConfigError, Overrides};
+use crate::store::StoreError;
 use crate::supervisor::Supervisor;
 
 /// The program that runs, also when its file was replaced meanwhile: an agent's compiler is of its own version.
@@ -61,15 +64,38 @@ async fn serve(
     if shutdown.is_cancelled() {
         return Ok(());
     }
-    let mut config =
-        Config::load(file.as_deref(), overrides.clone()).map_err(|error| CliError::Unusable(explain(&error)))?;
+    let mut config = Config::load(file.as_deref(), overrides.clone()).map_err(|error| no_configuration(&error))?;
     config.wasm.compiler = Some(PathBuf::from(THIS_PROGRAM));
     reload_on_signal(supervisor.clone(), file, overrides, config.clone())?;
     let ended = crate::agent::run_supervised(config, shutdown, supervisor).await;
     ended.map_err(|error| {
-        let hint = format!("{HINT}`selvedge doctor` looks for what is wrong with this installation");
-        Ended { errno: errno(&error), error: CliError::Failed(explain(&error) + &hint) }
+        let text = format!("{}{HINT}{}", explain(&error), advice(&error));
+        Ended { errno: errno(&error), error: CliError::Failed(text) }
     })
+}
+
+/// What to do about an agent that did not start. A service may write where its unit says, whatever its configuration does.
+fn advice(error: &AgentError) -> &'static str {
+    match error {
+        AgentError::Store(StoreError::Directory { source, .. })
+            if is_service()
+                && [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied].contains(&source.kind()) =>
+        {
+            "the unit has the service write to /var/lib/selvedge only; another folder has to be the service's own, and to be named in a drop-in with ReadWritePaths= (docs/package.md)"
+        }
+        _ => "`selvedge doctor` looks for what is wrong with this installation",
+    }
+}
+
+/// Whether systemd has started this (systemd.exec(5), `INVOCATION_ID`).
+fn is_service() -> bool {
+    std::env::var_os("INVOCATION_ID").is_some()
+}
+
+/// A configuration that is wrong is for somebody to mend, and a supervisor is not to try again; where the system has failed, it is.
+pub(super) fn no_configuration(error: &ConfigError) -> CliError {
+    let text = explain(error);
+    if error.may_pass() { CliError::Failed(text) } else { CliError::Unusable(text) }
 }
 
 /// What the system said, if it was the system.

@@ -40,7 +40,8 @@ pub(super) struct Resolver {
 impl Resolver {
     pub(super) fn resolve(mut self, file: file::File) -> Result<Config, ConfigError> {
         let (data_dir, origin) = self.data_dir(file.node.data_dir.clone())?;
-        let (cluster, contacts) = cluster(&file.cluster, &data_dir).map_err(|error| unusable(origin, &error))?;
+        let (cluster, contacts) =
+            cluster(&file.cluster, &data_dir).map_err(|source| ConfigError::Papers { origin, source })?;
         let is_member = cluster.papers.is_some();
         self.whole(file, data_dir, (cluster, contacts), is_member)
     }
@@ -57,7 +58,7 @@ impl Resolver {
                 let unseen = nobodys(&file.cluster);
                 self.whole(file, data_dir, (unseen, Vec::new()), true)
             }
-            Err(error) => Err(unusable(origin, &error)),
+            Err(source) => Err(ConfigError::Papers { origin, source }),
         }
     }
 
@@ -97,7 +98,8 @@ impl Resolver {
     /// Only this node, and whether it is a member of a cluster.
     pub(super) fn resolve_node(mut self, file: file::File) -> Result<(NodeConfig, bool), ConfigError> {
         let (data_dir, origin) = self.data_dir(file.node.data_dir.clone())?;
-        let (cluster, _) = cluster(&file.cluster, &data_dir).map_err(|error| unusable(origin, &error))?;
+        let (cluster, _) =
+            cluster(&file.cluster, &data_dir).map_err(|source| ConfigError::Papers { origin, source })?;
         Ok((self.node(file.node, data_dir, &cluster)?, cluster.papers.is_some()))
     }
 
@@ -227,11 +229,6 @@ fn nobodys(file: &file::Cluster) -> ClusterConfig {
     let lifetime = file.certificate_lifetime.as_ref().map_or(LIFETIME_MS_DEFAULT, |lifetime| lifetime.0);
     let certificate_lifetime = Duration::from_millis(lifetime);
     ClusterConfig { name: CLUSTER_DEFAULT.to_owned(), papers: None, certificate_lifetime }
-}
-
-/// Papers that are there and unusable are an error: to go on without would silently leave the cluster.
-fn unusable(origin: Origin, error: &FolderError) -> ConfigError {
-    ConfigError::value("node.data_dir", origin, error)
 }
 
 /// What a certificate says of this node, or else what it is called here. Both may not differ: others believe the certificate.
