@@ -38,7 +38,7 @@ fn a_host_is_installed_used_upgraded_broken_and_taken_out_of_service() {
     };
     let mut host = Host { machine, began: Instant::now(), kept: 0 };
     let folder = tempfile::tempdir().expect("a folder");
-    host.brings(&package(folder.path(), Some(BEFORE)), "before.deb");
+    host.brings(&with_the_unit_where_it_was(folder.path(), &package(folder.path(), Some(BEFORE))), "before.deb");
     host.brings(&package(folder.path(), None), "now.deb");
     host.brings(&Path::new(env!("CARGO_MANIFEST_DIR")).join("kept/format-2.tar.gz"), "format-2.tar.gz");
     host.is_installed();
@@ -55,7 +55,9 @@ fn a_host_is_installed_used_upgraded_broken_and_taken_out_of_service() {
     host.survives_a_kill();
     host.is_restarted_when_it_stands_still();
     host.stops_without_losing_a_write();
+    host.keeps_its_data_elsewhere();
     host.is_removed_and_comes_back();
+    host.is_purged_around_what_lies_elsewhere();
     host.is_purged();
 }
 
@@ -72,6 +74,17 @@ fn package(folder: &Path, version: Option<&str>) -> PathBuf {
     let output = pack.output().expect("the script runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
+}
+
+/// The same package as releases before the merged /usr were laid out: with the unit below /lib.
+fn with_the_unit_where_it_was(folder: &Path, package: &Path) -> PathBuf {
+    let (root, laid_out) = (folder.join("root"), folder.join("before.deb"));
+    let line = r#"dpkg-deb --raw-extract "$1" "$2" && mkdir "$2/lib" && mv "$2/usr/lib/systemd" "$2/lib/" &&
+        sed -i 's|  usr/lib/systemd/|  lib/systemd/|' "$2/DEBIAN/md5sums" && dpkg-deb -Znone --root-owner-group --build "$2" "$3""#;
+    let output =
+        Command::new("sh").args(["-c", line, "sh"]).args([package, &root, &laid_out]).output().expect("a shell");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    laid_out
 }
 
 impl Host {
@@ -232,7 +245,7 @@ impl Host {
         self.sh("apt-get install --yes /root/now.deb");
         assert_ne!(self.property("MainPID"), before);
         assert_ne!(self.sh("dpkg-query --show --showformat '${Version}' selvedge"), BEFORE);
-        self.sh("grep -q ours /etc/selvedge/selvedge.toml");
+        self.sh("grep -q ours /etc/selvedge/selvedge.toml && test -e /usr/lib/systemd/system/selvedge.service");
         self.eventually("the workload is back", "selvedge call prediction predict '[]'");
         self.serves("reinstalled under a newer version, with what was written before");
     }
@@ -337,6 +350,28 @@ impl Host {
         self.serves("stopped in time, with every acknowledged write");
     }
 
+    /// Refused with what to do about it, and right with what the page shows.
+    fn keeps_its_data_elsewhere(&self) {
+        let config = "/etc/selvedge/selvedge.toml";
+        let elsewhere = "s|^# data_dir = .*|data_dir = \"/srv/selvedge\"|";
+        self.sh(&format!(
+            "cp {config} /root/before.toml && sed -i '{elsewhere}' {config} && grep -q ^data_dir {config}"
+        ));
+        self.sh("install -d -o selvedge -g selvedge -m 700 /srv/selvedge");
+        assert_ne!(self.machine.run(&["systemctl", "restart", "selvedge"]).code, 0);
+        assert!(self.journal().contains("ReadWritePaths="), "{}", self.journal());
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("docs/package.md");
+        let page = fs::read_to_string(page).expect("the page");
+        let drop_in = page.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a drop-in");
+        let folder = "/etc/systemd/system/selvedge.service.d";
+        self.sh(&format!("mkdir -p {folder}"));
+        fs::write(self.machine.file(folder).join("data.conf"), drop_in).expect("is written");
+        self.sh("systemctl daemon-reload && systemctl restart selvedge && test -e /srv/selvedge/node.key");
+        self.sh(&format!("rm -r {folder} && systemctl daemon-reload && cp /root/before.toml {config}"));
+        self.sh("systemctl restart selvedge && rm -r /srv/selvedge");
+        self.serves("kept its data elsewhere for a while");
+    }
+
     fn is_removed_and_comes_back(&mut self) {
         let node = self.sh("selvedge status --json | grep -m1 '\"id\"'");
         self.sh("apt-get remove --yes selvedge");
@@ -347,6 +382,25 @@ impl Host {
         self.sh("apt-get install --yes /root/now.deb");
         self.serves("removed and installed again, with its data");
         assert_eq!(self.sh("selvedge status --json | grep -m1 '\"id\"'"), node);
+    }
+
+    /// What somebody has put elsewhere stays, and whoever purges is told where the keys still are.
+    fn is_purged_around_what_lies_elsewhere(&self) {
+        let purge = || self.sh("apt-get purge --yes selvedge 2>&1");
+        self.sh("mkdir /srv/assets && touch /srv/assets/one && mount --bind /srv/assets /var/lib/selvedge/assets");
+        let told = purge();
+        assert!(
+            told.contains("/var/lib/selvedge stays") && told.contains("unmount /var/lib/selvedge/assets"),
+            "{told}"
+        );
+        self.sh("test -e /srv/assets/one && test -e /var/lib/selvedge/node.key && umount /var/lib/selvedge/assets");
+        self.sh("rm -r /var/lib/selvedge && apt-get install --yes /root/now.deb && systemctl stop selvedge");
+        self.sh("mv /var/lib/selvedge /srv/data && ln -s /srv/data /var/lib/selvedge");
+        let told = purge();
+        assert!(told.contains("keys in /srv/data stay"), "{told}");
+        self.sh("test -e /srv/data/node.key && test ! -L /var/lib/selvedge");
+        self.sh("apt-get install --yes /root/now.deb");
+        self.note("purged, but for what lies elsewhere");
     }
 
     fn is_purged(&self) {
