@@ -43,7 +43,7 @@ use tokio::sync::oneshot;
 
 pub use self::disk::Holder;
 use self::disk::{Disk, FileDisk};
-pub use self::error::{QueueFull, StoreError};
+pub use self::error::{QueueFull, StoreError, TAKEN_AWAY};
 use self::hand::Haste;
 use self::log::Folder;
 use self::queue::{Job, Patience, Queue, Urgency};
@@ -167,7 +167,7 @@ pub enum StoreEvent {
         /// The one it was queued with.
         token: Token,
     },
-    /// Writing fails. Reported once; what is queued waits, and is tried again about every second.
+    /// Writing fails, or would be in vain. Reported once; what is queued waits, and is tried again about every second.
     Failed {
         /// What the disk said.
         reason: String,
@@ -387,7 +387,7 @@ impl Store {
     /// not for an async task.
     ///
     /// # Errors
-    /// The disk does not take what is queued for some seconds; or the store was closed before.
+    /// The disk does not take what is queued for some seconds, or is not there any more; or the store was closed before.
     pub fn close(self) -> Result<(), StoreError> {
         self.shared.queue.close();
         let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

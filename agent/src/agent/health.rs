@@ -16,7 +16,7 @@ use crate::members::{NodeRecord, Status};
 use crate::net::Net;
 use crate::service;
 use crate::spec::WorkloadName;
-use crate::store::Store;
+use crate::store::{Store, TAKEN_AWAY};
 use crate::view::{Past, StateView, Summary, millis};
 use crate::wasm::WasmHost;
 use crate::workloads::{Short, Workloads};
@@ -223,7 +223,10 @@ impl Health {
         if is_apart && diverged > 0 {
             reasons.push(format!("{diverged} times a member with the same commits had another root: a bug or damage"));
         }
-        reasons.extend(self.disk_low());
+        // Where writes fail already, it is too late for that.
+        if self.driver.stats().store_failure.is_none() {
+            reasons.extend(self.disk_low());
+        }
         reasons.extend(past(&state.past));
         reasons.extend(self.twins());
         reasons.extend(self.deployments());
@@ -400,6 +403,9 @@ impl Health {
         let stalled = self.store_stalled();
         // A store that has failed writes no more, which is no sign of a disk that hangs.
         match stats.store_failure {
+            Some(reason) if reason == TAKEN_AWAY => {
+                reasons.push(format!("read-only: {reason}; put it back, or stop this agent"));
+            }
             Some(reason) => reasons.push(format!("read-only: the store cannot write ({reason})")),
             None => reasons.extend(stalled.map(|silent| {
                 format!("the store has not finished a write for {} s: its disk hangs", silent.as_secs())

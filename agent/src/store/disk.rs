@@ -1,13 +1,15 @@
 //! Where the bytes of the store lie: one database file, and a folder of log segments beside it.
 //!
 //! Owns the data directory and its lock; knows neither tables nor frames. The invariants: whoever holds a [`FileDisk`] is the
-//! only agent on that directory, and a file that was created or renamed keeps its name through a power cut.
+//! only agent on that directory, and a file that was created or renamed keeps its name through a power cut. Whether what was
+//! opened is still where a restart would look for it can be asked: files that are open can be written after they were removed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::StorageBackend;
@@ -63,6 +65,16 @@ pub(super) trait Disk: Send + Sync + 'static {
 
     /// Removes a segment. It may come back with a power cut.
     fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Whether a restart would find this disk where it was opened. Cheap: asked after each write.
+    fn is_there(&self) -> bool {
+        true
+    }
+
+    /// The same of all that was opened on it.
+    fn is_whole(&self) -> bool {
+        self.is_there()
+    }
 }
 
 /// A segment to write to.
@@ -81,7 +93,41 @@ pub(super) struct FileDisk {
     log: PathBuf,
     /// Whether the folder of segments is known to be there after a power cut.
     log_is_durable: AtomicBool,
-    _lock: File,
+    /// Where it lies, the directory does.
+    lock: Place,
+    /// The database and the folder of segments.
+    opened: Mutex<Vec<Place>>,
+}
+
+/// Where a file or a folder was opened, and which one it was.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    /// While it is open it keeps its number, which some file systems give out anew, and nothing else can have it.
+    _held: Option<File>,
+}
+
+impl Place {
+    /// What was opened as `file`, which somebody else holds.
+    fn of(path: PathBuf, file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { path, device: metadata.dev(), inode: metadata.ino(), _held: None })
+    }
+
+    fn holding(path: PathBuf, file: File) -> io::Result<Self> {
+        let place = Self::of(path, &file)?;
+        Ok(Self { _held: Some(file), ..place })
+    }
+
+    /// Whether it is still there. What cannot be looked at was not taken away: whether it can be written, a write tells.
+    fn is_there(&self) -> bool {
+        match fs::metadata(&self.path) {
+            Ok(found) => (found.dev(), found.ino()) == (self.device, self.inode),
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
+    }
 }
 
 impl FileDisk {
@@ -117,13 +163,31 @@ impl FileDisk {
         if let Err(error) = note_holder(&mut lock) {
             tracing::debug!(%error, "could not write the process id into the lock file");
         }
-        Ok(Self { dir: dir.to_owned(), log: dir.join(LOG_FOLDER), log_is_durable: AtomicBool::new(false), _lock: lock })
+        let lock = Place::holding(dir.join(LOCK_FILE), lock).map_err(failed)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            log: dir.join(LOG_FOLDER),
+            log_is_durable: AtomicBool::new(false),
+            lock,
+            opened: Mutex::default(),
+        })
     }
 
     /// The folder of segments, made when it is first written to: a directory of a newer release is to be left as it is.
     fn log_folder(&self) -> io::Result<()> {
         let make = || DirBuilder::new().recursive(true).mode(0o700).create(&self.log);
-        make_durably(&self.log_is_durable, make, || sync_folder(&self.dir))
+        make_durably(&self.log_is_durable, make, || {
+            sync_folder(&self.dir)?;
+            self.note(Place::holding(self.log.clone(), File::open(&self.log)?)?);
+            Ok(())
+        })
+    }
+
+    /// Remembers what was opened, in the place of what was opened there before.
+    fn note(&self, place: Place) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|before| before.path != place.path);
+        opened.push(place);
     }
 }
 
@@ -145,11 +209,13 @@ impl Disk for FileDisk {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
         let path = self.dir.join(DATABASE_FILE);
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         if file.metadata()?.len() == 0 {
             // The name of a new file is durable only once its directory is.
             sync_folder(&self.dir)?;
         }
+        // The database holds it, and lets it go when it is closed.
+        self.note(Place::of(path, &file)?);
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }
 
@@ -188,6 +254,15 @@ impl Disk for FileDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.log.join(name))
+    }
+
+    fn is_there(&self) -> bool {
+        self.lock.is_there()
+    }
+
+    fn is_whole(&self) -> bool {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock.is_there() && opened.iter().all(Place::is_there)
     }
 }
 

@@ -7,6 +7,9 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+/// What is said of a data directory that was removed, renamed, unmounted or replaced under the agent.
+pub const TAKEN_AWAY: &str = "the data directory was taken away: what is written now would not outlast a restart";
+
 /// Why the store cannot be opened, or a write is not durable.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -69,6 +72,10 @@ pub enum StoreError {
         /// What the disk said.
         reason: String,
     },
+    /// What lies at the path of the data directory is not what was opened there. Nothing of it outlasts this process, unless it is put
+    /// back.
+    #[error("{}", TAKEN_AWAY)]
+    TakenAway,
     /// The store is closed.
     #[error("the store is closed")]
     Closed,

@@ -270,18 +270,22 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits until there are jobs that are due; false when the store is closing and there are none.
-    pub(super) fn wait(&self) -> bool {
+    /// Waits until there are jobs that are due, or until it is time to look at the disk.
+    pub(super) fn wait(&self, look: Duration) -> Turn {
+        let until = Instant::now() + look;
         let mut inner = self.lock();
         while !inner.closing {
-            let left = inner.due.map(|due| due.saturating_duration_since(Instant::now()));
-            inner = match left {
-                Some(Duration::ZERO) => break,
-                Some(left) => self.work.wait_timeout(inner, left).map_or_else(|e| e.into_inner().0, |(inner, _)| inner),
-                None => self.work.wait(inner).unwrap_or_else(PoisonError::into_inner),
-            };
+            let now = Instant::now();
+            if inner.due.is_some_and(|due| due <= now) {
+                return Turn::Write;
+            }
+            if until <= now {
+                return Turn::Look;
+            }
+            let left = inner.due.map_or(until, |due| due.min(until)) - now;
+            inner = self.work.wait_timeout(inner, left).map_or_else(|e| e.into_inner().0, |(inner, _)| inner);
         }
-        !inner.waiting.is_empty() || !inner.closing
+        if inner.waiting.is_empty() { Turn::End } else { Turn::Write }
     }
 
     /// Takes all that waits. Whoever does has the writer: that is what keeps the order.
@@ -317,11 +321,15 @@ impl Queue {
         }
     }
 
-    /// Reports that writing fails. Those who wait for one of `jobs` are told; the jobs stay with the caller.
-    pub(super) fn failing(&self, reason: &str, jobs: &mut VecDeque<Job>) {
+    /// Tells those who wait for one of `jobs` that writing fails; the jobs stay with the caller.
+    pub(super) fn refuse(reason: &str, jobs: &mut VecDeque<Job>) {
         for answer in jobs.iter_mut().filter_map(Job::take_impatient) {
             answer.send(Err(StoreError::Failing { reason: reason.to_owned() })).unwrap_or_default();
         }
+    }
+
+    /// Reports that writing fails.
+    pub(super) fn failing(&self, reason: &str) {
         self.lock().events.push_back(StoreEvent::Failed { reason: reason.to_owned() });
         self.news.notify_one();
     }
@@ -392,6 +400,17 @@ impl Queue {
         // Nothing under this lock can panic half-way through a change.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the thread is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Write what waits.
+    Write,
+    /// Look at the disk: there was nothing to write for a while.
+    Look,
+    /// End: the store is closing, and all is written.
+    End,
 }
 
 /// Whether the store is being closed.

@@ -1,5 +1,6 @@
 //! The store, on a real file and on one in memory: the same suite for both.
 
+mod away;
 mod damage;
 mod failure;
 mod hand;

@@ -23,7 +23,7 @@ use super::layout::{
 };
 use super::log::{Floors, Folder, Log};
 use super::meter::Metered;
-use super::queue::{Job, Queue};
+use super::queue::{Job, Queue, Turn};
 use super::rows::Rows;
 use super::stats::Counters;
 use super::{Checkpoint, Fresh, Identity, Orphans};
@@ -34,6 +34,9 @@ const PAGE_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes of commits above which what is queued is written in several pieces, so that the first need not wait for the last.
 const FRAME_BYTES: usize = 4 * 1024 * 1024;
+
+/// How often a disk that nothing is written to is looked at, in case it was taken away.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How patient the writer is with its disk.
 #[derive(Clone, Copy, Debug)]
@@ -104,22 +107,26 @@ impl Drop for Finish<'_> {
 /// The thread: writes until the store is closed.
 ///
 /// # Errors
-/// [`StoreError::Unflushed`] when the disk did not take the last writes for longer than closing waits.
+/// [`StoreError::Unflushed`] when the disk did not take the last writes for longer than closing waits, [`StoreError::TakenAway`] when
+/// it took them and is not where a restart would look.
 pub(super) fn run(lent: &Lent, queue: &Queue) -> Result<(), StoreError> {
     let _finish = Finish(lent, queue);
     // Who panicked while it had the writer may have left it half-way through a write.
     let panicked = |_| StoreError::Failed("a write panicked".into());
-    while queue.wait() {
+    loop {
+        let turn = queue.wait(LOOK);
         let mut writer = lent.lock().map_err(panicked)?;
-        let Some(open) = writer.as_mut() else { break };
-        // They may have been written meanwhile.
-        open.write_at_last(queue.take().into())?;
-        queue.set_quick(open.haste.is_quick());
+        let Some(open) = writer.as_mut() else { return Ok(()) };
+        match turn {
+            Turn::Write => {
+                // They may have been written meanwhile.
+                open.write_at_last(queue.take().into())?;
+                queue.set_quick(open.haste.is_quick());
+            }
+            Turn::Look => open.look(),
+            Turn::End => return open.close(),
+        }
     }
-    if let Some(Err(error)) = lent.lock().map_err(panicked)?.as_mut().map(|writer| writer.log.close()) {
-        tracing::debug!(%error, "the log could not be marked as closed in order");
-    }
-    Ok(())
 }
 
 impl Writer {
@@ -129,19 +136,14 @@ impl Writer {
         while !jobs.is_empty() {
             let count = piece(&jobs);
             let Err(error) = self.write(&jobs.make_contiguous()[..count]) else {
-                if self.counters.become_working() {
-                    tracing::info!("the store writes again; nothing that was queued is lost");
-                    self.queue.recovered();
-                }
+                self.become_working();
                 self.queue.done(jobs.drain(..count));
                 continue;
             };
             let reason = error.to_string();
             self.database = None;
-            if self.counters.become_failing(&reason) {
-                tracing::error!(%reason, "the store cannot write; what is queued waits and is tried again");
-                self.queue.failing(&reason, &mut jobs);
-            }
+            Queue::refuse(&reason, &mut jobs);
+            self.become_failing(&reason);
             if self.queue.pause(self.patience.retry_every).0 {
                 let since = *closing_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= self.patience.closing {
@@ -153,8 +155,46 @@ impl Writer {
         Ok(())
     }
 
+    /// Looks whether what would be written now would be found.
+    fn look(&self) {
+        match self.whole() {
+            Ok(()) => self.become_working(),
+            Err(error) => self.become_failing(&error.to_string()),
+        }
+    }
+
+    /// Ends in order.
+    fn close(&mut self) -> Result<(), StoreError> {
+        if let Err(error) = self.log.close() {
+            tracing::debug!(%error, "the log could not be marked as closed in order");
+        }
+        self.whole()
+    }
+
+    fn whole(&self) -> Result<(), StoreError> {
+        if self.folder.disk.is_whole() { Ok(()) } else { Err(StoreError::TakenAway) }
+    }
+
+    fn become_working(&self) {
+        if self.counters.become_working() {
+            tracing::info!("the store writes again; nothing that was queued is lost");
+            self.queue.recovered();
+        }
+    }
+
+    fn become_failing(&self, reason: &str) {
+        if self.counters.become_failing(reason) {
+            tracing::error!(%reason, "the store cannot write; what is queued waits and is tried again");
+            self.queue.failing(reason);
+        }
+    }
+
     /// Writes jobs that are all appends, or none of them is.
     pub(super) fn write(&mut self, jobs: &[Job]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        // What is away would only be filled by what is tried again, and by its name something else may be opened.
+        if self.counters.failing().is_some() || !jobs.iter().all(Job::is_append) {
+            self.whole()?;
+        }
         let begun = Instant::now();
         let batches: Vec<_> = jobs.iter().flat_map(Job::batches).filter(|batch| !batch.commits.is_empty()).collect();
         let commits: usize = batches.iter().map(|batch| batch.commits.len()).sum();
@@ -167,6 +207,10 @@ impl Writer {
         } else if !jobs.iter().all(Job::is_append) {
             self.transact(jobs)?;
             self.counters.transactions.fetch_add(1, Ordering::Relaxed);
+        }
+        // After the sync: what was taken away before it has taken nothing for good.
+        if !self.folder.disk.is_there() {
+            return Err(StoreError::TakenAway.into());
         }
         let took = begun.elapsed();
         self.counters.written.record(took);
