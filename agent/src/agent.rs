@@ -47,7 +47,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use self::founding::{FoundingError, JoinStage, Member, enroll, found, join};
 pub use self::ground::GroundError;
-pub(crate) use self::ground::check as check_ground;
+pub(crate) use self::ground::{check as check_ground, open_above};
 pub use self::identity::IdentityError;
 pub(crate) use self::identity::read_node;
 pub(crate) use self::settings::code_folder;

@@ -19,6 +19,9 @@ use self::finding::Report;
 use self::place::{Agent, Apart, Place};
 use crate::cli::{CliError, DoctorArgs, EXIT_DONE, EXIT_FAILED, pretty, print};
 
+/// How an agent begins to complain of a disk that is full, which the check of the disk says once and for all.
+const FULL: [&str; 2] = ["read-only: the store cannot write (No space left", "the disk of the data directory has "];
+
 /// Looks at everything, prints what was found, and returns the exit code: 0 only when there is nothing to mend.
 ///
 /// # Errors
@@ -37,7 +40,9 @@ pub(crate) async fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
 
 /// Does all checks, with what an agent answers, if one does.
 async fn look(place: &Place, agent: Result<Agent, CliError>) -> Report {
-    let apart = agent.as_ref().ok().and_then(|agent| place.apart(agent));
+    let lacks_directory = agent.as_ref().is_ok_and(mesh::lacks_directory);
+    let apart = agent.as_ref().ok().filter(|_| !lacks_directory).and_then(|agent| place.apart(agent));
+    let mut told = Vec::new();
     let left_out = |is_directory: bool| apart.as_ref().filter(|apart| apart.is_of_directory != is_directory);
     let (mut report, answers) = (Report::new(place, agent.is_ok()), agent.is_ok());
     report.add("configuration", place::configuration(place));
@@ -46,12 +51,19 @@ async fn look(place: &Place, agent: Result<Agent, CliError>) -> Report {
     }
     if let Some(Apart { why, .. }) = left_out(true) {
         report.add("data directory", Err(why.clone()));
+    } else if lacks_directory {
+        told.push("read-only: the data directory was taken away");
+        report.add("data directory", Ok(vec![data::taken_away(place)]));
     } else {
         report.add("data directory", data::directory(place));
         report.add("key", data::key(place));
         report.add("token", data::token(place));
         report.add("certificate", papers::certificate(place));
-        report.add("disk", data::disk(place));
+        let disk = data::disk(place);
+        if data::is_full(&disk) {
+            told.extend(FULL);
+        }
+        report.add("disk", disk);
         report.add("store", store::state(place).await);
         report.add("compiled code", data::code(place));
         report.add("clock", clock::host(place));
@@ -59,18 +71,20 @@ async fn look(place: &Place, agent: Result<Agent, CliError>) -> Report {
         report.add("ports", network::ports(place, answers).await);
         report.add("bootstrap", network::bootstrap(place).await);
     }
-    report.add("service", service::unit().await);
+    let service = service::unit().await;
+    let comes_up = service::comes_up(&service);
+    report.add("service", service);
     match (agent, left_out(false)) {
         (_, Some(Apart { why, .. })) => report.add("agent", Err(why.clone())),
         (Ok(agent), None) => {
             report.add("agent", Ok(Vec::new()));
-            report.add("health", mesh::health(&agent));
+            report.add("health", mesh::health(&agent, &told));
             report.add("links", mesh::links(&agent));
             report.add("ways in", ways_in::found(agent.reach.as_ref()));
             report.add("releases", mesh::releases(&agent));
             report.add("members' clocks", clock::members(&agent, place));
         }
-        (Err(error), None) => report.add("agent", mesh::agent(place, &error)),
+        (Err(error), None) => report.add("agent", mesh::agent(place, &error, comes_up)),
     }
     report
 }

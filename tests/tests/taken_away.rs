@@ -57,6 +57,9 @@ fn check_gone(take_away: impl FnOnce(&Path)) {
     // Nobody writes: it is noticed all the same.
     host.misses_it();
     assert!(!host.count(), "a write was called durable that is nowhere");
+    let found = host.agent.cli(&["doctor", "--data-dir", &host.agent.data_dir().to_string_lossy()]);
+    assert!(found.stdout.contains("is not the data directory that it has opened"), "{}", found.stdout);
+    assert!(!found.stdout.contains("selvedge init"), "it has one: {}", found.stdout);
     let log = host.agent.log();
     let (launch, code) = host.agent.stop();
     assert!(code.is_some_and(|code| code != 0), "{code:?}: {log}");

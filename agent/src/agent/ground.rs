@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
 
 /// The data directory is not this agent's alone. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +76,22 @@ pub(crate) fn check(data_dir: &Path) -> Result<(), GroundError> {
             Verdict::Refuse => return Err(GroundError::Open { path, mode }),
         }
     }
+    if let Some(above) = open_above(data_dir) {
+        let above = above.display();
+        tracing::warn!(%above, "everybody can write above the data directory and so replace it: chmod o-w {above}");
+    }
     Ok(())
+}
+
+/// The nearest folder above the data directory in which everybody can rename it and put another in its place. A sticky one, as /tmp, is
+/// none: there only its owner can.
+pub(crate) fn open_above(data_dir: &Path) -> Option<PathBuf> {
+    let path = data_dir.canonicalize().ok()?;
+    let is_open = |above: &&Path| {
+        let mode = fs::metadata(above).map_or(0, |found| found.permissions().mode());
+        mode & OTHERS_WRITE != 0 && mode & STICKY == 0
+    };
+    path.ancestors().skip(1).find(is_open).map(Path::to_owned)
 }
 
 /// Whether this is root in a container, as far as container engines say so.
@@ -101,6 +117,18 @@ mod tests {
         check(0o777, [Verdict::Refuse, Verdict::Warn]);
         check(0o1777, [Verdict::Refuse, Verdict::Warn]);
         check(0o702, [Verdict::Refuse, Verdict::Warn]);
+    }
+
+    #[test]
+    fn a_folder_above_that_everybody_writes_is_found_unless_it_is_sticky() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (above, dir) = (folder.path().join("above"), folder.path().join("above/below/data"));
+        fs::create_dir_all(&dir).expect("is made");
+        for (mode, is_found) in [(0o755, false), (0o777, true), (0o1777, false), (0o775, false)] {
+            fs::set_permissions(&above, fs::Permissions::from_mode(mode)).expect("changes");
+            let found = open_above(&dir);
+            assert_eq!(found, is_found.then(|| above.canonicalize().expect("is there")), "{mode:o}");
+        }
     }
 
     #[test]

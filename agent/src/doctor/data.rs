@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
-use super::finding::{Finding, Outcome};
+use super::finding::{Finding, Outcome, Severity};
 use super::place::Place;
 use crate::agent::{self, GroundError, IdentityError};
 use crate::cli::{TOKEN_FILE_NAME, read_token};
@@ -56,6 +56,13 @@ pub(super) fn directory(place: &Place) -> Outcome {
         }
         Err(GroundError::Unseen { source, .. }) => return Err(place.unseen(&source)),
     }
+    if let Some(above) = agent::open_above(dir) {
+        let (above, dir) = (above.display(), dir.display());
+        found.push(Finding::warning(
+            format!("everybody can write to {above} and so put another directory in the place of {dir}"),
+            format!("chmod o-w {above}, or chmod +t {above}"),
+        ));
+    }
     let foreign: Vec<PathBuf> = OWNED
         .iter()
         .map(|name| dir.join(name))
@@ -77,6 +84,17 @@ pub(super) fn directory(place: &Place) -> Outcome {
         ));
     }
     Ok(found)
+}
+
+/// What is said where the agent that answers has lost its directory.
+pub(super) fn taken_away(place: &Place) -> Finding {
+    let dir = place.data_dir.display();
+    let what = format!(
+        "the agent at {} runs on, and what lies at {dir} is not the data directory that it has opened: it takes no writes, and a restart would find nothing of its state",
+        place.api
+    );
+    let mend = "put the directory back (mv, mount), and it goes on. If it is gone: leave the agent running until selvedge status says that the others agree, then stop it and join anew with a new token";
+    Finding::error(what, mend)
 }
 
 /// Whether the node's key can be used.
@@ -125,6 +143,11 @@ pub(super) fn token(place: &Place) -> Outcome {
     Ok(vec![Finding::error(format!("{}: {error}", path.display()), mend)])
 }
 
+/// Whether the disk was found to be full.
+pub(super) fn is_full(disk: &Outcome) -> bool {
+    disk.as_ref().is_ok_and(|found| found.iter().any(|finding| finding.severity == Severity::Error))
+}
+
 /// Whether there is room on the disk.
 pub(super) fn disk(place: &Place) -> Outcome {
     let told = rustix::fs::statvfs(&place.data_dir).map_err(|error| place.unseen(&error.into()))?;
@@ -133,7 +156,7 @@ pub(super) fn disk(place: &Place) -> Outcome {
         (place.data_dir.display(), format!("df -h {0}; du -xh {0} | sort -h | tail", place.data_dir.display()));
     let mut found = Vec::new();
     if free < FREE_ERROR_BYTES {
-        let what = format!("the disk of {dir} is full: {} MiB are free, and the agent becomes read-only", free >> 20);
+        let what = format!("the disk of {dir} is full: {} MiB are free, and writes fail or are about to", free >> 20);
         found.push(Finding::error(what, mend));
     } else if free < FREE_WARN_BYTES {
         found.push(Finding::warning(format!("the disk of {dir} has only {} MiB left", free >> 20), mend));

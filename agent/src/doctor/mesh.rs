@@ -7,11 +7,15 @@ use serde_json::Value;
 use super::finding::{Finding, Outcome};
 use super::place::{Agent, Place};
 use crate::cli::CliError;
+use crate::store::TAKEN_AWAY;
 
-/// Why no agent answers.
-pub(super) fn agent(place: &Place, error: &CliError) -> Outcome {
+/// Why no agent answers; `comes_up` is what the service waits for, if it is just being started.
+pub(super) fn agent(place: &Place, error: &CliError, comes_up: Option<String>) -> Outcome {
     // What the error advises is said below, for this case.
     let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+    if let Some(waits) = comes_up {
+        return Err(format!("{message}; {waits}"));
+    }
     place.looked().map_err(|why| format!("{message}; {why}"))?;
     Ok(vec![match &place.running {
         Some(running) => Finding::error(
@@ -25,13 +29,17 @@ pub(super) fn agent(place: &Place, error: &CliError) -> Outcome {
     }])
 }
 
-/// What it complains of.
-pub(super) fn health(agent: &Agent) -> Outcome {
-    let said =
-        |at: &str| agent.status.pointer(at).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let reasons =
-        said("/health/reasons").map(|reason| Finding::error(reason, "as it says; docs/operations.md says more"));
-    let notes = said("/health/notes").map(|note| Finding::note(note, "nothing, or as it says"));
+/// Whether it has said that its data directory was taken away under it.
+pub(super) fn lacks_directory(agent: &Agent) -> bool {
+    said(agent, "/health/reasons").any(|reason| reason.contains(TAKEN_AWAY))
+}
+
+/// What it complains of, but for what begins as what other checks have `told`.
+pub(super) fn health(agent: &Agent, told: &[&str]) -> Outcome {
+    let is_new = |reason: &&str| !told.iter().any(|told| reason.starts_with(told));
+    let mend = "as it says; \"What health says\" in the guide to trouble has each of these sentences";
+    let reasons = said(agent, "/health/reasons").filter(is_new).map(|reason| Finding::error(reason, mend));
+    let notes = said(agent, "/health/notes").map(|note| Finding::note(note, "nothing, or as it says"));
     Ok(reasons.chain(notes).collect())
 }
 
@@ -84,6 +92,10 @@ pub(super) fn releases(agent: &Agent) -> Outcome {
     Ok(found)
 }
 
+fn said<'a>(agent: &'a Agent, at: &str) -> impl Iterator<Item = &'a str> {
+    agent.status.pointer(at).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
 fn name(node: &Value) -> String {
     let text = |field: &str| node[field].as_str().filter(|text| !text.is_empty());
     text("name").or(text("node")).or(text("id")).unwrap_or("a member").to_owned()
@@ -109,7 +121,8 @@ mod tests {
         let agent = Agent { status, nodes, clocks: None, reach: None };
         let whats =
             |outcome: Outcome| outcome.expect("looked at").into_iter().map(|finding| finding.what).collect::<Vec<_>>();
-        assert_eq!(whats(health(&agent)), ["the disk hangs", "it is emptied"]);
+        assert_eq!(whats(health(&agent, &[])), ["the disk hangs", "it is emptied"]);
+        assert_eq!(whats(health(&agent, &["the disk"])), ["it is emptied"], "once is enough");
         assert_eq!(
             whats(links(&agent)),
             ["b is there and not connected to this host (resting): refused"],

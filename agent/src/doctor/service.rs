@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ const UNIT: &str = "selvedge.service";
 const OPEN_FILES_MIN: u64 = 2_048;
 /// Restarts by systemd since the unit was started above which something is wrong that restarts do not mend.
 const RESTARTS_MAX: u64 = 3;
+/// The folder that is there while systemd runs the host (sd_booted(3)).
+const SYSTEMD_RUNS: &str = "/run/systemd/system";
+/// What is said of a unit that is being started.
+const NOT_UP_YET: &str = "is not up yet: ";
 /// Time for systemd to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -30,6 +35,11 @@ pub(super) async fn unit() -> Outcome {
     command.args(["show", UNIT, PROPERTIES]).stdin(Stdio::null()).kill_on_drop(true);
     let told = match tokio::time::timeout(PATIENCE, command.output()).await {
         Ok(Ok(output)) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(Ok(output)) if Path::new(SYSTEMD_RUNS).exists() => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.lines().next().unwrap_or("it does not say why").to_owned();
+            return Err(format!("systemd cannot be asked as this user ({said}); run this as root"));
+        }
         Ok(Ok(_)) => return Err("systemd does not run on this host".to_owned()),
         Ok(Err(_)) => return Err("there is no systemd on this host".to_owned()),
         Err(_) => return Err(format!("systemd does not answer within {} s", PATIENCE.as_secs())),
@@ -45,6 +55,12 @@ pub(super) async fn unit() -> Outcome {
         None => None,
     };
     Ok(told.judge(last_words.as_deref()))
+}
+
+/// What was found of a unit that is being started: an agent that does not answer yet is to be waited for.
+pub(super) fn comes_up(found: &Outcome) -> Option<String> {
+    let found = found.as_ref().ok()?;
+    found.iter().map(|finding| &finding.what).find(|what| what.contains(NOT_UP_YET)).cloned()
 }
 
 /// What systemd says of the unit.
@@ -115,7 +131,7 @@ impl Told<'_> {
             let mend = format!("journalctl -u {UNIT} -n 50; systemctl restart {UNIT}");
             found.push(Finding::error(format!("{fails}{}{said}", self.ending()), mend));
         } else if self.say("ActiveState") == "activating" {
-            let what = format!("{UNIT} is not up yet: {}", status.unwrap_or("it does not say why"));
+            let what = format!("{UNIT} {NOT_UP_YET}{}", status.unwrap_or("it does not say why"));
             found.push(Finding::note(what, format!("systemctl status {UNIT} shows how far it is")));
         } else if self.restarts() > RESTARTS_MAX {
             let what = format!("systemd has restarted it {} times", self.restarts());
