@@ -52,10 +52,11 @@ pub(crate) use self::connection::{Answer, Ask, AskBody, Connection, segment};
 pub(crate) use self::deploy::{Awaited, await_ready, set, store};
 use self::error::HINT;
 pub(crate) use self::error::{CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Problem};
-pub(crate) use self::output::{cell, note, pretty, print, printable, short};
+pub(crate) use self::output::{cell, moves, note, pretty, print, printable, short};
 use self::picture::Picture;
 pub(crate) use self::rows::table;
 pub(crate) use self::stream::{Talk, open as open_stream};
+pub(crate) use self::tables::{answers, explain as explained, resync, rollout_stage};
 pub(crate) use self::token::{TOKEN_FILE_NAME, read_token};
 use crate::release;
 

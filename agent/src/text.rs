@@ -6,18 +6,26 @@
 /// What stands where the rest was left out.
 const CUT: char = '…';
 
-/// The text on one line and without control characters: another member's name must not move our cursor.
+/// The text on one line and without what moves things: another member's name must not move our cursor, nor what stands beside it.
 #[must_use]
 pub(crate) fn printable(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c if moves(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     };
     text.chars().map(shown).collect()
 }
 
-/// The same, in at most `bytes_max` bytes, which are at least the three of the sign that something was left out.
+/// Whether a terminal does something else with this character than show it: a control, a line's end, or what turns the direction of
+/// text (Unicode Standard Annex 9, explicit directional formatting).
+#[must_use]
+pub(crate) fn moves(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
+}
+
+/// The text as [`printable`] has it, in at most `bytes_max` bytes, which are at least the three of the sign that something was left out.
 #[must_use]
 pub(crate) fn line(text: &str, bytes_max: usize) -> String {
     // Nothing that is printed becomes shorter, so what lies behind the bound need not be looked at.

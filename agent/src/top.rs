@@ -1,28 +1,31 @@
 //! `selvedge top`: an agent and its cluster at one look, again and again.
 //!
-//! Owns the loop and the keys; what is known is in `model`, what it looks like in `view`, the terminal in `screen`. The invariants: the
-//! terminal is given back however it ends; an agent that is away is said and waited for; looking costs the agent three reads a second.
+//! Owns the loop; `looks` asks the agent, what is known is in `model`, what is looked at in `ui`, what it looks like in `view`, and `ansi`
+//! is the terminal that `ratatui` draws on. The invariants: the terminal is given back however it ends; an agent that is away is said and
+//! waited for; looking costs the agent a few reads a second.
 
-mod changes;
+mod ansi;
+mod happened;
 mod keys;
+mod looks;
 mod model;
-mod screen;
+mod ui;
 mod view;
 
-use std::time::{Duration, Instant};
+use std::io::{self, Stdout};
+use std::time::Instant;
 
-use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use ratatui::Terminal;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
-use self::keys::Key;
-use self::model::{Model, Seen};
-use self::screen::Screen;
+use self::ansi::Ansi;
+use self::looks::{EVERY, Subject};
+use self::model::Model;
+use self::ui::{Then, Ui};
 use crate::cli::terminal::{self, Raw};
-use crate::cli::{Ask, CliError, Client, pretty, print};
-
-/// Pause between two looks.
-const EVERY: Duration = Duration::from_secs(1);
+use crate::cli::{CliError, Client, pretty, print};
 
 /// Shows the agent until the user has seen enough; with `as_json`, prints what it would show, once.
 ///
@@ -30,66 +33,99 @@ const EVERY: Duration = Duration::from_secs(1);
 /// This is no terminal; or, with `as_json`, the agent is away.
 pub(crate) async fn top(api: String, mut client: Client, as_json: bool) -> Result<(), CliError> {
     if as_json {
-        let seen = look(&mut client).await?;
+        let seen = looks::look(&mut client, Subject::Nothing).await?;
         let document = json!({"status": seen.status, "nodes": seen.nodes, "convergence": seen.convergence});
         return print(&pretty(&document));
     }
-    let no_terminal = |error: std::io::Error| {
+    let no_terminal = |error: io::Error| {
         CliError::Usage(format!("top needs a terminal: {error}\n  hint: selvedge status --watch writes anywhere"))
     };
-    let _raw = Raw::enter().map_err(no_terminal)?;
-    let model = Model::new(api);
-    let ended = run(model, client).await;
+    let mut raw = Raw::enter().map_err(no_terminal)?;
+    let ended = run(&mut raw, Model::new(api), client).await;
     ended.map_err(|error| CliError::Failed(format!("the terminal failed: {error}")))
 }
 
-async fn run(mut model: Model, client: Client) -> std::io::Result<()> {
-    let (mut resized, mut terminated) = (signal(SignalKind::window_change())?, signal(SignalKind::terminate())?);
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let (mut keys, mut looks) = (keys::read(), looks(client));
-    let mut screen = Screen::new(terminal::takes_colours());
+async fn run(raw: &mut Raw, mut model: Model, client: Client) -> io::Result<()> {
+    let mut signals = Signals::listen()?;
+    let (wanted, subjects) = watch::channel(Subject::Nothing);
+    let (mut keys, mut looks) = (keys::read(), looks::looks(client, subjects));
+    let mut ui = Ui::default();
+    let backend = Ansi::new(io::stdout(), terminal::takes_colours(), terminal::takes_unicode());
+    let mut screen = Terminal::new(backend)?;
     let mut redraw = tokio::time::interval(EVERY);
     loop {
-        let size = terminal::size();
-        screen.draw(&view::picture(&model, size, Instant::now()), size)?;
+        screen.draw(|frame| view::draw(frame, &model, &mut ui, Instant::now()))?;
         tokio::select! {
-            Some(look) = looks.recv() => model.take(look, Instant::now()),
-            key = keys.recv() => match key {
+            Some(look) = looks.recv() => {
+                if ui.is_paused { model.take_closely(look) } else { model.take(look, Instant::now()) }
+            }
+            key = keys.recv() => match key.map(|key| ui.press(key, view::COLUMNS)) {
+                Some(Then::GoOn) => { wanted.send_if_modified(|subject| renew(subject, ui.wanted())); }
                 // Whoever typed is gone, and the terminal with them.
-                None | Some(Key::Quit) => return Ok(()),
-                Some(key) => model.press(key),
+                None | Some(Then::Quit) => return Ok(()),
             },
-            _ = resized.recv() => screen.forget(),
-            _ = interrupted.recv() => return Ok(()),
-            _ = terminated.recv() => return Ok(()),
+            told = signals.next() => match told {
+                Told::Resized => screen.clear()?,
+                Told::End => return Ok(()),
+                Told::Suspend => suspend(raw, &mut screen)?,
+            },
             // What is shown grows older by itself.
             _ = redraw.tick() => {}
         }
     }
 }
 
-/// Looks again and again, in a task of its own: an agent that is slow must not make the keys slow.
-fn looks(mut client: Client) -> mpsc::Receiver<Result<Seen, String>> {
-    let (told, looks) = mpsc::channel(1);
-    tokio::spawn(async move {
-        loop {
-            let look = look(&mut client).await;
-            // The hint is for a command that has ended.
-            let look = look.map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned());
-            if told.send(look).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(EVERY).await;
-        }
-    });
-    looks
+/// Gives the terminal to whoever started this until they want it back.
+fn suspend(raw: &mut Raw, screen: &mut Terminal<Ansi<Stdout>>) -> io::Result<()> {
+    raw.suspend()?;
+    screen.clear()
 }
 
-async fn look(client: &mut Client) -> Result<Seen, CliError> {
-    let mut ask = async |path: &str| client.json(Ask::get(path)).await;
-    let (status, nodes) = (ask("/v1/status").await?, ask("/v1/nodes").await?);
-    let convergence = ask("/v1/convergence").await.unwrap_or(Value::Null);
-    Ok(Seen { status, nodes, convergence })
+/// Whether `subject` was another before.
+fn renew(subject: &mut Subject, wanted: Subject) -> bool {
+    let is_another = *subject != wanted;
+    *subject = wanted;
+    is_another
+}
+
+/// What a signal means here.
+enum Told {
+    Resized,
+    Suspend,
+    End,
+}
+
+/// The signals that a terminal or its user sends.
+struct Signals {
+    resized: Signal,
+    suspended: Signal,
+    ends: [Signal; 4],
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        let end = |kind: fn() -> SignalKind| signal(kind());
+        let ends = [SignalKind::interrupt, SignalKind::terminate, SignalKind::hangup, SignalKind::quit].map(end);
+        let [interrupt, terminate, hangup, quit] = ends;
+        Ok(Self {
+            resized: signal(SignalKind::window_change())?,
+            suspended: signal(SignalKind::from_raw(libc::SIGTSTP))?,
+            ends: [interrupt?, terminate?, hangup?, quit?],
+        })
+    }
+
+    /// The next one. Nothing is lost when this is dropped.
+    async fn next(&mut self) -> Told {
+        let [interrupt, terminate, hangup, quit] = &mut self.ends;
+        tokio::select! {
+            _ = self.resized.recv() => Told::Resized,
+            _ = self.suspended.recv() => Told::Suspend,
+            _ = interrupt.recv() => Told::End,
+            _ = terminate.recv() => Told::End,
+            _ = hangup.recv() => Told::End,
+            _ = quit.recv() => Told::End,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! `--watch` as scripts and people use it, and errors for scripts.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use selvedge_tests::Launch;
 use selvedge_tests::agent::binary;
-use selvedge_tests::{Launch, guest};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -100,45 +100,6 @@ fn what_is_watched_goes_on_when_the_agent_does_not_and_ends_well() {
         line.contains("alive")
     });
     assert_eq!((status.interrupt(), nodes.interrupt()), (Some(0), Some(0)));
-}
-
-#[test]
-fn the_live_view_takes_a_terminal_and_gives_it_back() {
-    if !guest::is_there("script") {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let agent = Launch::new(folder.path(), "one").with(&["--listen", "127.0.0.1:0"]).start();
-    for keys in [&b"mweo? ?jq"[..], b"\x03"] {
-        let top = format!("stty rows 24 cols 80; exec '{}' top --api {}", binary().display(), agent.api());
-        // A terminal of its own, with this pipe at the other end of its keyboard.
-        let mut child = Command::new("script")
-            .args(["-qec", &top, "/dev/null"])
-            .env("TERM", "xterm")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let (mut screen, mut shown) = (child.stdout.take().expect("a pipe"), Vec::new());
-        let mut read = |until: &str, shown: &mut Vec<u8>| {
-            let mut bytes = [0; 4_096];
-            while !String::from_utf8_lossy(shown).contains(until) {
-                match screen.read(&mut bytes).expect("a pipe can be read") {
-                    0 => panic!("{until:?} did not come:\n{}", String::from_utf8_lossy(shown)),
-                    count => shown.extend_from_slice(&bytes[..count]),
-                }
-            }
-        };
-        read("members, 1 of 1 alive", &mut shown);
-        read("q quit", &mut shown);
-        let mut keyboard = child.stdin.take().expect("a pipe");
-        keyboard.write_all(keys).expect("is typed");
-        read("\u{1b}[?1049l", &mut shown);
-        let code = child.wait().expect("it ends").code();
-        assert_eq!(code, Some(0), "{keys:?}");
-        let text = String::from_utf8_lossy(&shown).into_owned();
-        assert!(text.contains("\u{1b}[?1049h") && text.contains("one in default"), "{text}");
-    }
 }
 
 #[test]

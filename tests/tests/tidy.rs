@@ -126,6 +126,7 @@ fn the_parts_of_the_agent_meet_only_in_the_composition_root() {
         ("axum::", "api"),
         ("sysinfo::", "resources"),
         ("foca::", "members"),
+        ("ratatui::", "top"),
     ];
     const PURE: [&str; 5] = ["placement", "reconcile", "rollout", "routing", "spec"];
     let mut faults = Vec::new();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::error::CliError;
 use super::terminal;
-pub(crate) use crate::text::printable;
+pub(crate) use crate::text::{moves, printable};
 
 /// Clears a terminal (ECMA-48, as those below).
 const CLEAR: &str = "\x1b[2J";
@@ -175,5 +175,6 @@ mod tests {
         check("/none", "-");
         check("/evil", "a\u{fffd}[2Jb");
         assert_eq!(printable("two\nlines"), "two lines", "what is only broken into lines is no attack");
+        assert_eq!(printable("a\u{202e}b\u{2066}"), "a\u{fffd}b\u{fffd}", "nobody turns what stands beside a name");
     }
 }

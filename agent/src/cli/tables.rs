@@ -14,6 +14,7 @@ use serde_json::Value;
 
 pub(crate) use self::explain::explain;
 pub(crate) use self::peers::peers;
+pub(crate) use self::rollouts::stage as rollout_stage;
 use super::output::{UNKNOWN, cell, short};
 use super::rows::table;
 use super::units::{micros, size, span};
@@ -235,7 +236,7 @@ fn names(status: &Value) -> BTreeMap<&str, &str> {
 }
 
 /// Whether an instance answers calls, of whichever version.
-fn answers(instance: &Value) -> bool {
+pub(crate) fn answers(instance: &Value) -> bool {
     instance["phase"] == "ready" || instance["serves_previous"] == true
 }
 

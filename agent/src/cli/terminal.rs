@@ -1,4 +1,5 @@
-//! The terminal that standard output is, if it is one: its size, and whether it takes colours.
+//! The terminal that standard output is, if it is one: its size, and whether it takes colours
+//! and more characters than ASCII.
 //!
 //! Owns what is asked of the system about it. The invariant: what is written elsewhere than to a terminal has no escape sequences.
 
@@ -36,6 +37,15 @@ pub(crate) fn is_one() -> bool {
 pub(crate) fn takes_colours() -> bool {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     is_one() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Whether the locale has more characters than ASCII: the first of the three variables that is set says so (POSIX, "Locale").
+#[must_use]
+pub(crate) fn takes_unicode() -> bool {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
+    let locale = locale.to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 /// What a word says of what it is about.

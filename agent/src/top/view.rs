@@ -1,188 +1,185 @@
-//! What is known, as lines for a terminal of some size.
+//! What is known, as a picture for a terminal of some size.
 //!
-//! Owns the layout: a head of four rows, then the pane, then a row of keys. Pure. The invariant: never more rows than there are, and no
-//! row wider than the terminal.
+//! Owns the layout: a head, pictures, the pane, and a row of keys. Draws with `ratatui`, into whatever it is given. The invariant: the
+//! smallest terminal that can be read still says who this is and whether all is well.
 
-mod panes;
+mod closely;
+mod head;
+mod listing;
+mod members;
+mod pictures;
+mod workloads;
 
 use std::time::Instant;
 
-use serde_json::Value;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Borders, Paragraph, Wrap};
 
-use self::panes::{events, members, workloads};
-use super::keys::KEYS;
-use super::model::{Model, Pane};
+use self::listing::Listing;
+use super::happened::Happened;
+use super::keys::BINDINGS;
+use super::model::{Model, now_ms};
+use super::ui::{Focus, Pane, Ui};
 use crate::cli::terminal::Tone;
-use crate::cli::units::{size, span};
-use crate::cli::{cell, short};
 
-/// Fewest columns and rows for which there is a layout.
-const SMALLEST: (u16, u16) = (40, 10);
-/// Characters of the root in the head.
-const ROOT_CHARS: usize = 16;
-/// Rows of the head and of the keys together.
-const AROUND: usize = 5;
+/// Columns and rows from which there is room for pictures and for more than one list.
+const ROOMY: (u16, u16) = (60, 16);
+/// Rows from which there are pictures, and from which they are larger.
+const ROWS_WITH_PICTURES: [u16; 2] = [20, 34];
+/// Rows of pictures, with their title.
+const PICTURE_ROWS: [u16; 2] = [3, 6];
+/// Rows of health sentences, in a small terminal, in one of the usual size, and in a large one.
+const HEALTH_ROWS: [u16; 3] = [2, 3, 6];
 
-/// One row: pieces of text, each in its tone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Line(pub(super) Vec<(String, Tone)>);
+/// How many columns the lists of members and of workloads can be sorted by.
+pub(super) const COLUMNS: (usize, usize) = (members::COLUMNS.len(), workloads::COLUMNS.len());
 
-impl Line {
-    fn of(text: impl Into<String>, tone: Tone) -> Self {
-        Self(vec![(text.into(), tone)])
+/// Draws everything.
+pub(super) fn draw(frame: &mut Frame, model: &Model, ui: &mut Ui, now: Instant) {
+    let area = frame.area();
+    let is_small = area.width < ROOMY.0 || area.height < ROOMY.1;
+    let health_rows = match (is_small, area.height >= ROWS_WITH_PICTURES[1]) {
+        (true, _) => HEALTH_ROWS[0],
+        (false, false) => HEALTH_ROWS[1],
+        (false, true) => HEALTH_ROWS[2],
+    };
+    let health = head::health(model, now);
+    let rows = health.iter().map(|line| line.width().div_ceil(usize::from(area.width.max(1))).max(1)).sum::<usize>();
+    let rows = u16::try_from(rows).unwrap_or(health_rows).min(health_rows);
+    let facts = head::facts(model, is_small);
+    let fact_rows = u16::try_from(facts.len()).unwrap_or(0);
+    let is_overview = ui.pane == Pane::Overview && model.seen_at.is_some();
+    let picture_rows = match area.height {
+        _ if is_small || !is_overview || area.height < ROWS_WITH_PICTURES[0] => 0,
+        height if height < ROWS_WITH_PICTURES[1] => PICTURE_ROWS[0],
+        _ => PICTURE_ROWS[1],
+    };
+    let rows = [1, rows, fact_rows, picture_rows].map(Constraint::Length);
+    let [title, health_at, facts_at, pictures, body, keys] =
+        Layout::vertical(rows.into_iter().chain([Constraint::Min(0), Constraint::Length(1)])).areas(area);
+    frame.render_widget(head::title(model, ui.is_paused), title);
+    frame.render_widget(Paragraph::new(health).wrap(Wrap { trim: true }), health_at);
+    frame.render_widget(Paragraph::new(facts), facts_at);
+    if picture_rows > 0 {
+        pictures::overview(frame, pictures, model);
     }
+    pane(frame, body, model, ui, is_small);
+    frame.render_widget(hints(ui), keys);
+}
 
-    fn plain(text: impl Into<String>) -> Self {
-        Self::of(text, Tone::Plain)
+fn pane(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui, is_small: bool) {
+    if model.seen_at.is_none() && ui.pane != Pane::Help {
+        return;
     }
-
-    /// The same, cut off where the terminal ends.
-    fn cut(mut self, columns: usize) -> Self {
-        let mut room = columns;
-        for (text, _) in &mut self.0 {
-            *text = text.chars().take(room).collect();
-            room -= text.chars().count();
+    match ui.pane {
+        Pane::Overview if is_small => match ui.focus {
+            Focus::Members => members_in(frame, area, model, ui, true),
+            Focus::Workloads => workloads_in(frame, area, model, ui, true),
+        },
+        Pane::Overview => overview(frame, area, model, ui),
+        Pane::Members => members_in(frame, area, model, ui, true),
+        Pane::Workloads => workloads_in(frame, area, model, ui, true),
+        Pane::Events => {
+            let lines = events(model.happened.iter());
+            text(frame, area, "what has happened, the latest first (UTC)", lines, &mut ui.scrolled);
         }
-        self
-    }
-
-    /// What it says, for tests.
-    #[cfg(test)]
-    pub(super) fn text(&self) -> String {
-        self.0.iter().map(|(text, _)| text.as_str()).collect()
+        Pane::Help => text(frame, area, "keys", help(), &mut ui.scrolled),
+        Pane::Closely => closely::draw(frame, area, model, ui),
     }
 }
 
-/// A part of the screen: its title, the titles of its columns, and all of its rows.
-struct Part {
-    title: String,
-    columns: Option<Line>,
-    rows: Vec<Line>,
-}
-
-/// The whole picture for a terminal of `(columns, rows)`.
-pub(super) fn picture(model: &Model, (columns, rows): (u16, u16), now: Instant) -> Vec<Line> {
-    let (width, height) = (usize::from(columns), usize::from(rows));
-    if columns < SMALLEST.0 || rows < SMALLEST.1 {
-        return vec![Line::plain(format!("at least {} x {} are needed", SMALLEST.0, SMALLEST.1)).cut(width)];
-    }
-    let mut lines = head(model, now);
-    let room = height - AROUND;
-    lines.extend(match model.pane {
-        Pane::Overview => overview(model, room),
-        Pane::Members => alone(members(model), model.scrolled, room),
-        Pane::Workloads => alone(workloads(model), model.scrolled, room),
-        Pane::Events => alone(events(model), model.scrolled, room),
-        Pane::Help => help(),
-    });
-    lines.truncate(height - 1);
-    lines.resize(height - 1, Line::default());
-    let keys = "q quit  o all  m members  w workloads  e events  j/k scroll  space pause  ? help";
-    lines.push(Line::plain(keys));
-    lines.into_iter().map(|line| line.cut(width)).collect()
-}
-
-fn head(model: &Model, now: Instant) -> Vec<Line> {
-    let status = &model.seen.status;
-    let at = |pointer: &str| cell(status, pointer);
-    let Some(seen_at) = model.seen_at else {
-        let why = model.problem.as_deref().map_or_else(|| Line::plain("looking…"), |why| Line::of(why, Tone::Bad));
-        return vec![
-            Line::of(format!("selvedge top  {}", model.api), Tone::Title),
-            why,
-            Line::default(),
-            Line::default(),
-        ];
-    };
-    let uptime = status.pointer("/node/uptime_s").and_then(Value::as_u64).unwrap_or(0);
-    let up = span(std::time::Duration::from_secs(uptime));
-    let mut title = format!(
-        "{} in {}  {} {}  up {up}",
-        at("/node/name"),
-        at("/node/region"),
-        at("/cluster/name"),
-        at("/node/version")
-    );
-    if model.is_paused {
-        title += "  (standing still)";
-    }
-    let health = match (&model.problem, status.pointer("/health/ok").and_then(Value::as_bool)) {
-        (Some(why), _) => {
-            let ago = span(now.saturating_duration_since(seen_at));
-            Line::of(format!("the agent is away, what is shown is {ago} old: {why}"), Tone::Bad)
-        }
-        (None, Some(true)) => Line(vec![("health  ".to_owned(), Tone::Plain), ("ok".to_owned(), Tone::Good)]),
-        (None, Some(false) | None) => Line::of(format!("not well: {}", at("/health/reasons")), Tone::Bad),
-    };
-    let commits = model.commits_per_s.map_or_else(String::new, |rate| format!(" ({rate:.0}/s)"));
-    let bytes = status.pointer("/state/bytes").and_then(Value::as_u64).map_or_else(|| "-".to_owned(), size);
-    let state = format!(
-        "state   root {}  {} keys  {} commits{commits}  {bytes}  {} to forget",
-        short(&at("/state/root"), ROOT_CHARS),
-        at("/state/keys"),
-        at("/state/commits"),
-        at("/state/garbage")
-    );
-    vec![Line::of(title, Tone::Title), health, Line::plain(state), convergence(&model.seen.convergence)]
-}
-
-/// Who holds the same state, and who lags most.
-fn convergence(json: &Value) -> Line {
-    let peers = json["peers"].as_array().map_or(&[][..], Vec::as_slice);
-    let awaited = || peers.iter().filter(|peer| peer["awaited"] != false);
-    let equal = awaited().filter(|peer| peer["root_equal"] == true).count();
-    let all = awaited().count();
-    let lag = awaited().filter_map(|peer| Some((peer["lag_commits"].as_u64()?, peer))).max_by_key(|(lag, _)| *lag);
-    let (words, tone) = match (json["converged"].as_bool(), lag) {
-        (Some(true), _) if all == 0 => ("there is no other member".to_owned(), Tone::Good),
-        (Some(true), _) => (format!("converged with {all} others"), Tone::Good),
-        (Some(false), Some((lag, peer))) if lag > 0 => (
-            format!("{equal} of {all} others hold this root; {} lags by {lag} commits", cell(peer, "/name")),
-            Tone::Warn,
-        ),
-        (Some(false), _) => (format!("{equal} of {all} others hold this root"), Tone::Warn),
-        (None, _) => ("not known".to_owned(), Tone::Plain),
-    };
-    Line(vec![("synced  ".to_owned(), Tone::Plain), (words, tone)])
-}
-
-/// All parts. Each has a third of the room for certain, and what the others do not need of theirs.
-fn overview(model: &Model, room: usize) -> Vec<Line> {
-    let parts = [members(model), workloads(model), events(model)];
-    let frames: usize = parts.iter().map(|part| 1 + usize::from(part.columns.is_some())).sum();
-    let left = room.saturating_sub(frames);
-    let mut needs = [0, 1, 2].map(|index: usize| parts[index].rows.len());
+/// Both lists and what has happened. Each has a third of the room for certain, and what the others do not need of theirs.
+fn overview(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui) {
+    const TITLES: [usize; 3] = [2, 2, 1];
+    let room = usize::from(area.height).saturating_sub(TITLES.iter().sum());
+    let mut needs = [model.nodes().len(), model.workloads().len(), room].map(|rows| rows.max(1));
     for index in 0..needs.len() {
         let before: usize = needs[..index].iter().sum();
-        let after: usize = needs[index + 1..].iter().map(|rows| (*rows).min(left / 3)).sum();
-        needs[index] = needs[index].min(left.saturating_sub(before + after));
+        let after: usize = needs[index + 1..].iter().map(|rows| (*rows).min(room / 3)).sum();
+        needs[index] = needs[index].min(room.saturating_sub(before + after));
     }
-    let mut lines = Vec::new();
-    for (index, (part, rows)) in parts.into_iter().zip(needs).enumerate() {
-        // Of what happened, the newest counts; of lists, the beginning.
-        let from = if index == 2 { part.rows.len() - rows } else { 0 };
-        lines.extend(framed(part, from, rows));
+    let rows = std::array::from_fn::<_, 3, _>(|at| u16::try_from(needs[at] + TITLES[at]).unwrap_or(u16::MAX));
+    let [above, middle, below] = Layout::vertical(rows.map(Constraint::Length)).areas(area);
+    members_in(frame, above, model, ui, ui.focus == Focus::Members);
+    workloads_in(frame, middle, model, ui, ui.focus == Focus::Workloads);
+    let lines: Vec<Line> = events(model.happened.iter().take(usize::from(below.height)));
+    let block = titled("what has happened, the latest first (UTC)");
+    frame.render_widget(Paragraph::new(lines).block(block), below);
+}
+
+fn members_in(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui, has_focus: bool) {
+    let listing = Listing { title: members::title(model), columns: &members::COLUMNS, rows: members::rows(model) };
+    listing.draw(frame, area, &mut ui.members, &ui.filter, has_focus);
+}
+
+fn workloads_in(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui, has_focus: bool) {
+    let listing =
+        Listing { title: workloads::title(model), columns: &workloads::COLUMNS, rows: workloads::rows(model) };
+    listing.draw(frame, area, &mut ui.workloads, &ui.filter, has_focus);
+}
+
+fn events<'a>(happened: impl Iterator<Item = &'a Happened>) -> Vec<Line<'static>> {
+    let now = now_ms();
+    let line = |one: &Happened| {
+        Line::from(vec![
+            Span::styled(one.time(now), Style::new().add_modifier(Modifier::DIM)),
+            Span::raw(" "),
+            Span::styled(one.words.clone(), style(one.tone)),
+        ])
+    };
+    let lines: Vec<Line> = happened.map(line).collect();
+    if lines.is_empty() { vec![Line::raw("nothing since this agent started")] } else { lines }
+}
+
+/// Lines below a title, as many as there is room for from `scrolled` on; which is held within what there is.
+fn text(frame: &mut Frame, area: Rect, title: &str, lines: Vec<Line>, scrolled: &mut u16) {
+    let room = area.height.saturating_sub(1);
+    let all = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+    *scrolled = (*scrolled).min(all.saturating_sub(room));
+    let below = all.saturating_sub(room).saturating_sub(*scrolled);
+    let title = if below == 0 { title.to_owned() } else { format!("{title} ({below} more below)") };
+    frame.render_widget(Paragraph::new(lines).scroll((*scrolled, 0)).block(titled(title)), area);
+}
+
+/// A line above something, with its title.
+fn titled<'a>(title: impl Into<String>) -> Block<'a> {
+    let title = format!("{} ", title.into());
+    Block::new()
+        .borders(Borders::TOP)
+        .border_style(Style::new().add_modifier(Modifier::DIM))
+        .title_style(Style::new().remove_modifier(Modifier::DIM).add_modifier(Modifier::BOLD))
+        .title(title)
+}
+
+/// How a tone looks.
+fn style(tone: Tone) -> Style {
+    match tone {
+        Tone::Good => Style::new().fg(Color::Green),
+        Tone::Warn => Style::new().fg(Color::Yellow),
+        Tone::Bad => Style::new().fg(Color::Red),
+        Tone::Title => Style::new().add_modifier(Modifier::BOLD),
+        Tone::Plain => Style::new(),
     }
-    lines
 }
 
-/// One part in all the room there is.
-fn alone(part: Part, scrolled: usize, room: usize) -> Vec<Line> {
-    let rows = room.saturating_sub(1 + usize::from(part.columns.is_some())).min(part.rows.len());
-    let from = scrolled.min(part.rows.len() - rows);
-    framed(part, from, rows)
+/// The keys that matter here.
+fn hints(ui: &Ui) -> Line<'static> {
+    if ui.is_typing {
+        return Line::from(format!("only rows with: {}_   enter keep  esc all rows", ui.filter));
+    }
+    let only = if ui.filter.is_empty() { String::new() } else { format!("only rows with: {}  esc all  ", ui.filter) };
+    Line::from(match ui.pane {
+        Pane::Overview => format!("{only}q quit  enter closely  tab other list  m/w/e one alone  space pause  ? help"),
+        Pane::Members | Pane::Workloads => {
+            format!("{only}q quit  enter closely  s sort  r reverse  / filter  o overview  ? help")
+        }
+        Pane::Events | Pane::Closely | Pane::Help => "q quit  esc back  j/k scroll  space pause  ? help".to_owned(),
+    })
 }
 
-fn framed(part: Part, from: usize, rows: usize) -> Vec<Line> {
-    let hidden = part.rows.len() - rows;
-    let title = if hidden == 0 { part.title } else { format!("{} ({hidden} more)", part.title) };
-    let mut lines = vec![Line::of(title, Tone::Title)];
-    lines.extend(part.columns);
-    lines.extend(part.rows.into_iter().skip(from).take(rows));
-    lines
-}
-
-fn help() -> Vec<Line> {
-    let title = std::iter::once(Line::of("keys", Tone::Title));
-    title.chain(KEYS.iter().map(|(_, name, what, _)| Line::plain(format!("  {name:<12} {what}")))).collect()
+fn help() -> Vec<Line<'static>> {
+    BINDINGS.iter().map(|(_, name, what, _)| Line::raw(format!("  {name:<12} {what}"))).collect()
 }

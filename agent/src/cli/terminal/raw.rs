@@ -1,7 +1,8 @@
 //! A terminal that gives each key at once, and gets back what it was.
 //!
 //! Owns the terminal's mode while there is a [`Raw`]. The invariant: however the process ends that can still say something (an end in
-//! good order, an error, a panic), the mode is what it was before. Signals stay keys: Ctrl-C is still SIGINT.
+//! good order, an error, a panic), the mode is what it was before. Signals stay keys: Ctrl-C is still
+//! SIGINT, and Ctrl-Z leaves the terminal as it was until one comes back.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -30,11 +31,7 @@ impl Raw {
         if !is_one() {
             return Err(io::Error::other("standard output is no terminal"));
         }
-        let before = mode()?;
-        let mut raw = before;
-        raw.c_lflag &= !(libc::ICANON | libc::ECHO);
-        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
-        set_mode(&raw)?;
+        take()?;
         let earlier = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             leave();
@@ -43,12 +40,32 @@ impl Raw {
         write(ENTER)?;
         Ok(Self(()))
     }
+
+    /// Gives the terminal back, stops this process as Ctrl-Z does, and takes the terminal again when it goes on. What was shown is gone then.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
+        leave();
+        stop();
+        take()?;
+        write(ENTER)
+    }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
         leave();
     }
+}
+
+/// Takes the terminal, and keeps in mind what it was.
+fn take() -> io::Result<()> {
+    let before = mode()?;
+    let mut raw = before;
+    raw.c_lflag &= !(libc::ICANON | libc::ECHO);
+    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    set_mode(&raw)
 }
 
 /// Gives the terminal back, once.
@@ -64,6 +81,13 @@ fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+/// Stops this process until it is told to go on.
+#[expect(unsafe_code, reason = "a process has no other way to stop itself")]
+fn stop() {
+    // SAFETY: raising a signal touches no memory of ours; this one cannot be caught.
+    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 #[expect(unsafe_code, reason = "the system call that tells the mode has no other form")]
