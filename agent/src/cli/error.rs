@@ -41,7 +41,7 @@ pub(crate) enum CliError {
     Unusable(String),
     /// Nobody answers at the address; nothing was changed.
     #[error(
-        "no agent answers at {api}: {reason}\n  hint: start one with `selvedge run`, or name another with --api or SELVEDGE_API"
+        "no agent answers at {api}: {reason}\n  hint: start one with `selvedge run`, or name another with --api or SELVEDGE_API; `systemctl status selvedge` tells what a service waits for that is being started"
     )]
     Unreachable {
         /// The address as it was tried.

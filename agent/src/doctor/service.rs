@@ -193,6 +193,16 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_comes_up_is_waited_for_and_one_that_fails_is_not() {
+        let waits = found("ActiveState=activating\nSubState=start\nStatusText=no member yet: it asks the inviter");
+        let waits = comes_up(&Ok(waits));
+        assert_eq!(waits.as_deref(), Some("selvedge.service is not up yet: no member yet: it asks the inviter"));
+        let fails = found("ActiveState=activating\nSubState=auto-restart\nResult=exit-code\nNRestarts=7");
+        assert_eq!(comes_up(&Ok(fails)), None);
+        assert_eq!(comes_up(&Err("there is no systemd on this host".to_owned())), None);
+    }
+
+    #[test]
     fn a_service_that_fails_in_a_loop_is_found_with_its_last_words() {
         let check = |told: &str, expect: &[&str]| {
             let found = found(told);

@@ -204,6 +204,25 @@ fn a_disk_without_room_is_found_in_bytes_and_in_files() {
     }
 }
 
+#[test]
+fn a_folder_above_in_which_everybody_can_replace_the_directory_is_found() {
+    let (folder, args) = installed(86_400);
+    mode(folder.path(), 0o777);
+    let finding = only(data::directory(&Place::of(&args)));
+    assert!(finding.severity == Severity::Warning && finding.mend.contains("chmod o-w"), "{finding:?}");
+    mode(folder.path(), 0o1777);
+    assert_eq!(data::directory(&Place::of(&args)).expect("looked at"), Vec::new());
+}
+
+#[tokio::test]
+async fn a_service_that_comes_up_is_why_no_agent_answers() {
+    let (_folder, args) = installed(86_400);
+    let place = Place::of(&args);
+    let Err(error) = place.ask(args.timeout).await else { panic!("nobody is there") };
+    let why = mesh::agent(&place, &error, Some("it asks the inviter".to_owned())).expect_err("nothing to mend");
+    assert!(why.starts_with("no agent answers") && why.ends_with("; it asks the inviter"), "{why}");
+}
+
 #[tokio::test]
 async fn the_report_is_of_all_and_says_what_was_left_out() {
     let (_folder, args) = installed(86_400);
