@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::http;
+use crate::skip::skip;
 use crate::wait::eventually;
 
 /// Where Debian puts the driver of its Chromium, which finds the browser by itself.
@@ -51,7 +52,7 @@ pub struct Window<'a> {
 }
 
 impl Browser {
-    /// Starts the driver; `None`, with the reason on stdout, where it is not installed.
+    /// Starts the driver; `None`, with the reason on stderr, where it is not installed.
     ///
     /// # Panics
     /// It is installed and does not start.
@@ -61,7 +62,7 @@ impl Browser {
         let mut driver = match spawned {
             Ok(driver) => driver,
             Err(error) => {
-                println!("skipped: there is no {DRIVER} (apt-get install chromium chromium-driver): {error}");
+                skip("browser", &format!("no {DRIVER} (apt-get install chromium chromium-driver): {error}"));
                 return None;
             }
         };
@@ -235,7 +236,7 @@ pub fn axe() -> Option<String> {
     let file = std::env::var_os("SELVEDGE_AXE").map(PathBuf::from);
     let source = file.and_then(|file| std::fs::read_to_string(file).ok());
     if source.is_none() {
-        println!("not checked with axe-core: SELVEDGE_AXE names no file with it (.ci/run fetches it from npm)");
+        skip("axe", "SELVEDGE_AXE names no file with axe-core (.ci/run fetches it from npm)");
     }
     source
 }

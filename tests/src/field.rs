@@ -19,6 +19,7 @@ pub use self::witness::Witness;
 use crate::agent::{Agent, Launch};
 use crate::door::Door;
 use crate::netns::Hosts;
+use crate::skip::skip;
 use crate::wait::eventually;
 
 /// How long anything may take that is bound to happen. Back-off is half a minute at most; the rest is for busy machines.
@@ -75,7 +76,7 @@ impl Field {
                 _turn: turn,
             }),
             Err(reason) => {
-                println!("skipped: no network of our own here ({reason})");
+                skip("network", &reason);
                 None
             }
         }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::skip::skip;
+
 /// The target of guests in Rust whose build is to leave a component.
 const TARGET: &str = "wasm32-wasip2";
 
@@ -58,7 +60,7 @@ pub fn can_be_built() -> bool {
     let added = Command::new("rustup").current_dir(root()).args(["target", "add", TARGET]).status();
     let can = added.is_ok_and(|status| status.success()) && is_there();
     if !can {
-        println!("skipped: the target {TARGET} is not installed, and cannot be: rustup target add {TARGET}");
+        skip("guests", &format!("{TARGET} is not installed, and cannot be: rustup target add {TARGET}"));
     }
     can
 }
@@ -95,7 +97,7 @@ pub fn is_there(command: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(command).exists());
     if !found {
-        println!("skipped: there is no `{command}` on this machine");
+        skip(command, "there is no such command on this machine");
     }
     found
 }

@@ -44,7 +44,10 @@ impl Machine {
     /// Boots a new system. The first time, it is made from the mirror that this machine's apt uses, and kept below `~/.cache`.
     ///
     /// # Errors
-    /// It cannot be done here, and why.
+    /// It cannot be done here, and why: something is missing, or the container is refused and ends at once.
+    ///
+    /// # Panics
+    /// The container runs, and its system does not come up.
     pub fn try_boot() -> Result<Self, String> {
         permitted()?;
         let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
@@ -57,10 +60,7 @@ impl Machine {
         must("cp", &["--archive", "--reflink=auto", path(&kept), path(&root)])?;
         let container = boot(&root)?;
         let mut machine = Self { container, root, _turn: turn };
-        machine.await_up().map_err(|why| {
-            let log = fs::read_to_string(console(&machine.root)).unwrap_or_default();
-            format!("a container does not boot here: {why}: {}", log.trim())
-        })?;
+        machine.await_up().map_err(|why| format!("a container does not boot here: {why}: {}", machine.log()))?;
         Ok(machine)
     }
 
@@ -110,11 +110,12 @@ impl Machine {
         drop(self.run(&["systemctl", "reboot"]));
         let status =
             eventually("the system goes down", BOOT_PATIENCE, || self.container.try_wait().expect("can be asked"));
-        assert_eq!(status.code(), Some(BOOT_AGAIN), "{}", fs::read_to_string(console(&self.root)).unwrap_or_default());
+        assert_eq!(status.code(), Some(BOOT_AGAIN), "{}", self.log());
         self.container = boot(&self.root).expect("the container starts");
         self.await_up().expect("the system comes up again");
     }
 
+    /// Fails when the container ends. One that goes on and does not come up is nothing that this machine does not permit, and panics.
     fn await_up(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + BOOT_PATIENCE;
         loop {
@@ -125,11 +126,14 @@ impl Machine {
             if let Some(status) = self.container.try_wait().map_err(said)? {
                 return Err(format!("it ended with {status}"));
             }
-            if Instant::now() > deadline {
-                return Err(format!("after {BOOT_PATIENCE:?} it is `{}`", state.trim()));
-            }
+            let state = state.trim();
+            assert!(Instant::now() < deadline, "the system is `{state}` after {BOOT_PATIENCE:?}: {}", self.log());
             std::thread::park_timeout(Duration::from_millis(50));
         }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(console(&self.root)).unwrap_or_default().trim().to_owned()
     }
 
     /// The process that is the system's first.

@@ -3,7 +3,7 @@
 //! Each step is one of a host's life and goes on where the last one ended. Skipped, with the reason, where no system can be booted
 //! (`selvedge_tests::machine` says what it needs).
 
-#![expect(clippy::print_stdout, reason = "a test that fails, or is skipped, says on stdout how far it got and why")]
+#![expect(clippy::print_stdout, reason = "a test that fails says on stdout how far it got")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use selvedge_tests::agent::binary;
 use selvedge_tests::machine::Machine;
+use selvedge_tests::skip;
 
 /// How long anything may take that is bound to happen. A service of ours starts within a second.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,7 +35,7 @@ struct Host {
 fn a_host_is_installed_used_upgraded_broken_and_taken_out_of_service() {
     let machine = match Machine::try_boot() {
         Ok(machine) => machine,
-        Err(why) => return println!("skipped: no system can be booted here ({why})"),
+        Err(why) => return skip("boot", &why),
     };
     let mut host = Host { machine, began: Instant::now(), kept: 0 };
     let folder = tempfile::tempdir().expect("a folder");
@@ -423,6 +424,6 @@ fn the_unit_is_as_closed_as_it_says() {
     judge.args(["security", "--offline=true", "--no-pager", "--threshold=15"]).arg(unit);
     match judge.output() {
         Ok(judged) => assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout)),
-        Err(error) => println!("skipped: no systemd-analyze ({error})"),
+        Err(error) => skip("systemd-analyze", &error.to_string()),
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use selvedge_tests::http::ask;
-use selvedge_tests::{Agent, Launch, eventually};
+use selvedge_tests::{Agent, Launch, eventually, skip};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = match SmallDisk::try_new(folder.path()) {
         Ok(disk) => disk,
-        Err(reason) => return println!("skipped: no file system can be mounted here ({reason})"),
+        Err(reason) => return skip("mount", &reason),
     };
     let agent = Launch::new(&disk.0, "host").joining(&[]).start();
     let filling = "x".repeat(60_000);
@@ -94,7 +94,7 @@ fn a_start_on_a_full_disk_serves_what_is_there_and_writes_once_there_is_room() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = match SmallDisk::try_new(folder.path()) {
         Ok(disk) => disk,
-        Err(reason) => return println!("skipped: no file system can be mounted here ({reason})"),
+        Err(reason) => return skip("mount", &reason),
     };
     let port =
         TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").to_string();
@@ -138,7 +138,7 @@ fn a_stop_waits_for_a_disk_that_has_no_room_until_it_has() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = match SmallDisk::try_new(folder.path()) {
         Ok(disk) => disk,
-        Err(reason) => return println!("skipped: no file system can be mounted here ({reason})"),
+        Err(reason) => return skip("mount", &reason),
     };
     let agent = Launch::new(&disk.0, "host").joining(&[]).start();
     let filling = format!("full={}", "x".repeat(60_000));
@@ -165,7 +165,7 @@ fn an_asset_for_which_the_disk_has_no_room_is_given_and_not_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = match SmallDisk::try_new(folder.path()) {
         Ok(disk) => disk,
-        Err(reason) => return println!("skipped: no file system can be mounted here ({reason})"),
+        Err(reason) => return skip("mount", &reason),
     };
     let large = Launch::new(folder.path(), "large").joining(&[]).start();
     let small = Launch::new(&disk.0, "small").joining(&[&large]).start();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use selvedge_tests::agent::binary;
 use selvedge_tests::http::ask;
-use selvedge_tests::{Launch, Output, eventually};
+use selvedge_tests::{Launch, Output, eventually, skip};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -209,8 +209,8 @@ fn another_account_is_told_what_it_may_not_see_and_accuses_nobody() {
     doctor.arg("--config").arg(&config).arg("--data-dir").arg(agent.data_dir()).stdin(Stdio::null());
     let output = match doctor.output() {
         Ok(output) if !String::from_utf8_lossy(&output.stderr).contains("setpriv:") => output,
-        Ok(output) => return println!("skipped: {}", String::from_utf8_lossy(&output.stderr)),
-        Err(error) => return println!("skipped: setpriv: {error}"),
+        Ok(output) => return skip("setpriv", &String::from_utf8_lossy(&output.stderr)),
+        Err(error) => return skip("setpriv", &error.to_string()),
     };
     let told: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));

@@ -9,6 +9,7 @@ use super::host::{Host, Ran};
 use super::{Block, Page, Step, difference};
 use crate::agent::binary;
 use crate::netns::Hosts;
+use crate::skip::skip;
 use crate::wait::eventually;
 
 /// How long a command may take: `cargo build` of a new workload is the longest.
@@ -59,7 +60,7 @@ impl Story {
     /// There is no place for a folder.
     #[must_use]
     pub fn try_new(names: &[String]) -> Option<Self> {
-        Self::build(names).map_err(|reason| println!("skipped: no hosts of our own here ({reason})")).ok()
+        Self::build(names).map_err(|reason| skip("network", &reason)).ok()
     }
 
     fn build(names: &[String]) -> Result<Self, String> {
