@@ -26,7 +26,7 @@ use self::target::Target;
 use self::verdict::Bounds;
 use crate::cli::{BenchArgs, CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, pretty, print};
 
-/// Stages past the breaking point that are still driven: one may be bad luck, two are the cluster's answer.
+/// Stages past the breaking point, or the connections' limit, that are still driven: one may be bad luck, two are an answer.
 const BROKEN_STAGES_MAX: usize = 2;
 
 /// Drives the stages, prints what they gave, and returns the exit code.
@@ -71,7 +71,7 @@ async fn drive(args: &BenchArgs, lines: &Lines, bounds: &Bounds, report: &mut Re
         bar.set_message(format!("stage {}: {rate} calls/s for {}", number + 1, humantime::format_duration(args.stage)));
         let measured = Stage { rate, length: args.stage, patience: args.timeout }.run(lines).await;
         let row = Row::new(measured, bounds);
-        broken = if row.breaks.is_some() { broken + 1 } else { 0 };
+        broken = if row.breaks.is_some() || row.limited_by_connections { broken + 1 } else { 0 };
         report.push(row);
         bar.inc(1);
         if broken == BROKEN_STAGES_MAX {

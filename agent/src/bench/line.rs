@@ -1,10 +1,11 @@
 //! The connections of a bench: each takes calls from its agent's queue, sends them, and ends them in the meter.
 //!
-//! Owns what is on its way. The invariant: a call that was taken is ended when it is answered, when its connection breaks, or when
-//! its patience is over, whichever comes first, and once.
+//! Owns what is on its way. The invariants: a call that was taken is ended when it is answered, when its connection breaks, or when
+//! its patience is over, whichever comes first, and once; and it is known when it was written, for until then it waited for us.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,6 +23,8 @@ use crate::cli::{Ask, Connection, Over, Problem, call_path, open_stream};
 const QUEUE_CALLS: usize = 65_536;
 /// Calls on their way on one connection of the call stream: what an agent answers at one time on one connection.
 const IN_FLIGHT_MAX: usize = 128;
+/// Share of an agent's slots, in tenths, from which on its connections count as busy: one that takes its next call is free for a moment.
+const BUSY_TENTHS: usize = 9;
 /// Frames that are written together when they are due together.
 const FRAMES_TOGETHER_MAX: usize = 32;
 /// How often a connection looks for calls whose patience is over.
@@ -39,9 +42,54 @@ pub(super) struct Due {
 
 type Queue = Arc<Mutex<mpsc::Receiver<Due>>>;
 
+/// The way to one agent, as the clock sees it.
+#[derive(Clone)]
+pub(super) struct Way {
+    /// Where calls are put that are due.
+    pub(super) queue: mpsc::Sender<Due>,
+    /// How many have been taken from there and have not ended.
+    taken: Arc<AtomicUsize>,
+    /// How many can be at one time.
+    slots: usize,
+}
+
+impl Way {
+    /// Whether calls wait because the connections have no room for them.
+    pub(super) fn is_held_up(&self) -> bool {
+        let is_busy = self.taken.load(Ordering::Relaxed) * 10 >= self.slots * BUSY_TENTHS;
+        is_busy && self.queue.capacity() < self.queue.max_capacity()
+    }
+}
+
+/// A call that was taken from its queue, until it has ended.
+struct Taken {
+    call: Due,
+    /// When it was written.
+    sent: Arc<OnceLock<Instant>>,
+    all: Arc<AtomicUsize>,
+}
+
+impl Taken {
+    fn answered(self) {
+        self.call.meter.left(self.call.due, self.sent.get().copied());
+        self.call.meter.answered(self.call.due);
+    }
+
+    fn failed(self, kind: &str) {
+        self.call.meter.left(self.call.due, self.sent.get().copied());
+        self.call.meter.failed(kind);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// All connections. Dropped, they end.
 pub(super) struct Lines {
-    queues: Vec<mpsc::Sender<Due>>,
+    ways: Vec<Way>,
     #[expect(dead_code, reason = "held so that the connections end with it")]
     tasks: JoinSet<()>,
 }
@@ -51,13 +99,18 @@ pub(super) struct Lines {
 struct Line {
     agent: Agent,
     queue: Queue,
+    taken: Arc<AtomicUsize>,
     patience: Duration,
 }
 
 impl Lines {
     /// `connections` to each agent of `target`. They are opened with their first call.
     pub(super) fn open(target: &Target, over: Over, connections: u16, patience: Duration) -> Self {
-        let (mut queues, mut tasks) = (Vec::new(), JoinSet::new());
+        let (mut ways, mut tasks) = (Vec::new(), JoinSet::new());
+        let at_one_time = match over {
+            Over::Http => 1,
+            Over::Stream => IN_FLIGHT_MAX,
+        };
         let asks: Arc<[Ask]> = match over {
             Over::Http => {
                 let path = call_path(&target.workload, &target.function);
@@ -68,8 +121,9 @@ impl Lines {
         let frames: Arc<[Vec<u8>]> = target.samples.iter().map(|sample| frame(target, sample)).collect();
         for agent in &target.agents {
             let (queue, due) = mpsc::channel(QUEUE_CALLS);
-            let line = Line { agent: agent.clone(), queue: Arc::new(Mutex::new(due)), patience };
-            queues.push(queue);
+            let taken = Arc::new(AtomicUsize::new(0));
+            ways.push(Way { queue, taken: Arc::clone(&taken), slots: usize::from(connections) * at_one_time });
+            let line = Line { agent: agent.clone(), queue: Arc::new(Mutex::new(due)), taken, patience };
             for _ in 0..connections {
                 match over {
                     Over::Http => tasks.spawn(line.clone().ask(Arc::clone(&asks))),
@@ -77,23 +131,23 @@ impl Lines {
                 };
             }
         }
-        Self { queues, tasks }
+        Self { ways, tasks }
     }
 
-    /// Where calls are put that are due, one queue for each agent.
-    pub(super) fn queues(&self) -> Vec<mpsc::Sender<Due>> {
-        self.queues.clone()
+    /// The ways to the agents, one for each.
+    pub(super) fn ways(&self) -> Vec<Way> {
+        self.ways.clone()
     }
 }
 
 impl Line {
     /// The next calls that are due, at most `max`; none when there will be no more. One that has waited here for longer than its
     /// patience is not sent: its answer would not count.
-    async fn next(&self, max: usize) -> Vec<Due> {
+    async fn next(&self, max: usize) -> Vec<Taken> {
         let mut calls = Vec::new();
         loop {
             if self.queue.lock().await.recv_many(&mut calls, max).await == 0 {
-                return calls;
+                return Vec::new();
             }
             calls.retain(|call| {
                 let is_late = call.due.elapsed() > self.patience;
@@ -103,31 +157,37 @@ impl Line {
                 !is_late
             });
             if !calls.is_empty() {
-                return calls;
+                return calls.into_iter().map(|call| self.take(call)).collect();
             }
         }
+    }
+
+    fn take(&self, call: Due) -> Taken {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Taken { call, sent: Arc::default(), all: Arc::clone(&self.taken) }
     }
 
     /// One call after the other over HTTP.
     async fn ask(self, asks: Arc<[Ask]>) {
         let mut open: Option<Connection> = None;
-        while let Some(call) = self.next(1).await.pop() {
-            let ask = &asks[pick(call.index, asks.len())];
-            let until = tokio::time::Instant::from_std(call.due + self.patience);
+        while let Some(taken) = self.next(1).await.pop() {
+            let ask = &asks[pick(taken.call.index, asks.len())];
+            let until = tokio::time::Instant::from_std(taken.call.due + self.patience);
             let answering = async {
                 let mut connection = match open.take().filter(|open| !open.is_closed()) {
                     Some(connection) => connection,
                     None => Connection::open(&self.agent.addr, self.agent.token.clone()).await.ok()?,
                 };
+                taken.sent.get_or_init(Instant::now);
                 let answer = connection.send(ask).await.ok()?;
                 open = Some(connection);
                 Some(answer)
             };
             match tokio::time::timeout_at(until, answering).await {
-                Ok(Some(answer)) if answer.is_success() => call.meter.answered(call.due),
-                Ok(Some(answer)) => call.meter.failed(&code(Problem::from_answer(answer.status, &answer.body).code)),
-                Ok(None) => call.meter.failed("connection"),
-                Err(_) => call.meter.failed("timed_out"),
+                Ok(Some(answer)) if answer.is_success() => taken.answered(),
+                Ok(Some(answer)) => taken.failed(&code(Problem::from_answer(answer.status, &answer.body).code)),
+                Ok(None) => taken.failed("connection"),
+                Err(_) => taken.failed("timed_out"),
             }
         }
     }
@@ -139,7 +199,7 @@ impl Line {
             if let Ok(Ok(talk)) = opened.await {
                 let mut talking = Talking { line: &self, frames: &frames, open: HashMap::new(), next: 0 };
                 let is_over = talking.run(talk).await;
-                talking.open.into_values().for_each(|call| call.meter.failed("connection"));
+                talking.open.into_values().for_each(|taken| taken.failed("connection"));
                 if is_over {
                     return;
                 }
@@ -149,7 +209,7 @@ impl Line {
                 if waiting.is_empty() {
                     return;
                 }
-                waiting.into_iter().for_each(|call| call.meter.failed("connection"));
+                waiting.into_iter().for_each(|taken| taken.failed("connection"));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -161,7 +221,7 @@ struct Talking<'a> {
     line: &'a Line,
     frames: &'a [Vec<u8>],
     /// What is on its way, by the id of its frame.
-    open: HashMap<u64, Due>,
+    open: HashMap<u64, Taken>,
     next: u64,
 }
 
@@ -182,12 +242,13 @@ impl Talking<'_> {
     /// Returns when there are no more calls (true), or when the connection broke.
     async fn run(&mut self, talk: crate::cli::Talk) -> bool {
         let (mut sink, mut answers) = talk.split();
-        let (to_send, mut waiting) = mpsc::channel::<Message>(IN_FLIGHT_MAX);
+        let (to_send, mut waiting) = mpsc::channel::<(Arc<OnceLock<Instant>>, Message)>(IN_FLIGHT_MAX);
         // Sending waits for nobody who should be reading answers meanwhile.
         let sending = async move {
             let mut frames = Vec::new();
             while waiting.recv_many(&mut frames, FRAMES_TOGETHER_MAX).await > 0 {
-                for frame in frames.drain(..) {
+                for (sent, frame) in frames.drain(..) {
+                    sent.get_or_init(Instant::now);
                     sink.feed(frame).await.ok()?;
                 }
                 sink.flush().await.ok()?;
@@ -203,10 +264,11 @@ impl Talking<'_> {
                     if calls.is_empty() {
                         return true;
                     }
-                    for call in calls {
-                        let frame = self.frame(call);
+                    for taken in calls {
+                        let sent = Arc::clone(&taken.sent);
+                        let frame = self.frame(taken);
                         // There is room for as many as were taken.
-                        drop(to_send.try_send(Message::Binary(frame)));
+                        drop(to_send.try_send((sent, Message::Binary(frame))));
                     }
                 }
                 answer = answers.next() => match answer {
@@ -220,34 +282,29 @@ impl Talking<'_> {
         }
     }
 
-    fn frame(&mut self, call: Due) -> Bytes {
+    fn frame(&mut self, taken: Taken) -> Bytes {
         let id = self.next;
         self.next += 1;
-        let mut bytes = self.frames[pick(call.index, self.frames.len())].clone();
+        let mut bytes = self.frames[pick(taken.call.index, self.frames.len())].clone();
         write(&mut bytes, &id);
-        self.open.insert(id, call);
+        self.open.insert(id, taken);
         bytes.into()
     }
 
     fn hear(&mut self, bytes: &[u8]) {
         let Ok(answer) = ciborium::from_reader::<Answer, _>(bytes) else { return };
         // An answer that came after its patience was over has ended already.
-        let Some(call) = answer.id.and_then(|id| self.open.remove(&id)) else { return };
+        let Some(taken) = answer.id.and_then(|id| self.open.remove(&id)) else { return };
         match answer.error {
-            None => call.meter.answered(call.due),
-            Some(failure) => call.meter.failed(&code(failure.code)),
+            None => taken.answered(),
+            Some(failure) => taken.failed(&code(failure.code)),
         }
     }
 
     fn look(&mut self) {
         let patience = self.line.patience;
-        self.open.retain(|_, call| {
-            let is_late = call.due.elapsed() > patience;
-            if is_late {
-                call.meter.failed("timed_out");
-            }
-            !is_late
-        });
+        let late = self.open.extract_if(|_, taken| taken.call.due.elapsed() > patience);
+        late.for_each(|(_, taken)| taken.failed("timed_out"));
     }
 }
 

@@ -1,7 +1,8 @@
 //! What happened to the calls of one stage.
 //!
 //! Owns the counts and the histograms. The invariant: each call that was due is answered, or an error of one kind, once; latency
-//! is recorded of answers only, from the moment at which the call was due.
+//! is recorded of answers only, from the moment at which the call was due. How long a call waited here until it was written, and
+//! how long it was on its way from then on, is recorded apart: the first says nothing of the cluster.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,9 +29,13 @@ pub(super) struct Meter {
 struct Inner {
     due: u64,
     ended: u64,
+    held_up: u64,
     last_answer: Option<Instant>,
+    last_end: Option<Instant>,
     latency: Histogram<u64>,
     lateness: Histogram<u64>,
+    waited: Histogram<u64>,
+    wire: Histogram<u64>,
     errors: BTreeMap<String, u64>,
 }
 
@@ -56,8 +61,18 @@ pub(super) struct Counts {
     pub(super) errors: BTreeMap<String, u64>,
     /// When the last of them succeeded.
     pub(super) last_answer: Option<Instant>,
+    /// When the last of all ended.
+    pub(super) last_end: Option<Instant>,
     /// How long those that succeeded took, from when each was due.
     pub(super) latency: LatencyUs,
+    /// Calls that were due behind others that waited because the connections to their agent had no room.
+    pub(super) held_up: u64,
+    /// Calls that were written to a connection.
+    pub(super) sent: u64,
+    /// How long these waited until then, from when each was due.
+    pub(super) waited: LatencyUs,
+    /// How long these were on their way, until they ended in whatever way.
+    pub(super) wire: LatencyUs,
     /// How much later than due the sender itself was with 99 of 100 calls, in microseconds.
     pub(super) late_us_p99: u64,
 }
@@ -69,20 +84,33 @@ impl Meter {
             inner: Mutex::new(Inner {
                 due: 0,
                 ended: 0,
+                held_up: 0,
                 last_answer: None,
+                last_end: None,
                 latency: histogram(),
                 lateness: histogram(),
+                waited: histogram(),
+                wire: histogram(),
                 errors: BTreeMap::new(),
             }),
             settled: Notify::new(),
         }
     }
 
-    /// A call was due `late` ago.
-    pub(super) fn due(&self, late: Duration) {
+    /// A call was due `late` ago; `is_held_up` if others that were due before wait for room on the connections.
+    pub(super) fn due(&self, late: Duration, is_held_up: bool) {
         let mut inner = self.lock();
         inner.due += 1;
+        inner.held_up += u64::from(is_held_up);
         inner.lateness.saturating_record(micros(late));
+    }
+
+    /// A call that was due then was written, if it was.
+    pub(super) fn left(&self, due: Instant, sent: Option<Instant>) {
+        let Some(sent) = sent else { return };
+        let mut inner = self.lock();
+        inner.waited.saturating_record(micros(sent - due));
+        inner.wire.saturating_record(micros(sent.elapsed()));
     }
 
     /// A call that was due then has succeeded.
@@ -104,6 +132,7 @@ impl Meter {
 
     fn end(&self, mut inner: MutexGuard<'_, Inner>) {
         inner.ended += 1;
+        inner.last_end = Some(Instant::now());
         let is_settled = inner.ended == inner.due;
         drop(inner);
         if is_settled {
@@ -131,7 +160,12 @@ impl Meter {
             answered: inner.latency.len(),
             errors: inner.errors.clone(),
             last_answer: inner.last_answer,
+            last_end: inner.last_end,
             latency: LatencyUs::of(&inner.latency),
+            held_up: inner.held_up,
+            sent: inner.wire.len(),
+            waited: LatencyUs::of(&inner.waited),
+            wire: LatencyUs::of(&inner.wire),
             late_us_p99: inner.lateness.value_at_quantile(0.99),
         }
     }

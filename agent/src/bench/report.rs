@@ -11,7 +11,7 @@ use super::meter::LatencyUs;
 use super::scaling::{Usl, fit};
 use super::stage::Measured;
 use super::target::Target;
-use super::verdict::{Bounds, Breach, in_flight, throughput};
+use super::verdict::{Bounds, Breach, Figure, held_up, in_flight, throughput};
 use crate::cli::units::micros as time;
 use crate::cli::{BenchArgs, Over, table};
 
@@ -49,11 +49,22 @@ pub(super) struct Row {
     pub(super) calls: u64,
     pub(super) answered: u64,
     pub(super) throughput: f64,
+    /// Calls on the wire on average.
     pub(super) in_flight: f64,
     pub(super) latency_us: LatencyUs,
+    /// How long calls waited in the sender until they were written.
+    pub(super) waited_us: LatencyUs,
+    /// How long they took from then on.
+    pub(super) wire_us: LatencyUs,
+    /// Share of the calls that were due while others waited for room on the connections, 0 to 1.
+    pub(super) connections_busy: f64,
+    /// Whether that was the limit, and the stage says nothing of the cluster.
+    pub(super) limited_by_connections: bool,
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) sender_late_us_p99: u64,
     pub(super) breaks: Option<Breach>,
+    /// The same for programs.
+    breach: Option<Figure>,
 }
 
 /// Where it breaks.
@@ -62,10 +73,14 @@ struct Breaking {
     stage: usize,
     offered: u32,
     because: Breach,
+    breach: Figure,
 }
 
 impl Row {
     pub(super) fn new(stage: Measured, bounds: &Bounds) -> Self {
+        let breach = bounds.breach(&stage);
+        let limited_by_connections = breach.is_some() && bounds.is_limited(&stage);
+        let breaks = breach.filter(|_| !limited_by_connections);
         Self {
             offered: stage.offered,
             seconds: stage.took.as_secs_f64(),
@@ -74,13 +89,18 @@ impl Row {
             throughput: throughput(&stage),
             in_flight: in_flight(&stage),
             latency_us: stage.counts.latency,
+            waited_us: stage.counts.waited,
+            wire_us: stage.counts.wire,
+            connections_busy: held_up(&stage),
+            limited_by_connections,
             sender_late_us_p99: stage.counts.late_us_p99,
-            breaks: bounds.breach(&stage),
+            breaks,
+            breach: breaks.map(Breach::figure),
             errors: stage.counts.errors,
         }
     }
 
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self) -> [String; 9] {
         let errors = self.errors.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>();
         [
             self.offered.to_string(),
@@ -89,6 +109,7 @@ impl Row {
             time(self.latency_us.p99),
             time(self.latency_us.p999),
             time(self.latency_us.max),
+            time(self.waited_us.p99),
             format!("{:.1}", self.in_flight),
             if errors.is_empty() { "-".to_owned() } else { errors.join(", ") },
         ]
@@ -125,16 +146,21 @@ impl Report {
     /// Draws the conclusions when all stages are in.
     pub(super) fn conclude(&mut self) {
         let broken = self.stages.iter().enumerate().find_map(|(index, row)| Some((index, row.offered, row.breaks?)));
-        self.breaking = broken.map(|(index, offered, because)| Breaking { stage: index + 1, offered, because });
-        let held = &self.stages[..broken.map_or(self.stages.len(), |(index, ..)| index)];
+        self.breaking = broken.map(|(index, offered, because)| {
+            let breach = because.figure();
+            Breaking { stage: index + 1, offered, because, breach }
+        });
+        let telling = |rows: &[Row]| rows.iter().filter(|row| !row.limited_by_connections).cloned().collect::<Vec<_>>();
+        let held = telling(&self.stages[..broken.map_or(self.stages.len(), |(index, ..)| index)]);
         self.holds = held.last().map(|row| row.offered);
-        self.scalability_index = match self.stages.as_slice() {
+        let telling = telling(&self.stages);
+        self.scalability_index = match telling.as_slice() {
             [first, .., last] if first.throughput > 0.0 => {
                 Some(last.throughput / first.throughput / (f64::from(last.offered) / f64::from(first.offered)))
             }
             _ => None,
         };
-        self.usl = fit(&self.stages.iter().map(|row| (row.in_flight, row.throughput)).collect::<Vec<_>>());
+        self.usl = fit(&telling.iter().map(|row| (row.in_flight, row.throughput)).collect::<Vec<_>>());
     }
 
     pub(super) fn is_interrupted(&self) -> bool {
@@ -162,8 +188,17 @@ impl Report {
 
     /// The whole report for people.
     pub(super) fn text(&self) -> String {
-        let mut rows =
-            table(&[">offered/s", ">answered/s", ">p50", ">p99", "?>p99.9", "?>max", "?>in flight", "~errors"]);
+        let mut rows = table(&[
+            ">offered/s",
+            ">answered/s",
+            ">p50",
+            ">p99",
+            "?>p99.9",
+            "?>max",
+            ">waited",
+            "?>on wire",
+            "~errors",
+        ]);
         self.stages.iter().for_each(|row| {
             rows.add_row(row.cells());
         });
@@ -172,6 +207,13 @@ impl Report {
             text += "interrupted: the stages above are all that was measured\n";
         }
         text += &self.verdict();
+        for row in self.stages.iter().filter(|row| row.limited_by_connections) {
+            text += &format!(
+                "\nat {}/s all {} connections were busy: raise --connections; of the cluster that stage says nothing",
+                row.offered,
+                usize::from(self.connections_per_agent) * self.agents.len()
+            );
+        }
         for row in self.stages.iter().filter(|row| row.sender_late_us_p99 > LATE_US_MAX) {
             text += &format!(
                 "\nat {}/s the sender itself was up to {} late: that stage is about this machine, too",
@@ -191,7 +233,13 @@ impl Report {
             (Some(Breaking { offered, because, .. }), None) => {
                 lines.push(format!("breaks at {offered}/s, the first stage: {because}; try a lower --from"));
             }
+            (None, Some(holds)) if self.stages.last().is_some_and(|row| row.limited_by_connections) => {
+                lines.push(format!("holds at {holds}/s; beyond that the connections of this bench were the limit"));
+            }
             (None, Some(holds)) => lines.push(format!("does not break up to {holds}/s; raise --to to find where")),
+            (None, None) if !self.stages.is_empty() => {
+                lines.push("the connections of this bench were the limit from the first stage on".to_owned());
+            }
             (None, None) => lines.push("nothing was measured".to_owned()),
         }
         if let Some(index) = self.scalability_index {

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::Sender;
-
-use super::line::{Due, Lines};
+use super::line::{Due, Lines, Way};
 use super::meter::{Counts, Meter};
 
 /// What a call may take beyond its patience until it must have ended: lines look at their clocks that often, and then some.
@@ -30,6 +28,8 @@ pub(super) struct Measured {
     pub(super) offered: u32,
     /// For how long answers came: the stage, or until the last answer if that was later.
     pub(super) took: Duration,
+    /// For how long calls were under way: the stage, or until the last one ended if that was later.
+    pub(super) lasted: Duration,
     pub(super) counts: Counts,
 }
 
@@ -37,26 +37,26 @@ impl Stage {
     /// Drives it, and returns when every call has ended.
     pub(super) async fn run(self, lines: &Lines) -> Measured {
         let (meter, start) = (Arc::new(Meter::new()), Instant::now());
-        let (clock, queues) = (Arc::clone(&meter), lines.queues());
+        let (clock, ways) = (Arc::clone(&meter), lines.ways());
         // A thread of its own: the runtime's timers have a grain of a millisecond, which would be most of what there is to measure.
-        let ticking = tokio::task::spawn_blocking(move || self.tick(start, &queues, &clock));
+        let ticking = tokio::task::spawn_blocking(move || self.tick(start, &ways, &clock));
         ticking.await.expect("the clock neither panics nor is cancelled");
         let settled = tokio::time::timeout(self.patience + SETTLE_MARGIN, meter.settle()).await;
         debug_assert!(settled.is_ok(), "a line ends what it took when its patience ends");
         let counts = meter.read();
-        let answered = counts.last_answer.map_or(Duration::ZERO, |last| last - start);
-        Measured { offered: self.rate, took: answered.max(self.length), counts }
+        let until = |last: Option<Instant>| last.map_or(Duration::ZERO, |last| last - start).max(self.length);
+        Measured { offered: self.rate, took: until(counts.last_answer), lasted: until(counts.last_end), counts }
     }
 
-    fn tick(self, start: Instant, queues: &[Sender<Due>], meter: &Arc<Meter>) {
-        for (index, queue) in (0..self.calls()).zip(queues.iter().cycle()) {
+    fn tick(self, start: Instant, ways: &[Way], meter: &Arc<Meter>) {
+        for (index, way) in (0..self.calls()).zip(ways.iter().cycle()) {
             let due = start + self.offset(index);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            meter.due(due.elapsed());
+            meter.due(due.elapsed(), way.is_held_up());
             let call = Due { due, index, meter: Arc::clone(meter) };
-            if queue.try_send(call).is_err() {
+            if way.queue.try_send(call).is_err() {
                 // Whoever reads the queue is gone: the command was interrupted.
-                if queue.is_closed() {
+                if way.queue.is_closed() {
                     return;
                 }
                 meter.failed("not_sent");

@@ -76,8 +76,46 @@ fn rates_rise_by_one_factor() {
     assert_eq!(rates(5, 5, 4), [5], "a stage that is like the one before says nothing");
 }
 
-fn report(rows: &[(u32, u64, u64, u64)]) -> Report {
-    let args = BenchArgs {
+/// What `bench` reports of one stage of 400 ms at 500 calls a second, over one connection of HTTP, to an agent that takes so long.
+async fn one_at_a_time(takes: Duration, max_p99: Duration) -> (stage::Measured, Report) {
+    let (addr, _) = serve(move |_| Say::Late(takes, Box::new(ok(&json!(1))))).await;
+    let patience = Duration::from_secs(30);
+    let lines = Lines::open(&target(addr.clone()), Over::Http, 1, patience);
+    let measured = stage(500, 400, patience).run(&lines).await;
+    let args = BenchArgs { over: Over::Http, connections: Some(1), ..args() };
+    let mut report = Report::new(&args, &target(addr));
+    report.push(Row::new(measured.clone(), &Bounds { p99: max_p99, errors: 0.01 }));
+    report.conclude();
+    (measured, report)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_all_busy_are_the_senders_limit_and_not_the_clusters() {
+    // 200 calls, one after the other: the last ones wait for a second and more, and none of that is the agent's.
+    let (measured, report) = one_at_a_time(Duration::from_millis(10), Duration::from_millis(900)).await;
+    let counts = &measured.counts;
+    assert_eq!((counts.answered, counts.sent), (200, 200), "{measured:?}");
+    assert!(counts.latency.p99 > 900_000 && counts.waited.p99 > 900_000, "both count from when it was due: {counts:?}");
+    let json = serde_json::to_value(&report).expect("JSON");
+    let row = &json["stages"][0];
+    assert!(row["in_flight"].as_f64().is_some_and(|calls| calls <= 1.0), "one connection carries one call: {json:#}");
+    assert_eq!((&row["limited_by_connections"], &row["breaks"]), (&json!(true), &Value::Null), "{json:#}");
+    assert_eq!((&json["breaking"], &json["holds"]), (&Value::Null, &Value::Null), "{json:#}");
+    let text = report.text();
+    assert!(text.contains("at 500/s all 1 connections were busy: raise --connections"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_is_too_slow_by_itself_breaks_whatever_waits_for_a_connection() {
+    let (measured, report) = one_at_a_time(Duration::from_millis(10), Duration::from_millis(5)).await;
+    assert!(measured.counts.wire.p99 > 10_000, "{measured:?}");
+    let json = serde_json::to_value(&report).expect("JSON");
+    assert_eq!((&json["breaking"]["offered"], &json["breaking"]["breach"]["kind"]), (&json!(500), &json!("p99")));
+    assert!(!report.text().contains("raise --connections"), "{}", report.text());
+}
+
+fn args() -> BenchArgs {
+    BenchArgs {
         name: None,
         function: None,
         arguments: Vec::new(),
@@ -93,7 +131,11 @@ fn report(rows: &[(u32, u64, u64, u64)]) -> Report {
         timeout: Duration::from_secs(1),
         svg: None,
         json: false,
-    };
+    }
+}
+
+fn report(rows: &[(u32, u64, u64, u64)]) -> Report {
+    let args = args();
     let bounds = Bounds { p99: args.max_p99, errors: 0.01 };
     let mut report = Report::new(&args, &target(ApiAddr::Unix("/x".into())));
     for &(offered, answered, p99, took_ms) in rows {
@@ -102,7 +144,9 @@ fn report(rows: &[(u32, u64, u64, u64)]) -> Report {
         let lost = due - answered;
         let errors = (lost > 0).then(|| ("busy".to_owned(), lost)).into_iter().collect();
         let counts = meter::Counts { due, answered, errors, latency, ..meter::Counts::default() };
-        report.push(Row::new(stage::Measured { offered, took: Duration::from_millis(took_ms), counts }, &bounds));
+        let counts = meter::Counts { sent: due, wire: latency, ..counts };
+        let took = Duration::from_millis(took_ms);
+        report.push(Row::new(stage::Measured { offered, took, lasted: took, counts }, &bounds));
     }
     report.conclude();
     report
@@ -123,6 +167,8 @@ fn a_report_names_the_breaking_point_and_what_held() {
     assert!(text.lines().all(|line| line.chars().count() <= 132), "{text}");
     let json: Value = serde_json::to_value(&report).expect("JSON");
     assert_eq!((&json["holds"], &json["breaking"]["stage"]), (&json!(200), &json!(3)), "{json:#}");
+    let breach = json!({"kind": "errors", "value": 0.025, "unit": "share"});
+    assert_eq!((&json["breaking"]["breach"], &json["stages"][2]["breach"]), (&breach, &breach), "{json:#}");
     assert_eq!((&json["stages"][2]["errors"]["busy"], &json["over"]), (&json!(10), &json!("stream")));
     let svg = drawing::svg(&report);
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.contains("breaks"), "{svg}");

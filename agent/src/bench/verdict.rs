@@ -1,6 +1,7 @@
 //! When a stage counts as broken.
 //!
-//! Owns the three tests and their order; pure. The invariant: a stage that breaks is named with the figure that broke it.
+//! Owns the three tests and their order, and whose limit it was; pure. The invariants: a stage that breaks is named with the figure
+//! that broke it; what the sender's own connections had no room for is nothing that the cluster is blamed for.
 
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use super::stage::Measured;
 /// Share of what was offered that has to be answered, or throughput no longer follows. Leaves room for the answers to the last
 /// calls, which come after the stage.
 const FOLLOWS_MIN: f64 = 0.95;
+
+/// Share of the calls that were due behind others that waited for a connection, from which on a stage is about the connections.
+const HELD_UP_MAX: f64 = 0.1;
 
 /// What a stage must not exceed.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,40 @@ impl Bounds {
             None
         }
     }
+
+    /// Whether `stage`, which broke, was limited by the sender's connections rather than by the cluster: calls waited for them, and of those that
+    /// were sent no more failed, and none took longer from then on, than they may.
+    pub(super) fn is_limited(&self, stage: &Measured) -> bool {
+        let counts = &stage.counts;
+        // A call that ran out of time may have waited here for most of it. If not, it was on its way for so long, which counts below.
+        let ours = ["not_sent", "timed_out"].iter().filter_map(|kind| counts.errors.get(*kind)).sum::<u64>();
+        let theirs = counts.errors.values().sum::<u64>() - ours;
+        share(counts.held_up, counts.due) > HELD_UP_MAX
+            && share(theirs, counts.due) <= self.errors
+            && u128::from(counts.wire.p99) <= self.p99.as_micros()
+    }
+}
+
+impl Breach {
+    /// The same for programs: which test, the figure, and its unit.
+    pub(super) fn figure(self) -> Figure {
+        let (kind, value, unit) = match self {
+            Self::Errors(share) => ("errors", share, "share"),
+            Self::Latency(p99) => ("p99", float(p99), "us"),
+            Self::Throughput(share) => ("throughput", share, "share"),
+        };
+        Figure { kind, value, unit }
+    }
+}
+
+/// A breach for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Figure {
+    /// `errors`, `p99` or `throughput`.
+    kind: &'static str,
+    value: f64,
+    /// `share`, 0 to 1, or `us`.
+    unit: &'static str,
 }
 
 impl std::fmt::Display for Breach {
@@ -72,9 +110,15 @@ pub(super) fn throughput(stage: &Measured) -> f64 {
     float(stage.counts.answered) / stage.took.as_secs_f64()
 }
 
-/// Calls on their way on average: Little's law (Little 1961), throughput times time in the system.
+/// Calls on the wire on average, from when each was written until it ended: Little's law (Little 1961), their rate times their time.
+/// What waits in the sender is not among them.
 pub(super) fn in_flight(stage: &Measured) -> f64 {
-    throughput(stage) * stage.counts.latency.mean / 1_000_000.0
+    float(stage.counts.sent) / stage.lasted.as_secs_f64() * stage.counts.wire.mean / 1_000_000.0
+}
+
+/// Share of the calls that were due while others waited for room on the connections, 0 to 1.
+pub(super) fn held_up(stage: &Measured) -> f64 {
+    share(stage.counts.held_up, stage.counts.due)
 }
 
 fn share(part: u64, of: u64) -> f64 {
@@ -96,9 +140,12 @@ mod tests {
             due,
             answered,
             latency: LatencyUs { mean: 2_000.0, p99, ..LatencyUs::default() },
+            sent: answered,
+            wire: LatencyUs { mean: 2_000.0, p99: p99.min(50_000), ..LatencyUs::default() },
             ..Counts::default()
         };
-        Measured { offered: 1_000, took: Duration::from_millis(took_ms), counts }
+        let took = Duration::from_millis(took_ms);
+        Measured { offered: 1_000, took, lasted: took, counts }
     }
 
     #[test]
@@ -111,6 +158,22 @@ mod tests {
         check(stage(1_000, 1_000, 100_001, 1_000), Some(Breach::Latency(100_001)));
         check(stage(1_000, 1_000, 99_000, 2_000), Some(Breach::Throughput(0.5)));
         check(stage(0, 0, 0, 1_000), Some(Breach::Throughput(0.0)));
+    }
+
+    #[test]
+    fn a_stage_is_the_connections_limit_only_where_what_was_sent_did_well() {
+        let bounds = Bounds { p99: Duration::from_millis(100), errors: 0.01 };
+        let held_up = |held_up: u64, wire: u64, errors: &[(&str, u64)]| {
+            let mut stage = stage(1_000, 500, 900_000, 1_000);
+            stage.counts.held_up = held_up;
+            stage.counts.wire.p99 = wire;
+            stage.counts.errors = errors.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+            bounds.is_limited(&stage)
+        };
+        assert!(held_up(900, 5_000, &[("not_sent", 300), ("timed_out", 200)]));
+        assert!(!held_up(100, 5_000, &[]), "few calls waited for a connection");
+        assert!(!held_up(900, 500_000, &[("timed_out", 500)]), "the cluster kept them for so long");
+        assert!(!held_up(900, 5_000, &[("busy", 500)]), "the cluster turned them away");
     }
 
     #[test]
