@@ -80,14 +80,23 @@ fn metered(keypair: &Keypair, meters: &Meters) -> Result<Boxed<(PeerId, StreamMu
 
 /// Whether a connection failed because the gate refused it, and not before it came there.
 pub(super) fn is_refusal(error: &io::Error) -> bool {
+    refusal(error).is_some()
+}
+
+/// Whether a connection ended because a stranger who came to join has its answer, which is how joining goes.
+pub(super) fn is_answered(error: &io::Error) -> bool {
+    matches!(refusal(error), Some(GateError::Joined))
+}
+
+fn refusal(error: &io::Error) -> Option<&GateError> {
     let mut inner = error.get_ref();
     while let Some(cause) = inner {
-        if cause.is::<GateError>() {
-            return true;
+        if let Some(refusal) = cause.downcast_ref::<GateError>() {
+            return Some(refusal);
         }
         inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     }
-    false
+    None
 }
 
 /// QUIC, or TCP with Noise and Yamux, whichever an address asks for.

@@ -103,7 +103,10 @@ impl Driver {
         }
         let now = Instant::now();
         // Scanners, balancers and `selvedge doctor` look whether the port is open; they are counted.
-        let quiet = Wordless::caused(error)
+        let is_answered =
+            matches!(error, ListenError::Transport(TransportError::Other(error)) if transport::is_answered(error));
+        let quiet = is_answered
+            || Wordless::caused(error)
             || self.stranger_logged.is_some_and(|last| now.saturating_duration_since(last) < STRANGER_LOG_INTERVAL);
         let error = causes(error);
         if quiet {
