@@ -117,6 +117,13 @@ impl FoundingError {
         tried.iter().any(|(_, error)| refuses(error))
             || tried.iter().all(|(_, error)| matches!(error, JoinFailed::Address(_)))
     }
+
+    /// Whether an authority has looked at the token and said in its answer what to do instead: a second instruction could contradict it.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        let Self::NotJoined(tried) = self else { return false };
+        tried.iter().any(|(_, error)| matches!(error, JoinFailed::Ended(JoinError::Denied(_))))
+    }
 }
 
 fn join_failed(tried: &[(String, JoinFailed<JoinError>)]) -> String {

@@ -39,7 +39,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// It holds something else.
-    #[error("the node's key {} does not hold 64 hexadecimal digits; restore it, or remove it to become another node", path.display())]
+    #[error("the node's key {} does not hold 64 hexadecimal digits; restore it from a backup, or join anew from an empty data directory", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -88,8 +88,13 @@ fn office(service: &AgentService) -> Result<&Office, ServiceError> {
             .hint("`selvedge init` founds one, `selvedge join` enters one; both while the agent is stopped"));
     };
     membership.office.as_ref().ok_or_else(|| {
-        ServiceError::new(Fault::Conflict, "no_authority", "no authority's key lies on this host")
-            .hint("ask the agent on which the cluster was founded")
+        let holders: Vec<String> = service.nodes().into_iter().filter(is_authority).map(|node| node.name).collect();
+        let hint = if holders.is_empty() {
+            "ask the agent on which the cluster was founded".to_owned()
+        } else {
+            format!("ask the agent on {}, where one does", holders.join(" or "))
+        };
+        ServiceError::new(Fault::Conflict, "no_authority", "no authority's key lies on this host").hint(hint)
     })
 }
 
@@ -99,9 +104,13 @@ pub(super) fn is_last_authority(service: &AgentService) -> bool {
     let me = service.net.node();
     let is_other = |node: &Node| {
         let is_there = !matches!(node.status, NodeState::Lost | NodeState::Left | NodeState::Stopping);
-        node.id != me && is_there && node.roles.iter().any(|role| role == "authority")
+        node.id != me && is_there && is_authority(node)
     };
     holds_key && !service.nodes().iter().any(is_other)
+}
+
+fn is_authority(node: &Node) -> bool {
+    node.roles.iter().any(|role| role == "authority")
 }
 
 /// Makes a token.
@@ -127,8 +136,9 @@ pub(super) async fn invite(service: &AgentService, wanted: InviteWanted) -> Resu
         }
     })?;
     let warning = addresses.iter().all(|address| is_loopback(address)).then(|| {
-        "this agent listens on loopback only, so the token's addresses lead here from this host alone; to invite other machines, \
-         run it with --listen or --advertise at an address that they reach"
+        "this agent has loopback's addresses only, because it listens nowhere else or because this host has no address in a network \
+         yet, so the token's lead here from this host alone; to invite other machines, run it with --listen or --advertise at an \
+         address that they reach, and ask for another token once it has one"
             .to_owned()
     });
     Ok(Invited { id: token.id_text(), token: token.reveal(), expires: moment(expires), addresses, warning })

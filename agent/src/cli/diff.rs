@@ -43,11 +43,21 @@ fn compare(wanted: &str, convergence: &Value, status: &Value) -> Result<Value, C
     };
     let meant: Vec<&Value> = peers.iter().filter(is_meant).collect();
     let [peer] = meant.as_slice() else {
+        let own = |at: &str| status.pointer(at).and_then(Value::as_str) == Some(wanted);
+        if meant.is_empty() && (own("/node/name") || own("/node/id")) {
+            return Err(CliError::Failed(format!(
+                "{wanted} is this agent itself{HINT}`selvedge diff` compares it with another member; `selvedge peers` lists them"
+            )));
+        }
+        let problem = match meant.len() {
+            0 => format!("there is no member {wanted:?}"),
+            several => format!("{wanted:?} may mean {several} members"),
+        };
         let listed = if meant.is_empty() { peers.iter().collect() } else { meant };
         let listed: Vec<String> = listed.iter().map(|peer| who(peer)).collect();
         let names =
             if listed.is_empty() { "this agent knows of no other member".to_owned() } else { listed.join(", ") };
-        return Err(CliError::Usage(format!("{wanted:?} names no one member for certain{HINT}by name or id: {names}")));
+        return Err(CliError::Failed(format!("{problem}{HINT}name one by name or id: {names}")));
     };
     let links = status["peers"].as_array().into_iter().flatten();
     let link = links.filter(|link| link["node"] == peer["node"]).map(|link| link["link"].clone()).next();
@@ -165,12 +175,18 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_named_for_certain_is_wrong_usage() {
-        let (convergence, status) = documents();
-        for wanted in ["12D3KooW", "nobody", "DD"] {
+    fn whoever_is_not_named_for_certain_is_compared_with_nobody() {
+        let (convergence, mut status) = documents();
+        status["node"] = json!({"id": "12D3KooWAAAAAAAA", "name": "edge-1"});
+        let check = |wanted: &str, words: &[&str]| {
             let error = compare(wanted, &convergence, &status).expect_err("nobody for certain");
-            assert!(error.exit_code() == 2 && error.to_string().contains("edge-3 (CCCCCCCC)"), "{error}");
-        }
+            assert_eq!(error.exit_code(), 1, "{error}");
+            words.iter().for_each(|words| assert!(error.to_string().contains(words), "{words:?} is not in {error}"));
+        };
+        check("12D3KooW", &["may mean 3 members", "edge-3 (CCCCCCCC)"]);
+        check("nobody", &["there is no member \"nobody\"", "edge-3 (CCCCCCCC)"]);
+        check("DD", &["there is no member", "edge-2 (BBBBBBBB)"]);
+        check("edge-1", &["edge-1 is this agent itself"]);
     }
 
     #[test]

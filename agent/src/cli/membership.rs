@@ -3,6 +3,7 @@
 //! `init` and `join` make a data directory a member's, while no agent runs there; the other two ask an authority's agent.
 
 use std::io::{IsTerminal as _, Read};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use super::rows::table;
 use super::tables::tail;
 use crate::agent::{self, FoundingError, JoinStage, Member};
 use crate::cluster::Token;
-use crate::config::LIFETIME_MS_DEFAULT;
+use crate::config::{LIFETIME_MS_DEFAULT, SERVICE_DATA_DIR};
 
 /// Time for an agent to hand over what it has: somewhat more than it takes itself.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(45);
@@ -28,6 +29,13 @@ const LEAVING: &str = "it hands over what it has, for half a minute at the most:
 
 /// How long leaving may take before somebody who reads a log is told what it waits for.
 const LEAVE_SILENCE: Duration = Duration::from_secs(1);
+
+/// Where the service's unit lies: put there by hand, by a package, and by one where /lib is a folder of its own.
+const UNITS: [&str; 3] = [
+    "/etc/systemd/system/selvedge.service",
+    "/usr/lib/systemd/system/selvedge.service",
+    "/lib/systemd/system/selvedge.service",
+];
 
 /// Longest token that is read from stdin, in bytes.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -43,13 +51,15 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
     let lifetime_s = LIFETIME_MS_DEFAULT / 1_000;
     let member = agent::found(&args.data_dir, &args.cluster, named, lifetime_s, args.node.keep_state)
         .map_err(|error| failed(&error))?;
-    let dir = args.data_dir.display();
     print_either(args.json, &document(&member), |_| {
         format!(
             "founded cluster {} ({}); this machine is its first member, {}\n\
-             next: selvedge run --data-dir {dir}\n\
+             next: {}\n\
              then: selvedge invite",
-            member.cluster_name, member.cluster, member.name
+            member.cluster_name,
+            member.cluster,
+            member.name,
+            start(&args.data_dir)
         )
     })
 }
@@ -71,11 +81,13 @@ pub(crate) async fn join(args: &JoinArgs) -> Result<(), CliError> {
     let joined = agent::join(&token, &args.data_dir, named, args.node.keep_state, tell).await;
     drop(progress);
     let member = joined.map_err(|error| failed(&error))?;
-    let dir = args.data_dir.display();
     print_either(args.json, &document(&member), |_| {
         format!(
-            "joined cluster {} ({}) as {}\nnext: selvedge run --data-dir {dir}",
-            member.cluster_name, member.cluster, member.name
+            "joined cluster {} ({}) as {}\nnext: {}",
+            member.cluster_name,
+            member.cluster,
+            member.name,
+            start(&args.data_dir)
         )
     })
 }
@@ -179,8 +191,20 @@ pub(crate) async fn revoke(args: &RevokeArgs, client: &mut Client) -> Result<(),
 pub(crate) async fn rotate(args: &ClientArgs, client: &mut Client) -> Result<(), CliError> {
     let json = client.json(Ask::post("/v1/cluster/authority", &json!({}))).await?;
     print_either(args.json, &json, |json| {
-        format!("{} signs from now on", json["authority"].as_str().unwrap_or_default())
+        format!(
+            "{} signs from now on\nbackups of this host's data directory from before hold the old key only: make a new one",
+            json["authority"].as_str().unwrap_or_default()
+        )
     })
+}
+
+/// The command that starts an agent in a data directory: the service's, where there is one and the directory is its own.
+fn start(data_dir: &Path) -> String {
+    if data_dir == Path::new(SERVICE_DATA_DIR) && UNITS.iter().any(|unit| Path::new(unit).exists()) {
+        "sudo systemctl start selvedge".to_owned()
+    } else {
+        format!("selvedge run --data-dir {}", data_dir.display())
+    }
 }
 
 fn named(node: &NamedNodeArgs) -> Result<(String, String), CliError> {
@@ -224,6 +248,7 @@ fn failed(error: &FoundingError) -> CliError {
         | FoundingError::Store(_)
         | FoundingError::NoAuthority { .. }
         | FoundingError::Ground(_) => failed,
+        FoundingError::NotJoined(_) if error.is_answered() => failed.after("the data directory is still nobody's"),
         // Whoever has been refused needs another token, and not another attempt.
         FoundingError::NotJoined(_) if error.is_refusal() => CliError::Failed(format!(
             "{error}{HINT}repeating it is of no use; ask for a new token (`selvedge invite`) and join with that, into the same data directory"

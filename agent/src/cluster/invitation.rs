@@ -152,10 +152,14 @@ pub enum Denied {
     #[error("no invitation has this token")]
     Unknown,
     /// Its time is over.
-    #[error("the invitation has expired")]
+    #[error(
+        "the invitation has expired; ask for a new token (`selvedge invite`) and join with that, into the same data directory"
+    )]
     Expired,
     /// Somebody else has used it.
-    #[error("the invitation was used by another node")]
+    #[error(
+        "the invitation was used by another node; ask for a new token (`selvedge invite`) and join with that, into the same data directory"
+    )]
     Used,
     /// Another member has its name.
     #[error(

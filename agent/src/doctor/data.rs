@@ -109,7 +109,7 @@ pub(super) fn key(place: &Place) -> Outcome {
         }
         Err(error) => Ok(vec![Finding::error(
             error.to_string(),
-            "restore node.key from a backup, or join anew from an empty data directory",
+            "restore it from a backup, or join anew from an empty data directory",
         )]),
     }
 }
