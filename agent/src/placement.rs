@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 
 use self::arrays::{Arrays, Slot};
 use self::choose::{Quota, choose};
+pub(crate) use self::constraint::DISK_RESERVE_BYTES;
 pub use self::constraint::Reason;
 pub use self::explanation::{Candidate, Explanation, Inputs, Move, Rejected};
 pub use self::facts::{Instance, Mesh, NodeFacts, Origins, Phase, Refused, Resources};

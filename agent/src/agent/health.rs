@@ -14,6 +14,7 @@ use crate::driver::DriverHandle;
 use crate::members::gossip::SharedMembers;
 use crate::members::{NodeRecord, Status};
 use crate::net::Net;
+use crate::placement::DISK_RESERVE_BYTES;
 use crate::service;
 use crate::spec::WorkloadName;
 use crate::store::{Store, TAKEN_AWAY};
@@ -214,6 +215,14 @@ fn disk_low(free_bytes: u64) -> Option<String> {
     })
 }
 
+/// What is said of a disk that takes what is here, and nothing that is new.
+fn disk_scarce(free_bytes: u64) -> Option<String> {
+    (DISK_LOW_BYTES..DISK_RESERVE_BYTES).contains(&free_bytes).then(|| {
+        let (free, wanted) = (free_bytes >> 20, DISK_RESERVE_BYTES >> 20);
+        format!("the disk of the data directory has {free} MiB left, less than {wanted}: this host is given no new workloads")
+    })
+}
+
 impl Health {
     /// Everything that is wrong, in sentences, `state` being what the replica looks like. Waits for nobody.
     pub(super) fn report(&self, state: &Summary) -> service::Health {
@@ -225,7 +234,7 @@ impl Health {
         }
         // Where writes fail already, it is too late for that.
         if self.driver.stats().store_failure.is_none() {
-            reasons.extend(self.disk_low());
+            reasons.extend(self.disk_free().and_then(disk_low));
         }
         reasons.extend(past(&state.past));
         reasons.extend(self.twins());
@@ -245,10 +254,10 @@ impl Health {
         service::Health { ok: reasons.is_empty(), reasons, notes: self.notes(state) }
     }
 
-    /// That the disk of the data directory is about to be full, by this node's last record.
-    fn disk_low(&self) -> Option<String> {
+    /// What is free on the disk of the data directory, in bytes, by this node's last record.
+    fn disk_free(&self) -> Option<u64> {
         let own = self.members.with(|members| members.get(&self.net.node(), self.view.now()));
-        disk_low(own?.record?.resources.disk_free?)
+        own?.record?.resources.disk_free
     }
 
     /// What this host is well with and should not be forgotten: what is meant to be so, and what is amiss in the mesh. A probe that restarts
@@ -264,6 +273,7 @@ impl Health {
         let drained = drained.draining.then(|| note(drained));
         drained
             .into_iter()
+            .chain(self.disk_free().and_then(disk_scarce))
             .chain(self.unread(&state.unread))
             .chain(self.short())
             .chain(self.workloads.crowded())

@@ -10,7 +10,10 @@ use super::{Inputs, NodeFacts, Phase, score};
 use crate::spec::{Match, Rule, Spec, Spread, WorkloadName};
 
 /// Free disk in bytes below which nothing new is placed on a host: room for an artefact, its compiled form and the log.
-const DISK_RESERVE_BYTES: u64 = 128 << 20;
+pub(crate) const DISK_RESERVE_BYTES: u64 = 128 << MIB_BITS;
+
+/// Bits that a number of bytes is shifted by to be one of MiB, as people read it.
+const MIB_BITS: u32 = 20;
 
 /// Why a host may not run a workload.
 #[derive(Clone, Debug, PartialEq, Serialize, thiserror::Error)]
@@ -69,7 +72,7 @@ pub enum Reason {
     #[error("has been starting it and gets no further; it is passed over until it does")]
     Stuck,
     /// The workload's memory limit does not fit.
-    #[error("has {free} bytes of memory free, the workload's limit is {needed}")]
+    #[error("has {} MiB of memory free, the workload's limit is {} MiB", free >> MIB_BITS, needed.div_ceil(1 << MIB_BITS))]
     Memory {
         /// What it would take, in bytes.
         needed: u64,
@@ -77,7 +80,7 @@ pub enum Reason {
         free: u64,
     },
     /// The disk is nearly full.
-    #[error("has {free} bytes of disk free, {needed} is the least")]
+    #[error("has {} MiB of disk free, {} MiB is the least", free >> MIB_BITS, needed >> MIB_BITS)]
     Disk {
         /// What should be free, in bytes.
         needed: u64,

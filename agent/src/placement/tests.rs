@@ -208,9 +208,14 @@ fn a_rejection_has_its_reason() {
     check(&plain, old, Reason::Stale { age_ms: 180_001, limit_ms: 180_000 }, "180001 ms ago");
     let mut full = host(1);
     full.resources.memory_free = 5;
-    check(&plain, full.clone(), Reason::Memory { needed: 64 << 20, free: 5 }, "5 bytes of memory");
+    check(
+        &plain,
+        full.clone(),
+        Reason::Memory { needed: 64 << 20, free: 5 },
+        "has 0 MiB of memory free, the workload's limit is 64 MiB",
+    );
     full.resources = Resources { memory_free: GIB, disk_free: Some(7), ..full.resources };
-    check(&plain, full, Reason::Disk { needed: 128 << 20, free: 7 }, "7 bytes of disk");
+    check(&plain, full, Reason::Disk { needed: 128 << 20, free: 7 }, "0 MiB of disk free, 128 MiB is the least");
 }
 
 #[test]
