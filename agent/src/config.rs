@@ -345,8 +345,11 @@ fn read(file: Option<&Path>) -> Result<File, ConfigError> {
 
 /// Reads the text of a file; `path` is for messages only.
 fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
-    toml::from_str(text)
-        .map_err(|error| ConfigError::File { path: path.to_owned(), message: error.to_string().trim_end().to_owned() })
+    toml::from_str(text).map_err(|error| {
+        // The one word of the library that only programmers know.
+        let message = error.to_string().trim_end().replace("a nonzero u32", "a whole number, at least 1");
+        ConfigError::File { path: path.to_owned(), message }
+    })
 }
 
 #[cfg(test)]

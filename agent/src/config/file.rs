@@ -21,7 +21,7 @@ use crate::traces::Collector;
 const DEADLINE_MAX: u64 = DEADLINE_MS_MAX as u64;
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct File {
     pub(super) node: Node,
     pub(super) cluster: Cluster,
@@ -35,7 +35,7 @@ pub(super) struct File {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct Node {
     pub(super) name: Option<Token>,
     pub(super) region: Option<Token>,
@@ -46,13 +46,13 @@ pub(super) struct Node {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct Cluster {
     pub(super) certificate_lifetime: Option<Millis<LIFETIME_MS_MIN, LIFETIME_MS_MAX>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct Net {
     pub(super) listen: Option<OneOrMany<NetListen>>,
     pub(super) bootstrap: Option<OneOrMany<PeerAddress>>,
@@ -61,7 +61,7 @@ pub(super) struct Net {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct Api {
     pub(super) listen: Option<OneOrMany<ApiListen>>,
     pub(super) socket: Option<PathBuf>,
@@ -70,14 +70,14 @@ pub(super) struct Api {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct State {
     pub(super) max_drift: Option<Millis<DRIFT_MS_MIN, DRIFT_MS_MAX>>,
     pub(super) retire_after: Option<Millis<RETIRE_MS_MIN, RETIRE_MS_MAX>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct Wasm {
     pub(super) workers: Option<Count<1, WORKERS_MAX>>,
     pub(super) memory: Option<Bytes<MEMORY_MIN, MEMORY_MAX>>,
@@ -85,14 +85,14 @@ pub(super) struct Wasm {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct Assets {
     pub(super) memory: Option<Bytes<0, ASSETS_BYTES_MAX>>,
     pub(super) disk: Option<Bytes<0, ASSETS_BYTES_MAX>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct Placement {
     pub(super) weights: Option<Weights>,
     pub(super) dwell: Option<Millis<0, DWELL_MS_MAX>>,
@@ -100,7 +100,7 @@ pub(super) struct Placement {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct Log {
     pub(super) format: Option<LogFormat>,
     pub(super) level: Option<LogLevel>,

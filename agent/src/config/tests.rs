@@ -147,6 +147,9 @@ fn wrong_files_are_refused_with_key_and_line() {
     refused("[wasm]\nmemory = true", &["line 2", "a size such as"]);
     refused("[wasm]\nworkers = 0", &["line 2", "1 to 256"]);
     refused("[placement]\nweights = { resource = 1 }", &["line 2", "missing field `latency`"]);
+    refused("node = 3", &["line 1", "expected a table"]);
+    refused("[api]\ncall_rate = { per_s = 0 }", &["line 2", "expected a whole number, at least 1"]);
+    refused("[state]\nretire_after = '91d'", &["line 2", "91 days", "to 90 days are allowed"]);
     refused("[placement]\nweights = { resource = 0, latency = 0, load = 0, affinity = 0 }", &["above 0"]);
     refused("[placement]\nthreshold = nan", &["line 2", "0 to 1"]);
     refused("[log]\nlevel = 'loud'", &["line 2", "unknown variant `loud`", "`debug`"]);

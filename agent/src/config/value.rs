@@ -189,8 +189,16 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Millis<MIN, MAX> 
         if (MIN..=MAX).contains(&millis) {
             return Ok(Self(millis));
         }
-        let show = |millis| humantime::format_duration(std::time::Duration::from_millis(millis));
         Err(D::Error::custom(format!("{} is out of range: {} to {} are allowed", show(millis), show(MIN), show(MAX))))
+    }
+}
+
+/// A duration as one would write it: humantime counts days beyond 30 in months of 30.44.
+fn show(millis: u64) -> String {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+    match (millis / DAY_MS, millis % DAY_MS) {
+        (days @ 2.., 0) => format!("{days} days"),
+        _ => humantime::format_duration(std::time::Duration::from_millis(millis)).to_string(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind::PermissionDenied;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::store::Store;
 
 /// The configuration file that packages install.
 const CONFIG_FILE: &str = "/etc/selvedge/selvedge.toml";
+
+/// The bit of a mode that lets everybody write.
+const OTHERS_WRITE: u32 = 0o002;
 
 /// Where everything is.
 pub(super) struct Place {
@@ -164,10 +168,21 @@ fn usual_api() -> ApiAddr {
 
 /// Whether the configuration can be used.
 pub(super) fn configuration(place: &Place) -> Outcome {
-    let Err(problem) = &place.config else { return Ok(Vec::new()) };
+    let mut found: Vec<Finding> = place.config_file.as_deref().and_then(open).into_iter().collect();
+    let Err(problem) = &place.config else { return Ok(found) };
     let mend = match &place.config_file {
         Some(file) => format!("correct it, then: selvedge check-config {}", file.display()),
         None => "correct what the message names; no configuration file is in use".to_owned(),
     };
-    Ok(vec![Finding::error(problem.clone(), mend)])
+    found.push(Finding::error(problem.clone(), mend));
+    Ok(found)
+}
+
+/// That a configuration file is everybody's: whoever writes it says where keys and state lie, and to whom the agent listens.
+fn open(file: &Path) -> Option<Finding> {
+    let mode = std::fs::metadata(file).ok()?.permissions().mode() & 0o7777;
+    let file = file.display();
+    let is_open = mode & OTHERS_WRITE != 0;
+    is_open
+        .then(|| Finding::error(format!("everybody can write to {file} (mode {mode:o})"), format!("chmod o-w {file}")))
 }

@@ -65,6 +65,17 @@ fn a_wrong_key_of_the_configuration_is_named() {
 }
 
 #[test]
+fn a_configuration_that_everybody_can_write_is_found() {
+    let (_folder, args) = installed(86_400);
+    let config = args.config.as_deref().expect("is given");
+    mode(config, 0o664);
+    assert_eq!(place::configuration(&Place::of(&args)), Ok(Vec::new()));
+    mode(config, 0o666);
+    let finding = only(place::configuration(&Place::of(&args)));
+    assert!(finding.severity == Severity::Error && finding.mend.starts_with("chmod o-w "), "{finding:?}");
+}
+
+#[test]
 fn a_directory_that_is_not_there_or_open_is_found() {
     let (folder, mut args) = installed(86_400);
     mode(data_dir(&args), 0o770);
