@@ -29,12 +29,16 @@ pub(super) fn figures(status: &Status, nodes: &[Node]) -> String {
     let unequal: Vec<_> = live.iter().filter(|peer| !peer.root_equal).collect();
     let late = unequal.iter().any(|peer| is_apart(peer));
     let roots = live.len() + 1;
+    // Nobody knows what they hold, so `converged` is not said (`/v1/convergence`).
+    let lost = nodes.iter().filter(|node| node.status == NodeState::Lost).count();
+    let equal = format!("{} of {} equal", roots - unequal.len(), roots + lost);
     let lag = count(unequal.iter().filter_map(|peer| peer.lag_commits).max().unwrap_or(0), "commit");
     let (sync, sync_note, sync_tone) = match (unequal.len(), late) {
+        (_, true) => (equal, format!("{lag} apart"), Tone::Warn),
+        _ if lost > 0 => (equal, format!("{} awaited", count(lost as u64, "lost member")), Tone::Warn),
         _ if roots == 1 => ("alone".to_owned(), "nobody to compare with".to_owned(), Tone::Plain),
-        (0, _) => ("converged".to_owned(), count(roots as u64, "equal root"), Tone::Plain),
+        (0, false) => ("converged".to_owned(), count(roots as u64, "equal root"), Tone::Plain),
         (_, false) => ("in step".to_owned(), format!("{lag} on the way"), Tone::Plain),
-        (unequal, true) => (format!("{} of {roots} equal", roots - unequal), format!("{lag} apart"), Tone::Warn),
     };
     let (cluster, state) = (&status.cluster, &status.state);
     let alive = format!("{} of {}", cluster.alive, cluster.members);

@@ -30,7 +30,11 @@ const figures = ({ status, nodes, history, rates }) => {
   const live = status.peers.filter((peer) => !gone.has(peer.node));
   const unequal = live.filter((peer) => !peer.root_equal), late = unequal.filter((peer) => apart(peer) === "warn");
   const lag = Math.max(0, ...unequal.map((peer) => peer.lag_commits ?? 0)), roots = live.length + 1;
-  const convergence = roots === 1 ? ["alone", "nobody to compare with"] : late.length ? [`${roots - unequal.length} of ${roots} equal`, `${count(lag, "commit")} apart`, "warn"]
+  // Nobody knows what they hold, so "converged" is not said.
+  const lost = nodes.filter((node) => node.status === "lost").length, equal = `${roots - unequal.length} of ${roots + lost} equal`;
+  const convergence = late.length ? [equal, `${count(lag, "commit")} apart`, "warn"]
+    : lost ? [equal, `${count(lost, "lost member")} awaited`, "warn"]
+    : roots === 1 ? ["alone", "nobody to compare with"]
     : unequal.length ? ["in step", `${count(lag, "commit")} on the way`] : ["converged", count(roots, "equal root")];
   const recent = status.workloads.map((workload) => workload.recent);
   const calls = recent.reduce((sum, one) => sum + one.calls, 0), errors = recent.reduce((sum, one) => sum + one.errors, 0);
