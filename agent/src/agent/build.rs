@@ -22,7 +22,7 @@ use super::settings;
 use super::switchboard::Switchboard;
 use super::vetting::Vetting;
 use super::warning::Warning;
-use crate::api::{Api, Credentials, token};
+use crate::api::{Api, Credentials, StreamStats, token};
 use crate::artifacts::{self, Artifacts};
 use crate::assets::{ASSET_BYTES_MAX, Assets, Fetch, Preloader};
 use crate::blobs::fetch::Fetcher;
@@ -312,30 +312,7 @@ impl Common {
         let (net, store, workloads) = (self.net.clone(), self.store.clone(), self.workloads.clone());
         let timing = settings::timing(&self.config.placement);
         let (draining, history) = (self.departure.draining.clone(), History::default());
-        let service = Arc::new(AgentService {
-            started: Instant::now(),
-            config: self.config,
-            view: self.view,
-            driver: self.driver,
-            events: self.events,
-            store: self.store,
-            net: self.net,
-            members: self.members,
-            wasm: self.wasm,
-            artifacts: self.artifacts,
-            assets: self.assets,
-            served,
-            workloads: self.workloads,
-            calls: self.calls,
-            rates: self.rates,
-            traces: self.traces,
-            health: self.health,
-            metrics: self.metrics,
-            streams: api.streams(),
-            membership: self.membership,
-            departure: self.departure,
-            history: history.clone(),
-        });
+        let service = Arc::new(self.service(api.streams(), served, history.clone()));
         Ok(Parts {
             api,
             service,
@@ -355,5 +332,33 @@ impl Common {
             net,
             store,
         })
+    }
+
+    /// What answers callers.
+    fn service(self, streams: Arc<StreamStats>, served: Server, history: History) -> AgentService {
+        AgentService {
+            started: Instant::now(),
+            config: self.config,
+            view: self.view,
+            driver: self.driver,
+            events: self.events,
+            store: self.store,
+            net: self.net,
+            members: self.members,
+            wasm: self.wasm,
+            artifacts: self.artifacts,
+            assets: self.assets,
+            served,
+            workloads: self.workloads,
+            calls: self.calls,
+            rates: self.rates,
+            traces: self.traces,
+            health: self.health,
+            metrics: self.metrics,
+            streams,
+            membership: self.membership,
+            departure: self.departure,
+            history,
+        }
     }
 }

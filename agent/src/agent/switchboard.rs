@@ -51,7 +51,7 @@ impl Switchboard {
                 Lane::Sync => drop(reply),
                 Lane::Members if reply.is_wanted() && clocks::is_asked(&bytes) => reply.send(clocks::answer()),
                 Lane::Members if reply.is_wanted() && reach::is_asked(&bytes) => {
-                    self.knocker.answer(from, &bytes, reply)
+                    self.knocker.answer(from, &bytes, reply);
                 }
                 Lane::Members if reply.is_wanted() => match vetting::answer(self.office.as_ref(), from, &bytes) {
                     Ok(Some(answer)) => reply.send(answer),

@@ -181,7 +181,7 @@ impl Links {
             }
         };
         self.told_states.renew(states.keys().copied().collect(), fill, |state| {
-            self.states.remove(&StateLabel { state: *state });
+            self.states.remove(&StateLabel { state });
         });
     }
 
@@ -209,7 +209,7 @@ impl Links {
             }
         };
         self.told_statuses.renew(statuses.keys().copied().collect(), fill, |status| {
-            self.members.remove(&StatusLabel { status: *status });
+            self.members.remove(&StatusLabel { status });
         });
         self.revoked.set(revoked);
     }

@@ -84,15 +84,12 @@ async fn ask_for_versions(at: SocketAddr) -> io::Result<()> {
     let (question, mut answer) = (question(&ids), [0; DATAGRAM_BYTES]);
     loop {
         socket.send(&question).await?;
-        match tokio::time::timeout(ANSWER_PATIENCE, socket.recv(&mut answer)).await {
-            Ok(heard) => {
-                let length = heard?;
-                if is_answer(answer.get(..length).unwrap_or_default(), &ids) {
-                    return Ok(());
-                }
+        // Where none came in time, it is asked again.
+        if let Ok(heard) = tokio::time::timeout(ANSWER_PATIENCE, socket.recv(&mut answer)).await {
+            let length = heard?;
+            if is_answer(answer.get(..length).unwrap_or_default(), &ids) {
+                return Ok(());
             }
-            // It is asked again.
-            Err(_) => {}
         }
     }
 }
