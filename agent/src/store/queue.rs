@@ -270,7 +270,7 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits until there are jobs that are due, or until it is time to look at the disk.
+    /// Waits until there are jobs that are due, or until it is time to look at the disk, which is after `look`.
     pub(super) fn wait(&self, look: Duration) -> Turn {
         let until = Instant::now() + look;
         let mut inner = self.lock();
@@ -407,7 +407,7 @@ impl Queue {
 pub(super) enum Turn {
     /// Write what waits.
     Write,
-    /// Look at the disk: there was nothing to write for a while.
+    /// Look at the disk: it is time to, and there is nothing to write.
     Look,
     /// End: the store is closing, and all is written.
     End,

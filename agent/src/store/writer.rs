@@ -35,7 +35,7 @@ const PAGE_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of commits above which what is queued is written in several pieces, so that the first need not wait for the last.
 const FRAME_BYTES: usize = 4 * 1024 * 1024;
 
-/// How often a disk that nothing is written to is looked at, in case it was taken away.
+/// How often the disk is looked at, in case something of it was taken away: a write does not miss what it has open.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How patient the writer is with its disk.
@@ -113,8 +113,10 @@ pub(super) fn run(lent: &Lent, queue: &Queue) -> Result<(), StoreError> {
     let _finish = Finish(lent, queue);
     // Who panicked while it had the writer may have left it half-way through a write.
     let panicked = |_| StoreError::Failed("a write panicked".into());
+    let mut looked = Instant::now();
     loop {
-        let turn = queue.wait(LOOK);
+        // From the last look, and not from the last write: where somebody always writes, it would never be time for one.
+        let turn = queue.wait(LOOK.saturating_sub(looked.elapsed()));
         let mut writer = lent.lock().map_err(panicked)?;
         let Some(open) = writer.as_mut() else { return Ok(()) };
         match turn {
@@ -123,8 +125,12 @@ pub(super) fn run(lent: &Lent, queue: &Queue) -> Result<(), StoreError> {
                 open.write_at_last(queue.take().into())?;
                 queue.set_quick(open.haste.is_quick());
             }
-            Turn::Look => open.look(),
+            Turn::Look => {}
             Turn::End => return open.close(),
+        }
+        if looked.elapsed() >= LOOK {
+            open.look();
+            looked = Instant::now();
         }
     }
 }

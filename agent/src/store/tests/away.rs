@@ -69,6 +69,32 @@ fn a_directory_that_is_taken_away_is_missed_before_anybody_writes() {
 }
 
 #[test]
+fn a_log_that_is_taken_away_is_missed_while_somebody_always_writes() {
+    /// Far more often than the disk is looked at.
+    const PACE: Duration = Duration::from_millis(10);
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("data");
+    let (store, mut events, _) = open(&dir);
+    append_durably(&store, &mut events, 1, vec![batch(1, 1, 1)]);
+    fs::rename(dir.join("log"), folder.path().join("away")).expect("renames");
+    let begun = Instant::now();
+    for token in 2.. {
+        store.append(token, vec![batch(1, token, 1)]).expect("room");
+        match next(&mut events) {
+            StoreEvent::Appended { token: told } => assert_eq!(told, token),
+            StoreEvent::Failed { reason } => {
+                assert_eq!(reason, TAKEN_AWAY);
+                break;
+            }
+            told @ (StoreEvent::Checkpointed { .. } | StoreEvent::Recovered) => panic!("{told:?}"),
+        }
+        assert!(begun.elapsed() < SOON, "nobody has looked");
+        std::thread::sleep(PACE);
+    }
+    store.close().expect_err("what was called durable is elsewhere");
+}
+
+#[test]
 fn a_stop_without_the_directory_is_no_stop_in_order() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("data");
