@@ -1,7 +1,8 @@
 //! Starts of workloads on this host: begun in turn, carried out, and ended.
 //!
-//! Owns how many are under way at once. The invariants: what is here waits for nothing that is fetched; what a start has loaded is noted
-//! before anybody hears of it, and goes again where it was stopped meanwhile.
+//! Owns how many are under way at once. The invariants: what is here waits for nothing that is still being fetched, and whatever is here,
+//! also what had to be fetched, has its turn in the order in which it came; what a start has loaded is noted before anybody hears of it,
+//! and goes again where it was stopped meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,8 +20,11 @@ const LOADS_MAX: usize = 2;
 /// Starts that may wait at once for an artefact from other members, or for their turn once it is on disk: some slow members then hold
 /// up nothing whose artefact is here. What has come lies on disk until its turn, and what is coming is bounded by the fetcher.
 const FETCHES_MAX: usize = 8;
+/// Starts of what was here that may wait at once for their turn. In the queue, for what has been fetched waits there too, and would
+/// always be first; a few, since what they are to run may change while they do.
+const WAITS_MAX: usize = 8;
 /// Starts that may be under way at once.
-pub(super) const STARTS_MAX: usize = LOADS_MAX + FETCHES_MAX;
+pub(super) const STARTS_MAX: usize = LOADS_MAX + FETCHES_MAX + WAITS_MAX;
 
 /// What came of beginning a start.
 pub(super) enum Begun {
@@ -35,7 +39,9 @@ pub(super) enum Begun {
 /// Whose turn it is, and where ends are told.
 pub(super) struct Turns {
     fetching: Arc<Semaphore>,
+    /// Fair: who waits for it has it before whoever asks later.
     loading: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     ended: mpsc::Sender<Started>,
 }
 
@@ -45,6 +51,8 @@ enum Turn {
     Fetch(OwnedSemaphorePermit),
     /// Its artefact is here.
     Load(OwnedSemaphorePermit),
+    /// Its artefact is here, and others are before it.
+    Wait(OwnedSemaphorePermit),
 }
 
 /// The end of a start.
@@ -58,14 +66,18 @@ pub(super) struct Started {
 impl Turns {
     /// Nothing is under way. Ends are told to `ended`.
     pub(super) fn new(ended: mpsc::Sender<Started>) -> Self {
-        let [fetching, loading] = [FETCHES_MAX, LOADS_MAX].map(|starts| Arc::new(Semaphore::new(starts)));
-        Self { fetching, loading, ended }
+        let [fetching, loading, waiting] =
+            [FETCHES_MAX, LOADS_MAX, WAITS_MAX].map(|starts| Arc::new(Semaphore::new(starts)));
+        Self { fetching, loading, waiting, ended }
     }
 
     /// The turn of a start whose artefact is here or is not, if there is room for one now.
     fn take(&self, is_here: bool) -> Option<Turn> {
         let now = |turns: &Arc<Semaphore>| Arc::clone(turns).try_acquire_owned().ok();
-        if is_here { now(&self.loading).map(Turn::Load) } else { now(&self.fetching).map(Turn::Fetch) }
+        if !is_here {
+            return now(&self.fetching).map(Turn::Fetch);
+        }
+        now(&self.loading).map(Turn::Load).or_else(|| now(&self.waiting).map(Turn::Wait))
     }
 }
 
@@ -118,7 +130,7 @@ impl Workloads {
         Started { workload, spec, result, course }
     }
 
-    /// The artefact, and the turn to load it, for which what had to be fetched may have to wait.
+    /// The artefact, and the turn to load it, which may have to be waited for.
     async fn fetch(
         &self,
         artifact: Digest,
@@ -128,6 +140,10 @@ impl Workloads {
     ) -> Result<(Arc<[u8]>, OwnedSemaphorePermit), ReachError> {
         let turn = match turn {
             Turn::Load(turn) => turn,
+            Turn::Wait(_waiting) => {
+                waits();
+                loading.acquire_owned().await.expect("turns never end")
+            }
             Turn::Fetch(_fetching) => {
                 let wasm = self.reach(artifact).await?;
                 if let Ok(turn) = Arc::clone(&loading).try_acquire_owned() {
@@ -208,10 +224,25 @@ mod tests {
         let fetching: Vec<Turn> = (0..FETCHES_MAX).map(|_| turns.take(false).expect("room to fetch")).collect();
         assert!(turns.take(false).is_none());
         let loading: Vec<Turn> = (0..LOADS_MAX).map(|_| turns.take(true).expect("a turn to load")).collect();
+        assert!(loading.iter().all(|turn| matches!(turn, Turn::Load(_))));
+        let waiting: Vec<Turn> = (0..WAITS_MAX).map(|_| turns.take(true).expect("room to wait")).collect();
+        assert!(waiting.iter().all(|turn| matches!(turn, Turn::Wait(_))));
         assert!(turns.take(true).is_none());
         drop(fetching);
         assert!(turns.take(false).is_some() && turns.take(true).is_none(), "each waits for its own");
         drop(loading);
-        assert!(turns.take(true).is_some());
+        assert!(matches!(turns.take(true), Some(Turn::Load(_))));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_turn_has_it_before_whoever_comes_later() {
+        let turns = Turns::new(mpsc::channel(STARTS_MAX).0);
+        let mut loading: Vec<Turn> = (0..LOADS_MAX).map(|_| turns.take(true).expect("a turn to load")).collect();
+        let queue = || Arc::clone(&turns.loading).acquire_owned();
+        let (mut first, mut second) = (Box::pin(queue()), Box::pin(queue()));
+        assert!(futures::poll!(first.as_mut()).is_pending() && futures::poll!(second.as_mut()).is_pending());
+        drop(loading.pop());
+        assert!(matches!(turns.take(true), Some(Turn::Wait(_))), "whoever comes later stands behind them");
+        assert!(futures::poll!(second.as_mut()).is_pending() && futures::poll!(first.as_mut()).is_ready());
     }
 }
