@@ -125,9 +125,16 @@ fn an_address_that_members_are_told_and_do_not_reach_is_found() {
     let told = ["--advertise", "/ip4/127.0.0.1/tcp/1", "--advertise", "/ip4/127.0.0.1/udp/1/quic-v1"];
     let second = at("second").with(&told).invited_by(&first).start();
     eventually("they met", PATIENCE, || (first.alive() == 2 && second.alive() == 2).then_some(()));
+    let told_at = ["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/udp/1/quic-v1"];
+    // A member knocks only where it would dial whoever asks.
+    eventually("the first has heard where the second says that it is", PATIENCE, || {
+        let addresses = first.json(&["peers"])[0]["link"]["addresses"].clone();
+        let heard = |at: &str| addresses.as_array().is_some_and(|all| all.contains(&json!(at)));
+        told_at.into_iter().all(heard).then_some(())
+    });
     let report = report(&second.cli(&["doctor", "--json", "--data-dir", &second.data_dir().to_string_lossy()]));
     let found = found(&report, "ways in");
-    for (finding, at) in found.iter().zip(["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/udp/1/quic-v1"]) {
+    for (finding, at) in found.iter().zip(told_at) {
         let what = finding["what"].as_str().unwrap_or_default();
         assert!(what.starts_with("first cannot reach this host at ") && what.contains(at), "{report:#}");
     }

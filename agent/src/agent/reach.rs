@@ -2,7 +2,8 @@
 //! whether a port is open to others.
 //!
 //! Owns the question, its answer, and the bounds of whoever answers. The invariants: a member is made to knock only at the host of
-//! whoever asks, as far as it sees that host itself, so nobody has others knock at strangers; and rarely.
+//! whoever asks, as far as it sees that host itself, and there only where it would dial whoever asks of its own accord, so nobody has
+//! others knock at strangers, nor at what else listens on a host that they share; and rarely.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,7 +33,7 @@ const ASKED_MAX: usize = 3;
 const PATIENCE: Duration = KNOCK_PATIENCE.saturating_add(Duration::from_secs(2));
 /// What is said of an address behind which somebody opened.
 const OPEN: &str = "open";
-/// What is said of an address that is not the asker's, as far as can be seen.
+/// What is said of an address that is not the asker's, as far as can be seen, or was not heard to be.
 const ELSEWHERE: &str = "elsewhere";
 /// Letters of a member's reason that are kept.
 const REASON_LETTERS_MAX: usize = 200;
@@ -53,12 +54,16 @@ impl Knocker {
     /// Answers `from`, in a task of its own, or not at all if it asks too often, or too many ask.
     pub(super) fn answer(&self, from: NodeId, question: &[u8], reply: Reply) {
         let addresses = addresses(question);
-        let (true, Ok(permit)) = (self.may(from, Instant::now()), Arc::clone(&self.room).try_acquire_owned()) else {
+        // Room first: whom there is none for has not been answered, and may ask again.
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else { return };
+        if !self.may(from, Instant::now()) {
             return;
-        };
+        }
         let hosts: Vec<IpAddr> = self.net.peers().iter().filter(|peer| peer.node == from).filter_map(host).collect();
+        let links = self.net.links().into_iter().filter(|link| link.node == Some(from));
+        let known: Vec<Door> = links.flat_map(|link| link.addresses).filter_map(|at| Door::of(&at)).collect();
         tokio::spawn(async move {
-            let knocks = addresses.iter().map(|address| knock(address, &hosts));
+            let knocks = addresses.iter().map(|address| knock(address, &hosts, &known));
             reply.send(join_all(knocks).await.join("\n").into_bytes());
             drop(permit);
         });
@@ -91,9 +96,10 @@ fn host(link: &crate::net::PeerLink) -> Option<IpAddr> {
     Some(Door::of(&link.remote)?.at.ip())
 }
 
-/// What there is to say of an address of somebody who is seen at `hosts`.
-async fn knock(address: &str, hosts: &[IpAddr]) -> String {
-    match Door::of(address).filter(|door| hosts.contains(&door.at.ip())) {
+/// What there is to say of an address of somebody who is seen at `hosts`, and is dialed at the doors `known`. Without those, whoever
+/// shares a host with this agent, or comes through a forwarding on it, would learn what listens there for this host alone.
+async fn knock(address: &str, hosts: &[IpAddr], known: &[Door]) -> String {
+    match Door::of(address).filter(|door| hosts.contains(&door.at.ip()) && known.contains(door)) {
         None => ELSEWHERE.to_owned(),
         Some(door) => door.knock().await.map_or_else(|closed| closed.to_string(), |()| OPEN.to_owned()),
     }
@@ -105,8 +111,12 @@ pub(super) async fn ask(net: &Net, name: impl Fn(NodeId) -> String) -> Vec<Reach
     addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
     addresses.truncate(ADDRESSES_MAX);
     let question = [QUESTION, addresses.join("\n").as_bytes()].concat();
-    let asked = net.peers().into_iter().take(ASKED_MAX).map(|peer| peer.node);
-    join_all(asked.map(|node| ask_one(net, (node, name(node)), question.clone(), &addresses))).await.concat()
+    let mut asked: Vec<NodeId> = net.peers().into_iter().map(|peer| peer.node).collect();
+    // Not always the same ones. Without a source of randomness these are as good as any.
+    asked.sort_by_cached_key(|_| getrandom::u32().unwrap_or_default());
+    asked.truncate(ASKED_MAX);
+    let asked = asked.into_iter().map(|node| ask_one(net, (node, name(node)), question.clone(), &addresses));
+    join_all(asked).await.concat()
 }
 
 /// Asks one of them about the `addresses` of a question.
@@ -130,7 +140,9 @@ fn told<'a>(addresses: &'a [String], said: Option<&'a str>) -> impl Iterator<Ite
 fn read(node: NodeId, name: String, address: &str, said: Option<&str>) -> ReachReading {
     let (reached, why) = match said {
         Some(OPEN) => (Some(true), None),
-        Some(ELSEWHERE) => (None, Some("it does not see this host at that address".to_owned())),
+        Some(ELSEWHERE) => {
+            (None, Some("it does not see this host at that address, or has not heard of it yet".to_owned()))
+        }
         Some(why) => (Some(false), Some(why.chars().take(REASON_LETTERS_MAX).collect())),
         None => (None, Some("it did not answer: of an earlier release, or asked too often".to_owned())),
     };
@@ -146,13 +158,19 @@ mod tests {
         let ours = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let at = format!("/ip4/127.0.0.1/tcp/{}", ours.local_addr().expect("an address").port());
         let (own, other) = ("127.0.0.1".parse().expect("an address"), "192.0.2.1".parse().expect("an address"));
-        assert_eq!(knock(&at, &[own]).await, OPEN);
-        assert_eq!(knock(&at, &[other]).await, ELSEWHERE);
-        assert_eq!(knock("/dns4/localhost/tcp/1", &[own]).await, ELSEWHERE);
+        let door = Door::of(&at).expect("a door");
+        assert_eq!(knock(&at, &[own], &[door]).await, OPEN);
+        assert_eq!(knock(&at, &[other], &[door]).await, ELSEWHERE);
+        assert_eq!(knock("/dns4/localhost/tcp/1", &[own], &[door]).await, ELSEWHERE);
+        // Whatever else is on the host that they share.
+        let by_quic = [Door { is_quic: true, ..door }];
+        for known in [&by_quic[..0], &by_quic[..]] {
+            assert_eq!(knock(&at, &[own], known).await, ELSEWHERE);
+        }
         ours.set_nonblocking(true).expect("can be set");
         assert!(ours.accept().is_ok() && ours.accept().is_err(), "one knock for the one that was allowed");
         drop(ours);
-        assert!(knock(&at, &[own]).await.contains("refused"));
+        assert!(knock(&at, &[own], &[door]).await.contains("refused"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Over TCP the port is opened and closed again, without a word. Over QUIC the first packet is of a version that nobody speaks, to which
 //! a server answers with the versions that it does (RFC 9000, section 6), and remembers nothing. The invariants: an answer that does not
-//! repeat what was asked is none; a knock takes no longer than [`PATIENCE`].
+//! repeat what was asked is none, and hurries nothing; a knock takes no longer than [`PATIENCE`].
 
 use std::fmt;
 use std::io;
@@ -19,6 +19,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long an answer to a datagram is waited for before it is sent again: it may be lost.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(600);
+
+/// Most datagrams that one knock sends, whatever comes back: as many as there is time for.
+const QUESTIONS_MAX: usize = 4;
 
 /// A version that is kept free so that servers have something to refuse (RFC 9000, section 15).
 const VERSION: [u8; 4] = [0x1a, 0x2a, 0x3a, 0x4a];
@@ -62,9 +65,14 @@ impl Door {
     /// Nobody opens.
     pub(crate) async fn knock(self) -> Result<(), Closed> {
         let Self { at, is_quic } = self;
-        let knocked =
-            async { if is_quic { ask_for_versions(at).await } else { TcpStream::connect(at).await.map(drop) } };
-        Ok(tokio::time::timeout(PATIENCE, knocked).await.map_err(|_| Closed::Silent)??)
+        let knocked = async {
+            if is_quic {
+                ask_for_versions(at).await
+            } else {
+                TcpStream::connect(at).await.map(drop).map_err(Closed::from)
+            }
+        };
+        tokio::time::timeout(PATIENCE, knocked).await.unwrap_or(Err(Closed::Silent))
     }
 }
 
@@ -74,22 +82,30 @@ impl fmt::Display for Door {
     }
 }
 
-/// Asks until an answer comes.
-async fn ask_for_versions(at: SocketAddr) -> io::Result<()> {
+/// Asks until an answer comes, a few times at the most.
+async fn ask_for_versions(at: SocketAddr) -> Result<(), Closed> {
     let any = if at.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(at).await?;
     let mut ids = [0; 2 * ID_BYTES];
     getrandom::fill(&mut ids).map_err(io::Error::other)?;
     let (question, mut answer) = (question(&ids), [0; DATAGRAM_BYTES]);
-    loop {
+    for _ in 0..QUESTIONS_MAX {
         socket.send(&question).await?;
         // Where none came in time, it is asked again.
-        if let Ok(heard) = tokio::time::timeout(ANSWER_PATIENCE, socket.recv(&mut answer)).await {
-            let length = heard?;
-            if is_answer(answer.get(..length).unwrap_or_default(), &ids) {
-                return Ok(());
-            }
+        if let Ok(heard) = tokio::time::timeout(ANSWER_PATIENCE, hear(&socket, &mut answer, &ids)).await {
+            return Ok(heard?);
+        }
+    }
+    Err(Closed::Silent)
+}
+
+/// Hears whatever comes until it is the answer.
+async fn hear(socket: &UdpSocket, answer: &mut [u8], ids: &[u8; 2 * ID_BYTES]) -> io::Result<()> {
+    loop {
+        let length = socket.recv(answer).await?;
+        if is_answer(answer.get(..length).unwrap_or_default(), ids) {
+            return Ok(());
         }
     }
 }
@@ -126,6 +142,37 @@ mod tests {
         assert!(is_answer(&answer(0x80, ours, theirs), &ids));
         for other in [answer(0x80, theirs, ours), answer(0x40, ours, theirs), asked, Vec::new(), vec![0x80]] {
             assert!(!is_answer(&other, &ids), "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_makes_nobody_ask_more_often() {
+        // Whether an answer comes after what is none.
+        for is_answered in [true, false] {
+            let theirs = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+            let door = Door { at: theirs.local_addr().expect("an address"), is_quic: true };
+            let mut asked = 0;
+            let answers = async {
+                let mut heard = [0; DATAGRAM_BYTES];
+                for _ in 0..=QUESTIONS_MAX {
+                    let (length, from) = theirs.recv_from(&mut heard).await.expect("is heard");
+                    asked += 1;
+                    theirs.send_to(b"no answer", from).await.expect("is sent");
+                    theirs.send_to(b"", from).await.expect("is sent");
+                    if is_answered {
+                        let (to, by) = (&heard[6..6 + ID_BYTES], &heard[7 + ID_BYTES..7 + 2 * ID_BYTES]);
+                        assert_eq!(length, DATAGRAM_BYTES);
+                        let answer = [&[0x80, 0, 0, 0, 0, 8][..], by, &[8], to, &[0, 0, 0, 1]].concat();
+                        theirs.send_to(&answer, from).await.expect("is sent");
+                    }
+                }
+            };
+            let knocked = tokio::select! {
+                knocked = door.knock() => knocked,
+                () = answers => panic!("it is asked too often"),
+            };
+            assert_eq!(knocked.is_ok(), is_answered, "{knocked:?}");
+            assert!((1..=QUESTIONS_MAX).contains(&asked), "asked {asked} times");
         }
     }
 
