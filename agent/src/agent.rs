@@ -58,6 +58,7 @@ use crate::config::{Config, WasmConfig};
 use crate::driver::DriverHandle;
 use crate::net::Net;
 use crate::runtime_info::RuntimeInfo;
+use crate::store::TAKEN_AWAY;
 use crate::supervisor::Supervisor;
 use crate::view::StateView;
 
@@ -201,11 +202,13 @@ async fn run_whole(
         net: parts.net.clone(),
         calls: service.calls.clone(),
     };
+    let store = service.store.clone();
+    let is_away = move || store.stats().failing.as_deref() == Some(TAKEN_AWAY);
     let service = Arc::clone(service);
     let _pulse = pulse::begin(service.view.clone(), service.driver.clone())?;
     let loops = running::spawn(parts, inlets);
     tracing::info!(node = info.node, api = ?info.api, listen = ?info.listen, "running");
-    let signpost = Signpost::put_up(info, data_dir);
+    let signpost = Signpost::put_up(info, data_dir, is_away);
     running(inside);
     let telling = AbortOnDropHandle::new(tokio::spawn(readiness::tell(service, supervisor.clone())));
     let ended = loops.until(stop, &supervisor).await;

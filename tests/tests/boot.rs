@@ -395,11 +395,14 @@ impl Host {
             "{told}"
         );
         self.sh("test -e /srv/assets/one && test -e /var/lib/selvedge/node.key && umount /var/lib/selvedge/assets");
+        // Or the next account that is made could get its number, and the keys with it.
+        assert!(told.contains("the account and group selvedge stay"), "{told}");
+        self.sh("getent passwd selvedge && getent group selvedge");
         self.sh("rm -r /var/lib/selvedge && apt-get install --yes /root/now.deb && systemctl stop selvedge");
         self.sh("mv /var/lib/selvedge /srv/data && ln -s /srv/data /var/lib/selvedge");
         let told = purge();
         assert!(told.contains("keys in /srv/data stay"), "{told}");
-        self.sh("test -e /srv/data/node.key && test ! -L /var/lib/selvedge");
+        self.sh("test -e /srv/data/node.key && test ! -L /var/lib/selvedge && getent passwd selvedge");
         self.sh("apt-get install --yes /root/now.deb");
         self.note("purged, but for what lies elsewhere");
     }
