@@ -151,6 +151,31 @@ fn what_is_wrong_is_said_first_and_in_full() {
 }
 
 #[test]
+fn a_reason_that_is_longer_than_the_screen_is_wide_stands_in_full_where_there_is_room() {
+    let reason = "the store ".to_owned() + &"stands still and ".repeat(20) + "begins again at its end";
+    let mut ill = seen(400, 1_020, NodeState::Alive, 3);
+    ill.status["health"] =
+        json!({"ok": false, "reasons": [reason, "the driver hangs"], "notes": ["combat lacks 1 instance"]});
+    let mut model = watched();
+    model.take(Ok(ill.clone()), Instant::now());
+    let mut ui = Ui::default();
+    let rows = shown(&model, &mut ui, (80, 24));
+    assert!(rows[1].starts_with("not well: the store stands still"), "{rows:#?}");
+    assert!(
+        rows[3].ends_with("… and 2 more") && rows[4].starts_with("state "),
+        "no word is lost in silence: {rows:#?}"
+    );
+    press(&mut ui, &[Key::Enter]);
+    (ill.closely.subject, ill.closely.document) = (ui.wanted(), ill.nodes[0].clone());
+    model.take(Ok(ill), Instant::now());
+    let mut all = shown(&model, &mut ui, (80, 24));
+    press(&mut ui, &[Key::End]);
+    all.extend(shown(&model, &mut ui, (80, 24)));
+    check(&all, &["member edge-1", "begins again at its end", "not well: the driver hangs", "combat lacks 1 instance"]);
+    assert!(all.iter().any(|row| row.ends_with("runs           combat")), "the last row is reached: {all:#?}");
+}
+
+#[test]
 fn every_size_and_pane_has_a_picture() {
     let (mut model, start) = (Model::new("x".to_owned()), Instant::now());
     check(&shown(&model, &mut Ui::default(), (80, 24)), &["selvedge top  x", "looking…"]);

@@ -9,6 +9,7 @@ mod listing;
 mod members;
 mod pictures;
 mod workloads;
+mod wrap;
 
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Paragraph, Wrap};
+use ratatui::widgets::{Block, Borders, Paragraph};
 
 use self::listing::Listing;
 use super::happened::Happened;
@@ -46,9 +47,8 @@ pub(super) fn draw(frame: &mut Frame, model: &Model, ui: &mut Ui, now: Instant) 
         (false, false) => HEALTH_ROWS[1],
         (false, true) => HEALTH_ROWS[2],
     };
-    let health = head::health(model, now);
-    let rows = health.iter().map(|line| line.width().div_ceil(usize::from(area.width.max(1))).max(1)).sum::<usize>();
-    let rows = u16::try_from(rows).unwrap_or(health_rows).min(health_rows);
+    let health = wrap::within(&head::health(model, now), area.width, health_rows);
+    let rows = u16::try_from(health.len()).unwrap_or(health_rows);
     let facts = head::facts(model, is_small);
     let fact_rows = u16::try_from(facts.len()).unwrap_or(0);
     let is_overview = ui.pane == Pane::Overview && model.seen_at.is_some();
@@ -61,16 +61,16 @@ pub(super) fn draw(frame: &mut Frame, model: &Model, ui: &mut Ui, now: Instant) 
     let [title, health_at, facts_at, pictures, body, keys] =
         Layout::vertical(rows.into_iter().chain([Constraint::Min(0), Constraint::Length(1)])).areas(area);
     frame.render_widget(head::title(model, ui.is_paused), title);
-    frame.render_widget(Paragraph::new(health).wrap(Wrap { trim: true }), health_at);
+    frame.render_widget(Paragraph::new(health), health_at);
     frame.render_widget(Paragraph::new(facts), facts_at);
     if picture_rows > 0 {
         pictures::overview(frame, pictures, model);
     }
-    pane(frame, body, model, ui, is_small);
+    pane(frame, body, model, ui, (is_small, now));
     frame.render_widget(hints(ui), keys);
 }
 
-fn pane(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui, is_small: bool) {
+fn pane(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui, (is_small, now): (bool, Instant)) {
     if model.seen_at.is_none() && ui.pane != Pane::Help {
         return;
     }
@@ -84,10 +84,10 @@ fn pane(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui, is_small: boo
         Pane::Workloads => workloads_in(frame, area, model, ui, true),
         Pane::Events => {
             let lines = events(model.happened.iter());
-            text(frame, area, "what has happened, the latest first (UTC)", lines, &mut ui.scrolled);
+            text(frame, area, "what has happened, the latest first (UTC)", &lines, &mut ui.scrolled);
         }
-        Pane::Help => text(frame, area, "keys", help(), &mut ui.scrolled),
-        Pane::Closely => closely::draw(frame, area, model, ui),
+        Pane::Help => text(frame, area, "keys", &help(), &mut ui.scrolled),
+        Pane::Closely => closely::draw(frame, area, model, ui, now),
     }
 }
 
@@ -134,8 +134,9 @@ fn events<'a>(happened: impl Iterator<Item = &'a Happened>) -> Vec<Line<'static>
     if lines.is_empty() { vec![Line::raw("nothing since this agent started")] } else { lines }
 }
 
-/// Lines below a title, as many as there is room for from `scrolled` on; which is held within what there is.
-fn text(frame: &mut Frame, area: Rect, title: &str, lines: Vec<Line>, scrolled: &mut u16) {
+/// Lines below a title, whole, in as many rows as there is room for from `scrolled` on; which is held within what there is.
+fn text(frame: &mut Frame, area: Rect, title: &str, lines: &[Line<'static>], scrolled: &mut u16) {
+    let lines = wrap::wrapped(lines, area.width);
     let room = area.height.saturating_sub(1);
     let all = u16::try_from(lines.len()).unwrap_or(u16::MAX);
     *scrolled = (*scrolled).min(all.saturating_sub(room));

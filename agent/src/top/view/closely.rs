@@ -2,7 +2,7 @@
 //!
 //! Owns the words of both. The invariant: what the agent tells is shown as it was told; a field that is missing is left out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use serde_json::Value;
 
-use super::{events, members, pictures, style, text, titled};
+use super::{events, head, members, pictures, style, text, titled};
 use crate::cli::terminal::Tone;
 use crate::cli::units::{micros, millis, size, span};
 use crate::cli::{answers, cell, explained, printable, rollout_stage};
@@ -28,7 +28,7 @@ const NAME_CHARS: usize = 14;
 const EVENTS_SHOWN: usize = 20;
 
 /// Draws what is looked at closely.
-pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui) {
+pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui, now: Instant) {
     let subject = ui.subject.clone();
     let title = match &subject {
         Subject::Nothing => String::new(),
@@ -42,7 +42,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui) {
         }
         Some(Closely { problem: Some(problem), .. }) => {
             let problem = Line::styled(problem.clone(), style(Tone::Bad));
-            frame.render_widget(Paragraph::new(problem).block(titled(title)), area);
+            text(frame, area, &title, &[problem], &mut ui.scrolled);
             return;
         }
         Some(closely) => closely,
@@ -54,7 +54,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui) {
     let rows = if has_room { wanted } else { 0 };
     let [above, below] = Layout::vertical([Constraint::Length(rows), Constraint::Min(0)]).areas(area);
     let (id, mut lines) = match &subject {
-        Subject::Member(id) => (id, member(model, id, &closely.document)),
+        Subject::Member(id) => (id, member(model, id, &closely.document, now)),
         Subject::Workload(name) => (name, workload(model, closely)),
         Subject::Nothing => return,
     };
@@ -66,11 +66,11 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, ui: &mut Ui) {
     lines.push(Line::raw(""));
     let about = model.happened.iter().filter(|one| one.about.contains(id)).take(EVENTS_SHOWN);
     lines.extend(events(about));
-    text(frame, below, &title, lines, &mut ui.scrolled);
+    text(frame, below, &title, &lines, &mut ui.scrolled);
 }
 
 /// What is known of a member, of the link to it, and what it runs.
-fn member(model: &Model, id: &str, node: &Value) -> Vec<Line<'static>> {
+fn member(model: &Model, id: &str, node: &Value, now: Instant) -> Vec<Line<'static>> {
     let peer = members::peer(model, id);
     let known = |pointer: &str| Some(cell(node, pointer)).filter(|text| text != "-" && !text.is_empty());
     let link = |pointer: &str| Some(cell(&peer["link"], pointer)).filter(|text| text != "-");
@@ -80,6 +80,10 @@ fn member(model: &Model, id: &str, node: &Value) -> Vec<Line<'static>> {
         format!("{}, {}", at("/location/lat"), at("/location/lon"))
     });
     let mut lines = vec![fact("status", fares(node))];
+    if id == model.own_id() {
+        // All that the head has no room for.
+        lines.extend(head::health(model, now));
+    }
     let facts = [
         ("not well", known("/ailment")),
         ("id", known("/id")),
