@@ -22,6 +22,10 @@ use crate::cli::{CliError, DoctorArgs, EXIT_DONE, EXIT_FAILED, pretty, print};
 /// How an agent begins to complain of a disk that is full, which the check of the disk says once and for all.
 const FULL: [&str; 2] = ["read-only: the store cannot write (No space left", "the disk of the data directory has "];
 
+/// What is looked at of a data directory, besides the directory itself.
+const OF_DIRECTORY: [&str; 9] =
+    ["key", "token", "certificate", "disk", "store", "compiled code", "open files", "ports", "bootstrap"];
+
 /// Looks at everything, prints what was found, and returns the exit code: 0 only when there is nothing to mend.
 ///
 /// # Errors
@@ -51,9 +55,11 @@ async fn look(place: &Place, agent: Result<Agent, CliError>) -> Report {
     }
     if let Some(Apart { why, .. }) = left_out(true) {
         report.add("data directory", Err(why.clone()));
+        leave_out(&mut report, why);
     } else if lacks_directory {
         told.push("read-only: the data directory was taken away");
         report.add("data directory", Ok(vec![data::taken_away(place)]));
+        leave_out(&mut report, "the data directory was taken away");
     } else {
         report.add("data directory", data::directory(place));
         report.add("key", data::key(place));
@@ -66,14 +72,15 @@ async fn look(place: &Place, agent: Result<Agent, CliError>) -> Report {
         report.add("disk", disk);
         report.add("store", store::state(place).await);
         report.add("compiled code", data::code(place));
-        report.add("clock", clock::host(place));
         report.add("open files", service::open_files(place));
         report.add("ports", network::ports(place, answers).await);
         report.add("bootstrap", network::bootstrap(place).await);
     }
-    let service = service::unit().await;
-    let comes_up = service::comes_up(&service);
-    report.add("service", service);
+    report.add("clock", clock::host(place));
+    let service::Unit { found, comes_up } = service::unit().await;
+    report.add("service", found);
+    // What another directory's agent waits for is no reason why none answers here.
+    let comes_up = comes_up.filter(|_| place.is_services);
     match (agent, left_out(false)) {
         (_, Some(Apart { why, .. })) => report.add("agent", Err(why.clone())),
         (Ok(agent), None) => {
@@ -87,6 +94,13 @@ async fn look(place: &Place, agent: Result<Agent, CliError>) -> Report {
         (Err(error), None) => report.add("agent", mesh::agent(place, &error, comes_up)),
     }
     report
+}
+
+/// Says of each check of the directory why it did not look.
+fn leave_out(report: &mut Report, why: &str) {
+    for check in OF_DIRECTORY {
+        report.add(check, Err(why.to_owned()));
+    }
 }
 
 #[cfg(test)]

@@ -82,6 +82,22 @@ impl Report {
         self.healthy
     }
 
+    /// What could not be looked at and why; once for those in a row that one thing keeps from it.
+    fn skipped(&self) -> Vec<(String, &str)> {
+        let mut all: Vec<(String, &str)> = Vec::new();
+        for check in &self.checks {
+            let Some(why) = check.skipped.as_deref() else { continue };
+            match all.last_mut() {
+                Some((checks, last)) if *last == why => {
+                    checks.push_str(", ");
+                    checks.push_str(check.check);
+                }
+                _ => all.push((check.check.to_owned(), why)),
+            }
+        }
+        all
+    }
+
     /// The worst first, then what could not be looked at, then the sum.
     pub(super) fn text(&self) -> String {
         let agent =
@@ -98,9 +114,8 @@ impl Report {
             };
             text += &format!("\n{word}: {check}: {}\n  mend: {}\n", printable(what), printable(mend));
         }
-        let skipped = self.checks.iter().filter_map(|check| Some((check.check, check.skipped.as_ref()?)));
-        for (check, why) in skipped {
-            text += &format!("\nnot looked at: {check}: {}", printable(why));
+        for (checks, why) in self.skipped() {
+            text += &format!("\nnot looked at: {checks}: {}", printable(why));
         }
         let bad = all.iter().filter(|(_, finding)| finding.severity != Severity::Note).count();
         let looked = self.checks.iter().filter(|check| check.skipped.is_none()).count();

@@ -28,6 +28,8 @@ pub(super) struct Place {
     /// The configuration, or what is wrong with it.
     pub(super) config: Result<Config, String>,
     pub(super) data_dir: PathBuf,
+    /// Whether that is where the service has its data.
+    pub(super) is_services: bool,
     /// Why nobody can tell whether an agent runs there: this user may not look.
     pub(super) closed: Option<std::io::Error>,
     /// The agent that runs there.
@@ -83,6 +85,7 @@ impl Place {
             Err(_) if is_service => config::SERVICE_DATA_DIR.into(),
             Err(_) => args.data_dir.clone().unwrap_or_else(config::default_data_dir),
         };
+        let is_services = is_service || data_dir == Path::new(config::SERVICE_DATA_DIR);
         let info = RuntimeInfo::read(&data_dir).ok().flatten();
         let (running, was_killed, closed) = match Store::holder(&data_dir) {
             Ok(Some(_)) => (info, false, None),
@@ -92,7 +95,7 @@ impl Place {
         let told = running.as_ref().and_then(|info| info.api.iter().find_map(|api| api.parse().ok()));
         let api = args.api.clone().or(told).unwrap_or_else(usual_api);
         let named = Named { dir: args.data_dir.is_some() || args.config.is_some(), api: args.api.is_some() };
-        Self { config_file, config, data_dir, closed, running, was_killed, api, named }
+        Self { config_file, config, data_dir, is_services, closed, running, was_killed, api, named }
     }
 
     /// What is to be said where the agent that answers is not that of the data directory, by the key that each of them has. `None`

@@ -11,6 +11,7 @@ use tokio::process::Command;
 use super::finding::{Finding, Outcome};
 use super::journal;
 use super::place::Place;
+use crate::cli::units::span;
 
 /// The unit that packages install.
 const UNIT: &str = "selvedge.service";
@@ -20,17 +21,32 @@ const OPEN_FILES_MIN: u64 = 2_048;
 const RESTARTS_MAX: u64 = 3;
 /// The folder that is there while systemd runs the host (sd_booted(3)).
 const SYSTEMD_RUNS: &str = "/run/systemd/system";
-/// What is said of a unit that is being started.
-const NOT_UP_YET: &str = "is not up yet: ";
+/// How long a start may take before it is worth more than a note: an agent that has much to read is up in less.
+const START_MAX: Duration = Duration::from_secs(120);
 /// Time for systemd to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What systemd is asked for.
 const PROPERTIES: &str = "--property=LoadState,UnitFileState,ActiveState,SubState,Result,NRestarts,ExecMainStatus,StatusText,\
-                          InvocationID,LimitNOFILESoft";
+                          InvocationID,LimitNOFILESoft,StateChangeTimestampMonotonic";
 
-/// Whether the unit is installed, starts with the host, comes up and stays up.
-pub(super) async fn unit() -> Outcome {
+/// The unit.
+pub(super) struct Unit {
+    /// Whether it is installed, starts with the host, comes up and stays up.
+    pub(super) found: Outcome,
+    /// What it waits for while it is being started: an agent that does not answer yet is to be waited for.
+    pub(super) comes_up: Option<String>,
+}
+
+/// Looks at the unit.
+pub(super) async fn unit() -> Unit {
+    match look().await {
+        Ok((found, comes_up)) => Unit { found: Ok(found), comes_up },
+        Err(why) => Unit { found: Err(why), comes_up: None },
+    }
+}
+
+async fn look() -> Result<(Vec<Finding>, Option<String>), String> {
     let mut command = Command::new("systemctl");
     command.args(["show", UNIT, PROPERTIES]).stdin(Stdio::null()).kill_on_drop(true);
     let told = match tokio::time::timeout(PATIENCE, command.output()).await {
@@ -54,13 +70,15 @@ pub(super) async fn unit() -> Outcome {
         Some(_) => journal::last_words(UNIT, told.say("InvocationID")).await,
         None => None,
     };
-    Ok(told.judge(last_words.as_deref()))
+    Ok((told.judge(last_words.as_deref(), host_up()), told.comes_up()))
 }
 
-/// What was found of a unit that is being started: an agent that does not answer yet is to be waited for.
-pub(super) fn comes_up(found: &Outcome) -> Option<String> {
-    let found = found.as_ref().ok()?;
-    found.iter().map(|finding| &finding.what).find(|what| what.contains(NOT_UP_YET)).cloned()
+/// How long this host has been up, which is the time that systemd's own is told in. That this counts sleep too makes a start look longer
+/// at the most.
+fn host_up() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/uptime").ok()?;
+    let seconds: f64 = text.split_whitespace().next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// What systemd says of the unit.
@@ -90,6 +108,23 @@ impl Told<'_> {
         }
     }
 
+    /// What it says of itself.
+    fn status(&self) -> Option<&str> {
+        Some(self.say("StatusText")).filter(|text| !text.is_empty())
+    }
+
+    /// What it waits for, if it is being started and has not failed before.
+    fn comes_up(&self) -> Option<String> {
+        let comes_up = self.say("ActiveState") == "activating" && self.fails().is_none();
+        comes_up.then(|| format!("{UNIT} is not up yet: {}", self.status().unwrap_or("it does not say why")))
+    }
+
+    /// How long it has been in the state that it is in, on a host that has been up for `host_up`.
+    fn lasts(&self, host_up: Duration) -> Option<Duration> {
+        let since = self.say("StateChangeTimestampMonotonic").parse::<u64>().ok().filter(|since| *since > 0)?;
+        Some(host_up.saturating_sub(Duration::from_micros(since)))
+    }
+
     /// Why it ended, in words where the number has some (systemd.exec(5), and our own exit codes). Nothing of one that is just being
     /// started.
     fn ending(&self) -> String {
@@ -114,8 +149,8 @@ impl Told<'_> {
         }
     }
 
-    /// What is wrong, `last_words` being what the journal holds of the last run.
-    fn judge(&self, last_words: Option<&str>) -> Vec<Finding> {
+    /// What is wrong, `last_words` being what the journal holds of the last run, and `host_up` how long this host has been up.
+    fn judge(&self, last_words: Option<&str>, host_up: Option<Duration>) -> Vec<Finding> {
         let mut found = Vec::new();
         if self.say("UnitFileState") == "disabled" {
             let mend = format!("systemctl enable {UNIT}");
@@ -125,14 +160,20 @@ impl Told<'_> {
             let mend = format!("systemctl unmask {UNIT}");
             found.push(Finding::warning(format!("{UNIT} is masked and cannot be started"), mend));
         }
-        let status = Some(self.say("StatusText")).filter(|text| !text.is_empty());
         if let Some(fails) = self.fails() {
-            let said = last_words.or(status).map_or_else(String::new, |said| format!("; it said last: {said}"));
+            let said = last_words.or(self.status()).map_or_else(String::new, |said| format!("; it said last: {said}"));
             let mend = format!("journalctl -u {UNIT} -n 50; systemctl restart {UNIT}");
             found.push(Finding::error(format!("{fails}{}{said}", self.ending()), mend));
-        } else if self.say("ActiveState") == "activating" {
-            let what = format!("{UNIT} {NOT_UP_YET}{}", status.unwrap_or("it does not say why"));
-            found.push(Finding::note(what, format!("systemctl status {UNIT} shows how far it is")));
+        } else if let Some(what) = self.comes_up() {
+            let mend = format!("systemctl status {UNIT} shows how far it is");
+            let lasts = host_up.and_then(|host_up| self.lasts(host_up)).filter(|lasts| *lasts > START_MAX);
+            found.push(match lasts {
+                Some(lasts) => {
+                    let mend = format!("mend what it waits for; {mend}, journalctl -u {UNIT} -n 50 what went before");
+                    Finding::warning(format!("{what}; its start began {} ago", span(lasts)), mend)
+                }
+                None => Finding::note(what, mend),
+            });
         } else if self.restarts() > RESTARTS_MAX {
             let what = format!("systemd has restarted it {} times", self.restarts());
             found.push(Finding::warning(what, format!("journalctl -u {UNIT} -p warning")));
@@ -173,10 +214,16 @@ pub(super) fn open_files(place: &Place) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::Severity;
     use super::*;
 
+    /// What is found ten minutes after the host came up.
     fn found(text: &str) -> Vec<Finding> {
-        Told(text.lines().filter_map(|line| line.split_once('=')).collect()).judge(Some("error: no room"))
+        told(text).judge(Some("error: no room"), Some(Duration::from_secs(600)))
+    }
+
+    fn told(text: &str) -> Told<'_> {
+        Told(text.lines().filter_map(|line| line.split_once('=')).collect())
     }
 
     #[test]
@@ -194,12 +241,27 @@ mod tests {
 
     #[test]
     fn a_service_that_comes_up_is_waited_for_and_one_that_fails_is_not() {
-        let waits = found("ActiveState=activating\nSubState=start\nStatusText=no member yet: it asks the inviter");
-        let waits = comes_up(&Ok(waits));
-        assert_eq!(waits.as_deref(), Some("selvedge.service is not up yet: no member yet: it asks the inviter"));
-        let fails = found("ActiveState=activating\nSubState=auto-restart\nResult=exit-code\nNRestarts=7");
-        assert_eq!(comes_up(&Ok(fails)), None);
-        assert_eq!(comes_up(&Err("there is no systemd on this host".to_owned())), None);
+        let waits = told("ActiveState=activating\nSubState=start\nStatusText=no member yet: it asks the inviter");
+        let words = "selvedge.service is not up yet: no member yet: it asks the inviter";
+        assert_eq!(waits.comes_up().as_deref(), Some(words));
+        let fails = told("ActiveState=activating\nSubState=auto-restart\nResult=exit-code\nNRestarts=7");
+        assert_eq!(fails.comes_up(), None);
+        assert_eq!(told("ActiveState=active\nSubState=running\nStatusText=is not up yet: x").comes_up(), None);
+    }
+
+    #[test]
+    fn a_start_that_lasts_is_more_than_a_note() {
+        let check = |since_us: &str, severity: Severity| {
+            let told = format!("ActiveState=activating\nSubState=start\nStateChangeTimestampMonotonic={since_us}");
+            let found = found(&told);
+            assert!(found.len() == 1 && found[0].severity == severity, "{since_us}: {found:?}");
+        };
+        check("500000000", Severity::Note);
+        check("470000000", Severity::Warning);
+        // It does not say since when, or by another clock.
+        check("", Severity::Note);
+        check("0", Severity::Note);
+        check("700000000", Severity::Note);
     }
 
     #[test]

@@ -235,6 +235,35 @@ async fn a_service_that_comes_up_is_why_no_agent_answers() {
 }
 
 #[tokio::test]
+async fn no_check_is_left_out_in_silence_where_the_directory_was_taken_away() {
+    let (_folder, args) = installed(86_400);
+    let status =
+        serde_json::json!({"health": {"ok": false, "reasons": [format!("read-only: {}", crate::store::TAKEN_AWAY)]}});
+    let agent = Agent { status, nodes: serde_json::Value::Null, clocks: None, reach: None };
+    let report = look(&Place::of(&args), Ok(agent)).await;
+    let text = report.text();
+    assert!(text.contains("not looked at: key, token, certificate, "), "one reason is said once: {text}");
+    let report = serde_json::to_value(&report).expect("JSON");
+    let checks = report["checks"].as_array().expect("checks");
+    let skipped = |name: &str| {
+        let check = checks.iter().find(|check| check["check"] == name);
+        check.unwrap_or_else(|| panic!("{name} is not in {report:#}"))["skipped"].as_str()
+    };
+    for check in OF_DIRECTORY {
+        assert!(skipped(check).is_some_and(|why| why.contains("taken away")), "{check}: {report:#}");
+    }
+    assert_eq!(skipped("clock"), None, "the host's own needs no directory");
+}
+
+#[test]
+fn what_the_service_waits_for_is_said_of_its_own_directory_alone() {
+    let (_folder, mut args) = installed(86_400);
+    assert!(!Place::of(&args).is_services);
+    args.data_dir = Some(crate::config::SERVICE_DATA_DIR.into());
+    assert!(Place::of(&args).is_services);
+}
+
+#[tokio::test]
 async fn the_report_is_of_all_and_says_what_was_left_out() {
     let (_folder, args) = installed(86_400);
     mode(&data_dir(&args).join("node.key"), 0o640);
