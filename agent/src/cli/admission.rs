@@ -70,6 +70,7 @@ pub(super) async fn join_first(
         };
         let why = match outcome {
             Ok(Ok(Member { cluster_name, cluster, name, .. })) => {
+                let (cluster_name, name) = (printable(&cluster_name), printable(&name));
                 note(&format!("joined cluster {cluster_name} ({cluster}) as {name}"));
                 supervisor.starting("joined; the agent starts", SUPERVISORS_PATIENCE);
                 return Ok(());

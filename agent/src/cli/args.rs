@@ -350,8 +350,9 @@ pub(crate) struct ConvergedArgs {
 /// With whom to compare.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The exit code is 0 when both hold the same state, and 1 when they do not or when that is not known. Up to 20 keys are named that were
-written here and are not known to be there. What is there and not here is counted only: ask the other way round, at that member.")]
+The exit code is 0 when both hold the same state, 1 when they do not or when that is not known, and 2 when NODE may mean no other
+member, or several. Up to 20 keys are named that were written here and are not known to be there. What is there and not here is counted
+only: ask the other way round, at that member.")]
 pub(crate) struct DiffArgs {
     /// The member's name, its id, or the beginning or end of that as tables show it
     pub(crate) node: String,

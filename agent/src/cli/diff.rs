@@ -19,7 +19,7 @@ const ROOT_CHARS: usize = 16;
 /// Says whether a member holds the same state, and what is known of the difference; returns the exit code.
 ///
 /// # Errors
-/// The agent is away, or knows of no such member, or of several.
+/// The agent is away. It knows of no such member, or of several: as wrong as wrong usage, and 1 says that states differ.
 pub(crate) async fn diff(args: &DiffArgs, client: &mut Client) -> Result<u8, CliError> {
     let convergence = client.json(Ask::get("/v1/convergence")).await?;
     let status = client.json(Ask::get("/v1/status")).await?;
@@ -45,7 +45,7 @@ fn compare(wanted: &str, convergence: &Value, status: &Value) -> Result<Value, C
     let [peer] = meant.as_slice() else {
         let own = |at: &str| status.pointer(at).and_then(Value::as_str) == Some(wanted);
         if meant.is_empty() && (own("/node/name") || own("/node/id")) {
-            return Err(CliError::Failed(format!(
+            return Err(CliError::Unusable(format!(
                 "{wanted} is this agent itself{HINT}`selvedge diff` compares it with another member; `selvedge peers` lists them"
             )));
         }
@@ -57,7 +57,7 @@ fn compare(wanted: &str, convergence: &Value, status: &Value) -> Result<Value, C
         let listed: Vec<String> = listed.iter().map(|peer| who(peer)).collect();
         let names =
             if listed.is_empty() { "this agent knows of no other member".to_owned() } else { listed.join(", ") };
-        return Err(CliError::Failed(format!("{problem}{HINT}name one by name or id: {names}")));
+        return Err(CliError::Unusable(format!("{problem}{HINT}name one by name or id: {names}")));
     };
     let links = status["peers"].as_array().into_iter().flatten();
     let link = links.filter(|link| link["node"] == peer["node"]).map(|link| link["link"].clone()).next();
@@ -180,7 +180,7 @@ mod tests {
         status["node"] = json!({"id": "12D3KooWAAAAAAAA", "name": "edge-1"});
         let check = |wanted: &str, words: &[&str]| {
             let error = compare(wanted, &convergence, &status).expect_err("nobody for certain");
-            assert_eq!(error.exit_code(), 1, "{error}");
+            assert_eq!(error.exit_code(), 2, "{error}");
             words.iter().for_each(|words| assert!(error.to_string().contains(words), "{words:?} is not in {error}"));
         };
         check("12D3KooW", &["may mean 3 members", "edge-3 (CCCCCCCC)"]);

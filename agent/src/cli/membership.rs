@@ -56,9 +56,9 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
             "founded cluster {} ({}); this machine is its first member, {}\n\
              next: {}\n\
              then: selvedge invite",
-            member.cluster_name,
+            printable(&member.cluster_name),
             member.cluster,
-            member.name,
+            printable(&member.name),
             start(&args.data_dir)
         )
     })
@@ -84,9 +84,9 @@ pub(crate) async fn join(args: &JoinArgs) -> Result<(), CliError> {
     print_either(args.json, &document(&member), |_| {
         format!(
             "joined cluster {} ({}) as {}\nnext: {}",
-            member.cluster_name,
+            printable(&member.cluster_name),
             member.cluster,
-            member.name,
+            printable(&member.name),
             start(&args.data_dir)
         )
     })

@@ -13,7 +13,7 @@ use super::args::WatchArgs;
 use super::client::Client;
 use super::connection::Ask;
 use super::error::CliError;
-use super::output::{Screen, note, pretty, print, print_table};
+use super::output::{Screen, note, pretty, print, print_table, printable};
 use super::{address, connect, membership, report, tables, terminal};
 
 /// Pause between two pictures of `--watch`.
@@ -92,6 +92,8 @@ async fn watch(picture: Picture, client: &mut Client, args: &WatchArgs) -> Resul
 
 /// What is shown in place of what cannot be seen: why, and what was seen `last`, if that is to be shown.
 fn gone(error: &CliError, last: Option<&(String, Instant)>) -> String {
+    // Its lines are ours; what stands in them others may have written.
+    let error = error.to_string().split('\n').map(printable).collect::<Vec<_>>().join("\n");
     let why = format!("error: {error}\nlooking again every {} s", EVERY.as_secs());
     match last {
         Some((text, seen)) => {

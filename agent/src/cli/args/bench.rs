@@ -22,8 +22,9 @@ const STAGE_MIN: Duration = Duration::from_millis(100);
 /// Which calls, and how many.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Calls are sent when they are due, whatever became of those before them, and latency counts from then. Ends by itself, two stages
-after the first that breaks; Ctrl-C ends it with what is known. Only the agents that are named are asked.
+Calls are sent when they are due, whatever became of those before them, and latency counts from then. Ends by itself after two
+stages in a row that were broken, or limited by its own connections; Ctrl-C ends it with what is known. Only the agents that are
+named are asked.
 
 A stage breaks when more calls fail than --max-errors allows, when p99 is above --max-p99, or when less than 95 % of what was
 offered is answered in its time. Workloads that ship are called with made-up arguments; combat, anti-cheat and chat-moderation
