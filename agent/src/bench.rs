@@ -38,7 +38,7 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<u8, CliError> {
         return Err(CliError::Usage(format!("--from {} is above --to {}", args.from, args.to)));
     }
     let target = Target::find(args).await?;
-    let lines = Lines::open(&target, args.over, args.connections(), args.timeout);
+    let lines = Lines::open(&target, args.over, args.connections(), args.timeout, args.max_p99);
     let mut report = Report::new(args, &target);
     let bounds = Bounds { p99: args.max_p99, errors: args.max_errors / 100.0 };
     tokio::select! {

@@ -1,7 +1,8 @@
 //! The connections of a bench: each takes calls from its agent's queue, sends them, and ends them in the meter.
 //!
 //! Owns what is on its way. The invariants: a call that was taken is ended when it is answered, when its connection breaks, or when
-//! its patience is over, whichever comes first, and once; and it is known when it was written, for until then it waited for us.
+//! its patience is over, whichever comes first, and once; and it is known when it was written, for until then it waited for us. What is
+//! taken has the time for an answer: what waited here for too long fails as `not_sent`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -101,11 +102,22 @@ struct Line {
     queue: Queue,
     taken: Arc<AtomicUsize>,
     patience: Duration,
+    /// How long after it was due a call is still written.
+    written_within: Duration,
 }
 
 impl Lines {
-    /// `connections` to each agent of `target`. They are opened with their first call.
-    pub(super) fn open(target: &Target, over: Over, connections: u16, patience: Duration) -> Self {
+    /// `connections` to each agent of `target`. They are opened with their first call. An answer may take `max_answer`: a call that has less
+    /// of its patience left is not written.
+    pub(super) fn open(
+        target: &Target,
+        over: Over,
+        connections: u16,
+        patience: Duration,
+        max_answer: Duration,
+    ) -> Self {
+        // Of a patience that is hardly longer than an answer, half is left for waiting, or nothing would ever be written.
+        let written_within = patience.saturating_sub(max_answer).max(patience / 2);
         let (mut ways, mut tasks) = (Vec::new(), JoinSet::new());
         let at_one_time = match over {
             Over::Http => 1,
@@ -123,7 +135,8 @@ impl Lines {
             let (queue, due) = mpsc::channel(QUEUE_CALLS);
             let taken = Arc::new(AtomicUsize::new(0));
             ways.push(Way { queue, taken: Arc::clone(&taken), slots: usize::from(connections) * at_one_time });
-            let line = Line { agent: agent.clone(), queue: Arc::new(Mutex::new(due)), taken, patience };
+            let queue = Arc::new(Mutex::new(due));
+            let line = Line { agent: agent.clone(), queue, taken, patience, written_within };
             for _ in 0..connections {
                 match over {
                     Over::Http => tasks.spawn(line.clone().ask(Arc::clone(&asks))),
@@ -141,8 +154,8 @@ impl Lines {
 }
 
 impl Line {
-    /// The next calls that are due, at most `max`; none when there will be no more. One that has waited here for longer than its
-    /// patience is not sent: its answer would not count.
+    /// The next calls that are due, at most `max`; none when there will be no more. One that has waited here until its patience is too
+    /// short for an answer is not sent: that there was none would say nothing of the agent.
     async fn next(&self, max: usize) -> Vec<Taken> {
         let mut calls = Vec::new();
         loop {
@@ -150,7 +163,7 @@ impl Line {
                 return Vec::new();
             }
             calls.retain(|call| {
-                let is_late = call.due.elapsed() > self.patience;
+                let is_late = call.due.elapsed() > self.written_within;
                 if is_late {
                     call.meter.failed("not_sent");
                 }
@@ -242,12 +255,16 @@ impl Talking<'_> {
     /// Returns when there are no more calls (true), or when the connection broke.
     async fn run(&mut self, talk: crate::cli::Talk) -> bool {
         let (mut sink, mut answers) = talk.split();
-        let (to_send, mut waiting) = mpsc::channel::<(Arc<OnceLock<Instant>>, Message)>(IN_FLIGHT_MAX);
+        let (to_send, mut waiting) = mpsc::channel::<(Instant, Arc<OnceLock<Instant>>, Message)>(IN_FLIGHT_MAX);
         // Sending waits for nobody who should be reading answers meanwhile.
         let sending = async move {
             let mut frames = Vec::new();
             while waiting.recv_many(&mut frames, FRAMES_TOGETHER_MAX).await > 0 {
-                for (sent, frame) in frames.drain(..) {
+                for (until, sent, frame) in frames.drain(..) {
+                    // The connection took what was before it for so long.
+                    if until < Instant::now() {
+                        continue;
+                    }
                     sent.get_or_init(Instant::now);
                     sink.feed(frame).await.ok()?;
                 }
@@ -265,10 +282,11 @@ impl Talking<'_> {
                         return true;
                     }
                     for taken in calls {
+                        let until = taken.call.due + self.line.written_within;
                         let sent = Arc::clone(&taken.sent);
                         let frame = self.frame(taken);
                         // There is room for as many as were taken.
-                        drop(to_send.try_send((sent, Message::Binary(frame))));
+                        drop(to_send.try_send((until, sent, Message::Binary(frame))));
                     }
                 }
                 answer = answers.next() => match answer {
@@ -304,7 +322,11 @@ impl Talking<'_> {
     fn look(&mut self) {
         let patience = self.line.patience;
         let late = self.open.extract_if(|_, taken| taken.call.due.elapsed() > patience);
-        late.for_each(|(_, taken)| taken.failed("timed_out"));
+        late.for_each(|(_, taken)| {
+            // What was not written by then never will be.
+            let kind = if taken.sent.get().is_some() { "timed_out" } else { "not_sent" };
+            taken.failed(kind);
+        });
     }
 }
 

@@ -208,10 +208,13 @@ impl Report {
         }
         text += &self.verdict();
         for row in self.stages.iter().filter(|row| row.limited_by_connections) {
+            let were = match usize::from(self.connections_per_agent) * self.agents.len() {
+                1 => "the one connection was".to_owned(),
+                all => format!("all {all} connections were"),
+            };
             text += &format!(
-                "\nat {}/s all {} connections were busy: raise --connections; of the cluster that stage says nothing",
-                row.offered,
-                usize::from(self.connections_per_agent) * self.agents.len()
+                "\nat {}/s {were} busy: raise --connections; of the cluster that stage says nothing",
+                row.offered
             );
         }
         for row in self.stages.iter().filter(|row| row.sender_late_us_p99 > LATE_US_MAX) {

@@ -7,6 +7,8 @@ use super::*;
 use crate::cli::fake::{Say, ok, serve};
 use crate::cli::{ApiAddr, Over};
 
+const MAX_P99: Duration = Duration::from_millis(100);
+
 fn target(addr: ApiAddr) -> Target {
     let agents = vec![target::Agent { addr, token: None }];
     let (workload, function) = ("w".to_owned(), "f".to_owned());
@@ -27,7 +29,7 @@ async fn an_agent_that_stalls_is_measured_from_when_calls_were_due() {
     })
     .await;
     let patience = Duration::from_secs(10);
-    let lines = Lines::open(&target(addr), Over::Http, 1, patience);
+    let lines = Lines::open(&target(addr), Over::Http, 1, patience, MAX_P99);
     let measured = stage(100, 400, patience).run(&lines).await;
     assert!(start.elapsed() >= Duration::from_millis(400));
     assert_eq!((measured.counts.due, measured.counts.answered), (40, 40), "{measured:?}");
@@ -49,7 +51,7 @@ async fn every_call_ends_in_one_count_by_its_kind() {
     })
     .await;
     let patience = Duration::from_millis(200);
-    let lines = Lines::open(&target(addr), Over::Http, 8, patience);
+    let lines = Lines::open(&target(addr), Over::Http, 8, patience, MAX_P99);
     let counts = stage(200, 200, patience).run(&lines).await.counts;
     let failed: u64 = counts.errors.values().sum();
     assert_eq!((counts.due, counts.answered + failed), (40, 40), "{counts:?}");
@@ -62,7 +64,8 @@ async fn every_call_ends_in_one_count_by_its_kind() {
 async fn nobody_there_is_an_error_of_each_call_and_ends() {
     for over in [Over::Http, Over::Stream] {
         let patience = Duration::from_millis(300);
-        let lines = Lines::open(&target(ApiAddr::Unix("/nowhere/api.sock".into())), over, 2, patience);
+        let nowhere = target(ApiAddr::Unix("/nowhere/api.sock".into()));
+        let lines = Lines::open(&nowhere, over, 2, patience, MAX_P99);
         let counts = stage(100, 200, patience).run(&lines).await.counts;
         assert_eq!((counts.due, counts.answered), (20, 0));
         assert_eq!(counts.errors.values().sum::<u64>(), 20, "{counts:?}");
@@ -80,7 +83,7 @@ fn rates_rise_by_one_factor() {
 async fn one_at_a_time(takes: Duration, max_p99: Duration) -> (stage::Measured, Report) {
     let (addr, _) = serve(move |_| Say::Late(takes, Box::new(ok(&json!(1))))).await;
     let patience = Duration::from_secs(30);
-    let lines = Lines::open(&target(addr.clone()), Over::Http, 1, patience);
+    let lines = Lines::open(&target(addr.clone()), Over::Http, 1, patience, max_p99);
     let measured = stage(500, 400, patience).run(&lines).await;
     let args = BenchArgs { over: Over::Http, connections: Some(1), ..args() };
     let mut report = Report::new(&args, &target(addr));
@@ -102,7 +105,7 @@ async fn connections_that_are_all_busy_are_the_senders_limit_and_not_the_cluster
     assert_eq!((&row["limited_by_connections"], &row["breaks"]), (&json!(true), &Value::Null), "{json:#}");
     assert_eq!((&json["breaking"], &json["holds"]), (&Value::Null, &Value::Null), "{json:#}");
     let text = report.text();
-    assert!(text.contains("at 500/s all 1 connections were busy: raise --connections"), "{text}");
+    assert!(text.contains("at 500/s the one connection was busy: raise --connections"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,6 +114,27 @@ async fn an_agent_that_is_too_slow_by_itself_breaks_whatever_waits_for_a_connect
     assert!(measured.counts.wire.p99 > 10_000, "{measured:?}");
     let json = serde_json::to_value(&report).expect("JSON");
     assert_eq!((&json["breaking"]["offered"], &json["breaking"]["breach"]["kind"]), (&json!(500), &json!("p99")));
+    assert!(!report.text().contains("raise --connections"), "{}", report.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_never_answers_is_the_clusters_however_many_calls_wait_for_a_connection() {
+    let (addr, log) = serve(|_| Say::Silence).await;
+    let patience = Duration::from_millis(300);
+    let lines = Lines::open(&target(addr.clone()), Over::Http, 2, patience, MAX_P99);
+    let measured = stage(200, 1_500, patience).run(&lines).await;
+    let (counts, written) = (&measured.counts, log.lock().unwrap().len());
+    // Two at a time, each for at least as long as an answer may take: what comes too late for that is not written.
+    assert!((2..100).contains(&written), "{written} were written: {counts:?}");
+    assert_eq!((counts.due, counts.answered), (300, 0), "{counts:?}");
+    assert!(["timed_out", "not_sent"].iter().all(|kind| counts.errors.contains_key(*kind)), "{counts:?}");
+    let mut report = Report::new(&BenchArgs { over: Over::Http, connections: Some(2), ..args() }, &target(addr));
+    report.push(Row::new(measured, &Bounds { p99: MAX_P99, errors: 0.01 }));
+    report.conclude();
+    let json = serde_json::to_value(&report).expect("JSON");
+    let row = &json["stages"][0];
+    assert!(row["connections_busy"].as_f64().is_some_and(|share| share > 0.5), "the connections were busy: {json:#}");
+    assert_eq!((&row["limited_by_connections"], &row["breach"]["kind"]), (&json!(false), &json!("errors")), "{json:#}");
     assert!(!report.text().contains("raise --connections"), "{}", report.text());
 }
 

@@ -53,14 +53,15 @@ impl Bounds {
     }
 
     /// Whether `stage`, which broke, was limited by the sender's connections rather than by the cluster: calls waited for them, and of those that
-    /// were sent no more failed, and none took longer from then on, than they may.
+    /// found room no more failed, and none took longer from when it was sent, than they may.
     pub(super) fn is_limited(&self, stage: &Measured) -> bool {
         let counts = &stage.counts;
-        // A call that ran out of time may have waited here for most of it. If not, it was on its way for so long, which counts below.
-        let ours = ["not_sent", "timed_out"].iter().filter_map(|kind| counts.errors.get(*kind)).sum::<u64>();
+        // A call that had waited here for too long was not sent. One that was had the time for an answer, so its failure is the cluster's,
+        // whose share is of those calls alone: a cluster that hangs takes few.
+        let ours = counts.errors.get("not_sent").copied().unwrap_or_default();
         let theirs = counts.errors.values().sum::<u64>() - ours;
         share(counts.held_up, counts.due) > HELD_UP_MAX
-            && share(theirs, counts.due) <= self.errors
+            && share(theirs, counts.due - ours) <= self.errors
             && u128::from(counts.wire.p99) <= self.p99.as_micros()
     }
 }
@@ -170,9 +171,11 @@ mod tests {
             stage.counts.errors = errors.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
             bounds.is_limited(&stage)
         };
-        assert!(held_up(900, 5_000, &[("not_sent", 300), ("timed_out", 200)]));
+        assert!(held_up(900, 5_000, &[("not_sent", 500)]));
+        assert!(held_up(900, 5_000, &[("not_sent", 495), ("timed_out", 5)]), "few of those that were sent failed");
         assert!(!held_up(100, 5_000, &[]), "few calls waited for a connection");
-        assert!(!held_up(900, 500_000, &[("timed_out", 500)]), "the cluster kept them for so long");
+        assert!(!held_up(900, 500_000, &[("not_sent", 500)]), "the cluster kept the others for so long");
+        assert!(!held_up(900, 5_000, &[("not_sent", 900), ("timed_out", 8)]), "it kept some of the few that were sent");
         assert!(!held_up(900, 5_000, &[("busy", 500)]), "the cluster turned them away");
     }
 
