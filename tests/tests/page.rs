@@ -64,7 +64,8 @@ fn is_clean(window: &Window<'_>, agent: &Agent) {
     let asked: Vec<String> = window.requests().into_iter().filter(elsewhere).collect();
     assert_eq!(asked, [""; 0], "the page asks nobody but its agent");
     // Whoever asks about a workload that has gone in that moment is answered with 404, which the console tells.
-    let complaints: Vec<String> = window.console().into_iter().filter(|line| !line.contains("404")).collect();
+    let is_gone = |line: &String| line.contains("404") && line.contains("/v1/workloads/");
+    let complaints: Vec<String> = window.console().into_iter().filter(|line| !is_gone(line)).collect();
     assert_eq!(complaints, [""; 0], "nothing to complain of");
 }
 

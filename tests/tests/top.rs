@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use selvedge_tests::agent::binary;
-use selvedge_tests::{Launch, guest};
+use selvedge_tests::{Launch, eventually, guest};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const COLUMNS: usize = 80;
@@ -103,6 +103,13 @@ impl Typed {
     }
 }
 
+/// Whether the process whose number `folder` has is stopped: its state is what follows its name, which is in brackets (`man proc_pid_stat`).
+fn is_stopped(folder: &Path) -> bool {
+    let pid = std::fs::read_to_string(folder.join("pid")).expect("it wrote its number");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).expect("it is there");
+    stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+}
+
 /// What a terminal shows after `written`: positions and clearing are done, attributes and modes are passed over.
 fn picture(written: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(written);
@@ -168,6 +175,8 @@ fn keys_go_in_a_picture_comes_out_and_the_terminal_is_given_back() {
 
     top.signal(folder.path(), "-TSTP");
     top.await_times(LEAVE, 1);
+    // The terminal is given back before it stops: who goes on too soon has nothing to go on from.
+    eventually("it has stopped", PATIENCE, || is_stopped(folder.path()).then_some(()));
     top.signal(folder.path(), "-CONT");
     top.await_times(ENTER, 2);
     top.await_picture(&["members, 1 of 1 alive"]);

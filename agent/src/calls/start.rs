@@ -38,8 +38,8 @@ impl Start {
     }
 
     /// What is left of it.
-    fn left(&self) -> Duration {
-        WINDOW.saturating_sub(self.began.elapsed())
+    fn left(&self, now: Instant) -> Duration {
+        WINDOW.saturating_sub(now.saturating_duration_since(self.began))
     }
 }
 
@@ -55,7 +55,7 @@ impl Calls {
         patience: Duration,
     ) -> Result<Vec<Target>, ServiceError> {
         let (targets, start) = (self.targets(workload), &self.parts.start);
-        let window = start.left();
+        let window = start.left(Instant::now());
         if !targets.is_empty() || window.is_zero() || !self.awaits_any(workload) {
             return Ok(targets);
         }
@@ -118,5 +118,21 @@ impl Calls {
         ServiceError::new(Fault::Unavailable, "starting", message)
             .again_in(RETRY_AFTER_S)
             .hint("try again in a second; a call with a longer deadline (`selvedge call --deadline`) waits for them by itself")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_over_when_its_time_has_passed_and_stays_so() {
+        let start = Start::now();
+        let check =
+            |after: Duration, expect: Duration| assert_eq!(start.left(start.began + after), expect, "{after:?}");
+        check(Duration::ZERO, WINDOW);
+        check(Duration::from_secs(3), Duration::from_secs(2));
+        check(WINDOW, Duration::ZERO);
+        check(WINDOW * 100, Duration::ZERO);
     }
 }

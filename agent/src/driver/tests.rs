@@ -40,6 +40,7 @@ struct Ready {
     handle: DriverHandle,
     view: StateView,
     store: Store,
+    /// To be kept for as long as the store is used: it misses a folder that is away.
     _folder: tempfile::TempDir,
 }
 
@@ -77,7 +78,7 @@ async fn commit(handle: &DriverHandle, durable: bool) -> Result<selvedge_sync::r
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_makes_its_own_commit_and_what_follows_comes_with_the_next_pass() {
-    let Ready { driver, handle, view, .. } = ready().await;
+    let Ready { driver, handle, view, _folder, .. } = ready().await;
     for number in 1..=3 {
         assert_eq!(commit(&handle, false).await.unwrap().dot.seq, number, "the loop does not even run");
     }
@@ -105,7 +106,7 @@ async fn a_caller_makes_its_own_commit_and_what_follows_comes_with_the_next_pass
 async fn callers_and_the_loop_lose_nothing_and_what_ends_is_durable() {
     const CALLERS: u64 = 16;
     const EACH: u64 = 50;
-    let Ready { driver, handle, view, store, .. } = ready().await;
+    let Ready { driver, handle, view, store, _folder, .. } = ready().await;
     let stop = CancellationToken::new();
     let run = tokio::spawn(driver.run(stop.clone()));
     let callers: Vec<_> = (0..CALLERS)
@@ -136,7 +137,7 @@ async fn callers_and_the_loop_lose_nothing_and_what_ends_is_durable() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_loop_that_is_stuck_gives_no_sign_of_life_whatever_else_runs() {
     let (supervisor, socket) = supervisor(Some(Duration::ZERO));
-    let Ready { driver, handle, .. } = watched_by(supervisor).await;
+    let Ready { driver, handle, _folder, .. } = watched_by(supervisor).await;
     let (stop, helm) = (CancellationToken::new(), Arc::clone(&driver.helm));
     let running = tokio::spawn(driver.run(stop.clone()));
     let signs = || told(&socket).len();
@@ -169,7 +170,7 @@ async fn a_loop_that_is_stuck_gives_no_sign_of_life_whatever_else_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_that_share_a_pass_are_applied_one_by_one() {
-    let Ready { driver, handle, view, .. } = ready().await;
+    let Ready { driver, handle, view, _folder, .. } = ready().await;
     let begin = || handle.begin_commit(vec![(kills(), Change::Increment(1))], None).unwrap();
     let first = begin();
     assert_eq!(view.counter(&kills()), Some(1));
