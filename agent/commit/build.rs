@@ -1,7 +1,9 @@
 //! Asks git which commit is built, and whether the sources are as it has them.
 //!
 //! The invariants: a build without git, or outside of this repository, works and names no commit; this script runs again when
-//! another commit is checked out or made and when a source changes, and not otherwise.
+//! another commit is checked out or made and when a source changes. Otherwise it runs only when git packs its references or, on a
+//! branch that is packed, notes anything about HEAD. Where that note (HEAD's reflog) is turned off, a commit on a packed branch is seen
+//! with the next change of a source.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +12,15 @@ use std::process::Command;
 const DIGITS: usize = 12;
 
 /// What the binary is made of, from the root of the workspace. Whoever changes something else still builds the commit.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 11] = [
     "agent/src",
     "agent/build.rs",
     "agent/Cargo.toml",
     "agent/commit",
     "sync/src",
+    "sync/Cargo.toml",
     "workloads",
+    "deploy/selvedge.toml",
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
@@ -50,11 +54,10 @@ fn watch(root: &Path) {
         if loose.as_ref().is_some_and(|file| file.is_file()) {
             files.extend(loose);
         } else {
-            // The branch is packed; its next commit puts a file of its own below one of the folders that are there.
+            // The branch is packed. Its next commit makes a file that is not there yet, and the folder in which it will lie changes with
+            // every other branch; the log of HEAD grows with what happens here.
             files.extend(of_git("packed-refs"));
-            files.extend(
-                loose.iter().flat_map(|file| file.ancestors()).find(|folder| folder.is_dir()).map(Path::to_owned),
-            );
+            files.extend(of_git("logs/HEAD"));
         }
     }
     // A file that is not there would have this run at every build.
